@@ -1,0 +1,58 @@
+# vtool: set-up, demonstration, checks and tests. `make help` lists the targets.
+# The first three can be read from the top: nothing is hidden in another Makefile.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Debian's own interpreter, whatever else is first on PATH.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+STEP := .ci/step
+DEMO ?= topology/examples/kvm-pool.yaml
+
+.PHONY: help host setup setup-dev demo check test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Checked every time (it takes no time): packages can be removed, and binfmt_misc is lost at a reboot.
+host:
+	@$(STEP) 'host packages and arm64 programs' .ci/host
+
+$(VENV)/installed: pyproject.toml | host
+	@$(STEP) 'Python environment' $(MAKE) --no-print-directory --silent venv EXTRA= STAMP=$@
+
+$(VENV)/installed-dev: pyproject.toml | host
+	@$(STEP) 'Python environment with the tools of development' \
+	    $(MAKE) --no-print-directory --silent venv EXTRA=[dev] STAMP=$@
+
+.PHONY: venv
+venv:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
+	touch $(STAMP)
+
+setup: host $(VENV)/installed ## install what vtool needs, into the system and into .venv
+
+setup-dev: host $(VENV)/installed-dev ## the same, with the tools of development
+
+demo: setup ## boot an emulated board and deploy an example to it
+	$(BIN)/vtool deploy $(DEMO)
+
+check: setup-dev ## every check that needs no board
+	@$(STEP) 'ruff check' $(BIN)/ruff check .
+	@$(STEP) 'ruff format' $(BIN)/ruff format --check .
+	@$(STEP) 'mypy' $(BIN)/mypy
+	@$(STEP) 'import-linter' $(BIN)/lint-imports
+	@$(STEP) 'yamllint' $(BIN)/yamllint --strict .
+	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
+	@$(STEP) 'codespell' $(BIN)/codespell
+
+test: setup-dev ## the tests that need no board
+	@$(STEP) 'pytest' $(BIN)/pytest
+
+clean: ## remove the Python environment and all that tools leave behind; the image cache stays
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

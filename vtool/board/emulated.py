@@ -1,0 +1,203 @@
+"""An emulated board: QEMU, software emulation, behind the same protocols as hardware.
+
+Owns a folder per board: disk, keys, console log, pid. The disk is made once from images and then
+belongs to the board; a power cut leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from vtool.board.disk import RootFile, make_disk
+from vtool.board.protocols import SshTarget
+from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
+from vtool.diagnostics import board_failed
+from vtool.model.board_facts import BoardFacts
+from vtool.render.templating import fill
+
+
+@dataclass(frozen=True)
+class EmulatedImages:
+    """What a new emulated board is made of."""
+
+    firmware: Path
+    kernel: Path
+    root_disk: Path
+
+
+def state_folder() -> Path:
+    """Return where boards are kept (``VTOOL_STATE`` or the user's state folder)."""
+    configured = os.environ.get("VTOOL_STATE")
+    return Path(configured) if configured else Path(platformdirs.user_state_dir("vtool"))
+
+
+def runtime_folder() -> Path:
+    """Return a folder with a short path for sockets."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    owner = "" if os.environ.get("XDG_RUNTIME_DIR") else f"-{os.getuid()}"
+    return Path(base) / f"vtool{owner}"
+
+
+class EmulatedBoard:
+    """A board made of one QEMU process. Power, console and ssh are this object itself."""
+
+    driver = "emulated"
+
+    def __init__(self, name: str, facts: BoardFacts) -> None:
+        self.name = name
+        self.facts = facts
+        self.folder = state_folder() / "boards" / name
+        sockets = runtime_folder() / f"{name}-{zlib.crc32(str(self.folder).encode()):08x}"
+        self.machine = Machine(facts.cpus, sum(bank.size for bank in facts.ram))
+        self._files = QemuFiles(
+            firmware=self.folder / "u-boot.bin",
+            disk=self.folder / "disk.img",
+            console_log=self.folder / "console.log",
+            pid_file=self.folder / "qemu.pid",
+            console_socket=sockets / "console.sock",
+            qmp_socket=sockets / "qmp.sock",
+        )
+        self._qemu = QemuProcess(name, self.machine, self._files)
+
+    # -- making and removing
+
+    def exists(self) -> bool:
+        """Tell whether the board has been made."""
+        return (self.folder / "board.json").is_file()
+
+    def create(self, images: EmulatedImages) -> None:
+        """Make the board: keys, device tree, disk with a factory system. VtoolError VT613 on failure."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.folder.parent) as temporary:
+            new = Path(temporary) / "board"
+            new.mkdir(mode=0o700)
+            work = Path(temporary) / "work"
+            work.mkdir()
+            shutil.copyfile(images.firmware, new / "u-boot.bin")
+            for key in ("id_ed25519", "host_ed25519"):
+                _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(new / key)])
+            dump_device_tree(self.machine, new / "base.dtb")
+            (work / "factory.cmd").write_text(fill("uboot/factory.cmd.j2", boot=self.facts.boot))
+            script = work / "boot.scr"
+            source = str(work / "factory.cmd")
+            _run(["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-d", source, str(script)])
+            make_disk(
+                new / "disk.img",
+                images.root_disk,
+                {"boot.scr": script, "factory/Image": images.kernel, "factory/board.dtb": new / "base.dtb"},
+                [
+                    RootFile("/root/.ssh/authorized_keys", (new / "id_ed25519.pub").read_bytes(), 0o600),
+                    RootFile("/etc/ssh/ssh_host_ed25519_key", (new / "host_ed25519").read_bytes(), 0o600),
+                    RootFile(
+                        "/etc/ssh/ssh_host_ed25519_key.pub", (new / "host_ed25519.pub").read_bytes(), 0o644
+                    ),
+                    RootFile("/etc/hostname", f"{self.name}\n".encode(), 0o644),
+                ],
+                work,
+            )
+            (new / "board.json").write_text(json.dumps({"format": 1, "facts": self.facts.name}) + "\n")
+            new.rename(self.folder)
+
+    def destroy(self) -> None:
+        """Cut the power and remove the board with its disk and keys."""
+        self._qemu.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- protocols
+
+    @property
+    def power(self) -> EmulatedBoard:
+        """The supply."""
+        return self
+
+    @property
+    def console(self) -> EmulatedBoard:
+        """The serial console."""
+        return self
+
+    def on(self) -> None:
+        """Start QEMU unless it runs; the ssh port is chosen now and the host key pinned to it."""
+        if self.is_on():
+            return
+        port = free_port()
+        host_key = (self.folder / "host_ed25519.pub").read_text().split()
+        known_hosts = self.folder / "known_hosts"
+        known_hosts.write_text(f"[127.0.0.1]:{port} {host_key[0]} {host_key[1]}\n")
+        (self.folder / "ssh_port").write_text(f"{port}\n")
+        self._qemu.start(port)
+
+    def off(self) -> None:
+        """Kill QEMU: a power cut."""
+        self._qemu.kill()
+
+    def is_on(self) -> bool:
+        """Tell whether QEMU runs."""
+        return self._qemu.pid() is not None
+
+    def shut_down(self, deadline_s: float) -> bool:
+        """Press the power button and wait; tell whether the board went off by itself."""
+        return self._qemu.power_button(deadline_s)
+
+    def ssh(self) -> SshTarget:
+        """Return how to reach sshd; VtoolError VT602 when the board has no power."""
+        if not self.is_on():
+            raise board_failed(
+                "VT602", f"board '{self.name}' is off", hints=(f"switch it on: vtool board up {self.name}",)
+            )
+        port = int((self.folder / "ssh_port").read_text())
+        return SshTarget(
+            "127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts"
+        )
+
+    def base_device_tree(self) -> bytes:
+        """Return the tree QEMU makes for this machine, as dumped when the board was made."""
+        return (self.folder / "base.dtb").read_bytes()
+
+    def log_path(self) -> Path:
+        """Return the console's log."""
+        return self._files.console_log
+
+    def tail(self, lines: int) -> tuple[str, ...]:
+        """Return the last lines of the console, control characters removed."""
+        try:
+            with self._files.console_log.open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64 * 1024))
+                text = stream.read().decode(errors="replace")
+        except OSError:
+            return ()
+        clean = "".join(c for c in text if c == "\n" or c.isprintable())
+        return tuple(line for line in clean.splitlines() if line.strip())[-lines:]
+
+    def interact(self) -> int:
+        """Join terminal and console until Ctrl-] is typed."""
+        from vtool.board.terminal import join_terminal  # noqa: PLC0415 - only `vtool board console` needs it
+
+        with socket.socket(socket.AF_UNIX) as console:
+            try:
+                console.connect(str(self._files.console_socket))
+            except OSError as error:
+                raise board_failed("VT602", f"console of board '{self.name}' is not there: {error}") from None
+            print(f"console of '{self.name}'; leave with Ctrl-]", file=sys.stderr)  # noqa: T201
+            return join_terminal(console)
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise board_failed(
+            "VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)
+        ) from None
+    if done.returncode != 0:
+        raise board_failed("VT613", f"'{command[0]}' failed", detail=done.stderr.strip().splitlines()[-10:])

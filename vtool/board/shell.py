@@ -1,0 +1,137 @@
+"""One board over ssh, interactively: Fabric with the host key pinned.
+
+For verbs a person waits on (status, exec, logs, console). Converging is Ansible's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vtool.board.protocols import Board, SshTarget
+from vtool.diagnostics import VtoolError, board_failed
+
+CONSOLE_TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command on the board said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Shell:
+    """An open connection to a board's sshd."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def run(self, command: str, *, stdin: str = "", timeout_s: float = 60.0) -> CommandResult:
+        """Run a command and collect what it says; VtoolError VT603 when it takes too long."""
+        import io  # noqa: PLC0415
+
+        from invoke.exceptions import CommandTimedOut  # noqa: PLC0415
+
+        try:
+            result = self._connection.run(
+                command, hide=True, warn=True, timeout=timeout_s, in_stream=io.StringIO(stdin)
+            )
+        except CommandTimedOut:
+            raise board_failed(
+                "VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s"
+            ) from None
+        return CommandResult(result.exited, result.stdout, result.stderr)
+
+    def attach(self, command: str) -> int:
+        """Run a command on the user's terminal until it ends; return its exit code."""
+        return int(self._connection.run(command, pty=sys.stdin.isatty(), warn=True).exited)
+
+
+@contextlib.contextmanager
+def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
+    """Connect to a board. VtoolError VT603 when it does not answer in time, VT604 on a wrong host key."""
+    import paramiko  # noqa: PLC0415
+    from fabric import Config, Connection  # noqa: PLC0415
+
+    target = board.ssh()
+    wait_for_sshd(board, target, deadline_s)
+    config = Config(overrides={"load_ssh_configs": False}, lazy=True)
+    with Connection(
+        target.host,
+        user=target.user,
+        port=target.port,
+        config=config,
+        connect_timeout=int(deadline_s),
+        connect_kwargs={
+            "key_filename": str(target.identity_file),
+            "look_for_keys": False,
+            "allow_agent": False,
+        },
+    ) as connection:
+        connection.client.load_host_keys(str(target.known_hosts_file))
+        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        try:
+            connection.open()
+        except (paramiko.BadHostKeyException, paramiko.SSHException) as error:
+            raise _refused(board, error) from None
+        except OSError as error:
+            raise no_answer(board, deadline_s, str(error)) from None
+        yield Shell(connection)
+
+
+def _refused(board: Board, error: Exception) -> VtoolError:
+    import paramiko  # noqa: PLC0415
+
+    if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in str(error):
+        return wrong_host_key(board)
+    return board_failed("VT603", f"board '{board.name}' refuses the connection: {error}")
+
+
+def wrong_host_key(board: Board) -> VtoolError:
+    """Make the error for a board that shows another host key than the pinned one."""
+    pinned = board.ssh().known_hosts_file
+    return board_failed(
+        "VT604",
+        f"board '{board.name}' shows another host key than the one pinned in {pinned}",
+        hints=(
+            "another machine answers at this address, or the board was set up anew",
+            "if you know why it changed, replace the key in that file; nothing was sent to the board",
+        ),
+    )
+
+
+def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:
+    """Make the error for a board that does not answer, with its console's tail."""
+    return board_failed(
+        "VT603",
+        f"board '{board.name}' does not answer on ssh within {deadline_s:.0f} s ({reason})",
+        hints=(f"watch it: vtool board console {board.name}",),
+        detail=board.console.tail(CONSOLE_TAIL_LINES),
+    )
+
+
+def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float) -> None:
+    """Wait until the board's sshd greets; VtoolError VT603 with the console's tail past the deadline."""
+    deadline = time.monotonic() + deadline_s
+    reason = "nothing listens"
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((target.host, target.port), timeout=2.0) as probe:
+                probe.settimeout(min(5.0, max(0.1, deadline - time.monotonic())))
+                if probe.recv(64).startswith(b"SSH-"):
+                    return
+                reason = "no ssh greeting"
+        except OSError as error:
+            reason = str(error) or type(error).__name__
+        if not board.power.is_on():
+            raise no_answer(board, deadline_s, "it went off")
+        time.sleep(0.3)  # between two looks at a port; the loop has the deadline
+    raise no_answer(board, deadline_s, reason)

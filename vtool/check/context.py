@@ -1,0 +1,85 @@
+"""What a rule sees: the topology with its places, the facts of its boards, the options of its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from vtool.diagnostics import Diagnostic, Label, Severity, Span
+from vtool.model.topology import Device, Domain, Hypervisor, Region, Role, Topology
+from vtool.model.validate import LoadedFacts
+from vtool.source import DataPathTuple, Document
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """How a kernel was built (option -> y, m or a value; unset ones absent) and where that was read."""
+
+    options: Mapping[str, str]
+    source: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a rule may look at. ``facts`` is keyed by board, ``kernels`` by image reference."""
+
+    document: Document
+    topology: Topology
+    facts: Mapping[str, LoadedFacts]
+    kernels: Mapping[str, KernelOptions]
+
+    def span(self, *path: str | int, key: bool = False) -> Span:
+        """Return the place of something in the topology."""
+        return self.document.span(path, key=key)
+
+    def find(
+        self,
+        code: str,
+        message: str,
+        path: DataPathTuple,
+        *,
+        key: bool = False,
+        labels: tuple[Label, ...] = (),
+        hints: tuple[str, ...] = (),
+        severity: Severity = Severity.ERROR,
+    ) -> Diagnostic:
+        """Make a finding at a place of the topology."""
+        span = self.document.span(path, key=key)
+        return Diagnostic(code, message, span, labels, hints, severity=severity)
+
+    @cached_property
+    def board_of(self) -> Mapping[str, str]:
+        """Domain -> board, for every domain whose board is known."""
+        boards = list(self.topology.boards)
+        found: dict[str, str] = {}
+        for name, domain in self.topology.domains.items():
+            board = domain.board or (boards[0] if len(boards) == 1 else None)
+            if board in self.topology.boards and board is not None:
+                found[name] = board
+        return found
+
+    def hypervisor_of(self, domain: str) -> Hypervisor | None:
+        """Return the hypervisor under a domain, or None when its board is not known."""
+        board = self.board_of.get(domain)
+        return self.topology.boards[board].hypervisor if board else None
+
+    def domains_on(self, board: str) -> Iterator[tuple[str, Domain]]:
+        """Yield the domains of a board in the order of the file."""
+        for name, domain in self.topology.domains.items():
+            if self.board_of.get(name) == board:
+                yield name, domain
+
+    def sound_devices(self) -> Iterator[tuple[str, Device]]:
+        """Yield devices whose two domains exist on one board."""
+        for name, device in self.topology.devices.items():
+            board = self.board_of.get(device.frontend)
+            if board is not None and board == self.board_of.get(device.backend):
+                yield name, device
+
+    def regions_owned(self, role: Role, board: str) -> Iterator[tuple[str, Region]]:
+        """Yield the regions of a board whose owner has that role."""
+        for name, region in self.topology.regions.items():
+            owner = self.topology.domains.get(region.owner)
+            if owner is not None and owner.role is role and self.board_of.get(region.owner) == board:
+                yield name, region

@@ -1,0 +1,181 @@
+"""Rules on devices: which combinations exist, which region they go through, what is behind them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.model.topology import (
+    BlockDevice,
+    DataPath,
+    NetworkDevice,
+    Program,
+    RegionUse,
+    Transport,
+    VerifyAccess,
+)
+from vtool.units import MIB, format_size
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One way to serve a device that this version deploys and proves."""
+
+    hypervisor: str
+    type: str
+    data_path: DataPath
+    transport: Transport
+    program: Program
+
+    def __str__(self) -> str:
+        return f"{self.data_path.value} over {self.transport.value} by {self.program.value}"
+
+
+COMBINATIONS = (
+    Combination("kvm", "blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    Combination("xen", "blk", DataPath.PV, Transport.XENBUS, Program.BLKBACK),
+    Combination("xen", "net", DataPath.PV, Transport.XENBUS, Program.NETBACK),
+)
+
+WHY_NOT = {
+    ("xen", DataPath.POOL): "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux",
+    ("kvm", DataPath.PV): "Xen's PV protocols need Xen's grants",
+}
+MINIMUM_SCRATCH_DISK = 16 * MIB
+
+
+def combination_exists(context: Context) -> Iterator[Diagnostic]:
+    """VT310: hypervisor, device type, data path, transport and program go together."""
+    for name, device in context.sound_devices():
+        hypervisor = context.hypervisor_of(device.frontend)
+        assert hypervisor is not None
+        kind = hypervisor.kind
+        wish = Combination(kind, device.type, device.data_path, device.transport, device.program)
+        if wish in COMBINATIONS:
+            continue
+        possible = [str(c) for c in COMBINATIONS if (c.hypervisor, c.type) == (kind, device.type)]
+        reason = WHY_NOT.get((kind, device.data_path))
+        yield context.find(
+            "VT310",
+            f"device '{name}': a {device.type} device under {kind} cannot go {wish}"
+            + (f" ({reason})" if reason else ""),
+            ("devices", name, "data_path"),
+            hints=(f"possible here: {'; '.join(possible) or 'nothing yet'}",),
+        )
+
+
+def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
+    """VT311: a pool device names a region of its frontend, lent to its backend, made for that use."""
+    for name, device in context.sound_devices():
+        path = ("devices", name, "region")
+        if device.data_path is not DataPath.POOL:
+            if device.region is not None:
+                message = (
+                    f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
+                )
+                yield context.find("VT311", message, path)
+            continue
+        if device.region is None:
+            message = f"device '{name}' has the data path 'pool' and needs a `region`"
+            yield context.find("VT311", message, ("devices", name, "data_path"))
+            continue
+        region = context.topology.regions.get(device.region)
+        if region is None:
+            continue
+        label = (Label(context.span("regions", device.region, key=True), f"'{device.region}' is here"),)
+        if region.owner != device.frontend:
+            message = (
+                f"region '{device.region}' is owned by '{region.owner}', "
+                f"not by the frontend '{device.frontend}' of device '{name}'"
+            )
+            hint = "the frontend's domain owns and pays for its pool"
+            yield context.find("VT311", message, path, labels=label, hints=(hint,))
+        if device.backend not in region.borrowers:
+            message = f"region '{device.region}' is not lent to '{device.backend}', the backend of '{name}'"
+            hint = f"add `borrowers: [{device.backend}]` to the region"
+            yield context.find("VT311", message, path, labels=label, hints=(hint,))
+        if region.use is not RegionUse.RESTRICTED_DMA_POOL:
+            message = f"region '{device.region}' is for {region.use.value}, a pool is restricted-dma-pool"
+            yield context.find("VT311", message, path, labels=label)
+
+
+def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
+    """VT320, VT321: disks have a usable size, and no two devices write to one file."""
+    first: dict[tuple[str | None, str], str] = {}
+    for name, device in context.topology.devices.items():
+        if not isinstance(device, BlockDevice):
+            continue
+        disk, path = device.disk, ("devices", name, "disk", "size")
+        if disk.size % 512:
+            message = f"disk of '{name}': {disk.size} bytes is not a multiple of the 512-byte sector"
+            yield context.find("VT320", message, path)
+        elif disk.verify is VerifyAccess.WRITE and disk.size < MINIMUM_SCRATCH_DISK:
+            message = (
+                f"disk of '{name}' is {format_size(disk.size)}; `verify: write` takes its last 8MiB "
+                f"and needs at least {format_size(MINIMUM_SCRATCH_DISK)}"
+            )
+            yield context.find("VT320", message, path)
+        key = (context.board_of.get(device.backend), disk.file)
+        if key in first:
+            message = f"devices '{first[key]}' and '{name}' both write to the file '{disk.file}'"
+            label = Label(context.span("devices", first[key], "disk", "file"), "the first is here")
+            yield context.find("VT321", message, ("devices", name, "disk", "file"), labels=(label,))
+        first.setdefault(key, name)
+
+
+def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
+    """VT330, VT331, VT332: MACs are unicast and unique, addresses meet, a bridge has one address."""
+    macs: dict[str, str] = {}
+    bridges: dict[tuple[str | None, str], tuple[str, str]] = {}
+    for name, device in context.topology.devices.items():
+        if not isinstance(device, NetworkDevice):
+            continue
+        network, path = device.network, ("devices", name, "network")
+        if network.mac is not None:
+            if int(network.mac[:2], 16) & 1:
+                message = f"mac '{network.mac}' of '{name}' is a multicast address"
+                yield context.find("VT330", message, (*path, "mac"))
+            if network.mac in macs:
+                message = f"mac '{network.mac}' of '{name}' is also that of '{macs[network.mac]}'"
+                yield context.find("VT330", message, (*path, "mac"))
+            macs.setdefault(network.mac, name)
+        yield from _addresses_meet(context, name, device)
+        key = (context.board_of.get(device.backend), network.bridge)
+        if key in bridges and bridges[key][1] != network.backend_address:
+            other = bridges[key][0]
+            message = f"bridge '{network.bridge}' gets another address from '{name}' than from '{other}'"
+            label = Label(context.span("devices", other, "network", "backend_address"), "the other is here")
+            yield context.find("VT332", message, (*path, "backend_address"), labels=(label,))
+        bridges.setdefault(key, (name, network.backend_address))
+
+
+def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Iterator[Diagnostic]:
+    path = ("devices", name, "network")
+    ends: dict[str, ipaddress.IPv4Interface] = {}
+    for end in ("frontend_address", "backend_address"):
+        text = getattr(device.network, end)
+        try:
+            address = ipaddress.IPv4Interface(text)
+        except ValueError:
+            message = f"'{text}' is not an IPv4 address with a prefix"
+            yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
+            continue
+        if "/" not in text or address.ip in (
+            address.network.network_address,
+            address.network.broadcast_address,
+        ):
+            message = f"'{text}' is no host's address with its network's prefix"
+            yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
+            continue
+        ends[end] = address
+    if len(ends) == 2:
+        front, back = ends["frontend_address"], ends["backend_address"]
+        if front.network != back.network or front.ip == back.ip:
+            message = f"'{front}' and '{back}' are not two addresses of one network"
+            yield context.find("VT331", message, (*path, "frontend_address"))
+
+
+RULES = (combination_exists, pool_region_fits, disks_are_sound, networks_are_sound)

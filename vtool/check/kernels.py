@@ -1,0 +1,67 @@
+"""Rules on kernels: a kernel has what its domain's role and devices' data paths need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Severity
+from vtool.model.topology import BlockDevice, Role
+
+POOL_FRONTEND = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
+XEN_FRONTEND = ("XEN", "HVC_XEN")
+KVM_HOST = ("KVM",)
+XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
+XEN_DEVICE = {
+    "blk": ("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"),
+    "net": ("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"),
+}
+
+
+def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
+    """VT510, VT511: an option that is missing is an error, one that is a module a warning."""
+    for name, domain in context.topology.domains.items():
+        kernel = context.kernels.get(domain.kernel)
+        if kernel is None:
+            continue
+        path = ("domains", name, "kernel") if "kernel" in domain.model_fields_set else ("domains", name)
+        for option, why in needed_options(context, name).items():
+            value = kernel.options.get(option)
+            message = f"the kernel of '{name}' ({kernel.source}) is built without CONFIG_{option}, needed {why}"
+            if value == "m":
+                message = (
+                    f"the kernel of '{name}' ({kernel.source}) has CONFIG_{option} as a module, needed {why}"
+                )
+                hint = "its ramdisk must carry and load the module"
+                yield context.find("VT511", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
+            elif value != "y":
+                hint = "build it with the option, or use `kernel: vtool:linux`"
+                yield context.find("VT510", message, path, key=True, hints=(hint,))
+
+
+def needed_options(context: Context, name: str) -> dict[str, str]:
+    """Return the options a domain's kernel needs, each with its reason."""
+    hypervisor = context.hypervisor_of(name)
+    if hypervisor is None:
+        return {}
+    needed: dict[str, str] = {}
+
+    def add(options: tuple[str, ...], why: str) -> None:
+        for option in options:
+            needed.setdefault(option, why)
+
+    control = context.topology.domains[name].role is Role.CONTROL
+    if control:
+        add(KVM_HOST if hypervisor.kind == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor.kind}")
+    elif hypervisor.kind == "xen":
+        add(XEN_FRONTEND, "by a Xen guest")
+    for device_name, device in context.sound_devices():
+        why = f"by device '{device_name}'"
+        if hypervisor.kind == "xen" and name in (device.frontend, device.backend):
+            add((XEN_DEVICE[device.type][name == device.backend],), why)
+        if hypervisor.kind == "kvm" and device.frontend == name and isinstance(device, BlockDevice):
+            add(POOL_FRONTEND, f"{why} with the data path '{device.data_path.value}'")
+    return needed
+
+
+RULES = (kernels_have_their_options,)

@@ -1,0 +1,116 @@
+"""Rules on names: everything that is named exists, and stands in the right relation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic
+from vtool.model.topology import Role, Xen
+from vtool.model.validate import known_facts, nearest
+
+
+def names_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a board, domain, region or facts file that is named exists."""
+    topology = context.topology
+    for name, board in topology.boards.items():
+        if name not in context.facts:
+            path = ("boards", name, "facts")
+            yield _unknown(context, "facts file", board.facts, path, known_facts())
+    for name, domain in topology.domains.items():
+        if domain.board is not None and domain.board not in topology.boards:
+            yield _unknown(context, "board", domain.board, ("domains", name, "board"), list(topology.boards))
+    for name, region in topology.regions.items():
+        for path, domain_name in (
+            (("regions", name, "owner"), region.owner),
+            *((("regions", name, "borrowers", i), b) for i, b in enumerate(region.borrowers)),
+        ):
+            if domain_name not in topology.domains:
+                yield _unknown(context, "domain", domain_name, path, list(topology.domains))
+    for name, device in topology.devices.items():
+        for end in ("frontend", "backend"):
+            if getattr(device, end) not in topology.domains:
+                path = ("devices", name, end)
+                yield _unknown(context, "domain", getattr(device, end), path, list(topology.domains))
+        if device.region is not None and device.region not in topology.regions:
+            path = ("devices", name, "region")
+            yield _unknown(context, "region", device.region, path, list(topology.regions))
+
+
+def _unknown(
+    context: Context, what: str, name: str, path: tuple[str | int, ...], known: list[str]
+) -> Diagnostic:
+    hints = nearest(name, known) or ((f"there are: {', '.join(known)}",) if known else ())
+    return context.find("VT301", f"{what} '{name}' does not exist", path, hints=hints)
+
+
+def domains_have_a_board(context: Context) -> Iterator[Diagnostic]:
+    """VT302: with several boards, every domain says on which it is."""
+    if len(context.topology.boards) > 1:
+        for name, domain in context.topology.domains.items():
+            if domain.board is None:
+                message = f"domain '{name}' must say its board, because there are several"
+                hint = f"add `board:` with one of {', '.join(context.topology.boards)}"
+                yield context.find("VT302", message, ("domains", name), key=True, hints=(hint,))
+
+
+def one_control_domain(context: Context) -> Iterator[Diagnostic]:
+    """VT303: every board has exactly one domain with ``role: control``."""
+    for board in context.topology.boards:
+        controls = [n for n, d in context.domains_on(board) if d.role is Role.CONTROL]
+        if not controls:
+            message = f"board '{board}' has no control domain"
+            hint = "give one domain `role: control`: dom0 under Xen, the host under KVM"
+            yield context.find("VT303", message, ("boards", board), key=True, hints=(hint,))
+        for extra in controls[1:]:
+            message = f"board '{board}' has a second control domain '{extra}', beside '{controls[0]}'"
+            yield context.find("VT303", message, ("domains", extra), key=True)
+
+
+def memory_is_given(context: Context) -> Iterator[Diagnostic]:
+    """VT304: guests and a Xen dom0 say how much memory they get."""
+    for name, domain in context.topology.domains.items():
+        is_xen = isinstance(context.hypervisor_of(name), Xen)
+        if domain.memory is None and (domain.role is Role.GUEST or is_xen):
+            message = f"domain '{name}' needs `memory`"
+            yield context.find("VT304", message, ("domains", name), key=True, hints=("memory: 256MiB",))
+
+
+def ends_differ(context: Context) -> Iterator[Diagnostic]:
+    """VT305: a device's backend is another domain than its frontend, on the same board."""
+    for name, device in context.topology.devices.items():
+        path = ("devices", name, "backend")
+        if device.backend == device.frontend:
+            message = f"device '{name}' has domain '{device.backend}' as both its backend and its frontend"
+            hint = "the backend is the domain that serves the device, usually the control domain"
+            yield context.find("VT305", message, path, hints=(hint,))
+            continue
+        boards = context.board_of.get(device.frontend), context.board_of.get(device.backend)
+        if None not in boards and boards[0] != boards[1]:
+            message = f"device '{name}' has its frontend on board '{boards[0]}', its backend on '{boards[1]}'"
+            yield context.find("VT305", message, path)
+
+
+def backend_is_control(context: Context) -> Iterator[Diagnostic]:
+    """VT306: for now the control domain serves every device, and guests are the frontends."""
+    for name, device in context.sound_devices():
+        if device.backend == device.frontend:
+            continue
+        roles = {end: context.topology.domains[getattr(device, end)].role for end in ("frontend", "backend")}
+        for end, wanted in (("frontend", Role.GUEST), ("backend", Role.CONTROL)):
+            if roles[end] is not wanted:
+                message = (
+                    f"the {end} of device '{name}' is a {roles[end].value} domain; this version of vtool "
+                    f"deploys devices whose {end} is a {wanted.value} domain only"
+                )
+                yield context.find("VT306", message, ("devices", name, end))
+
+
+RULES = (
+    names_exist,
+    domains_have_a_board,
+    one_control_domain,
+    memory_is_given,
+    ends_differ,
+    backend_is_control,
+)

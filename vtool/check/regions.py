@@ -1,0 +1,175 @@
+"""Rules on memory: regions lie where they can, pools are large enough, a board has what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool import layouts
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.model.topology import DataPath, Kvm, Region, RegionUse, Role, Xen
+from vtool.units import KIB, MIB, AddressRange, format_size
+
+PAGE_BYTES = 4 * KIB
+POOL_BASE_ALIGNMENT = 64 * KIB
+MINIMUM_POOL_PER_DISK = 4 * MIB
+
+
+def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
+    """VT400: what a region is for can be had for that owner under that hypervisor."""
+    for name, region in context.topology.regions.items():
+        owner = context.topology.domains.get(region.owner)
+        hypervisor = context.hypervisor_of(region.owner)
+        if owner is None or hypervisor is None:
+            continue
+        path = ("regions", name, "use")
+        if region.owner in region.borrowers:
+            message = f"region '{name}' is lent to its own owner '{region.owner}'"
+            yield context.find("VT400", message, ("regions", name, "borrowers"))
+        pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+        if pool and owner.role is Role.CONTROL:
+            message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
+            yield context.find("VT400", message, path)
+        elif pool and isinstance(hypervisor, Xen):
+            message = f"region '{name}': under Xen a restricted-dma-pool needs static shared memory"
+            hint = "Debian's Xen is built without STATIC_SHM (docs/explanation/data-paths.md, row 2)"
+            yield context.find("VT400", message, path, hints=(hint,))
+        elif not pool and owner.role is Role.GUEST:
+            message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
+            hint = "let the control domain own it"
+            yield context.find("VT400", message, path, hints=(hint,))
+        elif pool and all(device.region != name for device in context.topology.devices.values()):
+            message = f"region '{name}' is a pool that no device uses"
+            yield context.find("VT402", message, path, severity=Severity.WARNING)
+
+
+def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
+    """VT403: sizes and fixed addresses are multiples of what the kernel needs."""
+    for name, region in context.topology.regions.items():
+        pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+        granule = layouts.SWIOTLB_SEGMENT_BYTES if pool else PAGE_BYTES
+        if region.size % granule:
+            message = f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(granule)}"
+            yield context.find("VT403", message, ("regions", name, "size"))
+        alignment = POOL_BASE_ALIGNMENT if pool else PAGE_BYTES
+        if region.address is not None and region.address % alignment:
+            message = f"region '{name}': its address {region.address:#x} is not a multiple of {format_size(alignment)}"
+            below = region.address // alignment * alignment
+            hint = f"the nearest below is {below:#x}; or leave out `address` and let vtool choose"
+            yield context.find("VT403", message, ("regions", name, "address"), hints=(hint,))
+
+
+def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
+    """VT401, VT404: fixed host regions lie in RAM, outside carve-outs and each other."""
+    for board, loaded in context.facts.items():
+        banks = [AddressRange.of_size(bank.base, bank.size) for bank in loaded.facts.ram]
+        placed: list[tuple[str, AddressRange]] = []
+        for name, region in context.regions_owned(Role.CONTROL, board):
+            if region.address is None:
+                continue
+            where, path = AddressRange.of_size(region.address, region.size), ("regions", name, "address")
+            if not any(bank.contains(where) for bank in banks):
+                message = f"region '{name}' {where} is not inside the RAM of board '{board}'"
+                label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {_list(banks)}")
+                yield context.find("VT404", message, path, labels=(label,))
+            for index, carve in enumerate(loaded.facts.carve_outs):
+                taken = AddressRange.of_size(carve.base, carve.size)
+                if where.overlaps(taken):
+                    message = (
+                        f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
+                    )
+                    span = loaded.document.span(("carve_outs", index, "name"))
+                    label = Label(span, f"'{carve.name}' is here")
+                    hint = f"leave out `address` and let vtool choose, or start at or above {taken.end:#x}"
+                    yield context.find("VT401", message, path, labels=(label,), hints=(hint,))
+            for other, other_where in placed:
+                if where.overlaps(other_where):
+                    message = f"region '{name}' {where} overlaps region '{other}' {other_where}"
+                    label = Label(context.span("regions", other, "address"), f"'{other}' is here")
+                    hint = f"leave out `address`, or start at or above {other_where.end:#x}"
+                    yield context.find("VT401", message, path, labels=(label,), hints=(hint,))
+            placed.append((name, where))
+
+
+def _list(ranges: list[AddressRange]) -> str:
+    return ", ".join(str(item) for item in ranges)
+
+
+def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
+    """VT401, VT404: a fixed pool lies right after the guest's own RAM, where its memory backend is."""
+    for name, domain in context.topology.domains.items():
+        if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
+            continue
+        ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
+        cursor = ram.end
+        for region_name, region in context.topology.regions.items():
+            if region.owner != name:
+                continue
+            if region.address is not None and region.address != cursor:
+                yield _misplaced_pool(context, region_name, region, ram, cursor)
+            cursor += region.size
+        if domain.memory % MIB:
+            message = f"memory of guest '{name}' is not a multiple of 1MiB"
+            yield context.find("VT403", message, ("domains", name, "memory"))
+
+
+def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRange, wanted: int) -> Diagnostic:
+    assert region.address is not None
+    where, path = AddressRange.of_size(region.address, region.size), ("regions", name, "address")
+    hint = f"leave out `address`, or write {wanted:#x}: right after the memory before it"
+    if where.overlaps(ram):
+        label = Label(context.span("domains", region.owner, "memory"), f"its RAM {ram} comes from here")
+        message = f"pool '{name}' {where} overlaps the own RAM of guest '{region.owner}' {ram}"
+        return context.find("VT401", message, path, labels=(label,), hints=(hint,))
+    message = f"pool '{name}' {where} lies outside the RAM of guest '{region.owner}'"
+    return context.find("VT404", message, path, hints=(hint,))
+
+
+def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
+    """VT405: a pool that is too small does not fail, it hangs; so it is refused here."""
+    for name, region in context.topology.regions.items():
+        users = [
+            device_name
+            for device_name, device in context.topology.devices.items()
+            if device.region == name and device.data_path is DataPath.POOL
+        ]
+        needed = MINIMUM_POOL_PER_DISK * len(users)
+        if users and region.size < needed:
+            message = (
+                f"pool '{name}' has {format_size(region.size)}, the devices {', '.join(users)} "
+                f"need at least {format_size(needed)}"
+            )
+            hints = (
+                "slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
+                f"{format_size(MINIMUM_POOL_PER_DISK)} a disk is the least, 16MiB is comfortable",
+                "a pool that is too small hangs the guest's I/O without an error",
+            )
+            yield context.find("VT405", message, ("regions", name, "size"), hints=hints)
+
+
+def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
+    """VT406, VT407: what all domains and regions of a board take is there; CPUs are not overcommitted."""
+    for board, loaded in context.facts.items():
+        domains = dict(context.domains_on(board))
+        asked = sum(domain.memory or 0 for domain in domains.values())
+        asked += sum(r.size for r in context.topology.regions.values() if r.owner in domains)
+        ram = sum(bank.size for bank in loaded.facts.ram)
+        if asked > ram:
+            message = f"board '{board}' has {format_size(ram)} of RAM, its domains and regions ask for {format_size(asked)}"
+            label = Label(loaded.document.span(("ram",), key=True), "its RAM is here")
+            yield context.find("VT406", message, ("boards", board), key=True, labels=(label,))
+        for name, domain in domains.items():
+            if domain.cpus > loaded.facts.cpus:
+                message = f"domain '{name}' has {domain.cpus} CPUs, board '{board}' has {loaded.facts.cpus}"
+                path = ("domains", name, "cpus")
+                yield context.find("VT407", message, path, severity=Severity.WARNING)
+
+
+RULES = (
+    use_fits_owner,
+    regions_are_aligned,
+    host_regions_fit,
+    guest_pools_fit,
+    pools_are_large_enough,
+    boards_have_the_memory,
+)

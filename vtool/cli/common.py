@@ -1,0 +1,145 @@
+"""What verbs share: from a path to a checked topology and plan, boards of it, data and progress output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtool.board.emulated import EmulatedBoard
+from vtool.board.inventory import Inventory
+from vtool.check import KernelOptions, check
+from vtool.diagnostics import Diagnostic, Severity, VtoolError, format_diagnostic
+from vtool.images import PREFIX, ensure
+from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
+from vtool.images.kernel_options import options_in
+from vtool.model.topology import Topology
+from vtool.model.validate import LoadedFacts, known_facts, load_facts, validate
+from vtool.plan.planner import make_plan
+from vtool.plan.types import BoardPlan, Plan
+from vtool.progress import Progress
+from vtool.source import Document, load
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A topology that passed every check, and its plan."""
+
+    document: Document
+    topology: Topology
+    plan: Plan
+    warnings: tuple[Diagnostic, ...]
+
+
+def add_topology(parser: argparse.ArgumentParser) -> None:
+    """Add the topology argument and the inventory option."""
+    parser.add_argument("topology", type=Path, help="the topology file")
+    add_inventory(parser)
+
+
+def add_inventory(parser: argparse.ArgumentParser) -> None:
+    """Add ``--inventory``."""
+    parser.add_argument("--inventory", type=Path, help="how boards are reached (default: the emulated board)")
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add ``--format``."""
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+
+
+def prepare(path: Path) -> Prepared:
+    """Load, validate, check and plan. Raises VtoolError with everything found; prints warnings."""
+    document = load(path)
+    topology = validate(document)
+    facts = {
+        name: load_facts(board.facts)
+        for name, board in topology.boards.items()
+        if board.facts in known_facts()
+    }
+    kernels, unreadable = _kernels(document, topology)
+    findings = [*unreadable, *check(document, topology, facts, kernels)]
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        raise VtoolError(findings)
+    for warning in findings:
+        print(format_diagnostic(warning), file=sys.stderr)
+    plan = make_plan(document, topology, _facts_only(facts))
+    return Prepared(document, topology, plan, tuple(findings))
+
+
+def _facts_only(facts: dict[str, LoadedFacts]) -> dict[str, Any]:
+    return {name: loaded.facts for name, loaded in facts.items()}
+
+
+def _kernels(
+    document: Document, topology: Topology
+) -> tuple[dict[str, KernelOptions], list[Diagnostic]]:
+    """Read the options of every kernel named: from the recipe for vtool's own, else from the file."""
+    kernels: dict[str, KernelOptions] = {}
+    findings: list[Diagnostic] = []
+    for name, domain in topology.domains.items():
+        for key, reference in (("kernel", domain.kernel), ("ramdisk", domain.ramdisk)):
+            if reference is None:
+                continue
+            span = document.span(("domains", name, key))
+            if reference.startswith(PREFIX):
+                if reference.removeprefix(PREFIX) not in CATALOGUE:
+                    known = ", ".join(PREFIX + image for image in CATALOGUE)
+                    message = f"'{reference}' is not an image that vtool builds"
+                    findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {known}",)))
+                elif key == "kernel":
+                    kernels[reference] = KernelOptions(options_in(kernel_fragment()), reference)
+                continue
+            file = _beside(document.path, reference)
+            try:
+                options = read_kernel_options(file) if key == "kernel" else {}
+                if key == "ramdisk" and not file.is_file():
+                    raise ValueError("no such file")
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                message = f"{key} '{reference}' of domain '{name}' cannot be used: {reason.lower()}"
+                findings.append(Diagnostic("VT505", message, span))
+                continue
+            if key == "kernel" and options is not None:
+                kernels[reference] = KernelOptions(options, str(file))
+    return kernels, findings
+
+
+def _beside(topology: Path, reference: str) -> Path:
+    return (topology.parent / reference).absolute()
+
+
+def image_paths(prepared: Prepared, board: BoardPlan, progress: Progress) -> Callable[[str], Path]:
+    """Build what the plan needs of vtool's images; return how to find any image's file."""
+    references = {board.control.kernel_image, board.xen_image}
+    references |= {guest.kernel_image for guest in board.guests}
+    references |= {guest.ramdisk_image for guest in board.guests}
+    named = sorted(r.removeprefix(PREFIX) for r in references if r and r.startswith(PREFIX))
+    images = ensure(named, progress)
+
+    def path_of(reference: str) -> Path:
+        if reference.startswith(PREFIX):
+            return images[reference.removeprefix(PREFIX)].path
+        return _beside(prepared.document.path, reference)
+
+    return path_of
+
+
+def boards_of(prepared: Prepared, inventory: Path | None) -> list[tuple[BoardPlan, EmulatedBoard]]:
+    """Return each planned board with the board that is reached."""
+    reachable = Inventory(inventory)
+    return [(plan, reachable.board(plan.name, plan.facts.name)) for plan in prepared.plan.boards]
+
+
+def print_json(value: Any) -> None:
+    """Print data as JSON on stdout."""
+    print(json.dumps(value, indent=2, sort_keys=True, default=str))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines on stdout."""
+    for line in lines:
+        print(line)

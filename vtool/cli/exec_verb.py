@@ -1,0 +1,34 @@
+"""``vtool exec DOMAIN -- COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from vtool.board.shell import open_shell
+from vtool.cli.domains import add_domain, find_board
+from vtool.deploy.deployment import board_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_domain(parser)
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default 60")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a command on a domain's console shell; its exit code becomes vtool's."""
+    words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not words:
+        print("usage: vtool exec DOMAIN -- COMMAND", file=sys.stderr)
+        return 2
+    command = words[0] if len(words) == 1 else shlex.join(words)
+    board, domain = find_board(arguments)
+    line = ["vtool-board", "exec", "--timeout", str(arguments.timeout), "--", domain, command]
+    with open_shell(board) as shell:
+        result = shell.run(shlex.join(line), timeout_s=arguments.timeout + 20)
+    said = board_json(result.stdout, result.stderr)
+    sys.stdout.write(said["output"])
+    return int(said["code"])

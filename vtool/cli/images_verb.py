@@ -1,0 +1,60 @@
+"""``vtool images list|build|refresh``."""
+
+from __future__ import annotations
+
+import argparse
+
+from vtool.cli.common import add_format, print_json, print_lines
+from vtool.cli.show import ShownProgress
+from vtool.images import CATALOGUE, cached, ensure, refresh
+from vtool.report.summary import table
+from vtool.units import MIB
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="what is built and how long it took")
+    add_format(listing)
+    listing.set_defaults(action=_list)
+    build = actions.add_parser("build", help="build what is missing")
+    build.add_argument("images", nargs="*", metavar="IMAGE", help="default: all")
+    build.set_defaults(action=_build)
+    again = actions.add_parser("refresh", help="take Debian's packages as they are now at the next build")
+    again.set_defaults(action=_refresh)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen action."""
+    return int(arguments.action(arguments))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = cached()
+    if arguments.format == "json":
+        print_json({n: None if i is None else {"path": i.path, **i.manifest} for n, i in found.items()})
+        return 0
+    rows = [("image", "size", "built in", "path")]
+    for name, image in found.items():
+        if image is None:
+            rows.append((name, "-", "-", "not built"))
+        else:
+            size = f"{image.manifest['size_bytes'] / MIB:.1f} MiB"
+            rows.append((name, size, f"{image.manifest['seconds']} s", str(image.path)))
+    print_lines(table(rows, indent=""))
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    unknown = [name for name in arguments.images if name not in CATALOGUE]
+    if unknown:
+        print_lines([f"no image '{unknown[0]}'; there are: {', '.join(CATALOGUE)}"])
+        return 2
+    ensure(arguments.images or CATALOGUE, ShownProgress())
+    return 0
+
+
+def _refresh(_: argparse.Namespace) -> int:
+    refresh()
+    print("the next build takes Debian's packages as they are then")
+    return 0

@@ -1,0 +1,98 @@
+"""``vtool``: finds the verb, runs it, turns what it raises into text and an exit code.
+
+Importing this module must stay cheap: verbs are imported only when they are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
+
+VERBS = {
+    "validate": "check a topology and say everything that is wrong with it",
+    "plan": "show every address and unit that vtool decides",
+    "render": "write what would be deployed into a folder",
+    "deploy": "make a topology what runs on its boards, and prove it",
+    "verify": "prove again that what runs is what was planned",
+    "status": "show boards, domains and backends as they are now",
+    "exec": "run a command in a domain",
+    "console": "join a domain's console",
+    "logs": "show the log of a domain or backend",
+    "down": "stop everything and leave the boards clean",
+    "board": "switch boards on and off, list them, join their console",
+    "images": "list, build or refresh what emulated boards boot",
+    "explain": "explain a diagnostic's code",
+}
+
+EPILOG = """\
+exit codes: 0 well, 1 the topology is wrong, 2 usage, 3 a board failed, 70 a bug in vtool, 130 interrupted
+data goes to stdout, diagnostics and progress to stderr; NO_COLOR is honoured
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except VtoolError as error:
+        for diagnostic in error.diagnostics:
+            print(format_diagnostic(diagnostic), file=sys.stderr)
+        return error.exit_code.value
+    except KeyboardInterrupt:
+        print("interrupted; `vtool deploy` again repairs whatever was left half done", file=sys.stderr)
+        return ExitCode.INTERRUPTED.value
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK.value
+    except Exception as error:  # the last line of defence: a bug is reported, never dumped
+        return _report_bug(error)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vtool",
+        description="One topology file to running, verified virtual machines with shared devices on ARM boards.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vtool {_version()}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    for name, text in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == chosen:
+            module = importlib.import_module(f"vtool.cli.{name}_verb")
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    return int(parsed.run(parsed))
+
+
+def _version() -> str:
+    if not {"--version"} & set(sys.argv):
+        return ""
+    from importlib.metadata import version
+
+    return version("vtool")
+
+
+def _report_bug(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="vtool-bug-", suffix=".txt", delete=False) as report:
+        report.write(" ".join(sys.argv) + "\n")
+        traceback.print_exc(file=report)
+    print(f"error: a bug in vtool: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"   hint: the full report is in {report.name}", file=sys.stderr)
+    return ExitCode.BUG.value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""``vtool render``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vtool.cli.common import prepare
+from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.render import render
+from vtool.render.artifacts import Kind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("topology", type=Path, help="the topology file")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write all rendered text, board by board; images are listed, not copied."""
+    plan = prepare(arguments.topology).plan
+    count = 0
+    try:
+        for board in plan.boards:
+            folder = arguments.output / board.name
+            images = []
+            for artifact in render(board).artifacts:
+                if artifact.kind is Kind.IMAGE:
+                    images.append(f"{artifact.place.value}/{artifact.name}: {artifact.content}\n")
+                    continue
+                target = folder / artifact.place.value / artifact.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(artifact.content)
+                count += 1
+            (folder / "images.txt").write_text("".join(images))
+    except OSError as error:
+        raise VtoolError(Diagnostic("VT100", f"cannot write into '{arguments.output}': {error}")) from None
+    print(f"{count} files in {arguments.output}", file=sys.stderr)
+    return 0

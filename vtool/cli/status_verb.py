@@ -1,0 +1,74 @@
+"""``vtool status``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vtool.board.emulated import EmulatedBoard
+from vtool.cli.common import add_format, add_topology, boards_of, prepare, print_json, print_lines
+from vtool.deploy.deployment import board_state
+from vtool.diagnostics import ExitCode
+from vtool.plan.types import BoardPlan
+from vtool.report.summary import table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_topology(parser)
+    add_format(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show what is there; exit code 3 when it is not what the topology says."""
+    prepared = prepare(arguments.topology)
+    states = [
+        (plan, board, state_of(board)) for plan, board in boards_of(prepared, arguments.inventory)
+    ]
+    if arguments.format == "json":
+        print_json({plan.name: state for plan, _, state in states})
+    else:
+        for plan, _, state in states:
+            print_lines(_lines(plan, state))
+    well = all(_is_well(prepared.topology.name, plan, state) for plan, _, state in states)
+    return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
+
+
+def state_of(board: EmulatedBoard) -> dict[str, Any]:
+    """Return the board's state; ``power`` says whether it is on at all."""
+    if not board.exists() or not board.is_on():
+        power = "off" if board.exists() else "not made"
+        return {"power": power, "deployed": None, "domains": {}, "backends": {}, "damaged": []}
+    return {"power": "on", **board_state(board)}
+
+
+def _is_well(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:
+    deployed = state["deployed"]
+    return (
+        deployed is not None
+        and deployed["topology"] == topology
+        and not state["damaged"]
+        and set(state["domains"]) == {guest.name for guest in plan.guests}
+        and all(domain["running"] for domain in state["domains"].values())
+        and all(backend["unit"] == "active" for backend in state["backends"].values())
+    )
+
+
+def _lines(plan: BoardPlan, state: dict[str, Any]) -> list[str]:
+    rows = [("board", plan.name, f"power {state['power']}")]
+    if state["power"] == "on" and "uptime_s" in state:
+        system = f"Linux {state['kernel']}, hypervisor {_hypervisor(state)}, up {state['uptime_s']:.0f} s"
+        rows.append(("system", plan.name, system))
+    deployed = state["deployed"]
+    told = f"'{deployed['topology']}', generation {deployed['generation']}" if deployed else "nothing"
+    rows.append(("deployed", plan.name, told))
+    for name, domain in state["domains"].items():
+        running = "running" if domain["running"] else "not running"
+        rows.append(("domain", name, f"{running}, unit {domain['unit']}"))
+    rows += [("backend", name, f"unit {backend['unit']}") for name, backend in state["backends"].items()]
+    rows += [("drift", name, "is not what was deployed") for name in state["damaged"]]
+    return list(table(rows, indent=""))
+
+
+def _hypervisor(state: dict[str, Any]) -> str:
+    return "xen" if state["hypervisor"] == "xen" else "kvm" if state["kvm"] else "none"

@@ -1,0 +1,35 @@
+"""``vtool validate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vtool.cli.common import add_format, print_json
+from vtool.diagnostics import VtoolError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    from pathlib import Path
+
+    parser.add_argument("topology", type=Path, help="the topology file")
+    add_format(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check a topology; exit code 1 when anything is wrong with it."""
+    from vtool.cli.common import prepare
+
+    try:
+        prepared = prepare(arguments.topology)
+    except VtoolError as error:
+        if arguments.format == "json":
+            print_json({"diagnostics": [d.to_json() for d in error.diagnostics]})
+            return error.exit_code.value
+        raise
+    if arguments.format == "json":
+        print_json({"diagnostics": [d.to_json() for d in prepared.warnings]})
+    else:
+        print(f"{arguments.topology}: nothing wrong", file=sys.stdout)
+    return 0

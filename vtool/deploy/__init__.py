@@ -1,0 +1,1 @@
+"""Stage, push, boot, observe, verify, tear down."""

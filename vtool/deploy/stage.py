@@ -1,0 +1,172 @@
+"""From artifacts in memory to the files of a generation: compile, merge, name by content.
+
+The only room that runs dtc, fdtoverlay and mkimage. What comes out is complete: every file with its
+digest, the generation's and the boot set's names, the digest of what each unit is made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtool.diagnostics import board_failed
+from vtool.plan.types import BoardPlan
+from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
+
+PROGRAM = Path(__file__).with_name("board_program.py")
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One file as it will lie on the board; ``path`` is where its bytes are here."""
+
+    place: Place
+    name: str
+    mode: int
+    path: Path
+    sha256: str
+    size_bytes: int
+    used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A complete generation: its files, and the JSON that vtool-board applies."""
+
+    files: tuple[StagedFile, ...]
+    generation: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write ``generation.json`` and ``objects/<sha256>`` (links) for the push."""
+        objects = folder / "objects"
+        objects.mkdir(parents=True)
+        for file in self.files:
+            link = objects / file.sha256
+            if not link.is_symlink():
+                link.symlink_to(file.path.resolve())
+        (folder / "generation.json").write_text(json.dumps(self.generation, sort_keys=True))
+
+
+def stage(
+    topology: str,
+    board: BoardPlan,
+    artifacts: ArtifactSet,
+    base_tree: bytes,
+    image_path: Callable[[str], Path],
+    work: Path,
+) -> Staged:
+    """Compile and merge what rendering made into ``work``. Raises VtoolError VT701, VT702."""
+    (work / "base.dtb").write_bytes(base_tree)
+    files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.artifacts]
+    files.append(_staged(Place.GENERATION, "vtool-board", 0o755, PROGRAM, ()))
+    files.sort(key=lambda file: (file.place.value, file.name))
+    return Staged(tuple(files), _generation(topology, board, files))
+
+
+def _stage_one(
+    artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path
+) -> StagedFile:
+    if artifact.kind is Kind.IMAGE:
+        path = image_path(artifact.content)
+        return _staged(artifact.place, artifact.name, 0o644, path, artifact.used_by)
+    source = work / artifact.place.value / artifact.name
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(artifact.content)
+    name, output = artifact.name, source
+    if artifact.kind is Kind.OVERLAY:
+        name, output = _compile_overlay(artifact.name, source)
+    elif artifact.kind is Kind.HOST_OVERLAY:
+        _, overlay = _compile_overlay(artifact.name, source)
+        name = artifact.name.removesuffix(".dts") + ".dtb"
+        output = source.with_suffix(".dtb")
+        base = str(work / "base.dtb")
+        _run("VT701", ["fdtoverlay", "-i", base, "-o", str(output), str(overlay)])
+        check_merged_tree(output.read_bytes(), board)
+    elif artifact.kind is Kind.BOOT_SCRIPT:
+        name = artifact.name.removesuffix(".cmd") + ".scr"
+        output = source.with_suffix(".scr")
+        command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
+        _run("VT701", [*command, str(output)])
+    return _staged(artifact.place, name, artifact.mode, output, artifact.used_by)
+
+
+def _compile_overlay(name: str, source: Path) -> tuple[str, Path]:
+    output = source.with_suffix(".dtbo")
+    # -E makes an error of what dtc would only mention; two checks do not understand target paths.
+    quiet = ["-Wno-avoid_default_addr_size", "-Wno-unit_address_vs_reg", "-Wno-reg_format"]
+    _run("VT701", ["dtc", "-@", "-I", "dts", "-O", "dtb", *quiet, "-o", str(output), str(source)])
+    return name.removesuffix(".dts") + ".dtbo", output
+
+
+def check_merged_tree(tree: bytes, board: BoardPlan) -> None:
+    """Decode the merged tree and compare every host region with the plan (VtoolError VT702)."""
+    from libfdt import QUIET_NOTFOUND, Fdt  # noqa: PLC0415 - only staging needs it
+
+    fdt = Fdt(tree)
+    cells = board.facts.device_tree
+    width = 4 * (cells.address_cells + cells.size_cells)
+    for region in board.host_regions:
+        node = fdt.path_offset(f"/reserved-memory/{region.node_name}", QUIET_NOTFOUND)
+        got = bytes(fdt.getprop(node, "reg")) if node >= 0 else b""
+        base = region.range.base.to_bytes(4 * cells.address_cells, "big")
+        wanted = base + region.range.size_bytes.to_bytes(4 * cells.size_cells, "big")
+        if got != wanted or len(got) != width:
+            raise board_failed(
+                "VT702",
+                f"region '{region.region}' is not at {region.range} in the merged device tree of '{board.name}'",
+                hints=("the facts file's cell widths may not be the base tree's",),
+            )
+
+
+def _run(code: str, command: list[str]) -> None:
+    environment = {"SOURCE_DATE_EPOCH": "0", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    except FileNotFoundError:
+        raise board_failed("VT501", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
+    if done.returncode != 0 or done.stderr.strip():
+        raise board_failed(
+            code, f"'{command[0]}' refuses {Path(command[-1]).name}", detail=done.stderr.splitlines()[-10:]
+        )
+
+
+def _staged(place: Place, name: str, mode: int, path: Path, used_by: tuple[str, ...]) -> StagedFile:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return StagedFile(place, name, mode, path, digest, path.stat().st_size, used_by)
+
+
+def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dict[str, Any]:
+    boot = [f for f in files if f.place is Place.BOOT]
+    units = sorted({unit for file in files for unit in file.used_by})
+    manifest = next(f for f in files if f.name == "manifest.json")
+    return {
+        "format": 1,
+        "topology": topology,
+        "board": board.name,
+        "generation": _digest(files),
+        "boot_set": _digest(boot),
+        "boot_mount": board.facts.boot.partition_mount,
+        "files": [
+            {
+                "place": f.place.value,
+                "name": f.name,
+                "mode": f.mode,
+                "sha256": f.sha256,
+                "size_bytes": f.size_bytes,
+            }
+            for f in files
+        ],
+        "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
+        "disks": json.loads(manifest.path.read_text())["disks"],
+    }
+
+
+def _digest(files: Iterable[StagedFile]) -> str:
+    lines = [f"{f.place.value} {f.name} {f.mode:o} {f.sha256}\n" for f in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]

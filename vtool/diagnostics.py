@@ -1,0 +1,153 @@
+"""What vtool says when something is wrong: diagnostics as data, and the one exception that carries them.
+
+Owns the shape of a diagnostic and its rendering as text and JSON. The table of codes is
+``vtool.codes``. Knows nothing of where diagnostics come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+
+class Severity(Enum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class ExitCode(Enum):
+    """Exit codes of every verb; documented in docs/reference/exit-codes.md."""
+
+    OK = 0
+    TOPOLOGY_WRONG = 1
+    USAGE = 2
+    BOARD_FAILED = 3
+    BUG = 70
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in a text file: 1-based line and column of the first and one past the last character."""
+
+    path: Path
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A span with what is to be said of it."""
+
+    span: Span
+    message: str
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding: a permanent code, the place, what is wrong, the other side of a clash, what to do.
+
+    ``span`` is None where there is no file to point at (a board that does not answer).
+    ``detail`` holds lines to be shown verbatim, such as the tail of a console.
+    """
+
+    code: str
+    message: str
+    span: Span | None = None
+    labels: tuple[Label, ...] = ()
+    hints: tuple[str, ...] = ()
+    detail: tuple[str, ...] = ()
+    severity: Severity = Severity.ERROR
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the diagnostic as plain data for ``--format json``."""
+
+        def place(span: Span | None) -> dict[str, Any] | None:
+            if span is None:
+                return None
+            return {
+                "file": str(span.path),
+                "line": span.line,
+                "column": span.column,
+                "end_line": span.end_line,
+                "end_column": span.end_column,
+            }
+
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "message": self.message,
+            "place": place(self.span),
+            "labels": [{"place": place(label.span), "message": label.message} for label in self.labels],
+            "hints": list(self.hints),
+            "detail": list(self.detail),
+        }
+
+
+class VtoolError(Exception):
+    """Carries all diagnostics of a stage to the edge; the only exception a user ever meets.
+
+    ``exit_code`` says whose fault it is.
+    """
+
+    def __init__(
+        self, diagnostics: Iterable[Diagnostic] | Diagnostic, exit_code: ExitCode = ExitCode.TOPOLOGY_WRONG
+    ) -> None:
+        self.diagnostics: tuple[Diagnostic, ...] = (
+            (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
+        )
+        self.exit_code = exit_code
+        super().__init__("; ".join(f"{d.code}: {d.message}" for d in self.diagnostics))
+
+
+def board_failed(
+    code: str, message: str, *, hints: Sequence[str] = (), detail: Sequence[str] = ()
+) -> VtoolError:
+    """Make the error for a board or an image that failed (exit code 3)."""
+    return VtoolError(
+        Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED
+    )
+
+
+def format_diagnostic(diagnostic: Diagnostic) -> str:
+    """Write a diagnostic as the text a person reads, with the source line under it where it can be read."""
+    lines: list[str] = []
+    head = f"{diagnostic.severity.value}[{diagnostic.code}]: {diagnostic.message}"
+    if diagnostic.span is None:
+        lines.append(head)
+    else:
+        lines.append(f"{diagnostic.span}: {head}")
+        source = _read_source_line(diagnostic.span.path, diagnostic.span.line)
+        if source is not None:
+            number = f"{diagnostic.span.line:>6}"
+            width = (
+                diagnostic.span.end_column - diagnostic.span.column
+                if diagnostic.span.end_line == diagnostic.span.line
+                else len(source) - diagnostic.span.column + 1
+            )
+            lines.append(f"{number} | {source}")
+            lines.append(" " * 7 + "| " + " " * (diagnostic.span.column - 1) + "^" * max(1, width))
+    for label in diagnostic.labels:
+        lines.append(f"   {label.span}: {label.message}")
+    for hint in diagnostic.hints:
+        lines.append(f"   hint: {hint}")
+    for line in diagnostic.detail:
+        lines.append(f"   | {line}")
+    return "\n".join(lines)
+
+
+def _read_source_line(path: Path, line: int) -> str | None:
+    """Return line ``line`` (1-based) of a file, or None when it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return lines[line - 1].replace("\t", " ") if 0 < line <= len(lines) else None

@@ -1,0 +1,238 @@
+"""The recipes: kernel, root file system, hypervisor, guest initramfs, firmware, root disk.
+
+Each says what goes in (its name in the cache) and how it is made. Data files are in ``recipes/``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vtool.diagnostics import board_failed
+from vtool.images import debian
+from vtool.images.kernel_options import kernel_options
+from vtool.images.store import Build, Image, Recipe, cache_folder
+from vtool.units import MIB
+
+DATA = Path(__file__).parent / "recipes"
+KERNEL_SOURCE = "linux-source-6.12"
+_KERNEL_OBJECTS = 1230
+_ROOT_DISK_BYTES = 1536 * MIB
+RELEASE_LOCK = "debian-release.json"
+
+
+def _text(name: str) -> str:
+    return (DATA / name).read_text()
+
+
+# -- kernel
+
+
+def kernel_fragment() -> str:
+    """Return the configuration that ``vtool:linux`` is built with."""
+    return _text("kernel.config")
+
+
+def kernel_recipe(extra: Sequence[str] = ()) -> Recipe:
+    """Return the kernel's recipe; ``extra`` are configuration lines that override the fragment."""
+
+    def inputs(_: Mapping[str, Image]) -> dict[str, Any]:
+        versions = debian.package_versions(KERNEL_SOURCE, "gcc-aarch64-linux-gnu")
+        config = kernel_fragment() + "".join(f"{line}\n" for line in extra)
+        return {"packages": versions, "config": config}
+
+    return Recipe("linux", "Image", inputs, _build_kernel)
+
+
+def _build_kernel(build: Build) -> None:
+    source = build.cache / "work" / f"linux-{build.inputs['packages'][KERNEL_SOURCE]}"
+    if not (source / "Makefile").is_file():
+        partial = source.with_name(source.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        archive = f"/usr/src/{KERNEL_SOURCE}.tar.xz"
+        build.run("unpack the source", ["tar", "xf", archive, "-C", str(partial), "--strip-components=1"])
+        partial.rename(source)
+    config = build.folder / "kernel.config"
+    config.write_text(build.inputs["config"])
+    make = ["make", "-C", str(source), "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"]
+    build.run("configure", [*make, f"KCONFIG_ALLCONFIG={config}", "allnoconfig"])
+    _check_kernel_config(build.inputs["config"], source / ".config")
+    compiled = 0
+
+    def on_line(line: str) -> str | None:
+        nonlocal compiled
+        if not re.match(r"\s+(CC|AS)\s", line):
+            return None
+        compiled += 1
+        return f"{compiled} of about {_KERNEL_OBJECTS} objects" if compiled % 10 == 0 else None
+
+    build.run("compile", [*make, f"-j{(os.cpu_count() or 1) + 1}", "Image"], on_line=on_line)
+    shutil.copyfile(source / "arch/arm64/boot/Image", build.output)
+
+
+def _check_kernel_config(wanted: str, resulting: Path) -> None:
+    """Refuse a configuration in which Kconfig dropped an option that was asked for (VT504)."""
+    asked: dict[str, str] = {}
+    for line in wanted.splitlines():
+        if match := re.match(r"(CONFIG_\w+)=(.+)", line):
+            asked[match[1]] = match[2]
+        elif match := re.match(r"# (CONFIG_\w+) is not set", line):
+            asked[match[1]] = "n"
+    got = dict(re.findall(r"^(CONFIG_\w+)=(.+)$", resulting.read_text(), re.MULTILINE))
+    dropped = [f"{name}={value}" for name, value in asked.items() if got.get(name, "n") != value]
+    if dropped:
+        raise board_failed(
+            "VT504", f"the kernel's configuration does not take {', '.join(dropped)}: a dependency is missing"
+        )
+
+
+def read_kernel_options(image: Path) -> Mapping[str, str] | None:
+    """Return a kernel file's options, None when it carries none. ValueError, OSError as they come."""
+    return kernel_options(image.read_bytes())
+
+
+# -- root file system
+
+
+def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
+    names = ("packages.txt", "configure.sh", "customise.sh")
+    return {
+        "suite": debian.SUITE,
+        "hooks": "extract",
+        "release": debian.pinned_release(cache_folder() / RELEASE_LOCK),
+        "files": {name: _text(f"rootfs/{name}") for name in names},
+    }
+
+
+def _build_rootfs(build: Build) -> None:
+    packages = [line for line in _text("rootfs/packages.txt").splitlines() if not line.startswith("#")]
+    excluded = ("man", "doc", "locale", "info", "lintian", "bash-completion", "zsh", "i18n/charmaps")
+    configured = 0
+
+    def on_line(line: str) -> str | None:
+        nonlocal configured
+        if not line.startswith("Setting up "):
+            return None
+        configured += 1
+        return f"{configured} packages configured"
+
+    build.run(
+        "install packages",
+        [
+            "mmdebstrap",
+            *("--architectures=arm64", "--variant=extract", "--components=main", "--format=tar"),
+            f"--mode={'root' if os.getuid() == 0 else 'unshare'}",
+            *(f"--aptopt={option}" for option in debian.apt_options()),
+            '--aptopt=Apt::Install-Recommends "false"',
+            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in excluded),
+            "--include=?essential",
+            f"--include={','.join(packages)}",
+            # mmdebstrap runs no other kind of hook for a variant that installs nothing itself.
+            f"--extract-hook={DATA}/rootfs/configure.sh",
+            f"--extract-hook={DATA}/rootfs/customise.sh",
+            *(debian.SUITE, str(build.output), f"deb {debian.mirror()} {debian.SUITE} main"),
+        ],
+        on_line=on_line,
+    )
+
+
+# -- what is taken out of, or made from, the root file system
+
+
+def _no_more_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+    return {name: image.sha256 for name, image in needs.items()}
+
+
+def _extract(archive: Path, member: str, target: Path) -> None:
+    with tarfile.open(archive) as tar:
+        stream = tar.extractfile(member)
+        if stream is None:
+            raise board_failed("VT502", f"'{member}' is not a file in {archive}")
+        with target.open("wb") as out:
+            shutil.copyfileobj(stream, out)
+
+
+def _build_xen(build: Build) -> None:
+    _extract(build.needs["rootfs"].path, "./usr/lib/vtool-images/xen", build.output)
+
+
+def _guest_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+    files = {name: _text(f"guest/{name}") for name in ("init", "poweroff")}
+    return {**_no_more_inputs(needs), "files": files, "applets": _text("guest/applets.txt")}
+
+
+def _build_guest_initramfs(build: Build) -> None:
+    root = build.folder / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    for folder in ("bin", "sbin", "proc", "sys", "dev", "tmp", "root", "etc/acpi"):
+        (root / folder).mkdir(parents=True)
+    busybox = root / "bin/busybox"
+    _extract(build.needs["rootfs"].path, "./usr/bin/busybox", busybox)
+    busybox.chmod(0o755)
+    for applet in _text("guest/applets.txt").split():
+        (root / "bin" / applet).symlink_to("busybox")
+    for name, content in build.inputs["files"].items():
+        target = root / ("init" if name == "init" else f"sbin/{name}")
+        target.write_text(content)
+        target.chmod(0o755)
+    (root / "sbin/reboot").symlink_to("/bin/busybox")
+    (root / "etc/acpi.map").write_text("EV_KEY 0x01 KEY_POWER 116 1 power-button\n")
+    (root / "etc/acpi/power-button").symlink_to("/sbin/poweroff")
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+    for path in (root, *root.rglob("*")):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    listing = build.folder / "files.txt"
+    listing.write_text("\n".join([".", *names]) + "\n")
+    line = f"cpio --quiet -o -H newc --reproducible -R 0:0 < {listing} | gzip -9n > {build.output}"
+    build.run("pack", ["bash", "-o", "pipefail", "-c", line], cwd=root)
+
+
+def _firmware_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
+    return {"packages": debian.package_versions("u-boot-qemu")}
+
+
+def _build_firmware(build: Build) -> None:
+    shutil.copyfile("/usr/lib/u-boot/qemu_arm64/u-boot.bin", build.output)
+
+
+def _root_disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+    return {**_no_more_inputs(needs), "size_bytes": _ROOT_DISK_BYTES, "layout": 1}
+
+
+def _build_root_disk(build: Build) -> None:
+    root = build.folder / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    build.output.unlink(missing_ok=True)
+    size = f"{_ROOT_DISK_BYTES // MIB}M"
+    archive = build.needs["rootfs"].path
+    # Under fakeroot, so that owners survive without root privileges.
+    line = (
+        f"tar -xf '{archive}' -C '{root}' --exclude='./dev/*' && "
+        f"mke2fs -q -t ext4 -L root -U 7654001a-0000-4000-8000-000000000001 "
+        f"-E hash_seed=7654001a-0000-4000-8000-000000000002,root_owner=0:0 "
+        f"-d '{root}' '{build.output}' {size}"
+    )
+    build.run("make the file system", ["fakeroot", "sh", "-c", line])
+    build.run("remove the copy", ["rm", "-rf", str(root)])
+
+
+CATALOGUE: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        kernel_recipe(),
+        Recipe("rootfs", "rootfs.tar", _rootfs_inputs, _build_rootfs),
+        Recipe("xen", "xen", _no_more_inputs, _build_xen, ("rootfs",)),
+        Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs",)),
+        Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
+        Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),
+    )
+}
+
+__all__ = ["CATALOGUE", "kernel_fragment", "kernel_recipe", "read_kernel_options"]

@@ -1,0 +1,269 @@
+"""The cache of built images: entries named by the hash of all that went into them.
+
+Owns naming, locking, atomic completion, logs and the running of build steps. Knows nothing of what is
+built (``recipes.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from vtool.diagnostics import VtoolError, board_failed
+from vtool.progress import Progress
+
+_LOG_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Image:
+    """A finished entry: the file, its digest, and its manifest."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return str(self.manifest["sha256"])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one image is made.
+
+    ``inputs`` returns everything that goes in, as JSON data, given the images in ``needs``; ``build``
+    writes ``Build.output``. ``work_tree`` names a folder kept between builds (an object tree).
+    """
+
+    name: str
+    output: str
+    inputs: Callable[[Mapping[str, Image]], dict[str, Any]]
+    build: Callable[[Build], None]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass
+class Build:
+    """One build in progress: where it writes, what it needs, how it runs steps."""
+
+    recipe: Recipe
+    inputs: dict[str, Any]
+    needs: Mapping[str, Image]
+    folder: Path
+    cache: Path
+    log: Path
+    progress: Progress
+    task: str
+    children: ChildProcesses
+    inherited: tuple[int, ...]
+
+    @property
+    def output(self) -> Path:
+        """The file the build has to write."""
+        return self.folder / self.recipe.output
+
+    def run(
+        self,
+        step: str,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """Run one step, logging all it says; VtoolError VT502 with the log's tail when it fails.
+
+        ``on_line`` may turn a line into a progress detail.
+        """
+        self.progress.update(self.task, step)
+        with self.log.open("a") as log:
+            log.write(f"## {step}: {' '.join(argv)}\n")
+            log.flush()
+            try:
+                process = self.children.start(argv, cwd=cwd, env=env, inherited=self.inherited)
+            except FileNotFoundError:
+                raise board_failed(
+                    "VT501", f"'{argv[0]}' is not installed", hints=("run `make setup`",)
+                ) from None
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                detail = on_line(line) if on_line else None
+                if detail:
+                    self.progress.update(self.task, f"{step}: {detail}")
+            code = self.children.wait(process)
+        if code != 0:
+            tail = self.log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+            raise board_failed(
+                "VT502",
+                f"building image '{self.recipe.name}' failed at the step '{step}' (exit code {code})",
+                hints=(f"the whole log: {self.log}",),
+                detail=tail,
+            )
+
+
+@dataclass
+class ChildProcesses:
+    """The processes of running builds, so that an interrupted vtool ends them all."""
+
+    _running: set[subprocess.Popen[str]] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stopped: bool = False
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        inherited: tuple[int, ...],
+    ) -> subprocess.Popen[str]:
+        """Start a process in a group of its own, both outputs on one pipe."""
+        with self._lock:
+            if self._stopped:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                # Children hold the entry's lock too: should vtool be killed, nobody builds beside them.
+                pass_fds=inherited,
+            )
+            self._running.add(process)
+            return process
+
+    def wait(self, process: subprocess.Popen[str]) -> int:
+        """Wait for the end of a process and return its code."""
+        code = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        return code
+
+    def stop(self) -> None:
+        """End every running process group; no more are started."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+
+
+def cache_folder() -> Path:
+    """Return the cache (``VTOOL_CACHE`` or the user's cache folder)."""
+    configured = os.environ.get("VTOOL_CACHE")
+    return Path(configured) if configured else Path(platformdirs.user_cache_dir("vtool"))
+
+
+def key_of(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
+    """Return the name of an entry: the hash of everything that goes into it."""
+    canonical = json.dumps({"recipe": recipe.name, "inputs": inputs}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the digest of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Store:
+    """The cache folder. Entries are complete or absent; ``<key>.partial`` is a build under way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def entry(self, recipe: Recipe, inputs: Mapping[str, Any]) -> Path:
+        """Return where an image with these inputs lies or would lie."""
+        return self.folder / "images" / recipe.name / key_of(recipe, inputs)
+
+    def find(self, recipe: Recipe, inputs: Mapping[str, Any]) -> Image | None:
+        """Return the finished entry, or None."""
+        entry = self.entry(recipe, inputs)
+        try:
+            manifest = json.loads((entry / "manifest.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return Image(entry / recipe.output, manifest)
+
+    def get(
+        self, recipe: Recipe, needs: Mapping[str, Image], progress: Progress, children: ChildProcesses
+    ) -> Image:
+        """Return the image, building it when it is not there. VtoolError VT5xx when that fails."""
+        inputs = recipe.inputs(needs)
+        found = self.find(recipe, inputs)
+        if found is not None:
+            return found
+        task = f"image {recipe.name}"
+        progress.start(task)
+        begin = time.monotonic()
+        entry = self.entry(recipe, inputs)
+        try:
+            with _locked(entry.with_name(entry.name + ".lock"), progress, task) as lock:
+                found = self.find(recipe, inputs)
+                if found is None:
+                    partial = entry.with_name(entry.name + ".partial")
+                    partial.mkdir(parents=True, exist_ok=True)
+                    build = Build(
+                        recipe, inputs, needs, partial, self.folder, partial / "build.log",
+                        progress, task, children, (lock,),
+                    )  # fmt: skip
+                    recipe.build(build)
+                    found = self._complete(build, entry, time.monotonic() - begin)
+        except BaseException:
+            progress.finish(task, "failed", time.monotonic() - begin)
+            raise
+        progress.finish(task, "built", time.monotonic() - begin)
+        return found
+
+    def _complete(self, build: Build, entry: Path, seconds: float) -> Image:
+        manifest = {
+            "name": build.recipe.name,
+            "inputs": build.inputs,
+            "needs": {name: image.sha256 for name, image in build.needs.items()},
+            "seconds": round(seconds, 1),
+            "size_bytes": build.output.stat().st_size,
+            "sha256": file_sha256(build.output),
+        }
+        (build.folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        with build.output.open("rb") as stream:
+            os.fsync(stream.fileno())
+        shutil.rmtree(entry, ignore_errors=True)
+        build.folder.rename(entry)
+        return Image(entry / build.recipe.output, manifest)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, progress: Progress, task: str) -> Iterator[int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.update(task, "another vtool builds this image; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        os.set_inheritable(lock.fileno(), True)
+        yield lock.fileno()
+
+
+__all__ = ["Build", "ChildProcesses", "Image", "Recipe", "Store", "VtoolError", "cache_folder", "file_sha256"]

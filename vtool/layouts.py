@@ -1,0 +1,43 @@
+"""Guest-physical layouts: where each hypervisor's machine has RAM and devices.
+
+Constants only, each with its source. The planner places things by them and the checks quote them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vtool.units import KIB, AddressRange
+
+
+@dataclass(frozen=True)
+class MmioSlots:
+    """A row of virtio-mmio slots; slot N raises SPI ``first_spi_index + N``."""
+
+    base: int
+    stride_bytes: int
+    count: int
+    first_spi_index: int
+
+    def address(self, slot: int) -> int:
+        """Return the guest-physical base of a slot."""
+        return self.base + slot * self.stride_bytes
+
+
+QEMU_VIRT_RAM_BASE = 0x4000_0000
+"""QEMU hw/arm/virt.c base_memmap[VIRT_MEM]."""
+
+QEMU_VIRT_MMIO = MmioSlots(base=0x0A00_0000, stride_bytes=0x200, count=32, first_spi_index=16)
+"""QEMU hw/arm/virt.c base_memmap[VIRT_MMIO], a15irqmap[VIRT_MMIO]."""
+
+QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
+"""RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
+
+XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
+"""Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""
+
+SWIOTLB_SLOT_BYTES = 2 * KIB
+"""Linux include/linux/swiotlb.h IO_TLB_SHIFT 11."""
+
+SWIOTLB_SEGMENT_BYTES = 128 * SWIOTLB_SLOT_BYTES
+"""Linux include/linux/swiotlb.h IO_TLB_SEGSIZE 128: the largest single mapping, 256 KiB."""

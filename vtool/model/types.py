@@ -1,0 +1,87 @@
+"""The building blocks of the model: strict base class, names, sizes, addresses.
+
+A type here says what a single value may look like. What values mean together is said in
+``vtool.check``, where a rule can point at two places at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from vtool.units import parse_size
+
+
+class Model(BaseModel):
+    """Base of everything a user writes: frozen, strict, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _to_size(value: Any) -> int:
+    size = parse_size(value)
+    if size == 0:
+        raise ValueError("a size cannot be zero")
+    if size >> 60:
+        raise ValueError("a size is less than 1 EiB")
+    return size
+
+
+def _to_address(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"an address is a whole number such as 0x4000_0000, not {value!r}")
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        description="a name: a lower-case letter, then at most 30 lower-case letters, digits or '-'",
+    ),
+]
+"""Names of boards, domains, regions and devices: they become unit names, device-tree labels, xl names."""
+
+Size = Annotated[int, BeforeValidator(_to_size)]
+"""Bytes, above zero; written as 16MiB."""
+
+Address = Annotated[int, BeforeValidator(_to_address)]
+"""A physical address in bytes; written as 0x4000_0000."""
+
+ImageReference = Annotated[
+    str,
+    Field(
+        min_length=1,
+        pattern=r"^[^\x00-\x1f]+$",
+        description="an image: vtool:NAME, or the path of a file beside the topology",
+    ),
+]
+"""``vtool:NAME`` is an image that vtool builds; anything else is a file beside the topology."""
+
+MacAddress = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$",
+        description="a MAC address such as 52:54:00:12:34:56, in lower case",
+    ),
+]
+
+KernelArguments = Annotated[
+    str,
+    Field(
+        pattern=r"^[\x20-\x7e]*$",
+        max_length=1024,
+        description="words for a kernel command line: one line of at most 1024 printable ASCII characters",
+    ),
+]
+"""Words for a kernel command line: printable ASCII, one line."""
+
+BoardFileName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="a plain file name: a letter or digit, then at most 63 letters, digits, '.', '_' or '-'",
+    ),
+]
+"""A file in vtool's own folder on the board: a plain name, never a path."""

@@ -1,0 +1,67 @@
+"""What rendering makes: files in memory, each with its place on the board and why it exists.
+
+Text is final; only compilation (dtc, fdtoverlay, mkimage) is left to ``vtool.deploy.stage``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Place(Enum):
+    """Where on the board an artifact goes: vtool's folder or the boot partition."""
+
+    GENERATION = "generation"
+    BOOT = "boot"
+
+
+class Kind(Enum):
+    """What has to happen to an artifact before it is pushed."""
+
+    TEXT = "text"
+    OVERLAY = "overlay"
+    """Device-tree overlay source; compiled to ``.dtbo``."""
+    HOST_OVERLAY = "host-overlay"
+    """Device-tree overlay source for the host; merged into the board's base tree."""
+    BOOT_SCRIPT = "boot-script"
+    """U-Boot commands; wrapped by mkimage into ``.scr``."""
+    IMAGE = "image"
+    """A reference to an image, not text."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file: ``name`` is relative to its place, ``content`` is text or, for IMAGE, the reference.
+
+    ``asked_by`` is the data path in the topology that made it necessary; ``used_by`` are the units that
+    restart when it changes.
+    """
+
+    place: Place
+    name: str
+    kind: Kind
+    content: str
+    asked_by: tuple[str, ...]
+    used_by: tuple[str, ...] = ()
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class ArtifactSet:
+    """All artifacts of one board, ordered by place and name, names unique."""
+
+    board: str
+    artifacts: tuple[Artifact, ...]
+
+    def __post_init__(self) -> None:
+        keys = [(artifact.place.value, artifact.name) for artifact in self.artifacts]
+        if keys != sorted(set(keys)):
+            raise ValueError(f"artifacts of '{self.board}' are not unique and sorted: {keys}")
+
+    def get(self, name: str) -> Artifact:
+        """Return the artifact of that name; KeyError when there is none."""
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        raise KeyError(name)

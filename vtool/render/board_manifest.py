@@ -1,0 +1,46 @@
+"""``manifest.json``: what vtool-board needs to know on the board to run, watch and remove a generation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from vtool.plan.types import BoardPlan, KvmGuest, XenGuest
+from vtool.render.artifacts import Artifact, Kind, Place
+
+
+def render(board: BoardPlan) -> Iterator[Artifact]:
+    """One JSON file: domains with their consoles, disks to make, the hypervisor."""
+    manifest: dict[str, Any] = {
+        "format": 1,
+        "board": board.name,
+        "hypervisor": board.hypervisor,
+        "boot_mount": board.facts.boot.partition_mount,
+        "control": board.control.name,
+        "domains": {guest.name: _domain(guest) for guest in board.guests},
+        "disks": [_disk(disk) for disk in _disks(board)],
+        "backends": {disk.name: disk.backend_unit for disk in _disks(board)},
+    }
+    yield Artifact(
+        Place.GENERATION,
+        "manifest.json",
+        Kind.TEXT,
+        json.dumps(manifest, indent=2, sort_keys=True) + "\n",
+        asked_by=("boards", board.name),
+    )
+
+
+def _domain(guest: KvmGuest | XenGuest) -> dict[str, Any]:
+    common = {"unit": guest.unit, "ready": guest.ready, "console_log": guest.console_log}
+    if isinstance(guest, KvmGuest):
+        return {**common, "kind": "kvm", "console": guest.console_socket, "qmp": guest.qmp_socket}
+    return {**common, "kind": "xen"}
+
+
+def _disks(board: BoardPlan) -> list[Any]:
+    return [d for g in board.kvm_guests for d in g.devices] + [d for g in board.xen_guests for d in g.disks]
+
+
+def _disk(disk: Any) -> dict[str, Any]:
+    return {"path": disk.disk_path, "size_bytes": disk.disk_bytes}

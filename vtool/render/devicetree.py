@@ -1,0 +1,34 @@
+"""Device-tree overlays: pools of KVM guests, regions of the host.
+
+Overlays use target paths, so that the base needs no symbols, and labels, never phandle numbers.
+Merged by fdtoverlay: the host's on the workstation, the guest's on the board, where the QEMU that
+runs the guest writes the base tree (kvm.md 2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.plan.types import BoardPlan
+from vtool.render.artifacts import Artifact, Kind, Place
+from vtool.render.templating import fill
+
+
+def render(board: BoardPlan) -> Iterator[Artifact]:
+    """One overlay per KVM guest with pools, and the host's (empty when it has no regions)."""
+    for guest in board.kvm_guests:
+        yield Artifact(
+            Place.GENERATION,
+            f"domains/{guest.name}/{guest.name}.dts",
+            Kind.OVERLAY,
+            fill("devicetree/guest-pools.dts.j2", guest=guest),
+            asked_by=("domains", guest.name),
+            used_by=(guest.unit,),
+        )
+    yield Artifact(
+        Place.BOOT,
+        "board.dts",
+        Kind.HOST_OVERLAY,
+        fill("devicetree/host-regions.dts.j2", board=board, tree=board.facts.device_tree),
+        asked_by=("boards", board.name),
+    )

@@ -1,0 +1,74 @@
+"""Quoting and units for templates: one filter per target language.
+
+A filter returns text that the target's own parser reads back as the value it was given, or refuses
+with RenderError; nothing is silently changed.
+"""
+
+from __future__ import annotations
+
+from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.units import KIB, MIB, exact_division
+
+
+def render_error(message: str) -> VtoolError:
+    """Make the error for a value that a target language cannot hold."""
+    return VtoolError(Diagnostic("VT420", message))
+
+
+def systemd(value: str) -> str:
+    """Quote one word of an ExecStart line (systemd.service(5), systemd.syntax(7))."""
+    _one_line(value, "a systemd unit")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def xl(value: str) -> str:
+    """Quote a string of an xl.cfg (Xen tools/libs/util/libxlu_cfg_l.l)."""
+    _one_line(value, "an xl.cfg")
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def uboot(value: str) -> str:
+    """Quote one word for U-Boot's hush shell; what single quotes cannot hold is refused."""
+    _one_line(value, "a U-Boot script")
+    if "'" in value or "\\" in value:
+        raise render_error(f"{value!r} holds a quote or backslash, which a U-Boot script cannot carry")
+    return f"'{value}'"
+
+
+def qemu(value: str) -> str:
+    """Write a value inside a QEMU option list, where a comma is doubled (QEMU util/keyval.c)."""
+    _one_line(value, "a QEMU command line")
+    return value.replace(",", ",,")
+
+
+def mib(size_bytes: int) -> int:
+    """Convert bytes to MiB, exactly."""
+    return _exact(size_bytes, MIB, "MiB")
+
+
+def kib(size_bytes: int) -> int:
+    """Convert bytes to KiB, exactly."""
+    return _exact(size_bytes, KIB, "KiB")
+
+
+def cells(value: int, count: int) -> str:
+    """Write a number as ``count`` 32-bit device-tree cells, most significant first."""
+    if value >> (32 * count):
+        raise render_error(f"{value:#x} does not fit into {count} device-tree cells")
+    return " ".join(f"0x{(value >> (32 * index)) & 0xFFFFFFFF:x}" for index in reversed(range(count)))
+
+
+def _exact(size_bytes: int, unit: int, name: str) -> int:
+    try:
+        return exact_division(size_bytes, unit, f"a size in {name}")
+    except ValueError as error:
+        raise render_error(str(error)) from None
+
+
+def _one_line(value: str, where: str) -> None:
+    if not value.isprintable():
+        raise render_error(f"{value!r} holds a control character, which {where} cannot carry")
+
+
+FILTERS = {"systemd": systemd, "xl": xl, "uboot": uboot, "qemu": qemu, "mib": mib, "kib": kib, "cells": cells}

@@ -1,0 +1,27 @@
+"""Which images go where: kernels and ramdisks of domains, kernel and hypervisor of the board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.plan.types import BoardPlan
+from vtool.render.artifacts import Artifact, Kind, Place
+
+
+def render(board: BoardPlan) -> Iterator[Artifact]:
+    """References only; the bytes come from the cache or the user's files when the set is staged."""
+    yield _image(Place.BOOT, "Image", board.control.kernel_image, ("domains", board.control.name))
+    if board.xen_image is not None:
+        yield _image(Place.BOOT, "xen", board.xen_image, ("boards", board.name, "hypervisor"))
+    for guest in board.guests:
+        asked_by = ("domains", guest.name)
+        folder = f"domains/{guest.name}"
+        yield _image(Place.GENERATION, f"{folder}/Image", guest.kernel_image, asked_by, guest.unit)
+        if guest.ramdisk_image is not None:
+            yield _image(Place.GENERATION, f"{folder}/ramdisk", guest.ramdisk_image, asked_by, guest.unit)
+
+
+def _image(
+    place: Place, name: str, reference: str, asked_by: tuple[str, ...], *used_by: str
+) -> Artifact:
+    return Artifact(place, name, Kind.IMAGE, reference, asked_by, used_by)

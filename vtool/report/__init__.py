@@ -1,0 +1,1 @@
+"""Plans, observations and proofs as text and data. Pure: values in, lines out."""

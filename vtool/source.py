@@ -1,0 +1,170 @@
+"""Text to values, each with its place: YAML read the way this field needs it.
+
+Only whole decimal numbers, 0x numbers, true/false and null are not strings: a MAC address, a PCI
+address, ``010``, ``no`` and ``4.20`` stay what was typed. A repeated key is an error with both places.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vtool.diagnostics import Diagnostic, Label, Span, VtoolError
+
+DataPathTuple = tuple[str | int, ...]
+"""The way to a value: keys and list indexes from the root."""
+
+_MAX_NODES = 100_000
+_MAX_BYTES = 4 << 20
+_DECIMAL = re.compile(r"^-?(0|[1-9][0-9_]*)$")
+_HEXADECIMAL = re.compile(r"^0x[0-9a-fA-F][0-9a-fA-F_]*$")
+_WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's value and the place of everything in it."""
+
+    path: Path
+    value: Any
+    values: Mapping[DataPathTuple, Span]
+    keys: Mapping[DataPathTuple, Span]
+
+    def span(self, path: DataPathTuple, *, key: bool = False) -> Span:
+        """Return the place of a value (or of its key); of the nearest thing around it if it is not there."""
+        while path:
+            table = self.keys if key else self.values
+            if path in table:
+                return table[path]
+            if path in self.keys:
+                return self.keys[path]
+            path, key = path[:-1], False
+        return self.values[()]
+
+
+def load(path: Path) -> Document:
+    """Read a YAML file. Raises VtoolError VT1xx with the place of each fault."""
+    text = _read_text(path)
+    try:
+        node = _compose(text)
+    except yaml.YAMLError as error:
+        raise VtoolError(_yaml_fault(path, error)) from None
+    except RecursionError:
+        raise VtoolError(Diagnostic("VT101", "the file is nested too deeply", _start_of(path))) from None
+    if node is None:
+        raise VtoolError(Diagnostic("VT102", "the file is empty", _start_of(path)))
+    reader = _Reader(path)
+    value = reader.read(node, ())
+    if reader.faults:
+        raise VtoolError(reader.faults)
+    return Document(path, value, reader.values, reader.keys)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise VtoolError(Diagnostic("VT100", f"cannot read '{path}': {reason}")) from None
+    if len(data) > _MAX_BYTES:
+        raise VtoolError(Diagnostic("VT100", f"'{path}' is larger than {_MAX_BYTES >> 20} MiB"))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        span = Span(path, line, column, line, column + 1)
+        raise VtoolError(Diagnostic("VT101", "the file is not UTF-8 text", span)) from None
+
+
+def _compose(text: str) -> yaml.Node | None:
+    loader = yaml.SafeLoader(text)
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+        return node
+    finally:
+        loader.dispose()
+
+
+def _start_of(path: Path) -> Span:
+    return Span(path, 1, 1, 1, 1)
+
+
+def _yaml_fault(path: Path, error: yaml.YAMLError) -> Diagnostic:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    hints = ("YAML is indented with spaces, never with tabs",) if "\\t" in problem else ()
+    return Diagnostic(
+        "VT101", f"not valid YAML: {problem}", Span(path, line, column, line, column + 1), hints=hints
+    )
+
+
+class _Reader:
+    """Turns nodes into values, noting places and collecting faults."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[DataPathTuple, Span] = {}
+        self.keys: dict[DataPathTuple, Span] = {}
+        self.faults: list[Diagnostic] = []
+        self._count = 0
+
+    def read(self, node: yaml.Node, path: DataPathTuple) -> Any:
+        """Return a node's value; aliases are followed, up to a limit on what they unfold to."""
+        self._count += 1
+        if self._count > _MAX_NODES or len(path) > 50:
+            raise VtoolError(
+                Diagnostic("VT101", f"the file unfolds to more than {_MAX_NODES} values", self._span(node))
+            )
+        self.values[path] = self._span(node)
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+            self.faults.append(Diagnostic("VT105", f"the tag '{node.tag}' is not known", self._span(node)))
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._pairs(node, path))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(child, (*path, index)) for index, child in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        return _scalar(node)
+
+    def _pairs(self, node: yaml.MappingNode, path: DataPathTuple) -> Iterator[tuple[str, Any]]:
+        first: dict[str, Span] = {}
+        for key_node, value_node in node.value:
+            span = self._span(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.faults.append(Diagnostic("VT104", "a key must be a plain word", span))
+                continue
+            key = key_node.value
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                hint = "write the keys out"
+                self.faults.append(Diagnostic("VT104", "merge keys are not supported", span, hints=(hint,)))
+                continue
+            if key in first:
+                label = Label(first[key], f"'{key}' stands here first")
+                self.faults.append(Diagnostic("VT103", f"the key '{key}' is repeated", span, (label,)))
+                continue
+            first[key] = span
+            self.keys[(*path, key)] = span
+            yield key, self.read(value_node, (*path, key))
+
+    def _span(self, node: yaml.Node) -> Span:
+        start, end = node.start_mark, node.end_mark
+        return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text = str(node.value)
+    if node.style is not None:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    # Python refuses to read numbers of more than 4300 digits; nobody means one.
+    if len(text) <= 64 and (_DECIMAL.match(text) or _HEXADECIMAL.match(text)):
+        return int(text.replace("_", ""), 0)
+    return text

@@ -1,0 +1,106 @@
+"""Sizes, addresses and half-open ranges.
+
+Owns the arithmetic of addresses and the reading and writing of sizes. Knows nothing of
+topologies, boards or hypervisors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+_SIZE_UNITS = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40}
+_SIZE_PATTERN = re.compile(r"^(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+) ?(B|KiB|MiB|GiB|TiB)?$")
+
+
+def parse_size(text: str | int) -> int:
+    """Read a size such as ``16MiB``, ``4 KiB``, ``0x1000`` or ``4096`` into bytes.
+
+    Units are the IEC ones only (B, KiB, MiB, GiB, TiB): ``MB`` and ``M`` mean different numbers to
+    different tools and are refused. Raises ValueError.
+    """
+    if isinstance(text, bool) or not isinstance(text, (str, int)):
+        raise ValueError(f"a size is a number with a unit such as 16MiB, not {text!r}")
+    if isinstance(text, int):
+        if text < 0:
+            raise ValueError(f"a size cannot be negative: {text}")
+        return text
+    match = _SIZE_PATTERN.match(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write a whole number with B, KiB, MiB, GiB or TiB")
+    return int(match.group(1).replace("_", ""), 0) * _SIZE_UNITS[match.group(2) or ""]
+
+
+def format_size(size_bytes: int) -> str:
+    """Write bytes with the largest IEC unit that divides them exactly."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        factor = _SIZE_UNITS[unit]
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return f"{size_bytes}B"
+
+
+def exact_division(value: int, divisor: int, what: str) -> int:
+    """Convert to a coarser unit, refusing what does not convert exactly (ValueError)."""
+    if value % divisor:
+        raise ValueError(f"{what}: {value} is not a multiple of {divisor}")
+    return value // divisor
+
+
+def align_up(value: int, alignment: int) -> int:
+    """Return the smallest multiple of ``alignment`` that is at or above ``value``."""
+    return -(-value // alignment) * alignment
+
+
+@dataclass(frozen=True, order=True)
+class AddressRange:
+    """A half-open range of addresses ``[base, end)`` in bytes; never empty, never negative."""
+
+    base: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.base < self.end:
+            raise ValueError(f"not a range: base {self.base:#x}, end {self.end:#x}")
+
+    @classmethod
+    def of_size(cls, base: int, size_bytes: int) -> AddressRange:
+        """Make the range that starts at ``base`` and is ``size_bytes`` long."""
+        return cls(base, base + size_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.end - self.base
+
+    def overlaps(self, other: AddressRange) -> bool:
+        """Tell whether the two share at least one byte."""
+        return self.base < other.end and other.base < self.end
+
+    def contains(self, other: AddressRange) -> bool:
+        """Tell whether ``other`` lies wholly inside this range."""
+        return self.base <= other.base and other.end <= self.end
+
+    def __str__(self) -> str:
+        return f"[{self.base:#x}, {self.end:#x})"
+
+
+def free_ranges(within: Iterable[AddressRange], taken: Iterable[AddressRange]) -> list[AddressRange]:
+    """Return what is left of ``within`` (disjoint ranges) when ``taken`` is cut out, in ascending order."""
+    holes = sorted(taken)
+    free: list[AddressRange] = []
+    for bank in sorted(within):
+        cursor = bank.base
+        for hole in holes:
+            if hole.end <= cursor or hole.base >= bank.end:
+                continue
+            if hole.base > cursor:
+                free.append(AddressRange(cursor, hole.base))
+            cursor = max(cursor, hole.end)
+        if cursor < bank.end:
+            free.append(AddressRange(cursor, bank.end))
+    return free
