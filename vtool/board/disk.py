@@ -98,9 +98,7 @@ def _run(step: str, command: list[str], text: str = "") -> bytes:
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
     except FileNotFoundError:
-        raise board_failed(
-            "VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)
-        ) from None
+        raise board_failed("VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-10:]
         raise board_failed("VT613", f"making the board's disk failed at the step '{step}'", detail=said)

@@ -156,9 +156,7 @@ class EmulatedBoard:
                 "VT602", f"board '{self.name}' is off", hints=(f"switch it on: vtool board up {self.name}",)
             )
         port = int((self.folder / "ssh_port").read_text())
-        return SshTarget(
-            "127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts"
-        )
+        return SshTarget("127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts")
 
     def base_device_tree(self) -> bytes:
         """Return the tree QEMU makes for this machine, as dumped when the board was made."""
@@ -196,8 +194,6 @@ def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise board_failed(
-            "VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)
-        ) from None
+        raise board_failed("VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
     if done.returncode != 0:
         raise board_failed("VT613", f"'{command[0]}' failed", detail=done.stderr.strip().splitlines()[-10:])

@@ -89,9 +89,7 @@ class QemuProcess:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         except FileNotFoundError:
-            raise board_failed(
-                "VT611", f"'{QEMU}' is not installed", hints=("run `make setup`",)
-            ) from None
+            raise board_failed("VT611", f"'{QEMU}' is not installed", hints=("run `make setup`",)) from None
         if done.returncode != 0:
             raise board_failed(
                 "VT611",

@@ -56,9 +56,7 @@ def prepare(path: Path) -> Prepared:
     document = load(path)
     topology = validate(document)
     facts = {
-        name: load_facts(board.facts)
-        for name, board in topology.boards.items()
-        if board.facts in known_facts()
+        name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()
     }
     kernels, unreadable = _kernels(document, topology)
     findings = [*unreadable, *check(document, topology, facts, kernels)]
@@ -74,9 +72,7 @@ def _facts_only(facts: dict[str, LoadedFacts]) -> dict[str, Any]:
     return {name: loaded.facts for name, loaded in facts.items()}
 
 
-def _kernels(
-    document: Document, topology: Topology
-) -> tuple[dict[str, KernelOptions], list[Diagnostic]]:
+def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOptions], list[Diagnostic]]:
     """Read the options of every kernel named: from the recipe for vtool's own, else from the file."""
     kernels: dict[str, KernelOptions] = {}
     findings: list[Diagnostic] = []

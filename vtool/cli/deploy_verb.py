@@ -34,9 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     prepared = prepare(arguments.topology)
     proven = True
     for plan, board in boards_of(prepared, arguments.inventory):
-        report = deploy(
-            prepared.topology.name, plan, board, image_paths(prepared, plan, progress), progress
-        )
+        report = deploy(prepared.topology.name, plan, board, image_paths(prepared, plan, progress), progress)
         report.seconds["all"] = round(time.monotonic() - begin, 1)
         show(prepared.topology.name, report, arguments.format)
         proven = proven and report.proven

@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; exit code 3 when it is not what the topology says."""
     prepared = prepare(arguments.topology)
-    states = [
-        (plan, board, state_of(board)) for plan, board in boards_of(prepared, arguments.inventory)
-    ]
+    states = [(plan, board, state_of(board)) for plan, board in boards_of(prepared, arguments.inventory)]
     if arguments.format == "json":
         print_json({plan.name: state for plan, _, state in states})
     else:

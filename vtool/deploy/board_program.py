@@ -23,8 +23,9 @@ import sys
 import termios
 import time
 import tty
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any
 
 FOLDER = Path("/var/lib/vtool")
 STORE = FOLDER / "store"
@@ -41,7 +42,7 @@ class BoardError(Exception):
         super().__init__(message)
         self.code, self.message, self.hints, self.detail = code, message, list(hints), list(detail)
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {"code": self.code, "message": self.message, "hints": self.hints, "detail": self.detail}
 
 
@@ -60,7 +61,7 @@ def run(*argv: str, check: bool = True, timeout: float = 120.0) -> "subprocess.C
 # ---------------------------------------------------------------- what is there
 
 
-def read_json(path: Path) -> Optional[Dict[str, Any]]:
+def read_json(path: Path) -> dict[str, Any] | None:
     """Return a JSON file's content, or None when it is missing or damaged."""
     try:
         value = json.loads(path.read_text())
@@ -69,12 +70,12 @@ def read_json(path: Path) -> Optional[Dict[str, Any]]:
     return value if isinstance(value, dict) else None
 
 
-def current_generation() -> Optional[Dict[str, Any]]:
+def current_generation() -> dict[str, Any] | None:
     """Return the generation file of what is deployed, or None."""
     return read_json(CURRENT / "generation.json")
 
 
-def manifest() -> Dict[str, Any]:
+def manifest() -> dict[str, Any]:
     """Return the manifest of what is deployed; BoardError VT703 when nothing is."""
     found = read_json(CURRENT / "manifest.json")
     if found is None:
@@ -90,12 +91,12 @@ def booted_set() -> str:
     return ""
 
 
-def verb_state(_: argparse.Namespace) -> Dict[str, Any]:
+def verb_state(_: argparse.Namespace) -> dict[str, Any]:
     """Say what is deployed, what booted, and how the units and domains do."""
     generation = current_generation()
     found = read_json(CURRENT / "manifest.json")
-    domains: Dict[str, Any] = {}
-    backends: Dict[str, Any] = {}
+    domains: dict[str, Any] = {}
+    backends: dict[str, Any] = {}
     if found is not None:
         for name, domain in found["domains"].items():
             domains[name] = {"unit": unit_state(domain["unit"]), "running": domain_runs(name, domain)}
@@ -120,7 +121,7 @@ def verb_state(_: argparse.Namespace) -> Dict[str, Any]:
     }
 
 
-def damaged_files(generation: Dict[str, Any]) -> List[str]:
+def damaged_files(generation: dict[str, Any]) -> list[str]:
     """Return files of the current generation whose content is not what was deployed."""
     return [
         file["name"]
@@ -134,7 +135,7 @@ def unit_state(unit: str) -> str:
     return run("systemctl", "is-active", unit, check=False).stdout.strip() or "unknown"
 
 
-def domain_runs(name: str, domain: Dict[str, Any]) -> bool:
+def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     """Tell whether the hypervisor has the domain."""
     if domain["kind"] == "xen":
         return run("xl", "domid", name, check=False, timeout=20).returncode == 0
@@ -164,19 +165,19 @@ def sha256_of(path: Path) -> str:
 # ---------------------------------------------------------------- putting a generation there
 
 
-def placed_path(generation: Dict[str, Any], file: Dict[str, Any]) -> Path:
+def placed_path(generation: dict[str, Any], file: dict[str, Any]) -> Path:
     """Return where a file of a generation lies on the board."""
     if file["place"] == "boot":
         return boot_folder(generation) / generation["boot_set"] / file["name"]
     return GENERATIONS / generation["generation"] / file["name"]
 
 
-def boot_folder(generation: Dict[str, Any]) -> Path:
+def boot_folder(generation: dict[str, Any]) -> Path:
     """Return vtool's folder on the boot partition."""
     return Path(generation["boot_mount"]) / "vtool"
 
 
-def verb_missing(_: argparse.Namespace) -> Dict[str, Any]:
+def verb_missing(_: argparse.Namespace) -> dict[str, Any]:
     """Read a generation file from stdin; say which objects the store lacks. VT705 when they cannot fit."""
     generation = json.load(sys.stdin)
     objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
@@ -186,7 +187,7 @@ def verb_missing(_: argparse.Namespace) -> Dict[str, Any]:
     return {"missing": missing}
 
 
-def check_space(generation: Dict[str, Any], objects_bytes: int) -> None:
+def check_space(generation: dict[str, Any], objects_bytes: int) -> None:
     """Raise VT705 when the objects (twice: bundle and store), new disks or boot files do not fit."""
     disks_bytes = sum(d["size_bytes"] for d in generation["disks"] if not Path(d["path"]).exists())
     margin = 8 << 20
@@ -208,7 +209,7 @@ def need(path: Path, wanted_bytes: int) -> None:
         )
 
 
-def check_disks(generation: Dict[str, Any]) -> None:
+def check_disks(generation: dict[str, Any]) -> None:
     """Raise VT706 when a disk is there with another size: vtool never resizes data."""
     for disk in generation["disks"]:
         path = Path(disk["path"])
@@ -220,7 +221,7 @@ def check_disks(generation: Dict[str, Any]) -> None:
             )
 
 
-def verb_apply(arguments: argparse.Namespace) -> Dict[str, Any]:
+def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     """Take in a bundle of objects, then make the generation on stdin the current one.
 
     Nothing of the running generation is written in place. Returns what changed and whether the board
@@ -271,7 +272,7 @@ def take_bundle(bundle: Path) -> None:
     bundle.unlink()
 
 
-def lay_out(generation: Dict[str, Any]) -> None:
+def lay_out(generation: dict[str, Any]) -> None:
     """Write a generation's files beside the running one, and its boot set beside the booted one."""
     folder = GENERATIONS / generation["generation"]
     for root in (folder, boot_folder(generation) / generation["boot_set"]):
@@ -290,20 +291,20 @@ def lay_out(generation: Dict[str, Any]) -> None:
     os.sync()
 
 
-def copy_object(file: Dict[str, Any], target: Path) -> None:
+def copy_object(file: dict[str, Any], target: Path) -> None:
     """Copy one object out of the store."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(STORE / file["sha256"], target)
     target.chmod(file["mode"])
 
 
-def units_to_restart(before: Optional[Dict[str, Any]], after: Dict[str, Any]) -> List[str]:
+def units_to_restart(before: dict[str, Any] | None, after: dict[str, Any]) -> list[str]:
     """Return units that run now and are gone or made of other files in the new generation."""
     old = {} if before is None else before["units"]
     return sorted(unit for unit in old if old[unit] != after["units"].get(unit))
 
 
-def make_users_and_disks(generation: Dict[str, Any]) -> None:
+def make_users_and_disks(generation: dict[str, Any]) -> None:
     """Make the system users, and the disks that are not there yet; never touch one that is."""
     run("systemd-sysusers", str(GENERATIONS / generation["generation"] / "sysusers.conf"))
     disks = FOLDER / "disks"
@@ -318,7 +319,7 @@ def make_users_and_disks(generation: Dict[str, Any]) -> None:
         path.chmod(0o600)
 
 
-def switch(generation: Dict[str, Any]) -> None:
+def switch(generation: dict[str, Any]) -> None:
     """Make the generation the current one: one rename for the files, one for the boot set."""
     replace_link(CURRENT, GENERATIONS / generation["generation"])
     wanted = {f["name"].split("/", 1)[1] for f in generation["files"] if f["name"].startswith("units/")}
@@ -341,7 +342,7 @@ def switch(generation: Dict[str, Any]) -> None:
     os.sync()
 
 
-def vtool_links() -> List[Path]:
+def vtool_links() -> list[Path]:
     """Return the links in systemd's folder that point into vtool's."""
     links = [*UNITS.glob("vtool*"), *UNITS.glob("multi-user.target.wants/vtool*")]
     return [link for link in links if link.is_symlink() and os.readlink(link).startswith(str(FOLDER))]
@@ -366,7 +367,7 @@ def replace_file(path: Path, content: bytes) -> None:
     temporary.rename(path)
 
 
-def collect_garbage(generation: Dict[str, Any]) -> None:
+def collect_garbage(generation: dict[str, Any]) -> None:
     """Remove generations, boot sets and objects that are neither current nor booted."""
     for folder in GENERATIONS.iterdir():
         if folder.name != generation["generation"]:
@@ -380,7 +381,7 @@ def collect_garbage(generation: Dict[str, Any]) -> None:
             item.unlink()
 
 
-def verb_clean(_: argparse.Namespace) -> Dict[str, Any]:
+def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
     """Remove everything vtool put on the board, disks included; say whether a reboot is due."""
     generation = current_generation()
     units = [link.name for link in vtool_links() if link.parent == UNITS]
@@ -407,11 +408,11 @@ def verb_clean(_: argparse.Namespace) -> Dict[str, Any]:
 # ---------------------------------------------------------------- running it
 
 
-def verb_converge(arguments: argparse.Namespace) -> Dict[str, Any]:
+def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start everything and wait until every domain says that it is ready (VT708 with the console's tail)."""
     found = manifest()
     deadline = time.monotonic() + arguments.deadline
-    waited: Dict[str, float] = {}
+    waited: dict[str, float] = {}
     failed = [d["unit"] for d in found["domains"].values()] + list(found["backends"].values())
     run("systemctl", "reset-failed", *failed, check=False)
     for unit in ["vtool.target", *failed]:
@@ -426,7 +427,7 @@ def verb_converge(arguments: argparse.Namespace) -> Dict[str, Any]:
     return {"ready_after_s": waited}
 
 
-def wait_ready(name: str, domain: Dict[str, Any], deadline: float) -> None:
+def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
     """Wait until the domain's console has said its ready text."""
     log = Path(domain["console_log"])
     while True:
@@ -443,13 +444,13 @@ def wait_ready(name: str, domain: Dict[str, Any], deadline: float) -> None:
         time.sleep(0.2)  # polling a log file; the loop above has the deadline
 
 
-def clean_lines(text: bytes) -> List[str]:
+def clean_lines(text: bytes) -> list[str]:
     """Return the printable lines of a console log."""
     decoded = text.decode(errors="replace").replace("\r", "\n")
     return [line for line in ("".join(filter(str.isprintable, raw)) for raw in decoded.split("\n")) if line]
 
 
-def verb_powerdown(arguments: argparse.Namespace) -> Dict[str, Any]:
+def verb_powerdown(arguments: argparse.Namespace) -> dict[str, Any]:
     """Ask a domain to end, as its unit's ExecStop; force it when it does not within the deadline."""
     name, domain = arguments.domain, manifest()["domains"][arguments.domain]
     if domain["kind"] == "xen":
@@ -462,7 +463,7 @@ def verb_powerdown(arguments: argparse.Namespace) -> Dict[str, Any]:
     return {"domain": name}
 
 
-def qmp(path: str, commands: List[Dict[str, Any]], wait_for_close_s: float = 0.0) -> List[Any]:
+def qmp(path: str, commands: list[dict[str, Any]], wait_for_close_s: float = 0.0) -> list[Any]:
     """Run QMP commands on a socket; return their results. Optionally wait until QEMU closes it."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(15.0)
@@ -490,7 +491,7 @@ def qmp(path: str, commands: List[Dict[str, Any]], wait_for_close_s: float = 0.0
 
 
 @contextlib.contextmanager
-def domain_console(name: str, domain: Dict[str, Any]) -> Iterator[int]:
+def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
     """Yield a file descriptor of the domain's console; one user at a time (VT709)."""
     lock_folder = Path("/run/lock/vtool")
     lock_folder.mkdir(exist_ok=True)
@@ -521,7 +522,7 @@ def domain_console(name: str, domain: Dict[str, Any]) -> Iterator[int]:
             yield connection.fileno()
 
 
-def domain_shell(name: str, command: str, timeout_s: float) -> Dict[str, Any]:
+def domain_shell(name: str, command: str, timeout_s: float) -> dict[str, Any]:
     """Run a command in the shell on a domain's console; return its exit code and output.
 
     The command travels as base64, so that no line editing on the way can change it; markers are
@@ -549,12 +550,12 @@ def domain_shell(name: str, command: str, timeout_s: float) -> Dict[str, Any]:
     return {"code": int(tail.split()[0]), "output": output.decode(errors="replace")}
 
 
-def known_domains() -> List[str]:
+def known_domains() -> list[str]:
     """Return a hint that lists the domains."""
     return ["domains here: " + ", ".join(sorted(manifest()["domains"]))]
 
 
-def read_until(descriptor: int, marker: bytes, deadline: float) -> Optional[bytes]:
+def read_until(descriptor: int, marker: bytes, deadline: float) -> bytes | None:
     """Read until a whole line that begins with the marker has come; None when the deadline passes."""
     text = b""
     while True:
@@ -570,12 +571,12 @@ def read_until(descriptor: int, marker: bytes, deadline: float) -> Optional[byte
         text += data
 
 
-def verb_exec(arguments: argparse.Namespace) -> Dict[str, Any]:
+def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run a command in a domain."""
     return domain_shell(arguments.domain, arguments.command, arguments.timeout)
 
 
-def verb_console(arguments: argparse.Namespace) -> Dict[str, Any]:
+def verb_console(arguments: argparse.Namespace) -> dict[str, Any]:
     """Join stdin and stdout to a domain's console until Ctrl-] or end of input."""
     domain = manifest()["domains"].get(arguments.domain)
     if domain is None:
@@ -603,7 +604,7 @@ def verb_console(arguments: argparse.Namespace) -> Dict[str, Any]:
     return {}
 
 
-def verb_logs(arguments: argparse.Namespace) -> Dict[str, Any]:
+def verb_logs(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print a domain's console log and its unit's journal, or a backend's journal; replaces itself."""
     found = manifest()
     name, count = arguments.name_of, str(arguments.lines)
@@ -622,9 +623,9 @@ def verb_logs(arguments: argparse.Namespace) -> Dict[str, Any]:
 # ---------------------------------------------------------------- looking
 
 
-def verb_observe(_: argparse.Namespace) -> Dict[str, Any]:
+def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     """Run a list of steps from stdin in order; a step that fails is a result too, never an end."""
-    results: Dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for step in json.load(sys.stdin)["steps"]:
         try:
             results[step["id"]] = OPERATIONS[step["op"]](step)
@@ -635,23 +636,23 @@ def verb_observe(_: argparse.Namespace) -> Dict[str, Any]:
     return {"results": results}
 
 
-def observe_run(step: Dict[str, Any]) -> Dict[str, Any]:
+def observe_run(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line on the board."""
     done = run("/bin/sh", "-c", step["command"], check=False, timeout=step.get("timeout_s", 30))
     return {"code": done.returncode, "output": done.stdout, "errors": done.stderr[-2000:]}
 
 
-def observe_domain(step: Dict[str, Any]) -> Dict[str, Any]:
+def observe_domain(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line in a domain."""
     return domain_shell(step["domain"], step["command"], step.get("timeout_s", 30))
 
 
-def observe_qmp(step: Dict[str, Any]) -> Dict[str, Any]:
+def observe_qmp(step: dict[str, Any]) -> dict[str, Any]:
     """Run QMP commands on a domain's VMM."""
     return {"answers": qmp(manifest()["domains"][step["domain"]]["qmp"], step["commands"])}
 
 
-def observe_maps(step: Dict[str, Any]) -> Dict[str, Any]:
+def observe_maps(step: dict[str, Any]) -> dict[str, Any]:
     """Return the file-backed shared mappings of a unit's main process: size and identity of each."""
     pid = int(run("systemctl", "show", "-p", "MainPID", "--value", step["unit"]).stdout.strip() or "0")
     if pid == 0:
@@ -662,13 +663,11 @@ def observe_maps(step: Dict[str, Any]) -> Dict[str, Any]:
         if fields[1].endswith("s"):
             base, end = (int(number, 16) for number in fields[0].split("-"))
             name = fields[5] if len(fields) > 5 else ""
-            mappings.append(
-                {"size_bytes": end - base, "identity": f"{fields[3]}:{fields[4]}", "name": name}
-            )
+            mappings.append({"size_bytes": end - base, "identity": f"{fields[3]}:{fields[4]}", "name": name})
     return {"pid": pid, "shared": mappings}
 
 
-def observe_kernel_option(step: Dict[str, Any]) -> Dict[str, Any]:
+def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
     """Return how a kernel image was built as to one option: y, m, n, or unknown without IKCONFIG."""
     image = Path(step["path"]).read_bytes()
     start, end = image.find(b"IKCFG_ST"), image.find(b"IKCFG_ED")

@@ -92,9 +92,7 @@ def bring_up(board: EmulatedBoard, progress: Progress) -> bool:
         images = ensure(BOARD_IMAGES, progress)
         begin = time.monotonic()
         progress.start(f"make board {board.name}")
-        board.create(
-            EmulatedImages(images["firmware"].path, images["linux"].path, images["root-disk"].path)
-        )
+        board.create(EmulatedImages(images["firmware"].path, images["linux"].path, images["root-disk"].path))
         progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
     was_off = not board.is_on()
     begin = time.monotonic()
@@ -127,9 +125,7 @@ def deploy(
             staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, work)
             staged.write(work / "push")
         with timer.phase("push, boot, start, verify"):
-            events = run_playbook(
-                "deploy", board, {**_variables(work), **_steps(work, wanted)}, progress
-            )
+            events = run_playbook("deploy", board, {**_variables(work), **_steps(work, wanted)}, progress)
     applied = events.outputs[_APPLY_TASK]
     return Report(
         board=plan,

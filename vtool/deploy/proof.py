@@ -79,7 +79,12 @@ def _value(results: Results, step: Step, key: str = "output") -> tuple[str | Non
 
 
 def _simple(
-    subject: str, what: str, step: Step, expected: str, fits: Callable[[str], bool] | None = None, key: str = "output"
+    subject: str,
+    what: str,
+    step: Step,
+    expected: str,
+    fits: Callable[[str], bool] | None = None,
+    key: str = "output",
 ) -> Proof:
     """A row that compares one step's output with what was expected."""
 
@@ -137,9 +142,7 @@ def _region_reg(subject: str, what: str, step: Step, where: AddressRange) -> Pro
 def _host_region(region: HostRegion) -> Iterator[Proof]:
     subject = f"region {region.region}"
     # A region stands where it was planned, by its content and not by its name: any node of that region.
-    command = (
-        f"od -An -v -tx1 /sys/firmware/devicetree/base/reserved-memory/vtool-{region.region}@*/reg | tr -d ' \\n'"
-    )
+    command = f"od -An -v -tx1 /sys/firmware/devicetree/base/reserved-memory/vtool-{region.region}@*/reg | tr -d ' \\n'"
     yield _region_reg(
         subject, "stands where it was planned", _run(f"reg-{region.region}", command), region.range
     )
@@ -149,7 +152,9 @@ def _domain(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
     subject = f"domain {guest.name}"
     unit = _run(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
     yield _simple(subject, "its unit is active", unit, "active")
-    yield _simple(subject, "its shell answers", _in(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive")
+    yield _simple(
+        subject, "its shell answers", _in(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive"
+    )
 
 
 # -- a disk behind vhost-user, through a pool
@@ -182,7 +187,9 @@ def _pool_disk(guest: KvmGuest, disk: KvmBlockDevice) -> Iterator[Proof]:
     counter = (
         f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
     )
-    reset = _in(name, f"reset-{identity}", f"{counter} echo 0 > $F/io_tlb_used_hiwater; cat $F/io_tlb_used_hiwater", 20)
+    reset = _in(
+        name, f"reset-{identity}", f"{counter} echo 0 > $F/io_tlb_used_hiwater; cat $F/io_tlb_used_hiwater", 20
+    )
     block = f"/dev/$(ls /sys/devices/platform/{disk.guest_device}/virtio*/block)"
     io = list(_disk_io(subject, name, identity, block, disk.disk_path, disk.scratch))
     first = io[0]
@@ -245,9 +252,7 @@ def _features(disk: KvmBlockDevice, domain: str) -> Proof:
         seen = [word for word in wanted if word in named]
         proven = len(seen) == len(wanted)
         what = "features the driver accepted (bits 32 and 33)"
-        return Row(
-            f"device {disk.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", proven, why
-        )
+        return Row(f"device {disk.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", proven, why)
 
     return Proof((step,), read)
 
@@ -266,7 +271,11 @@ def _backend_maps(guest: KvmGuest, disk: KvmBlockDevice) -> Proof:
         of_vmm = {m["identity"] for m in results[vmm["id"]]["shared"] if m["name"].startswith("/memfd:")}
         common = [m for m in results[backend["id"]]["shared"] if m["identity"] in of_vmm]
         total = sum(mapping["size_bytes"] for mapping in common)
-        seen = f"{format_size(total)} in {len({m['identity'] for m in common})} memory object(s)" if common else "none"
+        seen = (
+            f"{format_size(total)} in {len({m['identity'] for m in common})} memory object(s)"
+            if common
+            else "none"
+        )
         proven = total == disk.pool.range.size_bytes and len({m["identity"] for m in common}) == 1
         return Row(subject, what, expected, seen, proven)
 
@@ -290,8 +299,15 @@ def _disk_io(
             f"dd if=/tmp/w of={block} bs=1M seek={front} oflag=direct conv=fsync 2>/dev/null || exit 1; "
             "sha256sum /tmp/w; rm /tmp/w",
         )
-        check = _run(f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum")
-        yield _same(subject, f"{format_size(TRANSFER_BYTES)} written by the frontend, read at the backend's file", write, check)
+        check = _run(
+            f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum"
+        )
+        yield _same(
+            subject,
+            f"{format_size(TRANSFER_BYTES)} written by the frontend, read at the backend's file",
+            write,
+            check,
+        )
         fill = _run(
             f"fill-{identity}",
             f"dd if=/dev/urandom of={path} bs=1M seek={back} count={blocks} conv=notrunc,fsync status=none && "
@@ -301,9 +317,13 @@ def _disk_io(
         back = 0
         fill = _run(f"fill-{identity}", f"dd if={path} bs=1M count={blocks} status=none | sha256sum")
     fetch = _in(
-        domain, f"read-{identity}", f"dd if={block} bs=1M skip={back} count={blocks} iflag=direct 2>/dev/null | sha256sum"
+        domain,
+        f"read-{identity}",
+        f"dd if={block} bs=1M skip={back} count={blocks} iflag=direct 2>/dev/null | sha256sum",
     )
-    yield _same(subject, f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend", fill, fetch)
+    yield _same(
+        subject, f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend", fill, fetch
+    )
 
 
 # -- Xen PV
@@ -315,7 +335,7 @@ def _xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
     yield from _disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
     state = _run(
         f"state-{identity}",
-        f'D=$(xl domid {guest.name}); for B in $(xenstore-list /local/domain/0/backend/vbd/$D); do '
+        f"D=$(xl domid {guest.name}); for B in $(xenstore-list /local/domain/0/backend/vbd/$D); do "
         f'P=/local/domain/0/backend/vbd/$D/$B; [ "$(xenstore-read $P/dev)" = {disk.virtual_device} ] || continue; '
         "F=$(xenstore-read $P/frontend); "
         'echo "state $(xenstore-read $P/state), ring by grant $(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done',

@@ -90,9 +90,7 @@ def _path_in(value: Any, location: tuple[str | int, ...]) -> DataPathTuple:
     """Follow pydantic's location through the data, skipping what is not in it (union tags, "[key]")."""
     path: list[str | int] = []
     for part in location:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
             value = value[part]
         else:
             continue

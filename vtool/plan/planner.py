@@ -228,9 +228,7 @@ def _plan_xen_disk(name: str, device: BlockDevice, index: int) -> plan.XenDisk:
     )
 
 
-def _plan_xen_interface(
-    scope: _BoardScope, name: str, device: NetworkDevice, index: int
-) -> plan.XenInterface:
+def _plan_xen_interface(scope: _BoardScope, name: str, device: NetworkDevice, index: int) -> plan.XenInterface:
     return plan.XenInterface(
         name=name,
         index=index,

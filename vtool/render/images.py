@@ -21,7 +21,5 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             yield _image(Place.GENERATION, f"{folder}/ramdisk", guest.ramdisk_image, asked_by, guest.unit)
 
 
-def _image(
-    place: Place, name: str, reference: str, asked_by: tuple[str, ...], *used_by: str
-) -> Artifact:
+def _image(place: Place, name: str, reference: str, asked_by: tuple[str, ...], *used_by: str) -> Artifact:
     return Artifact(place, name, Kind.IMAGE, reference, asked_by, used_by)

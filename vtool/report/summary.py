@@ -58,7 +58,11 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
         yield ("device", disk.name, f"PV disk {disk.virtual_device} (grant map), blkback on {disk.disk_path}")
     for interface in guest.interfaces:
         ends = f"{interface.frontend_address} to {interface.backend_address}"
-        yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends} on {interface.bridge}")
+        yield (
+            "device",
+            interface.name,
+            f"PV network (grant copy) {interface.mac}, {ends} on {interface.bridge}",
+        )
 
 
 def plan_data(value: Any) -> Any:
