@@ -1,5 +1,4 @@
 # vtool: set-up, demonstration, checks and tests. `make help` lists the targets.
-# The first three can be read from the top: nothing is hidden in another Makefile.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,7 +11,7 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host setup setup-dev demo check test clean
+.PHONY: help host setup setup-dev demo check test test-board clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,13 +44,16 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'ruff check' $(BIN)/ruff check .
 	@$(STEP) 'ruff format' $(BIN)/ruff format --check .
 	@$(STEP) 'mypy' $(BIN)/mypy
-	@$(STEP) 'import-linter' $(BIN)/lint-imports
+	@$(STEP) 'import-linter' $(BIN)/lint-imports --no-logo
 	@$(STEP) 'yamllint' $(BIN)/yamllint --strict .
 	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
 	@$(STEP) 'codespell' $(BIN)/codespell
 
 test: setup-dev ## the tests that need no board
-	@$(STEP) 'pytest' $(BIN)/pytest
+	@$(STEP) 'pytest' $(BIN)/pytest -m 'not board'
+
+test-board: setup-dev ## the tests that boot emulated boards (minutes)
+	@$(STEP) 'pytest, emulated boards' $(BIN)/pytest -m board
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

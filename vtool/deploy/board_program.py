@@ -31,6 +31,7 @@ FOLDER = Path("/var/lib/vtool")
 STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"
 CURRENT = FOLDER / "current"
+BUNDLE = Path("/var/lib/vtool-bundle.tar")
 UNITS = Path("/etc/systemd/system")
 ENTRY_BACKUP = "boot.scr.before-vtool"
 
@@ -168,8 +169,8 @@ def sha256_of(path: Path) -> str:
 def placed_path(generation: dict[str, Any], file: dict[str, Any]) -> Path:
     """Return where a file of a generation lies on the board."""
     if file["place"] == "boot":
-        return boot_folder(generation) / generation["boot_set"] / file["name"]
-    return GENERATIONS / generation["generation"] / file["name"]
+        return boot_folder(generation) / str(generation["boot_set"]) / str(file["name"])
+    return GENERATIONS / str(generation["generation"]) / str(file["name"])
 
 
 def boot_folder(generation: dict[str, Any]) -> Path:
@@ -178,13 +179,24 @@ def boot_folder(generation: dict[str, Any]) -> Path:
 
 
 def verb_missing(_: argparse.Namespace) -> dict[str, Any]:
-    """Read a generation file from stdin; say which objects the store lacks. VT705 when they cannot fit."""
+    """Read a generation file from stdin; say which objects the store lacks, or that it runs already.
+
+    VT705 or VT706 when it cannot fit. Nothing is changed.
+    """
     generation = json.load(sys.stdin)
+    deployed = current_generation()
+    if (
+        deployed is not None
+        and deployed["generation"] == generation["generation"]
+        and booted_set() == generation["boot_set"]
+        and not damaged_files(deployed)
+    ):
+        return {"missing": [], "current": True}
     objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
     missing = sorted(digest for digest in objects if not (STORE / digest).exists())
     check_space(generation, sum(objects[digest] for digest in missing))
     check_disks(generation)
-    return {"missing": missing}
+    return {"missing": missing, "current": False}
 
 
 def check_space(generation: dict[str, Any], objects_bytes: int) -> None:
@@ -229,8 +241,8 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     generation = json.load(sys.stdin)
     before = current_generation()
-    if arguments.bundle:
-        take_bundle(Path(arguments.bundle))
+    if BUNDLE.exists():
+        take_bundle(BUNDLE)
     check_space(generation, 0)
     check_disks(generation)
     same = before is not None and before["generation"] == generation["generation"]
@@ -627,12 +639,14 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     """Run a list of steps from stdin in order; a step that fails is a result too, never an end."""
     results: dict[str, Any] = {}
     for step in json.load(sys.stdin)["steps"]:
+        begin = time.monotonic()
         try:
             results[step["id"]] = OPERATIONS[step["op"]](step)
         except BoardError as error:
             results[step["id"]] = {"error": error.to_json()}
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             results[step["id"]] = {"error": {"code": "VT704", "message": str(error), "hints": [], "detail": []}}
+        results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
     return {"results": results}
 
 
@@ -701,7 +715,7 @@ def main() -> int:
 
     verb("state", verb_state)
     verb("missing", verb_missing)
-    verb("apply", verb_apply).add_argument("--bundle", default="")
+    verb("apply", verb_apply)
     verb("converge", verb_converge).add_argument("--deadline", type=float, default=90.0)
     verb("clean", verb_clean)
     verb("observe", verb_observe)

@@ -5,8 +5,10 @@ Raises VtoolError; prints nothing; tells progress.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
+import gzip
 import json
 import os
 import tempfile
@@ -17,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from vtool.board.emulated import EmulatedBoard, EmulatedImages, runtime_folder
-from vtool.board.shell import open_shell, wait_for_sshd
+from vtool.board.shell import no_answer, open_shell, wait_for_sshd
 from vtool.deploy.playbook import Events, run_playbook
-from vtool.deploy.proof import Row, proofs, steps_of
-from vtool.deploy.stage import PROGRAM, stage
+from vtool.deploy.proof import Proof, Row, proofs, steps_of
+from vtool.deploy.stage import PROGRAM, Staged, stage
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.images import BOARD_IMAGES, ensure
 from vtool.plan.types import BoardPlan
@@ -124,9 +126,15 @@ def deploy(
         with timer.phase("stage"):
             staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, work)
             staged.write(work / "push")
-        with timer.phase("push, boot, start, verify"):
-            events = run_playbook("deploy", board, {**_variables(work), **_steps(work, wanted)}, progress)
-    applied = events.outputs[_APPLY_TASK]
+        with timer.phase("push"):
+            before = boot_id(board)
+            events = run_playbook("deploy", board, _variables(staged, work, wanted), progress)
+        applied = events.outputs.get(_APPLY_TASK) or {"changed": False, "reboot": False, "restarted": []}
+        if applied["reboot"]:
+            with timer.phase("boot"):
+                wait_for_boot(board, before, progress)
+            with timer.phase("start and verify"):
+                events = run_playbook("start", board, _variables(staged, work, wanted), progress)
     return Report(
         board=plan,
         rows=_rows(events, wanted),
@@ -138,13 +146,38 @@ def deploy(
     )
 
 
+def boot_id(board: EmulatedBoard) -> str:
+    """Return the running system's boot id."""
+    with open_shell(board) as shell:
+        return shell.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+
+
+def wait_for_boot(board: EmulatedBoard, before: str, progress: Progress) -> None:
+    """Wait until another boot than ``before`` answers; VT603 with the console's tail past the deadline."""
+    task, begin = f"boot {board.name}", time.monotonic()
+    progress.start(task)
+    while True:
+        left = BOOT_DEADLINE_S - (time.monotonic() - begin)
+        if left <= 0:
+            progress.finish(task, "failed", time.monotonic() - begin)
+            raise no_answer(board, BOOT_DEADLINE_S, "the new system did not boot")
+        try:
+            if boot_id(board) not in ("", before):
+                break
+        except VtoolError as error:
+            if error.diagnostics[0].code == "VT604" or left < 20:
+                raise
+        time.sleep(0.5)  # between two looks at a board that is booting; the loop has the deadline
+    progress.finish(task, "answers", time.monotonic() - begin)
+
+
 def verify(plan: BoardPlan, board: EmulatedBoard, progress: Progress) -> Report:
     """Look at what runs and compare it with the plan; changes nothing but verify's own scratch space."""
     timer, wanted = Timer(), proofs(plan)
-    with board_lock(board.name), tempfile.TemporaryDirectory(prefix="vtool-verify-") as folder:
+    with board_lock(board.name):
         require_deployed(plan, board)
         with timer.phase("verify"):
-            events = run_playbook("verify", board, _steps(Path(folder), wanted), progress)
+            events = run_playbook("verify", board, _look(wanted), progress)
     return Report(board=plan, rows=_rows(events, wanted), seconds=timer.seconds)
 
 
@@ -154,8 +187,10 @@ def tear_down(board: EmulatedBoard, progress: Progress) -> dict[str, float]:
     with board_lock(board.name), timer.phase("tear down"):
         if not board.is_on():
             bring_up(board, progress)
-        variables = {"vtool_program": str(PROGRAM), "vtool_boot_deadline": BOOT_DEADLINE_S}
-        run_playbook("teardown", board, variables, progress)
+        before = boot_id(board)
+        events = run_playbook("teardown", board, {"vtool_program": _packed(PROGRAM.read_bytes())}, progress)
+        if events.outputs["Stop and remove"]["reboot"]:
+            wait_for_boot(board, before, progress)
     return timer.seconds
 
 
@@ -208,23 +243,28 @@ def domain_tails(plan: BoardPlan, board: EmulatedBoard) -> list[str]:
     return lines
 
 
-def _variables(work: Path) -> dict[str, Any]:
+def _packed(data: bytes) -> str:
+    """Write bytes as a word that a shell line can carry."""
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode()
+
+
+def _look(wanted: list[Proof]) -> dict[str, Any]:
+    """Return the playbook variables that looking needs."""
+    steps = json.dumps({"steps": steps_of(wanted)})
+    return {"vtool_program": _packed(PROGRAM.read_bytes()), "vtool_steps": _packed(steps.encode())}
+
+
+def _variables(staged: Staged, work: Path, wanted: list[Proof]) -> dict[str, Any]:
+    generation = json.dumps(staged.generation, sort_keys=True)
     return {
-        "vtool_program": str(PROGRAM),
-        "vtool_generation": str(work / "push" / "generation.json"),
+        **_look(wanted),
+        "vtool_generation": _packed(generation.encode()),
         "vtool_objects": str(work / "push" / "objects"),
         "vtool_bundle": str(work / "bundle.tar"),
-        "vtool_boot_deadline": BOOT_DEADLINE_S,
         "vtool_start_deadline": START_DEADLINE_S,
     }
 
 
-def _steps(work: Path, wanted: list[Any]) -> dict[str, str]:
-    path = work / "steps.json"
-    path.write_text(json.dumps({"steps": steps_of(wanted)}))
-    return {"vtool_steps": str(path)}
-
-
-def _rows(events: Events, wanted: list[Any]) -> list[Row]:
+def _rows(events: Events, wanted: list[Proof]) -> list[Row]:
     results = events.outputs[_OBSERVE_TASK]["results"]
     return [proof.read(results) for proof in wanted]

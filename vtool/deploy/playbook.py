@@ -130,6 +130,7 @@ def _environment(private: Path) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
     return {
         "PATH": f"{binaries}:{os.environ.get('PATH', '')}",
+        "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_LOCALHOST_WARNING": "False",
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_HOST_KEY_CHECKING": "True",

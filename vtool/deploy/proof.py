@@ -15,7 +15,7 @@ from vtool.units import MIB, AddressRange, format_size
 
 Step = dict[str, Any]
 Results = Mapping[str, Any]
-TRANSFER_BYTES = 4 * MIB
+TRANSFER_BYTES = 2 * MIB
 _GUEST_DEADLINE_S = 60
 
 
@@ -170,11 +170,9 @@ def _pool_disk(guest: KvmGuest, disk: KvmBlockDevice) -> Iterator[Proof]:
         "option": "DMA_RESTRICTED_POOL",
     }
     yield _simple(subject, "kernel has CONFIG_DMA_RESTRICTED_POOL", option, "y", key="value")
-    tree = _run(
-        f"tree-{identity}",
-        f"fdtget -t bx {guest.device_tree} /reserved-memory/$(fdtget -l {guest.device_tree} /reserved-memory"
-        f" | grep '^vtool-{pool.region}@') reg | xargs printf %02s | tr ' ' 0",
-    )
+    node = f"$(fdtget -l {guest.device_tree} /reserved-memory | grep '^vtool-{pool.region}@')"
+    cells = f"fdtget -t x {guest.device_tree} /reserved-memory/{node} reg"
+    tree = _run(f"tree-{identity}", f"for cell in $({cells}); do printf %08x 0x$cell; done")
     yield _region_reg(f"region {pool.region}", "stands where it was planned (device tree)", tree, pool.range)
     yield _memory_backend(guest)
     yield _features(disk, name)

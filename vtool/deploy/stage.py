@@ -42,14 +42,13 @@ class Staged:
     generation: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write ``generation.json`` and ``objects/<sha256>`` (links) for the push."""
+        """Write ``objects/<sha256>`` (links) for the push."""
         objects = folder / "objects"
         objects.mkdir(parents=True)
         for file in self.files:
             link = objects / file.sha256
             if not link.is_symlink():
                 link.symlink_to(file.path.resolve())
-        (folder / "generation.json").write_text(json.dumps(self.generation, sort_keys=True))
 
 
 def stage(
