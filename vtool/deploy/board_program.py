@@ -7,6 +7,8 @@ links to its units, and its part of the boot partition. Speaks JSON on stdin and
 there comes in a generation file, what shall be looked at comes as a list of steps.
 """
 
+from __future__ import annotations
+
 import argparse
 import base64
 import contextlib
@@ -694,7 +696,38 @@ def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
     return {"value": "n"}
 
 
+def connect(step: dict[str, Any]) -> socket.socket:
+    """Connect to a domain's TCP port, which may be about to be opened; OSError past the deadline."""
+    deadline = time.monotonic() + step.get("timeout_s", 20)
+    while True:
+        try:
+            return socket.create_connection((step["address"], step["port"]), timeout=20)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)  # between two attempts; the loop has the deadline
+
+
+def observe_receive(step: dict[str, Any]) -> dict[str, Any]:
+    """Read a TCP stream to its end; return its digest."""
+    digest = hashlib.sha256()
+    with connect(step) as connection:
+        for block in iter(lambda: connection.recv(1 << 16), b""):
+            digest.update(block)
+    return {"output": digest.hexdigest()}
+
+
+def observe_send(step: dict[str, Any]) -> dict[str, Any]:
+    """Send random bytes over TCP; return their digest."""
+    data = os.urandom(step["size_bytes"])
+    with connect(step) as connection:
+        connection.sendall(data)
+    return {"output": hashlib.sha256(data).hexdigest()}
+
+
 OPERATIONS = {
+    "receive": observe_receive,
+    "send": observe_send,
     "run": observe_run,
     "domain": observe_domain,
     "qmp": observe_qmp,

@@ -64,11 +64,11 @@ class Events:
             if "host key" in message.lower():
                 return wrong_host_key(self.board)
             return no_answer(self.board, 20.0, message.splitlines()[-1] if message else "ssh ended")
-        stderr = str(result.get("stderr", "")) + str(result.get("module_stderr", ""))
+        stderr = "\n".join(str(result.get(key, "")) for key in ("stdout", "stderr", "module_stderr"))
         return board_failed(
             "VT712",
             f"board '{self.board.name}': '{task}' failed: {message or 'no message'}",
-            detail=(*stderr.splitlines()[-10:], *self.board.console.tail(CONSOLE_TAIL_LINES)),
+            detail=(*[line for line in stderr.splitlines() if line][-10:], *self.board.console.tail(CONSOLE_TAIL_LINES)),
         )
 
 
