@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host setup setup-dev demo check test test-board clean
+.PHONY: help host setup setup-dev demo check test test-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +49,11 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
 	@$(STEP) 'codespell' $(BIN)/codespell
 
-test: setup-dev ## the tests that need no board
-	@$(STEP) 'pytest' $(BIN)/pytest -m 'not board'
+test: setup-dev ## all tests, those that boot an emulated board included
+	@$(STEP) 'pytest' $(BIN)/pytest
 
-test-board: setup-dev ## the tests that boot emulated boards (minutes)
-	@$(STEP) 'pytest, emulated boards' $(BIN)/pytest -m board
+test-quick: setup-dev ## the tests that need no board
+	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

@@ -6,12 +6,15 @@ the events.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +87,7 @@ def run_playbook(name: str, board: Board, variables: Mapping[str, Any], progress
     import ansible_runner  # noqa: PLC0415 - only deploying may pay for it
 
     events = Events(board, progress)
-    with tempfile.TemporaryDirectory(prefix="vtool-run-") as private:
+    with tempfile.TemporaryDirectory(prefix="vtool-run-") as private, _interruption() as interrupted:
         result = ansible_runner.run(
             private_data_dir=private,
             playbook=str(room("playbooks") / f"{name}.yml"),
@@ -93,17 +96,32 @@ def run_playbook(name: str, board: Board, variables: Mapping[str, Any], progress
             envvars=_environment(Path(private)),
             settings={"job_timeout": JOB_DEADLINE_S, "suppress_env_files": True},
             event_handler=events.handle,
+            cancel_callback=interrupted,
             quiet=True,
         )
         status, output = result.status, result.stdout.read() if result.stdout else ""
-    if events.failure is not None:
-        raise events.failure
     if status == "canceled":
         raise KeyboardInterrupt
+    if events.failure is not None:
+        raise events.failure
     if status != "successful":
         tail = [line for line in output.splitlines() if line.strip()][-10:]
         raise board_failed("VT712", f"playbook '{name}' ended with status '{status}'", detail=tail)
     return events
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C into the runner's own way to stop: it ends Ansible and its children first."""
+    seen = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield seen.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: seen.set())
+    try:
+        yield seen.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _inventory(board: Board) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from vtool.units import MIB
 
 DATA = Path(__file__).parent / "recipes"
 KERNEL_SOURCE = "linux-source-6.12"
-_KERNEL_OBJECTS = 1230
 _ROOT_DISK_BYTES = 1536 * MIB
 RELEASE_LOCK = "debian-release.json"
 
@@ -50,30 +49,38 @@ def kernel_recipe(extra: Sequence[str] = ()) -> Recipe:
 
 
 def _build_kernel(build: Build) -> None:
-    source = build.cache / "work" / f"linux-{build.inputs['packages'][KERNEL_SOURCE]}"
-    if not (source / "Makefile").is_file():
-        partial = source.with_name(source.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        archive = f"/usr/src/{KERNEL_SOURCE}.tar.xz"
-        build.run("unpack the source", ["tar", "xf", archive, "-C", str(partial), "--strip-components=1"])
-        partial.rename(source)
-    config = build.folder / "kernel.config"
-    config.write_text(build.inputs["config"])
-    make = ["make", "-C", str(source), "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"]
-    build.run("configure", [*make, f"KCONFIG_ALLCONFIG={config}", "allnoconfig"])
-    _check_kernel_config(build.inputs["config"], source / ".config")
-    compiled = 0
+    """Compile in a tree kept per source version: a changed option or an interruption costs little."""
+    with build.work_tree(f"linux-{build.inputs['packages'][KERNEL_SOURCE]}") as source:
+        if not (source / "Makefile").is_file():
+            partial = source.with_name(source.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            archive = f"/usr/src/{KERNEL_SOURCE}.tar.xz"
+            unpack = ["tar", "xf", archive, "-C", str(partial), "--strip-components=1"]
+            build.run("unpack the source", unpack)
+            partial.rename(source)
+        config = build.folder / "kernel.config"
+        config.write_text(build.inputs["config"])
+        make = ["make", "-C", str(source), "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"]
+        build.run("configure", [*make, f"KCONFIG_ALLCONFIG={config}", "allnoconfig"])
+        _check_kernel_config(build.inputs["config"], source / ".config")
+        jobs = f"-j{(os.cpu_count() or 1) + 1}"
+        build.run("compile", [*make, jobs, "Image"], on_line=_counted(r"\s+(CC|AS)\s", "objects compiled", 10))
+        shutil.copyfile(source / "arch/arm64/boot/Image", build.output)
+
+
+def _counted(pattern: str, what: str, every: int = 1) -> Callable[[str], str | None]:
+    """Return a reader of output lines that counts those that match."""
+    count = 0
 
     def on_line(line: str) -> str | None:
-        nonlocal compiled
-        if not re.match(r"\s+(CC|AS)\s", line):
+        nonlocal count
+        if not re.match(pattern, line):
             return None
-        compiled += 1
-        return f"{compiled} of about {_KERNEL_OBJECTS} objects" if compiled % 10 == 0 else None
+        count += 1
+        return f"{count} {what}" if count % every == 0 else None
 
-    build.run("compile", [*make, f"-j{(os.cpu_count() or 1) + 1}", "Image"], on_line=on_line)
-    shutil.copyfile(source / "arch/arm64/boot/Image", build.output)
+    return on_line
 
 
 def _check_kernel_config(wanted: str, resulting: Path) -> None:
@@ -113,15 +120,6 @@ def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
 def _build_rootfs(build: Build) -> None:
     packages = [line for line in _text("rootfs/packages.txt").splitlines() if not line.startswith("#")]
     excluded = ("man", "doc", "locale", "info", "lintian", "bash-completion", "zsh", "i18n/charmaps")
-    configured = 0
-
-    def on_line(line: str) -> str | None:
-        nonlocal configured
-        if not line.startswith("Setting up "):
-            return None
-        configured += 1
-        return f"{configured} packages configured"
-
     build.run(
         "install packages",
         [
@@ -138,7 +136,7 @@ def _build_rootfs(build: Build) -> None:
             f"--extract-hook={DATA}/rootfs/customise.sh",
             *(debian.SUITE, str(build.output), f"deb {debian.mirror()} {debian.SUITE} main"),
         ],
-        on_line=on_line,
+        on_line=_counted("Setting up ", "packages configured"),
     )
 
 

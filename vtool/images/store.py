@@ -27,6 +27,7 @@ from vtool.diagnostics import VtoolError, board_failed
 from vtool.progress import Progress
 
 _LOG_TAIL_LINES = 20
+_STOP_DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Recipe:
     """How one image is made.
 
     ``inputs`` returns everything that goes in, as JSON data, given the images in ``needs``; ``build``
-    writes ``Build.output``. ``work_tree`` names a folder kept between builds (an object tree).
+    writes ``Build.output``.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Build:
                 if detail:
                     self.progress.update(self.task, f"{step}: {detail}")
             code = self.children.wait(process)
+            process.stdout.close()
         if code != 0:
             tail = self.log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
             raise board_failed(
@@ -115,6 +117,15 @@ class Build:
                 hints=(f"the whole log: {self.log}",),
                 detail=tail,
             )
+
+    @contextlib.contextmanager
+    def work_tree(self, name: str) -> Iterator[Path]:
+        """Yield a folder kept between builds (an object tree), for one build at a time."""
+        tree = self.cache / "work" / name
+        with _locked(tree.with_name(tree.name + ".lock"), self.progress, self.task, self.children) as lock:
+            self.inherited = (*self.inherited, lock)
+            yield tree
+            self.inherited = self.inherited[:-1]
 
 
 @dataclass
@@ -161,12 +172,26 @@ class ChildProcesses:
         return code
 
     def stop(self) -> None:
-        """End every running process group; no more are started."""
+        """End every running process group, by force what does not go; no more are started."""
         with self._lock:
             self._stopped = True
-            for process in self._running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
+            running = list(self._running)
+        self._signal(running, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_DEADLINE_S
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            time.sleep(0.02)  # the loop has the deadline
+        self._signal(running, signal.SIGKILL)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt once stopped."""
+        if self._stopped:
+            raise KeyboardInterrupt
+
+    @staticmethod
+    def _signal(processes: list[subprocess.Popen[str]], number: signal.Signals) -> None:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
 
 
 def cache_folder() -> Path:
@@ -202,9 +227,10 @@ class Store:
         entry = self.entry(recipe, inputs)
         try:
             manifest = json.loads((entry / "manifest.json").read_text())
-        except (OSError, ValueError):
+            whole = (entry / recipe.output).stat().st_size == manifest["size_bytes"]
+        except (OSError, ValueError, KeyError):
             return None
-        return Image(entry / recipe.output, manifest)
+        return Image(entry / recipe.output, manifest) if whole else None
 
     def get(
         self, recipe: Recipe, needs: Mapping[str, Image], progress: Progress, children: ChildProcesses
@@ -219,7 +245,7 @@ class Store:
         begin = time.monotonic()
         entry = self.entry(recipe, inputs)
         try:
-            with _locked(entry.with_name(entry.name + ".lock"), progress, task) as lock:
+            with _locked(entry.with_name(entry.name + ".lock"), progress, task, children) as lock:
                 found = self.find(recipe, inputs)
                 if found is None:
                     partial = entry.with_name(entry.name + ".partial")
@@ -254,14 +280,20 @@ class Store:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, progress: Progress, task: str) -> Iterator[int]:
+def _locked(path: Path, progress: Progress, task: str, children: ChildProcesses) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.update(task, "another vtool builds this image; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        told = False
+        while True:
+            children.check()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    progress.update(task, "another vtool builds this; waiting for it")
+                told = True
+                time.sleep(0.05)  # a lock has no deadline: the other build has
         os.set_inheritable(lock.fileno(), True)
         yield lock.fileno()
 

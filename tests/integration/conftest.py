@@ -1,0 +1,89 @@
+"""A real emulated board of its own, driven through the command line as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "topology" / "examples"
+
+
+class Bench:
+    """The command line with its own state folder, and a back door onto the board."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "VTOOL_STATE": str(folder / "state"),
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+            "NO_COLOR": "1",
+        }
+        (folder / "run").mkdir()
+
+    @property
+    def board_folder(self) -> Path:
+        return self.folder / "state" / "boards" / "board0"
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [sys.executable, "-m", "vtool.cli.main", *map(str, words)]
+
+    def vtool(self, *words: str | Path, code: int = 0, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*words),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        shown = f"$ vtool {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, shown
+        assert done.returncode == code, shown
+        return done
+
+    def deploy(self, topology: Path, code: int = 0) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads(self.vtool("deploy", topology, "--format", "json", code=code).stdout)
+        print(f"deploy {topology.name}: {report['seconds']}")
+        return report
+
+    def verify(self, topology: Path, code: int = 0) -> list[dict[str, Any]]:
+        report = json.loads(self.vtool("verify", topology, "--format", "json", code=code).stdout)
+        rows: list[dict[str, Any]] = report[0]["rows"]
+        return rows
+
+    def ssh(self, command: str, stdin: bytes = b"", code: int = 0) -> str:
+        folder = self.board_folder
+        done = subprocess.run(
+            [
+                *("ssh", "-F", "/dev/null", "-i", str(folder / "id_ed25519"), "-o", "BatchMode=yes"),
+                *("-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"),
+                *("-p", (folder / "ssh_port").read_text().strip(), "root@127.0.0.1", command),
+            ],
+            input=stdin,
+            capture_output=True,
+            timeout=300,
+        )
+        assert done.returncode == code, (command, done.stdout, done.stderr)
+        return done.stdout.decode()
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    folder = Path(tempfile.mkdtemp(prefix="vt-"))
+    bench = Bench(folder)
+    try:
+        yield bench
+    finally:
+        subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
+        shutil.rmtree(folder)

@@ -1,0 +1,199 @@
+"""The whole way on a real emulated board: both examples in turn, what must fail, and leaving it clean.
+
+The tests of this file run in order on one board, as a day of work would.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import EXAMPLES, Bench
+
+pytestmark = pytest.mark.board
+KVM, XEN = EXAMPLES / "kvm-pool.yaml", EXAMPLES / "xen-pv.yaml"
+UNIT = "vtool-domain-fe0.service"
+
+
+def failed(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {f"{row['subject']}: {row['what']}": row for row in rows if not row["proven"]}
+
+
+def test_nothing_is_there_before(bench: Bench) -> None:
+    assert "not made" in bench.vtool("board", "list").stdout
+    assert "VT602" in bench.vtool("board", "power", "on", code=3).stderr
+    assert "power not made" in bench.vtool("status", KVM, code=3).stdout
+
+
+def test_kvm_pool_is_deployed_and_proven(bench: Bench) -> None:
+    report = bench.deploy(KVM)
+    assert report["proven"] and report["changed"] and report["rebooted"]
+    rows = {row["what"]: row["seen"] for row in report["rows"]}
+    assert rows["features the driver accepted (bits 32 and 33)"] == "VIRTIO_F_VERSION_1, VIRTIO_F_IOMMU_PLATFORM"
+    assert rows["guest memory it maps"] == "16MiB in 1 memory object(s)"
+    assert int(rows["slots used by that I/O (high-water mark)"]) > 0
+    assert len(report["rows"]) == 12
+
+
+def test_a_second_deploy_changes_nothing(bench: Bench) -> None:
+    before = bench.ssh("cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID " + UNIT)
+    report = bench.deploy(KVM)
+    assert report["proven"]
+    assert not report["changed"] and not report["rebooted"] and report["restarted"] == []
+    assert bench.ssh("cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID " + UNIT) == before
+
+
+def test_the_interactive_verbs(bench: Bench) -> None:
+    assert "running" in bench.vtool("status", KVM).stdout
+    assert bench.vtool("exec", "fe0", "--", "echo 'a  b' \"$((6*7))\"").stdout == "a  b 42\n"
+    bench.vtool("exec", "fe0", "--", "exit 7", code=7)
+    missing = bench.vtool("exec", "fe1", "--", "true", code=3).stderr
+    assert "VT711" in missing and "did you mean 'fe0'?" in missing
+    assert "created restricted DMA pool" in bench.vtool("logs", "fe0", "-n", "400").stdout
+    assert "vhost-user-blk" in bench.vtool("logs", "disk0").stdout
+    assert re.search(r"board0 +emulated +qemu-virt +on", bench.vtool("board", "list").stdout)
+
+
+def test_the_backend_runs_confined(bench: Bench) -> None:
+    pid = bench.ssh("systemctl show -p MainPID --value vtool-backend-disk0.service").strip()
+    status = bench.ssh(f"cat /proc/{pid}/status; ps -o user= -p {pid}")
+    assert "NoNewPrivs:\t1" in status and "CapEff:\t0000000000000000" in status
+    assert "vtool-backend"[:8] in status.splitlines()[-1]
+
+
+def restart_domain(bench: Bench) -> None:
+    bench.ssh(f"systemctl daemon-reload; systemctl stop {UNIT}; systemctl start {UNIT}")
+
+
+def test_a_region_moved_by_hand_is_found(bench: Bench, tmp_path: Path) -> None:
+    bench.vtool("render", KVM, "-o", tmp_path)
+    source = (tmp_path / "board0/generation/domains/fe0/fe0.dts").read_text()
+    moved = source.replace("0x50000000", "0x48000000").replace("@50000000", "@48000000")
+    assert moved != source
+    overlay = subprocess.run(["dtc", "-q", "-@", "-O", "dtb"], input=moved.encode(), capture_output=True, check=True)
+    bench.ssh("cat > /var/lib/vtool/current/domains/fe0/fe0.dtbo", overlay.stdout)
+    restart_domain(bench)
+    output = bench.vtool("verify", KVM, code=3).stdout
+    assert "expected [0x50000000, 0x51000000); seen [0x48000000, 0x49000000)" in output
+    assert "NOT PROVEN" in output and "tail of domain 'fe0'" in output
+    assert "is not what was deployed" in bench.vtool("status", KVM, code=3).stdout
+
+
+def test_iommu_platform_taken_away_is_found(bench: Bench) -> None:
+    report = bench.deploy(KVM)
+    assert report["proven"] and report["restarted"]
+    bench.ssh(f"sed -i s/,iommu_platform=on// /var/lib/vtool/current/units/{UNIT}")
+    restart_domain(bench)
+    wrong = failed(bench.verify(KVM, code=3))
+    row = wrong["device disk0: features the driver accepted (bits 32 and 33)"]
+    assert "VIRTIO_F_IOMMU_PLATFORM" in row["expected"] and "IOMMU_PLATFORM" not in row["seen"]
+
+
+def test_a_kernel_without_the_option_is_found(bench: Bench) -> None:
+    from vtool.images import ensure
+    from vtool.images.catalogue import kernel_recipe
+    from vtool.progress import Silent
+
+    assert bench.deploy(KVM)["proven"]
+    recipe = kernel_recipe(("# CONFIG_DMA_RESTRICTED_POOL is not set",))
+    image = ensure(["linux"], Silent(), {"linux": recipe})["linux"].path
+    bench.ssh("cat > /var/lib/vtool/current/domains/fe0/Image", image.read_bytes())
+    restart_domain(bench)
+    wrong = failed(bench.verify(KVM, code=3))
+    row = wrong["device disk0: kernel has CONFIG_DMA_RESTRICTED_POOL"]
+    assert (row["expected"], row["seen"]) == ("y", "n")
+    assert "region pool0: kernel made it a restricted DMA pool" in wrong
+
+
+def test_a_wrong_host_key_is_refused(bench: Bench, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
+    pinned = bench.board_folder / "known_hosts"
+    right = pinned.read_text()
+    kind, key = (tmp_path / "other.pub").read_text().split()[:2]
+    pinned.write_text(f"{right.split()[0]} {kind} {key}\n")
+    try:
+        assert "VT604" in bench.vtool("deploy", KVM, code=3).stderr
+        assert "VT604" in bench.vtool("status", KVM, code=3).stderr
+    finally:
+        pinned.write_text(right)
+
+
+def test_a_full_disk_changes_nothing(bench: Bench) -> None:
+    before = bench.ssh("readlink /var/lib/vtool/current")
+    bench.ssh("rm -rf /var/lib/vtool/store; fallocate -l $(($(df --output=avail -B1 / | tail -1) - 4000000)) /filler")
+    try:
+        refused = bench.vtool("deploy", KVM, code=3).stderr
+        assert "VT705" in refused and "nothing was changed" in refused
+        assert bench.ssh("readlink /var/lib/vtool/current") == before
+    finally:
+        bench.ssh("rm /filler")
+
+
+def test_a_board_that_does_not_answer(bench: Bench) -> None:
+    pid = int((bench.board_folder / "qemu.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        silent = bench.vtool("status", KVM, code=3).stderr
+        assert "VT603" in silent and "board0 login" in silent
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_interrupted_in_the_middle_then_deployed(bench: Bench) -> None:
+    running = subprocess.Popen(
+        bench.command("deploy", KVM), env=bench.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "Ask what the board lacks" in line:
+            running.send_signal(signal.SIGINT)
+            break
+    rest = running.stderr.read()
+    assert running.wait(60) == 130, rest
+    assert "interrupted" in rest and "Traceback" not in rest
+    assert bench.deploy(KVM)["proven"]
+
+
+def test_xen_follows_on_the_same_board(bench: Bench) -> None:
+    report = bench.deploy(XEN)
+    assert report["proven"] and report["rebooted"]
+    subjects = {row["subject"] for row in report["rows"]}
+    assert subjects == {"region region0", "domain fe0", "device disk0", "device net0"}
+    assert "hypervisor xen" in bench.vtool("status", XEN).stdout
+    assert bench.vtool("exec", "fe0", "--", "cat /sys/hypervisor/type").stdout == "xen\n"
+    assert bench.ssh("ls /etc/systemd/system | grep -c qemu || true").strip() == "0"
+
+
+def test_xen_is_verified_again(bench: Bench) -> None:
+    assert failed(bench.verify(XEN)) == {}
+    wrong = bench.vtool("verify", KVM, code=3).stdout
+    assert "NOT PROVEN" in wrong
+
+
+def test_a_power_cut_loses_nothing(bench: Bench) -> None:
+    bench.vtool("board", "power", "off")
+    assert "power off" in bench.vtool("status", XEN, code=3).stdout
+    assert "VT602" in bench.vtool("verify", XEN, code=3).stderr
+    begin = time.monotonic()
+    report = bench.deploy(XEN)
+    print(f"deploy to a board that was off: {time.monotonic() - begin:.0f} s")
+    assert report["proven"] and not report["changed"]
+
+
+def test_down_leaves_the_board_clean(bench: Bench) -> None:
+    bench.vtool("down", XEN)
+    left = bench.ssh(
+        "cat /proc/cmdline; ls -d /var/lib/vtool /run/vtool /usr/local/sbin/vtool-board /boot/vtool 2>/dev/null; "
+        "ls /etc/systemd/system | grep vtool; getent passwd | grep vtool; ip link show xenbr0 2>/dev/null; true"
+    )
+    assert "vtool.boot=factory" in left and len(left.splitlines()) == 1, left
+    assert "deployed  board0  nothing" in bench.vtool("status", XEN, code=3).stdout
+    assert "VT703" in bench.vtool("verify", XEN, code=3).stderr
+    assert "ended by itself" in bench.vtool("board", "down").stdout

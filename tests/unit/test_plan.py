@@ -1,0 +1,64 @@
+"""The planner: numbers, origins, stability."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vtool.cli.common import prepare
+from vtool.diagnostics import VtoolError
+from vtool.plan.planner import derived_mac
+from vtool.plan.types import BoardPlan, OriginKind
+from vtool.units import MIB, AddressRange
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+
+
+def plan_of(text: str, folder: Path) -> BoardPlan:
+    path = folder / "topology.yaml"
+    path.write_text(text)
+    return prepare(path).plan.boards[0]
+
+
+def test_the_pool_lies_right_after_the_private_ram() -> None:
+    guest = prepare(EXAMPLES / "kvm-pool.yaml").plan.boards[0].kvm_guests[0]
+    assert guest.ram == AddressRange(0x4000_0000, 0x5000_0000)
+    assert guest.pools[0].range == AddressRange(0x5000_0000, 0x5100_0000)
+    assert guest.memory_bytes == 272 * MIB
+    assert guest.pools[0].origin.kind is OriginKind.ALLOCATED
+    disk = guest.devices[0]
+    assert (disk.slot, disk.mmio_base, disk.spi_index) == (0, 0x0A00_0000, 16)
+
+
+def test_host_regions_avoid_carve_outs_and_each_other(tmp_path: Path) -> None:
+    text = (EXAMPLES / "xen-pv.yaml").read_text()
+    more = "regions:\n  fixed:\n    size: 4MiB\n    owner: dom0\n    use: shared-memory\n    address: 0x6000_0000\n"
+    regions = plan_of(text.replace("regions:\n", more), tmp_path).host_regions
+    assert [(r.region, r.range.base) for r in regions] == [("fixed", 0x6000_0000), ("region0", 0x6040_0000)]
+    assert regions[0].origin.kind is OriginKind.FIXED and "topology.yaml:" in regions[0].origin.reason
+
+
+def test_adding_at_the_end_moves_nobody(tmp_path: Path) -> None:
+    text = (EXAMPLES / "xen-pv.yaml").read_text()
+    before = plan_of(text, tmp_path)
+    added = text.replace("devices:\n", "  region1:\n    size: 8MiB\n    owner: dom0\n    use: shared-memory\n\ndevices:\n")
+    after = plan_of(added, tmp_path)
+    assert after.host_regions[0].range == before.host_regions[0].range
+    assert after.xen_guests == before.xen_guests
+
+
+def test_a_region_without_room_names_the_free_ranges(tmp_path: Path) -> None:
+    text = (EXAMPLES / "xen-pv.yaml").read_text().replace("    size: 2MiB", "    size: 1600MiB")
+    blocked = "regions:\n  wall:\n    size: 2MiB\n    owner: dom0\n    use: shared-memory\n    address: 0xa000_0000\n"
+    with pytest.raises(VtoolError) as caught:
+        plan_of(text.replace("regions:\n", blocked), tmp_path)
+    (finding,) = caught.value.diagnostics
+    assert finding.code == "VT410"
+    assert "needs 1600MiB" in finding.message
+    assert "[0x60000000, 0xa0000000)" in finding.hints[0]
+
+
+def test_macs_are_derived_and_unicast() -> None:
+    assert derived_mac("b", "d", "n") == derived_mac("b", "d", "n") != derived_mac("b", "d", "m")
+    assert derived_mac("b", "d", "n").startswith("00:16:3e:")
