@@ -14,6 +14,8 @@ from typing import Any
 
 
 class Severity(Enum):
+    """How bad a finding is; only errors stop."""
+
     ERROR = "error"
     WARNING = "warning"
 
@@ -108,13 +110,9 @@ class VtoolError(Exception):
         super().__init__("; ".join(f"{d.code}: {d.message}" for d in self.diagnostics))
 
 
-def board_failed(
-    code: str, message: str, *, hints: Sequence[str] = (), detail: Sequence[str] = ()
-) -> VtoolError:
+def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: Sequence[str] = ()) -> VtoolError:
     """Make the error for a board or an image that failed (exit code 3)."""
-    return VtoolError(
-        Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED
-    )
+    return VtoolError(Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED)
 
 
 def format_diagnostic(diagnostic: Diagnostic) -> str:

@@ -23,6 +23,8 @@ _MAX_NODES = 100_000
 _MAX_BYTES = 4 << 20
 _DECIMAL = re.compile(r"^-?(0|[1-9][0-9_]*)$")
 _HEXADECIMAL = re.compile(r"^0x[0-9a-fA-F][0-9a-fA-F_]*$")
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
+_TAGS |= {"tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -54,6 +56,9 @@ def load(path: Path) -> Document:
         node = _compose(text)
     except yaml.YAMLError as error:
         raise VtoolError(_yaml_fault(path, error)) from None
+    except (ValueError, OverflowError):  # PyYAML lets these out of an escape such as "\\UFFFFFFFF"
+        message = "not valid YAML: a character or number is out of range"
+        raise VtoolError(Diagnostic("VT101", message, _start_of(path))) from None
     except RecursionError:
         raise VtoolError(Diagnostic("VT101", "the file is nested too deeply", _start_of(path))) from None
     if node is None:
@@ -100,9 +105,7 @@ def _yaml_fault(path: Path, error: yaml.YAMLError) -> Diagnostic:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     hints = ("YAML is indented with spaces, never with tabs",) if "\\t" in problem else ()
-    return Diagnostic(
-        "VT101", f"not valid YAML: {problem}", Span(path, line, column, line, column + 1), hints=hints
-    )
+    return Diagnostic("VT101", f"not valid YAML: {problem}", Span(path, line, column, line, column + 1), hints=hints)
 
 
 class _Reader:
@@ -123,7 +126,7 @@ class _Reader:
                 Diagnostic("VT101", f"the file unfolds to more than {_MAX_NODES} values", self._span(node))
             )
         self.values[path] = self._span(node)
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+        if node.tag not in _TAGS:
             self.faults.append(Diagnostic("VT105", f"the tag '{node.tag}' is not known", self._span(node)))
             return None
         if isinstance(node, yaml.MappingNode):
@@ -141,6 +144,10 @@ class _Reader:
                 self.faults.append(Diagnostic("VT104", "a key must be a plain word", span))
                 continue
             key = key_node.value
+            if not isinstance(_scalar(key_node), str):
+                message = f"the key '{key}' is not a word"
+                self.faults.append(Diagnostic("VT104", message, span, hints=("quote it if you mean the text",)))
+                continue
             if key_node.tag == "tag:yaml.org,2002:merge":
                 hint = "write the keys out"
                 self.faults.append(Diagnostic("VT104", "merge keys are not supported", span, hints=(hint,)))

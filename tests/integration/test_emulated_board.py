@@ -148,7 +148,11 @@ def test_a_board_that_does_not_answer(bench: Bench) -> None:
 
 def test_interrupted_in_the_middle_then_deployed(bench: Bench) -> None:
     running = subprocess.Popen(
-        bench.command("deploy", KVM), env=bench.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+        bench.command("deploy", KVM),
+        env=bench.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     assert running.stderr is not None
     for line in running.stderr:

@@ -17,7 +17,9 @@ def vtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    line = "import sys, vtool.cli.main as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    line = (
+        "import sys, vtool.cli.main as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
     for heavy in ("pydantic", "jinja2", "yaml", "ansible", "fabric", "paramiko", "qemu", "libfdt"):
         assert f"'{heavy}'" not in done.stdout, heavy

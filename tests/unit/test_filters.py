@@ -9,7 +9,18 @@ import pytest
 from vtool.diagnostics import VtoolError
 from vtool.render.filters import cells, kib, mib, qemu, systemd, uboot, xl
 
-NASTY = ["plain", "a b", 'quote " here', "back\\slash", "100%", "$HOME ${x}", "semi;colon", "#hash", "%n%H", "a,b=c"]
+NASTY = [
+    "plain",
+    "a b",
+    'quote " here',
+    "back\\slash",
+    "100%",
+    "$HOME ${x}",
+    "semi;colon",
+    "#hash",
+    "%n%H",
+    "a,b=c",
+]
 
 
 @pytest.mark.parametrize("value", NASTY)
@@ -18,7 +29,7 @@ def test_systemd_reads_back_one_word(value: str) -> None:
     quoted = systemd(value)
     inner = quoted[1:-1].replace("\\\\", "\0").replace('\\"', '"').replace("\0", "\\")
     assert inner.replace("%%", "%").replace("$$", "$") == value
-    assert '"' not in quoted[1:-1].replace('\\\\', "").replace('\\"', "")
+    assert '"' not in quoted[1:-1].replace("\\\\", "").replace('\\"', "")
 
 
 @pytest.mark.parametrize("value", [v for v in NASTY if "\\" not in v])

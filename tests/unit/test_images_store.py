@@ -332,16 +332,12 @@ def test_stop_ends_children_of_children(store: Store, tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(grandchild))
 
 
-def test_stop_takes_by_force_what_does_not_go(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_takes_by_force_what_does_not_go(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtool.images.store._STOP_DEADLINE_S", 0.2)
     children = ChildProcesses()
 
     def build(build: Build) -> None:
-        build.run(
-            "compile", ["sh", "-c", "trap '' TERM; echo $$ > pid; while :; do sleep 1; done"], cwd=tmp_path
-        )
+        build.run("compile", ["sh", "-c", "trap '' TERM; echo $$ > pid; while :; do sleep 1; done"], cwd=tmp_path)
 
     def take() -> None:
         with pytest.raises(VtoolError):

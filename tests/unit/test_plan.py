@@ -42,7 +42,9 @@ def test_host_regions_avoid_carve_outs_and_each_other(tmp_path: Path) -> None:
 def test_adding_at_the_end_moves_nobody(tmp_path: Path) -> None:
     text = (EXAMPLES / "xen-pv.yaml").read_text()
     before = plan_of(text, tmp_path)
-    added = text.replace("devices:\n", "  region1:\n    size: 8MiB\n    owner: dom0\n    use: shared-memory\n\ndevices:\n")
+    added = text.replace(
+        "devices:\n", "  region1:\n    size: 8MiB\n    owner: dom0\n    use: shared-memory\n\ndevices:\n"
+    )
     after = plan_of(added, tmp_path)
     assert after.host_regions[0].range == before.host_regions[0].range
     assert after.xen_guests == before.xen_guests

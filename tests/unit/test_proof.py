@@ -25,9 +25,7 @@ GOOD: dict[str, Any] = {
         ]
     },
     "features-disk0": {
-        "answers": [
-            {"guest-features": {"transports": ["VIRTIO_F_VERSION_1: x", "VIRTIO_F_IOMMU_PLATFORM: y"]}}
-        ]
+        "answers": [{"guest-features": {"transports": ["VIRTIO_F_VERSION_1: x", "VIRTIO_F_IOMMU_PLATFORM: y"]}}]
     },
     "created-fe0-disk0": {"code": 0, "output": "1"},
     "assigned-fe0-disk0": {"code": 0, "output": "1"},
@@ -37,7 +35,9 @@ GOOD: dict[str, Any] = {
     "fill-fe0-disk0": {"code": 0, "output": f"{DIGEST}  -"},
     "read-fe0-disk0": {"code": 0, "output": f"{DIGEST}  -"},
     "hiwater-fe0-disk0": {"code": 0, "output": "537"},
-    "maps-vtool-backend-disk0.service": {"shared": [*SHARED, {**SHARED[0], "identity": "00:01:9", "name": "/dev/zero"}]},
+    "maps-vtool-backend-disk0.service": {
+        "shared": [*SHARED, {**SHARED[0], "identity": "00:01:9", "name": "/dev/zero"}]
+    },
     "maps-vtool-domain-fe0.service": {"shared": SHARED},
 }
 
@@ -67,7 +67,10 @@ def test_each_bad_observation_fails_its_row() -> None:
         ({"assigned-fe0-disk0": {"code": 0, "output": "0"}}, "kernel assigned it the pool"),
         ({"hiwater-fe0-disk0": {"code": 0, "output": "0"}}, "slots used by that I/O (high-water mark)"),
         ({"hiwater-fe0-disk0": {"code": 1, "output": ""}}, "slots used by that I/O (high-water mark)"),
-        ({"features-disk0": {"answers": [{"class": "DeviceNotFound"}]}}, "features the driver accepted (bits 32 and 33)"),
+        (
+            {"features-disk0": {"answers": [{"class": "DeviceNotFound"}]}},
+            "features the driver accepted (bits 32 and 33)",
+        ),
     ]
     for changes, what in cases:
         assert wrong(changes) == [what], changes
@@ -91,7 +94,12 @@ def test_different_or_missing_digests_are_not_proof() -> None:
 def test_a_backend_that_maps_more_or_nothing_fails() -> None:
     what = "guest memory it maps"
     more = [*SHARED, {"size_bytes": 256 << 20, "identity": "00:01:8", "name": "/memfd:x"}]
-    assert wrong({"maps-vtool-backend-disk0.service": {"shared": more}, "maps-vtool-domain-fe0.service": {"shared": more}}) == [what]
+    assert wrong(
+        {
+            "maps-vtool-backend-disk0.service": {"shared": more},
+            "maps-vtool-domain-fe0.service": {"shared": more},
+        }
+    ) == [what]
     assert wrong({"maps-vtool-backend-disk0.service": {"shared": []}}) == [what]
 
 

@@ -99,9 +99,7 @@ class EmulatedBoard:
                 [
                     RootFile("/root/.ssh/authorized_keys", (new / "id_ed25519.pub").read_bytes(), 0o600),
                     RootFile("/etc/ssh/ssh_host_ed25519_key", (new / "host_ed25519").read_bytes(), 0o600),
-                    RootFile(
-                        "/etc/ssh/ssh_host_ed25519_key.pub", (new / "host_ed25519.pub").read_bytes(), 0o644
-                    ),
+                    RootFile("/etc/ssh/ssh_host_ed25519_key.pub", (new / "host_ed25519.pub").read_bytes(), 0o644),
                     RootFile("/etc/hostname", f"{self.name}\n".encode(), 0o644),
                 ],
                 work,

@@ -55,9 +55,7 @@ class Inventory:
                 )
             )
         if wanted not in known_facts():
-            raise VtoolError(
-                Diagnostic("VT601", f"no facts file '{wanted}'", hints=nearest(wanted, known_facts()))
-            )
+            raise VtoolError(Diagnostic("VT601", f"no facts file '{wanted}'", hints=nearest(wanted, known_facts())))
         return EmulatedBoard(name, load_facts(wanted).facts)
 
     def names(self) -> list[str]:

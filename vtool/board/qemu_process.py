@@ -163,9 +163,7 @@ def dump_device_tree(machine: Machine, output: Path) -> bytes:
     command = [QEMU, *machine.arguments(f",dumpdtb={_escape(output)}")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
-        raise board_failed(
-            "VT611", "QEMU did not write its device tree", detail=done.stderr.strip().splitlines()[-10:]
-        )
+        raise board_failed("VT611", "QEMU did not write its device tree", detail=done.stderr.strip().splitlines()[-10:])
     return output.read_bytes()
 
 

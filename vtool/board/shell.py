@@ -45,9 +45,7 @@ class Shell:
                 command, hide=True, warn=True, timeout=timeout_s, in_stream=io.StringIO(stdin)
             )
         except CommandTimedOut:
-            raise board_failed(
-                "VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s"
-            ) from None
+            raise board_failed("VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s") from None
         return CommandResult(result.exited, result.stdout, result.stderr)
 
     def attach(self, command: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
+from vtool.layouts import QEMU_VIRT_MMIO
 from vtool.model.topology import (
     BlockDevice,
     DataPath,
@@ -73,9 +74,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
         path = ("devices", name, "region")
         if device.data_path is not DataPath.POOL:
             if device.region is not None:
-                message = (
-                    f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
-                )
+                message = f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
                 yield context.find("VT311", message, path)
             continue
         if device.region is None:
@@ -129,6 +128,7 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
 def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """VT330, VT331, VT332: MACs are unicast and unique, addresses meet, a bridge has one address."""
     macs: dict[str, str] = {}
+    addresses: dict[tuple[str | None, str, str], str] = {}
     bridges: dict[tuple[str | None, str], tuple[str, str]] = {}
     for name, device in context.topology.devices.items():
         if not isinstance(device, NetworkDevice):
@@ -144,6 +144,10 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
             macs.setdefault(network.mac, name)
         yield from _addresses_meet(context, name, device)
         key = (context.board_of.get(device.backend), network.bridge)
+        taken = addresses.setdefault((*key, network.frontend_address), name)
+        if taken != name:
+            message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
+            yield context.find("VT331", message, (*path, "frontend_address"))
         if key in bridges and bridges[key][1] != network.backend_address:
             other = bridges[key][0]
             message = f"bridge '{network.bridge}' gets another address from '{name}' than from '{other}'"
@@ -178,4 +182,24 @@ def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Itera
             yield context.find("VT331", message, (*path, "frontend_address"))
 
 
-RULES = (combination_exists, pool_region_fits, disks_are_sound, networks_are_sound)
+def devices_have_places(context: Context) -> Iterator[Diagnostic]:
+    """VT312: no more devices than the machine has slots, drives or interfaces for."""
+    for name in context.topology.domains:
+        hypervisor = context.hypervisor_of(name)
+        if hypervisor is None:
+            continue
+        mine = [(n, d) for n, d in context.topology.devices.items() if d.frontend == name]
+        disks = [n for n, d in mine if isinstance(d, BlockDevice)]
+        interfaces = [n for n, d in mine if isinstance(d, NetworkDevice)]
+        limits = (
+            [(disks, QEMU_VIRT_MMIO.count, "virtio-mmio slots")]
+            if hypervisor.kind == "kvm"
+            else [(disks, 26, "PV disks"), (interfaces, 1, "PV network interface")]
+        )
+        for devices, limit, what in limits:
+            for extra in devices[limit:]:
+                message = f"device '{extra}' is one more than the {limit} {what} that domain '{name}' has"
+                yield context.find("VT312", message, ("devices", extra), key=True)
+
+
+RULES = (devices_have_places, combination_exists, pool_region_fits, disks_are_sound, networks_are_sound)

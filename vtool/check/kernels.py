@@ -29,9 +29,7 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
             value = kernel.options.get(option)
             message = f"the kernel of '{name}' ({kernel.source}) is built without CONFIG_{option}, needed {why}"
             if value == "m":
-                message = (
-                    f"the kernel of '{name}' ({kernel.source}) has CONFIG_{option} as a module, needed {why}"
-                )
+                message = f"the kernel of '{name}' ({kernel.source}) has CONFIG_{option} as a module, needed {why}"
                 hint = "its ramdisk must carry and load the module"
                 yield context.find("VT511", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
             elif value != "y":

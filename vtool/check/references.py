@@ -21,12 +21,11 @@ def names_exist(context: Context) -> Iterator[Diagnostic]:
         if domain.board is not None and domain.board not in topology.boards:
             yield _unknown(context, "board", domain.board, ("domains", name, "board"), list(topology.boards))
     for name, region in topology.regions.items():
-        for path, domain_name in (
-            (("regions", name, "owner"), region.owner),
-            *((("regions", name, "borrowers", i), b) for i, b in enumerate(region.borrowers)),
-        ):
+        named: list[tuple[tuple[str | int, ...], str]] = [(("regions", name, "owner"), region.owner)]
+        named += [(("regions", name, "borrowers", i), b) for i, b in enumerate(region.borrowers)]
+        for place, domain_name in named:
             if domain_name not in topology.domains:
-                yield _unknown(context, "domain", domain_name, path, list(topology.domains))
+                yield _unknown(context, "domain", domain_name, place, list(topology.domains))
     for name, device in topology.devices.items():
         for end in ("frontend", "backend"):
             if getattr(device, end) not in topology.domains:
@@ -37,9 +36,7 @@ def names_exist(context: Context) -> Iterator[Diagnostic]:
             yield _unknown(context, "region", device.region, path, list(topology.regions))
 
 
-def _unknown(
-    context: Context, what: str, name: str, path: tuple[str | int, ...], known: list[str]
-) -> Diagnostic:
+def _unknown(context: Context, what: str, name: str, path: tuple[str | int, ...], known: list[str]) -> Diagnostic:
     hints = nearest(name, known) or ((f"there are: {', '.join(known)}",) if known else ())
     return context.find("VT301", f"{what} '{name}' does not exist", path, hints=hints)
 
@@ -106,7 +103,17 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT306", message, ("devices", name, end))
 
 
+def settings_are_used(context: Context) -> Iterator[Diagnostic]:
+    """VT307: a setting that would have no effect is refused."""
+    for name, domain in context.topology.domains.items():
+        for key in ("ramdisk", "ready"):
+            if domain.role is Role.CONTROL and key in domain.model_fields_set:
+                message = f"`{key}` of the control domain '{name}' is not used: it boots from its root file system"
+                yield context.find("VT307", message, ("domains", name, key), key=True)
+
+
 RULES = (
+    settings_are_used,
     names_exist,
     domains_have_a_board,
     one_control_domain,

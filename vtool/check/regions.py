@@ -27,6 +27,9 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}' is lent to its own owner '{region.owner}'"
             yield context.find("VT400", message, ("regions", name, "borrowers"))
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+        if not pool and region.borrowers:
+            message = f"region '{name}' is lent to '{region.borrowers[0]}', but nothing hands it over yet"
+            yield context.find("VT400", message, ("regions", name, "borrowers"))
         if pool and owner.role is Role.CONTROL:
             message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
             yield context.find("VT400", message, path)
@@ -49,7 +52,9 @@ def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         granule = layouts.SWIOTLB_SEGMENT_BYTES if pool else PAGE_BYTES
         if region.size % granule:
-            message = f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(granule)}"
+            message = (
+                f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(granule)}"
+            )
             yield context.find("VT403", message, ("regions", name, "size"))
         alignment = POOL_BASE_ALIGNMENT if pool else PAGE_BYTES
         if region.address is not None and region.address % alignment:
@@ -75,9 +80,7 @@ def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
             for index, carve in enumerate(loaded.facts.carve_outs):
                 taken = AddressRange.of_size(carve.base, carve.size)
                 if where.overlaps(taken):
-                    message = (
-                        f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
-                    )
+                    message = f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
                     span = loaded.document.span(("carve_outs", index, "name"))
                     label = Label(span, f"'{carve.name}' is here")
                     hint = f"leave out `address` and let vtool choose, or start at or above {taken.end:#x}"
@@ -155,7 +158,9 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
         asked += sum(r.size for r in context.topology.regions.values() if r.owner in domains)
         ram = sum(bank.size for bank in loaded.facts.ram)
         if asked > ram:
-            message = f"board '{board}' has {format_size(ram)} of RAM, its domains and regions ask for {format_size(asked)}"
+            message = (
+                f"board '{board}' has {format_size(ram)} of RAM, its domains and regions ask for {format_size(asked)}"
+            )
             label = Label(loaded.document.span(("ram",), key=True), "its RAM is here")
             yield context.find("VT406", message, ("boards", board), key=True, labels=(label,))
         for name, domain in domains.items():

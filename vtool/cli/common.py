@@ -55,9 +55,7 @@ def prepare(path: Path) -> Prepared:
     """Load, validate, check and plan. Raises VtoolError with everything found; prints warnings."""
     document = load(path)
     topology = validate(document)
-    facts = {
-        name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()
-    }
+    facts = {name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()}
     kernels, unreadable = _kernels(document, topology)
     findings = [*unreadable, *check(document, topology, facts, kernels)]
     if any(finding.severity is Severity.ERROR for finding in findings):

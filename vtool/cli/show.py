@@ -47,9 +47,7 @@ class ShownProgress:
             self._draw()
 
     def _running(self) -> str:
-        return "; ".join(
-            f"{task}: {self._details[task]}" if task in self._details else task for task in self._begin
-        )
+        return "; ".join(f"{task}: {self._details[task]}" if task in self._details else task for task in self._begin)
 
     def _clear(self) -> None:
         if self._live:

@@ -46,10 +46,11 @@ class BoardError(Exception):
         self.code, self.message, self.hints, self.detail = code, message, list(hints), list(detail)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the error as data."""
         return {"code": self.code, "message": self.message, "hints": self.hints, "detail": self.detail}
 
 
-def run(*argv: str, check: bool = True, timeout: float = 120.0) -> "subprocess.CompletedProcess[str]":
+def run(*argv: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
     """Run a command; BoardError VT704 with its words when it fails."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
@@ -126,11 +127,7 @@ def verb_state(_: argparse.Namespace) -> dict[str, Any]:
 
 def damaged_files(generation: dict[str, Any]) -> list[str]:
     """Return files of the current generation whose content is not what was deployed."""
-    return [
-        file["name"]
-        for file in generation["files"]
-        if sha256_of(placed_path(generation, file)) != file["sha256"]
-    ]
+    return [file["name"] for file in generation["files"] if sha256_of(placed_path(generation, file)) != file["sha256"]]
 
 
 def unit_state(unit: str) -> str:
@@ -235,7 +232,7 @@ def check_disks(generation: dict[str, Any]) -> None:
             )
 
 
-def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
+def verb_apply(_: argparse.Namespace) -> dict[str, Any]:
     """Take in a bundle of objects, then make the generation on stdin the current one.
 
     Nothing of the running generation is written in place. Returns what changed and whether the board

@@ -223,9 +223,7 @@ def board_json(stdout: str, stderr: str) -> dict[str, Any]:
     if isinstance(said, dict) and "error" in said:
         error = said["error"]
         raise VtoolError(
-            Diagnostic(
-                error["code"], error["message"], hints=tuple(error["hints"]), detail=tuple(error["detail"])
-            ),
+            Diagnostic(error["code"], error["message"], hints=tuple(error["hints"]), detail=tuple(error["detail"])),
             ExitCode.BOARD_FAILED,
         )
     assert isinstance(said, dict)

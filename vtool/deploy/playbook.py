@@ -71,7 +71,10 @@ class Events:
         return board_failed(
             "VT712",
             f"board '{self.board.name}': '{task}' failed: {message or 'no message'}",
-            detail=(*[line for line in stderr.splitlines() if line][-10:], *self.board.console.tail(CONSOLE_TAIL_LINES)),
+            detail=(
+                *[line for line in stderr.splitlines() if line][-10:],
+                *self.board.console.tail(CONSOLE_TAIL_LINES),
+            ),
         )
 
 

@@ -143,18 +143,14 @@ def _host_region(region: HostRegion) -> Iterator[Proof]:
     subject = f"region {region.region}"
     # A region stands where it was planned, by its content and not by its name: any node of that region.
     command = f"od -An -v -tx1 /sys/firmware/devicetree/base/reserved-memory/vtool-{region.region}@*/reg | tr -d ' \\n'"
-    yield _region_reg(
-        subject, "stands where it was planned", _run(f"reg-{region.region}", command), region.range
-    )
+    yield _region_reg(subject, "stands where it was planned", _run(f"reg-{region.region}", command), region.range)
 
 
 def _domain(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
     subject = f"domain {guest.name}"
     unit = _run(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
     yield _simple(subject, "its unit is active", unit, "active")
-    yield _simple(
-        subject, "its shell answers", _in(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive"
-    )
+    yield _simple(subject, "its shell answers", _in(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive")
 
 
 # -- a disk behind vhost-user, through a pool
@@ -176,18 +172,16 @@ def _pool_disk(guest: KvmGuest, disk: KvmBlockDevice) -> Iterator[Proof]:
     yield _region_reg(f"region {pool.region}", "stands where it was planned (device tree)", tree, pool.range)
     yield _memory_backend(guest)
     yield _features(disk, name)
-    log = f"grep -a -c 'created restricted DMA pool at 0x{pool.range.base:016x}, size {pool.range.size_bytes >> 20} MiB'"
+    log = (
+        f"grep -a -c 'created restricted DMA pool at 0x{pool.range.base:016x}, size {pool.range.size_bytes >> 20} MiB'"
+    )
     created = _run(f"created-{identity}", f"{log} {guest.console_log} || true")
     yield _simple(f"region {pool.region}", "kernel made it a restricted DMA pool", created, "1")
     line = f"{disk.guest_device}: assigned reserved memory node {pool.node_name}"
     assigned = _run(f"assigned-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
     yield _simple(subject, "kernel assigned it the pool", assigned, "1")
-    counter = (
-        f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
-    )
-    reset = _in(
-        name, f"reset-{identity}", f"{counter} echo 0 > $F/io_tlb_used_hiwater; cat $F/io_tlb_used_hiwater", 20
-    )
+    counter = f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
+    reset = _in(name, f"reset-{identity}", f"{counter} echo 0 > $F/io_tlb_used_hiwater; cat $F/io_tlb_used_hiwater", 20)
     block = f"/dev/$(ls /sys/devices/platform/{disk.guest_device}/virtio*/block)"
     io = list(_disk_io(subject, name, identity, block, disk.disk_path, disk.scratch))
     first = io[0]
@@ -205,7 +199,7 @@ def _pool_disk(guest: KvmGuest, disk: KvmBlockDevice) -> Iterator[Proof]:
 
 
 def _memory_backend(guest: KvmGuest) -> Proof:
-    step = {
+    step: Step = {
         "id": f"memdev-{guest.name}",
         "op": "qmp",
         "domain": guest.name,
@@ -238,7 +232,7 @@ def _features(disk: KvmBlockDevice, domain: str) -> Proof:
     """Ask the VMM, not the guest: it answers for a guest that hangs on the device, too."""
     path = f"/machine/peripheral/device-{disk.name}"
     command = {"execute": "x-query-virtio-status", "arguments": {"path": path}}
-    step = {"id": f"features-{disk.name}", "op": "qmp", "domain": domain, "commands": [command]}
+    step: Step = {"id": f"features-{disk.name}", "op": "qmp", "domain": domain, "commands": [command]}
     wanted = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
 
     def read(results: Results) -> Row:
@@ -269,11 +263,7 @@ def _backend_maps(guest: KvmGuest, disk: KvmBlockDevice) -> Proof:
         of_vmm = {m["identity"] for m in results[vmm["id"]]["shared"] if m["name"].startswith("/memfd:")}
         common = [m for m in results[backend["id"]]["shared"] if m["identity"] in of_vmm]
         total = sum(mapping["size_bytes"] for mapping in common)
-        seen = (
-            f"{format_size(total)} in {len({m['identity'] for m in common})} memory object(s)"
-            if common
-            else "none"
-        )
+        seen = f"{format_size(total)} in {len({m['identity'] for m in common})} memory object(s)" if common else "none"
         proven = total == disk.pool.range.size_bytes and len({m["identity"] for m in common}) == 1
         return Row(subject, what, expected, seen, proven)
 
@@ -297,9 +287,7 @@ def _disk_io(
             f"dd if=/tmp/w of={block} bs=1M seek={front} oflag=direct conv=fsync 2>/dev/null || exit 1; "
             "sha256sum /tmp/w; rm /tmp/w",
         )
-        check = _run(
-            f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum"
-        )
+        check = _run(f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum")
         yield _same(
             subject,
             f"{format_size(TRANSFER_BYTES)} written by the frontend, read at the backend's file",
@@ -319,9 +307,7 @@ def _disk_io(
         f"read-{identity}",
         f"dd if={block} bs=1M skip={back} count={blocks} iflag=direct 2>/dev/null | sha256sum",
     )
-    yield _same(
-        subject, f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend", fill, fetch
-    )
+    yield _same(subject, f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend", fill, fetch)
 
 
 # -- Xen PV
@@ -336,18 +322,17 @@ def _xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
         f"D=$(xl domid {guest.name}); for B in $(xenstore-list /local/domain/0/backend/vbd/$D); do "
         f'P=/local/domain/0/backend/vbd/$D/$B; [ "$(xenstore-read $P/dev)" = {disk.virtual_device} ] || continue; '
         "F=$(xenstore-read $P/frontend); "
-        'echo "state $(xenstore-read $P/state), ring by grant $(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done',
+        'echo "state $(xenstore-read $P/state), ring by grant '
+        '$(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done',
     )
     yield _simple(subject, "blkback connected, ring granted", state, "state 4, ring by grant yes")
     counter = _run(
         f"written-sectors-{identity}",
         f"D=$(xl domid {guest.name}); for S in /sys/bus/xen-backend/devices/vbd-$D-*; do "
-        f"P=$(cat $S/nodename); [ \"$(xenstore-read /local/domain/0/$P/dev)\" = {disk.virtual_device} ] && "
+        f'P=$(cat $S/nodename); [ "$(xenstore-read /local/domain/0/$P/dev)" = {disk.virtual_device} ] && '
         "cat $S/statistics/wr_sect; done; true",
     )
-    yield _simple(
-        subject, "sectors that blkback wrote", counter, "above 0", lambda t: t.isdigit() and int(t) > 0
-    )
+    yield _simple(subject, "sectors that blkback wrote", counter, "above 0", lambda t: t.isdigit() and int(t) > 0)
 
 
 def _xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
@@ -365,7 +350,8 @@ def _xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
     listen = _in(
         guest.name,
         f"listen-{identity}",
-        "rm -f /tmp/r /tmp/n; (nc -l -p 7001 </dev/null >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
+        "rm -f /tmp/r /tmp/n /tmp/s; "
+        "(nc -l -p 7001 </dev/null >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
         "echo ok",
     )
     send = {
@@ -378,7 +364,7 @@ def _xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
     received = _in(
         guest.name,
         f"received-{identity}",
-        "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000 2>/dev/null || sleep 1; done; cat /tmp/s",
+        "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000; done; cat /tmp/s",
     )
     both = _same(subject, f"{size} sent by the backend domain, received in the frontend", send, received)
     yield Proof((listen, *both.steps), both.read)

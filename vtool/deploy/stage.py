@@ -67,9 +67,7 @@ def stage(
     return Staged(tuple(files), _generation(topology, board, files))
 
 
-def _stage_one(
-    artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path
-) -> StagedFile:
+def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path) -> StagedFile:
     if artifact.kind is Kind.IMAGE:
         path = image_path(artifact.content)
         return _staged(artifact.place, artifact.name, 0o644, path, artifact.used_by)
@@ -97,7 +95,12 @@ def _stage_one(
 def _compile_overlay(name: str, source: Path) -> tuple[str, Path]:
     output = source.with_suffix(".dtbo")
     # Any word of dtc is an error; these checks do not know what the overlay will be merged into.
-    quiet = ["-Wno-avoid_default_addr_size", "-Wno-unit_address_vs_reg", "-Wno-reg_format", "-Wno-ranges_format"]
+    quiet = [
+        "-Wno-avoid_default_addr_size",
+        "-Wno-unit_address_vs_reg",
+        "-Wno-reg_format",
+        "-Wno-ranges_format",
+    ]
     _run("VT701", ["dtc", "-@", "-I", "dts", "-O", "dtb", *quiet, "-o", str(output), str(source)])
     return name.removesuffix(".dts") + ".dtbo", output
 

@@ -11,6 +11,8 @@ from vtool.images.catalogue import CATALOGUE, RELEASE_LOCK
 from vtool.images.store import ChildProcesses, Image, Recipe, Store, cache_folder
 from vtool.progress import Progress
 
+__all__ = ["BOARD_IMAGES", "CATALOGUE", "PREFIX", "cached", "ensure", "refresh"]
+
 BOARD_IMAGES = ("firmware", "linux", "root-disk")
 """What a new emulated board is made of."""
 
@@ -18,9 +20,7 @@ PREFIX = "vtool:"
 """A reference with this prefix means an image of the catalogue."""
 
 
-def ensure(
-    names: Iterable[str], progress: Progress, recipes: Mapping[str, Recipe] = CATALOGUE
-) -> dict[str, Image]:
+def ensure(names: Iterable[str], progress: Progress, recipes: Mapping[str, Recipe] = CATALOGUE) -> dict[str, Image]:
     """Return the named images, building what is missing, independent ones side by side.
 
     Raises VtoolError VT5xx of the first that fails, after the others have been ended.

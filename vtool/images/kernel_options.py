@@ -10,10 +10,10 @@ _START, _END = b"IKCFG_ST", b"IKCFG_ED"
 
 
 def kernel_options(image: bytes) -> Mapping[str, str] | None:
-    """Return option -> ``y``, ``m`` or a value; unset options are absent.
+    r"""Return option -> ``y``, ``m`` or a value; unset options are absent.
 
     None when the image carries no configuration. Raises ValueError when it is not an arm64 kernel
-    (Linux Documentation/arch/arm64/booting.rst: magic ``ARM\\x64`` at offset 56).
+    (Linux Documentation/arch/arm64/booting.rst: magic ``ARM\x64`` at offset 56).
     """
     if image[:2] == b"\x1f\x8b":
         try:

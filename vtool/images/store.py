@@ -98,9 +98,7 @@ class Build:
             try:
                 process = self.children.start(argv, cwd=cwd, env=env, inherited=self.inherited)
             except FileNotFoundError:
-                raise board_failed(
-                    "VT501", f"'{argv[0]}' is not installed", hints=("run `make setup`",)
-                ) from None
+                raise board_failed("VT501", f"'{argv[0]}' is not installed", hints=("run `make setup`",)) from None
             assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
@@ -232,9 +230,7 @@ class Store:
             return None
         return Image(entry / recipe.output, manifest) if whole else None
 
-    def get(
-        self, recipe: Recipe, needs: Mapping[str, Image], progress: Progress, children: ChildProcesses
-    ) -> Image:
+    def get(self, recipe: Recipe, needs: Mapping[str, Image], progress: Progress, children: ChildProcesses) -> Image:
         """Return the image, building it when it is not there. VtoolError VT5xx when that fails."""
         inputs = recipe.inputs(needs)
         found = self.find(recipe, inputs)

@@ -62,15 +62,15 @@ def validate_as(model: type[ModelType], document: Document) -> ModelType:
         raise VtoolError(findings) from None
 
 
-def _diagnostic(model: type[BaseModel], document: Document, item: dict[str, Any]) -> Diagnostic:
+def _diagnostic(  # noqa: PLR0911 - one return a kind of finding reads best
+    model: type[BaseModel], document: Document, item: dict[str, Any]
+) -> Diagnostic:
     path = _path_in(document.value, item["loc"])
     kind, name = item["type"], str(item["loc"][-1]) if item["loc"] else ""
     if kind == "extra_forbidden":
         return _unknown_key(model, document, path, name)
     if kind == "missing":
-        return Diagnostic(
-            "VT202", f"the key '{name}' is missing", document.span(path, key=True), hints=_example(name)
-        )
+        return Diagnostic("VT202", f"the key '{name}' is missing", document.span(path, key=True), hints=_example(name))
     if kind == "union_tag_not_found":
         tag = item["ctx"]["discriminator"].strip("'")
         return Diagnostic("VT202", f"the key '{tag}' is missing", document.span(path, key=True))
@@ -90,7 +90,9 @@ def _path_in(value: Any, location: tuple[str | int, ...]) -> DataPathTuple:
     """Follow pydantic's location through the data, skipping what is not in it (union tags, "[key]")."""
     path: list[str | int] = []
     for part in location:
-        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+        if isinstance(value, list) and isinstance(part, int) and part < len(value):  # noqa: SIM114
+            value = value[part]
+        elif isinstance(value, dict) and part in value:
             value = value[part]
         else:
             continue
@@ -129,10 +131,7 @@ def _example(name: str) -> tuple[str, ...]:
 
 
 def _name_rule(name: str) -> str:
-    return (
-        f"'{name}' is not a name: lower-case letters, digits and '-', beginning with a letter, "
-        "at most 31 characters"
-    )
+    return f"'{name}' is not a name: lower-case letters, digits and '-', beginning with a letter, at most 31 characters"
 
 
 def _wrong_value(kind: str, item: dict[str, Any]) -> str:

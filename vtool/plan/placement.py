@@ -16,9 +16,7 @@ from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
 HOST_REGION_ALIGNMENT = 2 * MIB
 
 
-def place_host_regions(
-    document: Document, facts: BoardFacts, regions: dict[str, Region]
-) -> tuple[HostRegion, ...]:
+def place_host_regions(document: Document, facts: BoardFacts, regions: dict[str, Region]) -> tuple[HostRegion, ...]:
     """Give each region a host-physical range; raises VtoolError VT410 when one does not fit."""
     banks = [AddressRange.of_size(bank.base, bank.size) for bank in facts.ram]
     taken = [AddressRange.of_size(carve.base, carve.size) for carve in facts.carve_outs]
@@ -54,9 +52,7 @@ def _host_region(name: str, where: AddressRange, origin: Origin) -> HostRegion:
     return HostRegion(name, where, origin, f"vtool-{name}@{where.base:x}")
 
 
-def _no_room(
-    document: Document, facts: BoardFacts, name: str, region: Region, free: list[AddressRange]
-) -> Diagnostic:
+def _no_room(document: Document, facts: BoardFacts, name: str, region: Region, free: list[AddressRange]) -> Diagnostic:
     gaps = ", ".join(f"{gap} ({format_size(gap.size_bytes)})" for gap in free) or "none"
     return Diagnostic(
         "VT410",

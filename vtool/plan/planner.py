@@ -42,9 +42,7 @@ def make_plan(document: Document, topology: Topology, facts: Mapping[str, BoardF
 class _BoardScope:
     """The part of a topology that concerns one board; lookups only."""
 
-    def __init__(
-        self, document: Document, topology: Topology, name: str, board: Board, facts: BoardFacts
-    ) -> None:
+    def __init__(self, document: Document, topology: Topology, name: str, board: Board, facts: BoardFacts) -> None:
         self.document = document
         self.name = name
         self.board = board
@@ -57,9 +55,7 @@ class _BoardScope:
         }
         self.regions = {n: r for n, r in topology.regions.items() if r.owner in self.domains}
         self.devices = {n: d for n, d in topology.devices.items() if d.frontend in self.domains}
-        self.control_name, self.control = next(
-            (n, d) for n, d in self.domains.items() if d.role is Role.CONTROL
-        )
+        self.control_name, self.control = next((n, d) for n, d in self.domains.items() if d.role is Role.CONTROL)
         self.guests = {n: d for n, d in self.domains.items() if d.role is Role.GUEST}
 
     def devices_of(self, frontend: str) -> dict[str, Device]:
@@ -159,16 +155,12 @@ def _plan_pools(scope: _BoardScope, name: str, ram: AddressRange) -> tuple[plan.
         else:
             place = scope.document.span(("regions", region_name, "address"))
             origin = plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
-        pools.append(
-            plan.Pool(region_name, where, origin, f"vtool-{region_name}@{where.base:x}", len(pools) + 1)
-        )
+        pools.append(plan.Pool(region_name, where, origin, f"vtool-{region_name}@{where.base:x}", len(pools) + 1))
         cursor = where.end
     return tuple(pools)
 
 
-def _plan_kvm_disk(
-    name: str, device: BlockDevice, slot: int, pools: Mapping[str, plan.Pool]
-) -> plan.KvmBlockDevice:
+def _plan_kvm_disk(name: str, device: BlockDevice, slot: int, pools: Mapping[str, plan.Pool]) -> plan.KvmBlockDevice:
     assert device.region is not None
     base = layouts.QEMU_VIRT_MMIO.address(slot)
     return plan.KvmBlockDevice(

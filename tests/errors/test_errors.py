@@ -1,0 +1,61 @@
+"""One file per rule; the code stands as a comment on the line it must be found at, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vtool.check import check
+from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
+from vtool.model.validate import known_facts, load_facts, validate
+from vtool.source import load
+
+HERE = Path(__file__).parent
+CASES = sorted(HERE.glob("*.yaml"))
+
+
+def found_in(path: Path) -> list[Diagnostic]:
+    try:
+        document = load(path)
+        topology = validate(document)
+    except VtoolError as error:
+        return list(error.diagnostics)
+    boards = topology.boards.items()
+    facts = {name: load_facts(board.facts) for name, board in boards if board.facts in known_facts()}
+    return check(document, topology, facts, {})
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_found_where_the_comment_says(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    wanted = {(number, code) for number, line in enumerate(lines, 1) for code in re.findall(r"# (VT\d{3})", line)}
+    found = found_in(path)
+    shown = "\n".join(format_diagnostic(diagnostic) for diagnostic in found)
+    assert {(d.span.line if d.span else 0, d.code) for d in found} == wanted, shown
+    assert path.name[:5] in {code for _, code in wanted}
+    assert all(d.span and d.span.path == path for d in found)
+
+
+def test_the_whole_message_of_an_overlap() -> None:
+    path = HERE / "VT401-carve-out.yaml"
+    (found,) = found_in(path)
+    line = path.read_text().splitlines()[found.span.line - 1]  # type: ignore[union-attr]
+    (label,) = found.labels
+    assert format_diagnostic(found).replace(str(HERE), "").replace(str(label.span.path.parent), "") == (
+        "/VT401-carve-out.yaml:23:14: error[VT401]: region 'region0' [0x40000000, 0x40200000) overlaps carve-out "
+        "'boot-loads' [0x40000000, 0x60000000): U-Boot loads the hypervisor, kernel, ramdisk and device tree here\n"
+        f"    23 | {line}\n"
+        "       |              ^^^^^^^^^^^\n"
+        "   /qemu-virt.yaml:10:11: 'boot-loads' is here\n"
+        "   hint: leave out `address` and let vtool choose, or start at or above 0x60000000"
+    )
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "not-text.yaml").write_bytes(b"a: \xff\n")
+    for name, code in (("missing.yaml", "VT100"), ("", "VT100"), ("not-text.yaml", "VT101")):
+        with pytest.raises(VtoolError) as caught:
+            load(tmp_path / name)
+        assert caught.value.diagnostics[0].code == code

@@ -1,0 +1,75 @@
+"""Whatever is done to a topology, the answer is a plan or located diagnostics, never another exception."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from vtool.check import check
+from vtool.codes import CODES
+from vtool.diagnostics import Severity, VtoolError
+from vtool.model.validate import known_facts, load_facts, validate
+from vtool.plan.planner import make_plan
+from vtool.render import render
+from vtool.source import load
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "topology" / "examples").glob("*.yaml"))
+ODD = ["0", "-1", "1e9", "0x_", "''", "[]", "{}", "null", "true", "999999999999TiB", "é", '"\\UFFFFFFFF"', "*a", "&a x",
+       "!!binary x", "0x" + "f" * 40, "9" * 5000, "%", "{{", "'; rm", "\x00", "192.0.2.2/99", "kvm", "pool", "a" * 300]  # fmt: skip
+
+
+def mutate(text: str, dice: random.Random) -> bytes:
+    lines = text.splitlines(keepends=True)
+    for _ in range(dice.randint(1, 3)):
+        at = dice.randrange(len(lines))
+        kind = dice.randrange(6)
+        if kind == 0 and len(lines) > 1:
+            del lines[at]
+        elif kind == 1:
+            lines.insert(dice.randrange(len(lines)), lines[at])
+        elif kind == 2 and ":" in lines[at]:
+            lines[at] = f"{lines[at].split(':')[0]}: {dice.choice(ODD)}\n"
+        elif kind == 3:
+            lines[at] = " " * dice.randint(0, 8) + lines[at].lstrip()
+        elif kind == 4:
+            other = dice.randrange(len(lines))
+            lines[at], lines[other] = lines[other], lines[at]
+        else:
+            place = dice.randrange(len(lines[at]) + 1)
+            lines[at] = lines[at][:place] + chr(dice.randrange(1, 256)) + lines[at][place:]
+    data = "".join(lines).encode()
+    return data + bytes([dice.randrange(256)]) if dice.random() < 0.05 else data
+
+
+def through(path: Path) -> None:
+    document = load(path)
+    topology = validate(document)
+    boards = topology.boards.items()
+    facts = {name: load_facts(board.facts) for name, board in boards if board.facts in known_facts()}
+    findings = check(document, topology, facts, {})
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        raise VtoolError(findings)
+    plan = make_plan(document, topology, {name: loaded.facts for name, loaded in facts.items()})
+    for board in plan.boards:
+        render(board)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
+    text, rejected = example.read_text(), 0
+    for seed in range(400):
+        path = tmp_path / f"{seed}.yaml"
+        path.write_bytes(mutate(text, random.Random(seed)))
+        try:
+            through(path)
+        except VtoolError as error:
+            rejected += 1
+            assert error.diagnostics
+            for found in error.diagnostics:
+                assert found.code in CODES, seed
+                if found.code != "VT420":
+                    assert found.span is not None and found.span.path == path, (seed, found)
+                    assert 1 <= found.span.line <= path.read_bytes().count(b"\n") + 2, (seed, found)
+    assert rejected > 100
