@@ -16,8 +16,12 @@ from vtool.render import render
 from vtool.source import load
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "topology" / "examples").glob("*.yaml"))
-ODD = ["0", "-1", "1e9", "0x_", "''", "[]", "{}", "null", "true", "999999999999TiB", "é", '"\\UFFFFFFFF"', "*a", "&a x",
-       "!!binary x", "0x" + "f" * 40, "9" * 5000, "%", "{{", "'; rm", "\x00", "192.0.2.2/99", "kvm", "pool", "a" * 300]  # fmt: skip
+# fmt: off
+ODD = [
+    "0", "-1", "1e9", "0x_", "''", "[]", "{}", "null", "true", "999999999999TiB", "é", '"\\UFFFFFFFF"', "*a", "&a x",
+    "!!binary x", "0x" + "f" * 40, "9" * 5000, "%", "{{", "'; rm", "\x00", "192.0.2.2/99", "kvm", "pool", "a" * 300,
+]
+# fmt: on
 
 
 def mutate(text: str, dice: random.Random) -> bytes:

@@ -5,6 +5,7 @@ Works on files only, without root privileges or loop devices (mtools, debugfs, s
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ class RootFile:
     path: str
     content: bytes
     mode: int
+
+
+def with_system_programs() -> dict[str, str]:
+    """Return the environment with the folders of mkfs and sfdisk, which an ordinary user's PATH lacks."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 
 
 def make_disk(
@@ -96,7 +102,9 @@ def _write_root_files(disk: Path, root_start: int, files: Sequence[RootFile], wo
 
 def _run(step: str, command: list[str], text: str = "") -> bytes:
     try:
-        done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
+        done = subprocess.run(
+            command, input=text.encode(), capture_output=True, check=False, env=with_system_programs()
+        )
     except FileNotFoundError:
         raise board_failed("VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
     if done.returncode != 0:

@@ -23,6 +23,7 @@ from typing import Any
 
 import platformdirs
 
+from vtool.board.disk import with_system_programs
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.progress import Progress
 
@@ -149,7 +150,7 @@ class ChildProcesses:
             process = subprocess.Popen(
                 list(argv),
                 cwd=cwd,
-                env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+                env={**with_system_programs(), "LC_ALL": "C.UTF-8", **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
