@@ -85,7 +85,7 @@ def test_a_moved_region_says_where_it_was_expected_and_seen() -> None:
 
 
 def test_different_or_missing_digests_are_not_proof() -> None:
-    what = "2MiB written by the frontend, read at the backend's file"
+    what = "1MiB written by the frontend, read at the backend's file"
     assert wrong({"written-fe0-disk0": {"code": 0, "output": "b" * 64}}) == [what]
     both_empty = {"write-fe0-disk0": {"code": 0, "output": ""}, "written-fe0-disk0": {"code": 0, "output": ""}}
     assert wrong(both_empty) == [what]

@@ -95,6 +95,11 @@ def booted_set() -> str:
     return ""
 
 
+def boot_id() -> str:
+    """Return the running kernel's boot id."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def verb_state(_: argparse.Namespace) -> dict[str, Any]:
     """Say what is deployed, what booted, and how the units and domains do."""
     generation = current_generation()
@@ -113,7 +118,7 @@ def verb_state(_: argparse.Namespace) -> dict[str, Any]:
         if generation is None
         else {key: generation[key] for key in ("topology", "generation", "boot_set")},
         "booted_set": booted_set(),
-        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "boot_id": boot_id(),
         "kernel": kernel,
         "hypervisor": hypervisor.read_text().strip() if hypervisor.exists() else "none",
         "kvm": Path("/dev/kvm").exists(),
@@ -190,12 +195,12 @@ def verb_missing(_: argparse.Namespace) -> dict[str, Any]:
         and booted_set() == generation["boot_set"]
         and not damaged_files(deployed)
     ):
-        return {"missing": [], "current": True}
+        return {"missing": [], "current": True, "boot_id": boot_id()}
     objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
     missing = sorted(digest for digest in objects if not (STORE / digest).exists())
     check_space(generation, sum(objects[digest] for digest in missing))
     check_disks(generation)
-    return {"missing": missing, "current": False}
+    return {"missing": missing, "current": False, "boot_id": boot_id()}
 
 
 def check_space(generation: dict[str, Any], objects_bytes: int) -> None:
@@ -424,9 +429,13 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     found = manifest()
     deadline = time.monotonic() + arguments.deadline
     waited: dict[str, float] = {}
-    failed = [d["unit"] for d in found["domains"].values()] + list(found["backends"].values())
-    run("systemctl", "reset-failed", *failed, check=False)
-    for unit in ["vtool.target", *failed]:
+    units = [d["unit"] for d in found["domains"].values()] + list(found["backends"].values())
+    units.insert(0, "vtool.target")
+    if set(run("systemctl", "is-active", *units, check=False).stdout.split()) == {"active"}:
+        units = []
+    else:
+        run("systemctl", "reset-failed", *units, check=False)
+    for unit in units:
         started = run("systemctl", "start", unit, check=False, timeout=arguments.deadline)
         if started.returncode != 0:
             words = run("journalctl", "-u", unit, "-n", "20", "--no-pager", "-o", "cat", check=False)
@@ -637,11 +646,17 @@ def verb_logs(arguments: argparse.Namespace) -> dict[str, Any]:
 def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     """Run a list of steps from stdin in order; a step that fails is a result too, never an end."""
     results: dict[str, Any] = {}
+    silent: set[str] = set()
     for step in json.load(sys.stdin)["steps"]:
         begin = time.monotonic()
         try:
+            if step["op"] == "domain" and step["domain"] in silent:
+                raise BoardError("VT710", f"domain '{step['domain']}' had not answered before")
             results[step["id"]] = OPERATIONS[step["op"]](step)
         except BoardError as error:
+            # A domain that hangs is waited for once, not once a step.
+            if step["op"] == "domain":
+                silent.add(step["domain"])
             results[step["id"]] = {"error": error.to_json()}
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             results[step["id"]] = {"error": {"code": "VT704", "message": str(error), "hints": [], "detail": []}}

@@ -32,6 +32,7 @@ from vtool.render import render
 BOOT_DEADLINE_S = 120
 START_DEADLINE_S = 120
 _OBSERVE_TASK = "Observe what runs"
+_ASK_TASK = "Ask what the board lacks"
 _APPLY_TASK = "Apply the generation"
 
 
@@ -127,12 +128,11 @@ def deploy(
             staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, work)
             staged.write(work / "push")
         with timer.phase("push"):
-            before = boot_id(board)
             events = run_playbook("deploy", board, _variables(staged, work, wanted), progress)
         applied = events.outputs.get(_APPLY_TASK) or {"changed": False, "reboot": False, "restarted": []}
         if applied["reboot"]:
             with timer.phase("boot"):
-                wait_for_boot(board, before, progress)
+                wait_for_boot(board, events.outputs[_ASK_TASK]["boot_id"], progress)
             with timer.phase("start and verify"):
                 events = run_playbook("start", board, _variables(staged, work, wanted), progress)
     return Report(

@@ -15,7 +15,7 @@ from vtool.units import MIB, AddressRange, format_size
 
 Step = dict[str, Any]
 Results = Mapping[str, Any]
-TRANSFER_BYTES = 2 * MIB
+TRANSFER_BYTES = 1 * MIB
 _GUEST_DEADLINE_S = 60
 
 
