@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     prepared = prepare(arguments.topology)
     reports: list[Report] = []
     for plan, board in boards_of(prepared, arguments.inventory):
-        report = verify(plan, board, ShownProgress())
+        report = verify(prepared.topology.name, plan, board, ShownProgress())
         reports.append(report)
         if arguments.format == "text":
             show_proof(report)

@@ -658,8 +658,8 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
             if step["op"] == "domain":
                 silent.add(step["domain"])
             results[step["id"]] = {"error": error.to_json()}
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            results[step["id"]] = {"error": {"code": "VT704", "message": str(error), "hints": [], "detail": []}}
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            results[step["id"]] = {"error": {"code": "VT704", "message": repr(error), "hints": [], "detail": []}}
         results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
     return {"results": results}
 

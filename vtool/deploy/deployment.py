@@ -171,11 +171,11 @@ def wait_for_boot(board: EmulatedBoard, before: str, progress: Progress) -> None
     progress.finish(task, "answers", time.monotonic() - begin)
 
 
-def verify(plan: BoardPlan, board: EmulatedBoard, progress: Progress) -> Report:
+def verify(topology: str, plan: BoardPlan, board: EmulatedBoard, progress: Progress) -> Report:
     """Look at what runs and compare it with the plan; changes nothing but verify's own scratch space."""
     timer, wanted = Timer(), proofs(plan)
     with board_lock(board.name):
-        require_deployed(plan, board)
+        require_deployed(topology, board)
         with timer.phase("verify"):
             events = run_playbook("verify", board, _look(wanted), progress)
     return Report(board=plan, rows=_rows(events, wanted), seconds=timer.seconds)
@@ -194,12 +194,13 @@ def tear_down(board: EmulatedBoard, progress: Progress) -> dict[str, float]:
     return timer.seconds
 
 
-def require_deployed(plan: BoardPlan, board: EmulatedBoard) -> None:
-    """Raise VT703 unless vtool has deployed something to the board."""
-    state = board_state(board)
-    if state.get("deployed") is None:
+def require_deployed(topology: str, board: EmulatedBoard) -> None:
+    """Raise VT703 unless that topology is what vtool has deployed to the board."""
+    deployed = board_state(board).get("deployed")
+    if deployed is None or deployed["topology"] != topology:
+        instead = f"'{deployed['topology']}' is deployed" if deployed else "nothing is deployed"
         raise board_failed(
-            "VT703", f"nothing is deployed on board '{plan.name}'", hints=("run: vtool deploy TOPOLOGY",)
+            "VT703", f"{instead} on board '{board.name}', not '{topology}'", hints=("run: vtool deploy TOPOLOGY",)
         )
 
 
