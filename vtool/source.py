@@ -2,6 +2,7 @@
 
 Only whole decimal numbers, 0x numbers, true/false and null are not strings: a MAC address, a PCI
 address, ``010``, ``no`` and ``4.20`` stay what was typed. A repeated key is an error with both places.
+Tags, merge keys, and characters that no text holds are refused: what is returned is as plain as JSON.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ _MAX_NODES = 100_000
 _MAX_BYTES = 4 << 20
 _DECIMAL = re.compile(r"^-?(0|[1-9][0-9_]*)$")
 _HEXADECIMAL = re.compile(r"^0x[0-9a-fA-F][0-9a-fA-F_]*$")
-_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
-_TAGS |= {"tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}
+_MAX_DEPTH = 50
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+"""Controls but tab and line feed, lone surrogates, odd line ends: ``"\\e"`` would reach a terminal."""
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -52,21 +54,13 @@ class Document:
 def load(path: Path) -> Document:
     """Read a YAML file. Raises VtoolError VT1xx with the place of each fault."""
     text = _read_text(path)
-    try:
-        node = _compose(text)
-    except yaml.YAMLError as error:
-        raise VtoolError(_yaml_fault(path, error)) from None
-    except (ValueError, OverflowError):  # PyYAML lets these out of an escape such as "\\UFFFFFFFF"
-        message = "not valid YAML: a character or number is out of range"
-        raise VtoolError(Diagnostic("VT101", message, _start_of(path))) from None
-    except RecursionError:
-        raise VtoolError(Diagnostic("VT101", "the file is nested too deeply", _start_of(path))) from None
+    node, tags = _compose(path, text)
     if node is None:
         raise VtoolError(Diagnostic("VT102", "the file is empty", _start_of(path)))
-    reader = _Reader(path)
+    reader = _Reader(path, tags)
     value = reader.read(node, ())
     if reader.faults:
-        raise VtoolError(reader.faults)
+        raise VtoolError(dict.fromkeys(reader.faults))  # an alias shows the same fault again
     return Document(path, value, reader.values, reader.keys)
 
 
@@ -87,13 +81,50 @@ def _read_text(path: Path) -> str:
         raise VtoolError(Diagnostic("VT101", "the file is not UTF-8 text", span)) from None
 
 
-def _compose(text: str) -> yaml.Node | None:
-    loader = yaml.SafeLoader(text)
+def _compose(path: Path, text: str) -> tuple[yaml.Node | None, Mapping[yaml.Node, str]]:
+    """Parse the text; return its root node, and the tag of every node that has one written out."""
+    if (wrong := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
+        raise VtoolError(_no_text(wrong.group(), _place_in(path, text, wrong.start())))
+    loader = _Loader(text)
     try:
-        node: yaml.Node | None = loader.get_single_node()
-        return node
+        return loader.get_single_node(), loader.tags
+    except yaml.YAMLError as error:
+        raise VtoolError(_yaml_fault(path, error)) from None
+    except (ValueError, OverflowError):  # PyYAML lets these out of an escape such as "\\UFFFFFFFF"
+        mark = loader.get_mark()
+        span = Span(path, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
+        message = "not valid YAML: an escape names no character"
+        raise VtoolError(Diagnostic("VT101", message, span)) from None
+    except RecursionError:
+        raise VtoolError(Diagnostic("VT101", "the file is nested too deeply", _start_of(path))) from None
     finally:
         loader.dispose()
+
+
+class _Loader(yaml.BaseLoader):
+    """Composes nodes without resolving plain words, and notes the tags that are written out."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.tags: dict[yaml.Node, str] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        tag = None if isinstance(event, yaml.AliasEvent) else event.tag
+        node = super().compose_node(parent, index)
+        if node is not None and tag is not None:
+            self.tags[node] = tag
+        return node
+
+
+def _no_text(character: str, span: Span) -> Diagnostic:
+    return Diagnostic("VT101", f"the character U+{ord(character):04X} is not text", span)
+
+
+def _place_in(path: Path, text: str, index: int) -> Span:
+    """Return the place of the character at an index, with the line ends YAML knows."""
+    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text[:index])
+    return Span(path, len(lines), len(lines[-1]) + 1, len(lines), len(lines[-1]) + 2)
 
 
 def _start_of(path: Path) -> Span:
@@ -104,6 +135,8 @@ def _yaml_fault(path: Path, error: yaml.YAMLError) -> Diagnostic:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if problem.startswith("but "):
+        problem = f"{getattr(error, 'context', None)}, {problem}"
     hints = ("YAML is indented with spaces, never with tabs",) if "\\t" in problem else ()
     return Diagnostic("VT101", f"not valid YAML: {problem}", Span(path, line, column, line, column + 1), hints=hints)
 
@@ -111,8 +144,9 @@ def _yaml_fault(path: Path, error: yaml.YAMLError) -> Diagnostic:
 class _Reader:
     """Turns nodes into values, noting places and collecting faults."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tags: Mapping[yaml.Node, str]) -> None:
         self.path = path
+        self.tags = tags
         self.values: dict[DataPathTuple, Span] = {}
         self.keys: dict[DataPathTuple, Span] = {}
         self.faults: list[Diagnostic] = []
@@ -121,13 +155,14 @@ class _Reader:
     def read(self, node: yaml.Node, path: DataPathTuple) -> Any:
         """Return a node's value; aliases are followed, up to a limit on what they unfold to."""
         self._count += 1
-        if self._count > _MAX_NODES or len(path) > 50:
-            raise VtoolError(
-                Diagnostic("VT101", f"the file unfolds to more than {_MAX_NODES} values", self._span(node))
-            )
+        if self._count > _MAX_NODES:
+            message = f"the file unfolds to more than {_MAX_NODES} values"
+            raise VtoolError(Diagnostic("VT101", message, self._span(node)))
+        if len(path) > _MAX_DEPTH:
+            message = f"the file is nested more than {_MAX_DEPTH} deep"
+            raise VtoolError(Diagnostic("VT101", message, self._span(node)))
         self.values[path] = self._span(node)
-        if node.tag not in _TAGS:
-            self.faults.append(Diagnostic("VT105", f"the tag '{node.tag}' is not known", self._span(node)))
+        if not self._is_plain(node):
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, path))
@@ -136,6 +171,19 @@ class _Reader:
         assert isinstance(node, yaml.ScalarNode)
         return _scalar(node)
 
+    def _is_plain(self, node: yaml.Node) -> bool:
+        """Tell whether a node has no tag and its text no characters that are none; note it otherwise."""
+        if node in self.tags:
+            tag = self.tags[node].replace("tag:yaml.org,2002:", "!!")
+            hint = "write the value without it; quotes make a text of anything"
+            message = f"the tag '{tag}' is not used here"
+            self.faults.append(Diagnostic("VT105", message, self._span(node), hints=(hint,)))
+            return False
+        wrong = _NO_TEXT.search(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if wrong is not None:
+            self.faults.append(_no_text(wrong.group(), self._span(node)))
+        return wrong is None
+
     def _pairs(self, node: yaml.MappingNode, path: DataPathTuple) -> Iterator[tuple[str, Any]]:
         first: dict[str, Span] = {}
         for key_node, value_node in node.value:
@@ -143,12 +191,14 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.faults.append(Diagnostic("VT104", "a key must be a plain word", span))
                 continue
-            key = key_node.value
-            if not isinstance(_scalar(key_node), str):
-                message = f"the key '{key}' is not a word"
-                self.faults.append(Diagnostic("VT104", message, span, hints=("quote it if you mean the text",)))
+            if not self._is_plain(key_node):
                 continue
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            key = key_node.value
+            if not isinstance(_scalar(key_node), str) or not key.isprintable():
+                message = f"the key {key!r} is not a word"
+                self.faults.append(Diagnostic("VT104", message, span))
+                continue
+            if key == "<<" and key_node.style is None:
                 hint = "write the keys out"
                 self.faults.append(Diagnostic("VT104", "merge keys are not supported", span, hints=(hint,)))
                 continue

@@ -14,6 +14,7 @@ from vtool.source import load
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.yaml"))
+EXAMPLES = sorted((HERE.parents[1] / "topology" / "examples").glob("*.yaml"))
 
 
 def found_in(path: Path) -> list[Diagnostic]:
@@ -51,6 +52,48 @@ def test_the_whole_message_of_an_overlap() -> None:
         "   /qemu-virt.yaml:10:11: 'boot-loads' is here\n"
         "   hint: leave out `address` and let vtool choose, or start at or above 0x60000000"
     )
+
+
+def test_the_whole_message_of_a_repeated_key() -> None:
+    path = HERE / "VT103-repeated-key.yaml"
+    (found,) = found_in(path)
+    assert found.span is not None
+    line = path.read_text().splitlines()[found.span.line - 1]
+    first = found.labels[0].span
+    assert first.line < found.span.line
+    assert format_diagnostic(found).replace(str(HERE), "") == (
+        f"/{path.name}:{found.span.line}:5: error[VT103]: the key 'memory' is repeated\n"
+        f"    {found.span.line} | {line}\n"
+        "       |     ^^^^^^\n"
+        f"   /{path.name}:{first.line}:5: 'memory' stands here first"
+    )
+
+
+def test_the_whole_message_of_a_pool_that_would_hang() -> None:
+    path = HERE / "VT405-pool-too-small.yaml"
+    (found,) = found_in(path)
+    assert found.span is not None
+    line = path.read_text().splitlines()[found.span.line - 1]
+    assert format_diagnostic(found).replace(str(HERE), "") == (
+        f"/{path.name}:{found.span.line}:11: error[VT405]: "
+        "pool 'pool0' has 1MiB, the devices disk0 need at least 4MiB\n"
+        f"    {found.span.line} | {line}\n"
+        "       |           ^^^^\n"
+        "   hint: slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
+        "4MiB a disk is the least, 16MiB is comfortable\n"
+        "   hint: a pool that is too small hangs the guest's I/O without an error"
+    )
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_nothing_is_found_in_the_examples(path: Path) -> None:
+    assert found_in(path) == []
+
+
+def test_findings_come_in_the_order_of_the_file() -> None:
+    for path in CASES:
+        places = [(d.span.line, d.span.column) for d in found_in(path) if d.span]
+        assert places == sorted(places), path
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vtool.check import RULES
 from vtool.codes import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +16,21 @@ def test_every_code_that_is_used_is_in_the_table_and_the_other_way_round() -> No
     used = set(re.findall(r'"(VT\d{3})"', sources))
     assert used == set(CODES)
     assert len(re.findall(r"^VT\d{3}", (ROOT / "vtool" / "codes.txt").read_text(), re.MULTILINE)) == len(CODES)
+
+
+def test_rows_are_short_useful_sentences() -> None:
+    assert list(CODES) == sorted(CODES)
+    for row in CODES.values():
+        assert row.what[0].islower() or row.what.startswith(("QEMU", "Ansible", "Debian")), row.code
+        assert not row.what.endswith("."), row.code
+        assert row.why.endswith(".") and not row.example.endswith("."), row.code
+        assert all(len(text) <= 160 for text in (row.what, row.why, row.example, row.fix)), row.code
+
+
+def test_every_rule_says_its_codes_and_they_are_its_own() -> None:
+    for rule in RULES:
+        said = set(re.findall(r"VT\d{3}", (rule.__doc__ or "").split(":")[0]))
+        assert said and said <= set(CODES), rule.__name__
 
 
 def test_every_rule_on_topologies_has_a_case() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ WHY_NOT = {
     ("kvm", DataPath.PV): "Xen's PV protocols need Xen's grants",
 }
 MINIMUM_SCRATCH_DISK = 16 * MIB
+XEN_DISKS = 26
+"""One letter each, as the planner names them."""
 
 
 def combination_exists(context: Context) -> Iterator[Diagnostic]:
@@ -72,6 +75,9 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
     """VT311: a pool device names a region of its frontend, lent to its backend, made for that use."""
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
+        hypervisor = context.hypervisor_of(device.frontend)
+        if hypervisor is None or (hypervisor.kind, device.data_path) in WHY_NOT:
+            continue  # VT310 says that no region would help
         if device.data_path is not DataPath.POOL:
             if device.region is not None:
                 message = f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
@@ -85,14 +91,15 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
         if region is None:
             continue
         label = (Label(context.span("regions", device.region, key=True), f"'{device.region}' is here"),)
-        if region.owner != device.frontend:
+        domains = context.topology.domains  # what names none of them is VT301's
+        if region.owner in domains and region.owner != device.frontend:
             message = (
                 f"region '{device.region}' is owned by '{region.owner}', "
                 f"not by the frontend '{device.frontend}' of device '{name}'"
             )
             hint = "the frontend's domain owns and pays for its pool"
             yield context.find("VT311", message, path, labels=label, hints=(hint,))
-        if device.backend not in region.borrowers:
+        if device.backend not in region.borrowers and all(borrower in domains for borrower in region.borrowers):
             message = f"region '{device.region}' is not lent to '{device.backend}', the backend of '{name}'"
             hint = f"add `borrowers: [{device.backend}]` to the region"
             yield context.find("VT311", message, path, labels=label, hints=(hint,))
@@ -126,7 +133,7 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
 
 
 def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
-    """VT330, VT331, VT332: MACs are unicast and unique, addresses meet, a bridge has one address."""
+    """VT330, VT331, VT332: MACs are unicast and unique, addresses too, and a bridge has one address."""
     macs: dict[str, str] = {}
     addresses: dict[tuple[str | None, str, str], str] = {}
     bridges: dict[tuple[str | None, str], tuple[str, str]] = {}
@@ -135,19 +142,22 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
             continue
         network, path = device.network, ("devices", name, "network")
         if network.mac is not None:
-            if int(network.mac[:2], 16) & 1:
-                message = f"mac '{network.mac}' of '{name}' is a multicast address"
+            if int(network.mac[:2], 16) & 1 or set(network.mac) <= set("0:"):
+                kind = "multicast" if int(network.mac[:2], 16) & 1 else "zero"
+                message = f"mac '{network.mac}' of '{name}' is a {kind} address"
                 yield context.find("VT330", message, (*path, "mac"))
             if network.mac in macs:
                 message = f"mac '{network.mac}' of '{name}' is also that of '{macs[network.mac]}'"
-                yield context.find("VT330", message, (*path, "mac"))
+                label = Label(context.span("devices", macs[network.mac], "network", "mac"), "the other is here")
+                yield context.find("VT330", message, (*path, "mac"), labels=(label,))
             macs.setdefault(network.mac, name)
         yield from _addresses_meet(context, name, device)
         key = (context.board_of.get(device.backend), network.bridge)
         taken = addresses.setdefault((*key, network.frontend_address), name)
         if taken != name:
             message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
-            yield context.find("VT331", message, (*path, "frontend_address"))
+            label = Label(context.span("devices", taken, "network", "frontend_address"), "the other is here")
+            yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,))
         if key in bridges and bridges[key][1] != network.backend_address:
             other = bridges[key][0]
             message = f"bridge '{network.bridge}' gets another address from '{name}' than from '{other}'"
@@ -158,28 +168,62 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
 
 def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Iterator[Diagnostic]:
     path = ("devices", name, "network")
-    ends: dict[str, ipaddress.IPv4Interface] = {}
+    ends: list[ipaddress.IPv4Interface] = []
     for end in ("frontend_address", "backend_address"):
         text = getattr(device.network, end)
-        try:
-            address = ipaddress.IPv4Interface(text)
-        except ValueError:
-            message = f"'{text}' is not an IPv4 address with a prefix"
-            yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
+        address = _interface(text)
+        if address is None:
+            message = f"{text!r} is not an IPv4 address with its network's prefix"
+        elif not _is_a_hosts(address):
+            message = (
+                f"'{text}' cannot be a host's: a network's first or last address, special, or no prefix of 8 to 30"
+            )
+        else:
+            ends.append(address)
             continue
-        if "/" not in text or address.ip in (
-            address.network.network_address,
-            address.network.broadcast_address,
-        ):
-            message = f"'{text}' is no host's address with its network's prefix"
-            yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
+        yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
+    if len(ends) == 2 and (ends[0].network != ends[1].network or ends[0].ip == ends[1].ip):
+        message = f"'{ends[0]}' and '{ends[1]}' are not two addresses of one network"
+        label = Label(context.span(*path, "backend_address"), "the other is here")
+        yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,))
+
+
+def _interface(text: str) -> ipaddress.IPv4Interface | None:
+    """Read ``192.0.2.1/24``; a mask in the prefix's place, which Python takes, is not what tools take."""
+    if re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text) is None:
+        return None
+    try:
+        return ipaddress.IPv4Interface(text)
+    except ValueError:
+        return None
+
+
+def _is_a_hosts(address: ipaddress.IPv4Interface) -> bool:
+    ip, network = address.ip, address.network
+    special = ip.is_multicast or ip.is_loopback or ip.is_reserved or ip in ipaddress.IPv4Network("0.0.0.0/8")
+    ends = (network.network_address, network.broadcast_address)
+    return not special and 8 <= network.prefixlen <= 30 and ip not in ends
+
+
+def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
+    """VT333: two bridges of a board have networks that do not overlap."""
+    seen: dict[tuple[str | None, str], tuple[str, ipaddress.IPv4Network]] = {}
+    for name, device in context.topology.devices.items():
+        address = _interface(device.network.backend_address) if isinstance(device, NetworkDevice) else None
+        if not isinstance(device, NetworkDevice) or address is None:
             continue
-        ends[end] = address
-    if len(ends) == 2:
-        front, back = ends["frontend_address"], ends["backend_address"]
-        if front.network != back.network or front.ip == back.ip:
-            message = f"'{front}' and '{back}' are not two addresses of one network"
-            yield context.find("VT331", message, (*path, "frontend_address"))
+        board, bridge = context.board_of.get(device.backend), device.network.bridge
+        if (board, bridge) in seen:
+            continue
+        for (other_board, other_bridge), (other, network) in seen.items():
+            if other_board == board and network.overlaps(address.network):
+                networks = f"{network} and {address.network}"
+                message = f"bridges '{other_bridge}' and '{bridge}' have overlapping networks, {networks}"
+                label = Label(context.span("devices", other, "network", "backend_address"), "the other is here")
+                path = ("devices", name, "network", "backend_address")
+                hint = "give each bridge a network of its own, or use one bridge for both"
+                yield context.find("VT333", message, path, labels=(label,), hints=(hint,))
+        seen[board, bridge] = name, address.network
 
 
 def devices_have_places(context: Context) -> Iterator[Diagnostic]:
@@ -188,18 +232,29 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(name)
         if hypervisor is None:
             continue
-        mine = [(n, d) for n, d in context.topology.devices.items() if d.frontend == name]
-        disks = [n for n, d in mine if isinstance(d, BlockDevice)]
-        interfaces = [n for n, d in mine if isinstance(d, NetworkDevice)]
+        mine = {n: d for n, d in context.topology.devices.items() if d.frontend == name}
+        disks = [n for n, d in mine.items() if isinstance(d, BlockDevice)]
+        interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice)]
         limits = (
-            [(disks, QEMU_VIRT_MMIO.count, "virtio-mmio slots")]
+            [(list(mine), QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine")]
             if hypervisor.kind == "kvm"
-            else [(disks, 26, "PV disks"), (interfaces, 1, "PV network interface")]
+            else [
+                (disks, XEN_DISKS, "xvda to xvdz"),
+                (interfaces, 1, "for now only a guest's first network interface would get its address"),
+            ]
         )
-        for devices, limit, what in limits:
+        for devices, limit, why in limits:
             for extra in devices[limit:]:
-                message = f"device '{extra}' is one more than the {limit} {what} that domain '{name}' has"
+                what = f"{limit} {mine[extra].type} device{'s' if limit > 1 else ''}"
+                message = f"device '{extra}' is too many: domain '{name}' can have {what}, {why}"
                 yield context.find("VT312", message, ("devices", extra), key=True)
 
 
-RULES = (devices_have_places, combination_exists, pool_region_fits, disks_are_sound, networks_are_sound)
+RULES = (
+    devices_have_places,
+    combination_exists,
+    pool_region_fits,
+    disks_are_sound,
+    networks_are_sound,
+    bridges_are_apart,
+)

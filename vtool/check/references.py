@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic
-from vtool.model.topology import Role, Xen
+from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import known_facts, nearest
 
 
@@ -106,10 +106,14 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
 def settings_are_used(context: Context) -> Iterator[Diagnostic]:
     """VT307: a setting that would have no effect is refused."""
     for name, domain in context.topology.domains.items():
-        for key in ("ramdisk", "ready"):
-            if domain.role is Role.CONTROL and key in domain.model_fields_set:
-                message = f"`{key}` of the control domain '{name}' is not used: it boots from its root file system"
-                yield context.find("VT307", message, ("domains", name, key), key=True)
+        if domain.role is not Role.CONTROL:
+            continue
+        unused = dict.fromkeys(("ramdisk", "ready"), "it boots from the board's root file system")
+        if isinstance(context.hypervisor_of(name), Kvm):
+            unused |= dict.fromkeys(("cpus", "memory"), "under KVM the host has what the board has")
+        for key in unused.keys() & domain.model_fields_set:
+            message = f"`{key}` of the control domain '{name}' is not supported: {unused[key]}"
+            yield context.find("VT307", message, ("domains", name, key), key=True, hints=(f"leave out `{key}`",))
 
 
 RULES = (

@@ -16,20 +16,14 @@ MINIMUM_POOL_PER_DISK = 4 * MIB
 
 
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
-    """VT400: what a region is for can be had for that owner under that hypervisor."""
+    """VT400, VT402: what a region is for can be had for that owner and hypervisor, and a pool is used."""
     for name, region in context.topology.regions.items():
         owner = context.topology.domains.get(region.owner)
         hypervisor = context.hypervisor_of(region.owner)
         if owner is None or hypervisor is None:
             continue
         path = ("regions", name, "use")
-        if region.owner in region.borrowers:
-            message = f"region '{name}' is lent to its own owner '{region.owner}'"
-            yield context.find("VT400", message, ("regions", name, "borrowers"))
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
-        if not pool and region.borrowers:
-            message = f"region '{name}' is lent to '{region.borrowers[0]}', but nothing hands it over yet"
-            yield context.find("VT400", message, ("regions", name, "borrowers"))
         if pool and owner.role is Role.CONTROL:
             message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
             yield context.find("VT400", message, path)
@@ -44,6 +38,33 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
         elif pool and all(device.region != name for device in context.topology.devices.values()):
             message = f"region '{name}' is a pool that no device uses"
             yield context.find("VT402", message, path, severity=Severity.WARNING)
+
+
+def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
+    """VT400: whoever borrows a region gets it, which only the backend of a pool's device does."""
+    for name, region in context.topology.regions.items():
+        pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+        users = [device for device in context.topology.devices.values() if device.region == name]
+        # A device whose own ends are wrong (VT301, VT305) says nothing of the pool's borrowers.
+        known = all(user.backend in context.topology.domains and user.backend != user.frontend for user in users)
+        for index, borrower in enumerate(region.borrowers):
+            domain = context.topology.domains.get(borrower)
+            message = hint = None
+            if borrower == region.owner:
+                message = f"region '{name}' is lent to its own owner '{borrower}'"
+            elif borrower in region.borrowers[:index]:
+                message = f"region '{name}' is lent to '{borrower}' twice"
+            elif domain is None:
+                continue
+            elif not pool:
+                message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
+                hint = "leave out `borrowers`: the region is set aside in the host, for the host"
+            elif users and known and all(user.backend != borrower for user in users):
+                message = f"pool '{name}' is lent to '{borrower}', which serves no device with it"
+                hint = "lend a pool to the backend of its devices only"
+            if message:
+                path = ("regions", name, "borrowers", index)
+                yield context.find("VT400", message, path, hints=(hint,) if hint else ())
 
 
 def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
@@ -111,8 +132,13 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
             if region.address is not None and region.address != cursor:
                 yield _misplaced_pool(context, region_name, region, ram, cursor)
             cursor += region.size
-        if domain.memory % MIB:
-            message = f"memory of guest '{name}' is not a multiple of 1MiB"
+
+
+def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
+    """VT403: a domain's memory is whole MiB, in which xl.cfg and dom0_mem= count."""
+    for name, domain in context.topology.domains.items():
+        if domain.memory is not None and domain.memory % MIB:
+            message = f"memory of domain '{name}', {format_size(domain.memory)}, is not a multiple of 1MiB"
             yield context.find("VT403", message, ("domains", name, "memory"))
 
 
@@ -172,6 +198,8 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
 
 RULES = (
     use_fits_owner,
+    borrowers_are_served,
+    memory_is_whole,
     regions_are_aligned,
     host_regions_fit,
     guest_pools_fit,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 
 from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
+from vtool.board.shell import open_shell
 from vtool.cli.common import add_format, add_inventory, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import board_lock, bring_up
-from vtool.diagnostics import board_failed
+from vtool.diagnostics import VtoolError, board_failed
 from vtool.report.summary import table
 
 _SHUT_DOWN_DEADLINE_S = 30.0
@@ -66,6 +68,10 @@ def _down(arguments: argparse.Namespace) -> int:
     board = _board(arguments)
     with board_lock(board.name):
         asked = board.is_on()
+        if asked:
+            # Not every system listens to its power button; asking over ssh works on any.
+            with contextlib.suppress(VtoolError), open_shell(board) as shell:
+                shell.run("systemctl --no-block poweroff")
         ended = board.shut_down(_SHUT_DOWN_DEADLINE_S)
         board.off()
     how = "ended by itself" if asked and ended else "was cut off" if asked else "was off"

@@ -250,10 +250,14 @@ def verb_apply(_: argparse.Namespace) -> dict[str, Any]:
     check_space(generation, 0)
     check_disks(generation)
     same = before is not None and before["generation"] == generation["generation"]
-    if not same or damaged_files(generation):
+    damaged = damaged_files(generation) if same else []
+    if not same or damaged:
         lay_out(generation)
     reboot = booted_set() != generation["boot_set"]
     restart = units_to_restart(before, generation)
+    # What was changed by hand on the board is put right, and what was started from it starts again.
+    users = {unit for file in generation["files"] if file["name"] in damaged for unit in file["used_by"]}
+    restart = sorted({*restart, *users})
     if reboot and before is not None:
         run("systemctl", "stop", "vtool.target", check=False)
         restart = sorted({*restart, *before["units"]})

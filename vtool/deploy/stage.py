@@ -161,6 +161,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
                 "mode": f.mode,
                 "sha256": f.sha256,
                 "size_bytes": f.size_bytes,
+                "used_by": list(f.used_by),
             }
             for f in files
         ],

@@ -56,10 +56,17 @@ def validate_as(model: type[ModelType], document: Document) -> ModelType:
         raise VtoolError(Diagnostic("VT200", "the file must be a mapping of keys to values", document.span(())))
     try:
         # As JSON, because pydantic's strict mode takes words for enums and lists for tuples only there.
-        return model.model_validate_json(json.dumps(document.value))
+        checked = model.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
         findings = [_diagnostic(model, document, dict(item)) for item in error.errors(include_url=False)]
-        raise VtoolError(findings) from None
+        raise VtoolError(sorted(findings, key=_place)) from None
+    if document.value.get("version") is True:  # which equals 1 to Python, and so to pydantic
+        raise VtoolError(_bad_choice(document, ("version",), True, ["1"]))
+    return checked
+
+
+def _place(finding: Diagnostic) -> tuple[int, int]:
+    return (finding.span.line, finding.span.column) if finding.span else (0, 0)
 
 
 def _diagnostic(  # noqa: PLR0911 - one return a kind of finding reads best
@@ -77,12 +84,16 @@ def _diagnostic(  # noqa: PLR0911 - one return a kind of finding reads best
     if kind == "union_tag_invalid":
         tag = item["ctx"]["discriminator"].strip("'")
         allowed = [word.strip("' ") for word in item["ctx"]["expected_tags"].split(",")]
-        return _bad_choice(document, (*path, tag), str(item["ctx"]["tag"]), allowed)
+        return _bad_choice(document, (*path, tag), item["input"][tag], allowed)
     if kind in ("enum", "literal_error"):
         allowed = [word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return _bad_choice(document, path, str(item["input"]), allowed)
-    if path and item["loc"] and item["loc"][-1] == "[key]":
-        return Diagnostic("VT204", _name_rule(str(path[-1])), document.span(path, key=True))
+        return _bad_choice(document, path, item["input"], allowed)
+    if path and item["loc"][-1] == "[key]":
+        message = f"{_shown(path[-1])} is not {_description_at(model, path, document.value, key=True)}"
+        return Diagnostic("VT204", message, document.span(path, key=True))
+    described = _description_at(model, path, document.value)
+    if kind in _OF_FORM and described:
+        return Diagnostic("VT203", f"{_shown(item['input'])} is not {described}", document.span(path))
     return Diagnostic("VT203", _wrong_value(kind, item), document.span(path))
 
 
@@ -110,13 +121,10 @@ def _unknown_key(model: type[BaseModel], document: Document, path: DataPathTuple
     )
 
 
-def _bad_choice(document: Document, path: DataPathTuple, got: str, allowed: list[str]) -> Diagnostic:
-    return Diagnostic(
-        "VT203",
-        f"'{got}' is not one of {', '.join(repr(word) for word in allowed)}",
-        document.span(path),
-        hints=nearest(got, allowed),
-    )
+def _bad_choice(document: Document, path: DataPathTuple, got: Any, allowed: list[str]) -> Diagnostic:
+    choice = f"one of {', '.join(repr(word) for word in allowed)}" if len(allowed) > 1 else allowed[0]
+    hints = nearest(got, allowed) if isinstance(got, str) else ()
+    return Diagnostic("VT203", f"{_shown(got)} is not {choice}", document.span(path), hints=hints)
 
 
 def nearest(name: str, known: list[str]) -> tuple[str, ...]:
@@ -130,50 +138,115 @@ def _example(name: str) -> tuple[str, ...]:
     return (f"for example `{examples[name]}`",) if name in examples else ()
 
 
-def _name_rule(name: str) -> str:
-    return f"'{name}' is not a name: lower-case letters, digits and '-', beginning with a letter, at most 31 characters"
+_OF_FORM = ("string_pattern_mismatch", "string_too_short", "string_too_long", "string_type")
+_KINDS: Mapping[str, str] = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
 
 
 def _wrong_value(kind: str, item: dict[str, Any]) -> str:
-    got = item["input"]
-    shown = "nothing" if got is None else repr(got)
+    got, context = item["input"], item.get("ctx", {})
     if kind == "value_error":
-        return str(item["ctx"]["error"])
-    if kind == "string_pattern_mismatch":
-        return f"{shown} does not have the form {item['ctx']['pattern']}"
+        return _shortened(str(context["error"]), 200)
+    if kind in _KINDS:
+        return f"{_shown(got)} is not {_KINDS[kind]}"
+    if kind == "greater_than_equal":
+        return f"{_shown(got)} is too small; the least is {context['ge']}"
+    if kind == "less_than_equal":
+        return f"{_shown(got)} is too large; the most is {context['le']}"
+    if kind == "too_short":
+        return f"at least {context['min_length']} entry is needed here"
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{message.replace('input should be', 'this should be')}, not {shown}"
+    return f"{message.replace('input should be', 'this should be')}, not {_shown(got)}"
+
+
+def _shown(value: Any) -> str:
+    """Write a value as it could stand in the file, on one line and not too long."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _shortened(repr(value), 70)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]}...{text[-10:]} ({len(text)} characters)"
+
+
+def _description_at(model: Any, path: DataPathTuple, value: Any, *, key: bool = False) -> str | None:
+    """Return what the model says in words of the value at a place, or of its key."""
+    if key:
+        mappings = [t for a in _types_at(model, path[:-1], value) for t in _choices(a) if get_origin(t) is dict]
+        return next((text for mapping in mappings if (text := _description(get_args(mapping)[0]))), None)
+    return next((text for found in _types_at(model, path, value) if (text := _description(found))), None)
+
+
+def _description(annotation: Any) -> str | None:
+    inner, *notes = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    texts = [getattr(note, "description", None) for note in notes]
+    if get_origin(inner) in (Union, types.UnionType):
+        texts += [_description(argument) for argument in get_args(inner)]
+    return next((text for text in texts if text), None)
 
 
 def _keys_at(model: Any, path: DataPathTuple, value: Any) -> set[str]:
-    """Return the keys allowed at a place, following the model's types along the data."""
-    candidates = _models_in(model)
+    """Return the keys allowed at a place."""
+    found = _types_at(model, path, value)
     for part in path:
         value = value[part]
-        following: list[Any] = []
-        for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                field = candidate.model_fields.get(str(part))
-                following += _models_in(field.annotation) if field else []
-            else:
-                following += _models_in(get_args(candidate)[-1])
-        candidates = following
-    models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-    fitting = [m for m in models if _tag_fits(m, value)] or models
-    return {key for candidate in fitting for key in candidate.model_fields}
+    models = _fitting([choice for annotation in found for choice in _choices(annotation)], value)
+    return {key for choice in models if _is_model(choice) for key in choice.model_fields}
 
 
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _models_in(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return [found for argument in get_args(annotation) for found in _models_in(argument)]
-    if origin in (dict, tuple):
-        return [annotation] if origin is dict else _models_in(get_args(annotation)[0])
-    return []
+def _types_at(model: Any, path: DataPathTuple, value: Any) -> list[Any]:
+    """Return the types a value at a place may have, following the model's types along the data."""
+    found = [model]
+    for part in path:
+        choices = _fitting([choice for annotation in found for choice in _choices(annotation)], value)
+        found = [inner for choice in choices for inner in _inside(choice, part)]
+        value = value[part]
+    return found
+
+
+def _inside(choice: Any, part: str | int) -> list[Any]:
+    """Return the types of what stands under a key, or an index, of a plain type."""
+    if _is_model(choice):
+        field = choice.model_fields.get(str(part))
+        return [Annotated[field.annotation, field]] if field else []
+    arguments = list(get_args(choice))
+    return arguments[1:] if get_origin(choice) is dict else arguments[:1] if get_origin(choice) is tuple else []
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """Take annotations and unions off a type until only plain types are left."""
+    if get_origin(annotation) is Annotated:
+        return _choices(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [choice for argument in get_args(annotation) for choice in _choices(argument)]
+    return [annotation]
+
+
+def _fitting(choices: list[Any], value: Any) -> list[Any]:
+    """Leave out models whose tag says they are another; keep all when none fits."""
+    return [choice for choice in choices if not _is_model(choice) or _tag_fits(choice, value)] or choices
+
+
+def _is_model(choice: Any) -> bool:
+    return isinstance(choice, type) and issubclass(choice, BaseModel)
 
 
 def _tag_fits(model: type[BaseModel], value: Any) -> bool:

@@ -1,0 +1,62 @@
+"""Rules on how kernels are built: the options come from an image, so no YAML file can hold a case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vtool.check import KernelOptions, check
+from vtool.diagnostics import Diagnostic, Severity
+from vtool.model.validate import load_facts, validate
+from vtool.source import load
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+POOL = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
+DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
+DOM0 += ("XEN_BLKDEV_BACKEND", "XEN_NETDEV_BACKEND")
+DOMU = ("XEN", "HVC_XEN", "XEN_BLKDEV_FRONTEND", "XEN_NETDEV_FRONTEND")
+NEEDED = [("kvm-pool", "fe0", POOL), ("kvm-pool", "host", ("KVM",)), ("xen-pv", "dom0", DOM0), ("xen-pv", "fe0", DOMU)]
+CASES = [(example, domain, option) for example, domain, options in NEEDED for option in options]
+EVERYTHING = {option: "y" for _, _, option in CASES}
+
+
+def found_with(folder: Path, example: str, domain: str, options: dict[str, str]) -> tuple[list[Diagnostic], str]:
+    """Check an example whose domain has a kernel of its own; return what is found, and the file's text."""
+    text = (EXAMPLES / f"{example}.yaml").read_text()
+    text = text.replace(f"  {domain}:\n", f"  {domain}:\n    kernel: mine\n", 1)
+    path = folder / "topology.yaml"
+    path.write_text(text)
+    document = load(path)
+    topology = validate(document)
+    kernels = {"mine": KernelOptions(options, "mine"), "vtool:linux": KernelOptions(EVERYTHING, "vtool:linux")}
+    facts = {name: load_facts(board.facts) for name, board in topology.boards.items()}
+    return check(document, topology, facts, kernels), text
+
+
+@pytest.mark.parametrize(("example", "domain", "option"), CASES)
+def test_a_missing_option_is_vt510(example: str, domain: str, option: str, tmp_path: Path) -> None:
+    without = {name: value for name, value in EVERYTHING.items() if name != option}
+    (found,), text = found_with(tmp_path, example, domain, without)
+    assert (found.code, found.severity) == ("VT510", Severity.ERROR)
+    assert found.message.startswith(f"the kernel of '{domain}' (mine) is built without CONFIG_{option}, needed by ")
+    assert found.span is not None and text.splitlines()[found.span.line - 1] == "    kernel: mine"
+
+
+@pytest.mark.parametrize(("example", "domain", "option"), CASES)
+def test_an_option_as_a_module_is_warned_of_as_vt511(example: str, domain: str, option: str, tmp_path: Path) -> None:
+    (found,), _ = found_with(tmp_path, example, domain, EVERYTHING | {option: "m"})
+    assert (found.code, found.severity) == ("VT511", Severity.WARNING)
+    assert f"CONFIG_{option} as a module" in found.message
+
+
+def test_a_kernel_with_all_options_is_fine(tmp_path: Path) -> None:
+    for example, domain, _ in NEEDED:
+        assert found_with(tmp_path, example, domain, EVERYTHING)[0] == []
+
+
+def test_a_kernel_that_does_not_tell_is_not_judged(tmp_path: Path) -> None:
+    path = EXAMPLES / "kvm-pool.yaml"
+    document = load(path)
+    topology = validate(document)
+    assert check(document, topology, {"board0": load_facts("qemu-virt")}, {}) == []

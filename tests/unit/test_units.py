@@ -1,0 +1,75 @@
+"""Sizes and ranges: what is read, what is refused, what stands at the edges."""
+
+from __future__ import annotations
+
+import pytest
+
+from vtool.units import GIB, KIB, MIB, AddressRange, align_up, exact_division, format_size, free_ranges, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("16MiB", 16 * MIB),
+        ("4 KiB", 4 * KIB),
+        ("0x1000", 4096),
+        ("4096", 4096),
+        (4096, 4096),
+        ("1_024B", 1024),
+        (" 2GiB ", 2 * GIB),
+        ("0", 0),
+    ],
+)
+def test_sizes_that_are_read(text: str | int, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["16MB", "16M", "16 mib", "1.5GiB", "010", "-1", "", "MiB", "1  KiB", "0x", "1e3", "٤KiB", "1KiB\n2"]
+)
+def test_texts_that_are_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, [1], -1])
+def test_values_that_are_no_size(value: object) -> None:
+    with pytest.raises(ValueError, match="a size"):
+        parse_size(value)  # type: ignore[arg-type]
+
+
+def test_sizes_are_written_with_the_largest_unit_that_fits_exactly() -> None:
+    sizes = [0, 1, 1023, 1024, 1536, MIB, MIB + KIB, 3 * GIB, 1 << 40]
+    written = [format_size(size) for size in sizes]
+    assert written == ["0B", "1B", "1023B", "1KiB", "1536B", "1MiB", "1025KiB", "3GiB", "1TiB"]
+
+
+def test_coarser_units_are_exact_or_refused() -> None:
+    assert exact_division(3 * MIB, MIB, "memory") == 3
+    with pytest.raises(ValueError, match="memory: 1025 is not a multiple of 1024"):
+        exact_division(1025, 1024, "memory")
+
+
+def test_align_up_leaves_multiples_alone() -> None:
+    assert [align_up(value, 4) for value in (0, 1, 4, 5)] == [0, 4, 4, 8]
+
+
+@pytest.mark.parametrize(("base", "end"), [(0, 0), (2, 1), (-1, 1)])
+def test_ranges_are_never_empty_or_negative(base: int, end: int) -> None:
+    with pytest.raises(ValueError, match="not a range"):
+        AddressRange(base, end)
+
+
+def test_ranges_are_half_open() -> None:
+    low, high = AddressRange(0x1000, 0x2000), AddressRange.of_size(0x2000, 0x1000)
+    assert not low.overlaps(high) and not high.overlaps(low)
+    assert low.contains(AddressRange(0x1000, 0x2000)) and not low.contains(AddressRange(0x1FFF, 0x2001))
+    assert (low.size_bytes, str(low)) == (0x1000, "[0x1000, 0x2000)")
+
+
+def test_free_ranges_around_holes_that_overlap_and_stick_out() -> None:
+    banks = [AddressRange(100, 200), AddressRange(0, 50)]
+    holes = [AddressRange(190, 300), AddressRange(110, 130), AddressRange(120, 140), AddressRange(40, 60)]
+    assert [str(gap) for gap in free_ranges(banks, holes)] == ["[0x0, 0x28)", "[0x64, 0x6e)", "[0x8c, 0xbe)"]
+    assert free_ranges(banks, [AddressRange(0, 200)]) == []
+    assert free_ranges([], holes) == []
