@@ -13,8 +13,8 @@ from vtool.source import load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 POOL = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
-DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
-DOM0 += ("XEN_BLKDEV_BACKEND", "XEN_NETDEV_BACKEND")
+XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
+DOM0 = (*XEN_DOM0, "XEN_BLKDEV_BACKEND", "XEN_NETDEV_BACKEND")
 DOMU = ("XEN", "HVC_XEN", "XEN_BLKDEV_FRONTEND", "XEN_NETDEV_FRONTEND")
 NEEDED = [("kvm-pool", "fe0", POOL), ("kvm-pool", "host", ("KVM",)), ("xen-pv", "dom0", DOM0), ("xen-pv", "fe0", DOMU)]
 CASES = [(example, domain, option) for example, domain, options in NEEDED for option in options]
