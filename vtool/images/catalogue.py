@@ -21,6 +21,13 @@ from vtool.units import MIB
 
 DATA = Path(__file__).parent / "recipes"
 KERNEL_SOURCE = "linux-source-6.12"
+# Who built it, where and when is part of the file; the same inputs have to give the same bytes.
+_KERNEL_STAMP = (
+    "KBUILD_BUILD_TIMESTAMP=1970-01-01",
+    "KBUILD_BUILD_USER=vtool",
+    "KBUILD_BUILD_HOST=vtool",
+    "KBUILD_BUILD_VERSION=1",
+)
 _ROOT_DISK_BYTES = 1536 * MIB
 RELEASE_LOCK = "debian-release.json"
 
@@ -43,7 +50,7 @@ def kernel_recipe(extra: Sequence[str] = ()) -> Recipe:
     def inputs(_: Mapping[str, Image]) -> dict[str, Any]:
         versions = debian.package_versions(KERNEL_SOURCE, "gcc-aarch64-linux-gnu")
         config = kernel_fragment() + "".join(f"{line}\n" for line in extra)
-        return {"packages": versions, "config": config}
+        return {"packages": versions, "config": config, "stamp": _KERNEL_STAMP}
 
     return Recipe("linux", "Image", inputs, _build_kernel)
 
@@ -61,7 +68,7 @@ def _build_kernel(build: Build) -> None:
             partial.rename(source)
         config = build.folder / "kernel.config"
         config.write_text(build.inputs["config"])
-        make = ["make", "-C", str(source), "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"]
+        make = ["make", "-C", str(source), "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-", *_KERNEL_STAMP]
         build.run("configure", [*make, f"KCONFIG_ALLCONFIG={config}", "allnoconfig"])
         _check_kernel_config(build.inputs["config"], source / ".config")
         jobs = f"-j{(os.cpu_count() or 1) + 1}"
@@ -108,7 +115,7 @@ def read_kernel_options(image: Path) -> Mapping[str, str] | None:
 
 
 def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
-    names = ("packages.txt", "configure.sh", "customise.sh")
+    names = ("packages.txt", "excluded.txt", "configure.sh", "customise.sh")
     return {
         "suite": debian.SUITE,
         "hooks": "extract",
@@ -118,8 +125,7 @@ def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
 
 
 def _build_rootfs(build: Build) -> None:
-    packages = [line for line in _text("rootfs/packages.txt").splitlines() if not line.startswith("#")]
-    excluded = ("man", "doc", "locale", "info", "lintian", "bash-completion", "zsh", "i18n/charmaps")
+    files: Mapping[str, str] = build.inputs["files"]
     build.run(
         "install packages",
         [
@@ -128,16 +134,24 @@ def _build_rootfs(build: Build) -> None:
             f"--mode={'root' if os.getuid() == 0 else 'unshare'}",
             *(f"--aptopt={option}" for option in debian.apt_options()),
             '--aptopt=Apt::Install-Recommends "false"',
-            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in excluded),
             "--include=?essential",
-            f"--include={','.join(packages)}",
-            # mmdebstrap runs no other kind of hook for a variant that installs nothing itself.
-            f"--extract-hook={DATA}/rootfs/configure.sh",
-            f"--extract-hook={DATA}/rootfs/customise.sh",
+            # mmdebstrap runs no other kind of hook for a variant that installs nothing itself. Given as
+            # text, not as a path: an ordinary user's files may be closed to the user it becomes.
+            f"--extract-hook={files['configure.sh']}",
+            f"--extract-hook={files['customise.sh']}",
             *(debian.SUITE, str(build.output), f"deb {debian.mirror()} {debian.SUITE} main"),
         ],
+        env={
+            "VTOOL_PACKAGES": " ".join(_lines(files["packages.txt"])),
+            "VTOOL_EXCLUDED": " ".join(_lines(files["excluded.txt"])),
+        },
         on_line=_counted("Setting up ", "packages configured"),
     )
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a data file, comments left out."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 # -- what is taken out of, or made from, the root file system

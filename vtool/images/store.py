@@ -122,9 +122,12 @@ class Build:
         """Yield a folder kept between builds (an object tree), for one build at a time."""
         tree = self.cache / "work" / name
         with _locked(tree.with_name(tree.name + ".lock"), self.progress, self.task, self.children) as lock:
-            self.inherited = (*self.inherited, lock)
-            yield tree
-            self.inherited = self.inherited[:-1]
+            before = self.inherited
+            self.inherited = (*before, lock)
+            try:
+                yield tree
+            finally:
+                self.inherited = before
 
 
 @dataclass
@@ -268,12 +271,23 @@ class Store:
             "size_bytes": build.output.stat().st_size,
             "sha256": file_sha256(build.output),
         }
-        (build.folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        with build.output.open("rb") as stream:
-            os.fsync(stream.fileno())
+        written = build.folder / "manifest.json"
+        written.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         shutil.rmtree(entry, ignore_errors=True)
+        for path in (build.output, written, build.folder):
+            _sync(path)
         build.folder.rename(entry)
+        _sync(entry.parent)
         return Image(entry / build.recipe.output, manifest)
+
+
+def _sync(path: Path) -> None:
+    """Write a file or a folder through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -32,15 +32,19 @@ printf 'XENCONSOLED_ARGS="--log=guest --timestamp=none"\n' >> "$root/etc/default
 mkdir -p "$root/var/log/xen/console" "$root/var/log/journal"
 
 # What vtool-board and Ansible import is compiled now, not by the board at its first deploy.
-chroot "$root" python3 -c 'import argparse, ast, base64, contextlib, copy, ctypes, datetime, fcntl, gzip, \
-hashlib, importlib.util, json, locale, logging, platform, pwd, queue, runpy, select, selectors, shlex, shutil, \
+# (Not with the caller's environment: PYTHONDONTWRITEBYTECODE would make this write nothing.)
+env -i PATH="$PATH" chroot "$root" python3 -c 'import argparse, ast, base64, contextlib, copy, ctypes, datetime, \
+fcntl, gzip, hashlib, importlib.util, json, locale, logging, platform, pwd, queue, runpy, select, selectors, shlex, shutil, \
 socket, subprocess, tarfile, tempfile, termios, threading, traceback, tty, typing, urllib.parse, uuid, zipfile'
 
 chroot "$root" systemctl enable systemd-networkd ssh
 chroot "$root" systemctl disable xendomains
 chroot "$root" systemctl mask systemd-networkd-wait-online.service e2scrub_reap.service \
     e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \
+    modprobe@.service systemd-modules-load.service \
     getty-static.service getty@tty1.service systemd-firstboot.service systemd-hwdb-update.service systemd-pcrlock.socket
 
-rm -rf "$root/usr/share/qemu-efi-aarch64" "$root/usr/share/AAVMF" "$root/usr/share/OVMF" \
-    "$root"/usr/share/qemu/edk2-* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
+mkdir -p "$root/etc/systemd/system-generators"
+ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
+
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
