@@ -12,6 +12,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+# Of a very long source line so many columns are shown, so many of them before the place.
+_SHOWN_COLUMNS = 160
+_SHOWN_BEFORE = 40
+
 
 class Severity(Enum):
     """How bad a finding is; only errors stop."""
@@ -115,6 +119,11 @@ def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: 
     return VtoolError(Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED)
 
 
+def not_installed(program: str) -> VtoolError:
+    """Make the error for a program that this machine lacks (VT501)."""
+    return board_failed("VT501", f"'{program}' is not installed", hints=("run `make setup`",))
+
+
 def format_diagnostic(diagnostic: Diagnostic) -> str:
     """Write a diagnostic as the text a person reads, with the source line under it where it can be read."""
     lines: list[str] = []
@@ -131,8 +140,13 @@ def format_diagnostic(diagnostic: Diagnostic) -> str:
                 if diagnostic.span.end_line == diagnostic.span.line
                 else len(source) - diagnostic.span.column + 1
             )
-            lines.append(f"{number} | {source}")
-            lines.append(" " * 7 + "| " + " " * (diagnostic.span.column - 1) + "^" * max(1, width))
+            start = diagnostic.span.column - 1
+            first = max(0, min(start - _SHOWN_BEFORE, len(source) - _SHOWN_COLUMNS))
+            shown = source[first : first + _SHOWN_COLUMNS]
+            lines.append(f"{number} | {shown}")
+            lines.append(
+                " " * 7 + "| " + " " * (start - first) + "^" * max(1, min(width, _SHOWN_COLUMNS - start + first))
+            )
     for label in diagnostic.labels:
         lines.append(f"   {label.span}: {label.message}")
     for hint in diagnostic.hints:

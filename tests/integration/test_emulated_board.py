@@ -5,7 +5,9 @@ The tests of this file run in order on one board, as a day of work would.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -84,6 +86,32 @@ def test_a_region_moved_by_hand_is_found(bench: Bench, tmp_path: Path) -> None:
     assert "is not what was deployed" in bench.vtool("status", KVM, code=3).stdout
 
 
+def test_iommu_platform_taken_away_is_found(bench: Bench) -> None:
+    report = bench.deploy(KVM)
+    assert report["proven"] and report["restarted"]
+    bench.ssh(f"sed -i s/,iommu_platform=on// /var/lib/vtool/current/units/{UNIT}")
+    restart_domain(bench)
+    wrong = failed(bench.verify(KVM, code=3))
+    row = wrong["device disk0: features the driver accepted (bits 32 and 33)"]
+    assert "VIRTIO_F_IOMMU_PLATFORM" in row["expected"] and "IOMMU_PLATFORM" not in row["seen"]
+
+
+def test_a_kernel_without_the_option_is_found(bench: Bench) -> None:
+    from vtool.images import ensure
+    from vtool.images.catalogue import kernel_recipe
+    from vtool.progress import Silent
+
+    assert bench.deploy(KVM)["proven"]
+    recipe = kernel_recipe(("# CONFIG_DMA_RESTRICTED_POOL is not set",))
+    image = ensure(["linux"], Silent(), {"linux": recipe})["linux"].path
+    bench.ssh("cat > /var/lib/vtool/current/domains/fe0/Image", image.read_bytes())
+    restart_domain(bench)
+    wrong = failed(bench.verify(KVM, code=3))
+    row = wrong["device disk0: kernel has CONFIG_DMA_RESTRICTED_POOL"]
+    assert (row["expected"], row["seen"]) == ("y", "n")
+    assert "region pool0: kernel made it a restricted DMA pool" in wrong
+
+
 def test_a_wrong_host_key_is_refused(bench: Bench, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
     pinned = bench.board_folder / "known_hosts"
@@ -95,6 +123,46 @@ def test_a_wrong_host_key_is_refused(bench: Bench, tmp_path: Path) -> None:
         assert "VT604" in bench.vtool("status", KVM, code=3).stderr
     finally:
         pinned.write_text(right)
+
+
+def test_a_full_disk_changes_nothing(bench: Bench) -> None:
+    before = bench.ssh("readlink /var/lib/vtool/current")
+    bench.ssh("rm -rf /var/lib/vtool/store; fallocate -l $(($(df --output=avail -B1 / | tail -1) - 4000000)) /filler")
+    try:
+        refused = bench.vtool("deploy", KVM, code=3).stderr
+        assert "VT705" in refused and "nothing was changed" in refused
+        assert bench.ssh("readlink /var/lib/vtool/current") == before
+    finally:
+        bench.ssh("rm /filler")
+
+
+def test_a_board_that_does_not_answer(bench: Bench) -> None:
+    pid = int((bench.board_folder / "qemu.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        silent = bench.vtool("status", KVM, code=3).stderr
+        assert "VT603" in silent and "\n   | " in silent, "the console's tail is missing"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_interrupted_in_the_middle_then_deployed(bench: Bench) -> None:
+    running = subprocess.Popen(
+        bench.command("deploy", KVM),
+        env=bench.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "Ask what the board lacks" in line:
+            running.send_signal(signal.SIGINT)
+            break
+    rest = running.stderr.read()
+    assert running.wait(60) == 130, rest
+    assert "interrupted" in rest and "Traceback" not in rest
+    assert bench.deploy(KVM)["proven"]
 
 
 def test_xen_follows_on_the_same_board(bench: Bench) -> None:
@@ -132,3 +200,4 @@ def test_down_leaves_the_board_clean(bench: Bench) -> None:
     assert "vtool.boot=factory" in left and len(left.splitlines()) == 1, left
     assert "deployed  board0  nothing" in bench.vtool("status", XEN, code=3).stdout
     assert "VT703" in bench.vtool("verify", XEN, code=3).stderr
+    assert "ended by itself" in bench.vtool("board", "down").stdout

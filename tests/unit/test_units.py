@@ -25,7 +25,26 @@ def test_sizes_that_are_read(text: str | int, size_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["16MB", "16M", "16 mib", "1.5GiB", "010", "-1", "", "MiB", "1  KiB", "0x", "1e3", "٤KiB", "1KiB\n2"]
+    "text",
+    [
+        "16MB",
+        "16M",
+        "16 mib",
+        "1.5GiB",
+        "010",
+        "-1",
+        "",
+        "MiB",
+        "1  KiB",
+        "0x",
+        "1e3",
+        "٤KiB",
+        "1KiB\n2",
+        "0x1000B",
+        "0x10MiB",
+        "0x_",
+        "9" * 5000,
+    ],
 )
 def test_texts_that_are_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtool.diagnostics import board_failed
+from vtool.diagnostics import board_failed, not_installed
 from vtool.units import MIB
 
 BOOT_PARTITION_BYTES = 128 * MIB
@@ -106,7 +106,7 @@ def _run(step: str, command: list[str], text: str = "") -> bytes:
             command, input=text.encode(), capture_output=True, check=False, env=with_system_programs()
         )
     except FileNotFoundError:
-        raise board_failed("VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
+        raise not_installed(command[0]) from None
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-10:]
         raise board_failed("VT613", f"making the board's disk failed at the step '{step}'", detail=said)

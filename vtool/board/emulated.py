@@ -22,7 +22,7 @@ import platformdirs
 from vtool.board.disk import RootFile, make_disk
 from vtool.board.protocols import SshTarget
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
-from vtool.diagnostics import board_failed
+from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts
 from vtool.render.templating import fill
 
@@ -192,6 +192,6 @@ def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise board_failed("VT613", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
+        raise not_installed(command[0]) from None
     if done.returncode != 0:
         raise board_failed("VT613", f"'{command[0]}' failed", detail=done.stderr.strip().splitlines()[-10:])

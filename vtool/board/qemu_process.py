@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtool.diagnostics import board_failed
+from vtool.diagnostics import board_failed, not_installed
 
 QEMU = "qemu-system-aarch64"
 _UNIX_PATH_MAX = 107
@@ -89,7 +89,7 @@ class QemuProcess:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         except FileNotFoundError:
-            raise board_failed("VT611", f"'{QEMU}' is not installed", hints=("run `make setup`",)) from None
+            raise not_installed(QEMU) from None
         if done.returncode != 0:
             raise board_failed(
                 "VT611",

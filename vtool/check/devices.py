@@ -21,6 +21,9 @@ from vtool.model.topology import (
 )
 from vtool.units import MIB, format_size
 
+# Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
+_REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
+
 
 @dataclass(frozen=True)
 class Combination:
@@ -226,6 +229,15 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
         seen[board, bridge] = name, address.network
 
 
+def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
+    """VT334: a bridge is made by vtool, so its name is none that the board's own interfaces have."""
+    for name, device in context.topology.devices.items():
+        if isinstance(device, NetworkDevice) and _REAL_INTERFACE.match(device.network.bridge):
+            message = f"bridge '{device.network.bridge}' has the name of one of a board's own interfaces"
+            hint = "vtool makes the bridge and removes it again; give it a name such as xenbr0"
+            yield context.find("VT334", message, ("devices", name, "network", "bridge"), hints=(hint,))
+
+
 def devices_have_places(context: Context) -> Iterator[Diagnostic]:
     """VT312: no more devices than the machine has slots, drives or interfaces for."""
     for name in context.topology.domains:
@@ -257,4 +269,5 @@ RULES = (
     disks_are_sound,
     networks_are_sound,
     bridges_are_apart,
+    bridges_are_new,
 )

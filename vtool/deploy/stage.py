@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtool.diagnostics import board_failed
+from vtool.diagnostics import board_failed, not_installed
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 
@@ -130,7 +130,7 @@ def _run(code: str, command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     except FileNotFoundError:
-        raise board_failed("VT501", f"'{command[0]}' is not installed", hints=("run `make setup`",)) from None
+        raise not_installed(command[0]) from None
     if done.returncode != 0 or done.stderr.strip():
         raise board_failed(
             code, f"'{command[0]}' refuses {Path(command[-1]).name}", detail=done.stderr.splitlines()[-10:]

@@ -24,7 +24,7 @@ from typing import Any
 import platformdirs
 
 from vtool.board.disk import with_system_programs
-from vtool.diagnostics import VtoolError, board_failed
+from vtool.diagnostics import VtoolError, board_failed, not_installed
 from vtool.progress import Progress
 
 _LOG_TAIL_LINES = 20
@@ -99,7 +99,7 @@ class Build:
             try:
                 process = self.children.start(argv, cwd=cwd, env=env, inherited=self.inherited)
             except FileNotFoundError:
-                raise board_failed("VT501", f"'{argv[0]}' is not installed", hints=("run `make setup`",)) from None
+                raise not_installed(argv[0]) from None
             assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)

@@ -1,0 +1,98 @@
+"""Device trees from files: a blob by libfdt, source by the C preprocessor and dtc, with the place of each line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from vtool.devicetree import Node, Tree, read_blob
+from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed
+
+_MAGIC = bytes.fromhex("d00dfeed")
+_DEADLINE_S = 60
+# A line of `dtc -O dts -T -T`: a node or property, then where it stands.
+_ANNOTATED = re.compile(r"^\t*(?:[\w]+: )*(?P<name>[^\s=;{]+)(?P<rest>.*?)(?: /\* (?P<place>[^*]*) \*/)?$")
+_PLACE = re.compile(r"(?P<path>.+):(?P<line>\d+):(?P<column>\d+)-(?P<end_line>\d+):(?P<end_column>\d+)$")
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a ``.dtb`` or ``.dts`` file (by content, not by name). VtoolError VT100, VT801, or VT501 without dtc."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be read: {reason}")) from None
+    if data.startswith(_MAGIC):
+        try:
+            return read_blob(data)
+        except ValueError as error:
+            raise _unreadable(path, str(error), ()) from None
+    return _read_source(path, data)
+
+
+def _read_source(path: Path, data: bytes) -> Tree:
+    if b"\0" in data or not data.strip():
+        raise _unreadable(path, "it is neither a flattened device tree nor source", ())
+    if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
+        folders = ["-I", str(path.parent)]
+        cpp = ["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", *folders, str(path)]
+        data = _run(path, cpp, b"")
+    # With a preprocessor, line markers name the files; without, dtc shall read the file by its name.
+    # -f: what dtc finds wrong beyond syntax is for the rules to report.
+    source = ["-i", str(path.parent), "-"]
+    blob = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", *source], data)
+    annotated = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dts", "-T", "-T", *source], data)
+    try:
+        tree = read_blob(blob)
+    except ValueError as error:
+        raise _unreadable(path, str(error), ()) from None
+    _add_places(tree, annotated.decode("utf-8", "replace"), path)
+    return tree
+
+
+def _add_places(tree: Tree, annotated: str, path: Path) -> None:
+    node: Node | None = None
+    for line in annotated.splitlines():
+        match = _ANNOTATED.match(line)
+        if match is None or line.startswith("/memreserve/"):
+            continue
+        place = _span(match["place"] or "", path)
+        rest = match["rest"].strip()
+        if match["name"] == "}":
+            node = node.parent if node else None
+        elif rest == "{":
+            node = tree.root if node is None else node.children.get(match["name"])
+            if node is None:
+                return
+            node.place = place
+        elif node is not None and match["name"] in node.properties:
+            found = node.properties[match["name"]]
+            node.properties[found.name] = type(found)(found.name, found.value, place)
+
+
+def _span(annotation: str, path: Path) -> Span | None:
+    match = _PLACE.match(annotation.split(", ", 1)[0])
+    if match is None:
+        return None
+    file = path if match["path"] == "<stdin>" else Path(match["path"])
+    numbers = (int(match[key]) for key in ("line", "column", "end_line", "end_column"))
+    line, column, end_line, end_column = numbers
+    return Span(file, line, column, end_line, end_column + 1)
+
+
+def _run(path: Path, command: list[str], data: bytes) -> bytes:
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=_DEADLINE_S)
+    except FileNotFoundError:
+        raise not_installed(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise _unreadable(path, f"'{command[0]}' did not end within {_DEADLINE_S} s", ()) from None
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").replace("<stdin>", str(path)).strip().splitlines()
+        raise _unreadable(path, f"'{command[0]}' refuses it", said[:10])
+    return done.stdout
+
+
+def _unreadable(path: Path, reason: str, detail: tuple[str, ...] | list[str]) -> VtoolError:
+    return VtoolError(Diagnostic("VT801", f"'{path}' cannot be read as a device tree: {reason}", detail=tuple(detail)))
