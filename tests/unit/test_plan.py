@@ -8,8 +8,8 @@ import pytest
 
 from vtool.cli.common import prepare
 from vtool.diagnostics import VtoolError
-from vtool.plan.planner import derived_mac
 from vtool.plan.types import BoardPlan, OriginKind
+from vtool.plan.xen import derived_mac
 from vtool.units import MIB, AddressRange
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vtool.diagnostics import Diagnostic, VtoolError
-from vtool.model.topology import BlockDevice, NetworkDevice, Role, Topology, Xen
+from vtool.model.devices import BlockDevice, NetworkDevice
+from vtool.model.topology import Role, Topology, Xen
 from vtool.model.validate import known_facts, load_facts, nearest, validate
 from vtool.source import load
 

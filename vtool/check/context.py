@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
-from vtool.model.topology import Device, Domain, Hypervisor, Region, Role, Topology
+from vtool.model.devices import Device
+from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology
 from vtool.model.validate import LoadedFacts
 from vtool.source import DataPathTuple, Document
 

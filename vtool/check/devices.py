@@ -10,15 +10,8 @@ from dataclasses import dataclass
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.layouts import QEMU_VIRT_MMIO
-from vtool.model.topology import (
-    BlockDevice,
-    DataPath,
-    NetworkDevice,
-    Program,
-    RegionUse,
-    Transport,
-    VerifyAccess,
-)
+from vtool.model.devices import BlockDevice, DataPath, NetworkDevice, Program, Transport, VerifyAccess
+from vtool.model.topology import RegionUse
 from vtool.units import MIB, format_size
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
-from vtool.model.topology import BlockDevice, Role
+from vtool.model.devices import BlockDevice
+from vtool.model.topology import Role
 
 POOL_FRONTEND = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
 XEN_FRONTEND = ("XEN", "HVC_XEN")

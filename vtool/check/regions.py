@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from vtool import layouts
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
-from vtool.model.topology import DataPath, Kvm, Region, RegionUse, Role, Xen
+from vtool.model.devices import DataPath
+from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
 from vtool.units import KIB, MIB, AddressRange, format_size
 
 PAGE_BYTES = 4 * KIB
