@@ -19,11 +19,17 @@ MINIMUM_POOL_PER_DISK = 4 * MIB
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
     """VT400, VT402: what a region is for can be had for that owner and hypervisor, and a pool is used."""
     for name, region in context.topology.regions.items():
+        path = ("regions", name, "use")
+        if region.owner is None:
+            if not context.is_static_shared(region) or region.use is RegionUse.RESTRICTED_DMA_POOL:
+                message = f"region '{name}' needs an `owner`"
+                hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
+                yield context.find("VT400", message, ("regions", name), key=True, hints=(hint,))
+            continue
         owner = context.topology.domains.get(region.owner)
         hypervisor = context.hypervisor_of(region.owner)
         if owner is None or hypervisor is None:
             continue
-        path = ("regions", name, "use")
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         if pool and owner.role is Role.CONTROL:
             message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
@@ -32,7 +38,7 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': under Xen a restricted-dma-pool needs static shared memory"
             hint = "Debian's Xen is built without STATIC_SHM (docs/explanation/data-paths.md, row 2)"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif not pool and owner.role is Role.GUEST:
+        elif not pool and owner.role is Role.GUEST and isinstance(hypervisor, Kvm):
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
@@ -45,6 +51,7 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
     """VT400: whoever borrows a region gets it, which only the backend of a pool's device does."""
     for name, region in context.topology.regions.items():
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+        shared = context.is_static_shared(region)
         users = [device for device in context.topology.devices.values() if device.region == name]
         # A device whose own ends are wrong (VT301, VT305) says nothing of the pool's borrowers.
         known = all(user.backend in context.topology.domains and user.backend != user.frontend for user in users)
@@ -57,10 +64,10 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}' is lent to '{borrower}' twice"
             elif domain is None:
                 continue
-            elif not pool:
+            elif not pool and not shared:
                 message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
                 hint = "leave out `borrowers`: the region is set aside in the host, for the host"
-            elif users and known and all(user.backend != borrower for user in users):
+            elif pool and users and known and all(user.backend != borrower for user in users):
                 message = f"pool '{name}' is lent to '{borrower}', which serves no device with it"
                 hint = "lend a pool to the backend of its devices only"
             if message:
@@ -148,6 +155,7 @@ def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRan
     where, path = AddressRange.of_size(region.address, region.size), ("regions", name, "address")
     hint = f"leave out `address`, or write {wanted:#x}: right after the memory before it"
     if where.overlaps(ram):
+        assert region.owner is not None
         label = Label(context.span("domains", region.owner, "memory"), f"its RAM {ram} comes from here")
         message = f"pool '{name}' {where} overlaps the own RAM of guest '{region.owner}' {ram}"
         return context.find("VT401", message, path, labels=(label,), hints=(hint,))

@@ -13,10 +13,11 @@ from typing import Any
 from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.check import KernelOptions, check
-from vtool.diagnostics import Diagnostic, Severity, VtoolError, format_diagnostic
+from vtool.diagnostics import Diagnostic, Severity, VtoolError, format_diagnostic, in_order
 from vtool.images import PREFIX, ensure
 from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
 from vtool.images.kernel_options import options_in
+from vtool.images.xen_build import xens_of
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts, known_facts, load_facts, validate
 from vtool.plan.planner import make_plan
@@ -57,7 +58,8 @@ def prepare(path: Path) -> Prepared:
     topology = validate(document)
     facts = {name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()}
     kernels, unreadable = _kernels(document, topology)
-    findings = [*unreadable, *check(document, topology, facts, kernels)]
+    xens, no_xen = xens_of(document, topology)
+    findings = in_order([*unreadable, *no_xen, *check(document, topology, facts, kernels, xens)])
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     for warning in findings:

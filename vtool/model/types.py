@@ -77,6 +77,15 @@ KernelArguments = Annotated[
 ]
 """Words for a kernel command line: printable ASCII, one line."""
 
+DeviceTreePath = Annotated[
+    str,
+    Field(
+        pattern=r"^(/[A-Za-z0-9,._+-]{1,31}(@[0-9A-Za-z,]{1,31})?)+$",
+        description="the path of a device-tree node such as /soc/ethernet@e6800000",
+    ),
+]
+"""Devicetree Specification v0.4, 2.2.1 and 2.2.3."""
+
 BoardFileName = Annotated[
     str,
     Field(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
-from vtool.model.topology import Kvm, Topology, Xen
-from vtool.plan import kvm, xen
+from vtool.model.topology import Kvm, Start, Topology, Xen
+from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
-from vtool.plan.placement import place_host_regions
+from vtool.plan.placement import host_region, place, region_wish
 from vtool.plan.scope import BoardScope, join
 from vtool.source import Document
 
@@ -29,6 +29,11 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     hypervisor = scope.board.hypervisor
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
+    own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not xen_boot.is_shared(scope, r)}
+    wishes = [region_wish(name, region) for name, region in own.items()]
+    if isinstance(hypervisor, Xen):
+        wishes += xen_boot.wishes(scope, hypervisor)
+    placed = place(scope.document, facts, wishes)
     control = plan.ControlDomain(
         name=scope.control_name,
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,
@@ -47,12 +52,15 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         control=control,
         xen_image=hypervisor.image if isinstance(hypervisor, Xen) else None,
         xen_bootargs=xen.hypervisor_bootargs(scope, hypervisor) if isinstance(hypervisor, Xen) else None,
-        host_regions=place_host_regions(scope.document, facts, scope.regions_of(scope.control_name)),
+        host_regions=tuple(host_region(name, placed[f"region {name}"]) for name in own),
         kvm_guests=tuple(kvm.plan_guest(scope, name, domain) for name, domain in scope.guests.items())
         if isinstance(hypervisor, Kvm)
         else (),
-        xen_guests=tuple(xen.plan_guest(scope, name, domain) for name, domain in scope.guests.items())
+        xen_guests=tuple(
+            xen.plan_guest(scope, name, domain) for name, domain in scope.guests.items() if domain.start is Start.XL
+        )
         if is_xen
         else (),
         bridges=xen.plan_bridges(scope),
+        xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
     )

@@ -24,7 +24,10 @@ class BoardScope:
             for domain_name, domain in topology.domains.items()
             if (domain.board or only_board) == name
         }
-        self.regions = {n: r for n, r in topology.regions.items() if r.owner in self.domains}
+        self.regions = {
+            n: r for n, r in topology.regions.items() if any(d in self.domains for d in (r.owner, *r.borrowers))
+        }
+        self.event_channels = {n: c for n, c in topology.event_channels.items() if c.between[0] in self.domains}
         self.devices = {n: d for n, d in topology.devices.items() if d.frontend in self.domains}
         self.control_name, self.control = next((n, d) for n, d in self.domains.items() if d.role is Role.CONTROL)
         self.guests = {n: d for n, d in self.domains.items() if d.role is Role.GUEST}

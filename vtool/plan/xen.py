@@ -37,6 +37,12 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         console_log=f"/var/log/xen/console/guest-{name}.log",
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
+        device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
+        device_tree_image=domain.device_tree,
+        passthrough=domain.passthrough,
+        cpupool=domain.cpupool,
+        max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
+        max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
     )
 
 

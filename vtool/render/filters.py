@@ -36,6 +36,12 @@ def uboot(value: str) -> str:
     return f"'{value}'"
 
 
+def dts(value: str) -> str:
+    """Quote a device-tree string (dtc's lexer takes C's escapes)."""
+    _one_line(value, "a device-tree source")
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def qemu(value: str) -> str:
     """Write a value inside a QEMU option list, where a comma is doubled (QEMU util/keyval.c)."""
     _one_line(value, "a QEMU command line")
@@ -71,4 +77,13 @@ def _one_line(value: str, where: str) -> None:
         raise render_error(f"{value!r} holds a control character, which {where} cannot carry")
 
 
-FILTERS = {"systemd": systemd, "xl": xl, "uboot": uboot, "qemu": qemu, "mib": mib, "kib": kib, "cells": cells}
+FILTERS = {
+    "systemd": systemd,
+    "xl": xl,
+    "dts": dts,
+    "uboot": uboot,
+    "qemu": qemu,
+    "mib": mib,
+    "kib": kib,
+    "cells": cells,
+}
