@@ -14,7 +14,8 @@ TOPOLOGY = Path(__file__).resolve().parents[1] / "topologies" / "dom0less-shared
 def test_the_shell_reads_what_was_planned(tmp_path: Path) -> None:
     board = prepare(TOPOLOGY).plan.boards[0]
     (tmp_path / "config").write_text(render(board).get("imagebuilder.config").content)
-    shown = 'source ./config; for i in 0 1; do printf "%s\\0" "${DOMU_KERNEL[i]}" "${DOMU_CMD[i]}" "${DOMU_STATIC_MEM[i]}"; done'
+    values = '"${DOMU_KERNEL[i]}" "${DOMU_CMD[i]}" "${DOMU_STATIC_MEM[i]}"'
+    shown = f'source ./config; for i in 0 1; do printf "%s\\0" {values}; done'
     done = subprocess.run(["bash", "-euc", shown], cwd=tmp_path, capture_output=True, text=True, check=True)
     read = done.stdout.split("\0")[:-1]
     planned = []
