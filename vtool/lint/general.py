@@ -28,10 +28,15 @@ def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
     """VT831: ``reg`` is a whole number of entries of the parent's cells."""
     for node in context.nodes:
         found, parent = node.properties.get("reg"), node.parent
-        if found is None or parent is None or tuples(found, parent.address_cells, parent.size_cells):
+        if found is None or parent is None:
             continue
-        said = f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells}"
-        each = 4 * (parent.address_cells + parent.size_cells)
+        # Xen lets /chosen and its domains inherit their cells; VT860 says so.
+        inherits = parent is context.chosen or parent in context.domains
+        address, size = context.cells(parent) if inherits else (parent.address_cells, parent.size_cells)
+        if tuples(found, address, size):
+            continue
+        said = f"#address-cells {address} and #size-cells {size}"
+        each = 4 * (address + size)
         message = f"`reg` has {len(found.value)} bytes, not a multiple of {each} ({said} of '{parent.path}')"
         hint = f"'{parent.path}' does not say its cells; 2 and 1 are the defaults"
         silent = not {"#address-cells", "#size-cells"} <= set(parent.properties)

@@ -120,20 +120,22 @@ def _effect(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity
 
 def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity]:
     kinds = {other.kind, claim.kind}
-    if "initrd" in kinds:
-        if "memreserve" in kinds:
-            return "", Severity.ERROR
-        return "Linux disables the ramdisk or uses its memory for both", Severity.ERROR
-    if "memreserve" in kinds:
+    properties = {*other.node.properties, *claim.node.properties}
+    pool = POOL in (*other.node.compatible, *claim.node.compatible)
+    effect, severity = "", Severity.ERROR
+    if kinds == {"memreserve", "reserved"}:
         if "no-map" in claim.node.properties:
-            return "Linux fails to reserve it (`no-map` comes too late) and keeps it mapped", Severity.ERROR
-        if POOL in claim.node.compatible:
-            return "devices write where the boot firmware's own data are", Severity.ERROR
-        return "", Severity.ERROR
-    if context.kind is Kind.XEN and context.version >= (4, 18):
-        return context.early_failure, Severity.ERROR
-    dma = any(POOL in c.node.compatible or "reusable" in c.node.properties for c in (other, claim))
-    return "Linux says 'OVERLAP DETECTED' and sets up both", Severity.ERROR if dma else Severity.WARNING
+            effect = "Linux fails to reserve it (`no-map` comes too late) and keeps it mapped"
+        elif pool:
+            effect = "devices write where the boot firmware's own data are"
+    elif kinds == {"initrd", "reserved"}:
+        effect = "Linux disables the ramdisk or uses its memory for both"
+    elif kinds == {"reserved"} and context.kind is Kind.XEN and context.version >= (4, 18):
+        effect = context.early_failure
+    elif kinds == {"reserved"}:
+        effect = "Linux says 'OVERLAP DETECTED' and sets up both"
+        severity = Severity.ERROR if pool or "reusable" in properties else Severity.WARNING
+    return effect, severity
 
 
 RULES = (host_memory_is_claimed_once,)

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from vtool import layouts
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import POOL, Context, ranges
+from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.units import KIB, MIB, AddressRange, format_size
 
 PAGE_BYTES = 4 * KIB
 LARGE_PAGE_BYTES = 64 * KIB
 LEAST_POOL_BYTES = 4 * MIB
+VIRTUAL = ("virtio,mmio", "pci-host-ecam-generic", "pci-host-cam-generic")
+"""Devices of hypervisors see caches; of hardware only its maker knows."""
 WARNING = Severity.WARNING
 
 
@@ -59,10 +61,16 @@ def pools_are_in_memory(context: Context) -> Iterator[Finding]:
         if POOL not in node.compatible and "reusable" not in node.properties:
             continue
         for where in ranges(node):
-            if context.outside_memory(where):
-                banks = ", ".join(map(str, context.memory))
-                message = f"{where} is not inside RAM ({banks}): Linux has no mapping of it and crashes or refuses it"
-                yield Finding("VT845", node, message, "reg")
+            if not context.outside_memory(where):
+                continue
+            message = f"{where} is not inside RAM ({', '.join(map(str, context.memory))})"
+            effect = "Linux has no mapping of it and crashes or refuses it"
+            # Boards ship trees with the least RAM that is sold; their boot loader writes what there is.
+            beyond = where.base >= context.memory[-1].end and context.kind is Kind.LINUX
+            if beyond:
+                effect += ", unless the boot loader finds more RAM"
+            severity = WARNING if beyond else Severity.ERROR
+            yield Finding("VT845", node, f"{message}: {effect}", "reg", severity=severity)
 
 
 def flags_go_together(context: Context) -> Iterator[Finding]:
@@ -126,7 +134,7 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
 
 
 def devices_use_their_pool(context: Context) -> Iterator[Finding]:
-    """VT850, VT851, VT852: a device is confined to its pool, to one, and coherently."""
+    """VT850, VT851, VT852: a device is confined to its pool, to one, and a virtual one coherently."""
     pools = {id(node) for node in context.pools if node.available}
     for device in context.nodes:
         own = [
@@ -140,8 +148,8 @@ def devices_use_their_pool(context: Context) -> Iterator[Finding]:
         if len(own) > 1:
             message = f"Linux uses the first pool '{own[0].path}' only, not '{own[1].path}'"
             yield Finding("VT851", device, message, "memory-region", (own[1],), severity=WARNING)
-        if not _coherent(device):
-            message = "a device with a pool should be `dma-coherent`: else its rings are remapped, or refused"
+        if set(VIRTUAL) & set(device.compatible) and not _coherent(device):
+            message = "a virtual device with a pool should be `dma-coherent`: else its rings are remapped, or refused"
             yield Finding("VT852", device, message, severity=WARNING)
 
 
