@@ -66,9 +66,9 @@ class Property:
         return found
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
-    """A node; ``path`` is absolute, ``children`` are in the order of the tree."""
+    """A node; ``path`` is absolute, ``children`` are in the order of the tree. Two are equal when they are one."""
 
     name: str
     path: str

@@ -29,4 +29,4 @@ def lint(tree: Tree, version: XenVersion = NEWEST) -> tuple[Kind, list[Finding]]
     if overlay := list(general.is_no_overlay(context)):
         return context.kind, overlay
     found = [finding for rule in RULES[context.kind] for finding in rule(context)]
-    return context.kind, sorted(found, key=lambda f: (context.position.get(id(f.node), 0), f.code))
+    return context.kind, sorted(found, key=lambda f: (context.position[f.node], f.code))

@@ -151,9 +151,9 @@ class Context:
         return tuple(self.tree.root.walk())
 
     @cached_property
-    def position(self) -> Mapping[int, int]:
-        """Return each node's (by ``id``) position in the order in which Xen scans the tree."""
-        return {id(node): at for at, node in enumerate(self.nodes)}
+    def position(self) -> Mapping[Node, int]:
+        """Return each node's position in the order in which Xen scans the tree."""
+        return {node: at for at, node in enumerate(self.nodes)}
 
     @cached_property
     def by_phandle(self) -> Mapping[int, Node]:

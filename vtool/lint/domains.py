@@ -119,9 +119,10 @@ def static_memory_is_memory(context: Context) -> Iterator[Finding]:
 def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
     """VT874: a domain is mapped 1:1 only with memory at fixed places."""
     for domain in context.domains:
+        if context.version < SINCE["direct-map"]:
+            return
         if "direct-map" in domain.properties and "xen,static-mem" not in domain.properties:
-            effect = "panics, 'direct-map is not valid for domain'" if context.version >= (4, 17) else "ignores it"
-            message = f"`direct-map` without `xen,static-mem`: {context.xen} {effect}"
+            message = "`direct-map` without `xen,static-mem`: Xen panics, 'direct-map is not valid for domain'"
             yield Finding("VT874", domain, message, "direct-map")
 
 

@@ -52,8 +52,8 @@ def modules_say_where_they_are(context: Context) -> Iterator[Finding]:
 def there_are_not_too_many_modules(context: Context) -> Iterator[Finding]:
     """VT862: Xen keeps 32 modules, itself and the device tree among them."""
     room = MOST_MODULES - 2
-    for module in context.modules[room:]:
-        message = f"this is module {context.modules.index(module) + 1} of the tree, {context.xen} keeps {room}"
+    for number, module in enumerate(context.modules[room:], room + 1):
+        message = f"this is module {number} of the tree, {context.xen} keeps {room}"
         yield Finding("VT862", module.node, f"{message} (and itself and the tree): it is ignored")
 
 
@@ -126,9 +126,9 @@ def dom0_has_one_kernel(context: Context) -> Iterator[Finding]:
                 message = f"a second {kind} for '{module.owner.path}' (or one that Xen guesses to be it)"
                 hint = "say what it is: multiboot,kernel, multiboot,ramdisk or multiboot,device-tree"
                 yield Finding("VT868", module.node, message, "compatible", (found[0].node,), (hint,), WARNING)
+    known = {module.node for module in context.modules}
     for node in context.nodes:
-        known = any(module.node is node for module in context.modules)
-        if set(MODULE_COMPATIBLES) & set(node.compatible) and not known:
+        if set(MODULE_COMPATIBLES) & set(node.compatible) and node not in known:
             message = "a boot module that is not under '/chosen' or a domain is never looked at"
             yield Finding("VT868", node, message, severity=WARNING)
 
@@ -151,9 +151,8 @@ def the_console_is_found(context: Context) -> Iterator[Finding]:
 
 def domains_stand_under_chosen(context: Context) -> Iterator[Finding]:
     """VT871: Xen builds the domains that stand directly under ``/chosen``."""
-    built = {id(domain) for domain in context.domains}
     for node in context.nodes:
-        if DOMAIN in node.compatible and id(node) not in built:
+        if DOMAIN in node.compatible and node not in context.domains:
             yield Finding("VT871", node, "a domain that is not directly under '/chosen' is never built")
 
 

@@ -51,7 +51,7 @@ def claims(context: Context) -> list[Claim]:
         inside.append(Claim("initrd", context.chosen, "linux,initrd-start", ramdisk, f"the ramdisk {ramdisk}"))
     if context.kind is Kind.XEN:
         inside += _of_xen(context)
-    return found + sorted(inside, key=lambda claim: context.position[id(claim.node)])
+    return found + sorted(inside, key=lambda claim: context.position[claim.node])
 
 
 def _of_xen(context: Context) -> Iterator[Claim]:
@@ -124,7 +124,9 @@ def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str,
     pool = POOL in (*other.node.compatible, *claim.node.compatible)
     effect, severity = "", Severity.ERROR
     if kinds == {"memreserve", "reserved"}:
-        if "no-map" in claim.node.properties:
+        if context.kind is Kind.XEN and context.version >= (4, 20) and not other.range.contains(claim.range):
+            effect = context.early_failure
+        elif "no-map" in claim.node.properties:
             effect = "Linux fails to reserve it (`no-map` comes too late) and keeps it mapped"
         elif pool:
             effect = "devices write where the boot firmware's own data are"

@@ -135,11 +135,9 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
 
 def devices_use_their_pool(context: Context) -> Iterator[Finding]:
     """VT850, VT851, VT852: a device is confined to its pool, to one, and a virtual one coherently."""
-    pools = {id(node) for node in context.pools if node.available}
+    pools = {node for node in context.pools if node.available}
     for device in context.nodes:
-        own = [
-            node for _, node in context.referenced(device, "memory-region") if node is not None and id(node) in pools
-        ]
+        own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
         if not own or not device.available:
             continue
         if "iommus" in device.properties:

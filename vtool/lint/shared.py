@@ -48,9 +48,8 @@ def _each_id(context: Context) -> dict[str, list[SharedMemory]]:
 
 def shared_memory_is_looked_at(context: Context) -> Iterator[Finding]:
     """VT885: the node stands where Xen gives it to a domain, and this Xen tells guests of it."""
-    read = set(map(id, context.shared_nodes))
     for node in context.nodes:
-        if is_shared(node) and id(node) not in read and context.version >= (4, 17):
+        if is_shared(node) and node not in context.shared_nodes and context.version >= (4, 17):
             message = "static shared memory stands under '/chosen' (dom0) or a domain: no domain gets this"
             yield Finding("VT885", node, message)
     for parent in (context.chosen, *context.domains) if context.version in ((4, 17), (4, 18)) else ():

@@ -26,7 +26,7 @@ def _cpupools(context: Context) -> list[Node]:
 
 def cpupools_share_no_cpu(context: Context) -> Iterator[Finding]:
     """VT880: a pool lists CPUs that are there, each CPU is in one pool, its scheduler exists."""
-    seen: dict[int, Node] = {}
+    seen: dict[Node, Node] = {}
     for pool in _cpupools(context):
         cpus = context.referenced(pool, "cpupool-cpus")
         if not cpus:
@@ -40,7 +40,7 @@ def cpupools_share_no_cpu(context: Context) -> Iterator[Finding]:
             if not cpu.available:
                 message = f"'{cpu.path}' is switched off: a CPU of a pool that does not come up stops Xen"
                 yield Finding("VT880", pool, message, "cpupool-cpus", (cpu,))
-            other = seen.setdefault(id(cpu), pool)
+            other = seen.setdefault(cpu, pool)
             if other is not pool or [c for _, c in cpus].count(cpu) > 1:
                 message = f"'{cpu.path}' is listed twice (before: '{other.path}'): Xen panics"
                 yield Finding("VT880", pool, message, "cpupool-cpus", (other,) if other is not pool else ())
