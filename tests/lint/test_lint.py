@@ -9,9 +9,11 @@ import json
 import random
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from libfdt import QUIET_NOTFOUND, Fdt
 
 from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
@@ -145,6 +147,24 @@ def test_nothing_is_found_in_qemus_own_tree(tmp_path: Path) -> None:
     assert lint(read_tree(qemu_tree(tmp_path))) == (Kind.LINUX, [])
 
 
+def test_a_blob_is_read_as_libfdt_reads_it(tmp_path: Path) -> None:
+    blob = qemu_tree(tmp_path).read_bytes()
+    fdt, nodes = Fdt(blob), list(read_blob(blob).root.walk())
+    assert len(nodes) > 20
+    for node in nodes:
+        offset = fdt.path_offset(node.path)
+        assert all(bytes(fdt.getprop(offset, name)) == found.value for name, found in node.properties.items())
+        assert fdt.first_property_offset(offset, QUIET_NOTFOUND) >= 0 or not node.properties
+        assert [child.name for child in node.children.values()] == list(children(fdt, offset))
+
+
+def children(fdt: Fdt, offset: int) -> Iterator[str]:
+    child = fdt.first_subnode(offset, QUIET_NOTFOUND)
+    while child >= 0:
+        yield fdt.get_name(child)
+        child = fdt.next_subnode(child, QUIET_NOTFOUND)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_nothing_is_found_in_what_vtool_renders(example: Path, tmp_path: Path) -> None:
     base = qemu_tree(tmp_path)
@@ -180,9 +200,10 @@ def run_boot_script(script: str, tree: Path) -> None:
 def judge(path: Path) -> int:
     """Lint for some version; return the number of findings. Only VtoolError may be raised."""
     _, findings = lint(read_tree(path), random.Random(path.name).choice(VERSIONS))
-    text = "\n".join(format_diagnostic(finding.diagnostic()) for finding in findings)
-    assert {finding.code for finding in findings} <= set(CODES)
-    text.encode()  # names of a blob need not be text
+    diagnostics = [finding.diagnostic() for finding in findings]
+    assert {diagnostic.code for diagnostic in diagnostics} <= set(CODES)
+    assert all(diagnostic.message.isprintable() for diagnostic in diagnostics)  # names of a blob need not be text
+    "\n".join(map(format_diagnostic, diagnostics)).encode()
     return len(findings)
 
 
