@@ -19,13 +19,15 @@ from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.codes import CODES
+from vtool.deploy.merged_tree import complete
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, format_diagnostic
 from vtool.lint import NEWEST, RULES, VERSIONS, Finding, Kind, XenVersion, lint
 from vtool.render import render
 
 HERE = Path(__file__).parent
-EXAMPLES = sorted((HERE.parents[1] / "topology" / "examples").glob("*.yaml"))
+ROOT = HERE.parents[1]
+EXAMPLES = sorted([*(ROOT / "topology" / "examples").glob("*.yaml"), *(ROOT / "tests" / "topologies").glob("*.yaml")])
 CASES = sorted(HERE.glob("*.dts"))
 
 
@@ -138,7 +140,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def qemu_tree(folder: Path, *options: str) -> Path:
     blob = folder / "virt.dtb"
     machine = f"virt,gic-version=3,virtualization=on,dumpdtb={blob}"
-    command = ["qemu-system-aarch64", "-M", machine, "-cpu", "cortex-a57", "-m", "2G", "-smp", "2", "-display", "none"]
+    command = ["qemu-system-aarch64", "-M", machine, "-cpu", "cortex-a57", "-m", "3G", "-smp", "2", "-display", "none"]
     subprocess.run([*command, "-nodefaults", *options], check=True, capture_output=True)
     return blob
 
@@ -175,7 +177,9 @@ def test_nothing_is_found_in_what_vtool_renders(example: Path, tmp_path: Path) -
             overlay, tree = tmp_path / "overlay.dtbo", tmp_path / "merged.dtb"
             subprocess.run(["dtc", "-q", "-@", "-o", str(overlay)], input=artifacts[name].encode(), check=True)
             subprocess.run(["fdtoverlay", "-i", str(base), "-o", str(tree), str(overlay)], check=True)
-            run_boot_script(artifacts.get("boot.cmd", "") if name == "board.dts" else "", tree)
+            if name == "board.dts":
+                tree.write_bytes(complete(tree.read_bytes(), board))
+                run_boot_script(artifacts.get("boot.cmd", ""), tree)
             kind, findings = lint(read_tree(tree))
             assert findings == [], [finding.diagnostic() for finding in findings]
             assert kind is (Kind.XEN if "module@" in artifacts.get("boot.cmd", "") else Kind.LINUX)
@@ -185,7 +189,8 @@ def test_nothing_is_found_in_what_vtool_renders(example: Path, tmp_path: Path) -
 
 def run_boot_script(script: str, tree: Path) -> None:
     """Do to the tree what U-Boot would: `fdt set` and `fdt mknode` of the script that vtool renders."""
-    values = {"kernel_size": "0x1000000", **dict(re.findall(r"^setenv (\w+) '([^']*)'", script, re.MULTILINE))}
+    values = {"kernel_size": "0x1000000", "filesize": "1000000"}
+    values |= dict(re.findall(r"^setenv (\w+) '([^']*)'", script, re.MULTILINE))
     for verb, path, rest in re.findall(r"^fdt (set|mknode) (\S+) (.+)$", script, re.MULTILINE):
         rest = re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], ""), rest)
         if verb == "mknode":
