@@ -13,6 +13,7 @@ from vtool.cli.common import (
     prepare,
     print_json,
     print_lines,
+    require_boot,
 )
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Report, deploy
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     begin = time.monotonic()
     progress = ShownProgress()
     prepared = prepare(arguments.topology)
+    require_boot(prepared)
     proven = True
     for plan, board in boards_of(prepared, arguments.inventory):
         report = deploy(prepared.topology.name, plan, board, image_paths(prepared, plan, progress), progress)

@@ -110,13 +110,13 @@ def check_merged_tree(tree: bytes, board: BoardPlan) -> None:
     from libfdt import QUIET_NOTFOUND, Fdt  # noqa: PLC0415 - only staging needs it
 
     fdt = Fdt(tree)
-    cells = board.facts.device_tree
-    width = 4 * (cells.address_cells + cells.size_cells)
+    address_cells, size_cells = board.facts.device_tree.region_cells
+    width = 4 * (address_cells + size_cells)
     for region in board.host_regions:
         node = fdt.path_offset(f"/reserved-memory/{region.node_name}", QUIET_NOTFOUND)
         got = bytes(fdt.getprop(node, "reg")) if node >= 0 else b""
-        base = region.range.base.to_bytes(4 * cells.address_cells, "big")
-        wanted = base + region.range.size_bytes.to_bytes(4 * cells.size_cells, "big")
+        base = region.range.base.to_bytes(4 * address_cells, "big")
+        wanted = base + region.range.size_bytes.to_bytes(4 * size_cells, "big")
         if got != wanted or len(got) != width:
             raise board_failed(
                 "VT702",
@@ -153,7 +153,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         "board": board.name,
         "generation": _digest(files),
         "boot_set": _digest(boot),
-        "boot_mount": board.facts.boot.partition_mount,
+        "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "files": [
             {
                 "place": f.place.value,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vtool.model.devices import Device
-from vtool.model.types import Address, ImageReference, KernelArguments, Model, Name, Size
+from vtool.model.types import Address, FactsReference, ImageReference, KernelArguments, Model, Name, Size
 
 
 class Role(Enum):
@@ -49,7 +49,7 @@ Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
 class Board(Model):
     """One board: whose facts file describes it, and what hypervisor it shall run."""
 
-    facts: Name
+    facts: FactsReference
     hypervisor: Hypervisor
 
 

@@ -18,8 +18,8 @@ HOST_REGION_ALIGNMENT = 2 * MIB
 
 def place_host_regions(document: Document, facts: BoardFacts, regions: dict[str, Region]) -> tuple[HostRegion, ...]:
     """Give each region a host-physical range; raises VtoolError VT410 when one does not fit."""
-    banks = [AddressRange.of_size(bank.base, bank.size) for bank in facts.ram]
-    taken = [AddressRange.of_size(carve.base, carve.size) for carve in facts.carve_outs]
+    banks = [bank.range for bank in facts.ram]
+    taken = [carve.range for carve in facts.carve_outs]
     placed: dict[str, HostRegion] = {}
     for name, region in regions.items():
         if region.address is not None:

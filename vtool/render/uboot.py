@@ -14,7 +14,9 @@ from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own)."""
+    """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own), if the facts say how the board boots."""
+    if board.facts.boot is None:
+        return
     for name in ("boot", "entry"):
         yield Artifact(
             Place.BOOT,
