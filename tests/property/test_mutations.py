@@ -11,7 +11,7 @@ import pytest
 from vtool.check import check
 from vtool.codes import CODES
 from vtool.diagnostics import Severity, Span, VtoolError
-from vtool.model.validate import known_facts, load_facts, validate
+from vtool.model.validate import facts_of, validate
 from vtool.plan.planner import make_plan
 from vtool.render import render
 from vtool.source import load
@@ -53,8 +53,7 @@ def mutate(text: str, dice: random.Random) -> bytes:
 def through(path: Path) -> None:
     document = load(path)
     topology = validate(document)
-    boards = topology.boards.items()
-    facts = {name: load_facts(board.facts) for name, board in boards if board.facts in known_facts()}
+    facts = facts_of(document, topology)
     findings = check(document, topology, facts, {})
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)

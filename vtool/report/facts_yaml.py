@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from vtool.units import format_size
 _ADDRESSES = ("base", "address", "hypervisor", "kernel", "device_tree", "ramdisk")
 _SIZES = ("size", "alignment")
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9 /@,._+()-]*[A-Za-z0-9/@._+()-]|[A-Za-z/]")
+_WIDTH = 100
 _WORDS = ("true", "false", "null")
 _COMMENTS = {
     "source": "Where this comes from.",
@@ -78,7 +80,13 @@ def _entry(key: str, value: object) -> Iterator[str]:
             lines = list(_fields(item)) if isinstance(item, BaseModel) else [_scalar("", item)]
             yield from (f"  {'-' if index == 0 else ' '} {line}" for index, line in enumerate(lines))
     else:
-        yield f"{key}: {_scalar(key, value)}"
+        line = f"{key}: {_scalar(key, value)}"
+        folded = textwrap.wrap(str(value), _WIDTH, break_long_words=False, break_on_hyphens=False)
+        if len(line) > _WIDTH and " ".join(folded) == value:
+            yield f"{key}: >-"
+            yield from (f"  {part}" for part in folded)
+        else:
+            yield line
 
 
 def _fields(model: BaseModel) -> Iterable[str]:
