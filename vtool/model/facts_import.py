@@ -80,7 +80,7 @@ def import_facts(
 
 def _import(tree: Tree, name: str, source: facts.Source, description: str, memory: Sequence[AddressRange]) -> Imported:
     reading = _Reading(tree)
-    cpu_nodes, gic, ram = reading.cpus(), reading.gic(), reading.ram(memory)
+    ram, cpu_nodes, gic = reading.ram(memory), reading.cpus(), reading.gic()
     carve_outs, dynamic = reading.reservations()
     uarts, iommus, widths = reading.uarts(), reading.iommus(), reading.widths()
     if reading.errors or gic is None or widths is None:
