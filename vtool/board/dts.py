@@ -58,7 +58,7 @@ def read_tree_over_ssh(host: str, config: Path | None = None) -> Tree:
         raise board_failed("VT816", f"'{host}' did not send {LIVE_TREE} within {_DEADLINE_S} s") from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-        hints = (f"only root may read {LIVE_TREE}",) if any("Permission denied" in line for line in said) else ()
+        hints = (f"only root may read {LIVE_TREE}",) if any(LIVE_TREE in line for line in said) else ()
         raise board_failed("VT816", f"'{host}' does not give its {LIVE_TREE}", hints=hints, detail=said)
     try:
         return read_blob(done.stdout)

@@ -138,7 +138,8 @@ class _Reading:
             for where in self._usable(self._ranges(node, "linux,usable-memory", "reg"))
         ]  # fmt: skip
         if not banks and not self.errors:
-            self._error("VT810", f"the tree states no RAM: {self._why_no_ram()}", self.root, _MEMORY_HINT)
+            why, node = self._why_no_ram()
+            self._error("VT810", f"the tree states no RAM: {why}", node, _MEMORY_HINT)
         merged: list[facts.RamBank] = []
         for where, numa_node, hotpluggable in sorted(banks, key=lambda bank: bank[0]):
             if merged and merged[-1].range.overlaps(where):
@@ -156,13 +157,13 @@ class _Reading:
         children = self.root.children.values()
         return [node for node in children if node.string("device_type") == "memory" and node.available]
 
-    def _why_no_ram(self) -> str:
+    def _why_no_ram(self) -> tuple[str, Node]:
         if nodes := self._memory_nodes():
-            return f"{_paths(nodes)} has a size of 0"
+            return f"{_paths(nodes)} has a size of 0", nodes[0]
         alike = [node for node in self.root.children.values() if node.base_name == "memory"]
         if alike:
-            return f'{_paths(alike)} is disabled or has no device_type = "memory"'
-        return 'no child of the root has device_type = "memory"'
+            return f'{_paths(alike)} is disabled or has no device_type = "memory"', alike[0]
+        return 'no child of the root has device_type = "memory"', self.root
 
     def _usable(self, ranges: Iterable[AddressRange]) -> Iterator[AddressRange]:
         """Cut RAM down to /chosen's linux,usable-memory-range, which a crash kernel gets."""
