@@ -1,4 +1,4 @@
-"""Device trees from files and running boards: blobs by libfdt, source by cpp and dtc, with the place of each line."""
+"""Device trees from files: a blob as it is, source by the C preprocessor and dtc, with the place of each line."""
 
 from __future__ import annotations
 
