@@ -14,7 +14,7 @@ from vtool.check import check
 from vtool.codes import CODES
 from vtool.diagnostics import Severity, Span, VtoolError
 from vtool.images.xen_build import xens_of
-from vtool.model.validate import known_facts, load_facts, validate
+from vtool.model.validate import facts_of, validate
 from vtool.plan.planner import make_plan
 from vtool.render import render
 from vtool.source import load
@@ -59,8 +59,7 @@ def mutate(text: str, dice: random.Random) -> bytes:
 def through(path: Path) -> None:
     document = load(path)
     topology = validate(document)
-    boards = topology.boards.items()
-    facts = {name: load_facts(board.facts) for name, board in boards if board.facts in known_facts()}
+    facts = facts_of(document, topology)
     xens, unreadable = xens_of(document, topology)
     findings = [*unreadable, *check(document, topology, facts, {}, xens)]
     if any(finding.severity is Severity.ERROR for finding in findings):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic
 from vtool.model.topology import Kvm, Role, Xen
-from vtool.model.validate import known_facts, nearest
+from vtool.model.validate import is_path, known_facts, nearest
 
 
 def names_exist(context: Context) -> Iterator[Diagnostic]:
@@ -16,7 +16,8 @@ def names_exist(context: Context) -> Iterator[Diagnostic]:
     for name, board in topology.boards.items():
         if name not in context.facts:
             path = ("boards", name, "facts")
-            yield _unknown(context, "facts file", board.facts, path, known_facts())
+            known = [] if is_path(board.facts) else known_facts()
+            yield _unknown(context, "facts file", board.facts, path, known)
     for name, domain in topology.domains.items():
         if domain.board is not None and domain.board not in topology.boards:
             yield _unknown(context, "board", domain.board, ("domains", name, "board"), list(topology.boards))

@@ -9,6 +9,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import DataPath
 from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
+from vtool.source import DataPathTuple
 from vtool.units import KIB, MIB, AddressRange, format_size
 
 PAGE_BYTES = 4 * KIB
@@ -96,7 +97,7 @@ def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
 def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
     """VT401, VT404: fixed host regions lie in RAM, outside carve-outs and each other."""
     for board, loaded in context.facts.items():
-        banks = [AddressRange.of_size(bank.base, bank.size) for bank in loaded.facts.ram]
+        banks = [bank.range for bank in loaded.facts.ram]
         placed: list[tuple[str, AddressRange]] = []
         for name, region in context.regions_owned(Role.CONTROL, board):
             if region.address is None:
@@ -107,7 +108,7 @@ def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
                 label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {_list(banks)}")
                 yield context.find("VT404", message, path, labels=(label,))
             for index, carve in enumerate(loaded.facts.carve_outs):
-                taken = AddressRange.of_size(carve.base, carve.size)
+                taken = carve.range
                 if where.overlaps(taken):
                     message = f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
                     span = loaded.document.span(("carve_outs", index, "name"))
@@ -205,7 +206,31 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT407", message, path, severity=Severity.WARNING)
 
 
+def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
+    """VT408: a board's banks of RAM do not overlap, CPUs are as many as their nodes, boot's places are kept free."""
+    for board, loaded in context.facts.items():
+        facts = loaded.facts
+        faults: list[tuple[DataPathTuple, str]] = []
+        for index, bank in enumerate(facts.ram):
+            for other in facts.ram[:index]:
+                if bank.range.overlaps(other.range):
+                    faults.append((("ram", index), f"RAM {bank.range} overlaps RAM {other.range}"))
+        if facts.cpu_nodes and len(facts.cpu_nodes) != facts.cpus:
+            faults.append((("cpus",), f"{facts.cpus} CPUs are not the {len(facts.cpu_nodes)} of `cpu_nodes`"))
+        if sum(uart.stdout for uart in facts.uarts) > 1:
+            faults.append((("uarts",), "more than one UART is `stdout`"))
+        for key, address in facts.boot.load if facts.boot else ():
+            if not any(carve.range.base <= address < carve.range.end for carve in facts.carve_outs):
+                reason = f"boot loads the {key} at {address:#x}, which no carve-out keeps free"
+                faults.append((("boot", "load", key), reason))
+        for path, message in faults:
+            label = Label(loaded.document.span(path), "here")
+            whole = f"the facts of board '{board}' contradict themselves: {message}"
+            yield context.find("VT408", whole, ("boards", board, "facts"), labels=(label,))
+
+
 RULES = (
+    facts_agree_with_themselves,
     use_fits_owner,
     borrowers_are_served,
     memory_is_whole,

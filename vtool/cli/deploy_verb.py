@@ -14,6 +14,7 @@ from vtool.cli.common import (
     prepare,
     print_json,
     print_lines,
+    require_boot,
 )
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Report, deploy
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     refused = not_deployable(prepared.document, prepared.topology)
     if refused:
         raise VtoolError(refused)
+    require_boot(prepared)
     proven = True
     for plan, board in boards_of(prepared, arguments.inventory):
         images_begin = time.monotonic()

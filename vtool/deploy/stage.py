@@ -161,7 +161,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         "board": board.name,
         "generation": _digest(files),
         "boot_set": _digest(boot),
-        "boot_mount": board.facts.boot.partition_mount,
+        "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "files": [
             {
                 "place": f.place.value,

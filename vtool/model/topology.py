@@ -12,7 +12,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vtool.model.devices import Device
-from vtool.model.types import Address, DeviceTreePath, ImageReference, KernelArguments, Model, Name, Size
+from vtool.model.types import (
+    Address,
+    DeviceTreePath,
+    FactsReference,
+    ImageReference,
+    KernelArguments,
+    Model,
+    Name,
+    Size,
+)
 
 
 class Role(Enum):
@@ -81,7 +90,7 @@ Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
 class Board(Model):
     """One board: whose facts file describes it, and what hypervisor it shall run."""
 
-    facts: Name
+    facts: FactsReference
     hypervisor: Hypervisor
 
 

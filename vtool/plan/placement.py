@@ -52,8 +52,8 @@ def place(
 
     VtoolError VT410 names each wish that does not fit, and what is free; VT411 each that cannot be kept.
     """
-    banks = [AddressRange.of_size(bank.base, bank.size) for bank in facts.ram]
-    taken = [AddressRange.of_size(carve.base, carve.size) for carve in facts.carve_outs]
+    banks = [bank.range for bank in facts.ram]
+    taken = [carve.range for carve in facts.carve_outs]
     placed: dict[str, StaticRange] = {}
     for wish in wishes:
         if wish.address is not None:

@@ -46,11 +46,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,
         memory_bytes=scope.control.memory if is_xen else None,
         kernel_image=scope.control.kernel,
-        bootargs=join(
-            f"console={'hvc0' if is_xen else facts.boot.console}",
-            f"root={facts.boot.root_device} rootfstype={facts.boot.root_filesystem} rw rootwait",
-            scope.control.bootargs,
-        ),
+        bootargs=join(_console(scope.facts, is_xen=is_xen), _root(scope.facts), scope.control.bootargs),
     )
     return plan.BoardPlan(
         name=scope.name,
@@ -71,3 +67,15 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         bridges=xen.plan_bridges(scope),
         xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
     )
+
+
+def _console(facts: BoardFacts, *, is_xen: bool) -> str:
+    """Return ``console=``, or nothing where the facts name none: Linux then takes /chosen's stdout-path."""
+    stdout = facts.stdout.console if facts.stdout else None
+    console = "hvc0" if is_xen else facts.boot.console if facts.boot else stdout
+    return f"console={console}" if console else ""
+
+
+def _root(facts: BoardFacts) -> str:
+    boot = facts.boot
+    return f"root={boot.root_device} rootfstype={boot.root_filesystem} rw rootwait" if boot else ""

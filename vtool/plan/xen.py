@@ -94,8 +94,10 @@ def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
     """Write Xen's command line, the user's words last."""
     assert scope.control.memory is not None
     memory_mib = exact_division(scope.control.memory, MIB, "memory of the control domain")
+    facts = scope.facts
+    uart = facts.boot.xen_console if facts.boot else facts.stdout.path if facts.stdout else None
     return join(
-        f"console=dtuart dtuart={scope.facts.boot.xen_console}",
+        f"console=dtuart dtuart={uart}" if uart else "",
         f"dom0_mem={memory_mib}M dom0_max_vcpus={min(scope.control.cpus, scope.facts.cpus)}",
         hypervisor.bootargs,
     )

@@ -61,13 +61,19 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
                     ("domains", name, "xen", "memory_address"),
                 )
             )
+    windows = sum(1 + bool(d.ramdisk) + bool(d.device_tree) for d in boot_guests(scope).values())
+    if windows and scope.facts.boot is None:
+        # Nobody said where the boot loader puts things: somewhere free.
+        size_bytes = windows * MODULE_WINDOW_BYTES
+        found.append(Wish("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
     return found
 
 
 def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.StaticRange]) -> plan.XenBoot:
     """Decide everything that Xen is told at boot, beside dom0."""
     ends = _event_channels(scope)
-    modules = _Modules(scope)
+    boot = scope.facts.boot
+    modules = _Modules(boot.load.ramdisk if boot else placed["modules"].range.base if "modules" in placed else 0)
     return plan.XenBoot(
         guests=tuple(
             _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
@@ -89,10 +95,10 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
 
 
 class _Modules:
-    """Hands out load windows above the ramdisk's address, upwards."""
+    """Hands out load windows, one above the other."""
 
-    def __init__(self, scope: BoardScope) -> None:
-        self._next = scope.facts.boot.load.ramdisk
+    def __init__(self, first: int) -> None:
+        self._next = first
 
     def take(self, name: str, file: str, image: str, compatible: str) -> plan.BootModule:
         window = AddressRange.of_size(self._next, MODULE_WINDOW_BYTES)

@@ -14,7 +14,12 @@ from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own); the same as one FIT image."""
+    """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own); the same as one FIT image.
+
+    Nothing where the facts do not say how the board boots.
+    """
+    if board.facts.boot is None:
+        return
     for name in ("boot", "entry"):
         yield Artifact(
             Place.BOOT,
