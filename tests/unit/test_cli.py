@@ -44,17 +44,17 @@ def test_a_wrong_topology_is_1_with_a_place(tmp_path: Path) -> None:
     path.write_text(EXAMPLE.read_text().replace("backend: host", "backend: hots"))
     done = vtool("validate", path)
     assert done.returncode == 1 and done.stdout == ""
-    assert f"{path}:30:14: error[VT301]: domain 'hots' does not exist" in done.stderr
+    assert f"{path}:31:14: error[VT301]: domain 'hots' does not exist" in done.stderr
     assert "did you mean 'host'?" in done.stderr
     data = json.loads(vtool("validate", path, "--format", "json").stdout)
-    assert data["diagnostics"][0]["place"]["line"] == 30
+    assert data["diagnostics"][0]["place"]["line"] == 31
 
 
 def test_a_kernel_file_that_is_none_is_located(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text(EXAMPLE.read_text().replace("    memory: 256MiB", "    memory: 256MiB\n    kernel: no-such-file"))
     done = vtool("plan", path)
-    assert done.returncode == 1 and "VT505" in done.stderr and "t.yaml:17:13" in done.stderr
+    assert done.returncode == 1 and "VT505" in done.stderr and "t.yaml:18:13" in done.stderr
     (tmp_path / "no-such-file").write_bytes(b"not a kernel")
     assert "not an arm64 kernel image" in vtool("plan", path).stderr
 

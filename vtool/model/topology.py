@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vtool.model.devices import Device
-from vtool.model.types import Address, DeviceTreePath, ImageReference, KernelArguments, Model, Name, Size
+from vtool.model.types import (
+    Address,
+    DeviceTreePath,
+    ImageReference,
+    IncludedFiles,
+    KernelArguments,
+    Model,
+    Name,
+    Size,
+    Variables,
+)
 
 
 class Role(Enum):
@@ -178,9 +188,11 @@ class EventChannel(Model):
 
 
 class Topology(Model):
-    """The whole file."""
+    """The whole file; ``include`` and ``variables`` are gone once ``vtool.language`` has read it."""
 
     version: Literal[1]
+    include: IncludedFiles = ()
+    variables: Variables = Field(default_factory=dict)
     name: Name
     boards: Annotated[dict[Name, Board], Field(min_length=1)]
     domains: Annotated[dict[Name, Domain], Field(min_length=1)]
