@@ -89,3 +89,23 @@ def test_render_writes_the_files(tmp_path: Path) -> None:
     assert vtool("render", EXAMPLE, "-o", tmp_path).returncode == 0
     assert (tmp_path / "board0/generation/units/vtool-domain-fe0.service").is_file()
     assert "boot/Image: vtool:linux" in (tmp_path / "board0/images.txt").read_text()
+
+
+def test_every_verb_with_a_topology_reads_its_options(tmp_path: Path) -> None:
+    for path in (ROOT / "vtool" / "cli").glob("*_verb.py"):
+        text = path.read_text()
+        assert ("add_topology" in text) == ("prepare_arguments(arguments)" in text), path
+        assert "prepare(" not in text, path
+    done = vtool("plan", EXAMPLE, "--set", "domains.fe0.memory=128MiB")
+    assert "128MiB private" in done.stdout
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text("domains: {fe0: {memory: 192MiB}}\n")
+    assert "192MiB private" in vtool("plan", EXAMPLE, "--overlay", overlay).stdout
+
+
+def test_schema_prints_or_writes(tmp_path: Path) -> None:
+    printed = vtool("schema").stdout
+    assert json.loads(printed)["properties"]["include"]
+    assert vtool("schema", "-o", tmp_path / "s.json").returncode == 0
+    assert (tmp_path / "s.json").read_text() == printed == (ROOT / "topology" / "schema.json").read_text()
+    assert vtool("schema", "-o", tmp_path).returncode == 1
