@@ -134,7 +134,8 @@ def _check_file(entry: str, path: Path, place: Span) -> None:
         regular = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         message = f"cannot include '{entry}': {(error.strerror or str(error)).lower()}"
-        hints = (*nearest(path.name, _files_beside(path)), f"looked for at '{path}'")
+        close = nearest(path.name, _files_beside(path)) if isinstance(error, FileNotFoundError) else ()
+        hints = (*close, f"looked for at '{path}'")
         raise VtoolError(Diagnostic("VT106", message, place, hints=hints)) from None
     if not regular:
         raise VtoolError(Diagnostic("VT106", f"cannot include '{entry}': not a regular file", place))
