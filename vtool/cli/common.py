@@ -21,6 +21,7 @@ from vtool.images.xen_build import xens_of
 from vtool.language import load_topology
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts, known_facts, load_facts, validate
+from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
 from vtool.progress import Progress
@@ -64,13 +65,16 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
 
 
-def prepare_arguments(arguments: argparse.Namespace) -> Prepared:
+def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Prepared:
     """Prepare the topology that the command line names, with its overlays and settings."""
-    return prepare(arguments.topology, arguments.overlay, arguments.set)
+    return prepare(arguments.topology, arguments.overlay, arguments.set, keep=keep)
 
 
-def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = ()) -> Prepared:
-    """Load, validate, check and plan. Raises VtoolError with everything found; prints warnings."""
+def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = (), *, keep: bool = True) -> Prepared:
+    """Load, validate, check and plan, keeping the numbers of the lock file if ``keep``.
+
+    Raises VtoolError with everything found; prints warnings.
+    """
     document = load_topology(path, overlays, settings)
     topology = validate(document)
     facts = {name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()}
@@ -81,7 +85,7 @@ def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
         raise VtoolError(findings)
     for warning in findings:
         print(format_diagnostic(warning), file=sys.stderr)
-    plan = make_plan(document, topology, _facts_only(facts))
+    plan = make_plan(document, topology, _facts_only(facts), read_lock(lock_path(path)) if keep else None)
     return Prepared(document, topology, plan, tuple(findings))
 
 
