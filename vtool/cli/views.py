@@ -1,0 +1,54 @@
+"""What verbs that show a plan share: which board and domain are meant, where the text goes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
+from vtool.model.validate import nearest
+from vtool.plan.types import Plan
+
+
+def add_view(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the topology argument, and an example to the help."""
+    parser.add_argument("topology", type=Path, help="the topology file")
+    add_example(parser, example)
+
+
+def add_example(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add an example to the help."""
+    parser.epilog = f"example: {example}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add ``--board`` and ``--domain``."""
+    parser.add_argument("--board", metavar="NAME", help="only this board and its domains")
+    parser.add_argument("--domain", metavar="NAME", help="only this domain")
+
+
+def check_selection(arguments: argparse.Namespace, plan: Plan, domains: Iterable[str]) -> None:
+    """Raise VtoolError VT441 for a board or domain that the topology does not have."""
+    for what, name, known in (
+        ("board", arguments.board, [board.name for board in plan.boards]),
+        ("domain", arguments.domain, list(domains)),
+    ):
+        if name is not None and name not in known:
+            message = f"'{plan.name}' has no {what} '{name}'"
+            hints = (*nearest(name, known), f"there are: {', '.join(known)}")
+            raise VtoolError(Diagnostic("VT441", message, hints=hints), ExitCode.USAGE)
+
+
+def write_text(text: str, path: Path | None) -> None:
+    """Write to a file, or to stdout when there is none. VtoolError VT100 when the file cannot be written."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise VtoolError(Diagnostic("VT100", f"cannot write '{path}': {reason}")) from None
