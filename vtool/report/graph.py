@@ -174,8 +174,8 @@ def _dot_open(number: int, caption: str, outer: bool) -> str:
 
 
 def _dot(*lines: str) -> str:
-    """Quote text for dot, where a backslash starts an escape in a label (graphviz doc: escString)."""
-    escaped = (_printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    """Quote text for dot, whose labels know escapes and character entities (graphviz doc: escString, HTML entities)."""
+    escaped = (_printable(line).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"') for line in lines)
     return '"' + "\\n".join(escaped) + '"'
 
 

@@ -188,8 +188,8 @@ def _boot_loads(board: BoardPlan, around: list[Entry]) -> Iterator[Entry]:
         addresses["hypervisor"] = load.hypervisor
     every = sorted({load.device_tree, load.kernel, load.ramdisk, load.hypervisor})
     for name, base in addresses.items():
-        outer = min((e.range for e in around if e.range.base <= base < e.range.end), key=lambda r: r.size_bytes)
-        end = min([address for address in every if address > base] + [outer.end])
+        outer = [entry.range.end for entry in around if entry.range.base <= base < entry.range.end]
+        end = min([address for address in every if address > base] + outer, default=base + 1)
         origin = _fact(f"facts of '{facts.name}': boot.load")
         yield Entry(AddressRange(base, end), Kind.BOOT_LOAD, name, origin)
     for guest in board.xen_boot.guests:

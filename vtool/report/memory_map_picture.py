@@ -80,13 +80,11 @@ def map_html(topology: str, maps: Sequence[MemoryMap]) -> str:
     """Return one self-contained page: a picture and a table for every map."""
     shown = [
         {
-            "title": _clean(found.title),
-            "addresses": found.addresses,
+            "heading": f"domain {found.domain} on {found.board}" if found.domain else f"board {found.board}",
             "picture": map_svg([found]),
             "rows": [[_clean(cell.strip()) for cell in cells(entry)] for entry in found.entries],
             "kinds": [entry.kind.value for entry in found.entries],
             "depths": [entry.depth for entry in found.entries],
-            "notes": [_clean(note) for note in found.notes],
         }
         for found in maps
     ]
