@@ -168,6 +168,15 @@ def test_whatever_is_in_a_path_is_text_in_every_format(tmp_path: Path) -> None:
     assert json.loads(json.dumps(maps_data(prepare(path).plan, maps)))["maps"]
 
 
+def test_a_path_that_is_no_text_does_not_break_a_view(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "a\x1b[31m.yaml") + b"\xff"
+    text = (EXAMPLES / "xen-pv.yaml").read_text()
+    Path(os.fsdecode(path)).write_text(text.replace("    size: 2MiB\n", "    size: 2MiB\n    address: 0x6000_0000\n"))
+    for form in ("text", "svg", "html", "json"):
+        done = vtool("map", os.fsdecode(path), "--format", form, LC_ALL="C", PYTHONCOERCECLOCALE="0")
+        assert done.returncode == 0 and "\x1b" not in done.stdout and "region0" in done.stdout, done.stderr
+
+
 def test_the_text_has_a_bar_whose_pieces_are_in_the_table() -> None:
     lines = list(map_lines(maps_of(EXAMPLES / "xen-pv.yaml")))
     bar = next(line.strip().strip("|") for line in lines if line.startswith("  |"))

@@ -43,12 +43,14 @@ def check_selection(arguments: argparse.Namespace, plan: Plan, domains: Iterable
 
 
 def write_text(text: str, path: Path | None) -> None:
-    """Write to a file, or to stdout when there is none. VtoolError VT100 when the file cannot be written."""
+    """Write UTF-8 to a file, or to stdout when there is none. VtoolError VT100 when the file cannot be written."""
+    data = text.encode("utf-8", "replace")  # whatever the terminal's encoding: SVG and HTML say UTF-8
     if path is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(data)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise VtoolError(Diagnostic("VT100", f"cannot write '{path}': {reason}")) from None

@@ -15,6 +15,7 @@ from vtool.model.devices import BlockDevice, Device
 from vtool.model.topology import Domain, Role, Topology
 from vtool.plan.types import Plan
 from vtool.report.memory_map import Kind, memory_maps
+from vtool.report.summary import printable
 from vtool.units import format_size
 
 
@@ -175,7 +176,7 @@ def _dot_open(number: int, caption: str, outer: bool) -> str:
 
 def _dot(*lines: str) -> str:
     """Quote text for dot, whose labels know escapes and character entities (graphviz doc: escString, HTML entities)."""
-    escaped = (_printable(line).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    escaped = (printable(line).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"') for line in lines)
     return '"' + "\\n".join(escaped) + '"'
 
 
@@ -206,7 +207,7 @@ def mermaid_lines(graph: Graph) -> Iterator[str]:
 
 def _mermaid(*lines: str) -> str:
     """Quote text for mermaid: everything that is not plain becomes a character entity (``#35;``)."""
-    plain = (re.sub(r"[^A-Za-z0-9 _.,:/()\[\]-]", lambda m: f"#{ord(m[0])};", _printable(line)) for line in lines)
+    plain = (re.sub(r"[^A-Za-z0-9 _.,:/()\[\]-]", lambda m: f"#{ord(m[0])};", printable(line)) for line in lines)
     return '"' + "<br/>".join(plain) + '"'
 
 
@@ -230,7 +231,3 @@ def _boxes(
                 yield "  " + closing
         yield from (f"    {node_line(node)}" for node in graph.nodes if node.board == board and node.domain is None)
         yield closing
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

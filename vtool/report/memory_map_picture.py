@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vtool.report.memory_map import Entry, Kind, MemoryMap
 from vtool.report.memory_map_text import HEADINGS, cells, origin_of, pieces_of, whose
+from vtool.report.summary import printable
 from vtool.rooms import room
 from vtool.units import KIB, format_size
 
@@ -82,14 +83,14 @@ def map_html(topology: str, maps: Sequence[MemoryMap]) -> str:
         {
             "heading": f"domain {found.domain} on {found.board}" if found.domain else f"board {found.board}",
             "picture": map_svg([found]),
-            "rows": [[_clean(cell.strip()) for cell in cells(entry)] for entry in found.entries],
+            "rows": [[cell.strip() for cell in cells(entry)] for entry in found.entries],
             "kinds": [entry.kind.value for entry in found.entries],
             "depths": [entry.depth for entry in found.entries],
         }
         for found in maps
     ]
     template = _environment().get_template("memory-map.html.j2")
-    return template.render(topology=_clean(topology), headings=HEADINGS, maps=shown)
+    return template.render(topology=printable(topology), headings=HEADINGS, maps=shown)
 
 
 @cache
@@ -164,7 +165,7 @@ def _draw_box(parent: ET.Element, entries: Sequence[Entry], index: int, x: float
     entry, inside = entries[index], pieces_of(entries, index)
     data = {"data-name": entry.name, "data-base": f"{entry.range.base:#x}", "data-end": f"{entry.range.end:#x}"}
     group = ET.SubElement(parent, "g", {"class": f"entry {entry.kind.value}", **data})
-    ET.SubElement(group, "title").text = _clean(", ".join(cell.strip() for cell in cells(entry) if cell))
+    ET.SubElement(group, "title").text = printable(", ".join(cell.strip() for cell in cells(entry) if cell))
     box = ET.SubElement(group, "rect", {"class": "box", "rx": "3", "x": _number(x), "y": _number(y)})
     numbers = f"{entry.range}  {format_size(entry.range.size_bytes)}"
     room_left = width - 2 * 10 - len(numbers) * _MONO_CHARACTER
@@ -192,7 +193,7 @@ def _text(
     anchor: str = "start",
 ) -> None:
     """Write text; what would not fit is cut in the middle (the whole of it is in the box's title)."""
-    text = _clean(text)
+    text = printable(text)
     most = len(text) if math.isinf(room_left) else max(4, int(room_left / character))
     if len(text) > most:
         text = text[: most // 2] + "…" + text[len(text) - (most - most // 2 - 1) :]
@@ -200,11 +201,6 @@ def _text(
     if anchor != "start":
         place["text-anchor"] = anchor
     ET.SubElement(parent, "text", place).text = text
-
-
-def _clean(text: str) -> str:
-    """Replace what XML cannot hold: control characters and lone surrogates (a path may have them)."""
-    return "".join(c if c.isprintable() or c == "\u00a0" else "\ufffd" for c in text)
 
 
 def _number(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_lowercase
 
 from vtool.report.memory_map import Entry, Kind, MemoryMap
-from vtool.report.summary import table
+from vtool.report.summary import printable, table
 from vtool.units import format_size
 
 HEADINGS = ("range", "size", "what", "kind", "owner > borrowers", "who chose it")
@@ -37,7 +37,7 @@ def cells(entry: Entry) -> tuple[str, ...]:
         entry.name,
         entry.kind.value,
         whose(entry),
-        "; ".join(part for part in (origin_of(entry), entry.note) if part),
+        printable("; ".join(part for part in (origin_of(entry), entry.note) if part)),
     )
 
 
