@@ -122,6 +122,21 @@ def test_every_region_of_the_topology_is_in_the_map_with_its_sharers(path: Path)
 
 
 @every_topology
+def test_the_boards_map_has_everything_that_was_placed_in_it(path: Path) -> None:
+    prepared = prepare(path)
+    (board,) = prepared.plan.boards
+    boot = board.xen_boot
+    views = [*boot.shared, *(view for guest in boot.guests for view in guest.shared)]
+    placed = {(region.region, region.range) for region in board.host_regions}
+    placed |= {(view.region, view.host) for view in views if view.host}
+    placed |= {(f"RAM of {g.name}", g.static_memory.range) for g in boot.guests if g.static_memory}
+    placed |= {(module.file, module.window) for guest in boot.guests for module in guest.modules}
+    found = memory_maps(prepared.plan, prepared.topology.regions)[0]
+    assert found.domain is None
+    assert placed - {(entry.name, entry.range) for entry in found.entries} == set()
+
+
+@every_topology
 def test_the_picture_shows_every_entry_once_and_nothing_overlaps(path: Path) -> None:
     maps = maps_of(path)
     root = ET.fromstring(map_svg(maps))
