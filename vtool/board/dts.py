@@ -1,4 +1,4 @@
-"""Device trees from files: a blob by libfdt, source by the C preprocessor and dtc, with the place of each line."""
+"""Device trees from files: a blob as it is, source by the C preprocessor and dtc, with the place of each line."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def _read_source(path: Path, data: bytes) -> Tree:
 
 def _add_places(tree: Tree, annotated: str, path: Path) -> None:
     node: Node | None = None
+    sources: dict[Path, list[str]] = {}
     for line in annotated.splitlines():
         match = _ANNOTATED.match(line)
         if match is None or line.startswith("/memreserve/"):
@@ -65,10 +66,26 @@ def _add_places(tree: Tree, annotated: str, path: Path) -> None:
             node = tree.root if node is None else node.children.get(match["name"])
             if node is None:
                 return
-            node.place = place
+            node.place = _of_name(place, sources)
         elif node is not None and match["name"] in node.properties:
             found = node.properties[match["name"]]
             node.properties[found.name] = type(found)(found.name, found.value, place)
+
+
+def _of_name(place: Span | None, sources: dict[Path, list[str]]) -> Span | None:
+    """Return the place of a node's name, given that of its opening brace, which is what dtc says."""
+    if place is None:
+        return None
+    if place.path not in sources:
+        try:
+            sources[place.path] = place.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            sources[place.path] = []
+    text = "".join(sources[place.path][place.line - 1 : place.line])
+    name = re.search(r"[^\s;{}]+\s*$", text[: place.column - 1])
+    if name is None or text[place.column - 1 : place.column] != "{":
+        return place
+    return Span(place.path, place.line, name.start() + 1, place.line, name.start() + 1 + len(name[0].rstrip()))
 
 
 def _span(annotation: str, path: Path) -> Span | None:
@@ -78,7 +95,7 @@ def _span(annotation: str, path: Path) -> Span | None:
     file = path if match["path"] == "<stdin>" else Path(match["path"])
     numbers = (int(match[key]) for key in ("line", "column", "end_line", "end_column"))
     line, column, end_line, end_column = numbers
-    return Span(file, line, column, end_line, end_column + 1)
+    return Span(file, line, column, end_line, end_column)
 
 
 def _run(path: Path, command: list[str], data: bytes) -> bytes:

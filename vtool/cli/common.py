@@ -20,6 +20,7 @@ from vtool.images.kernel_options import options_in
 from vtool.images.xen_build import xens_of
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts, known_facts, load_facts, validate
+from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
 from vtool.progress import Progress
@@ -52,8 +53,11 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
 
 
-def prepare(path: Path) -> Prepared:
-    """Load, validate, check and plan. Raises VtoolError with everything found; prints warnings."""
+def prepare(path: Path, *, keep: bool = True) -> Prepared:
+    """Load, validate, check and plan, keeping the numbers of the lock file if ``keep``.
+
+    Raises VtoolError with everything found; prints warnings.
+    """
     document = load(path)
     topology = validate(document)
     facts = {name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()}
@@ -64,7 +68,7 @@ def prepare(path: Path) -> Prepared:
         raise VtoolError(findings)
     for warning in findings:
         print(format_diagnostic(warning), file=sys.stderr)
-    plan = make_plan(document, topology, _facts_only(facts))
+    plan = make_plan(document, topology, _facts_only(facts), read_lock(lock_path(path)) if keep else None)
     return Prepared(document, topology, plan, tuple(findings))
 
 

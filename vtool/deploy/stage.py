@@ -63,7 +63,7 @@ def stage(
 ) -> Staged:
     """Compile and merge what rendering made into ``work``. Raises VtoolError VT701, VT702."""
     (work / "base.dtb").write_bytes(base_tree)
-    files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.artifacts]
+    files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
     files.append(_staged(Place.GENERATION, "vtool-board", 0o755, PROGRAM, ()))
     files.sort(key=lambda file: (file.place.value, file.name))
     return Staged(tuple(files), _generation(topology, board, files))

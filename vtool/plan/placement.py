@@ -22,6 +22,9 @@ from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
 HOST_ALIGNMENT = 2 * MIB
 
 
+KEPT = Origin(OriginKind.ALLOCATED, "kept by the lock file")
+
+
 class Direction(Enum):
     """From which end of RAM a place is looked for."""
 
@@ -42,8 +45,13 @@ class Wish:
     address_place: DataPathTuple = ()
 
 
-def place(document: Document, facts: BoardFacts, wishes: list[Wish]) -> Mapping[str, StaticRange]:
-    """Give each wish a host-physical range; VtoolError VT410 names each one that does not fit, and what is free."""
+def place(
+    document: Document, facts: BoardFacts, wishes: list[Wish], kept: Mapping[str, int]
+) -> Mapping[str, StaticRange]:
+    """Give each wish a host-physical range: the user's, the lock file's (``kept``, by wish), else the first that fits.
+
+    VtoolError VT410 names each wish that does not fit, and what is free; VT411 each that cannot be kept.
+    """
     banks = [AddressRange.of_size(bank.base, bank.size) for bank in facts.ram]
     taken = [AddressRange.of_size(carve.base, carve.size) for carve in facts.carve_outs]
     placed: dict[str, StaticRange] = {}
@@ -55,7 +63,16 @@ def place(document: Document, facts: BoardFacts, wishes: list[Wish]) -> Mapping[
             taken.append(fixed)
     short: list[Diagnostic] = []
     for wish in wishes:
-        if wish.key in placed:
+        if wish.key in placed or wish.key not in kept:
+            continue
+        where = AddressRange.of_size(kept[wish.key], wish.size_bytes)
+        if not any(gap.contains(where) for gap in free_ranges(banks, taken)):
+            short.append(cannot_keep(document, wish.what, wish.place, str(where)))
+            continue
+        placed[wish.key] = StaticRange(where, KEPT)
+        taken.append(where)
+    for wish in wishes:
+        if wish.key in placed or wish.key in kept:
             continue
         free = free_ranges(banks, taken)
         found = _fit(free, wish)
@@ -69,6 +86,13 @@ def place(document: Document, facts: BoardFacts, wishes: list[Wish]) -> Mapping[
     if short:
         raise VtoolError(short)
     return placed
+
+
+def cannot_keep(document: Document, what: str, place: DataPathTuple, number: str) -> Diagnostic:
+    """Make the finding for a number of the lock file that is no longer possible."""
+    hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan --lock"
+    message = f"the lock file has {what} at {number}, where something else is now"
+    return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
 def region_wish(name: str, region: Region) -> Wish:

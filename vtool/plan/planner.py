@@ -17,10 +17,16 @@ from vtool.plan.scope import BoardScope, join
 from vtool.source import Document
 
 
-def make_plan(document: Document, topology: Topology, facts: Mapping[str, BoardFacts]) -> plan.Plan:
-    """Decide everything; ``facts`` is keyed by board name. Raises VtoolError VT410 when memory runs out."""
+def make_plan(
+    document: Document, topology: Topology, facts: Mapping[str, BoardFacts], lock: Mapping[str, int] | None = None
+) -> plan.Plan:
+    """Decide everything; ``facts`` is keyed by board name, ``lock`` holds numbers to keep.
+
+    Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept.
+    """
     boards = tuple(
-        _plan_board(BoardScope(document, topology, name, board, facts[name])) for name, board in topology.boards.items()
+        _plan_board(BoardScope(document, topology, name, board, facts[name], lock or {}))
+        for name, board in topology.boards.items()
     )
     return plan.Plan(topology.name, boards)
 
@@ -33,7 +39,8 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     wishes = [region_wish(name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):
         wishes += xen_boot.wishes(scope, hypervisor)
-    placed = place(scope.document, facts, wishes)
+    kept = {wish.key: number for wish in wishes if (number := scope.kept(wish.key)) is not None}
+    placed = place(scope.document, facts, wishes, kept)
     control = plan.ControlDomain(
         name=scope.control_name,
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import BlockDevice, Device, VerifyAccess
 from vtool.model.topology import Board, Region, Role, Topology
@@ -13,11 +15,20 @@ from vtool.units import AddressRange
 class BoardScope:
     """The part of a topology that concerns one board; lookups only."""
 
-    def __init__(self, document: Document, topology: Topology, name: str, board: Board, facts: BoardFacts) -> None:
+    def __init__(
+        self,
+        document: Document,
+        topology: Topology,
+        name: str,
+        board: Board,
+        facts: BoardFacts,
+        lock: Mapping[str, int],
+    ) -> None:
         self.document = document
         self.name = name
         self.board = board
         self.facts = facts
+        self._lock = lock
         only_board = next(iter(topology.boards))
         self.domains = {
             domain_name: domain
@@ -31,6 +42,10 @@ class BoardScope:
         self.devices = {n: d for n, d in topology.devices.items() if d.frontend in self.domains}
         self.control_name, self.control = next((n, d) for n, d in self.domains.items() if d.role is Role.CONTROL)
         self.guests = {n: d for n, d in self.domains.items() if d.role is Role.GUEST}
+
+    def kept(self, what: str) -> int | None:
+        """Return a number that the lock file keeps for this board, None when it has none."""
+        return self._lock.get(f"{self.name}/{what}")
 
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""

@@ -303,6 +303,11 @@ class BoardPlan:
     xen_boot: XenBoot = XenBoot()
 
     @property
+    def ram(self) -> tuple[AddressRange, ...]:
+        """The board's RAM, host-physical, ascending."""
+        return tuple(sorted(AddressRange.of_size(bank.base, bank.size) for bank in self.facts.ram))
+
+    @property
     def guests(self) -> tuple[KvmGuest | XenGuest, ...]:
         """All guests that are started on the running board, whatever the hypervisor."""
         return (*self.kvm_guests, *self.xen_guests)

@@ -10,9 +10,11 @@ import hashlib
 from collections.abc import Mapping
 
 from vtool import layouts
+from vtool.diagnostics import VtoolError
 from vtool.model.topology import Domain, Region, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
-from vtool.plan.placement import HOST_ALIGNMENT, Direction, Wish, region_wish
+from vtool.plan.lock import port_key, view_key
+from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.scope import BoardScope, join
 from vtool.units import MIB, AddressRange, align_up
 
@@ -22,7 +24,8 @@ _ID_LENGTH = 15
 MODULE_WINDOW_BYTES = 32 * MIB
 """Room for one boot module; staging refuses a larger file."""
 
-FIRST_PORT = 1
+FIRST_PORT, LAST_PORT = 1, 1023
+"""Ports of a static event channel; the last is a domain's default max_evtchn_port (xen.md 1.3)."""
 
 
 def is_shared(scope: BoardScope, region: Region) -> bool:
@@ -154,6 +157,11 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
     if not direct:
         taken += _ram(domain, placed.get(f"domain {name}"))
         taken += [window for _, window in layouts.XEN_GUEST_WINDOWS]
+        for region_name, region in mine.items():
+            kept = _kept_inside(scope, name, region_name, region, taken) if fixed[region_name] is None else None
+            if kept is not None:
+                fixed[region_name] = kept
+                taken.append(kept.range)
     views = []
     for region_name, region in mine.items():
         host = placed.get(f"region {region_name}")
@@ -189,6 +197,20 @@ def _fixed_inside(scope: BoardScope, name: str, region_name: str, region: Region
     return plan.StaticRange(AddressRange.of_size(address, region.size), origin)
 
 
+def _kept_inside(
+    scope: BoardScope, name: str, region_name: str, region: Region, taken: list[AddressRange]
+) -> plan.StaticRange | None:
+    base = scope.kept(view_key(name, region_name))
+    if base is None:
+        return None
+    where = AddressRange.of_size(base, region.size)
+    inside = any(bank.contains(where) for bank in layouts.XEN_GUEST_RAM)
+    if not inside or any(where.overlaps(other) for other in taken):
+        what = f"region '{region_name}' in '{name}'"
+        raise VtoolError(cannot_keep(scope.document, what, ("regions", region_name), str(where)))
+    return plan.StaticRange(where, KEPT)
+
+
 def _above_ram(name: str, size_bytes: int, taken: list[AddressRange]) -> plan.StaticRange:
     """Find the first free place in the guest's RAM banks."""
     for bank in layouts.XEN_GUEST_RAM:
@@ -205,9 +227,20 @@ def _above_ram(name: str, size_bytes: int, taken: list[AddressRange]) -> plan.St
 def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
     """Give every end a port: what the user fixed, else the lowest that the domain has free."""
     used: dict[str, set[int]] = {name: set() for name in scope.domains}
+    kept: dict[tuple[str, str], int] = {}
     for channel in scope.event_channels.values():
         for end, port in channel.ports.items():
             used[end].add(port)
+    for name, channel in scope.event_channels.items():
+        for end in channel.between:
+            number = scope.kept(port_key(name, end))
+            if number is None or end in channel.ports:
+                continue
+            if number in used[end] or not FIRST_PORT <= number <= LAST_PORT:
+                what = f"event channel '{name}' of '{end}'"
+                raise VtoolError(cannot_keep(scope.document, what, ("event_channels", name), f"port {number}"))
+            kept[name, end] = number
+            used[end].add(number)
     ends: list[plan.EventChannelEnd] = []
     for name, channel in scope.event_channels.items():
         ports: dict[str, tuple[int, plan.Origin]] = {}
@@ -216,7 +249,10 @@ def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
                 place = scope.document.span(("event_channels", name, "ports", end))
                 ports[end] = channel.ports[end], plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
                 continue
-            port = next(p for p in range(FIRST_PORT, 1024) if p not in used[end])
+            if (name, end) in kept:
+                ports[end] = kept[name, end], KEPT
+                continue
+            port = next(p for p in range(FIRST_PORT, LAST_PORT + 1) if p not in used[end])
             used[end].add(port)
             ports[end] = port, plan.Origin(plan.OriginKind.ALLOCATED, f"lowest free port of '{end}'")
         for end, other in (channel.between, channel.between[::-1]):

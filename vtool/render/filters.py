@@ -6,6 +6,8 @@ with RenderError; nothing is silently changed.
 
 from __future__ import annotations
 
+import shlex
+
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.units import KIB, MIB, exact_division
 
@@ -48,6 +50,12 @@ def qemu(value: str) -> str:
     return value.replace(",", ",,")
 
 
+def shell(value: str) -> str:
+    """Quote one word for a POSIX shell."""
+    _one_line(value, "a shell file")
+    return shlex.quote(value)
+
+
 def mib(size_bytes: int) -> int:
     """Convert bytes to MiB, exactly."""
     return _exact(size_bytes, MIB, "MiB")
@@ -81,6 +89,7 @@ FILTERS = {
     "systemd": systemd,
     "xl": xl,
     "dts": dts,
+    "shell": shell,
     "uboot": uboot,
     "qemu": qemu,
     "mib": mib,
