@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vtool.units import KIB, AddressRange
+from vtool.units import KIB, MIB, AddressRange
+
+
+@dataclass(frozen=True)
+class Window:
+    """A range of guest-physical addresses that belongs to the machine, and where that is written."""
+
+    name: str
+    range: AddressRange
+    source: str
 
 
 @dataclass(frozen=True)
@@ -30,15 +39,67 @@ QEMU_VIRT_RAM_BASE = 0x4000_0000
 QEMU_VIRT_MMIO = MmioSlots(base=0x0A00_0000, stride_bytes=0x200, count=32, first_spi_index=16)
 """QEMU hw/arm/virt.c base_memmap[VIRT_MMIO], a15irqmap[VIRT_MMIO]."""
 
+
+def _virt(name: str, base: int, size_bytes: int, key: str) -> Window:
+    return Window(name, AddressRange.of_size(base, size_bytes), f"QEMU hw/arm/virt.c {key}")
+
+
+_QEMU_VIRT_WINDOWS = (
+    _virt("flash", 0, 0x0800_0000, "VIRT_FLASH"),
+    _virt("GIC distributor", 0x0800_0000, 0x1_0000, "VIRT_GIC_DIST"),
+    _virt("UART", 0x0900_0000, 0x1000, "VIRT_UART"),
+    _virt("real-time clock", 0x0901_0000, 0x1000, "VIRT_RTC"),
+    _virt("fw_cfg", 0x0902_0000, 0x18, "VIRT_FW_CFG"),
+    _virt("GPIO", 0x0903_0000, 0x1000, "VIRT_GPIO"),
+    _virt("virtio-mmio slots", QEMU_VIRT_MMIO.base, QEMU_VIRT_MMIO.count * QEMU_VIRT_MMIO.stride_bytes, "VIRT_MMIO"),
+    _virt("platform bus", 0x0C00_0000, 0x0200_0000, "VIRT_PLATFORM_BUS"),
+    _virt("PCI memory window", 0x1000_0000, 0x2EFF_0000, "VIRT_PCIE_MMIO"),
+    _virt("PCI I/O window", 0x3EFF_0000, 0x1_0000, "VIRT_PCIE_PIO"),
+    _virt("PCI configuration space", 0x40_1000_0000, 256 * MIB, "VIRT_HIGH_PCIE_ECAM"),
+    _virt("PCI high memory window", 0x80_0000_0000, 0x80_0000_0000, "VIRT_HIGH_PCIE_MMIO"),
+)
+_QEMU_VIRT_GIC = {
+    2: (
+        _virt("GIC CPU interface", 0x0801_0000, 0x1_0000, "VIRT_GIC_CPU"),
+        _virt("GIC message frame", 0x0802_0000, 0x1000, "VIRT_GIC_V2M"),
+    ),
+    3: (
+        _virt("GIC translation service", 0x0808_0000, 0x2_0000, "VIRT_GIC_ITS"),
+        _virt("GIC redistributors", 0x080A_0000, 0x00F6_0000, "VIRT_GIC_REDIST"),
+    ),
+}
+
+
+def qemu_virt_windows(gic_version: int) -> tuple[Window, ...]:
+    """Return what QEMU's virt machine has outside RAM, as vtool starts it (``acpi=off``), in ascending order."""
+    return tuple(sorted((*_QEMU_VIRT_WINDOWS, *_QEMU_VIRT_GIC[gic_version]), key=lambda window: window.range))
+
+
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
 
 XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
 """Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""
 
+
+def _arch_arm(name: str, base: int, size_bytes: int, key: str) -> Window:
+    return Window(name, AddressRange.of_size(base, size_bytes), f"Xen public/arch-arm.h {key}")
+
+
+_XEN_GUEST_GIC = {
+    2: (
+        _arch_arm("GIC distributor", 0x0300_1000, 0x1000, "GUEST_GICD"),
+        _arch_arm("GIC CPU interface", 0x0300_2000, 0x2000, "GUEST_GICC"),
+    ),
+    3: (
+        _arch_arm("GIC distributor", 0x0300_1000, 0x1_0000, "GUEST_GICV3_GICD"),
+        _arch_arm("GIC redistributors", 0x0302_0000, 0x0100_0000, "GUEST_GICV3_GICR0"),
+    ),
+}
+
 XEN_GUEST_WINDOWS = (
     ("the virtio-mmio window", AddressRange(0x0200_0000, 0x0210_0000)),
-    ("the interrupt controller", AddressRange(0x0300_1000, 0x0402_0000)),
+    ("the interrupt controller", AddressRange(_XEN_GUEST_GIC[3][0].range.base, _XEN_GUEST_GIC[3][-1].range.end)),
     ("the PCI configuration space", AddressRange(0x1000_0000, 0x2000_0000)),
     ("the ACPI tables", AddressRange(0x2000_0000, 0x2200_0000)),
     ("the UART", AddressRange(0x2200_0000, 0x2200_1000)),
@@ -48,6 +109,16 @@ XEN_GUEST_WINDOWS = (
     ("the PCI prefetchable window", AddressRange(0x1_0000_0000, 0x2_0000_0000)),
 )
 """Xen xen/include/public/arch-arm.h (xen.md 1.2); GICv3 has the larger window and is taken for both."""
+
+
+def xen_guest_windows(gic_version: int) -> tuple[Window, ...]:
+    """Return what the layout of a Xen guest keeps outside RAM, in ascending order; devices need not be behind it."""
+    rest = (
+        Window(name.removeprefix("the "), where, "Xen public/arch-arm.h")
+        for name, where in XEN_GUEST_WINDOWS
+        if not any(where.contains(part.range) for part in _XEN_GUEST_GIC[3])
+    )
+    return tuple(sorted((*rest, *_XEN_GUEST_GIC[gic_version]), key=lambda window: window.range))
 
 
 def xen_guest_ram(memory_bytes: int) -> tuple[AddressRange, ...]:

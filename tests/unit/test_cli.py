@@ -94,7 +94,7 @@ def test_render_writes_the_files(tmp_path: Path) -> None:
 def test_every_verb_with_a_topology_reads_its_options(tmp_path: Path) -> None:
     for path in (ROOT / "vtool" / "cli").glob("*_verb.py"):
         text = path.read_text()
-        assert ("add_topology" in text) == ("prepare_arguments(arguments" in text), path
+        assert ("add_topology" in text or "add_view(" in text) == ("prepare_arguments(arguments" in text), path
         assert "prepare(" not in text, path
     done = vtool("plan", EXAMPLE, "--set", "domains.fe0.memory=128MiB")
     assert "128MiB private" in done.stdout

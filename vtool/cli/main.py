@@ -16,6 +16,10 @@ from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
 VERBS = {
     "validate": "check a topology and say everything that is wrong with it",
     "plan": "show every address and unit that vtool decides",
+    "map": "show what lies where in the memory of boards and guests",
+    "graph": "draw domains, devices and shared regions",
+    "paths": "show which data path can run on which hypervisor, and what it needs",
+    "dt": "write the device-tree fragments alone",
     "render": "write what would be deployed into a folder",
     "deploy": "make a topology what runs on its boards, and prove it",
     "verify": "prove again that what runs is what was planned",

@@ -19,6 +19,11 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
         yield (indent + "  ".join([*cells, row[-1]])).rstrip()
 
 
+def printable(text: str) -> str:
+    """Replace what neither XML nor a terminal should get: control characters, lone surrogates (paths have them)."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def plan_lines(plan: Plan) -> Iterator[str]:
     """Yield the plan: every address with its origin, every interrupt, socket and unit."""
     for board in plan.boards:

@@ -1,0 +1,100 @@
+"""The table of data paths with what this vtool deploys of it, as text and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vtool.check.devices import COMBINATIONS, WHY_NOT, Combination
+from vtool.data_paths import ROWS, Parts, Row
+
+_PARTS = {
+    Parts.DEBIAN: "Debian's packages suffice",
+    Parts.BUILT: "upstream's code, built with other options",
+    Parts.PATCHED: "upstream's code, patched",
+    Parts.OUTSIDE: "code from outside upstream",
+}
+
+
+def deployed(row: Row, hypervisor: str) -> tuple[Combination, ...]:
+    """Return the combinations of a row that this vtool deploys."""
+    return tuple(
+        c
+        for c in COMBINATIONS
+        if (c.hypervisor, c.data_path.value) == (hypervisor, row.data_path) and (not row.types or c.type in row.types)
+    )
+
+
+def why_not(row: Row, hypervisor: str) -> str:
+    """Return why vtool does not deploy a row on a hypervisor; empty when it does."""
+    if deployed(row, hypervisor):
+        return ""
+    way = row.way(hypervisor)
+    refused = {(kind, path.value): reason for (kind, path), reason in WHY_NOT.items()}
+    reason = way.obstacle or refused.get((hypervisor, row.data_path), "")
+    return reason or "it can run, but this vtool does not render it"
+
+
+def paths_data(hypervisors: Sequence[str]) -> dict[str, Any]:
+    """Return the table as plain data, in its order; ``deployed`` is an object so that it can say more later."""
+    return {"data_paths": [_row_data(number, row, hypervisors) for number, row in enumerate(ROWS, 1)]}
+
+
+def _row_data(number: int, row: Row, hypervisors: Sequence[str]) -> dict[str, Any]:
+    return {
+        "number": number,
+        "key": row.key,
+        "data_path": row.data_path or None,
+        "idea": row.idea,
+        "backend_reaches": row.backend_reaches,
+        "cost": row.cost,
+        "hypervisors": {hypervisor: _way_data(row, hypervisor) for hypervisor in hypervisors},
+    }
+
+
+def _way_data(row: Row, hypervisor: str) -> dict[str, Any]:
+    way = row.way(hypervisor)
+    combinations = deployed(row, hypervisor)
+    return {
+        "parts": way.parts.value,
+        "transports": list(way.transports),
+        "programs": list(way.programs),
+        "needs": [{"part": need.part, "since": need.since or None, "what": need.what} for need in way.needs],
+        "debian_suffices": way.parts is Parts.DEBIAN,
+        "debian_lacks": list(way.debian_lacks),
+        "deployed": {
+            "today": bool(combinations),
+            "combinations": [
+                {"type": c.type, "transport": c.transport.value, "program": c.program.value} for c in combinations
+            ],
+        },
+        "why_not": why_not(row, hypervisor) or None,
+    }
+
+
+def paths_lines(hypervisors: Sequence[str]) -> Iterator[str]:
+    """Yield a paragraph a data path, with a block a hypervisor."""
+    for number, row in enumerate(ROWS, 1):
+        yield f"{number:>2} {row.key}: {row.idea}"
+        yield f"   backend reaches: {row.backend_reaches}; cost: {row.cost}"
+        for hypervisor in hypervisors:
+            yield from _way_lines(row, hypervisor)
+
+
+def _way_lines(row: Row, hypervisor: str) -> Iterator[str]:
+    way, combinations = row.way(hypervisor), deployed(row, hypervisor)
+    said = "deployed" if combinations else "impossible" if way.parts is Parts.NONE else "not deployed"
+    yield f"   {hypervisor}: {said}" + (f"; {_PARTS[way.parts]}" if way.parts in _PARTS else "")
+    for combination in combinations:
+        yield f"        deployed: {combination.type}, {combination}"
+    reason = why_not(row, hypervisor)
+    if reason:
+        yield f"        why not: {reason}"
+    if way.transports:
+        by = f" by {', '.join(way.programs)}" if way.programs else ""
+        yield f"        runs over {', '.join(way.transports)}{by}"
+    for need in way.needs:
+        since = f" >= {need.since}" if need.since else ""
+        yield f"        needs {need.part}{since}: {need.what}"
+    if way.debian_lacks:
+        yield f"        Debian lacks: {', '.join(way.debian_lacks)}"
