@@ -30,6 +30,16 @@ QEMU_VIRT_RAM_BASE = 0x4000_0000
 QEMU_VIRT_MMIO = MmioSlots(base=0x0A00_0000, stride_bytes=0x200, count=32, first_spi_index=16)
 """QEMU hw/arm/virt.c base_memmap[VIRT_MMIO], a15irqmap[VIRT_MMIO]."""
 
+QEMU_VIRT_PCI_IOMMU = 1
+"""The device number of an IOMMU on the root bus, 0 being the host bridge; QEMU wants it before the others."""
+
+QEMU_VIRT_PCI_FIRST = 2
+QEMU_VIRT_PCI_COUNT = 30
+"""Device numbers 2 to 31 on the root bus are for everything else (PCI 3.0 §3.2.2.3.2: five bits)."""
+
+QEMU_VIRT_MOST_CPUS = {2: 8, 3: 512}
+"""vCPUs by version of the interrupt controller (QEMU hw/arm/virt.c, virt_max_cpus)."""
+
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
 

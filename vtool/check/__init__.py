@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.check import devices, kernels, references, regions
+from vtool.check import devices, kernels, kvm, references, regions
 from vtool.check.context import Context, KernelOptions
 from vtool.diagnostics import Diagnostic
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts
 from vtool.source import Document
 
-RULES = (*references.RULES, *devices.RULES, *regions.RULES, *kernels.RULES)
+RULES = (*references.RULES, *devices.RULES, *kvm.RULES, *regions.RULES, *kernels.RULES)
 
-__all__ = ["RULES", "KernelOptions", "check"]
+__all__ = ["RULES", "KernelOptions", "check", "not_deployed_yet"]
 
 
 def check(
@@ -26,3 +26,9 @@ def check(
     context = Context(document, topology, facts, kernels)
     found = {finding: None for rule in RULES for finding in rule(context)}
     return sorted(found, key=lambda d: (d.span.line, d.span.column, d.code) if d.span else (0, 0, d.code))
+
+
+def not_deployed_yet(document: Document, topology: Topology) -> list[Diagnostic]:
+    """Return what of a sound topology this version renders but does not deploy, in the order of the file."""
+    found = kvm.only_rendered(Context(document, topology, {}, {}))
+    return sorted(found, key=lambda d: (d.span.line, d.span.column) if d.span else (0, 0))

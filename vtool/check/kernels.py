@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
-from vtool.model.devices import BlockDevice
+from vtool.model.combinations import combination_of
+from vtool.model.devices import IommuModel
 from vtool.model.topology import Role
 
-POOL_FRONTEND = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
 XEN_FRONTEND = ("XEN", "HVC_XEN")
 KVM_HOST = ("KVM",)
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
+IOMMU_DRIVER = {IommuModel.VIRTIO: "VIRTIO_IOMMU", IommuModel.SMMUV3: "ARM_SMMU_V3"}
 XEN_DEVICE = {
     "blk": ("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"),
     "net": ("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"),
@@ -56,10 +57,13 @@ def needed_options(context: Context, name: str) -> dict[str, str]:
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices():
         why = f"by device '{device_name}'"
-        if hypervisor.kind == "xen" and name in (device.frontend, device.backend):
+        if hypervisor.kind == "xen" and device.type in XEN_DEVICE and name in (device.frontend, device.backend):
             add((XEN_DEVICE[device.type][name == device.backend],), why)
-        if hypervisor.kind == "kvm" and device.frontend == name and isinstance(device, BlockDevice):
-            add(POOL_FRONTEND, f"{why} with the data path '{device.data_path.value}'")
+        row = combination_of(hypervisor.kind, device)
+        if row is not None and device.frontend == name:
+            add(row.kernel, f"{why} with the data path '{device.data_path.value}'")
+            if device.type == "iommu":
+                add((IOMMU_DRIVER[device.iommu.model],), why)
     return needed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from vtool.check import not_deployed_yet
 from vtool.cli.common import (
     add_format,
     add_topology,
@@ -16,7 +17,7 @@ from vtool.cli.common import (
 )
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Report, deploy
-from vtool.diagnostics import ExitCode
+from vtool.diagnostics import ExitCode, VtoolError
 from vtool.plan.types import Plan
 from vtool.report.summary import plan_data, plan_lines, proof_lines, rows_data
 
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     begin = time.monotonic()
     progress = ShownProgress()
     prepared = prepare(arguments.topology)
+    if refused := not_deployed_yet(prepared.document, prepared.topology):
+        raise VtoolError(refused)
     proven = True
     for plan, board in boards_of(prepared, arguments.inventory):
         report = deploy(prepared.topology.name, plan, board, image_paths(prepared, plan, progress), progress)

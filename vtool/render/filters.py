@@ -6,8 +6,13 @@ with RenderError; nothing is silently changed.
 
 from __future__ import annotations
 
+import re
+
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.plan.types import QemuOption
 from vtool.units import KIB, MIB, exact_division
+
+_PLAIN_WORD = re.compile(r"^[A-Za-z0-9_@:.,/=+-]+\Z")
 
 
 def render_error(message: str) -> VtoolError:
@@ -42,6 +47,24 @@ def qemu(value: str) -> str:
     return value.replace(",", ",,")
 
 
+def systemd_word(value: str) -> str:
+    """Write one word of an ExecStart line, quoted only where it has to be."""
+    return value if _PLAIN_WORD.match(value) else systemd(value)
+
+
+def option_list(option: QemuOption) -> str:
+    """Write what follows an option of QEMU: its word, then key=value, with commas in values doubled."""
+    words = [qemu(option.word)] if option.word else []
+    return ",".join([*words, *(f"{key}={qemu(value)}" for key, value in option.pairs)])
+
+
+def line_of(words: tuple[str, ...] | QemuOption) -> str:
+    """Write one line of a command: an option and its value, each a word of an ExecStart line."""
+    if isinstance(words, QemuOption):
+        words = (words.name, option_list(words))
+    return " ".join(systemd_word(word) for word in words)
+
+
 def mib(size_bytes: int) -> int:
     """Convert bytes to MiB, exactly."""
     return _exact(size_bytes, MIB, "MiB")
@@ -71,4 +94,13 @@ def _one_line(value: str, where: str) -> None:
         raise render_error(f"{value!r} holds a control character, which {where} cannot carry")
 
 
-FILTERS = {"systemd": systemd, "xl": xl, "uboot": uboot, "qemu": qemu, "mib": mib, "kib": kib, "cells": cells}
+FILTERS = {
+    "systemd": systemd,
+    "line_of": line_of,
+    "xl": xl,
+    "uboot": uboot,
+    "qemu": qemu,
+    "mib": mib,
+    "kib": kib,
+    "cells": cells,
+}
