@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vtool.units import KIB, AddressRange
+from vtool.units import KIB, MIB, AddressRange
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 
 XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
 """Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""
+
+QEMU_RAMDISK_OFFSET = 128 * MIB
+"""QEMU hw/arm/boot.c: ramdisk and device tree lie that far into memory, or half of it when that is less."""
+
+QEMU_RAMDISK_ROOM = 32 * MIB
+"""What vtool leaves for the two: device trees take up to 2 MiB, ramdisks of guests a few."""
 
 SWIOTLB_SLOT_BYTES = 2 * KIB
 """Linux include/linux/swiotlb.h IO_TLB_SHIFT 11."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import QEMU_VIRT_MOST_CPUS
+from vtool.layouts import QEMU_RAMDISK_OFFSET, QEMU_RAMDISK_ROOM, QEMU_VIRT_MOST_CPUS
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of
 from vtool.model.devices import (
     ConsoleDevice,
@@ -18,7 +18,7 @@ from vtool.model.devices import (
     Transport,
 )
 from vtool.model.topology import Kvm, RegionUse, Role, Vmm
-from vtool.units import MIB, format_size
+from vtool.units import MIB, align_up, format_size
 
 _POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
 
@@ -63,19 +63,24 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT340", message, (*path, "console"), key=True)
 
 
+def _who_has(device: Device) -> tuple[str, ...]:
+    """Return the domains whose VMM has the device: both ends of an ivshmem, else the frontend."""
+    return (device.frontend, device.backend) if device.type == "ivshmem" else (device.frontend,)
+
+
 def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
     """VT341: beside a daemon behind a pool, nothing shares more of the domain's memory."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in _kvm_devices(context) if d.frontend == domain}
+        mine = {n: d for n, d, _ in _kvm_devices(context) if domain in _who_has(d)}
         behind = next((n for n, d in mine.items() if d.data_path is DataPath.POOL), None)
         if behind is None:
             continue
         for name, device in mine.items():
             shares = device.data_path is DataPath.SHARED_RAM and _is_daemon(device)
-            if shares or device.data_path is DataPath.POOL_IN_RAM:
+            if shares or device.data_path in (DataPath.POOL_IN_RAM, DataPath.BAR):
                 message = (
-                    f"device '{name}' of '{domain}' needs RAM that is shared as a whole ({device.data_path.value}), "
-                    f"device '{behind}' a pool that alone is shared"
+                    f"device '{name}' of '{domain}' shares other memory of it ({device.data_path.value}), "
+                    f"device '{behind}' has a pool that alone is shared"
                 )
                 label = Label(context.span("devices", behind, "data_path"), "the pool's device is here")
                 hint = "QEMU hands all shared memory of a guest to every daemon: use pools for all, or two domains"
@@ -241,6 +246,27 @@ def machines_are_possible(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT348", message, ("domains", domain_name, "cpus"))
 
 
+def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
+    """VT350: where QEMU puts a guest's ramdisk and device tree is its own RAM, not a pool behind it."""
+    for name, domain in context.topology.domains.items():
+        if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
+            continue
+        pools = sum(
+            region.size
+            for region in context.topology.regions.values()
+            if region.owner == name and region.use is RegionUse.RESTRICTED_DMA_POOL
+        )
+        offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
+        if pools and domain.memory < offset + QEMU_RAMDISK_ROOM:
+            message = (
+                f"domain '{name}' has {format_size(domain.memory)} of RAM before {format_size(pools)} of pools; QEMU "
+                f"puts its ramdisk and device tree at {format_size(offset)}, which would reach into them"
+            )
+            least = min(pools + 2 * QEMU_RAMDISK_ROOM, QEMU_RAMDISK_OFFSET + QEMU_RAMDISK_ROOM)
+            hint = f"give it at least {format_size(align_up(least, MIB))}, or smaller pools"
+            yield context.find("VT350", message, ("domains", name, "memory"), hints=(hint,))
+
+
 def _shown(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
@@ -321,6 +347,7 @@ RULES = (
     regions_between_guests_fit,
     pinned_cpus_exist,
     machines_are_possible,
+    ramdisk_keeps_out_of_pools,
     qemu_has_the_device,
     programs_can_be_had,
     libvirt_can_say_it,

@@ -82,7 +82,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         machine=hypervisor.machine + (",iommu=smmuv3" if smmu else ""),
         machine_options=tuple(option for device in devices if device.type == "iommu" for option in device.options),
         requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
-        vmm=hypervisor.vmm.value,
+        libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
         files=tuple(disk.disk_path for device in inside for disk in device.disks),
         device_nodes=tuple(
             node

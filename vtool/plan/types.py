@@ -188,6 +188,10 @@ class KvmDevice:
     region_file: RegionFile | None
     options: tuple[QemuOption, ...]
 
+    def setting(self, key: str) -> str:
+        """Return the value of a key of its options, or the empty text."""
+        return next((value for option in self.options for name, value in option.pairs if name == key), "")
+
 
 @dataclass(frozen=True)
 class KvmGuest:
@@ -195,7 +199,8 @@ class KvmGuest:
 
     ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
     ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
-    are the units that must run first. ``files`` and ``device_nodes`` are what QEMU itself opens on the board.
+    are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
+    ``files`` and ``device_nodes`` are what QEMU itself opens on the board.
     """
 
     name: str
@@ -220,7 +225,7 @@ class KvmGuest:
     machine: str
     machine_options: tuple[QemuOption, ...]
     requires: tuple[str, ...]
-    vmm: str
+    libvirt_xml: str | None
     files: tuple[str, ...]
     device_nodes: tuple[str, ...]
     own_network: bool

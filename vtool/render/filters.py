@@ -22,20 +22,20 @@ def render_error(message: str) -> VtoolError:
 
 def systemd(value: str) -> str:
     """Quote one word of an ExecStart line (systemd.service(5), systemd.syntax(7))."""
-    _one_line(value, "a systemd unit")
+    one_line(value, "a systemd unit")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 
 
 def xl(value: str) -> str:
     """Quote a string of an xl.cfg (Xen tools/libs/util/libxlu_cfg_l.l)."""
-    _one_line(value, "an xl.cfg")
+    one_line(value, "an xl.cfg")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def uboot(value: str) -> str:
     """Quote one word for U-Boot's hush shell; what single quotes cannot hold is refused."""
-    _one_line(value, "a U-Boot script")
+    one_line(value, "a U-Boot script")
     if "'" in value or "\\" in value:
         raise render_error(f"{value!r} holds a quote or backslash, which a U-Boot script cannot carry")
     return f"'{value}'"
@@ -43,7 +43,7 @@ def uboot(value: str) -> str:
 
 def qemu(value: str) -> str:
     """Write a value inside a QEMU option list, where a comma is doubled (QEMU util/keyval.c)."""
-    _one_line(value, "a QEMU command line")
+    one_line(value, "a QEMU command line")
     return value.replace(",", ",,")
 
 
@@ -89,9 +89,11 @@ def _exact(size_bytes: int, unit: int, name: str) -> int:
         raise render_error(str(error)) from None
 
 
-def _one_line(value: str, where: str) -> None:
+def one_line(value: str, where: str) -> str:
+    """Return a value that holds no control characters, which no target language could carry."""
     if not value.isprintable():
         raise render_error(f"{value!r} holds a control character, which {where} cannot carry")
+    return value
 
 
 FILTERS = {

@@ -13,7 +13,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     """One domain unit per guest that QEMU runs without libvirt, one backend unit per daemon."""
     made: set[str] = set()
     for guest in board.kvm_guests:
-        if guest.vmm == "qemu":
+        if guest.libvirt_xml is None:
             text = fill("kvm/domain.service.j2", guest=guest, program=PROGRAM)
             yield _unit(guest.unit, text, ("domains", guest.name))
         for device in guest.devices:
