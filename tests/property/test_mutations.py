@@ -16,13 +16,17 @@ from vtool.plan.planner import make_plan
 from vtool.render import render
 from vtool.source import load
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "topology" / "examples").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = [
+    *sorted((ROOT / "topology" / "examples").glob("*.yaml")),
+    *sorted((ROOT / "tests" / "golden").glob("*/topology.yaml")),
+]
 # fmt: off
 ODD = [
     "0", "-1", "1e9", "0x_", "''", "[]", "{}", "null", "true", "999999999999TiB", "é", '"\\UFFFFFFFF"', "*a", "&a x",
     "!!binary x", "!!str x", "! x", '"\\uD800"', '"\\e[2J"', "1048577KiB",
     "192.0.2.2/255.255.255.0", "[host, host]", "0x" + "f" * 40, "9" * 5000, "%", "{{", "'; rm", "\x00",
-    "192.0.2.2/99", "kvm", "pool", "a" * 300,
+    "192.0.2.2/99", "kvm", "pool", "a" * 300, "pci", "qemu", "passt", "viommu", "bar", "libvirt", "[0, 0]",
 ]
 # fmt: on
 
@@ -72,7 +76,7 @@ def assert_inside(span: Span | None, path: Path) -> None:
     assert span.column <= len(lines[span.line - 1]) + 1, span
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
     text, rejected = example.read_text(), 0
     for seed in range(400):
