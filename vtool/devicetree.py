@@ -7,18 +7,21 @@ Format: Devicetree Specification v0.4, chapters 2 and 5.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from vtool.diagnostics import Span
 from vtool.units import AddressRange
 
 DEFAULT_ADDRESS_CELLS = 2
 DEFAULT_SIZE_CELLS = 1
-_HEADER_BYTES = 40
+_HEADER = struct.Struct(">10I")
+_HEADER_BYTES = _HEADER.size
+_MAGIC = 0xD00DFEED
+_VERSION = 17
+_BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
 _DEEPEST = 64
-_QUIET = (1,)  # libfdt.NOTFOUND: end of the list, not an error
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ class Property:
         return found
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
-    """A node; ``path`` is absolute, ``children`` are in the order of the tree."""
+    """A node; ``path`` is absolute, ``children`` are in the order of the tree. Two are equal when they are one."""
 
     name: str
     path: str
@@ -194,36 +197,81 @@ class Tree:
 
 
 def read_blob(blob: bytes) -> Tree:
-    """Decode a flattened device tree. ValueError, with libfdt's own word for it, when it is not one."""
-    import libfdt  # noqa: PLC0415 - compiled code, needed by few verbs
+    """Decode a flattened device tree (Devicetree Specification v0.4, chapter 5).
 
-    size = int.from_bytes(blob[4:8], "big")
-    if len(blob) < _HEADER_BYTES or size > len(blob):
+    Of nodes and properties of the same name the first counts, as for libfdt and Linux. ValueError when it is not one.
+    """
+    if len(blob) < _HEADER_BYTES:
+        raise ValueError(f"it has {len(blob)} bytes, less than a header")
+    magic, size, structure, strings, reservations, version, compatible, _, strings_size, structure_size = (
+        _HEADER.unpack_from(blob)
+    )
+    if magic != _MAGIC:
+        raise ValueError("its first bytes are not those of a flattened device tree")
+    if size > len(blob):
         raise ValueError(f"it has {len(blob)} bytes, its header says {size}")
-    try:
-        fdt = libfdt.FdtRo(blob)
-        count = fdt.num_mem_rsv()
-        reserved = [(start, size) for start, size in (fdt.get_mem_rsv(i)[:2] for i in range(count)) if size]
-        root = _read_node(fdt, 0, None)
-    except libfdt.FdtException as error:
-        raise ValueError(str(error)) from None
-    return Tree(root, tuple(AddressRange.of_size(start, size) for start, size in reserved))
+    if version < _VERSION or compatible > _VERSION:
+        raise ValueError(f"its format is version {version}, compatible with {compatible}, not {_VERSION}")
+    if max(structure + structure_size, strings + strings_size, reservations) > size:
+        raise ValueError("its header points beyond its end")
+    root = _read_structure(blob[structure : structure + structure_size], blob[strings : strings + strings_size])
+    return Tree(root, tuple(_read_reservations(blob[reservations:size])))
 
 
-def _read_node(fdt: Any, offset: int, parent: Node | None, depth: int = 0) -> Node:
-    if depth > _DEEPEST:
+def _read_reservations(block: bytes) -> Iterator[AddressRange]:
+    for at in range(0, len(block) - 15, 16):
+        start, size = int.from_bytes(block[at : at + 8], "big"), int.from_bytes(block[at + 8 : at + 16], "big")
+        if not start and not size:
+            return
+        if size:
+            yield AddressRange.of_size(start, size)
+    raise ValueError("its memory reservations have no end")
+
+
+def _read_structure(block: bytes, strings: bytes) -> Node:
+    """Read nodes and properties; ``above`` is the path of open nodes from the root down."""
+    root: Node | None = None
+    above: list[Node] = []
+    at = 0
+    while at + 4 <= len(block):
+        token = int.from_bytes(block[at : at + 4], "big")
+        at += 4
+        if token == _BEGIN_NODE and (root is None or above):
+            name = _text(block, at)
+            at += -(-(block.index(b"\0", at) + 1 - at) // 4) * 4
+            node = _begin(name, above)
+            root = root or node
+        elif token == _PROPERTY and above:
+            length, name_at = int.from_bytes(block[at : at + 4], "big"), int.from_bytes(block[at + 4 : at + 8], "big")
+            at += 8
+            if at + length > len(block):
+                raise ValueError(f"a property of '{above[-1].path}' ends beyond the tree")
+            name = _text(strings, name_at)
+            above[-1].properties.setdefault(name, Property(name, block[at : at + length]))
+            at += -(-length // 4) * 4
+        elif token == _END_NODE and above:
+            above.pop()
+        elif token == _END and root is not None and not above:
+            return root
+        elif token != _NOP:
+            raise ValueError(f"its structure is broken at byte {at - 4}")
+    raise ValueError("its structure has no end")
+
+
+def _begin(name: str, above: list[Node]) -> Node:
+    if len(above) >= _DEEPEST:
         raise ValueError(f"nodes are nested deeper than {_DEEPEST}")
-    name = fdt.get_name(offset)
-    path = "/" if parent is None else f"{parent.path.rstrip('/')}/{name}"
-    node = Node(name, path, parent)
-    at = fdt.first_property_offset(offset, _QUIET)
-    while at >= 0:
-        found = fdt.get_property_by_offset(at)
-        node.properties[found.name] = Property(found.name, bytes(found))
-        at = fdt.next_property_offset(at, _QUIET)
-    child = fdt.first_subnode(offset, _QUIET)
-    while child >= 0:
-        below = _read_node(fdt, child, node, depth + 1)
-        node.children[below.name] = below
-        child = fdt.next_subnode(child, _QUIET)
+    parent = above[-1] if above else None
+    node = Node(name, "/" if parent is None else f"{parent.path.rstrip('/')}/{name}", parent)
+    if parent is not None:
+        parent.children.setdefault(name, node)
+    above.append(node)
     return node
+
+
+def _text(block: bytes, at: int) -> str:
+    """Return the NUL-terminated text at a place; what is not UTF-8 is shown as escapes."""
+    end = block.find(b"\0", at)
+    if at > len(block) or end < 0:
+        raise ValueError("a name has no end")
+    return block[at:end].decode("utf-8", "backslashreplace")

@@ -114,6 +114,11 @@ class VtoolError(Exception):
         super().__init__("; ".join(f"{d.code}: {d.message}" for d in self.diagnostics))
 
 
+def in_order(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return findings in the order of the file; those without a place first."""
+    return sorted(found, key=lambda d: (d.span.line, d.span.column, d.code) if d.span else (0, 0, d.code))
+
+
 def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: Sequence[str] = ()) -> VtoolError:
     """Make the error for a board or an image that failed (exit code 3)."""
     return VtoolError(Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED)

@@ -46,6 +46,28 @@ QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
 """Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""
 
+XEN_GUEST_WINDOWS = (
+    ("the virtio-mmio window", AddressRange(0x0200_0000, 0x0210_0000)),
+    ("the interrupt controller", AddressRange(0x0300_1000, 0x0402_0000)),
+    ("the PCI configuration space", AddressRange(0x1000_0000, 0x2000_0000)),
+    ("the ACPI tables", AddressRange(0x2000_0000, 0x2200_0000)),
+    ("the UART", AddressRange(0x2200_0000, 0x2200_1000)),
+    ("the PCI memory window", AddressRange(0x2300_0000, 0x3300_0000)),
+    ("the grant table", AddressRange(0x3800_0000, 0x3900_0000)),
+    ("Xen's own pages", AddressRange(0x3900_0000, 0x3A00_0000)),
+    ("the PCI prefetchable window", AddressRange(0x1_0000_0000, 0x2_0000_0000)),
+)
+"""Xen xen/include/public/arch-arm.h (xen.md 1.2); GICv3 has the larger window and is taken for both."""
+
+
+def xen_guest_ram(memory_bytes: int) -> tuple[AddressRange, ...]:
+    """Return where Xen puts that much RAM of a guest: the first bank, and the rest in the second."""
+    low, high = XEN_GUEST_RAM
+    first = AddressRange.of_size(low.base, min(memory_bytes, low.size_bytes))
+    rest = memory_bytes - first.size_bytes
+    return (first, AddressRange.of_size(high.base, rest)) if rest else (first,)
+
+
 QEMU_RAMDISK_OFFSET = 128 * MIB
 """QEMU hw/arm/boot.c: ramdisk and device tree lie that far into memory, or half of it when that is less."""
 

@@ -15,8 +15,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40}
-# Hexadecimal numbers take no unit: in 0x10B the B is a digit.
-_SIZE_PATTERN = re.compile(r"^(?:0x([0-9a-fA-F][0-9a-fA-F_]{0,20})|(0|[1-9][0-9_]{0,24}) ?(B|KiB|MiB|GiB|TiB)?)$")
+_SIZE_PATTERN = re.compile(
+    r"^(?:0x([0-9a-fA-F][0-9a-fA-F_]{0,20})(?: ?(KiB|MiB|GiB|TiB)| (B))?|(0|[1-9][0-9_]{0,24}) ?(B|KiB|MiB|GiB|TiB)?)$"
+)
 
 
 def parse_size(text: str | int) -> int:
@@ -36,12 +37,12 @@ def parse_size(text: str | int) -> int:
     match = _SIZE_PATTERN.match(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size; write a whole number with B, KiB, MiB, GiB or TiB")
-    hexadecimal, decimal, unit = match.groups()
-    if hexadecimal:
-        if text.strip().endswith("B"):
-            raise ValueError(f"{text!r} is not a size that can be read one way only: is the B a digit or a unit?")
-        return int(hexadecimal.replace("_", ""), 16)
-    return int(decimal.replace("_", "")) * _SIZE_UNITS[unit or ""]
+    hexadecimal, unit, spaced, decimal, decimal_unit = match.groups()
+    if hexadecimal is None:
+        return int(decimal.replace("_", "")) * _SIZE_UNITS[decimal_unit or ""]
+    if hexadecimal.endswith("B"):
+        raise ValueError(f"{text!r} is not a size that can be read one way only: is the B a digit or a unit?")
+    return int(hexadecimal.replace("_", ""), 16) * _SIZE_UNITS[unit or spaced or ""]
 
 
 def format_size(size_bytes: int) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from vtool.check import check
-from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
-from vtool.model.validate import known_facts, load_facts, validate
+from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic, in_order
+from vtool.images.xen_build import xens_of
+from vtool.model.validate import facts_of, validate
 from vtool.source import load
 
 HERE = Path(__file__).parent
@@ -23,9 +24,8 @@ def found_in(path: Path) -> list[Diagnostic]:
         topology = validate(document)
     except VtoolError as error:
         return list(error.diagnostics)
-    boards = topology.boards.items()
-    facts = {name: load_facts(board.facts) for name, board in boards if board.facts in known_facts()}
-    return check(document, topology, facts, {})
+    xens, unreadable = xens_of(document, topology)
+    return in_order([*unreadable, *check(document, topology, facts_of(document, topology), {}, xens)])
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

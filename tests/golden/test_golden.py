@@ -1,4 +1,4 @@
-"""Every example, and every topology beside its files here, renders to the bytes checked in.
+"""Every example, and every topology of tests/topologies, renders to the bytes checked in.
 
 VTOOL_GOLDEN=write rewrites them. Other readers are in test_qemu_reads_it.py.
 """
@@ -21,11 +21,11 @@ from vtool.render import render
 from vtool.render.artifacts import Kind
 
 HERE = Path(__file__).parent
-EXAMPLES = sorted((HERE.parents[1] / "topology" / "examples").glob("*.yaml"))
-# What is rendered and not deployed yet has its topology here: an example must be deployable.
-CASES = {path.stem: path for path in EXAMPLES} | {
-    path.parent.name: path for path in sorted(HERE.glob("*/topology.yaml"))
-}
+ROOT = HERE.parents[1]
+EXAMPLES = sorted((ROOT / "topology" / "examples").glob("*.yaml"))
+# What is rendered and cannot be deployed yet.
+RENDERED = sorted((ROOT / "tests" / "topologies").glob("*.yaml"))
+CASES = {path.stem: path for path in (*EXAMPLES, *RENDERED)}
 LIBVIRT_SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 
 
@@ -48,7 +48,7 @@ def test_rendered_as_checked_in(case: str) -> None:
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content)
-    expected = {str(p.relative_to(folder)): p.read_text() for p in folder.glob("*/**/*") if p.is_file()}
+    expected = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
     assert files == expected
 
 

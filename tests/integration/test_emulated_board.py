@@ -147,20 +147,23 @@ def test_a_board_that_does_not_answer(bench: Bench) -> None:
 
 
 def test_interrupted_in_the_middle_then_deployed(bench: Bench) -> None:
-    running = subprocess.Popen(
+    with subprocess.Popen(
         bench.command("deploy", KVM),
         env=bench.environment,
         stderr=subprocess.PIPE,
         text=True,
         stdin=subprocess.DEVNULL,
-    )
-    assert running.stderr is not None
-    for line in running.stderr:
-        if "Ask what the board lacks" in line:
-            running.send_signal(signal.SIGINT)
-            break
-    rest = running.stderr.read()
-    assert running.wait(60) == 130, rest
+        # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "Ask what the board lacks" in line:
+                running.send_signal(signal.SIGINT)
+                break
+        rest = running.stderr.read()
+        code = running.wait(60)
+    assert code == 130, rest
     assert "interrupted" in rest and "Traceback" not in rest
     assert bench.deploy(KVM)["proven"]
 

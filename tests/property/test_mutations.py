@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,16 +13,16 @@ import pytest
 from vtool.check import check
 from vtool.codes import CODES
 from vtool.diagnostics import Severity, Span, VtoolError
-from vtool.model.validate import known_facts, load_facts, validate
+from vtool.images.xen_build import xens_of
+from vtool.model.validate import facts_of, validate
 from vtool.plan.planner import make_plan
 from vtool.render import render
 from vtool.source import load
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = [
-    *sorted((ROOT / "topology" / "examples").glob("*.yaml")),
-    *sorted((ROOT / "tests" / "golden").glob("*/topology.yaml")),
-]
+TOPOLOGIES = sorted([*(ROOT / "topology" / "examples").glob("*.yaml"), *(ROOT / "tests" / "topologies").glob("*.yaml")])
+# `VTOOL_MUTATIONS=20000 pytest tests/property/test_mutations.py` looks further.
+MUTATIONS = int(os.environ.get("VTOOL_MUTATIONS", "1200")) // len(TOPOLOGIES)
 # fmt: off
 ODD = [
     "0", "-1", "1e9", "0x_", "''", "[]", "{}", "null", "true", "999999999999TiB", "é", '"\\UFFFFFFFF"', "*a", "&a x",
@@ -57,9 +59,9 @@ def mutate(text: str, dice: random.Random) -> bytes:
 def through(path: Path) -> None:
     document = load(path)
     topology = validate(document)
-    boards = topology.boards.items()
-    facts = {name: load_facts(board.facts) for name, board in boards if board.facts in known_facts()}
-    findings = check(document, topology, facts, {})
+    facts = facts_of(document, topology)
+    xens, unreadable = xens_of(document, topology)
+    findings = [*unreadable, *check(document, topology, facts, {}, xens)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     plan = make_plan(document, topology, {name: loaded.facts for name, loaded in facts.items()})
@@ -76,11 +78,13 @@ def assert_inside(span: Span | None, path: Path) -> None:
     assert span.column <= len(lines[span.line - 1]) + 1, span
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("example", TOPOLOGIES, ids=lambda path: path.stem)
 def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
     text, rejected = example.read_text(), 0
-    for seed in range(400):
-        path = tmp_path / f"{seed}.yaml"
+    for beside in example.parent.glob("*.config"):
+        shutil.copy(beside, tmp_path)
+    for seed in range(MUTATIONS):
+        path = tmp_path / "mutated.yaml"
         path.write_bytes(mutate(text, random.Random(seed)))
         try:
             through(path)
@@ -91,4 +95,4 @@ def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
                 assert found.code in CODES, seed
                 if found.code != "VT420":
                     assert_inside(found.span, path)
-    assert rejected > 100
+    assert rejected > MUTATIONS // 4

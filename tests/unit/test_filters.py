@@ -16,7 +16,7 @@ from vtool.plan.types import QemuOption
 from vtool.render.filters import cells, kib, line_of, mib, option_list, qemu, systemd, uboot, xl
 from vtool.render.libvirt import domain_xml
 
-LIBVIRT = Path(__file__).resolve().parents[1] / "golden" / "kvm-libvirt" / "topology.yaml"
+LIBVIRT = Path(__file__).resolve().parents[1] / "topologies" / "kvm-libvirt.yaml"
 
 NASTY = [
     "plain",

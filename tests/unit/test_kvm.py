@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vtool.check import KernelOptions, check, not_deployed_yet
+from vtool.check import KernelOptions, check
+from vtool.check.deployable import not_deployable
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.diagnostics import Severity
@@ -18,7 +19,7 @@ from vtool.source import load
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "topology" / "examples" / "kvm-pool.yaml"
-DAEMONS = ROOT / "tests" / "golden" / "kvm-daemons" / "topology.yaml"
+DAEMONS = ROOT / "tests" / "topologies" / "kvm-daemons.yaml"
 
 
 def plan_with(folder: Path, old: str, new: str, source: Path = EXAMPLE) -> BoardPlan:
@@ -77,18 +78,18 @@ def test_what_is_only_rendered_is_refused_before_a_board_is_touched(capsys: pyte
     assert main(["deploy", str(DAEMONS)]) == 1
     said = capsys.readouterr().err
     lines = DAEMONS.read_text().splitlines()
-    assert f"{DAEMONS}:{lines.index('  gpio0:') + 1}:3: error[VT520]: device 'gpio0': gpio with shared-ram" in said
+    assert f"{DAEMONS}:{lines.index('  gpio0:') + 1}:3: error[VT714]: device 'gpio0' (gpio with shared-ram" in said
     assert "device 'disk1'" not in said  # a disk through a pool is deployed
 
 
 def test_an_example_can_be_deployed_and_libvirt_cannot_yet(tmp_path: Path) -> None:
     document = load(EXAMPLE)
-    assert not_deployed_yet(document, validate(document)) == []
+    assert not_deployable(document, validate(document)) == []
     path = tmp_path / "topology.yaml"
     path.write_text(EXAMPLE.read_text().replace("kind: kvm", "kind: kvm\n      vmm: libvirt"))
     document = load(path)
-    (found,) = not_deployed_yet(document, validate(document))
-    assert (found.code, found.span and found.span.line) == ("VT520", 10)
+    (found,) = not_deployable(document, validate(document))
+    assert (found.code, found.span and found.span.line) == ("VT714", 6)
 
 
 def test_a_kernel_without_an_option_is_only_warned_of_where_nothing_is_deployed() -> None:

@@ -11,12 +11,14 @@ import pytest
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
 from vtool.deploy.stage import Staged, stage
+from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 from vtool.render.artifacts import ArtifactSet
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "topology" / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,52 @@ def test_the_host_region_is_in_the_merged_tree(base: bytes, tmp_path: Path) -> N
     node = tree.path_offset("/reserved-memory/vtool-region0@60000000")
     assert bytes(tree.getprop(node, "reg")).hex() == "00000000600000000000000000200000"
     assert {"boot.scr", "entry.scr", "Image", "xen", "manifest.json", "vtool-board"} <= set(files)
+
+
+def test_what_xen_builds_at_boot_is_in_the_merged_tree(base: bytes, tmp_path: Path) -> None:
+    board = prepare(ROOT / "tests" / "topologies" / "dom0less-shared.yaml").plan.boards[0]
+    files = {file.name: file for file in staged(board, base, tmp_path).files}
+    tree = read_blob(files["board.dtb"].path.read_bytes())
+    cpu = tree.node("/cpus/cpu@1")
+    pool = tree.node("/chosen/cpupool-rt")
+    assert cpu and pool and pool.properties["cpupool-cpus"].cells == (cpu.phandle,)
+    ring = tree.node("/chosen/domain-fe0/shm@60000000")
+    assert ring and ring.properties["xen,shared-mem"].tuples(2, 2, 2) == [(0x6000_0000, 0x5000_0000, 0x40_0000)]
+    assert {"fe0.Image", "fe0.ramdisk", "be0.Image"} <= set(files)
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('role = "owner"', 'role = "borrower"'),
+        ('xen,shm-id = "ring0"', 'xen,shm-id = "ring9"'),
+        ("memory = <0x0 0x40000>", "memory = <0x0 0x4000>"),
+        ("xen,static-mem = <0x0 0xd8000000", "xen,static-mem = <0x0 0xc8000000"),
+        ("xen,evtchn = <7 ", "xen,evtchn = <8 "),
+        ("&evtchn_bell_AT_be0>", "&evtchn_tick_AT_be0>"),
+        ("xen,static-heap = <0x0 0xe8000000", "xen,static-heap = <0x1 0xe8000000"),
+        ("reg = <0x0 0x52000000", "reg = <0x0 0x53000000"),
+    ],
+)
+def test_a_boot_tree_that_is_not_the_plan_is_refused(written: str, instead: str, base: bytes, tmp_path: Path) -> None:
+    board = prepare(ROOT / "tests" / "topologies" / "dom0less-shared.yaml").plan.boards[0]
+    right = render(board)
+    wrong = tuple(dataclasses.replace(a, content=a.content.replace(written, instead)) for a in right.artifacts)
+    assert wrong != right.artifacts
+    with pytest.raises(VtoolError) as caught:
+        staged(board, base, tmp_path, ArtifactSet(right.board, wrong))
+    assert caught.value.diagnostics[0].code == "VT702"
+
+
+def test_a_module_larger_than_its_window_is_refused(base: bytes, tmp_path: Path) -> None:
+    board = prepare(ROOT / "tests" / "topologies" / "dom0less-shared.yaml").plan.boards[0]
+    large = tmp_path / "large"
+    with large.open("wb") as stream:
+        stream.truncate((32 << 20) + 1)
+    (tmp_path / "work").mkdir()
+    with pytest.raises(VtoolError) as caught:
+        stage("t", board, render(board), base, lambda _: large, tmp_path / "work")
+    assert caught.value.diagnostics[0].code == "VT713"
 
 
 def test_a_tree_that_is_not_the_plan_is_refused(base: bytes, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class EmulatedBoard:
 
     def create(self, images: EmulatedImages) -> None:
         """Make the board: keys, device tree, disk with a factory system. VtoolError VT613 on failure."""
+        assert self.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.folder.parent) as temporary:
             new = Path(temporary) / "board"

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vtool.board.emulated import EmulatedBoard, state_folder
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.model.board_facts import BoardFacts
 from vtool.model.types import Model, Name
 from vtool.model.validate import known_facts, load_facts, nearest, validate_as
 from vtool.rooms import room
@@ -39,21 +40,23 @@ class Inventory:
         self._document = load(path or room("inventory") / "default.yaml")
         self._file = validate_as(InventoryFile, self._document)
 
-    def board(self, name: str, facts_name: str | None = None) -> EmulatedBoard:
-        """Return a board; ``facts_name`` is what the topology says it is.
+    def board(self, name: str, facts: BoardFacts | None = None) -> EmulatedBoard:
+        """Return a board; ``facts`` are what the topology says of it.
 
         Raises VtoolError VT601 when the two disagree or no facts file is known.
         """
         entry = self._file.boards.get(name)
-        wanted = facts_name or (entry.facts if entry else "qemu-virt")
-        if entry is not None and facts_name is not None and entry.facts != facts_name:
+        if entry is not None and facts is not None and entry.facts != facts.name:
             raise VtoolError(
                 Diagnostic(
                     "VT601",
-                    f"board '{name}' is a '{entry.facts}' in the inventory, the topology says '{facts_name}'",
+                    f"board '{name}' is a '{entry.facts}' in the inventory, the topology says '{facts.name}'",
                     self._document.span(("boards", name, "facts")),
                 )
             )
+        if facts is not None:
+            return EmulatedBoard(name, facts)
+        wanted = entry.facts if entry else "qemu-virt"
         if wanted not in known_facts():
             raise VtoolError(Diagnostic("VT601", f"no facts file '{wanted}'", hints=nearest(wanted, known_facts())))
         return EmulatedBoard(name, load_facts(wanted).facts)

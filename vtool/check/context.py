@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device
-from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology
+from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen
 from vtool.model.validate import LoadedFacts
 from vtool.source import DataPathTuple, Document
 
@@ -22,13 +22,31 @@ class KernelOptions:
 
 
 @dataclass(frozen=True)
+class XenBuild:
+    """How a Xen was built: release, Kconfig options (None when unknown), and where that was read."""
+
+    version: tuple[int, int]
+    options: Mapping[str, str] | None
+    source: str
+
+    @property
+    def release(self) -> str:
+        """Return the release as people write it."""
+        return f"{self.version[0]}.{self.version[1]}"
+
+
+@dataclass(frozen=True)
 class Context:
-    """Everything a rule may look at. ``facts`` is keyed by board, ``kernels`` by image reference."""
+    """Everything a rule may look at.
+
+    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference.
+    """
 
     document: Document
     topology: Topology
     facts: Mapping[str, LoadedFacts]
     kernels: Mapping[str, KernelOptions]
+    xens: Mapping[str, XenBuild]
 
     def span(self, *path: str | int, key: bool = False) -> Span:
         """Return the place of something in the topology."""
@@ -65,6 +83,17 @@ class Context:
         board = self.board_of.get(domain)
         return self.topology.boards[board].hypervisor if board else None
 
+    def members_of(self, region: Region) -> tuple[str, ...]:
+        """Return the domains that exist among a region's owner and borrowers, owner first."""
+        named = (*((region.owner,) if region.owner else ()), *region.borrowers)
+        return tuple(name for name in named if name in self.topology.domains)
+
+    def is_static_shared(self, region: Region) -> bool:
+        """Tell whether Xen shares the region between domains at boot (xen.md 1.4), rather than dom0 keeping it."""
+        members = self.members_of(region)
+        guests = any(self.topology.domains[name].role is Role.GUEST for name in members)
+        return guests and all(isinstance(self.hypervisor_of(name), Xen) for name in members)
+
     def domains_on(self, board: str) -> Iterator[tuple[str, Domain]]:
         """Yield the domains of a board in the order of the file."""
         for name, domain in self.topology.domains.items():
@@ -81,6 +110,6 @@ class Context:
     def regions_owned(self, role: Role, board: str) -> Iterator[tuple[str, Region]]:
         """Yield the regions of a board whose owner has that role."""
         for name, region in self.topology.regions.items():
-            owner = self.topology.domains.get(region.owner)
-            if owner is not None and owner.role is role and self.board_of.get(region.owner) == board:
+            owner = self.topology.domains.get(region.owner or "")
+            if owner is not None and owner.role is role and self.board_of.get(region.owner or "") == board:
                 yield name, region

@@ -323,21 +323,6 @@ def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT349", f"libvirt cannot express device '{name}': {why}", path)
 
 
-def only_rendered(context: Context) -> Iterator[Diagnostic]:
-    """VT520: say of every device, and of libvirt, that this version plans and renders but does not deploy it."""
-    hint = "vtool plan and vtool render show what would be deployed; a proof of it is still missing"
-    for name, board in context.topology.boards.items():
-        if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
-            message = f"board '{name}': domains that libvirt runs are rendered, not deployed"
-            yield context.find("VT520", message, ("boards", name, "hypervisor", "vmm"), hints=(hint,))
-    for name, device in context.sound_devices():
-        hypervisor = context.hypervisor_of(device.frontend)
-        row = combination_of(hypervisor.kind, device) if hypervisor else None
-        if row is not None and not row.deployed:
-            message = f"device '{name}': {device.type} with {row} is rendered, not deployed"
-            yield context.find("VT520", message, ("devices", name), key=True, hints=(hint,))
-
-
 RULES = (
     settings_fit_program,
     data_paths_go_together,
@@ -352,4 +337,3 @@ RULES = (
     programs_can_be_had,
     libvirt_can_say_it,
 )
-"""Rules on every topology; ``only_rendered`` is for those that are to be deployed."""

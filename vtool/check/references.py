@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic
 from vtool.model.topology import Kvm, Role, Xen
-from vtool.model.validate import known_facts, nearest
+from vtool.model.validate import is_path, known_facts, nearest
 
 
 def names_exist(context: Context) -> Iterator[Diagnostic]:
@@ -16,12 +16,16 @@ def names_exist(context: Context) -> Iterator[Diagnostic]:
     for name, board in topology.boards.items():
         if name not in context.facts:
             path = ("boards", name, "facts")
-            yield _unknown(context, "facts file", board.facts, path, known_facts())
+            known = [] if is_path(board.facts) else known_facts()
+            yield _unknown(context, "facts file", board.facts, path, known)
     for name, domain in topology.domains.items():
         if domain.board is not None and domain.board not in topology.boards:
             yield _unknown(context, "board", domain.board, ("domains", name, "board"), list(topology.boards))
     for name, region in topology.regions.items():
-        named: list[tuple[tuple[str | int, ...], str]] = [(("regions", name, "owner"), region.owner)]
+        named: list[tuple[tuple[str | int, ...], str]] = []
+        if region.owner is not None:
+            named.append((("regions", name, "owner"), region.owner))
+        named += [(("regions", name, "addresses", key), key) for key in region.addresses]
         named += [(("regions", name, "borrowers", i), b) for i, b in enumerate(region.borrowers)]
         for place, domain_name in named:
             if domain_name not in topology.domains:
@@ -34,6 +38,15 @@ def names_exist(context: Context) -> Iterator[Diagnostic]:
         if device.region is not None and device.region not in topology.regions:
             path = ("devices", name, "region")
             yield _unknown(context, "region", device.region, path, list(topology.regions))
+
+
+def event_channels_name_domains(context: Context) -> Iterator[Diagnostic]:
+    """VT301: both ends of an event channel exist."""
+    for name, channel in context.topology.event_channels.items():
+        for index, end in enumerate(channel.between):
+            if end not in context.topology.domains:
+                path = ("event_channels", name, "between", index)
+                yield _unknown(context, "domain", end, path, list(context.topology.domains))
 
 
 def _unknown(context: Context, what: str, name: str, path: tuple[str | int, ...], known: list[str]) -> Diagnostic:
@@ -119,6 +132,7 @@ def settings_are_used(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     settings_are_used,
     names_exist,
+    event_channels_name_domains,
     domains_have_a_board,
     one_control_domain,
     memory_is_given,

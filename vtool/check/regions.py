@@ -9,6 +9,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import DataPath
 from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
+from vtool.source import DataPathTuple
 from vtool.units import KIB, MIB, AddressRange, format_size
 
 PAGE_BYTES = 4 * KIB
@@ -22,11 +23,17 @@ disk keeps its queue's depth in flight, a network device its receive ring (2 MiB
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
     """VT400, VT402: what a region is for can be had for that owner and hypervisor, and a pool is used."""
     for name, region in context.topology.regions.items():
+        path = ("regions", name, "use")
+        if region.owner is None:
+            if not context.is_static_shared(region) or region.use is RegionUse.RESTRICTED_DMA_POOL:
+                message = f"region '{name}' needs an `owner`"
+                hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
+                yield context.find("VT400", message, ("regions", name), key=True, hints=(hint,))
+            continue
         owner = context.topology.domains.get(region.owner)
         hypervisor = context.hypervisor_of(region.owner)
         if owner is None or hypervisor is None:
             continue
-        path = ("regions", name, "use")
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         if pool and owner.role is Role.CONTROL:
             message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
@@ -35,7 +42,12 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': under Xen a restricted-dma-pool needs static shared memory"
             hint = "Debian's Xen is built without STATIC_SHM (docs/explanation/data-paths.md, row 2)"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif not pool and owner.role is Role.GUEST and not _is_between_guests(context, name):
+        elif (
+            not pool
+            and owner.role is Role.GUEST
+            and isinstance(hypervisor, Kvm)
+            and not _is_between_guests(context, name)
+        ):
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
@@ -53,6 +65,7 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
     """VT400: whoever borrows a region gets it, which only the backend of a pool's device does."""
     for name, region in context.topology.regions.items():
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+        shared = context.is_static_shared(region)
         users = [device for device in context.topology.devices.values() if device.region == name]
         # A device whose own ends are wrong (VT301, VT305) says nothing of the pool's borrowers.
         known = all(user.backend in context.topology.domains and user.backend != user.frontend for user in users)
@@ -65,10 +78,10 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}' is lent to '{borrower}' twice"
             elif domain is None or _is_between_guests(context, name):
                 continue
-            elif not pool:
+            elif not pool and not shared:
                 message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
                 hint = "leave out `borrowers`: the region is set aside in the host, for the host"
-            elif users and known and all(user.backend != borrower for user in users):
+            elif pool and users and known and all(user.backend != borrower for user in users):
                 message = f"pool '{name}' is lent to '{borrower}', which serves no device with it"
                 hint = "lend a pool to the backend of its devices only"
             if message:
@@ -97,7 +110,7 @@ def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
 def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
     """VT401, VT404: fixed host regions lie in RAM, outside carve-outs and each other."""
     for board, loaded in context.facts.items():
-        banks = [AddressRange.of_size(bank.base, bank.size) for bank in loaded.facts.ram]
+        banks = [bank.range for bank in loaded.facts.ram]
         placed: list[tuple[str, AddressRange]] = []
         for name, region in context.regions_owned(Role.CONTROL, board):
             if region.address is None:
@@ -108,7 +121,7 @@ def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
                 label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {_list(banks)}")
                 yield context.find("VT404", message, path, labels=(label,))
             for index, carve in enumerate(loaded.facts.carve_outs):
-                taken = AddressRange.of_size(carve.base, carve.size)
+                taken = carve.range
                 if where.overlaps(taken):
                     message = f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
                     span = loaded.document.span(("carve_outs", index, "name"))
@@ -156,6 +169,7 @@ def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRan
     where, path = AddressRange.of_size(region.address, region.size), ("regions", name, "address")
     hint = f"leave out `address`, or write {wanted:#x}: right after the memory before it"
     if where.overlaps(ram):
+        assert region.owner is not None
         label = Label(context.span("domains", region.owner, "memory"), f"its RAM {ram} comes from here")
         message = f"pool '{name}' {where} overlaps the own RAM of guest '{region.owner}' {ram}"
         return context.find("VT401", message, path, labels=(label,), hints=(hint,))
@@ -205,7 +219,31 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT407", message, path, severity=Severity.WARNING)
 
 
+def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
+    """VT408: a board's banks of RAM do not overlap, CPUs are as many as their nodes, boot's places are kept free."""
+    for board, loaded in context.facts.items():
+        facts = loaded.facts
+        faults: list[tuple[DataPathTuple, str]] = []
+        for index, bank in enumerate(facts.ram):
+            for other in facts.ram[:index]:
+                if bank.range.overlaps(other.range):
+                    faults.append((("ram", index), f"RAM {bank.range} overlaps RAM {other.range}"))
+        if facts.cpu_nodes and len(facts.cpu_nodes) != facts.cpus:
+            faults.append((("cpus",), f"{facts.cpus} CPUs are not the {len(facts.cpu_nodes)} of `cpu_nodes`"))
+        if sum(uart.stdout for uart in facts.uarts) > 1:
+            faults.append((("uarts",), "more than one UART is `stdout`"))
+        for key, address in facts.boot.load if facts.boot else ():
+            if not any(carve.range.base <= address < carve.range.end for carve in facts.carve_outs):
+                reason = f"boot loads the {key} at {address:#x}, which no carve-out keeps free"
+                faults.append((("boot", "load", key), reason))
+        for path, message in faults:
+            label = Label(loaded.document.span(path), "here")
+            whole = f"the facts of board '{board}' contradict themselves: {message}"
+            yield context.find("VT408", whole, ("boards", board, "facts"), labels=(label,))
+
+
 RULES = (
+    facts_agree_with_themselves,
     use_fits_owner,
     borrowers_are_served,
     memory_is_whole,

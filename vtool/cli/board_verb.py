@@ -1,21 +1,29 @@
-"""``vtool board up|down|power|console|list``."""
+"""``vtool board up|down|power|console|list|destroy|import``."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import time
+from pathlib import Path
 
+from vtool.board.dts import LIVE_TREE, read_tree, read_tree_over_ssh
 from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.board.shell import open_shell
 from vtool.cli.common import add_format, add_inventory, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import board_lock, bring_up
-from vtool.diagnostics import VtoolError, board_failed
-from vtool.report.summary import table
+from vtool.diagnostics import Diagnostic, VtoolError, board_failed, format_diagnostic
+from vtool.model.board_facts import Source
+from vtool.model.facts_import import import_facts, name_from, one_line
+from vtool.report.facts_yaml import facts_lines, facts_yaml
+from vtool.report.summary import plan_data, table
+from vtool.units import AddressRange, parse_size
 
 _SHUT_DOWN_DEADLINE_S = 30.0
+_IMPORT = "Write a facts file from a board's device tree: all but the section `boot`, which no tree tells."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +44,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     power.add_argument("board", nargs="?", default="board0", help="default: board0")
     add_inventory(power)
     power.set_defaults(action=_power)
+    _add_import(actions.add_parser("import", help="write a facts file from a device tree", description=_IMPORT))
     listing = actions.add_parser("list", help="the boards there are", description="the boards there are")
     add_inventory(listing)
     add_format(listing)
     listing.set_defaults(action=_list)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    tree = parser.add_mutually_exclusive_group(required=True)
+    tree.add_argument("tree", nargs="?", type=Path, help="a .dtb, or a .dts that cpp and dtc compile")
+    tree.add_argument("--ssh", metavar="HOST", help="read the tree of a running board, as root@HOST")
+    parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="use this ssh configuration (ssh -F)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the facts file to write")
+    parser.add_argument("-I", "--include", type=Path, action="append", default=[], help="where a .dts finds its parts")
+    parser.add_argument("--name", type=name_from, help="default: the output's name without .yaml")
+    parser.add_argument("--description", default="", help="default: the tree's model")
+    parser.add_argument(
+        "--memory", type=_memory, action="append", default=[], metavar="BASE:SIZE",
+        help="RAM, instead of what the tree says; can be repeated",
+    )  # fmt: skip
+    parser.add_argument("--source", type=one_line, metavar="TEXT", help="what tree this is, such as Linux 6.12")
+    parser.add_argument("--source-file", type=one_line, metavar="TEXT", help="its file there; default: the file's name")
+    parser.add_argument("--note", type=one_line, metavar="TEXT", help="what was assumed, such as the RAM of a model")
+    add_format(parser)
+    parser.set_defaults(action=_import)
+
+
+def _memory(text: str) -> AddressRange:
+    base, colon, size = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"'{text}' is not BASE:SIZE, such as 0x4000_0000:2GiB")
+    try:
+        where = AddressRange.of_size(int(base, 0), parse_size(size))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not BASE:SIZE: {error}") from None
+    if where.end > 1 << 60:
+        raise argparse.ArgumentTypeError(f"'{text}' ends beyond 1 EiB")
+    return where
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -99,6 +141,32 @@ def _destroy(arguments: argparse.Namespace) -> int:
     with board_lock(board.name):
         board.destroy()
     print(f"board '{board.name}' is gone")
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    if arguments.ssh is not None:
+        tree, origin, file = read_tree_over_ssh(arguments.ssh, arguments.ssh_config), arguments.ssh, LIVE_TREE
+    else:
+        tree, origin, file = read_tree(arguments.tree, arguments.include), "a local file", arguments.tree.name
+    source = Source(
+        tree=arguments.source or one_line(origin), file=arguments.source_file or one_line(file), note=arguments.note
+    )
+    name = arguments.name or name_from(arguments.output.stem)
+    imported = import_facts(
+        tree, name, source, description=one_line(arguments.description), memory=arguments.memory
+    )  # fmt: skip
+    for warning in imported.warnings:
+        print(format_diagnostic(warning), file=sys.stderr)
+    try:
+        arguments.output.write_text(facts_yaml(imported.facts), encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise VtoolError(Diagnostic("VT100", f"cannot write '{arguments.output}': {reason}")) from None
+    if arguments.format == "json":
+        print_json(plan_data(imported.facts))
+    else:
+        print_lines(facts_lines(imported.facts))
     return 0
 
 

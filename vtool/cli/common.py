@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.check import KernelOptions, check
-from vtool.diagnostics import Diagnostic, Severity, VtoolError, format_diagnostic
+from vtool.diagnostics import Diagnostic, Label, Severity, VtoolError, format_diagnostic, in_order
 from vtool.images import PREFIX, ensure
 from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
 from vtool.images.kernel_options import options_in
+from vtool.images.xen_build import xens_of
 from vtool.model.topology import Topology
-from vtool.model.validate import LoadedFacts, known_facts, load_facts, validate
+from vtool.model.validate import LoadedFacts, facts_of, validate
+from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
 from vtool.progress import Progress
@@ -32,6 +34,7 @@ class Prepared:
     document: Document
     topology: Topology
     plan: Plan
+    facts: Mapping[str, LoadedFacts]
     warnings: tuple[Diagnostic, ...]
 
 
@@ -51,19 +54,23 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
 
 
-def prepare(path: Path) -> Prepared:
-    """Load, validate, check and plan. Raises VtoolError with everything found; prints warnings."""
+def prepare(path: Path, *, keep: bool = True) -> Prepared:
+    """Load, validate, check and plan, keeping the numbers of the lock file if ``keep``.
+
+    Raises VtoolError with everything found; prints warnings.
+    """
     document = load(path)
     topology = validate(document)
-    facts = {name: load_facts(board.facts) for name, board in topology.boards.items() if board.facts in known_facts()}
+    facts = facts_of(document, topology)
     kernels, unreadable = _kernels(document, topology)
-    findings = [*unreadable, *check(document, topology, facts, kernels)]
+    xens, no_xen = xens_of(document, topology)
+    findings = in_order([*unreadable, *no_xen, *check(document, topology, facts, kernels, xens)])
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     for warning in findings:
         print(format_diagnostic(warning), file=sys.stderr)
-    plan = make_plan(document, topology, _facts_only(facts))
-    return Prepared(document, topology, plan, tuple(findings))
+    plan = make_plan(document, topology, _facts_only(facts), read_lock(lock_path(path)) if keep else None)
+    return Prepared(document, topology, plan, facts, tuple(findings))
 
 
 def _facts_only(facts: dict[str, LoadedFacts]) -> dict[str, Any]:
@@ -122,10 +129,25 @@ def image_paths(prepared: Prepared, board: BoardPlan, progress: Progress) -> Cal
     return path_of
 
 
+def require_boot(prepared: Prepared) -> None:
+    """Raise VT409 for every board whose facts do not say how it boots."""
+    findings = []
+    for name, loaded in prepared.facts.items():
+        if loaded.facts.boot is None:
+            document = loaded.document
+            message = f"board '{name}' cannot be deployed to: its facts have no section `boot`"
+            label = Label(document.span(()), f"`boot` is missing in '{document.path}'")
+            hint = "add loader, load_command, partition_mount, ... as in qemu-virt.yaml"
+            span = prepared.document.span(("boards", name, "facts"))
+            findings.append(Diagnostic("VT409", message, span, (label,), (hint,)))
+    if findings:
+        raise VtoolError(findings)
+
+
 def boards_of(prepared: Prepared, inventory: Path | None) -> list[tuple[BoardPlan, EmulatedBoard]]:
     """Return each planned board with the board that is reached."""
     reachable = Inventory(inventory)
-    return [(plan, reachable.board(plan.name, plan.facts.name)) for plan in prepared.plan.boards]
+    return [(plan, reachable.board(plan.name, plan.facts)) for plan in prepared.plan.boards]
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from vtool.check import not_deployed_yet
+from vtool.check.deployable import not_deployable
 from vtool.cli.common import (
     add_format,
     add_topology,
@@ -14,6 +14,7 @@ from vtool.cli.common import (
     prepare,
     print_json,
     print_lines,
+    require_boot,
 )
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Report, deploy
@@ -33,12 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
     begin = time.monotonic()
     progress = ShownProgress()
     prepared = prepare(arguments.topology)
-    if refused := not_deployed_yet(prepared.document, prepared.topology):
+    refused = not_deployable(prepared.document, prepared.topology)
+    if refused:
         raise VtoolError(refused)
+    require_boot(prepared)
     proven = True
     for plan, board in boards_of(prepared, arguments.inventory):
-        report = deploy(prepared.topology.name, plan, board, image_paths(prepared, plan, progress), progress)
-        report.seconds["all"] = round(time.monotonic() - begin, 1)
+        images_begin = time.monotonic()
+        image_path = image_paths(prepared, plan, progress)
+        images = round(time.monotonic() - images_begin, 1)
+        report = deploy(prepared.topology.name, plan, board, image_path, progress)
+        report.seconds = {"images": images, **report.seconds, "all": round(time.monotonic() - begin, 1)}
         show(prepared.topology.name, report, arguments.format)
         proven = proven and report.proven
     return ExitCode.OK.value if proven else ExitCode.BOARD_FAILED.value

@@ -26,6 +26,7 @@ VERBS = {
     "down": "stop everything and leave the boards clean",
     "board": "switch boards on and off, list them, join their console",
     "images": "list, build or refresh what emulated boards boot",
+    "lint": "say what Xen or Linux would not take of a device tree",
     "explain": "explain a diagnostic's code",
 }
 

@@ -47,7 +47,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
     for guest in board.kvm_guests:
         found += _domain(guest)
         for device in guest.devices:
-            if device.deployed:  # the others never get here: VT520
+            if device.deployed:  # the others never get here: VT714
                 found += _pool_disk(guest, device)
     for domain in board.xen_guests:
         found += _domain(domain)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtool.deploy.merged_tree import complete, differences
 from vtool.diagnostics import board_failed, not_installed
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
+from vtool.units import format_size
 
 PROGRAM = Path(__file__).with_name("board_program.py")
 
@@ -61,7 +63,7 @@ def stage(
 ) -> Staged:
     """Compile and merge what rendering made into ``work``. Raises VtoolError VT701, VT702."""
     (work / "base.dtb").write_bytes(base_tree)
-    files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.artifacts]
+    files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
     files.append(_staged(Place.GENERATION, "vtool-board", 0o755, PROGRAM, ()))
     files.sort(key=lambda file: (file.place.value, file.name))
     return Staged(tuple(files), _generation(topology, board, files))
@@ -70,6 +72,7 @@ def stage(
 def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path) -> StagedFile:
     if artifact.kind is Kind.IMAGE:
         path = image_path(artifact.content)
+        _check_window(artifact, board, path)
         return _staged(artifact.place, artifact.name, 0o644, path, artifact.used_by)
     source = work / artifact.place.value / artifact.name
     source.parent.mkdir(parents=True, exist_ok=True)
@@ -83,13 +86,23 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
         output = source.with_suffix(".dtb")
         base = str(work / "base.dtb")
         _run("VT701", ["fdtoverlay", "-i", base, "-o", str(output), str(overlay)])
-        check_merged_tree(output.read_bytes(), board)
+        output.write_bytes(_completed(output.read_bytes(), board))
     elif artifact.kind is Kind.BOOT_SCRIPT:
         name = artifact.name.removesuffix(".cmd") + ".scr"
         output = source.with_suffix(".scr")
         command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
         _run("VT701", [*command, str(output)])
     return _staged(artifact.place, name, artifact.mode, output, artifact.used_by)
+
+
+def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
+    """Refuse a boot module that is larger than the room planned for it (VtoolError VT713)."""
+    for module in (module for guest in board.xen_boot.guests for module in guest.modules):
+        size = path.stat().st_size
+        if artifact.place is Place.BOOT and artifact.name == module.file and size > module.window.size_bytes:
+            room = format_size(module.window.size_bytes)
+            message = f"'{module.image}' has {size} bytes, more than the {room} that a boot module has room for"
+            raise board_failed("VT713", message)
 
 
 def _compile_overlay(name: str, source: Path) -> tuple[str, Path]:
@@ -100,29 +113,24 @@ def _compile_overlay(name: str, source: Path) -> tuple[str, Path]:
         "-Wno-unit_address_vs_reg",
         "-Wno-reg_format",
         "-Wno-ranges_format",
+        "-Wno-chosen_node_is_root",
     ]
     _run("VT701", ["dtc", "-@", "-I", "dts", "-O", "dtb", *quiet, "-o", str(output), str(source)])
     return name.removesuffix(".dts") + ".dtbo", output
 
 
-def check_merged_tree(tree: bytes, board: BoardPlan) -> None:
-    """Decode the merged tree and compare every host region with the plan (VtoolError VT702)."""
-    from libfdt import QUIET_NOTFOUND, Fdt  # noqa: PLC0415 - only staging needs it
-
-    fdt = Fdt(tree)
-    cells = board.facts.device_tree
-    width = 4 * (cells.address_cells + cells.size_cells)
-    for region in board.host_regions:
-        node = fdt.path_offset(f"/reserved-memory/{region.node_name}", QUIET_NOTFOUND)
-        got = bytes(fdt.getprop(node, "reg")) if node >= 0 else b""
-        base = region.range.base.to_bytes(4 * cells.address_cells, "big")
-        wanted = base + region.range.size_bytes.to_bytes(4 * cells.size_cells, "big")
-        if got != wanted or len(got) != width:
-            raise board_failed(
-                "VT702",
-                f"region '{region.region}' is not at {region.range} in the merged device tree of '{board.name}'",
-                hints=("the facts file's cell widths may not be the base tree's",),
-            )
+def _completed(blob: bytes, board: BoardPlan) -> bytes:
+    """Complete a merged tree and compare it with the plan (VtoolError VT702)."""
+    hint = "the facts file may not describe the board's base tree"
+    try:
+        blob = complete(blob, board)
+        wrong = list(differences(blob, board))
+    except (ValueError, KeyError) as error:
+        wrong = [str(error)]
+    if wrong:
+        message = f"the merged device tree of '{board.name}' is not what was planned"
+        raise board_failed("VT702", message, hints=(hint,), detail=wrong)
+    return blob
 
 
 def _run(code: str, command: list[str]) -> None:
@@ -153,7 +161,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         "board": board.name,
         "generation": _digest(files),
         "boot_set": _digest(boot),
-        "boot_mount": board.facts.boot.partition_mount,
+        "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "files": [
             {
                 "place": f.place.value,

@@ -1,7 +1,8 @@
-"""Facts of a kind of board: what its memory, interrupt controller and boot firmware are.
+"""Facts of a kind of board: its memory, interrupt controller, CPUs, UARTs, IOMMUs and boot firmware.
 
-One file per kind under ``topology/boards/``. Facts never say how a board is reached (``inventory/``)
-nor what runs on it (the topology).
+One file per kind under ``topology/boards/``, or anywhere a topology names it. Facts never say how a
+board is reached (``inventory/``) nor what runs on it (the topology). ``vtool.model.facts_import`` makes
+them from a device tree; all but the last section, ``boot``, which no tree tells.
 """
 
 from __future__ import annotations
@@ -10,23 +11,48 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import Address, Model, Name, Size
+from vtool.model.types import Address, Line, Model, Name, NodePath, Size
+from vtool.units import AddressRange
+
+Cells = Annotated[int, Field(ge=1, le=2)]
+"""How many 32-bit cells an address or a size takes."""
 
 
-class RamBank(Model):
+class AddressBlock(Model):
+    """A range of physical addresses, in bytes."""
+
+    base: Address
+    size: Size
+
+    @property
+    def range(self) -> AddressRange:
+        """Return it as a half-open range."""
+        return AddressRange.of_size(self.base, self.size)
+
+
+class RamBank(AddressBlock):
     """One bank of RAM, host-physical."""
 
-    base: Address
-    size: Size
+    numa_node: Annotated[int, Field(ge=0)] | None = None
+    hotpluggable: bool = False
 
 
-class CarveOut(Model):
-    """RAM that is not vtool's to give away, host-physical, and why."""
+class CarveOut(AddressBlock):
+    """RAM that is not vtool's to give away, host-physical, and why; ``no_map``: not even to be mapped."""
 
     name: Name
-    base: Address
+    reason: Line
+    no_map: bool = False
+
+
+class DynamicReservation(Model):
+    """RAM that the kernel places itself at boot: how much, and where it may lie (anywhere when not said)."""
+
+    name: Name
     size: Size
-    reason: str
+    alignment: Size | None = None
+    alloc_ranges: tuple[AddressBlock, ...] = ()
+    no_map: bool = False
 
 
 class LoadAddresses(Model):
@@ -52,28 +78,96 @@ class Boot(Model):
 
 
 class DeviceTreeFacts(Model):
-    """The base tree's cell widths at the root and in /reserved-memory, if it has that node."""
+    """The base tree's cell widths at the root, and those of /reserved-memory if it has that node.
 
-    address_cells: Annotated[int, Field(ge=1, le=2)]
-    size_cells: Annotated[int, Field(ge=1, le=2)]
+    Where the node's own widths are left out they are the root's.
+    """
+
+    address_cells: Cells
+    size_cells: Cells
     has_reserved_memory: bool
+    reserved_memory_address_cells: Cells | None = None
+    reserved_memory_size_cells: Cells | None = None
+
+    @property
+    def region_cells(self) -> tuple[int, int]:
+        """Return the widths of address and size in ``reg`` of a node in /reserved-memory."""
+        return (
+            self.reserved_memory_address_cells or self.address_cells,
+            self.reserved_memory_size_cells or self.size_cells,
+        )
 
 
 class InterruptController(Model):
-    """The board's GIC."""
+    """The board's GIC: which node, and where its parts are.
+
+    GICv2 has a CPU interface; ``hypervisor_interface`` and ``virtual_cpu_interface`` are what a hypervisor
+    needs of it. GICv3 has redistributors instead.
+    """
 
     version: Annotated[int, Field(ge=2, le=3)]
+    path: NodePath | None = None
+    distributor: AddressBlock | None = None
+    redistributors: tuple[AddressBlock, ...] = ()
+    cpu_interface: AddressBlock | None = None
+    hypervisor_interface: AddressBlock | None = None
+    virtual_cpu_interface: AddressBlock | None = None
+
+
+class CpuNode(Model):
+    """A CPU's node in the device tree."""
+
+    path: NodePath
+    compatible: Line
+
+
+class Uart(Model):
+    """A UART: ``address`` as the CPU sees it, ``console`` Linux's name and speed for the one of stdout-path."""
+
+    path: NodePath
+    compatible: Line
+    alias: Line | None = None
+    address: Address | None = None
+    stdout: bool = False
+    console: Line | None = None
+
+
+class Iommu(Model):
+    """An IOMMU; one that is disabled in the tree is there all the same."""
+
+    path: NodePath
+    compatible: Line
+    enabled: bool = True
+
+
+class Source(Model):
+    """Where the facts come from: which tree in which file, and what was added to it by hand."""
+
+    tree: Line
+    file: Line
+    note: Line | None = None
 
 
 class BoardFacts(Model):
-    """All facts of one kind of board."""
+    """All facts of one kind of board. Without ``boot`` it can be planned for, not deployed to."""
 
     version: Literal[1]
     name: Name
-    description: str
+    description: Line
+    source: Source | None = None
+    compatible: tuple[Line, ...] = ()
     cpus: Annotated[int, Field(ge=1)]
+    cpu_nodes: tuple[CpuNode, ...] = ()
     ram: Annotated[tuple[RamBank, ...], Field(min_length=1)]
     carve_outs: tuple[CarveOut, ...] = ()
+    dynamic_reservations: tuple[DynamicReservation, ...] = ()
     gic: InterruptController
+    uarts: tuple[Uart, ...] = ()
+    iommus: tuple[Iommu, ...] = ()
     device_tree: DeviceTreeFacts
-    boot: Boot
+    boot: Boot | None = None
+
+    @property
+    def stdout(self) -> Uart | None:
+        """Return the UART that the tree names for output, if it names one."""
+        return next((uart for uart in self.uarts if uart.stdout), None)

@@ -2,7 +2,7 @@
 
 Tables only; every row has its source. The checks accept what stands here, the planner takes QEMU's and
 the programs' names from it. A combination that is ``deployed`` is deployed and proven by this version;
-the others are planned and rendered, and ``vtool deploy`` refuses them (VT520).
+the others are planned and rendered, and ``vtool deploy`` refuses them (VT714).
 
 QEMU's names and versions: hw/virtio, seen in QEMU 7.2's ``-device help`` where that has them; programs:
 their own command lines and Debian's packages. A data path is listed where it has been seen to work or

@@ -13,7 +13,16 @@ from pydantic import Field
 
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
-from vtool.model.types import Address, ImageReference, KernelArguments, Model, Name, Size
+from vtool.model.types import (
+    Address,
+    DeviceTreePath,
+    FactsReference,
+    ImageReference,
+    KernelArguments,
+    Model,
+    Name,
+    Size,
+)
 
 
 class Role(Enum):
@@ -63,12 +72,44 @@ class Kvm(Model):
         return int(major), int(minor)
 
 
+class Scheduler(Enum):
+    """Xen's schedulers, as its command line and device tree name them."""
+
+    CREDIT = "credit"
+    CREDIT2 = "credit2"
+    RTDS = "rtds"
+    ARINC653 = "arinc653"
+    NULL = "null"
+
+
+class CpuPool(Model):
+    """CPUs set apart at boot, with a scheduler of their own (Xen's default when left out)."""
+
+    cpus: Annotated[tuple[Annotated[int, Field(ge=0, le=4095)], ...], Field(min_length=1)]
+    scheduler: Scheduler | None = None
+
+
+class StaticMemory(Model):
+    """Host memory set aside at boot; vtool chooses where unless ``address`` (host-physical) says it."""
+
+    size: Size
+    address: Address | None = None
+
+
 class Xen(Model):
-    """Xen with an xl-managed set of domains; ``image`` is the hypervisor binary."""
+    """Xen; ``image`` is the hypervisor binary.
+
+    ``version`` and ``config`` (a ``.config`` file) say how it was built; both are read from the image
+    where it carries them, as Debian's does.
+    """
 
     kind: Literal["xen"]
     image: ImageReference = "vtool:xen"
+    version: Annotated[str, Field(pattern=r"^4\.[0-9]{1,2}$", description="a Xen release such as 4.20")] | None = None
+    config: ImageReference | None = None
     bootargs: KernelArguments = ""
+    static_heap: StaticMemory | None = None
+    cpupools: dict[Name, CpuPool] = Field(default_factory=dict)
 
 
 Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
@@ -77,8 +118,43 @@ Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
 class Board(Model):
     """One board: whose facts file describes it, and what hypervisor it shall run."""
 
-    facts: Name
+    facts: FactsReference
     hypervisor: Hypervisor
+
+
+class Start(Enum):
+    """Who starts a Xen guest: ``xl`` in dom0, or Xen itself at boot (``dom0less``)."""
+
+    XL = "xl"
+    DOM0LESS = "dom0less"
+
+
+class Enhanced(Enum):
+    """What of Xen's paravirtual interfaces a dom0less guest gets (``xen,enhanced``)."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    NO_XENSTORE = "no-xenstore"
+    LEGACY = "legacy"
+
+
+class XenDomain(Model):
+    """What only Xen has; all but ``max_grant_frames`` and ``max_maptrack_frames`` for dom0less guests.
+
+    ``static_memory`` backs the guest with host memory set aside at boot, at ``memory_address`` if
+    that is given; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is for the
+    guest's page tables.
+    """
+
+    enhanced: Enhanced | None = None
+    static_memory: bool = False
+    memory_address: Address | None = None
+    direct_map: bool = False
+    uart: bool = True
+    spis: Annotated[int, Field(ge=1, le=991)] | None = None
+    p2m_memory: Size | None = None
+    max_grant_frames: Annotated[int, Field(ge=1, le=65535)] | None = None
+    max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
 
 
 class Domain(Model):
@@ -86,7 +162,8 @@ class Domain(Model):
 
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up. ``host_cpus`` are the board's CPUs
-    that a KVM guest is kept on; none means any.
+    that a KVM guest is kept on; none means any. ``device_tree`` is a partial device tree for a Xen
+    guest; ``passthrough`` names device-tree nodes of the board given to it.
     """
 
     board: Name | None = None
@@ -96,6 +173,11 @@ class Domain(Model):
     memory: Size | None = None
     kernel: ImageReference = "vtool:linux"
     ramdisk: ImageReference | None = None
+    device_tree: ImageReference | None = None
+    passthrough: tuple[DeviceTreePath, ...] = ()
+    start: Start = Start.XL
+    cpupool: Name | None = None
+    xen: XenDomain | None = None
     bootargs: KernelArguments = ""
     ready: Annotated[
         str,
@@ -111,15 +193,27 @@ class Domain(Model):
 class Region(Model):
     """Memory shared ahead of time: the owner pays for it, the borrowers see it too.
 
-    ``address`` is guest-physical for a region owned by a guest, host-physical for one owned by the
-    control domain.
+    ``address`` is where its owner sees it: guest-physical for a guest, host-physical for the control
+    domain. Under Xen a region of dom0less guests may leave out ``owner`` (Xen itself owns it), fix
+    ``host_address`` and say in ``addresses`` where borrowers see it; ``placed: false`` lets Xen take
+    pages from its heap, at no host address in particular.
     """
 
     size: Size
-    owner: Name
+    owner: Name | None = None
+    host_address: Address | None = None
+    addresses: dict[Name, Address] = Field(default_factory=dict)
+    placed: bool = True
     borrowers: tuple[Name, ...] = ()
     use: RegionUse
     address: Address | None = None
+
+
+class EventChannel(Model):
+    """A static event channel between two domains that Xen builds at boot; ports are chosen if left out."""
+
+    between: Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
+    ports: dict[Name, Annotated[int, Field(ge=1, le=1023)]] = Field(default_factory=dict)
 
 
 class Topology(Model):
@@ -131,3 +225,4 @@ class Topology(Model):
     domains: Annotated[dict[Name, Domain], Field(min_length=1)]
     regions: dict[Name, Region] = Field(default_factory=dict)
     devices: dict[Name, Device] = Field(default_factory=dict)
+    event_channels: dict[Name, EventChannel] = Field(default_factory=dict)

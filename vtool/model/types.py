@@ -77,6 +77,15 @@ KernelArguments = Annotated[
 ]
 """Words for a kernel command line: printable ASCII, one line."""
 
+DeviceTreePath = Annotated[
+    str,
+    Field(
+        pattern=r"^(/[A-Za-z0-9,._+-]{1,31}(@[0-9A-Za-z,]{1,31})?)+$",
+        description="the path of a device-tree node such as /soc/ethernet@e6800000",
+    ),
+]
+"""Devicetree Specification v0.4, 2.2.1 and 2.2.3."""
+
 BoardFileName = Annotated[
     str,
     Field(
@@ -85,3 +94,26 @@ BoardFileName = Annotated[
     ),
 ]
 """A file in vtool's own folder on the board: a plain name, never a path."""
+
+Line = Annotated[
+    str,
+    Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$", description="one line of text"),
+]
+
+NodePath = Annotated[
+    str,
+    Field(
+        pattern=r"^(/|(/[A-Za-z0-9,._+@-]+)+)$",
+        description="a path in the device tree, such as /cpus/cpu@0",
+    ),
+]
+"""The absolute path of a device-tree node."""
+
+FactsReference = Annotated[
+    str,
+    Field(
+        pattern=r"^([a-z][a-z0-9-]{0,30}|[^\x00-\x1f\x7f]*(/[^\x00-\x1f\x7f]*|\.yaml))$",
+        description="the name of a facts file that vtool ships, or the path of one such as ./my-board.yaml",
+    ),
+]
+"""A shipped facts file by its name; anything with a '/' or ending in .yaml is a file beside the topology."""

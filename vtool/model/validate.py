@@ -42,8 +42,32 @@ def known_facts() -> list[str]:
 
 def load_facts(name: str) -> LoadedFacts:
     """Read ``topology/boards/<name>.yaml``. Raises VtoolError VT1xx or VT2xx."""
-    document = load(_facts_folder() / f"{name}.yaml")
+    return read_facts(_facts_folder() / f"{name}.yaml")
+
+
+def read_facts(path: Path) -> LoadedFacts:
+    """Read a facts file. Raises VtoolError VT1xx or VT2xx."""
+    document = load(path)
     return LoadedFacts(validate_as(BoardFacts, document), document)
+
+
+def facts_of(document: Document, topology: Topology) -> dict[str, LoadedFacts]:
+    """Read the facts of every board: shipped ones by name, others beside the topology.
+
+    Left out is what does not exist (rule VT301 says so). Raises VtoolError VT1xx or VT2xx.
+    """
+    shipped, found = known_facts(), {}
+    for name, board in topology.boards.items():
+        if board.facts in shipped:
+            found[name] = load_facts(board.facts)
+        elif is_path(board.facts) and (path := document.path.parent / board.facts).is_file():
+            found[name] = read_facts(path)
+    return found
+
+
+def is_path(reference: str) -> bool:
+    """Tell whether a reference to facts is a file beside the topology, not a name."""
+    return "/" in reference or reference.endswith(".yaml")
 
 
 def _facts_folder() -> Path:

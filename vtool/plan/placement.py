@@ -1,63 +1,136 @@
-"""Where host regions go: first fit from the bottom of the board's RAM, fixed ones first.
+"""Where things go in the board's RAM: what the user fixed first, then first fit.
 
-Policy: 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for), ascending, in the order of
-the file, outside every carve-out. A region with an address keeps it.
+Policy: regions grow from the bottom of RAM upwards, in the order of the file; domains' static memory and
+Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for);
+never in a carve-out. So a region or domain added at the end of the file moves nobody, unless it is fixed
+where somebody was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Region
-from vtool.plan.types import HostRegion, Origin, OriginKind
-from vtool.source import Document
+from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
+from vtool.source import DataPathTuple, Document
 from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
 
-HOST_REGION_ALIGNMENT = 2 * MIB
+HOST_ALIGNMENT = 2 * MIB
 
 
-def place_host_regions(document: Document, facts: BoardFacts, regions: dict[str, Region]) -> tuple[HostRegion, ...]:
-    """Give each region a host-physical range; raises VtoolError VT410 when one does not fit."""
-    banks = [AddressRange.of_size(bank.base, bank.size) for bank in facts.ram]
-    taken = [AddressRange.of_size(carve.base, carve.size) for carve in facts.carve_outs]
-    placed: dict[str, HostRegion] = {}
-    for name, region in regions.items():
-        if region.address is not None:
-            fixed = AddressRange.of_size(region.address, region.size)
-            place = document.span(("regions", name, "address"))
-            placed[name] = _host_region(name, fixed, Origin(OriginKind.FIXED, f"by the user at {place}"))
+KEPT = Origin(OriginKind.ALLOCATED, "kept by the lock file")
+
+
+class Direction(Enum):
+    """From which end of RAM a place is looked for."""
+
+    UP = "from the bottom"
+    DOWN = "from the top"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Something that needs host memory: what, how much, where the user wrote it, and where it shall be if fixed."""
+
+    key: str
+    what: str
+    size_bytes: int
+    place: DataPathTuple
+    direction: Direction
+    address: int | None = None
+    address_place: DataPathTuple = ()
+
+
+def place(
+    document: Document, facts: BoardFacts, wishes: list[Wish], kept: Mapping[str, int]
+) -> Mapping[str, StaticRange]:
+    """Give each wish a host-physical range: the user's, the lock file's (``kept``, by wish), else the first that fits.
+
+    VtoolError VT410 names each wish that does not fit, and what is free; VT411 each that cannot be kept.
+    """
+    banks = [bank.range for bank in facts.ram]
+    taken = [carve.range for carve in facts.carve_outs]
+    placed: dict[str, StaticRange] = {}
+    for wish in wishes:
+        if wish.address is not None:
+            fixed = AddressRange.of_size(wish.address, wish.size_bytes)
+            origin = Origin(OriginKind.FIXED, f"by the user at {document.span(wish.address_place)}")
+            placed[wish.key] = StaticRange(fixed, origin)
             taken.append(fixed)
-    for name, region in regions.items():
-        if name in placed:
+    short: list[Diagnostic] = []
+    for wish in wishes:
+        if wish.key in placed or wish.key not in kept:
+            continue
+        where = AddressRange.of_size(kept[wish.key], wish.size_bytes)
+        if not any(gap.contains(where) for gap in free_ranges(banks, taken)):
+            short.append(cannot_keep(document, wish.what, wish.place, str(where)))
+            continue
+        placed[wish.key] = StaticRange(where, KEPT)
+        taken.append(where)
+    for wish in wishes:
+        if wish.key in placed or wish.key in kept:
             continue
         free = free_ranges(banks, taken)
-        found = _first_fit(free, region.size)
+        found = _fit(free, wish)
         if found is None:
-            raise VtoolError(_no_room(document, facts, name, region, free))
-        reason = f"first {format_size(HOST_REGION_ALIGNMENT)}-aligned free range of '{facts.name}'"
-        placed[name] = _host_region(name, found, Origin(OriginKind.ALLOCATED, reason))
+            short.append(_no_room(document, facts, wish, free))
+            continue
+        first = "first" if wish.direction is Direction.UP else "last"
+        reason = f"{first} {format_size(HOST_ALIGNMENT)}-aligned free range of '{facts.name}'"
+        placed[wish.key] = StaticRange(found, Origin(OriginKind.ALLOCATED, reason))
         taken.append(found)
-    return tuple(placed[name] for name in regions)
+    if short:
+        raise VtoolError(short)
+    return placed
 
 
-def _first_fit(free: list[AddressRange], size_bytes: int) -> AddressRange | None:
-    for gap in free:
-        base = align_up(gap.base, HOST_REGION_ALIGNMENT)
-        if base + size_bytes <= gap.end:
-            return AddressRange.of_size(base, size_bytes)
+def cannot_keep(document: Document, what: str, place: DataPathTuple, number: str) -> Diagnostic:
+    """Make the finding for a number of the lock file that is no longer possible."""
+    hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan --lock"
+    message = f"the lock file has {what} at {number}, where something else is now"
+    return Diagnostic("VT411", message, document.span(place), hints=(hint,))
+
+
+def region_wish(name: str, region: Region) -> Wish:
+    """Ask for a region of the control domain, or for one that Xen shares (which says ``host_address``)."""
+    key = "host_address" if region.host_address is not None else "address"
+    address = region.host_address if region.host_address is not None else region.address
+    return Wish(
+        *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
+        address,
+        ("regions", name, key),
+    )
+
+
+def host_region(name: str, where: StaticRange) -> HostRegion:
+    """Make the plan of a region that is set aside in the host's device tree."""
+    return HostRegion(name, where.range, where.origin, f"vtool-{name}@{where.range.base:x}")
+
+
+def _fit(free: list[AddressRange], wish: Wish) -> AddressRange | None:
+    if wish.direction is Direction.UP:
+        for gap in free:
+            base = align_up(gap.base, HOST_ALIGNMENT)
+            if base + wish.size_bytes <= gap.end:
+                return AddressRange.of_size(base, wish.size_bytes)
+        return None
+    for gap in reversed(free):
+        base = (gap.end - wish.size_bytes) // HOST_ALIGNMENT * HOST_ALIGNMENT
+        if base >= gap.base:
+            return AddressRange.of_size(base, wish.size_bytes)
     return None
 
 
-def _host_region(name: str, where: AddressRange, origin: Origin) -> HostRegion:
-    return HostRegion(name, where, origin, f"vtool-{name}@{where.base:x}")
-
-
-def _no_room(document: Document, facts: BoardFacts, name: str, region: Region, free: list[AddressRange]) -> Diagnostic:
+def _no_room(document: Document, facts: BoardFacts, wish: Wish, free: list[AddressRange]) -> Diagnostic:
     gaps = ", ".join(f"{gap} ({format_size(gap.size_bytes)})" for gap in free) or "none"
     return Diagnostic(
         "VT410",
-        f"region '{name}' needs {format_size(region.size)} at a multiple of "
-        f"{format_size(HOST_REGION_ALIGNMENT)}, but board '{facts.name}' has no free range that large",
-        document.span(("regions", name, "size")),
+        f"{wish.what} needs {format_size(wish.size_bytes)} at a multiple of "
+        f"{format_size(HOST_ALIGNMENT)}, but board '{facts.name}' has no free range that large",
+        document.span(wish.place),
         hints=(f"free ranges: {gaps}",),
     )

@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
-from vtool.model.topology import Kvm, Topology, Xen
-from vtool.plan import kvm, xen
+from vtool.model.topology import Kvm, Start, Topology, Xen
+from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
-from vtool.plan.placement import place_host_regions
+from vtool.plan.placement import host_region, place, region_wish
 from vtool.plan.scope import BoardScope, join
 from vtool.source import Document
 
 
-def make_plan(document: Document, topology: Topology, facts: Mapping[str, BoardFacts]) -> plan.Plan:
-    """Decide everything; ``facts`` is keyed by board name. Raises VtoolError VT410 when memory runs out."""
+def make_plan(
+    document: Document, topology: Topology, facts: Mapping[str, BoardFacts], lock: Mapping[str, int] | None = None
+) -> plan.Plan:
+    """Decide everything; ``facts`` is keyed by board name, ``lock`` holds numbers to keep.
+
+    Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept.
+    """
     boards = tuple(
-        _plan_board(BoardScope(document, topology, name, board, facts[name])) for name, board in topology.boards.items()
+        _plan_board(BoardScope(document, topology, name, board, facts[name], lock or {}))
+        for name, board in topology.boards.items()
     )
     return plan.Plan(topology.name, boards)
 
@@ -29,16 +35,18 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     hypervisor = scope.board.hypervisor
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
+    own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not xen_boot.is_shared(scope, r)}
+    wishes = [region_wish(name, region) for name, region in own.items()]
+    if isinstance(hypervisor, Xen):
+        wishes += xen_boot.wishes(scope, hypervisor)
+    kept = {wish.key: number for wish in wishes if (number := scope.kept(wish.key)) is not None}
+    placed = place(scope.document, facts, wishes, kept)
     control = plan.ControlDomain(
         name=scope.control_name,
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,
         memory_bytes=scope.control.memory if is_xen else None,
         kernel_image=scope.control.kernel,
-        bootargs=join(
-            f"console={'hvc0' if is_xen else facts.boot.console}",
-            f"root={facts.boot.root_device} rootfstype={facts.boot.root_filesystem} rw rootwait",
-            scope.control.bootargs,
-        ),
+        bootargs=join(_console(scope.facts, is_xen=is_xen), _root(scope.facts), scope.control.bootargs),
     )
     return plan.BoardPlan(
         name=scope.name,
@@ -47,12 +55,27 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         control=control,
         xen_image=hypervisor.image if isinstance(hypervisor, Xen) else None,
         xen_bootargs=xen.hypervisor_bootargs(scope, hypervisor) if isinstance(hypervisor, Xen) else None,
-        host_regions=place_host_regions(scope.document, facts, scope.regions_of(scope.control_name)),
+        host_regions=tuple(host_region(name, placed[f"region {name}"]) for name in own),
         kvm_guests=tuple(kvm.plan_guest(scope, name, domain) for name, domain in scope.guests.items())
         if isinstance(hypervisor, Kvm)
         else (),
-        xen_guests=tuple(xen.plan_guest(scope, name, domain) for name, domain in scope.guests.items())
+        xen_guests=tuple(
+            xen.plan_guest(scope, name, domain) for name, domain in scope.guests.items() if domain.start is Start.XL
+        )
         if is_xen
         else (),
         bridges=xen.plan_bridges(scope),
+        xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
     )
+
+
+def _console(facts: BoardFacts, *, is_xen: bool) -> str:
+    """Return ``console=``, or nothing where the facts name none: Linux then takes /chosen's stdout-path."""
+    stdout = facts.stdout.console if facts.stdout else None
+    console = "hvc0" if is_xen else facts.boot.console if facts.boot else stdout
+    return f"console={console}" if console else ""
+
+
+def _root(facts: BoardFacts) -> str:
+    boot = facts.boot
+    return f"root={boot.root_device} rootfstype={boot.root_filesystem} rw rootwait" if boot else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import BlockDevice, Device, Disk, VerifyAccess
 from vtool.model.topology import Board, Region, Role, Topology
@@ -13,21 +15,37 @@ from vtool.units import AddressRange
 class BoardScope:
     """The part of a topology that concerns one board; lookups only."""
 
-    def __init__(self, document: Document, topology: Topology, name: str, board: Board, facts: BoardFacts) -> None:
+    def __init__(
+        self,
+        document: Document,
+        topology: Topology,
+        name: str,
+        board: Board,
+        facts: BoardFacts,
+        lock: Mapping[str, int],
+    ) -> None:
         self.document = document
         self.name = name
         self.board = board
         self.facts = facts
+        self._lock = lock
         only_board = next(iter(topology.boards))
         self.domains = {
             domain_name: domain
             for domain_name, domain in topology.domains.items()
             if (domain.board or only_board) == name
         }
-        self.regions = {n: r for n, r in topology.regions.items() if r.owner in self.domains}
+        self.regions = {
+            n: r for n, r in topology.regions.items() if any(d in self.domains for d in (r.owner, *r.borrowers))
+        }
+        self.event_channels = {n: c for n, c in topology.event_channels.items() if c.between[0] in self.domains}
         self.devices = {n: d for n, d in topology.devices.items() if d.frontend in self.domains}
         self.control_name, self.control = next((n, d) for n, d in self.domains.items() if d.role is Role.CONTROL)
         self.guests = {n: d for n, d in self.domains.items() if d.role is Role.GUEST}
+
+    def kept(self, what: str) -> int | None:
+        """Return a number that the lock file keeps for this board, None when it has none."""
+        return self._lock.get(f"{self.name}/{what}")
 
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""

@@ -278,6 +278,121 @@ class XenGuest:
     console_log: str
     kernel_image: str
     ramdisk_image: str | None
+    device_tree: str | None = None
+    device_tree_image: str | None = None
+    passthrough: tuple[str, ...] = ()
+    cpupool: str | None = None
+    max_grant_frames: int | None = None
+    max_maptrack_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class BootModule:
+    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window."""
+
+    file: str
+    image: str
+    window: AddressRange
+    node_name: str
+    compatible: str
+
+
+@dataclass(frozen=True)
+class SharedView:
+    """How one domain sees a static shared region.
+
+    ``host`` is None when Xen takes pages from its heap; ``role`` is None when Xen itself is the owner.
+    """
+
+    region: str
+    xen_id: str
+    role: str | None
+    host: AddressRange | None
+    host_origin: Origin
+    inside: AddressRange
+    inside_origin: Origin
+    node_name: str
+
+
+@dataclass(frozen=True)
+class EventChannelEnd:
+    """One end of a static event channel: its port, and the labels of its node and of the other end's."""
+
+    channel: str
+    domain: str
+    port: int
+    origin: Origin
+    label: str
+    other_label: str
+    other_domain: str
+    other_port: int
+
+
+@dataclass(frozen=True)
+class XenCpuPool:
+    """CPUs that Xen sets apart at boot, with the label that domains name."""
+
+    name: str
+    label: str
+    node_name: str
+    cpus: tuple[int, ...]
+    scheduler: str | None
+
+
+@dataclass(frozen=True)
+class StaticRange:
+    """Host memory set aside for one purpose, with who chose it."""
+
+    range: AddressRange
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class XenBootGuest:
+    """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node."""
+
+    name: str
+    node_name: str
+    cpus: int
+    memory_bytes: int
+    ram: tuple[AddressRange, ...]
+    static_memory: StaticRange | None
+    direct_map: bool
+    uart: bool
+    spis: int | None
+    enhanced: str | None
+    cpupool: str | None
+    p2m_bytes: int | None
+    max_grant_frames: int | None
+    max_maptrack_frames: int | None
+    passthrough: tuple[str, ...]
+    kernel: BootModule
+    ramdisk: BootModule | None
+    device_tree: BootModule | None
+    bootargs: str
+    shared: tuple[SharedView, ...]
+    event_channels: tuple[EventChannelEnd, ...]
+
+    @property
+    def modules(self) -> tuple[BootModule, ...]:
+        """Return the files that are loaded for it, in order."""
+        return tuple(module for module in (self.kernel, self.ramdisk, self.device_tree) if module is not None)
+
+
+@dataclass(frozen=True)
+class XenBoot:
+    """What Xen is told at boot beside dom0: guests, shared memory of dom0, pools, heap, event channels."""
+
+    guests: tuple[XenBootGuest, ...] = ()
+    shared: tuple[SharedView, ...] = ()
+    event_channels: tuple[EventChannelEnd, ...] = ()
+    cpupools: tuple[XenCpuPool, ...] = ()
+    static_heap: StaticRange | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing beyond dom0."""
+        return not (self.guests or self.shared or self.event_channels or self.cpupools or self.static_heap)
 
 
 @dataclass(frozen=True)
@@ -314,10 +429,16 @@ class BoardPlan:
     kvm_guests: tuple[KvmGuest, ...]
     xen_guests: tuple[XenGuest, ...]
     bridges: tuple[Bridge, ...]
+    xen_boot: XenBoot = XenBoot()
+
+    @property
+    def ram(self) -> tuple[AddressRange, ...]:
+        """The board's RAM, host-physical, ascending."""
+        return tuple(sorted(AddressRange.of_size(bank.base, bank.size) for bank in self.facts.ram))
 
     @property
     def guests(self) -> tuple[KvmGuest | XenGuest, ...]:
-        """All guests, whatever the hypervisor."""
+        """All guests that are started on the running board, whatever the hypervisor."""
         return (*self.kvm_guests, *self.xen_guests)
 
 

@@ -37,6 +37,12 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         console_log=f"/var/log/xen/console/guest-{name}.log",
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
+        device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
+        device_tree_image=domain.device_tree,
+        passthrough=domain.passthrough,
+        cpupool=domain.cpupool,
+        max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
+        max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
     )
 
 
@@ -89,8 +95,10 @@ def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
     """Write Xen's command line, the user's words last."""
     assert scope.control.memory is not None
     memory_mib = exact_division(scope.control.memory, MIB, "memory of the control domain")
+    facts = scope.facts
+    uart = facts.boot.xen_console if facts.boot else facts.stdout.path if facts.stdout else None
     return join(
-        f"console=dtuart dtuart={scope.facts.boot.xen_console}",
+        f"console=dtuart dtuart={uart}" if uart else "",
         f"dom0_mem={memory_mib}M dom0_max_vcpus={min(scope.control.cpus, scope.facts.cpus)}",
         hypervisor.bootargs,
     )

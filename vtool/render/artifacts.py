@@ -10,10 +10,12 @@ from enum import Enum
 
 
 class Place(Enum):
-    """Where on the board an artifact goes: vtool's folder or the boot partition."""
+    """Where an artifact goes: vtool's folder on the board, its boot partition, or other tools."""
 
     GENERATION = "generation"
     BOOT = "boot"
+    EXPORT = "export"
+    """Not pushed: for other tools, written by ``vtool render`` only."""
 
 
 class Kind(Enum):
@@ -58,6 +60,11 @@ class ArtifactSet:
         keys = [(artifact.place.value, artifact.name) for artifact in self.artifacts]
         if keys != sorted(set(keys)):
             raise ValueError(f"artifacts of '{self.board}' are not unique and sorted: {keys}")
+
+    @property
+    def pushed(self) -> tuple[Artifact, ...]:
+        """Return what goes to the board."""
+        return tuple(artifact for artifact in self.artifacts if artifact.place is not Place.EXPORT)
 
     def get(self, name: str) -> Artifact:
         """Return the artifact of that name; KeyError when there is none."""

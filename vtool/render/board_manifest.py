@@ -16,7 +16,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "format": 1,
         "board": board.name,
         "hypervisor": board.hypervisor,
-        "boot_mount": board.facts.boot.partition_mount,
+        "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "control": board.control.name,
         "domains": {guest.name: _domain(guest) for guest in board.guests},
         "disks": [_disk(disk) for disk in _disks(board)],

@@ -7,6 +7,7 @@ with RenderError; nothing is silently changed.
 from __future__ import annotations
 
 import re
+import shlex
 
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.plan.types import QemuOption
@@ -41,6 +42,12 @@ def uboot(value: str) -> str:
     return f"'{value}'"
 
 
+def dts(value: str) -> str:
+    """Quote a device-tree string (dtc's lexer takes C's escapes)."""
+    one_line(value, "a device-tree source")
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def qemu(value: str) -> str:
     """Write a value inside a QEMU option list, where a comma is doubled (QEMU util/keyval.c)."""
     one_line(value, "a QEMU command line")
@@ -63,6 +70,12 @@ def line_of(words: tuple[str, ...] | QemuOption) -> str:
     if isinstance(words, QemuOption):
         words = (words.name, option_list(words))
     return " ".join(systemd_word(word) for word in words)
+
+
+def shell(value: str) -> str:
+    """Quote one word for a POSIX shell."""
+    one_line(value, "a shell file")
+    return shlex.quote(value)
 
 
 def mib(size_bytes: int) -> int:
@@ -100,6 +113,8 @@ FILTERS = {
     "systemd": systemd,
     "line_of": line_of,
     "xl": xl,
+    "dts": dts,
+    "shell": shell,
     "uboot": uboot,
     "qemu": qemu,
     "mib": mib,

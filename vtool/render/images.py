@@ -13,12 +13,19 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     yield _image(Place.BOOT, "Image", board.control.kernel_image, ("domains", board.control.name))
     if board.xen_image is not None:
         yield _image(Place.BOOT, "xen", board.xen_image, ("boards", board.name, "hypervisor"))
+    for boot_guest in board.xen_boot.guests:
+        for module in boot_guest.modules:
+            yield _image(Place.BOOT, module.file, module.image, ("domains", boot_guest.name))
     for guest in board.guests:
         asked_by = ("domains", guest.name)
         folder = f"domains/{guest.name}"
         yield _image(Place.GENERATION, f"{folder}/Image", guest.kernel_image, asked_by, guest.unit)
         if guest.ramdisk_image is not None:
             yield _image(Place.GENERATION, f"{folder}/ramdisk", guest.ramdisk_image, asked_by, guest.unit)
+    for domu in board.xen_guests:
+        if domu.device_tree_image is not None:
+            name = f"domains/{domu.name}/partial.dtb"
+            yield _image(Place.GENERATION, name, domu.device_tree_image, ("domains", domu.name), domu.unit)
 
 
 def _image(place: Place, name: str, reference: str, asked_by: tuple[str, ...], *used_by: str) -> Artifact:

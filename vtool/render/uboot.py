@@ -14,12 +14,33 @@ from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own)."""
+    """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own); the same as one FIT image.
+
+    Nothing where the facts do not say how the board boots.
+    """
+    if board.facts.boot is None:
+        return
     for name in ("boot", "entry"):
         yield Artifact(
             Place.BOOT,
             f"{name}.cmd",
             Kind.BOOT_SCRIPT,
-            fill(f"uboot/{name}.cmd.j2", board=board, boot=board.facts.boot),
+            fill(f"uboot/{name}.cmd.j2", board=board, boot=board.facts.boot, fit=False),
             asked_by=("boards", board.name),
         )
+    yield from _fit(board)
+
+
+def _fit(board: BoardPlan) -> Iterator[Artifact]:
+    """``boot.its`` and its script, for boards that boot one FIT image; not pushed."""
+    asked_by = ("boards", board.name)
+    script = fill("uboot/boot.cmd.j2", board=board, boot=board.facts.boot, fit=True)
+    files = [{"name": "script", "type": "script"}, {"name": "board.dtb", "type": "flat_dt"}]
+    names = [
+        "Image",
+        *(["xen"] if board.xen_image else []),
+        *(m.file for g in board.xen_boot.guests for m in g.modules),
+    ]
+    files += [{"name": name, "type": "firmware"} for name in names]
+    yield Artifact(Place.EXPORT, "script", Kind.TEXT, script, asked_by)
+    yield Artifact(Place.EXPORT, "boot.its", Kind.TEXT, fill("uboot/boot.its.j2", board=board, files=files), asked_by)

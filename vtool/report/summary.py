@@ -7,7 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, MmioPlace, Plan, XenGuest
+from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, MmioPlace, Origin, Plan, XenBoot, XenGuest
 from vtool.units import AddressRange, format_size
 
 
@@ -36,6 +36,7 @@ def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
         yield from _kvm_rows(guest)
     for domain in board.xen_guests:
         yield from _xen_rows(domain)
+    yield from _xen_boot_rows(board.xen_boot)
     for bridge in board.bridges:
         yield ("bridge", bridge.name, f"{bridge.address}, {bridge.unit}")
 
@@ -81,6 +82,35 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
             interface.name,
             f"PV network (grant copy) {interface.mac}, {ends} on {interface.bridge}",
         )
+
+
+def _xen_boot_rows(boot: XenBoot) -> Iterator[tuple[str, str, str]]:
+    if boot.static_heap is not None:
+        yield ("memory", "heap", f"host-physical {boot.static_heap.range}, {_origin(boot.static_heap.origin)}")
+    for pool in boot.cpupools:
+        yield ("cpupool", pool.name, f"CPUs {', '.join(map(str, pool.cpus))}, scheduler {pool.scheduler or 'default'}")
+    for guest in boot.guests:
+        ram = ", ".join(map(str, guest.ram))
+        yield ("domain", guest.name, f"{guest.cpus} CPU(s), RAM guest-physical {ram}, started by Xen at boot")
+        if guest.static_memory is not None:
+            static = guest.static_memory
+            yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
+        for module in guest.modules:
+            yield ("module", module.file, f"loaded in host-physical {module.window}")
+    everybody = [("dom0", boot.shared, boot.event_channels)]
+    everybody += [(guest.name, guest.shared, guest.event_channels) for guest in boot.guests]
+    for name, views, ends in everybody:
+        for view in views:
+            host = f"host-physical {view.host}" if view.host else "host-physical anywhere"
+            where = f"{host} ({_origin(view.host_origin)}), in '{name}' {view.inside} ({_origin(view.inside_origin)})"
+            yield ("region", view.region, f"{where}, {view.role or 'shared by Xen'}")
+        for end in ends:
+            there = f"port {end.other_port} of '{end.other_domain}'"
+            yield ("channel", end.channel, f"port {end.port} of '{name}' ({_origin(end.origin)}) to {there}")
+
+
+def _origin(origin: Origin) -> str:
+    return f"{origin.kind.value}: {origin.reason}"
 
 
 def plan_data(value: Any) -> Any:

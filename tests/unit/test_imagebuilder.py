@@ -1,0 +1,31 @@
+"""The ImageBuilder configuration, read back by the shell that sources it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from vtool.cli.common import prepare
+from vtool.render import render
+
+TOPOLOGY = Path(__file__).resolve().parents[1] / "topologies" / "dom0less-shared.yaml"
+
+
+def test_the_shell_reads_what_was_planned(tmp_path: Path) -> None:
+    board = prepare(TOPOLOGY).plan.boards[0]
+    (tmp_path / "config").write_text(render(board).get("imagebuilder.config").content)
+    values = '"${DOMU_KERNEL[i]}" "${DOMU_CMD[i]}" "${DOMU_STATIC_MEM[i]}"'
+    shown = f'source ./config; for i in 0 1; do printf "%s\\0" {values}; done'
+    done = subprocess.run(["bash", "-euc", shown], cwd=tmp_path, capture_output=True, text=True, check=True)
+    read = done.stdout.split("\0")[:-1]
+    planned = []
+    for guest in board.xen_boot.guests:
+        assert guest.static_memory is not None
+        static = guest.static_memory.range
+        planned += [guest.kernel.file, guest.bootargs, f"{static.base:#x} {static.size_bytes:#x}"]
+    assert read == planned
+
+
+def test_what_it_cannot_say_is_named() -> None:
+    text = render(prepare(TOPOLOGY).plan.boards[0]).get("imagebuilder.config").content
+    assert "no key for static event channels" in text and "a command line with quotes or '$' ('be0')" in text

@@ -1,0 +1,215 @@
+"""A board's tree over ssh: OpenSSH's own client against real servers on loopback.
+
+``sshd`` is Debian's, where it is installed; the other is paramiko's, which is there with vtool. Both
+have a host key of their own, let one key in, and answer only the one command that vtool may run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from vtool.board.dts import read_tree, read_tree_over_ssh
+from vtool.diagnostics import ExitCode, VtoolError
+
+COMMAND = "cat /sys/firmware/fdt"
+PROGRAM = 'case "$SSH_ORIGINAL_COMMAND" in "%s") ;; *) exit 9;; esac; if test -e %s; then cat %s; else %s; fi'
+ALSO = "echo cat: /sys/firmware/fdt: Permission denied >&2; exit 1"
+
+
+@dataclass
+class Served:
+    """What a server gives away: the file is there, or reading it is not permitted."""
+
+    config: Path
+    tree: Path
+
+
+def _key(path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+_AS_NOBODY_ELSE = """
+mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/shadow" /etc/shadow && shift &&
+exec unshare --user --map-user=1000 --map-group=1000 -- "$@"
+"""
+
+
+def _sshd_account(folder: Path) -> tuple[str, list[str]]:
+    """Return who may log in, and what to start sshd with.
+
+    sshd as root wants a system user of its own; root therefore becomes user 1000 in a namespace where
+    the only user is ``board``. Nobody else's /etc changes.
+    """
+    if os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid()).pw_name, []
+    (folder / "passwd").write_text(f"board:x:1000:1000::{folder}:/bin/sh\n")
+    (folder / "shadow").write_text("")
+    wrapper = ["unshare", "--mount", "--", "sh", "-c", _AS_NOBODY_ELSE, "sh", str(folder)]
+    if subprocess.run([*wrapper, "true"], capture_output=True).returncode != 0:
+        pytest.skip("root cannot make namespaces here")
+    return "board", wrapper
+
+
+@contextlib.contextmanager
+def _sshd(folder: Path, tree: Path) -> Iterator[tuple[int, str]]:
+    program = os.environ.get("VTOOL_TEST_SSHD") or shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("sshd is not installed (openssh-server)")
+    user, wrapper = _sshd_account(folder)
+    port, script = _free_port(), folder / "command.sh"
+    script.write_text(PROGRAM % (COMMAND, tree, tree, ALSO))
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nPasswordAuthentication no\nForceCommand /bin/sh {script}\n"
+    )
+    command = [*wrapper, str(program), "-D", "-e", "-f", str(folder / "sshd_config")]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            _wait_for(port, lambda: process.poll() is None, folder / "log")
+            yield port, user
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int, runs: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and runs():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the server does not listen: {log.read_text()}")
+
+
+class _Server(paramiko.ServerInterface):
+    def __init__(self, user: paramiko.PKey, tree: Path) -> None:
+        self._user, self._tree = user, tree
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL if key == self._user else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self._answer, args=(channel, command.decode())).start()
+        return True
+
+    def _answer(self, channel: paramiko.Channel, command: str) -> None:
+        try:
+            if command != COMMAND:
+                channel.send_exit_status(9)
+            elif self._tree.exists():
+                channel.sendall(self._tree.read_bytes())
+                channel.send_exit_status(0)
+            else:
+                channel.sendall_stderr(b"cat: /sys/firmware/fdt: Permission denied\n")
+                channel.send_exit_status(1)
+        finally:
+            channel.close()
+
+
+@contextlib.contextmanager
+def _paramiko(folder: Path, tree: Path) -> Iterator[tuple[int, str]]:
+    host = paramiko.Ed25519Key(filename=str(folder / "host"))
+    user = paramiko.Ed25519Key(filename=str(folder / "user"))
+    transports: list[paramiko.Transport] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    transport = paramiko.Transport(listener.accept()[0])
+                    transports.append(transport)
+                    transport.add_server_key(host)
+                    with contextlib.suppress(paramiko.SSHException, EOFError):
+                        transport.start_server(server=_Server(user, tree))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1]), "root"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for transport in transports:
+        transport.close()
+
+
+@pytest.fixture(params=[_sshd, _paramiko], ids=["sshd", "paramiko"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    host, user = _key(tmp_path / "host"), _key(tmp_path / "user")
+    tree, config = tmp_path / "tree", tmp_path / "ssh_config"
+    with request.param(tmp_path, tree) as (port, name):
+        known = tmp_path / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{port} {host.with_suffix('.pub').read_text()}")
+        config.write_text(
+            f"Host board\n  HostName 127.0.0.1\n  Port {port}\n  User {name}\n  IdentityFile {user}\n"
+            f"  IdentitiesOnly yes\n  StrictHostKeyChecking yes\n  UserKnownHostsFile {known}\n"
+        )
+        yield Served(config, tree)
+
+
+def _refusal(served: Served) -> VtoolError:
+    with pytest.raises(VtoolError) as caught:
+        read_tree_over_ssh("board", served.config)
+    return caught.value
+
+
+def test_the_tree_of_a_running_board(served: Served, tmp_path: Path) -> None:
+    error = _refusal(served)
+    assert (error.diagnostics[0].code, error.exit_code) == ("VT816", ExitCode.BOARD_FAILED)
+    assert error.diagnostics[0].detail == ("cat: /sys/firmware/fdt: Permission denied",)
+    assert error.diagnostics[0].hints == ("only root may read /sys/firmware/fdt",)
+
+    served.tree.write_bytes(b"not a tree")
+    assert _refusal(served).diagnostics[0].code == "VT801"
+
+    source = tmp_path / "board.dts"
+    source.write_text('/dts-v1/; / { model = "over ssh"; a { b = <1>; }; };')
+    blob = subprocess.run(["dtc", "-q", "-O", "dtb", str(source)], capture_output=True, check=True).stdout
+    served.tree.write_bytes(blob)
+    got = read_tree_over_ssh("board", served.config)
+    assert [node.path for node in got.root.walk()] == [node.path for node in read_tree(source).root.walk()]
+    assert got.root.string("model") == "over ssh"
+
+    known = served.config.with_name("known_hosts")
+    known.write_text(known.read_text().split()[0] + " " + served.config.with_name("user.pub").read_text())
+    error = _refusal(served)
+    assert error.diagnostics[0].code == "VT816" and any(
+        "verification failed" in line for line in error.diagnostics[0].detail
+    )
+
+
+@pytest.mark.parametrize("host", ["", "-oProxyCommand=touch x", "-V"])
+def test_an_option_is_not_a_host(host: str) -> None:
+    with pytest.raises(VtoolError) as caught:
+        read_tree_over_ssh(host)
+    assert (caught.value.diagnostics[0].code, caught.value.exit_code) == ("VT816", ExitCode.USAGE)
+
+
+def test_a_host_that_is_not_there(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"Host board\n  HostName 127.0.0.1\n  Port {_free_port()}\n")
+    with pytest.raises(VtoolError) as caught:
+        read_tree_over_ssh("board", config)
+    assert caught.value.diagnostics[0].code == "VT816" and "refused" in caught.value.diagnostics[0].detail[-1]

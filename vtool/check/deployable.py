@@ -1,0 +1,37 @@
+"""What can be rendered but not be deployed yet: asked by the verbs that touch a board, and by nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic
+from vtool.model.combinations import combination_of
+from vtool.model.topology import Kvm, Start, Topology, Vmm, Xen
+from vtool.source import Document
+
+
+def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:
+    """Return a finding (VT714) for every part that vtool does not prove on a board yet."""
+    context = Context(document, topology, {}, {}, {})
+    return [context.find("VT714", f"{what} cannot be deployed yet", path, key=True) for what, path in _parts(context)]
+
+
+def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, domain in context.topology.domains.items():
+        if domain.start is Start.DOM0LESS:
+            yield f"domain '{name}', which Xen starts at boot,", ("domains", name)
+        if domain.passthrough:
+            yield f"domain '{name}' with devices passed through", ("domains", name)
+    for name, board in context.topology.boards.items():
+        if isinstance(board.hypervisor, Xen) and board.hypervisor.cpupools:
+            yield f"board '{name}' with CPU pools", ("boards", name)
+        if isinstance(board.hypervisor, Xen) and board.hypervisor.static_heap is not None:
+            yield f"board '{name}' with a static heap", ("boards", name)
+        if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
+            yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
+    for name, device in context.sound_devices():
+        hypervisor = context.hypervisor_of(device.frontend)
+        row = combination_of(hypervisor.kind, device) if hypervisor else None
+        if row is not None and not row.deployed:
+            yield f"device '{name}' ({device.type} with {row})", ("devices", name)

@@ -1,0 +1,379 @@
+"""Rules on Xen: what is wished exists in that release and build, and Xen will take it.
+
+Most of what is refused here would stop the whole host before its console is up, or be accepted
+without a word (xen.md 1.5): nothing on a board tells the user afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vtool import layouts
+from vtool.check.context import Context, XenBuild
+from vtool.diagnostics import Diagnostic, Label
+from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
+from vtool.source import DataPathTuple
+from vtool.units import KIB, AddressRange, format_size
+
+PAGE_BYTES = 4 * KIB
+STATIC_HEAP_ALIGNMENT = 64 * KIB
+MODULES = 32
+"""Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something a Xen needs to have: the first release with it, and the Kconfig option since when it is one."""
+
+    since: tuple[int, int]
+    option: str | None
+    what: str
+    option_since: tuple[int, int] = (4, 0)
+
+
+STATIC_MEMORY = Feature((4, 16), "STATIC_MEMORY", "static memory")
+DIRECT_MAP = Feature((4, 17), None, "direct-map")
+STATIC_HEAP = Feature((4, 17), "STATIC_MEMORY", "a static heap")
+SHARED_MEMORY = Feature((4, 17), "STATIC_SHM", "static shared memory")
+UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address")
+EVENT_CHANNELS = Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19))
+CPUPOOLS = Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools")
+DOM0LESS = Feature((4, 11), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
+ENHANCED = Feature((4, 17), None, "xen,enhanced")
+ENHANCED_LEGACY = Feature((4, 21), None, "xen,enhanced = legacy")
+GRANT_LIMITS = Feature((4, 18), None, "grant limits in the device tree")
+
+
+def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    """Yield (board, feature, place) for everything that asks something of a Xen."""
+    for board, declared in context.topology.boards.items():
+        if isinstance(declared.hypervisor, Xen):
+            at = ("boards", board, "hypervisor")
+            if declared.hypervisor.static_heap is not None:
+                yield board, STATIC_HEAP, (*at, "static_heap")
+            if declared.hypervisor.cpupools:
+                yield board, CPUPOOLS, (*at, "cpupools")
+    for name, domain in context.topology.domains.items():
+        board_name = context.board_of.get(name)
+        if board_name is None or not isinstance(context.hypervisor_of(name), Xen):
+            continue
+        if domain.start is Start.DOM0LESS:
+            yield board_name, DOM0LESS, ("domains", name, "start")
+            for key, feature in _settings_wished(domain):
+                yield board_name, feature, ("domains", name, "xen", key)
+    for name, region in context.topology.regions.items():
+        if context.is_static_shared(region):
+            board_name = context.board_of[context.members_of(region)[0]]
+            yield board_name, SHARED_MEMORY if region.placed else UNPLACED, ("regions", name)
+    for name, channel in context.topology.event_channels.items():
+        board_name = context.board_of.get(channel.between[0])
+        if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
+            yield board_name, EVENT_CHANNELS, ("event_channels", name)
+
+
+def _settings_wished(domain: Domain) -> Iterator[tuple[str, Feature]]:
+    settings = domain.xen or XenDomain()
+    if settings.static_memory:
+        yield "static_memory", STATIC_MEMORY
+    if settings.direct_map:
+        yield "direct_map", DIRECT_MAP
+    if settings.enhanced is not None:
+        yield "enhanced", ENHANCED_LEGACY if settings.enhanced is Enhanced.LEGACY else ENHANCED
+    for key in sorted({"max_grant_frames", "max_maptrack_frames"} & settings.model_fields_set):
+        yield key, GRANT_LIMITS
+
+
+def features_are_built(context: Context) -> Iterator[Diagnostic]:
+    """VT370, VT371, VT379: the board's Xen is new enough and was built with the option."""
+    for board, feature, path in features_wished(context):
+        xen = context.xens.get(board)
+        if xen is None:
+            message = f"{feature.what}: whether the Xen of board '{board}' has that is not known"
+            hint = "its image does not say its release: write `version`, and best `config`"
+            yield context.find("VT379", message, ("boards", board, "hypervisor"), key=True, hints=(hint,))
+            continue
+        label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")
+        key = len(path) == 2
+        if xen.version < feature.since:
+            since = ".".join(map(str, feature.since))
+            message = f"{feature.what} needs Xen {since} or later, board '{board}' has {xen.release}"
+            yield context.find("VT370", message, path, key=key, labels=(label,))
+        elif _lacks(xen, feature):
+            message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"
+            hint = "such a Xen stops before its console is up, or ignores the node without a word: build another"
+            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(hint,))
+
+
+def _lacks(xen: XenBuild, feature: Feature) -> bool:
+    if feature.option is None or xen.options is None or xen.version < feature.option_since:
+        return False
+    return xen.options.get(feature.option) != "y"
+
+
+def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
+    """VT372: what only a dom0less guest can have is not given to others, and the reverse."""
+    for name, domain in context.topology.domains.items():
+        hypervisor = context.hypervisor_of(name)
+        if hypervisor is None:
+            continue
+        is_xen, dom0less = isinstance(hypervisor, Xen), domain.start is Start.DOM0LESS
+        guest = domain.role is Role.GUEST
+        wrong: list[tuple[DataPathTuple, str]] = []
+        if not is_xen:
+            for key in {"xen", "start", "cpupool", "device_tree", "passthrough"} & domain.model_fields_set:
+                wrong.append((("domains", name, key), f"`{key}` is Xen's; board '{context.board_of[name]}' runs KVM"))
+        elif not guest:
+            for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
+                wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
+        elif not dom0less and domain.xen is not None:
+            for key in domain.xen.model_fields_set - {"max_grant_frames", "max_maptrack_frames"}:
+                message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
+                wrong.append((("domains", name, "xen", key), message))
+        for path, message in wrong:
+            yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+    for name, device in context.sound_devices():
+        frontend = context.topology.domains[device.frontend]
+        if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
+            message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
+            hint = "start it by xl, or let it use shared regions and event channels only"
+            yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
+
+
+def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
+    """VT373: only domains that Xen builds itself, dom0 and dom0less guests, can share static memory."""
+    for name, region in context.topology.regions.items():
+        if not context.is_static_shared(region):
+            if {"host_address", "addresses", "placed"} & region.model_fields_set:
+                message = f"region '{name}': only memory that Xen shares at boot has further addresses"
+                keys = {"host_address", "addresses", "placed"} & region.model_fields_set
+                yield context.find("VT373", message, ("regions", name, min(keys)), key=True)
+            continue
+        members = context.members_of(region)
+        for member in members:
+            domain = context.topology.domains[member]
+            if domain.role is Role.GUEST and domain.start is Start.XL:
+                message = f"region '{name}': xl has no static shared memory, and '{member}' is started by xl"
+                yield context.find("VT373", message, ("domains", member), key=True, hints=("start: dom0less",))
+        boards = {context.board_of[member] for member in members}
+        if len(boards) > 1:
+            message = f"region '{name}' is shared between the boards {', '.join(sorted(boards))}"
+            yield context.find("VT373", message, ("regions", name), key=True)
+        if region.owner and not region.borrowers:
+            message = f"region '{name}' is shared with nobody: it has an owner and no borrowers"
+            yield context.find("VT373", message, ("regions", name), key=True)
+        for key in region.addresses.keys() & set(context.topology.domains):
+            if key not in region.borrowers:
+                message = f"region '{name}': '{key}' is no borrower of it"
+                hint = "where the owner sees it is `address`"
+                yield context.find("VT373", message, ("regions", name, "addresses", key), key=True, hints=(hint,))
+
+
+def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
+    """VT374: direct-map needs static memory, and equal addresses inside and outside."""
+    for name, domain in context.topology.domains.items():
+        settings = domain.xen
+        if settings is None:
+            continue
+        path = ("domains", name, "xen")
+        if settings.direct_map and not settings.static_memory:
+            message = f"`direct_map` of '{name}' needs `static_memory: true`: Xen stops without it"
+            yield context.find("VT374", message, (*path, "direct_map"))
+        if settings.memory_address is not None and not settings.static_memory:
+            message = f"`memory_address` of '{name}' needs `static_memory: true`"
+            yield context.find("VT374", message, (*path, "memory_address"))
+        elif settings.memory_address is not None and settings.memory_address % PAGE_BYTES:
+            message = f"memory of '{name}' at {settings.memory_address:#x} is not at a multiple of 4KiB"
+            yield context.find("VT403", message, (*path, "memory_address"))
+    for name, region in context.topology.regions.items():
+        if not context.is_static_shared(region):
+            continue
+        for member in context.members_of(region):
+            inside = region.address if member == region.owner else region.addresses.get(member)
+            place = ("address",) if member == region.owner else ("addresses", member)
+            if not is_direct(context.topology.domains[member]):
+                continue
+            if not region.placed:
+                message = f"region '{name}': '{member}' sees host addresses, so the region needs one"
+                yield context.find("VT374", message, ("regions", name, "placed"))
+            elif inside is not None and region.host_address is not None and inside != region.host_address:
+                message = (
+                    f"region '{name}': '{member}' sees host addresses, so {inside:#x} has to be "
+                    f"`host_address` {region.host_address:#x}"
+                )
+                yield context.find("VT374", message, ("regions", name, *place))
+        if not region.placed and region.host_address is not None:
+            message = f"region '{name}' has a `host_address` and `placed: false`"
+            yield context.find("VT374", message, ("regions", name, "placed"))
+
+
+def is_direct(domain: Domain) -> bool:
+    """Tell whether a domain's addresses are the host's."""
+    return domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
+
+
+def limits_hold(context: Context) -> Iterator[Diagnostic]:
+    """VT375: Xen has room for that many regions and boot modules."""
+    for board, xen in context.xens.items():
+        shared = {
+            name: region
+            for name, region in context.topology.regions.items()
+            if context.is_static_shared(region) and context.board_of[context.members_of(region)[0]] == board
+        }
+        most = 256 if xen.version < (4, 19) else 32
+        for name in list(shared)[most:]:
+            message = f"region '{name}' is one more than the {most} shared regions that Xen {xen.release} takes"
+            yield context.find("VT375", message, ("regions", name), key=True)
+        for guest, domain in context.domains_on(board):
+            mine = [name for name, region in shared.items() if guest in context.members_of(region)]
+            if xen.version < (4, 22) and domain.role is Role.GUEST and len(mine) > 20:
+                message = f"domain '{guest}' has {len(mine)} shared regions, Xen {xen.release} has room for 20 of one"
+                yield context.find("VT375", message, ("domains", guest), key=True)
+        boot = [d for _, d in context.domains_on(board) if d.role is Role.GUEST and d.start is Start.DOM0LESS]
+        modules = 3 + sum(1 + (d.ramdisk is not None) + (d.device_tree is not None) for d in boot)
+        if modules > MODULES:
+            message = f"board '{board}' needs {modules} boot modules, Xen takes {MODULES}"
+            yield context.find("VT375", message, ("boards", board), key=True)
+
+
+def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
+    """VT376: a fixed guest-physical address of a region hits nothing of the guest: Xen does not look."""
+    for guest, domain in context.topology.domains.items():
+        if domain.role is not Role.GUEST or not isinstance(context.hypervisor_of(guest), Xen) or domain.memory is None:
+            continue
+        taken = [(what, where) for what, where in layouts.XEN_GUEST_WINDOWS]
+        if not is_direct(domain):
+            taken += [(f"the RAM of '{guest}'", bank) for bank in layouts.xen_guest_ram(domain.memory)]
+        for name, region in context.topology.regions.items():
+            inside = region.address if guest == region.owner else region.addresses.get(guest)
+            if inside is None or not context.is_static_shared(region) or guest not in context.members_of(region):
+                continue
+            path = ("regions", name, *(("address",) if guest == region.owner else ("addresses", guest)))
+            if inside % PAGE_BYTES:
+                message = f"region '{name}': {inside:#x} is not a multiple of 4KiB"
+                yield context.find("VT403", message, path)
+                continue
+            where = AddressRange.of_size(inside, region.size)
+            for what, other in taken:
+                if where.overlaps(other):
+                    message = f"region '{name}' {where} lies over {what} {other} in guest '{guest}'"
+                    hint = "leave the address out and let vtool choose; Xen takes this one and says nothing"
+                    yield context.find("VT376", message, path, hints=(hint,))
+            taken.append((f"region '{name}'", where))
+
+
+def host_addresses_fit(context: Context) -> Iterator[Diagnostic]:
+    """VT401, VT403, VT404: fixed host addresses of Xen's static memory lie in free RAM."""
+    for board, loaded in context.facts.items():
+        banks = [AddressRange.of_size(bank.base, bank.size) for bank in loaded.facts.ram]
+        taken = [(f"carve-out '{c.name}'", AddressRange.of_size(c.base, c.size)) for c in loaded.facts.carve_outs]
+        for _, size, alignment, address, path in fixed_host_memory(context, board):
+            if address % alignment:
+                message = f"{address:#x} is not a multiple of {format_size(alignment)}"
+                yield context.find("VT403", message, path)
+                continue
+            where = AddressRange.of_size(address, size)
+            if not any(bank.contains(where) for bank in banks):
+                message = f"{where} is not inside the RAM of board '{board}': Xen would crash on it"
+                yield context.find("VT404", message, path)
+            for what, other in taken:
+                if where.overlaps(other):
+                    message = f"{where} overlaps {what} {other}"
+                    yield context.find("VT401", message, path, hints=("leave it out and let vtool choose",))
+            taken.append((f"what {'.'.join(map(str, path))} places", where))
+
+
+def fixed_host_memory(context: Context, board: str) -> Iterator[tuple[str, int, int, int, DataPathTuple]]:
+    """Yield (what, size, alignment, address, place) of everything of Xen's that the user placed in host memory."""
+    hypervisor = context.topology.boards[board].hypervisor if board in context.topology.boards else None
+    if not isinstance(hypervisor, Xen):
+        return
+    heap = hypervisor.static_heap
+    if heap is not None and heap.address is not None:
+        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "address")
+        yield "heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path
+    for name, region in context.topology.regions.items():
+        if region.host_address is not None and context.is_static_shared(region) and _on(context, region, board):
+            yield name, region.size, PAGE_BYTES, region.host_address, ("regions", name, "host_address")
+    for name, domain in context.domains_on(board):
+        if domain.xen and domain.xen.memory_address is not None and domain.memory is not None:
+            path = ("domains", name, "xen", "memory_address")
+            yield name, domain.memory, PAGE_BYTES, domain.xen.memory_address, path
+
+
+def _on(context: Context, region: Region, board: str) -> bool:
+    return context.board_of[context.members_of(region)[0]] == board
+
+
+def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
+    """VT377: a static event channel joins two domains that Xen builds, at ports nobody else has."""
+    used: dict[tuple[str, int], str] = {}
+    for name, channel in context.topology.event_channels.items():
+        path = ("event_channels", name)
+        first, second = channel.between
+        at: DataPathTuple
+        ends = [end for end in channel.between if end in context.topology.domains]
+        if first == second:
+            message = f"event channel '{name}' leads from '{first}' to itself"
+            yield context.find("VT377", message, (*path, "between"))
+            continue
+        if len({context.board_of.get(end) for end in ends}) > 1:
+            message = f"event channel '{name}' leads from one board to another"
+            yield context.find("VT377", message, (*path, "between"))
+        for index, end in enumerate(channel.between):
+            if end not in context.topology.domains:
+                continue
+            domain, at = context.topology.domains[end], (*path, "between", index)
+            if not isinstance(context.hypervisor_of(end), Xen):
+                yield context.find("VT377", f"'{end}' runs under KVM, which has no event channels", at)
+            elif domain.role is Role.GUEST and domain.start is Start.XL:
+                message = f"'{end}' is started by xl; static event channels join domains that Xen starts"
+                yield context.find("VT377", message, at, hints=("start: dom0less",))
+            elif domain.xen is not None and domain.xen.enhanced is Enhanced.DISABLED:
+                message = f"'{end}' has `enhanced: disabled`, so it has no event channels"
+                yield context.find("VT377", message, at, hints=("enhanced: no-xenstore",))
+        for end, port in channel.ports.items():
+            at = (*path, "ports", end)
+            if end not in channel.between:
+                yield context.find("VT377", f"'{end}' is no end of event channel '{name}'", at, key=True)
+            elif (end, port) in used:
+                message = f"port {port} of '{end}' belongs to event channel '{used[end, port]}' already"
+                yield context.find("VT377", message, at)
+            used.setdefault((end, port), name)
+
+
+def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
+    """VT378: pools have CPUs that exist and are in no other; domains are in pools that exist."""
+    for board, declared in context.topology.boards.items():
+        hypervisor = declared.hypervisor
+        pools = hypervisor.cpupools if isinstance(hypervisor, Xen) else {}
+        loaded = context.facts.get(board)
+        owner: dict[int, str] = {}
+        for name, pool in pools.items():
+            for index, cpu in enumerate(pool.cpus):
+                path = ("boards", board, "hypervisor", "cpupools", name, "cpus", index)
+                if loaded is not None and cpu >= loaded.facts.cpus:
+                    message = f"CPU {cpu} of pool '{name}' does not exist: board '{board}' has {loaded.facts.cpus}"
+                    yield context.find("VT378", message, path)
+                elif cpu in owner:
+                    message = f"CPU {cpu} is in pool '{owner[cpu]}' already"
+                    yield context.find("VT378", message, path)
+                owner.setdefault(cpu, name)
+        for name, domain in context.domains_on(board):
+            if domain.cpupool is not None and isinstance(hypervisor, Xen) and domain.cpupool not in pools:
+                message = f"CPU pool '{domain.cpupool}' does not exist on board '{board}'"
+                hint = f"there are: {', '.join(pools)}" if pools else "declare it under hypervisor.cpupools"
+                yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
+
+
+RULES = (
+    features_are_built,
+    settings_fit_the_start,
+    regions_are_shared_at_boot,
+    static_memory_is_sound,
+    limits_hold,
+    guest_addresses_are_free,
+    host_addresses_fit,
+    event_channels_are_sound,
+    cpupools_are_sound,
+)

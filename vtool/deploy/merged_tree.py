@@ -1,0 +1,132 @@
+"""The host's device tree after merging: what an overlay cannot say is added, and the result compared with the plan.
+
+An overlay cannot name nodes of a base tree that has no symbols, so the CPUs of Xen's pools are written
+here, once the base tree is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.devicetree import Node, Tree, read_blob
+from vtool.plan.types import BoardPlan, SharedView, XenBootGuest
+from vtool.units import KIB, AddressRange
+
+
+def complete(blob: bytes, board: BoardPlan) -> bytes:
+    """Write the CPUs of every pool into a merged tree. ValueError when the tree has not the CPUs."""
+    if not board.xen_boot.cpupools:
+        return blob
+    import libfdt  # noqa: PLC0415 - compiled code, needed by staging only
+
+    cpus = cpu_nodes(read_blob(blob))
+    fdt = libfdt.Fdt(blob)
+    fdt.resize(len(blob) + 4 * KIB)
+    highest = max((node.phandle or 0 for node in read_blob(blob).root.walk()), default=0)
+    for pool in board.xen_boot.cpupools:
+        handles = []
+        for cpu in pool.cpus:
+            if cpu >= len(cpus):
+                raise ValueError(f"CPU {cpu} of pool '{pool.name}' is not in the base tree, which has {len(cpus)}")
+            at = fdt.path_offset(cpus[cpu].path)
+            handle = fdt.get_phandle(at)
+            if not handle:
+                highest += 1
+                handle = highest
+                fdt.setprop_u32(at, "phandle", handle)
+            handles.append(handle)
+        value = b"".join(handle.to_bytes(4, "big") for handle in handles)
+        fdt.setprop(fdt.path_offset(f"/chosen/{pool.node_name}"), "cpupool-cpus", value)
+    fdt.pack()
+    return bytes(fdt.as_bytearray())
+
+
+def cpu_nodes(tree: Tree) -> list[Node]:
+    """Return the CPU nodes in the order in which Xen and Linux number them: that of the tree."""
+    cpus = tree.root.children.get("cpus")
+    return [node for node in cpus.children.values() if node.string("device_type") == "cpu"] if cpus else []
+
+
+def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
+    """Decode a merged tree and yield everything in which it is not what was planned."""
+    tree = read_blob(blob)
+    for region in board.host_regions:
+        node = tree.node(f"/reserved-memory/{region.node_name}")
+        seen = _ranges(node)
+        if seen != [region.range]:
+            yield f"region '{region.region}' is at {_list(seen)}, not at {region.range}"
+    boot = board.xen_boot
+    if boot.empty:
+        return
+    chosen = tree.root.children["chosen"]
+    if boot.static_heap is not None:
+        seen = _pairs(chosen, "xen,static-heap", tree.root)
+        if seen != [boot.static_heap.range]:
+            yield f"the static heap is at {_list(seen)}, not at {boot.static_heap.range}"
+    for view in boot.shared:
+        yield from _shared_differs(chosen, view, "dom0")
+    for guest in boot.guests:
+        yield from _guest_differs(chosen, guest)
+    yield from _references_differ(tree, chosen, board)
+
+
+def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[str]:
+    """Compare what is said by phandle: CPUs of pools, the other ends of event channels."""
+    boot, by_phandle, cpus = board.xen_boot, tree.by_phandle(), cpu_nodes(tree)
+    for pool in boot.cpupools:
+        handles = chosen.children[pool.node_name].properties["cpupool-cpus"].cells
+        if [by_phandle.get(handle) for handle in handles] != [cpus[cpu] for cpu in pool.cpus]:
+            yield f"pool '{pool.name}' does not name the CPUs {pool.cpus}"
+    places = {guest.name: chosen.children[guest.node_name] for guest in boot.guests}
+    for end in (*boot.event_channels, *(end for guest in boot.guests for end in guest.event_channels)):
+        node = places.get(end.domain, chosen).children[f"evtchn-{end.channel}"]
+        port, handle = node.properties["xen,evtchn"].cells
+        other = by_phandle.get(handle)
+        if port != end.port or other is None or other.properties["xen,evtchn"].cells[0] != end.other_port:
+            yield f"event channel '{end.channel}' of '{end.domain}' is not at port {end.port}"
+
+
+def _guest_differs(chosen: Node, guest: XenBootGuest) -> Iterator[str]:
+    node = chosen.children[guest.node_name]
+    memory = node.properties["memory"].tuples(2)[0][0] * KIB
+    if memory != guest.memory_bytes:
+        yield f"domain '{guest.name}' has {memory} bytes, not {guest.memory_bytes}"
+    static = _pairs(node, "xen,static-mem", chosen)
+    if static != ([guest.static_memory.range] if guest.static_memory else []):
+        yield f"static memory of '{guest.name}' is at {_list(static)}"
+    for module in guest.modules:
+        seen = _ranges(node.children[module.node_name])
+        if seen != [module.window]:
+            yield f"module '{module.file}' is at {_list(seen)}, not in {module.window}"
+    if node.children[guest.kernel.node_name].string("bootargs") != guest.bootargs:
+        yield f"the command line of '{guest.name}' is {node.children[guest.kernel.node_name].string('bootargs')!r}"
+    for view in guest.shared:
+        yield from _shared_differs(node, view, guest.name)
+
+
+def _shared_differs(parent: Node, view: SharedView, domain: str) -> Iterator[str]:
+    node = parent.children.get(view.node_name)
+    if node is None:
+        yield f"region '{view.region}' of '{domain}' is missing"
+        return
+    cells = (parent.address_cells, parent.size_cells)
+    widths = (cells[0], *cells) if view.host else cells
+    (numbers,) = node.properties["xen,shared-mem"].tuples(*widths)
+    wanted = (*((view.host.base,) if view.host else ()), view.inside.base, view.inside.size_bytes)
+    if numbers != wanted or node.string("xen,shm-id") != view.xen_id or node.string("role") != (view.role or ""):
+        yield f"region '{view.region}' of '{domain}' is not as planned: {tuple(map(hex, numbers))}"
+
+
+def _ranges(node: Node | None) -> list[AddressRange]:
+    return [AddressRange.of_size(base, size) for base, size in node.reg()] if node else []
+
+
+def _pairs(node: Node, name: str, cells_of: Node) -> list[AddressRange]:
+    if name not in node.properties:
+        return []
+    pairs = node.properties[name].tuples(cells_of.address_cells, cells_of.size_cells)
+    return [AddressRange.of_size(base, size) for base, size in pairs]
+
+
+def _list(ranges: list[AddressRange]) -> str:
+    return ", ".join(map(str, ranges)) or "no place"

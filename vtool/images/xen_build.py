@@ -1,0 +1,72 @@
+"""How a Xen was built, read from the binary itself (CONFIG_HYPFS_CONFIG), a ``.config``, or what the user says."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from vtool.check import XenBuild
+from vtool.diagnostics import Diagnostic
+from vtool.images.catalogue import DATA
+from vtool.images.kernel_options import options_in
+from vtool.model.topology import Topology, Xen
+from vtool.source import Document
+
+_GZIP = b"\x1f\x8b\x08"
+_TITLE = re.compile(r"^# Xen/arm (\d+)\.(\d+)", re.MULTILINE)
+_DEBIAN = DATA / "xen-debian-4.20.config"
+"""The configuration inside Debian 13's xen-hypervisor-4.20-arm64, which is what ``vtool:xen`` is."""
+
+
+def configuration_in(binary: bytes) -> str | None:
+    """Return the configuration text that a Xen binary carries, None when it carries none."""
+    at = binary.find(_GZIP)
+    while at >= 0:
+        try:
+            text = zlib.decompressobj(31).decompress(binary[at:], 1 << 20).decode()
+        except (zlib.error, UnicodeDecodeError):
+            text = ""
+        if _TITLE.search(text):
+            return text
+        at = binary.find(_GZIP, at + 1)
+    return None
+
+
+def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBuild], list[Diagnostic]]:
+    """Return how each board's Xen was built, and what could not be read (VT505)."""
+    found: dict[str, XenBuild] = {}
+    unreadable: list[Diagnostic] = []
+    for board, declared in topology.boards.items():
+        hypervisor = declared.hypervisor
+        if not isinstance(hypervisor, Xen):
+            continue
+        text = None
+        for key in ("config", "image"):
+            reference = getattr(hypervisor, key)
+            if reference is None or text is not None:
+                continue
+            try:
+                text = _configuration(document.path.parent, reference, key)
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is no text"
+                span = document.span(("boards", board, "hypervisor", key))
+                message = f"{key} '{reference}' of board '{board}' cannot be used: {reason.lower()}"
+                unreadable.append(Diagnostic("VT505", message, span))
+        title = _TITLE.search(text or "")
+        version = hypervisor.version or (f"{title[1]}.{title[2]}" if title else None)
+        if version is not None:
+            major, minor = version.split(".")
+            source = f"{hypervisor.image}, {version}"
+            found[board] = XenBuild((int(major), int(minor)), options_in(text) if text else None, source)
+    return found, unreadable
+
+
+def _configuration(folder: Path, reference: str, key: str) -> str | None:
+    if reference == "vtool:xen":
+        return _DEBIAN.read_text()
+    if reference.startswith("vtool:"):
+        return None
+    path = folder / reference
+    return path.read_text() if key == "config" else configuration_in(path.read_bytes())

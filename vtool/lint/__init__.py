@@ -1,0 +1,32 @@
+"""What Xen or Linux would reject, crash on or silently do wrong with a device tree.
+
+A pure room: from a tree to findings, one generator function a rule. The other rooms check topologies; this one serves
+people who have none and write their trees by hand.
+"""
+
+from __future__ import annotations
+
+from vtool.devicetree import Tree
+from vtool.lint import domains, general, modules, overlaps, partial, regions, shared, static
+from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
+from vtool.lint.finding import Finding, printable
+
+ALL_TREES = (*general.RULES, *regions.RULES, *overlaps.RULES)
+XEN_TREES = (*modules.RULES, *domains.RULES, *static.RULES, *shared.RULES)
+PARTIAL_TREES = (*general.RULES, *partial.RULES)
+RULES = {
+    Kind.LINUX: ALL_TREES,
+    Kind.XEN: (*ALL_TREES, *XEN_TREES),
+    Kind.PARTIAL: PARTIAL_TREES,
+}
+
+__all__ = ["NEWEST", "RULES", "VERSIONS", "Context", "Finding", "Kind", "XenVersion", "lint", "printable"]
+
+
+def lint(tree: Tree, version: XenVersion = NEWEST) -> tuple[Kind, list[Finding]]:
+    """Return what kind of tree it is and everything the rules find, in the order of the tree. Raises nothing."""
+    context = Context(tree, version)
+    if overlay := list(general.is_no_overlay(context)):
+        return context.kind, overlay
+    found = [finding for rule in RULES[context.kind] for finding in rule(context)]
+    return context.kind, sorted(found, key=lambda f: (context.position[f.node], f.code))

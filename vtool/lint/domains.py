@@ -1,0 +1,222 @@
+"""Rules on the domains that Xen builds at boot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool import layouts
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import (
+    CPUPOOL,
+    EVENT_CHANNEL,
+    GIC_V2,
+    SHARED_MEMORY,
+    Context,
+    XenVersion,
+    direct_mapped,
+    memory_bytes,
+    tuples,
+)
+from vtool.lint.finding import Finding
+from vtool.lint.modules import dom0_arguments_memory
+from vtool.units import KIB, AddressRange, format_size
+
+PAGE_BYTES = 4 * KIB
+MOST_SPIS = 988
+"""Xen xen/arch/arm/vgic.c: 1020 interrupts less 32 local ones."""
+MOST_CPUS = 128
+MOST_CPUS_GIC_V2 = 8
+GUEST_RAM_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
+WARNING = Severity.WARNING
+
+SINCE = {
+    "direct-map": XenVersion(4, 17),
+    "domain-cpupool": XenVersion(4, 17),
+    "xen,enhanced": XenVersion(4, 17),
+    "xen,domain-p2m-mem-mb": XenVersion(4, 17),
+    "max_grant_version": XenVersion(4, 18),
+    "max_grant_frames": XenVersion(4, 18),
+    "max_maptrack_frames": XenVersion(4, 18),
+    "sve": XenVersion(4, 18),
+    "passthrough": XenVersion(4, 19),
+    "llc-colors": XenVersion(4, 20),
+    "capabilities": XenVersion(4, 21),
+    "trap-unmapped-accesses": XenVersion(4, 21),
+}
+COMPATIBLE_SINCE = {
+    CPUPOOL: XenVersion(4, 17),
+    EVENT_CHANNEL: XenVersion(4, 17),
+    SHARED_MEMORY: XenVersion(4, 17),
+}
+ENHANCED = ("", "enabled", "disabled", "no-xenstore")
+
+
+def domains_have_memory_and_cpus(context: Context) -> Iterator[Finding]:
+    """VT870: ``memory`` (KiB, two cells) and ``cpus`` are there and can be had."""
+    for domain in context.domains:
+        found = domain.properties.get("memory")
+        if found is None:
+            message = f"`memory` is missing: {context.xen} cannot read it and panics"
+            yield Finding("VT870", domain, message, hints=("256 MiB is memory = <0x0 0x40000>, in KiB",))
+        elif len(found.value) != 8:
+            message = f"`memory` has {len(found.value) // 4} cells, not two: {context.xen} "
+            message += "panics" if len(found.value) < 8 else "reads the first two"
+            yield Finding("VT870", domain, message, "memory", hints=("256 MiB is memory = <0x0 0x40000>, in KiB",))
+        elif not memory_bytes(domain):
+            yield Finding("VT870", domain, "`memory` is 0: its kernel does not fit", "memory")
+        cpus = domain.number("cpus")
+        most = MOST_CPUS_GIC_V2 if context.gic_version == 2 else MOST_CPUS
+        if "cpus" not in domain.properties:
+            message = f"`cpus` is missing: {context.xen} panics, \"Missing property 'cpus' for domain\""
+            yield Finding("VT870", domain, message)
+        elif not 0 < cpus <= most:
+            version = f" with a GICv{context.gic_version} ({GIC_V2[0]})" if context.gic_version == 2 else ""
+            message = f"`cpus` is {cpus}, Xen allows 1 to {most}{version}: it panics, 'Error creating domain'"
+            yield Finding("VT870", domain, message, "cpus")
+
+
+def static_memory_is_read_as_meant(context: Context) -> Iterator[Finding]:
+    """VT872, VT873: ``xen,static-mem`` is in cells of ``/chosen``, in pages, and sums up to ``memory``."""
+    for domain in context.domains:
+        found, parent = domain.properties.get("xen,static-mem"), domain.parent
+        if found is None or parent is None:
+            continue
+        widths = context.cells(parent)
+        pairs = tuples(found, *widths)
+        if not pairs:
+            message = f"`xen,static-mem` has {len(found.value)} bytes, not a multiple of {4 * sum(widths)}"
+            message += f": its cells are those of '{parent.path}' ({widths[0]} and {widths[1]}), not the domain's"
+            yield Finding("VT872", domain, message, found.name, (parent,))
+            continue
+        for base, size in pairs:
+            if base % PAGE_BYTES or size % PAGE_BYTES or not size:
+                message = f"static memory {base:#x}, size {size:#x} is not whole pages of {format_size(PAGE_BYTES)}"
+                yield Finding("VT872", domain, message, found.name)
+        if "llc-colors" in domain.properties:
+            message = "`llc-colors` and `xen,static-mem` exclude each other: Xen panics"
+            yield Finding("VT872", domain, message, "llc-colors")
+        total, wanted = sum(size for _, size in pairs), memory_bytes(domain)
+        if wanted and total != wanted:
+            message = f"`xen,static-mem` sums up to {format_size(total)}, `memory` is {format_size(wanted)}"
+            own = tuples(found, *context.cells(domain)) or []
+            hints = [f"its cells are those of '{parent.path}' ({widths[0]} and {widths[1]})"]
+            if sum(size for _, size in own) == wanted:
+                hints.append("in the domain's own cells it would be right")
+            yield Finding("VT873", domain, f"{message}: Xen panics", found.name, hints=tuple(hints))
+
+
+def static_memory_is_memory(context: Context) -> Iterator[Finding]:
+    """VT879: static memory lies in RAM."""
+    for domain in context.domains:
+        for where in context.static_memory(domain):
+            if context.outside_memory(where):
+                banks = ", ".join(map(str, context.memory))
+                message = f"static memory {where} is not inside RAM ({banks}): Xen aborts without a clear message"
+                yield Finding("VT879", domain, message, "xen,static-mem")
+
+
+def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
+    """VT874: a domain is mapped 1:1 only with memory at fixed places."""
+    for domain in context.domains:
+        if context.version < SINCE["direct-map"]:
+            return
+        if "direct-map" in domain.properties and "xen,static-mem" not in domain.properties:
+            message = "`direct-map` without `xen,static-mem`: Xen panics, 'direct-map is not valid for domain'"
+            yield Finding("VT874", domain, message, "direct-map")
+
+
+def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
+    """VT875: ``xen,enhanced`` is a word that this Xen knows, and xenstore has a dom0 to run in."""
+    if context.version < SINCE["xen,enhanced"]:
+        return
+    legacy = ("legacy",) if context.version >= (4, 21) else ()
+    for domain in context.domains:
+        if "xen,enhanced" not in domain.properties:
+            continue
+        word = domain.string("xen,enhanced")
+        if word not in (*ENHANCED, *legacy):
+            message = f'{context.xen} does not know xen,enhanced = "{word}": the domain silently gets nothing of it'
+            yield Finding("VT875", domain, message, "xen,enhanced", hints=("enabled, no-xenstore or disabled",))
+        elif word in ("", "enabled", "legacy") and not context.has_dom0:
+            message = "`xen,enhanced` with xenstore needs a dom0, and there is none: Xen panics"
+            yield Finding("VT875", domain, message, "xen,enhanced", hints=('"no-xenstore" needs none',))
+
+
+def interrupts_suffice(context: Context) -> Iterator[Finding]:
+    """VT876: ``nr_spis`` is what Xen allows and covers the virtual UART."""
+    for domain in context.domains:
+        if "nr_spis" not in domain.properties:
+            continue
+        spis = domain.number("nr_spis")
+        if spis > MOST_SPIS:
+            message = f"`nr_spis` is {spis}, Xen allows {MOST_SPIS}: it panics, 'Error creating domain'"
+            yield Finding("VT876", domain, message, "nr_spis")
+        elif not spis and "vpl011" in domain.properties and not direct_mapped(domain):
+            message = "`nr_spis` is 0, `vpl011` needs interrupt 32, the first: Xen cannot set up the domain"
+            yield Finding("VT876", domain, message, "nr_spis")
+
+
+def memory_can_be_had(context: Context) -> Iterator[Finding]:
+    """VT877: domains ask for no more than their layout and the host have."""
+    total = 0
+    available = sum(bank.size_bytes for bank in context.memory)
+    for domain in context.domains:
+        wanted = memory_bytes(domain)
+        total += wanted
+        if wanted > GUEST_RAM_BYTES and not direct_mapped(domain):
+            message = f"`memory` is {format_size(wanted)}, a guest's layout has {format_size(GUEST_RAM_BYTES)}"
+            yield Finding("VT877", domain, message, "memory", hints=("it is in KiB",))
+        elif available and wanted > available:
+            message = f"`memory` is {format_size(wanted)}, the host has {format_size(available)}: Xen panics"
+            yield Finding("VT877", domain, message, "memory", hints=("it is in KiB",))
+            total -= wanted
+    dom0 = dom0_arguments_memory(context) if context.has_dom0 else 0
+    total += dom0 or 0
+    if context.chosen and available and total > available:
+        message = f"dom0 and domains ask for {format_size(total)}, the host has {format_size(available)}: Xen panics"
+        yield Finding("VT877", context.chosen, message)
+
+
+def this_xen_knows_it(context: Context) -> Iterator[Finding]:
+    """VT878: what is newer than this Xen is ignored, mostly without a word."""
+    for domain in context.domains:
+        for name, since in SINCE.items():
+            if name in domain.properties and context.version < since:
+                yield _newer(context, domain, name, since)
+    chosen = context.chosen
+    if chosen and "xen,static-heap" in chosen.properties and context.version < (4, 17):
+        yield _newer(context, chosen, "xen,static-heap", XenVersion(4, 17))
+    for node in chosen.walk() if chosen else ():
+        for name, since in COMPATIBLE_SINCE.items():
+            if name in node.compatible and context.version < since:
+                message = f"`{name}` came with Xen {since}: {context.xen} ignores the node"
+                yield Finding("VT878", node, message, "compatible")
+
+
+def _newer(context: Context, node: Node, name: str, since: XenVersion) -> Finding:
+    return Finding("VT878", node, f"`{name}` came with Xen {since}: {context.xen} ignores it", name)
+
+
+def guest_memory(context: Context, domain: Node) -> list[AddressRange]:
+    """Return where a domain sees its RAM: at host addresses when mapped 1:1, else in the layout's banks."""
+    if direct_mapped(domain):
+        return context.static_memory(domain)
+    left, found = memory_bytes(domain), []
+    for bank in layouts.XEN_GUEST_RAM:
+        if size := min(left, bank.size_bytes):
+            found.append(AddressRange.of_size(bank.base, size))
+            left -= size
+    return found
+
+
+RULES = (
+    domains_have_memory_and_cpus,
+    static_memory_is_read_as_meant,
+    static_memory_is_memory,
+    direct_map_has_static_memory,
+    enhanced_can_be_had,
+    interrupts_suffice,
+    memory_can_be_had,
+    this_xen_knows_it,
+)

@@ -1,0 +1,183 @@
+"""Rules on ``/chosen`` of a Xen boot tree: modules, dom0 and command lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import DOMAIN, MODULE_COMPATIBLES, Context
+from vtool.lint.finding import Finding
+
+MOST_MODULES = 32
+"""Xen xen/include/xen/bootfdt.h MAX_MODULES; Xen itself and the device tree are two of them."""
+_OF_XEN = re.compile(r"\b(dom0_mem|dtuart|dom0_max_vcpus|sched|vwfi|bootscrub|xsm|console=dtuart)\b")
+WARNING = Severity.WARNING
+
+
+def cells_are_said(context: Context) -> Iterator[Finding]:
+    """VT860: ``/chosen`` and domains say the cells of what is in them."""
+    for node in (context.chosen, *context.domains):
+        needed = ("#address-cells", "#size-cells")
+        if node is None or not any(
+            {"reg", "xen,shared-mem"} & set(child.properties) for child in node.children.values()
+        ):
+            continue
+        missing = [name for name in needed if name not in node.properties]
+        if missing:
+            address, size = context.cells(node)
+            message = f"{' and '.join(missing)} missing: Xen takes {address} and {size} from above, others 2 and 1"
+            yield Finding("VT860", node, message, hints=("say #address-cells and #size-cells",), severity=WARNING)
+
+
+def modules_say_where_they_are(context: Context) -> Iterator[Finding]:
+    """VT861: a module has an address and a size, or a file's name for EFI."""
+    for module in context.modules:
+        node = module.node
+        address, size = context.cells(module.owner)
+        found = node.properties.get("reg")
+        if found is None:
+            if "xen,uefi-binary" not in node.properties:
+                message = f"the module has no `reg`: {context.xen} panics before its console is up"
+                hint = "under EFI `xen,uefi-binary` may name a file instead"
+                yield Finding("VT861", node, message, hints=(hint,))
+        elif len(found.value) < 4 * (address + size):
+            message = f"`reg` has {len(found.value)} bytes, {4 * (address + size)} are needed"
+            yield Finding("VT861", node, f"{message}: {context.xen} panics before its console is up", "reg")
+        elif module.range is None and len(found.value) % (4 * max(1, address + size)) == 0:
+            yield Finding("VT861", node, "the module has size 0: Xen finds nothing in it", "reg")
+
+
+def there_are_not_too_many_modules(context: Context) -> Iterator[Finding]:
+    """VT862: Xen keeps 32 modules, itself and the device tree among them."""
+    room = MOST_MODULES - 2
+    for number, module in enumerate(context.modules[room:], room + 1):
+        message = f"this is module {number} of the tree, {context.xen} keeps {room}"
+        yield Finding("VT862", module.node, f"{message} (and itself and the tree): it is ignored")
+
+
+def modules_are_in_memory(context: Context) -> Iterator[Finding]:
+    """VT864: modules lie in RAM, where a boot loader put them."""
+    for module in context.modules:
+        if module.range and context.outside_memory(module.range):
+            banks = ", ".join(map(str, context.memory))
+            message = f"the module {module.range} is not in RAM ({banks}): only memory-mapped flash could hold it"
+            yield Finding("VT864", module.node, message, "reg", severity=WARNING)
+
+
+def there_is_something_to_boot(context: Context) -> Iterator[Finding]:
+    """VT865: there is a kernel for dom0 or a domain, and every domain has one."""
+    if context.chosen and not context.domains and not context.has_dom0:
+        message = "there is neither a kernel for dom0 nor a domain"
+        if context.modules:
+            yield Finding("VT865", context.chosen, f"{message}: Xen panics, 'Could not set up DOM0 guest OS'")
+        else:
+            message += ": unless the boot loader adds one, Xen panics"
+            yield Finding("VT865", context.chosen, message, severity=WARNING)
+    for domain in context.domains:
+        if not context.kernels(domain):
+            message = "the domain has no module `multiboot,kernel`"
+            message += f": {context.xen} says 'Missing kernel boot module' and stops"
+            yield Finding("VT865", domain, message)
+
+
+def dom0_has_memory(context: Context) -> Iterator[Finding]:
+    """VT866: Xen is told how much memory dom0 gets."""
+    if context.chosen is None or not context.kernels(context.chosen) or context.xen_arguments is None:
+        return
+    if not re.search(r"\bdom0_mem=", context.xen_arguments):
+        name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.properties else "bootargs"
+        message = "Xen's command line has no dom0_mem: dom0 gets 512 MiB and a warning"
+        yield Finding("VT866", context.chosen, message, name, hints=("add dom0_mem=1G",), severity=WARNING)
+
+
+def command_lines_reach_whom_they_are_for(context: Context) -> Iterator[Finding]:
+    """VT867: Xen and dom0 each read the command line that was meant for them."""
+    chosen = context.chosen
+    if chosen is None:
+        return
+    has = set(chosen.properties)
+    of_module = any(module.node.string("bootargs") for module in context.kernels(chosen))
+    if context.xen_arguments is None and (context.modules or context.domains):
+        if "bootargs" in has:
+            reader = "dom0's, as nothing else is" if context.has_dom0 else "nobody's without a dom0"
+            meant = bool(_OF_XEN.search(chosen.string("bootargs")))
+            message = f"`bootargs` is {reader}: Xen boots without a command line"
+            hint = "give Xen's in `xen,xen-bootargs`"
+            severity = Severity.ERROR if meant else WARNING
+            yield Finding("VT867", chosen, message, "bootargs", hints=(hint,), severity=severity)
+        elif "xen,uefi-cfg-load" not in has:
+            message = "Xen has no command line, so no dom0_mem and no dtuart"
+            yield Finding("VT867", chosen, message, hints=("add `xen,xen-bootargs`",), severity=WARNING)
+    if of_module and "xen,dom0-bootargs" in has:
+        message = "dom0 reads its module's `bootargs`, not `xen,dom0-bootargs`"
+        yield Finding("VT867", chosen, message, "xen,dom0-bootargs", severity=WARNING)
+    elif (of_module or "xen,dom0-bootargs" in has) and {"bootargs", "xen,xen-bootargs"} <= has:
+        yield Finding("VT867", chosen, "neither Xen nor dom0 reads `bootargs`", "bootargs", severity=WARNING)
+
+
+def dom0_has_one_kernel(context: Context) -> Iterator[Finding]:
+    """VT868: dom0 has one kernel and one ramdisk, a domain too."""
+    for owner in (context.chosen, *context.domains):
+        for kind in ("kernel", "ramdisk"):
+            found = [module for module in context.modules if module.owner is owner and module.kind == kind]
+            for module in found[1:]:
+                message = f"a second {kind} for '{module.owner.path}' (or one that Xen guesses to be it)"
+                hint = "say what it is: multiboot,kernel, multiboot,ramdisk or multiboot,device-tree"
+                yield Finding("VT868", module.node, message, "compatible", (found[0].node,), (hint,), WARNING)
+    known = {module.node for module in context.modules}
+    for node in context.nodes:
+        if set(MODULE_COMPATIBLES) & set(node.compatible) and node not in known:
+            message = "a boot module that is not under '/chosen' or a domain is never looked at"
+            yield Finding("VT868", node, message, severity=WARNING)
+
+
+def the_console_is_found(context: Context) -> Iterator[Finding]:
+    """VT869: ``dtuart=`` leads to a node."""
+    if context.chosen is None or context.xen_arguments is None:
+        return
+    name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.properties else "bootargs"
+    said = re.search(r"(?:^|\s)dtuart=(\S+)", context.xen_arguments)
+    path = said[1] if said else context.chosen.string("stdout-path")
+    if not said and "dtuart" not in context.xen_arguments:
+        return
+    if not path:
+        yield Finding("VT869", context.chosen, "neither dtuart= nor stdout-path: Xen has no console", name)
+    elif context.tree.node(path.partition(":")[0]) is None:
+        message = f"dtuart '{path}' leads to no node: Xen has no console"
+        yield Finding("VT869", context.chosen, message, name if said else "stdout-path")
+
+
+def domains_stand_under_chosen(context: Context) -> Iterator[Finding]:
+    """VT871: Xen builds the domains that stand directly under ``/chosen``."""
+    for node in context.nodes:
+        if DOMAIN in node.compatible and node not in context.domains:
+            yield Finding("VT871", node, "a domain that is not directly under '/chosen' is never built")
+
+
+def dom0_arguments_memory(context: Context) -> int | None:
+    """Return the bytes that dom0_mem= asks for, None when it cannot be told."""
+    arguments = context.xen_arguments or ""
+    said = re.search(r"\bdom0_mem=(\d{1,18})([bkmgt]?)\b", arguments.lower())
+    shift = {"b": 0, "": 10, "k": 10, "m": 20, "g": 30, "t": 40}
+    return int(said[1]) << shift[said[2]] if said else None
+
+
+def owner_name(node: Node) -> str:
+    """Return how messages name a domain."""
+    return f"domain '{node.name}'" if DOMAIN in node.compatible else "dom0"
+
+
+RULES = (
+    cells_are_said,
+    modules_say_where_they_are,
+    there_are_not_too_many_modules,
+    modules_are_in_memory,
+    there_is_something_to_boot,
+    dom0_has_memory,
+    command_lines_reach_whom_they_are_for,
+    dom0_has_one_kernel,
+    the_console_is_found,
+    domains_stand_under_chosen,
+)

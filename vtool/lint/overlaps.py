@@ -1,0 +1,143 @@
+"""One rule for everything that claims host memory: no two overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import POOL, Context, Kind, ranges
+from vtool.lint.finding import Finding
+from vtool.lint.regions import initrd
+from vtool.units import AddressRange
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """Who claims which host addresses; ``key`` is the same for claims that are allowed to coincide."""
+
+    kind: str
+    node: Node
+    name: str
+    range: AddressRange
+    what: str
+    key: object = None
+
+
+# The more particular side of a clash names it.
+CODES = {
+    "shared": "VT893",
+    "module": "VT863",
+    "static": "VT879",
+    "heap": "VT882",
+    "initrd": "VT854",
+    "memreserve": "VT843",
+    "reserved": "VT842",
+}
+
+
+def claims(context: Context) -> list[Claim]:
+    """Return every claim in the order in which Xen meets them: the reservation block, then the tree."""
+    found = [
+        Claim("memreserve", context.tree.root, "", where, f"/memreserve/ {where}")
+        for where in context.tree.memory_reservations
+    ]
+    inside = []
+    for node in context.reserved:
+        inside += [Claim("reserved", node, "reg", r, f"'{node.path}' {r}") for r in ranges(node)]
+    ramdisk = initrd(context)
+    if ramdisk and context.chosen and context.kind is Kind.LINUX:
+        inside.append(Claim("initrd", context.chosen, "linux,initrd-start", ramdisk, f"the ramdisk {ramdisk}"))
+    if context.kind is Kind.XEN:
+        inside += _of_xen(context)
+    return found + sorted(inside, key=lambda claim: context.position[claim.node])
+
+
+def _of_xen(context: Context) -> Iterator[Claim]:
+    for module in context.modules:
+        if module.range:
+            what = f"module '{module.node.path}' {module.range}"
+            yield Claim("module", module.node, "reg", module.range, what, (module.kind, module.range.base))
+    for domain in context.domains:
+        for r in context.static_memory(domain):
+            yield Claim("static", domain, "xen,static-mem", r, f"static memory of '{domain.path}' {r}")
+    for r in context.static_heap:
+        if context.chosen:
+            yield Claim("heap", context.chosen, "xen,static-heap", r, f"the static heap {r}")
+    ids: set[str] = set()
+    for shared in context.shared:
+        # A second node of the same id is the same region; one that differs is VT891's.
+        if shared.host_range and shared.id not in ids:
+            ids.add(shared.id)
+            what = f"shared memory '{shared.id}' {shared.host_range}"
+            key = (shared.host_range, "shared")  # the same region by two names is VT892's
+            yield Claim("shared", shared.node, "xen,shared-mem", shared.host_range, what, key)
+
+
+def host_memory_is_claimed_once(context: Context) -> Iterator[Finding]:
+    """VT842, VT843, VT854, VT863, VT879, VT882, VT893: no address of the host is claimed twice."""
+    earlier: list[Claim] = []
+    for claim in claims(context):
+        for other in earlier:
+            if claim.range.overlaps(other.range) and not (claim.key and claim.key == other.key):
+                yield from _clash(context, other, claim)
+        earlier.append(claim)
+
+
+def _clash(context: Context, other: Claim, claim: Claim) -> Iterator[Finding]:
+    kinds = {other.kind, claim.kind}
+    code = next(CODES[kind] for kind in CODES if kind in kinds)
+    effect, severity = _effect(context, other, claim)
+    if effect:
+        others = () if other.kind == "memreserve" or other.node is claim.node else (other.node,)
+        message = f"{claim.range} overlaps {other.what}: {effect}"
+        yield Finding(code, claim.node, message, claim.name, others, severity=severity)
+
+
+def _effect(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity]:
+    """Say what happens; nothing where it is harmless."""
+    kinds = {other.kind, claim.kind}
+    if kinds == {"memreserve"}:
+        return "", Severity.ERROR
+    if kinds <= {"reserved", "memreserve", "initrd"}:
+        return _effect_in_linux(context, other, claim)
+    if other.kind == "memreserve":
+        checked, within = context.version >= (4, 20), other.range.contains(claim.range)
+        if claim.kind == "module" and (within or not checked):
+            return "", Severity.ERROR  # boot loaders list the modules they load there
+        checked = checked and (claim.kind == "shared" or not within)
+    elif "shared" in kinds and kinds <= {"shared", "static", "heap", "reserved"}:
+        checked = True
+    else:
+        checked = context.version >= (4, 18)
+    if not checked:
+        return f"{context.xen} does not check, and both use the memory", Severity.ERROR
+    if claim.kind == "module":
+        return f"{context.xen} drops the module, before its console is up", Severity.ERROR
+    return context.early_failure, Severity.ERROR
+
+
+def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity]:
+    kinds = {other.kind, claim.kind}
+    properties = {*other.node.properties, *claim.node.properties}
+    pool = POOL in (*other.node.compatible, *claim.node.compatible)
+    effect, severity = "", Severity.ERROR
+    if kinds == {"memreserve", "reserved"}:
+        if context.kind is Kind.XEN and context.version >= (4, 20) and not other.range.contains(claim.range):
+            effect = context.early_failure
+        elif "no-map" in claim.node.properties:
+            effect = "Linux fails to reserve it (`no-map` comes too late) and keeps it mapped"
+        elif pool:
+            effect = "devices write where the boot firmware's own data are"
+    elif kinds == {"initrd", "reserved"}:
+        effect = "Linux disables the ramdisk or uses its memory for both"
+    elif kinds == {"reserved"} and context.kind is Kind.XEN and context.version >= (4, 18):
+        effect = context.early_failure
+    elif kinds == {"reserved"}:
+        effect = "Linux says 'OVERLAP DETECTED' and sets up both"
+        severity = Severity.ERROR if pool or "reusable" in properties else Severity.WARNING
+    return effect, severity
+
+
+RULES = (host_memory_is_claimed_once,)

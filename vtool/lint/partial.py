@@ -1,0 +1,89 @@
+"""Rules on partial trees: the fragment that Xen or xl copies into a domain's generated tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import Context, tuples
+from vtool.lint.finding import Finding
+from vtool.lint.general import XEN_GIC_PHANDLE
+from vtool.units import KIB
+
+COPIED = ("passthrough", "aliases", "gic")
+XEN_IOMMU_PHANDLE = 65001
+"""Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
+PAGE_BYTES = 4 * KIB
+
+
+def passthrough(context: Context) -> Node:
+    """Return ``/passthrough``, which a partial tree has."""
+    return next(node for node in context.tree.root.children.values() if node.base_name == "passthrough")
+
+
+def only_passthrough_is_copied(context: Context) -> Iterator[Finding]:
+    """VT836: what stands beside ``/passthrough``, ``/aliases`` and ``/gic`` never reaches the domain."""
+    for node in context.tree.root.children.values():
+        if node.base_name in COPIED or node.base_name.startswith("__"):
+            continue
+        message = f"{context.xen} copies /passthrough and /aliases only: this node is dropped"
+        users = [
+            user
+            for user in passthrough(context).walk()
+            for _, region in context.referenced(user, "memory-region")
+            if region is not None and (region.path == node.path or region.path.startswith(f"{node.path}/"))
+        ]
+        if users:
+            message += f", and the memory-region of '{users[0].path}' leads nowhere, which Linux does not mention"
+            hint = "declare the region as static shared memory, or let the domain's firmware edit its tree"
+            yield Finding("VT836", node, message, None, (users[0],), (hint,))
+        else:
+            yield Finding("VT836", node, message, severity=Severity.WARNING)
+
+
+def phandles_of_xen_are_left_alone(context: Context) -> Iterator[Finding]:
+    """VT837: the numbers that Xen and xl give to nodes of their own are not used by others."""
+    own = {XEN_GIC_PHANDLE: "its interrupt controller", XEN_IOMMU_PHANDLE: "xl's IOMMU for grants"}
+    for node in context.nodes:
+        if node.phandle in own and not (node.phandle == XEN_GIC_PHANDLE and node.path == "/gic"):
+            message = f"phandle {node.phandle} is {own[node.phandle]}: the domain's tree gets it twice"
+            yield Finding("VT837", node, message, "phandle")
+
+
+def passthrough_is_a_bus(context: Context) -> Iterator[Finding]:
+    """VT838: Linux makes devices of the children of a bus with ``ranges`` and cells only."""
+    node = passthrough(context)
+    missing = [] if "simple-bus" in node.compatible else ['compatible = "simple-bus"']
+    missing += [name for name in ("ranges", "#address-cells", "#size-cells") if name not in node.properties]
+    if missing:
+        message = f"{', '.join(f'`{name}`' for name in missing)} missing: Linux makes no devices of its children"
+        yield Finding("VT838", node, message)
+
+
+def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
+    """VT839: a device of the host is handed over whole, in pages, and is named."""
+    for node in passthrough(context).walk():
+        registers, parent = node.properties.get("xen,reg"), node.parent
+        named = "xen,path" in node.properties
+        forced = "xen,force-assign-without-iommu" in node.properties
+        if (named and registers is None) or (registers is not None and not named and not forced):
+            message = "`xen,reg` and `xen,path` go together: Xen refuses to build the domain (-22)"
+            yield Finding("VT839", node, message, "xen,path" if named else "xen,reg")
+        if registers is None or parent is None:
+            continue
+        numbers = tuples(registers, parent.address_cells, parent.size_cells, parent.address_cells)
+        if not numbers:
+            message = f"`xen,reg` is not host, size, guest in cells of '{parent.path}': Xen reads something else"
+            yield Finding("VT839", node, message, "xen,reg")
+        elif any(number % PAGE_BYTES for row in numbers for number in row):
+            message = "`xen,reg` is not aligned to pages: Xen refuses to build the domain (-22)"
+            yield Finding("VT839", node, message, "xen,reg")
+
+
+RULES = (
+    only_passthrough_is_copied,
+    phandles_of_xen_are_left_alone,
+    passthrough_is_a_bus,
+    assigned_devices_are_complete,
+)

@@ -1,0 +1,200 @@
+"""Rules of Linux on ``/reserved-memory`` and on pools that devices are confined to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool import layouts
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import POOL, Context, Kind, ranges
+from vtool.lint.finding import Finding
+from vtool.units import KIB, MIB, AddressRange, format_size
+
+PAGE_BYTES = 4 * KIB
+LARGE_PAGE_BYTES = 64 * KIB
+LEAST_POOL_BYTES = 4 * MIB
+VIRTUAL = ("virtio,mmio", "pci-host-ecam-generic", "pci-host-cam-generic")
+"""Devices of hypervisors see caches; of hardware only its maker knows."""
+WARNING = Severity.WARNING
+
+
+def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
+    """VT840: Linux ignores all of ``/reserved-memory`` when its form differs from the root's."""
+    node, root = context.reserved_root, context.tree.root
+    if node is None:
+        return
+    ignored = "Linux says 'unsupported node format, ignoring' and reserves nothing of it"
+    if "ranges" not in node.properties:
+        yield Finding("VT840", node, f"`ranges` is missing: {ignored}", hints=("add an empty `ranges;`",))
+    wanted, got = (root.address_cells, root.size_cells), (node.address_cells, node.size_cells)
+    if wanted != got:
+        message = f"its cells are {got[0]} and {got[1]}, the root's are {wanted[0]} and {wanted[1]}: {ignored}"
+        yield Finding("VT840", node, message, "#address-cells")
+
+
+def regions_have_a_place_or_a_size(context: Context) -> Iterator[Finding]:
+    """VT841: a region says where it is or how large it shall be."""
+    for node in context.reserved:
+        if not {"reg", "size"} & set(node.properties):
+            yield Finding("VT841", node, "neither `reg` nor `size`: Linux reserves nothing", severity=WARNING)
+
+
+def pools_are_aligned(context: Context) -> Iterator[Finding]:
+    """VT844: regions that become DMA memory begin and end with a page."""
+    for node in context.reserved:
+        pool = POOL in node.compatible
+        if not pool and "reusable" not in node.properties:
+            continue
+        for where in ranges(node):
+            if where.base % PAGE_BYTES or where.end % PAGE_BYTES:
+                message = f"{where} is not aligned to pages of {format_size(PAGE_BYTES)}"
+                yield Finding("VT844", node, message, "reg")
+            elif pool and where.base % LARGE_PAGE_BYTES:
+                message = f"it begins at {where.base:#x}, which is no multiple of {format_size(LARGE_PAGE_BYTES)}"
+                yield Finding("VT844", node, f"{message}, a page of some kernels", "reg", severity=WARNING)
+
+
+def pools_are_in_memory(context: Context) -> Iterator[Finding]:
+    """VT845: Linux writes to a pool through its map of RAM."""
+    for node in context.reserved:
+        if POOL not in node.compatible and "reusable" not in node.properties:
+            continue
+        for where in ranges(node):
+            if not context.outside_memory(where):
+                continue
+            message = f"{where} is not inside RAM ({', '.join(map(str, context.memory))})"
+            effect = "Linux has no mapping of it and crashes or refuses it"
+            # Boards ship trees with the least RAM that is sold; their boot loader writes what there is.
+            beyond = where.base >= context.memory[-1].end and context.kind is Kind.LINUX
+            if beyond:
+                effect += ", unless the boot loader finds more RAM"
+            severity = WARNING if beyond else Severity.ERROR
+            yield Finding("VT845", node, f"{message}: {effect}", "reg", severity=severity)
+
+
+def flags_go_together(context: Context) -> Iterator[Finding]:
+    """VT846: properties that a region cannot have with what it is."""
+    for node in context.reserved:
+        if POOL in node.compatible:
+            for name in ("no-map", "reusable", "linux,cma-default", "linux,dma-default"):
+                if name in node.properties:
+                    effect = "arm64 Linux panics at boot" if name == "no-map" else "Linux refuses the pool (-EINVAL)"
+                    message = f"a restricted-dma-pool may not be `{name}`: {effect}"
+                    if name != "no-map":
+                        message += " and its devices use all of RAM"
+                    yield Finding("VT846", node, message, name)
+        elif {"no-map", "reusable"} <= set(node.properties):
+            yield Finding("VT846", node, "`no-map` and `reusable` exclude each other: Linux refuses both", "reusable")
+
+
+def _users(context: Context, pool: Node) -> list[Node]:
+    number = pool.phandle
+    if number is None:
+        return []
+    return [
+        n for n in context.nodes if "memory-region" in n.properties and number in n.properties["memory-region"].cells
+    ]
+
+
+def pools_are_found(context: Context) -> Iterator[Finding]:
+    """VT847, VT853: a pool stands where Linux looks, is switched on and is used."""
+    for node in context.pools:
+        users = _users(context, node)
+        if node.parent is not context.reserved_root or context.reserved_root is None:
+            message = "a restricted-dma-pool is only read directly under '/reserved-memory'"
+            yield Finding("VT847", node, f"{message}: Linux ignores it and its devices use all of RAM")
+        elif not node.available and users:
+            message = f"the pool of '{users[0].path}' is switched off: Linux lets the device use all of RAM"
+            yield Finding("VT853", node, message, "status", (users[0],))
+        elif node.available and not users:
+            why = "has no phandle, so no device can name it" if node.phandle is None else "is no device's memory-region"
+            yield Finding("VT847", node, f"the pool {why}: it is reserved and never used", severity=WARNING)
+
+
+def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
+    """VT848, VT849: a pool is made of whole segments, is large enough and lies where its sharer knows."""
+    segment = layouts.SWIOTLB_SEGMENT_BYTES
+    for node in context.reserved:
+        if POOL not in node.compatible:
+            continue
+        for where in ranges(node):
+            size = where.size_bytes
+            if size % segment:
+                message = f"its size {format_size(size)} is not a multiple of {format_size(segment)}"
+                message += ": older kernels hand out slots beyond its end"
+                yield Finding("VT848", node, message, "reg", severity=WARNING)
+            if size < LEAST_POOL_BYTES:
+                message = f"{format_size(size)} is little: a full pool hangs disks without a word"
+                hint = f"{format_size(LEAST_POOL_BYTES)} is the least that was seen to work well"
+                yield Finding("VT848", node, message, "reg", hints=(hint,), severity=WARNING)
+        if "reg" not in node.properties and "size" in node.properties:
+            message = "Linux chooses where this pool lies, so nothing outside the guest can share it"
+            yield Finding("VT849", node, message, "size", hints=("give `reg`",), severity=WARNING)
+
+
+def devices_use_their_pool(context: Context) -> Iterator[Finding]:
+    """VT850, VT851, VT852: a device is confined to its pool, to one, and a virtual one coherently."""
+    pools = {node for node in context.pools if node.available}
+    for device in context.nodes:
+        own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
+        if not own or not device.available:
+            continue
+        if "iommus" in device.properties:
+            message = f"the device has `iommus`, so Linux never uses its pool '{own[0].path}'"
+            yield Finding("VT850", device, message, "iommus", (own[0],))
+        if len(own) > 1:
+            message = f"Linux uses the first pool '{own[0].path}' only, not '{own[1].path}'"
+            yield Finding("VT851", device, message, "memory-region", (own[1],), severity=WARNING)
+        if set(VIRTUAL) & set(device.compatible) and not _coherent(device):
+            message = "a virtual device with a pool should be `dma-coherent`: else its rings are remapped, or refused"
+            yield Finding("VT852", device, message, severity=WARNING)
+
+
+def _coherent(device: Node) -> bool:
+    at: Node | None = device
+    while at is not None:
+        if "dma-coherent" in at.properties:
+            return True
+        at = at.parent
+    return False
+
+
+def qemu_puts_its_tree_elsewhere(context: Context) -> Iterator[Finding]:
+    """VT855: what QEMU's `virt` loads beside a kernel comes 128 MiB (or half of RAM) after the base of RAM."""
+    if "linux,dummy-virt" not in context.tree.root.compatible or not context.memory:
+        return
+    ram = context.memory[0]
+    spot = ram.base + min(128 * MIB, ram.size_bytes // 2)
+    taken = [(node, where) for node in context.reserved for where in ranges(node)]
+    taken += [(module.node, module.range) for module in context.modules if module.range]
+    for node, where in taken:
+        if where.base <= spot < where.end:
+            message = (
+                f"{where} holds {spot:#x}, where QEMU puts the ramdisk or the device tree when it loads the kernel"
+            )
+            yield Finding("VT855", node, message, "reg", hints=("a boot loader may do otherwise",), severity=WARNING)
+
+
+def initrd(context: Context) -> AddressRange | None:
+    """Return where ``/chosen`` says that the boot loader left the ramdisk."""
+    if context.chosen is None:
+        return None
+    ends = []
+    for name in ("linux,initrd-start", "linux,initrd-end"):
+        found = context.chosen.properties.get(name)
+        ends.append(int.from_bytes(found.value, "big") if found and len(found.value) in (4, 8) else 0)
+    return AddressRange(*ends) if ends[0] < ends[1] else None
+
+
+RULES = (
+    reserved_memory_is_read,
+    regions_have_a_place_or_a_size,
+    pools_are_aligned,
+    pools_are_in_memory,
+    flags_go_together,
+    pools_are_found,
+    pools_have_a_useful_size,
+    devices_use_their_pool,
+    qemu_puts_its_tree_elsewhere,
+)

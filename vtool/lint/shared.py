@@ -1,0 +1,268 @@
+"""Rules on static shared memory: every way in which Xen is known to fail, or to go on, with a wrong node.
+
+Sources: Xen docs/misc/arm/device-tree/booting.txt, xen/arch/arm/static-shmem.c (4.19 and 4.20; common/device-tree
+since), xen/arch/arm/bootfdt.c and domain_build.c (4.17, 4.18); what was seen in runs of 4.17, 4.20 and 4.22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.diagnostics import Severity
+from vtool.lint.context import Context, SharedMemory, direct_mapped, is_shared
+from vtool.lint.domains import guest_memory
+from vtool.lint.finding import Finding
+from vtool.lint.modules import owner_name
+from vtool.units import GIB, KIB, MIB, AddressRange, format_size
+
+PAGE_BYTES = 4 * KIB
+LONGEST_ID = 15
+MOST_REGIONS = 32
+MOST_REGIONS_BEFORE_4_19 = 256
+MOST_REGIONS_OF_A_DOMAIN = 20
+NAME = "xen,shared-mem"
+WARNING = Severity.WARNING
+
+# Xen xen/include/public/arch-arm.h; what the domain has for certain comes first.
+WINDOWS = (
+    ("virtio-mmio window", AddressRange.of_size(0x0200_0000, MIB), ""),
+    ("GICv2", AddressRange(0x0300_1000, 0x0300_4000), "gic2"),
+    ("GICv3 distributor", AddressRange.of_size(0x0300_1000, 64 * KIB), "gic3"),
+    ("GICv3 redistributors", AddressRange.of_size(0x0302_0000, 16 * MIB), "gic3"),
+    ("vpl011", AddressRange.of_size(0x2200_0000, 4 * KIB), "vpl011"),
+    ("grant table", AddressRange.of_size(0x3800_0000, 16 * MIB), "xen,enhanced"),
+    ("magic pages", AddressRange.of_size(0x3900_0000, 16 * MIB), "xen,enhanced"),
+    ("virtual PCI configuration space", AddressRange.of_size(0x1000_0000, 256 * MIB), "pci"),
+    ("ACPI tables", AddressRange.of_size(0x2000_0000, 32 * MIB), "acpi"),
+    ("virtual PCI memory", AddressRange.of_size(0x2300_0000, 256 * MIB), "pci"),
+    ("virtual PCI prefetchable memory", AddressRange.of_size(0x1_0000_0000, 4 * GIB), "pci"),
+)
+
+
+def _each_id(context: Context) -> dict[str, list[SharedMemory]]:
+    found: dict[str, list[SharedMemory]] = {}
+    for shared in context.shared:
+        found.setdefault(shared.id, []).append(shared)
+    return found
+
+
+def shared_memory_is_looked_at(context: Context) -> Iterator[Finding]:
+    """VT885: the node stands where Xen gives it to a domain, and this Xen tells guests of it."""
+    for node in context.nodes:
+        if is_shared(node) and node not in context.shared_nodes and context.version >= (4, 17):
+            message = "static shared memory stands under '/chosen' (dom0) or a domain: no domain gets this"
+            yield Finding("VT885", node, message)
+    for parent in (context.chosen, *context.domains) if context.version in ((4, 17), (4, 18)) else ():
+        first = next((node for node in context.shared_nodes if node.parent is parent), None)
+        if first is not None and parent is not None:
+            message = f"{context.xen} leaves the region out of the guest's /memory: no restricted-dma-pool works there"
+            if parent is context.chosen and context.reserved_root is not None:
+                message += ", and dom0 gets a second /reserved-memory, which its kernel may not see"
+            yield Finding("VT885", first, message, hints=("Xen 4.19 does both right",), severity=WARNING)
+
+
+def ids_are_short(context: Context) -> Iterator[Finding]:
+    """VT886: ``xen,shm-id`` is there and has at most 15 characters."""
+    for node in context.shared_nodes:
+        name = node.string("xen,shm-id")
+        if not name:
+            message = f"`xen,shm-id` is missing or empty: {context.early_failure}"
+            yield Finding("VT886", node, message, "xen,shm-id")
+        elif len(name.encode("utf-8", "replace")) > LONGEST_ID:
+            message = f"'{name}' has {len(name)} characters, {LONGEST_ID} are allowed: {context.early_failure}"
+            yield Finding("VT886", node, message, "xen,shm-id")
+
+
+def roles_are_known(context: Context) -> Iterator[Finding]:
+    """VT887: ``role`` is owner, borrower or not said."""
+    for node in context.shared_nodes:
+        if "role" in node.properties and (role := node.string("role")) not in ("owner", "borrower"):
+            message = f"`role` is '{role}', neither owner nor borrower: {context.early_failure}"
+            yield Finding("VT887", node, message, "role")
+
+
+def cells_are_those_of_the_parent(context: Context) -> Iterator[Finding]:
+    """VT888: ``xen,shared-mem`` is [host,] guest, size in the cells of the parent."""
+    for node in context.shared_nodes:
+        numbers, found, parent = context.shared_cells(node), node.properties.get(NAME), node.parent
+        if found is None or parent is None:
+            yield Finding("VT888", node, f"`{NAME}` is missing: {context.early_failure}")
+        elif numbers is None:
+            address, size = context.cells(parent)
+            message = f"`{NAME}` has {len(found.value) // 4} cells, not {2 * address + size} (host, guest, size)"
+            if context.version >= (4, 19):
+                message += f" or {address + size} (guest, size)"
+            message += f" as '{parent.path}' has them: {context.early_failure}"
+            yield Finding("VT888", node, message, NAME, (parent,))
+        elif len(numbers) == 2 and context.version < (4, 19):
+            message = f"`{NAME}` has no host address, which came with Xen 4.19: {context.early_failure}"
+            yield Finding("VT888", node, message, NAME)
+
+
+def sizes_are_not_forgotten(context: Context) -> Iterator[Finding]:
+    """VT889: what Xen takes for guest and size is not host and guest with the size left out."""
+    hosts = {shared.host for shared in context.shared if shared.host is not None}
+    for shared in context.shared:
+        address, size = context.cells(shared.domain)
+        # Only with equal widths has a triple without its size the length of (guest, size).
+        if shared.host is not None or context.version < (4, 19) or address != size:
+            continue
+        if shared.size_bytes >= GIB or shared.guest in hosts:
+            message = f"Xen reads guest {shared.guest:#x}, size {shared.size_bytes:#x}, silently, and takes"
+            message += f" {format_size(shared.size_bytes)} of heap: is this host, guest without the size?"
+            severity = Severity.ERROR if shared.guest in hosts else WARNING
+            yield Finding("VT889", shared.node, message, NAME, severity=severity)
+
+
+def numbers_are_pages(context: Context) -> Iterator[Finding]:
+    """VT890: host address, guest address and size are whole pages, and there is a size."""
+    effect = context.early_failure if context.version >= (4, 19) else f"{context.xen} panics"
+    for shared in context.shared:
+        named = (("host address", shared.host), ("guest address", shared.guest), ("size", shared.size_bytes))
+        for what, number in named:
+            if number is not None and number % PAGE_BYTES:
+                message = f"the {what} {number:#x} is not aligned to {format_size(PAGE_BYTES)}: {effect}"
+                yield Finding("VT890", shared.node, message, NAME)
+        if not shared.size_bytes:
+            yield Finding("VT890", shared.node, f"the size is 0: {context.early_failure}", NAME)
+
+
+def an_id_is_one_region(context: Context) -> Iterator[Finding]:
+    """VT891, VT899: nodes with the same id mean the same host memory, and all or none say where it is."""
+    for name, group in _each_id(context).items():
+        first = group[0]
+        for shared in group[1:]:
+            same_place = shared.host == first.host or None in (shared.host, first.host)
+            if shared.size_bytes != first.size_bytes or not same_place:
+                message = f"'{name}' is another range in '{first.node.path}': {context.early_failure}"
+                yield Finding("VT891", shared.node, message, NAME, (first.node,))
+            elif shared.host != first.host and context.version >= (4, 19):
+                message = f"of '{name}' one node gives the host address, '{first.node.path}' does not (or the other way"
+                message += f" round): {context.xen} accepts it silently and maps the second at a guest address that is"
+                yield Finding("VT899", shared.node, f"{message} really the size", NAME, (first.node,))
+
+
+def a_region_has_one_id(context: Context) -> Iterator[Finding]:
+    """VT892: the same host memory has the same id everywhere."""
+    seen: dict[AddressRange, SharedMemory] = {}
+    for shared in context.shared:
+        if shared.host_range is None:
+            continue
+        first = seen.setdefault(shared.host_range, shared)
+        if first.id != shared.id:
+            message = f"{shared.host_range} is '{shared.id}' here and '{first.id}' in '{first.node.path}'"
+            yield Finding("VT892", shared.node, f"{message}: {context.early_failure}", "xen,shm-id", (first.node,))
+
+
+def there_are_not_too_many(context: Context) -> Iterator[Finding]:
+    """VT894: Xen counts regions, and a generated tree has room for so many."""
+    most = MOST_REGIONS if context.version >= (4, 19) else MOST_REGIONS_BEFORE_4_19
+    for number, group in enumerate(_each_id(context).values(), 1):
+        if number > most:
+            message = f"this is region {number}, {context.xen} has room for {most}: {context.early_failure}"
+            yield Finding("VT894", group[0].node, message)
+    for domain in context.domains if context.version < (4, 22) else ():
+        own = [shared for shared in context.shared if shared.domain is domain]
+        if len(own) > MOST_REGIONS_OF_A_DOMAIN:
+            message = (
+                f"the domain has {len(own)} regions; with more than about {MOST_REGIONS_OF_A_DOMAIN} the tree that"
+            )
+            message += f" {context.xen} makes is full: 'Device tree generation failed (-3)', and it stops"
+            yield Finding("VT894", domain, message, None, (own[MOST_REGIONS_OF_A_DOMAIN].node,))
+
+
+def a_region_has_one_owner(context: Context) -> Iterator[Finding]:
+    """VT895: one node owns a region and the others borrow it, or no node says its role."""
+    for name, group in _each_id(context).items():
+        owners = [shared for shared in group if shared.role == "owner"]
+        borrowers = [shared for shared in group if shared.role == "borrower"]
+        silent = [shared for shared in group if not shared.role]
+        if len(owners) > 1:
+            message = f"'{name}' already has the owner '{owners[0].node.path}': 'failed to acquire static memory: -2', "
+            yield Finding("VT895", owners[1].node, f"{message}Xen stops", "role", (owners[0].node,))
+        elif borrowers and not owners and not silent:
+            message = f"nobody owns '{name}': {context.xen} accepts it silently, and its pages belong to no one"
+            yield Finding("VT895", borrowers[0].node, message, "role")
+        elif silent and (owners or borrowers):
+            other = (owners or borrowers)[0].node
+            message = f"`role` is not said here but in '{other.path}': without it DOMID_IO is to own '{name}'"
+            yield Finding("VT895", silent[0].node, message, None, (other,), ("say role in all nodes, or in none",))
+
+
+def guest_addresses_are_free(context: Context) -> Iterator[Finding]:
+    """VT896: a domain has nothing else where it sees a region."""
+    earlier: list[SharedMemory] = []
+    for shared in context.shared:
+        where = shared.guest_range
+        if where is None:
+            continue
+        for other in earlier:
+            if other.domain is shared.domain and other.guest_range and where.overlaps(other.guest_range):
+                message = f"{owner_name(shared.domain)} sees {where} and '{other.node.path}' {other.guest_range}"
+                yield Finding("VT896", shared.node, f"{message} at the same place", NAME, (other.node,))
+        earlier.append(shared)
+        if shared.domain is context.chosen:
+            continue
+        taken = next((bank for bank in guest_memory(context, shared.domain) if bank.overlaps(where)), None)
+        if taken and not direct_mapped(shared.domain):
+            message = f"guest addresses {where} are in the domain's RAM {taken}"
+            yield Finding("VT896", shared.node, f"{message}: Xen panics, 'Unable to copy the kernel'", NAME)
+        elif not direct_mapped(shared.domain):
+            yield from _window(context, shared, where)
+
+
+def _window(context: Context, shared: SharedMemory, where: AddressRange) -> Iterator[Finding]:
+    has = {"", *shared.domain.properties}
+    has |= {"gic2", "gic3"} if context.gic_version is None else {f"gic{context.gic_version}"}
+    hits = [(name, window, needs) for name, window, needs in WINDOWS if window.overlaps(where)]
+    if not hits:
+        return
+    name, window, needs = min(hits, key=lambda hit: hit[2] not in has)
+    certain = needs in has
+    if needs.startswith("gic") and not certain:
+        return
+    message = f"guest addresses {where} cover the {name} {window}"
+    message += ": Xen accepts it silently" if certain else ", which this domain does not use now"
+    severity = Severity.ERROR if certain else WARNING
+    hint = "free are 0x4100000 to 0x10000000 and what is above the domain's RAM in its bank"
+    yield Finding("VT896", shared.node, message, NAME, (), (hint,), severity)
+
+
+def host_addresses_are_memory(context: Context) -> Iterator[Finding]:
+    """VT897: a region lies in RAM."""
+    for shared in context.shared:
+        if shared.host_range and context.outside_memory(shared.host_range):
+            banks = ", ".join(map(str, context.memory))
+            message = f"host addresses {shared.host_range} are not inside RAM ({banks})"
+            yield Finding("VT897", shared.node, f"{message}: Xen aborts without a clear message", NAME)
+
+
+def direct_mapped_domains_see_host_addresses(context: Context) -> Iterator[Finding]:
+    """VT898: dom0 and domains with ``direct-map`` see a region where it is in the host."""
+    for shared in context.shared:
+        if not direct_mapped(shared.domain) or (shared.host is None and context.version < (4, 19)):
+            continue
+        who = owner_name(shared.domain)
+        if shared.host is None:
+            message = f"{who} is mapped 1:1 and needs the host address: Xen stops (rc = -22)"
+            yield Finding("VT898", shared.node, message, NAME)
+        elif shared.host != shared.guest:
+            message = f"{who} is mapped 1:1, but host {shared.host:#x} and guest {shared.guest:#x} differ"
+            yield Finding("VT898", shared.node, f"{message}: 'are not direct-mapped', Xen stops (rc = -22)", NAME)
+
+
+RULES = (
+    shared_memory_is_looked_at,
+    ids_are_short,
+    roles_are_known,
+    cells_are_those_of_the_parent,
+    sizes_are_not_forgotten,
+    numbers_are_pages,
+    an_id_is_one_region,
+    a_region_has_one_id,
+    there_are_not_too_many,
+    a_region_has_one_owner,
+    guest_addresses_are_free,
+    host_addresses_are_memory,
+    direct_mapped_domains_see_host_addresses,
+)

@@ -1,0 +1,294 @@
+"""What Xen builds at boot: dom0less guests, static shared memory, event channels, CPU pools, heap.
+
+Everything becomes nodes under /chosen (xen.md 1.2 to 1.4). Guest-physical places of regions lie above
+the guest's RAM, in its first bank as long as there is room, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from vtool import layouts
+from vtool.diagnostics import VtoolError
+from vtool.model.topology import Domain, Region, Role, Start, Xen, XenDomain
+from vtool.plan import types as plan
+from vtool.plan.lock import port_key, view_key
+from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
+from vtool.plan.scope import BoardScope, join
+from vtool.units import MIB, AddressRange, align_up
+
+_ID_LENGTH = 15
+"""Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
+
+MODULE_WINDOW_BYTES = 32 * MIB
+"""Room for one boot module; staging refuses a larger file."""
+
+FIRST_PORT, LAST_PORT = 1, 1023
+"""Ports of a static event channel; the last is a domain's default max_evtchn_port (xen.md 1.3)."""
+
+
+def is_shared(scope: BoardScope, region: Region) -> bool:
+    """Tell whether Xen shares a region between domains at boot."""
+    names = ((region.owner,) if region.owner else ()) + region.borrowers
+    guests = any(scope.domains[name].role is Role.GUEST for name in names if name in scope.domains)
+    return guests and isinstance(scope.board.hypervisor, Xen)
+
+
+def boot_guests(scope: BoardScope) -> dict[str, Domain]:
+    """Return the guests that Xen starts itself, in the order of the file."""
+    return {name: domain for name, domain in scope.guests.items() if domain.start is Start.DOM0LESS}
+
+
+def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
+    """Return what Xen's boot-time configuration needs of host memory."""
+    found = [region_wish(n, r) for n, r in scope.regions.items() if is_shared(scope, r) and r.placed]
+    if hypervisor.static_heap is not None:
+        at = ("boards", scope.name, "hypervisor", "static_heap")
+        heap = hypervisor.static_heap
+        found.append(Wish("heap", "the static heap", heap.size, at, Direction.DOWN, heap.address, (*at, "address")))
+    for name, domain in boot_guests(scope).items():
+        settings = domain.xen or XenDomain()
+        if settings.static_memory and domain.memory is not None:
+            found.append(
+                Wish(
+                    f"domain {name}",
+                    f"domain '{name}'",
+                    domain.memory,
+                    ("domains", name, "memory"),
+                    Direction.DOWN,
+                    settings.memory_address,
+                    ("domains", name, "xen", "memory_address"),
+                )
+            )
+    windows = sum(1 + bool(d.ramdisk) + bool(d.device_tree) for d in boot_guests(scope).values())
+    if windows and scope.facts.boot is None:
+        # Nobody said where the boot loader puts things: somewhere free.
+        size_bytes = windows * MODULE_WINDOW_BYTES
+        found.append(Wish("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
+    return found
+
+
+def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.StaticRange]) -> plan.XenBoot:
+    """Decide everything that Xen is told at boot, beside dom0."""
+    ends = _event_channels(scope)
+    boot = scope.facts.boot
+    modules = _Modules(boot.load.ramdisk if boot else placed["modules"].range.base if "modules" in placed else 0)
+    return plan.XenBoot(
+        guests=tuple(
+            _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
+        ),
+        shared=_views(scope, scope.control_name, placed),
+        event_channels=tuple(end for end in ends if end.domain == scope.control_name),
+        cpupools=tuple(
+            plan.XenCpuPool(
+                name,
+                f"cpupool_{_label(name)}",
+                f"cpupool-{name}",
+                tuple(sorted(pool.cpus)),
+                pool.scheduler.value if pool.scheduler else None,
+            )
+            for name, pool in hypervisor.cpupools.items()
+        ),
+        static_heap=placed.get("heap"),
+    )
+
+
+class _Modules:
+    """Hands out load windows, one above the other."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+
+    def take(self, name: str, file: str, image: str, compatible: str) -> plan.BootModule:
+        window = AddressRange.of_size(self._next, MODULE_WINDOW_BYTES)
+        self._next = window.end
+        return plan.BootModule(f"{name}.{file}", image, window, f"module@{window.base:x}", compatible)
+
+
+def _plan_guest(
+    scope: BoardScope,
+    name: str,
+    domain: Domain,
+    placed: Mapping[str, plan.StaticRange],
+    modules: _Modules,
+    ends: list[plan.EventChannelEnd],
+) -> plan.XenBootGuest:
+    assert domain.memory is not None
+    settings = domain.xen or XenDomain()
+    static = placed.get(f"domain {name}")
+    channels = tuple(end for end in ends if end.domain == name)
+    enhanced = settings.enhanced.value if settings.enhanced else ("no-xenstore" if channels else None)
+    return plan.XenBootGuest(
+        name=name,
+        node_name=f"domain-{name}",
+        cpus=domain.cpus,
+        memory_bytes=domain.memory,
+        ram=_ram(domain, static),
+        static_memory=static,
+        direct_map=settings.direct_map,
+        uart=settings.uart,
+        spis=settings.spis,
+        enhanced=enhanced,
+        cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
+        p2m_bytes=settings.p2m_memory,
+        max_grant_frames=settings.max_grant_frames,
+        max_maptrack_frames=settings.max_maptrack_frames,
+        passthrough=domain.passthrough,
+        kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
+        ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
+        device_tree=modules.take(name, "dtb", domain.device_tree, "multiboot,device-tree")
+        if domain.device_tree
+        else None,
+        bootargs=join("console=ttyAMA0" if settings.uart else "", domain.bootargs),
+        shared=_views(scope, name, placed),
+        event_channels=channels,
+    )
+
+
+def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange, ...]:
+    assert domain.memory is not None
+    if domain.xen is not None and domain.xen.direct_map and static is not None:
+        return (static.range,)
+    return layouts.xen_guest_ram(domain.memory)
+
+
+def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange]) -> tuple[plan.SharedView, ...]:
+    """Return how a domain sees each region that is shared with it."""
+    domain = scope.domains[name]
+    mine = {n: r for n, r in scope.regions.items() if is_shared(scope, r) and name in (r.owner, *r.borrowers)}
+    direct = domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
+    fixed = {n: _fixed_inside(scope, name, n, region) for n, region in mine.items()}
+    taken = [where.range for where in fixed.values() if where is not None]
+    if not direct:
+        taken += _ram(domain, placed.get(f"domain {name}"))
+        taken += [window for _, window in layouts.XEN_GUEST_WINDOWS]
+        for region_name, region in mine.items():
+            kept = _kept_inside(scope, name, region_name, region, taken) if fixed[region_name] is None else None
+            if kept is not None:
+                fixed[region_name] = kept
+                taken.append(kept.range)
+    views = []
+    for region_name, region in mine.items():
+        host = placed.get(f"region {region_name}")
+        inside = fixed[region_name]
+        if direct:
+            assert host is not None
+            inside = plan.StaticRange(host.range, plan.Origin(plan.OriginKind.ALLOCATED, f"'{name}' sees the host's"))
+        elif inside is None:
+            inside = _above_ram(name, region.size, taken)
+            taken.append(inside.range)
+        views.append(
+            plan.SharedView(
+                region=region_name,
+                xen_id=xen_id(region_name),
+                role=None if region.owner is None else "owner" if region.owner == name else "borrower",
+                host=host.range if host else None,
+                host_origin=host.origin if host else plan.Origin(plan.OriginKind.ALLOCATED, "by Xen, from its heap"),
+                inside=inside.range,
+                inside_origin=inside.origin,
+                node_name=f"shm@{host.range.base:x}" if host else f"shm-heap@{inside.range.base:x}",
+            )
+        )
+    return tuple(views)
+
+
+def _fixed_inside(scope: BoardScope, name: str, region_name: str, region: Region) -> plan.StaticRange | None:
+    address = region.address if name == region.owner else region.addresses.get(name)
+    if address is None:
+        return None
+    key = ("address",) if name == region.owner else ("addresses", name)
+    place = scope.document.span(("regions", region_name, *key))
+    origin = plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
+    return plan.StaticRange(AddressRange.of_size(address, region.size), origin)
+
+
+def _kept_inside(
+    scope: BoardScope, name: str, region_name: str, region: Region, taken: list[AddressRange]
+) -> plan.StaticRange | None:
+    base = scope.kept(view_key(name, region_name))
+    if base is None:
+        return None
+    where = AddressRange.of_size(base, region.size)
+    inside = any(bank.contains(where) for bank in layouts.XEN_GUEST_RAM)
+    if not inside or any(where.overlaps(other) for other in taken):
+        what = f"region '{region_name}' in '{name}'"
+        raise VtoolError(cannot_keep(scope.document, what, ("regions", region_name), str(where)))
+    return plan.StaticRange(where, KEPT)
+
+
+def _above_ram(name: str, size_bytes: int, taken: list[AddressRange]) -> plan.StaticRange:
+    """Find the first free place in the guest's RAM banks."""
+    for bank in layouts.XEN_GUEST_RAM:
+        base = bank.base
+        for hole in sorted(taken):
+            if hole.base < base + size_bytes and base < hole.end:
+                base = align_up(hole.end, HOST_ALIGNMENT)
+        if base + size_bytes <= bank.end:
+            origin = plan.Origin(plan.OriginKind.ALLOCATED, f"first free range above the RAM of '{name}'")
+            return plan.StaticRange(AddressRange.of_size(base, size_bytes), origin)
+    raise AssertionError("a terabyte of guest-physical addresses is full")
+
+
+def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
+    """Give every end a port: what the user fixed, else the lowest that the domain has free."""
+    used: dict[str, set[int]] = {name: set() for name in scope.domains}
+    kept: dict[tuple[str, str], int] = {}
+    for channel in scope.event_channels.values():
+        for end, port in channel.ports.items():
+            used[end].add(port)
+    for name, channel in scope.event_channels.items():
+        for end in channel.between:
+            number = scope.kept(port_key(name, end))
+            if number is None or end in channel.ports:
+                continue
+            if number in used[end] or not FIRST_PORT <= number <= LAST_PORT:
+                what = f"event channel '{name}' of '{end}'"
+                raise VtoolError(cannot_keep(scope.document, what, ("event_channels", name), f"port {number}"))
+            kept[name, end] = number
+            used[end].add(number)
+    ends: list[plan.EventChannelEnd] = []
+    for name, channel in scope.event_channels.items():
+        ports: dict[str, tuple[int, plan.Origin]] = {}
+        for end in channel.between:
+            if end in channel.ports:
+                place = scope.document.span(("event_channels", name, "ports", end))
+                ports[end] = channel.ports[end], plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
+                continue
+            if (name, end) in kept:
+                ports[end] = kept[name, end], KEPT
+                continue
+            port = next(p for p in range(FIRST_PORT, LAST_PORT + 1) if p not in used[end])
+            used[end].add(port)
+            ports[end] = port, plan.Origin(plan.OriginKind.ALLOCATED, f"lowest free port of '{end}'")
+        for end, other in (channel.between, channel.between[::-1]):
+            ends.append(
+                plan.EventChannelEnd(
+                    channel=name,
+                    domain=end,
+                    port=ports[end][0],
+                    origin=ports[end][1],
+                    label=_channel_label(name, end),
+                    other_label=_channel_label(name, other),
+                    other_domain=other,
+                    other_port=ports[other][0],
+                )
+            )
+    return ends
+
+
+def xen_id(region: str) -> str:
+    """Return a region's name for Xen, at most 15 characters: its own, or a shortened one with a digest."""
+    if len(region) <= _ID_LENGTH:
+        return region
+    return f"{region[:8]}-{hashlib.sha256(region.encode()).hexdigest()[:6]}"
+
+
+def _channel_label(channel: str, end: str) -> str:
+    # Names have no capitals, so that two pairs of names never become one label.
+    return f"evtchn_{_label(channel)}_AT_{_label(end)}"
+
+
+def _label(name: str) -> str:
+    """Write a name as a device-tree label, which has no hyphens; two names never become one."""
+    return name.replace("-", "_")
