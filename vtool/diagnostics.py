@@ -6,8 +6,9 @@ Owns the shape of a diagnostic and its rendering as text and JSON. The table of 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,17 @@ class ExitCode(Enum):
 
 @dataclass(frozen=True)
 class Span:
-    """A place in a text file: 1-based line and column of the first and one past the last character."""
+    """A place in a text file: 1-based line and column of the first and one past the last character.
+
+    ``text`` is the line itself where there is no file to read it from (an option of the command line).
+    """
 
     path: Path
     line: int
     column: int
     end_line: int
     end_column: int
+    text: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}"
@@ -115,8 +120,19 @@ class VtoolError(Exception):
 
 
 def in_order(found: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Return findings in the order of the file; those without a place first."""
-    return sorted(found, key=lambda d: (d.span.line, d.span.column, d.code) if d.span else (0, 0, d.code))
+    """Return findings file by file in the order of the file; those without a place first."""
+
+    def place(finding: Diagnostic) -> tuple[str, int, int, str]:
+        span = finding.span
+        return (str(span.path), span.line, span.column, finding.code) if span else ("", 0, 0, finding.code)
+
+    return sorted(found, key=place)
+
+
+def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return a hint with the known name that looks most like this one, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return (f"did you mean '{close[0]}'?",) if close else ()
 
 
 def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: Sequence[str] = ()) -> VtoolError:
@@ -137,7 +153,7 @@ def format_diagnostic(diagnostic: Diagnostic) -> str:
         lines.append(head)
     else:
         lines.append(f"{diagnostic.span}: {head}")
-        source = _read_source_line(diagnostic.span.path, diagnostic.span.line)
+        source = diagnostic.span.text or _read_source_line(diagnostic.span.path, diagnostic.span.line)
         if source is not None:
             number = f"{diagnostic.span.line:>6}"
             width = (

@@ -3,13 +3,14 @@
 Only whole decimal numbers, 0x numbers, true/false and null are not strings: a MAC address, a PCI
 address, ``010``, ``no`` and ``4.20`` stay what was typed. A repeated key is an error with both places.
 Tags, merge keys, and characters that no text holds are refused: what is returned is as plain as JSON.
+How several files become one topology is ``vtool.language``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,25 @@ _HEXADECIMAL = re.compile(r"^0x[0-9a-fA-F][0-9a-fA-F_]*$")
 _MAX_DEPTH = 50
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 """Controls but tab and line feed, lone surrogates, odd line ends: ``"\\e"`` would reach a terminal."""
+_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""The line ends that YAML knows."""
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file's value and the place of everything in it."""
+    """A value and the place of everything in it; all of one file, or of several that were merged.
+
+    ``notes`` says more about the places of some values (the variables that made them); ``warnings`` are
+    what was found while reading and did not stop it.
+    """
 
     path: Path
     value: Any
     values: Mapping[DataPathTuple, Span]
     keys: Mapping[DataPathTuple, Span]
+    notes: Mapping[DataPathTuple, tuple[Label, ...]] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
 
     def span(self, path: DataPathTuple, *, key: bool = False) -> Span:
         """Return the place of a value (or of its key); of the nearest thing around it if it is not there."""
@@ -53,7 +62,11 @@ class Document:
 
 def load(path: Path) -> Document:
     """Read a YAML file. Raises VtoolError VT1xx with the place of each fault."""
-    text = _read_text(path)
+    return parse(_read_text(path), path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """Read YAML text that stands in a file. Raises VtoolError VT1xx with the place of each fault."""
     node, tags = _compose(path, text)
     if node is None:
         raise VtoolError(Diagnostic("VT102", "the file is empty", _start_of(path)))
@@ -66,7 +79,8 @@ def load(path: Path) -> Document:
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)  # a device or pipe may never end
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise VtoolError(Diagnostic("VT100", f"cannot read '{path}': {reason}")) from None
@@ -89,7 +103,7 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node | None, Mapping[yaml.Node
     try:
         return loader.get_single_node(), loader.tags
     except yaml.YAMLError as error:
-        raise VtoolError(_yaml_fault(path, error)) from None
+        raise VtoolError(_yaml_fault(path, text, error)) from None
     except (ValueError, OverflowError):  # PyYAML lets these out of an escape such as "\\UFFFFFFFF"
         mark = loader.get_mark()
         span = Span(path, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
@@ -122,8 +136,8 @@ def _no_text(character: str, span: Span) -> Diagnostic:
 
 
 def _place_in(path: Path, text: str, index: int) -> Span:
-    """Return the place of the character at an index, with the line ends YAML knows."""
-    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text[:index])
+    """Return the place of the character at an index."""
+    lines = _LINE_END.split(text[:index])
     return Span(path, len(lines), len(lines[-1]) + 1, len(lines), len(lines[-1]) + 2)
 
 
@@ -131,13 +145,15 @@ def _start_of(path: Path) -> Span:
     return Span(path, 1, 1, 1, 1)
 
 
-def _yaml_fault(path: Path, error: yaml.YAMLError) -> Diagnostic:
+def _yaml_fault(path: Path, text: str, error: yaml.YAMLError) -> Diagnostic:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     if problem.startswith("but "):
         problem = f"{getattr(error, 'context', None)}, {problem}"
     hints = ("YAML is indented with spaces, never with tabs",) if "\\t" in problem else ()
+    if "${" in _LINE_END.split(text)[line - 1][max(0, column - 2) : column]:
+        hints = ('between [ ] or { } write "${name}" with quotes',)
     return Diagnostic("VT101", f"not valid YAML: {problem}", Span(path, line, column, line, column + 1), hints=hints)
 
 

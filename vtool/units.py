@@ -54,6 +54,53 @@ def format_size(size_bytes: int) -> str:
     return f"{size_bytes}B"
 
 
+MAX_CPU = 4095
+_CPU_RANGE = re.compile(r"^([0-9]{1,9})(?:-([0-9]{1,9}))?$")
+
+
+def parse_cpu_list(value: object) -> tuple[int, ...]:
+    """Read CPU numbers such as ``0-3,5``, ``2`` or ``[0, 1, 4]``; return them ascending.
+
+    Numbers go from 0 to 4095. Raises ValueError for anything else, a number named twice, a range that
+    runs backwards or an empty list.
+    """
+    entries: list[object] = list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, str):
+        entries = [part.strip() for part in value.split(",")]
+    if not entries:
+        raise ValueError("at least one CPU is needed here")
+    found: set[int] = set()
+    for entry in entries:
+        match = _CPU_RANGE.match(entry) if isinstance(value, str) and isinstance(entry, str) else None
+        if match is not None:
+            first, last = int(match[1]), int(match[2] or match[1])
+        elif isinstance(entry, int) and not isinstance(entry, bool):
+            first = last = entry
+        else:
+            shown = "nothing" if entry in (None, "") else repr(entry)
+            raise ValueError(f"{shown} is not a list of CPUs; write 0-3,5 or [0, 1, 4]")
+        if last < first:
+            raise ValueError(f"the range {first}-{last} runs backwards; write {last}-{first}")
+        if first < 0 or last > MAX_CPU:
+            raise ValueError(f"CPU {first if first < 0 else last} is not between 0 and {MAX_CPU}")
+        twice = next((cpu for cpu in range(first, last + 1) if cpu in found), None)
+        if twice is not None:
+            raise ValueError(f"CPU {twice} is named twice")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
+
+
+def format_cpu_list(cpus: Iterable[int]) -> str:
+    """Write CPU numbers in the one shortest way: ascending, ranges joined, such as ``0-3,5``."""
+    ranges: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if ranges and cpu == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [cpu]
+        else:
+            ranges.append([cpu])
+    return ",".join("-".join(map(str, ends)) for ends in ranges)
+
+
 def exact_division(value: int, divisor: int, what: str) -> int:
     """Convert to a coarser unit, refusing what does not convert exactly (ValueError)."""
     if value % divisor:

@@ -10,8 +10,8 @@ import pytest
 from vtool.check import check
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic, in_order
 from vtool.images.xen_build import xens_of
+from vtool.language import load_topology
 from vtool.model.validate import facts_of, validate
-from vtool.source import load
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.yaml"))
@@ -20,23 +20,30 @@ EXAMPLES = sorted((HERE.parents[1] / "topology" / "examples").glob("*.yaml"))
 
 def found_in(path: Path) -> list[Diagnostic]:
     try:
-        document = load(path)
+        document = load_topology(path)
         topology = validate(document)
     except VtoolError as error:
         return list(error.diagnostics)
     xens, unreadable = xens_of(document, topology)
-    return in_order([*unreadable, *check(document, topology, facts_of(document, topology), {}, xens)])
+    facts = facts_of(document, topology)
+    return in_order([*document.warnings, *unreadable, *check(document, topology, facts, {}, xens)])
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_found_where_the_comment_says(path: Path) -> None:
-    lines = path.read_text().splitlines()
-    wanted = {(number, code) for number, line in enumerate(lines, 1) for code in re.findall(r"# (VT\d{3})", line)}
     found = found_in(path)
+    assert all(d.span for d in found)
+    files = {path, *(HERE / "include" / name for name in re.findall(r"include/([\w.-]+)", path.read_text()))}
+    wanted = {
+        (file.resolve(), number, code)
+        for file in files
+        if file.is_file()
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for code in re.findall(r"# (VT\d{3})", line)
+    }
     shown = "\n".join(format_diagnostic(diagnostic) for diagnostic in found)
-    assert {(d.span.line if d.span else 0, d.code) for d in found} == wanted, shown
-    assert path.name[:5] in {code for _, code in wanted}
-    assert all(d.span and d.span.path == path for d in found)
+    assert {(d.span.path.resolve(), d.span.line, d.code) for d in found if d.span} == wanted, shown
+    assert path.name[:5] in {code for _, _, code in wanted}
 
 
 def test_the_whole_message_of_an_overlap() -> None:
@@ -92,7 +99,7 @@ def test_nothing_is_found_in_the_examples(path: Path) -> None:
 
 def test_findings_come_in_the_order_of_the_file() -> None:
     for path in CASES:
-        places = [(d.span.line, d.span.column) for d in found_in(path) if d.span]
+        places = [(str(d.span.path), d.span.line, d.span.column) for d in found_in(path) if d.span]
         assert places == sorted(places), path
 
 
@@ -100,5 +107,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "not-text.yaml").write_bytes(b"a: \xff\n")
     for name, code in (("missing.yaml", "VT100"), ("", "VT100"), ("not-text.yaml", "VT101")):
         with pytest.raises(VtoolError) as caught:
-            load(tmp_path / name)
+            load_topology(tmp_path / name)
         assert caught.value.diagnostics[0].code == code

@@ -14,13 +14,17 @@ from vtool.check import check
 from vtool.codes import CODES
 from vtool.diagnostics import Severity, Span, VtoolError
 from vtool.images.xen_build import xens_of
+from vtool.language import load_topology
 from vtool.model.validate import facts_of, validate
 from vtool.plan.planner import make_plan
 from vtool.render import render
-from vtool.source import load
 
 ROOT = Path(__file__).parents[2]
-TOPOLOGIES = sorted([*(ROOT / "topology" / "examples").glob("*.yaml"), *(ROOT / "tests" / "topologies").glob("*.yaml")])
+TOPOLOGIES = sorted(
+    path
+    for folder in ("topology/examples", "tests/topologies", "tests/language")
+    for path in ROOT.glob(f"{folder}/*.yaml")
+)
 # `VTOOL_MUTATIONS=20000 pytest tests/property/test_mutations.py` looks further.
 MUTATIONS = int(os.environ.get("VTOOL_MUTATIONS", "1200")) // len(TOPOLOGIES)
 # fmt: off
@@ -28,7 +32,9 @@ ODD = [
     "0", "-1", "1e9", "0x_", "''", "[]", "{}", "null", "true", "999999999999TiB", "é", '"\\UFFFFFFFF"', "*a", "&a x",
     "!!binary x", "!!str x", "! x", '"\\uD800"', '"\\e[2J"', "1048577KiB",
     "192.0.2.2/255.255.255.0", "[host, host]", "0x" + "f" * 40, "9" * 5000, "%", "{{", "'; rm", "\x00",
-    "192.0.2.2/99", "kvm", "pool", "a" * 300, "pci", "qemu", "passt", "viommu", "bar", "libvirt", "[0, 0]",
+    "192.0.2.2/99", "kvm", "pool", "a" * 300, "${guest}", "${guest_cpus}x", "${", "$${x}", "${nobody}", "[board.yaml]",
+    "mutated.yaml", "[../mutated.yaml]", "[parts/pool.yaml]", "{a: 1}",
+    "pci", "qemu", "passt", "viommu", "bar", "libvirt", "[0, 0]",
 ]
 # fmt: on
 
@@ -57,11 +63,11 @@ def mutate(text: str, dice: random.Random) -> bytes:
 
 
 def through(path: Path) -> None:
-    document = load(path)
+    document = load_topology(path)
     topology = validate(document)
     facts = facts_of(document, topology)
     xens, unreadable = xens_of(document, topology)
-    findings = [*unreadable, *check(document, topology, facts, {}, xens)]
+    findings = [*document.warnings, *unreadable, *check(document, topology, facts, {}, xens)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     plan = make_plan(document, topology, {name: loaded.facts for name, loaded in facts.items()})
@@ -69,10 +75,10 @@ def through(path: Path) -> None:
         render(board)
 
 
-def assert_inside(span: Span | None, path: Path) -> None:
-    assert span is not None and span.path == path, span
+def assert_inside(span: Span | None, folder: Path) -> None:
+    assert span is not None and span.path.resolve().is_relative_to(folder), span
     # Line ends as YAML counts them; the end of a block, and of the file, is the line after its last.
-    lines = [*re.split("\r\n|[\n\r\x85\u2028\u2029]", path.read_bytes().decode(errors="replace")), ""]
+    lines = [*re.split("\r\n|[\n\r\x85\u2028\u2029]", span.path.read_bytes().decode(errors="replace")), ""]
     assert (1, 1) <= (span.line, span.column) <= (span.end_line, span.end_column), span
     assert span.end_line <= len(lines), span
     assert span.column <= len(lines[span.line - 1]) + 1, span
@@ -80,12 +86,19 @@ def assert_inside(span: Span | None, path: Path) -> None:
 
 @pytest.mark.parametrize("example", TOPOLOGIES, ids=lambda path: path.stem)
 def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
-    text, rejected = example.read_text(), 0
     for beside in example.parent.glob("*.config"):
         shutil.copy(beside, tmp_path)
+    path = tmp_path / "mutated.yaml"
+    texts = {path: example.read_text()}
+    for part in example.parent.glob("parts/*.yaml"):
+        texts[tmp_path / "parts" / part.name] = part.read_text()
+        (tmp_path / "parts").mkdir(exist_ok=True)
+    rejected = 0
     for seed in range(MUTATIONS):
-        path = tmp_path / "mutated.yaml"
-        path.write_bytes(mutate(text, random.Random(seed)))
+        dice = random.Random(seed)
+        mutated = dice.choice(list(texts))
+        for file, text in texts.items():
+            file.write_bytes(mutate(text, dice) if file == mutated else text.encode())
         try:
             through(path)
         except VtoolError as error:
@@ -94,5 +107,5 @@ def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
             for found in error.diagnostics:
                 assert found.code in CODES, seed
                 if found.code != "VT420":
-                    assert_inside(found.span, path)
+                    assert_inside(found.span, tmp_path)
     assert rejected > MUTATIONS // 4

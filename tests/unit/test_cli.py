@@ -44,17 +44,17 @@ def test_a_wrong_topology_is_1_with_a_place(tmp_path: Path) -> None:
     path.write_text(EXAMPLE.read_text().replace("backend: host", "backend: hots"))
     done = vtool("validate", path)
     assert done.returncode == 1 and done.stdout == ""
-    assert f"{path}:30:14: error[VT301]: domain 'hots' does not exist" in done.stderr
+    assert f"{path}:31:14: error[VT301]: domain 'hots' does not exist" in done.stderr
     assert "did you mean 'host'?" in done.stderr
     data = json.loads(vtool("validate", path, "--format", "json").stdout)
-    assert data["diagnostics"][0]["place"]["line"] == 30
+    assert data["diagnostics"][0]["place"]["line"] == 31
 
 
 def test_a_kernel_file_that_is_none_is_located(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text(EXAMPLE.read_text().replace("    memory: 256MiB", "    memory: 256MiB\n    kernel: no-such-file"))
     done = vtool("plan", path)
-    assert done.returncode == 1 and "VT505" in done.stderr and "t.yaml:17:13" in done.stderr
+    assert done.returncode == 1 and "VT505" in done.stderr and "t.yaml:18:13" in done.stderr
     (tmp_path / "no-such-file").write_bytes(b"not a kernel")
     assert "not an arm64 kernel image" in vtool("plan", path).stderr
 
@@ -89,3 +89,23 @@ def test_render_writes_the_files(tmp_path: Path) -> None:
     assert vtool("render", EXAMPLE, "-o", tmp_path).returncode == 0
     assert (tmp_path / "board0/generation/units/vtool-domain-fe0.service").is_file()
     assert "boot/Image: vtool:linux" in (tmp_path / "board0/images.txt").read_text()
+
+
+def test_every_verb_with_a_topology_reads_its_options(tmp_path: Path) -> None:
+    for path in (ROOT / "vtool" / "cli").glob("*_verb.py"):
+        text = path.read_text()
+        assert ("add_topology" in text) == ("prepare_arguments(arguments" in text), path
+        assert "prepare(" not in text, path
+    done = vtool("plan", EXAMPLE, "--set", "domains.fe0.memory=128MiB")
+    assert "128MiB private" in done.stdout
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text("domains: {fe0: {memory: 192MiB}}\n")
+    assert "192MiB private" in vtool("plan", EXAMPLE, "--overlay", overlay).stdout
+
+
+def test_schema_prints_or_writes(tmp_path: Path) -> None:
+    printed = vtool("schema").stdout
+    assert json.loads(printed)["properties"]["include"]
+    assert vtool("schema", "-o", tmp_path / "s.json").returncode == 0
+    assert (tmp_path / "s.json").read_text() == printed == (ROOT / "topology" / "schema.json").read_text()
+    assert vtool("schema", "-o", tmp_path).returncode == 1

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from vtool.units import GIB, KIB, MIB, AddressRange, align_up, exact_division, format_size, free_ranges, parse_size
+from vtool.units import (
+    GIB,
+    KIB,
+    MIB,
+    AddressRange,
+    align_up,
+    exact_division,
+    format_cpu_list,
+    format_size,
+    free_ranges,
+    parse_cpu_list,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +105,50 @@ def test_free_ranges_around_holes_that_overlap_and_stick_out() -> None:
     assert [str(gap) for gap in free_ranges(banks, holes)] == ["[0x0, 0x28)", "[0x64, 0x6e)", "[0x8c, 0xbe)"]
     assert free_ranges(banks, [AddressRange(0, 200)]) == []
     assert free_ranges([], holes) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "cpus"),
+    [
+        ("0-3,5", (0, 1, 2, 3, 5)),
+        ("2", (2,)),
+        (2, (2,)),
+        ("4, 0-1", (0, 1, 4)),
+        ("7-7", (7,)),
+        ([4, 0, 1], (0, 1, 4)),
+        ("4095", (4095,)),
+    ],
+)
+def test_cpu_lists(value: object, cpus: tuple[int, ...]) -> None:
+    assert parse_cpu_list(value) == cpus
+    assert parse_cpu_list(format_cpu_list(cpus)) == cpus
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", "nothing is not a list of CPUs; write 0-3,5 or [0, 1, 4]"),
+        ("1,", "nothing is not a list of CPUs"),
+        ([], "at least one CPU is needed here"),
+        ("3-1", "the range 3-1 runs backwards; write 1-3"),
+        ("0-3,2", "CPU 2 is named twice"),
+        ([1, 1], "CPU 1 is named twice"),
+        ("4096", "CPU 4096 is not between 0 and 4095"),
+        ("0-999999999", "CPU 999999999 is not between 0 and 4095"),
+        (-1, "CPU -1 is not between 0 and 4095"),
+        ("0-", "'0-' is not a list of CPUs"),
+        ("a", "'a' is not a list of CPUs"),
+        (["0-3"], "'0-3' is not a list of CPUs"),
+        (True, "True is not a list of CPUs"),
+        ({"a": 1}, "{'a': 1} is not a list of CPUs"),
+        (None, "nothing is not a list of CPUs"),
+    ],
+)
+def test_what_is_no_cpu_list(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        parse_cpu_list(value)
+
+
+@pytest.mark.parametrize(("cpus", "text"), [((5, 0, 1, 2), "0-2,5"), ((0, 1), "0-1"), ((3,), "3"), ((), "")])
+def test_cpu_lists_are_written_one_way(cpus: tuple[int, ...], text: str) -> None:
+    assert format_cpu_list(cpus) == text

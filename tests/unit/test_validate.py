@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter
 
-from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics import Diagnostic, VtoolError, nearest
 from vtool.model.devices import BlockDevice, NetworkDevice
 from vtool.model.topology import Role, Topology, Xen
-from vtool.model.validate import known_facts, load_facts, nearest, validate
-from vtool.source import load
+from vtool.model.types import CpuList, Model
+from vtool.model.validate import known_facts, load_facts, validate, validate_as
+from vtool.source import load, parse
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 NAME = "a name: a lower-case letter, then at most 30 lower-case letters, digits or '-'"
@@ -140,3 +143,35 @@ def test_the_form_of_a_key_is_said_too(tmp_path: Path) -> None:
 def test_the_nearest_name_or_none() -> None:
     assert nearest("hots", ["host", "fe0"]) == ("did you mean 'host'?",)
     assert nearest("backend-domain", ["fe0"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus", "message"),
+    [
+        ("0-2,5", (0, 1, 2, 5), ""),
+        ("3", (3,), ""),
+        ("[4, 1]", (1, 4), ""),
+        ("2-0", (), "the range 2-0 runs backwards; write 0-2"),
+        ("[1, 1]", (), "CPU 1 is named twice"),
+        ("[]", (), "at least one CPU is needed here"),
+    ],
+)
+def test_lists_of_cpus(text: str, cpus: tuple[int, ...], message: str) -> None:
+    class Pinned(Model):
+        cpus: CpuList
+
+    document = parse(f"cpus: {text}\n", Path("t.yaml"))
+    if not message:
+        assert validate_as(Pinned, document).cpus == cpus
+        return
+    with pytest.raises(VtoolError) as caught:
+        validate_as(Pinned, document)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.message) == ("VT203", message)
+    assert found.span is not None and (found.span.line, found.span.column) == (1, 7)
+
+
+def test_lists_of_cpus_have_a_schema() -> None:
+    schema = TypeAdapter(CpuList).json_schema()
+    for value, valid in (("0-2,5", True), (3, True), ([4, 1], True), ("0-", False), ([], False), (4096, False)):
+        assert Draft202012Validator(schema).is_valid(value) is valid, value

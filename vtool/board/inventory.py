@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vtool.board.emulated import EmulatedBoard, state_folder
-from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics import Diagnostic, VtoolError, nearest
 from vtool.model.board_facts import BoardFacts
 from vtool.model.types import Model, Name
-from vtool.model.validate import known_facts, load_facts, nearest, validate_as
+from vtool.model.validate import known_facts, load_facts, validate_as
 from vtool.rooms import room
 from vtool.source import load
 

@@ -65,6 +65,7 @@ class Context:
     ) -> Diagnostic:
         """Make a finding at a place of the topology."""
         span = self.document.span(path, key=key)
+        labels = labels if key else (*labels, *self.document.notes.get(path, ()))
         return Diagnostic(code, message, span, labels, hints, severity=severity)
 
     @cached_property

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic
+from vtool.diagnostics import Diagnostic, nearest
 from vtool.model.topology import Kvm, Role, Xen
-from vtool.model.validate import is_path, known_facts, nearest
+from vtool.model.validate import is_path, known_facts
 
 
 def names_exist(context: Context) -> Iterator[Diagnostic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from vtool.images import PREFIX, ensure
 from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
 from vtool.images.kernel_options import options_in
 from vtool.images.xen_build import xens_of
+from vtool.language import load_topology
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts, facts_of, validate
 from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
 from vtool.progress import Progress
-from vtool.source import Document, load
+from vtool.source import Document
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,20 @@ class Prepared:
 
 
 def add_topology(parser: argparse.ArgumentParser) -> None:
-    """Add the topology argument and the inventory option."""
-    parser.add_argument("topology", type=Path, help="the topology file")
+    """Add the topology with its options, and the inventory option."""
+    add_topology_file(parser)
     add_inventory(parser)
+
+
+def add_topology_file(parser: argparse.ArgumentParser) -> None:
+    """Add the topology argument, ``--overlay`` and ``--set``; ``prepare_arguments`` reads them."""
+    parser.add_argument("topology", type=Path, help="the topology file")
+    parser.add_argument(
+        "--overlay", type=Path, action="append", default=[], metavar="FILE", help="merge this file over it (repeatable)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH.TO.KEY=VALUE", help="set a value, last of all (repeatable)"
+    )
 
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:
@@ -54,17 +66,22 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
 
 
-def prepare(path: Path, *, keep: bool = True) -> Prepared:
+def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Prepared:
+    """Prepare the topology that the command line names, with its overlays and settings."""
+    return prepare(arguments.topology, arguments.overlay, arguments.set, keep=keep)
+
+
+def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = (), *, keep: bool = True) -> Prepared:
     """Load, validate, check and plan, keeping the numbers of the lock file if ``keep``.
 
     Raises VtoolError with everything found; prints warnings.
     """
-    document = load(path)
+    document = load_topology(path, overlays, settings)
     topology = validate(document)
     facts = facts_of(document, topology)
     kernels, unreadable = _kernels(document, topology)
     xens, no_xen = xens_of(document, topology)
-    findings = in_order([*unreadable, *no_xen, *check(document, topology, facts, kernels, xens)])
+    findings = in_order([*document.warnings, *unreadable, *no_xen, *check(document, topology, facts, kernels, xens)])
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     for warning in findings:

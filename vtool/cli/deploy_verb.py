@@ -11,7 +11,7 @@ from vtool.cli.common import (
     add_topology,
     boards_of,
     image_paths,
-    prepare,
+    prepare_arguments,
     print_json,
     print_lines,
     require_boot,
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Deploy to every board of the topology; exit code 3 when a row is not proven."""
     begin = time.monotonic()
     progress = ShownProgress()
-    prepared = prepare(arguments.topology)
+    prepared = prepare_arguments(arguments)
     refused = not_deployable(prepared.document, prepared.topology)
     if refused:
         raise VtoolError(refused)

@@ -8,8 +8,7 @@ from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.cli.common import add_inventory
 from vtool.deploy.deployment import board_state
-from vtool.diagnostics import board_failed
-from vtool.model.validate import nearest
+from vtool.diagnostics import board_failed, nearest
 
 
 def add_domain(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_topology, boards_of, prepare
+from vtool.cli.common import add_topology, boards_of, prepare_arguments
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import tear_down
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stop domains and backends, remove vtool's files and disks, boot the board's own system."""
-    prepared = prepare(arguments.topology)
+    prepared = prepare_arguments(arguments)
     for plan, board in boards_of(prepared, arguments.inventory):
         if not board.exists():
             print(f"board '{plan.name}' was never made: nothing to do")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from vtool.cli.common import add_format, prepare, print_json, print_lines
+from vtool.cli.common import add_format, add_topology_file, prepare_arguments, print_json, print_lines
 from vtool.plan.lock import format_lock, lock_path
 from vtool.report.summary import plan_data, plan_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("topology", type=Path, help="the topology file")
+    add_topology_file(parser)
     parser.add_argument(
         "--lock", action="store_true", help="choose anew and write TOPOLOGY.lock, which later plans keep to"
     )
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what vtool decides."""
-    plan = prepare(arguments.topology, keep=not arguments.lock).plan
+    plan = prepare_arguments(arguments, keep=not arguments.lock).plan
     if arguments.lock:
         path = lock_path(arguments.topology)
         path.write_text(format_lock(plan))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import prepare
+from vtool.cli.common import add_topology_file, prepare_arguments
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.render import render
 from vtool.render.artifacts import Kind
@@ -14,13 +14,13 @@ from vtool.render.artifacts import Kind
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("topology", type=Path, help="the topology file")
+    add_topology_file(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write all rendered text, board by board; images are listed, not copied."""
-    plan = prepare(arguments.topology).plan
+    plan = prepare_arguments(arguments).plan
     count = 0
     try:
         for board in plan.boards:

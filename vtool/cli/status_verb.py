@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from vtool.board.emulated import EmulatedBoard
-from vtool.cli.common import add_format, add_topology, boards_of, prepare, print_json, print_lines
+from vtool.cli.common import add_format, add_topology, boards_of, prepare_arguments, print_json, print_lines
 from vtool.deploy.deployment import board_state
 from vtool.diagnostics import ExitCode
 from vtool.plan.types import BoardPlan
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; exit code 3 when it is not what the topology says."""
-    prepared = prepare(arguments.topology)
+    prepared = prepare_arguments(arguments)
     states = [(plan, board, state_of(board)) for plan, board in boards_of(prepared, arguments.inventory)]
     if arguments.format == "json":
         print_json({plan.name: state for plan, _, state in states})

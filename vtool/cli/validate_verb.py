@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vtool.cli.common import add_format, print_json
+from vtool.cli.common import add_format, add_topology_file, print_json
 from vtool.diagnostics import VtoolError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    from pathlib import Path
-
-    parser.add_argument("topology", type=Path, help="the topology file")
+    add_topology_file(parser)
     add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check a topology; exit code 1 when anything is wrong with it."""
-    from vtool.cli.common import prepare
+    from vtool.cli.common import prepare_arguments
 
     try:
-        prepared = prepare(arguments.topology)
+        prepared = prepare_arguments(arguments)
     except VtoolError as error:
         if arguments.format == "json":
             print_json({"diagnostics": [d.to_json() for d in error.diagnostics]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_format, add_topology, boards_of, prepare, print_json, print_lines
+from vtool.cli.common import add_format, add_topology, boards_of, prepare_arguments, print_json, print_lines
 from vtool.cli.deploy_verb import show_proof
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Report, domain_tails, verify
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prove every row again; exit code 3 and the consoles' tails when one is not."""
-    prepared = prepare(arguments.topology)
+    prepared = prepare_arguments(arguments)
     reports: list[Report] = []
     for plan, board in boards_of(prepared, arguments.inventory):
         report = verify(prepared.topology.name, plan, board, ShownProgress())

@@ -18,10 +18,12 @@ from vtool.model.types import (
     DeviceTreePath,
     FactsReference,
     ImageReference,
+    IncludedFiles,
     KernelArguments,
     Model,
     Name,
     Size,
+    Variables,
 )
 
 
@@ -217,9 +219,11 @@ class EventChannel(Model):
 
 
 class Topology(Model):
-    """The whole file."""
+    """The whole file; ``include`` and ``variables`` are gone once ``vtool.language`` has read it."""
 
     version: Literal[1]
+    include: IncludedFiles = ()
+    variables: Variables = Field(default_factory=dict)
     name: Name
     boards: Annotated[dict[Name, Board], Field(min_length=1)]
     domains: Annotated[dict[Name, Domain], Field(min_length=1)]

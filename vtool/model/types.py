@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from vtool.units import parse_size
+from vtool.language import VARIABLE_NAME
+from vtool.units import MAX_CPU, parse_cpu_list, parse_size
 
 
 class Model(BaseModel):
@@ -43,11 +44,58 @@ Name = Annotated[
 ]
 """Names of boards, domains, regions and devices: they become unit names, device-tree labels, xl names."""
 
-Size = Annotated[int, BeforeValidator(_to_size)]
+_SizeInput = (
+    Annotated[int, Field(ge=1, lt=1 << 60)]
+    | Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F][0-9a-fA-F_]*|[1-9][0-9_]*) ?(B|KiB|MiB|GiB|TiB)?$")]
+)
+Size = Annotated[
+    int,
+    BeforeValidator(_to_size, json_schema_input_type=_SizeInput),
+    Field(description="a size such as 16MiB: bytes, or a whole number with B, KiB, MiB, GiB or TiB"),
+]
 """Bytes, above zero; written as 16MiB."""
 
-Address = Annotated[int, BeforeValidator(_to_address)]
+# Other readers of YAML take a number with underscores for a text.
+_AddressInput = (
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F][0-9a-fA-F_]*|[1-9][0-9_]*)$")]
+)
+Address = Annotated[
+    int,
+    BeforeValidator(_to_address, json_schema_input_type=_AddressInput),
+    Field(description="a physical address such as 0x4000_0000"),
+]
 """A physical address in bytes; written as 0x4000_0000."""
+
+_CpuNumber = Annotated[int, Field(ge=0, le=MAX_CPU)]
+_CpuListInput = (
+    _CpuNumber
+    | Annotated[str, Field(pattern=r"^[0-9]{1,4}(-[0-9]{1,4})?(, ?[0-9]{1,4}(-[0-9]{1,4})?)*$")]
+    | Annotated[list[_CpuNumber], Field(min_length=1)]
+)
+CpuList = Annotated[
+    tuple[int, ...],
+    BeforeValidator(parse_cpu_list, json_schema_input_type=_CpuListInput),
+    Field(description="numbers of CPUs such as 0-3,5 or [0, 1, 4]"),
+]
+"""CPU numbers, ascending, each once, at least one."""
+
+IncludedFiles = Annotated[
+    tuple[Annotated[str, Field(min_length=1, pattern=r"^[^/]")], ...],
+    Field(description="files merged before this one, in order; as seen from the folder of this file"),
+]
+Variables = Annotated[
+    dict[
+        Annotated[
+            str,
+            Field(
+                pattern=f"^{VARIABLE_NAME}$",
+                description="a variable's name: a lower-case letter, then at most 30 of a-z, 0-9, _ and -",
+            ),
+        ],
+        str | int | bool,
+    ],
+    Field(description="values that stand where ${name} is written in any other value"),
+]
 
 ImageReference = Annotated[
     str,

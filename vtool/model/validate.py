@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Topology
 from vtool.rooms import room
@@ -82,15 +81,15 @@ def validate_as(model: type[ModelType], document: Document) -> ModelType:
         # As JSON, because pydantic's strict mode takes words for enums and lists for tuples only there.
         checked = model.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
-        findings = [_diagnostic(model, document, dict(item)) for item in error.errors(include_url=False)]
-        raise VtoolError(sorted(findings, key=_place)) from None
+        findings = []
+        for item in error.errors(include_url=False):
+            found = _diagnostic(model, document, dict(item))
+            notes = document.notes.get(_path_in(document.value, item["loc"]), ())
+            findings.append(replace(found, labels=(*found.labels, *notes)))
+        raise VtoolError(in_order(findings)) from None
     if document.value.get("version") is True:  # which equals 1 to Python, and so to pydantic
         raise VtoolError(_bad_choice(document, ("version",), True, ["1"]))
     return checked
-
-
-def _place(finding: Diagnostic) -> tuple[int, int]:
-    return (finding.span.line, finding.span.column) if finding.span else (0, 0)
 
 
 def _diagnostic(  # noqa: PLR0911 - one return a kind of finding reads best
@@ -149,12 +148,6 @@ def _bad_choice(document: Document, path: DataPathTuple, got: Any, allowed: list
     choice = f"one of {', '.join(repr(word) for word in allowed)}" if len(allowed) > 1 else allowed[0]
     hints = nearest(got, allowed) if isinstance(got, str) else ()
     return Diagnostic("VT203", f"{_shown(got)} is not {choice}", document.span(path), hints=hints)
-
-
-def nearest(name: str, known: list[str]) -> tuple[str, ...]:
-    """Return a hint with the known name that looks most like this one, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return (f"did you mean '{close[0]}'?",) if close else ()
 
 
 def _example(name: str) -> tuple[str, ...]:
