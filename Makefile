@@ -11,19 +11,22 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host setup setup-dev demo check test test-quick clean
+.PHONY: help host host-dev setup setup-dev demo check test test-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Checked every time (it takes no time): packages can be removed, and binfmt_misc is lost at a reboot.
 host:
-	@$(STEP) 'host packages and arm64 programs' .ci/host
+	@$(STEP) 'host packages and arm64 programs' .ci/host debian-packages.txt
+
+host-dev:
+	@$(STEP) 'host packages and arm64 programs, for the tests too' .ci/host debian-packages.txt debian-packages-dev.txt
 
 $(VENV)/installed: pyproject.toml | host
 	@$(STEP) 'Python environment' $(MAKE) --no-print-directory --silent venv EXTRA= STAMP=$@
 
-$(VENV)/installed-dev: pyproject.toml | host
+$(VENV)/installed-dev: pyproject.toml | host-dev
 	@$(STEP) 'Python environment with the tools of development' \
 	    $(MAKE) --no-print-directory --silent venv EXTRA=[dev] STAMP=$@
 
@@ -35,7 +38,7 @@ venv:
 
 setup: host $(VENV)/installed ## install what vtool needs, into the system and into .venv
 
-setup-dev: host $(VENV)/installed-dev ## the same, with the tools of development
+setup-dev: host-dev $(VENV)/installed-dev ## the same, with the tools of development
 
 demo: setup ## boot an emulated board and deploy an example to it
 	$(BIN)/vtool deploy $(DEMO)

@@ -75,6 +75,16 @@ def qemu_virt_windows(gic_version: int) -> tuple[Window, ...]:
     return tuple(sorted((*_QEMU_VIRT_WINDOWS, *_QEMU_VIRT_GIC[gic_version]), key=lambda window: window.range))
 
 
+QEMU_VIRT_PCI_IOMMU = 1
+"""The device number of an IOMMU on the root bus, 0 being the host bridge; QEMU wants it before the others."""
+
+QEMU_VIRT_PCI_FIRST = 2
+QEMU_VIRT_PCI_COUNT = 30
+"""Device numbers 2 to 31 on the root bus are for everything else (PCI 3.0 §3.2.2.3.2: five bits)."""
+
+QEMU_VIRT_MOST_CPUS = {2: 8, 3: 512}
+"""vCPUs by version of the interrupt controller (QEMU hw/arm/virt.c, virt_max_cpus)."""
+
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
 
@@ -128,6 +138,12 @@ def xen_guest_ram(memory_bytes: int) -> tuple[AddressRange, ...]:
     rest = memory_bytes - first.size_bytes
     return (first, AddressRange.of_size(high.base, rest)) if rest else (first,)
 
+
+QEMU_RAMDISK_OFFSET = 128 * MIB
+"""QEMU hw/arm/boot.c: ramdisk and device tree lie that far into memory, or half of it when that is less."""
+
+QEMU_RAMDISK_ROOM = 32 * MIB
+"""What vtool leaves for the two: device trees take up to 2 MiB, ramdisks of guests a few."""
 
 SWIOTLB_SLOT_BYTES = 2 * KIB
 """Linux include/linux/swiotlb.h IO_TLB_SHIFT 11."""

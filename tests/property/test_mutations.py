@@ -34,6 +34,7 @@ ODD = [
     "192.0.2.2/255.255.255.0", "[host, host]", "0x" + "f" * 40, "9" * 5000, "%", "{{", "'; rm", "\x00",
     "192.0.2.2/99", "kvm", "pool", "a" * 300, "${guest}", "${guest_cpus}x", "${", "$${x}", "${nobody}", "[board.yaml]",
     "mutated.yaml", "[../mutated.yaml]", "[parts/pool.yaml]", "{a: 1}",
+    "pci", "qemu", "passt", "viommu", "bar", "libvirt", "[0, 0]",
 ]
 # fmt: on
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from vtool.cli.common import prepare
 from vtool.diagnostics import VtoolError
-from vtool.render.filters import cells, kib, mib, qemu, systemd, uboot, xl
+from vtool.plan.types import QemuOption
+from vtool.render.filters import cells, kib, line_of, mib, option_list, qemu, systemd, uboot, xl
+from vtool.render.libvirt import domain_xml
+
+LIBVIRT = Path(__file__).resolve().parents[1] / "topologies" / "kvm-libvirt.yaml"
 
 NASTY = [
     "plain",
@@ -51,6 +60,31 @@ def test_xl_and_qemu() -> None:
     for quoting in (xl, qemu, systemd):
         with pytest.raises(VtoolError):
             quoting("two\nlines")
+
+
+@pytest.mark.parametrize("value", [*NASTY, "", "-", "a;b", "'", "ä", "a,,b=c,"])
+def test_a_line_of_a_command_is_read_back_as_its_words(value: str) -> None:
+    read = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line_of(("--option", value)))]
+    assert read == ["--option", value]
+
+
+@pytest.mark.parametrize("value", [*NASTY, "", ",", "a,,b", ",id=other"])
+def test_an_option_list_is_read_back_as_its_pairs(value: str) -> None:
+    # QEMU's own rule (util/keyval.c): a comma ends a value, two are one that does not.
+    written = option_list(QemuOption("-device", "driver", (("path", value), ("id", "x"))))
+    word, path, identity = (part.replace("\0", ",") for part in written.replace(",,", "\0").split(","))
+    assert (word, path, identity) == ("driver", f"path={value}", "id=x")
+
+
+@pytest.mark.parametrize("value", [*NASTY, "</cmdline><x a='", "]]>", "&amp;", "<!--", "\u2028".join("ab")])
+def test_xml_is_read_back_as_the_text_it_was_given_or_refuses_it(value: str) -> None:
+    board = prepare(LIBVIRT).plan.boards[0]
+    guest = replace(board.kvm_guests[0], bootargs=value)
+    if not value.isprintable():
+        with pytest.raises(VtoolError):
+            domain_xml(guest)
+        return
+    assert ElementTree.fromstring(domain_xml(guest)).findtext("os/cmdline") == value
 
 
 def test_units_convert_exactly_or_not_at_all() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vtool.cli.common import prepare
 from vtool.diagnostics import VtoolError
-from vtool.plan.types import BoardPlan, OriginKind
+from vtool.plan.types import BoardPlan, MmioPlace, OriginKind
 from vtool.plan.xen import derived_mac
 from vtool.units import MIB, AddressRange
 
@@ -27,8 +27,7 @@ def test_the_pool_lies_right_after_the_private_ram() -> None:
     assert guest.pools[0].range == AddressRange(0x5000_0000, 0x5100_0000)
     assert guest.memory_bytes == 272 * MIB
     assert guest.pools[0].origin.kind is OriginKind.ALLOCATED
-    disk = guest.devices[0]
-    assert (disk.slot, disk.mmio_base, disk.spi_index) == (0, 0x0A00_0000, 16)
+    assert guest.devices[0].place == MmioPlace(slot=0, base=0x0A00_0000, spi_index=16)
 
 
 def test_host_regions_avoid_carve_outs_and_each_other(tmp_path: Path) -> None:

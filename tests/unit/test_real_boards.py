@@ -27,11 +27,24 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     )
     unpack = ["tar", "xf", f"/usr/src/{SOURCE}.tar.xz", "-C", folder, "--strip-components=1"]
     subprocess.run([*unpack, *(f"{SOURCE}/{part}" for part in parts)], check=True)
-    sources = folder / "arch/arm64/boot/dts"
+    sources, prefixes = folder / "arch/arm64/boot/dts", folder / "prefixes"
+    prefixes.mkdir()
+    for name in ("arm", "arm64"):  # as scripts/dtc/include-prefixes
+        (prefixes / name).symlink_to(folder / "arch" / name / "boot/dts")
     compiled = []
     for source in sorted(sources.rglob("*.dts"))[::EVERY]:
         blob = folder / f"{source.stem}.dtb"
-        words = ["-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", "-I", folder / "include"]
+        words = [
+            "-nostdinc",
+            "-undef",
+            "-D__DTS__",
+            "-x",
+            "assembler-with-cpp",
+            "-I",
+            folder / "include",
+            "-I",
+            prefixes,
+        ]
         text = subprocess.run(["cpp", *words, "-I", sources, source], capture_output=True, check=True).stdout
         subprocess.run(["dtc", "-q", "-i", source.parent, "-O", "dtb", "-o", blob], input=text, check=True)
         compiled.append(blob)

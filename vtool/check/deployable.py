@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic
-from vtool.model.topology import Start, Topology, Xen
+from vtool.model.combinations import combination_of
+from vtool.model.topology import Kvm, Start, Topology, Vmm, Xen
 from vtool.source import Document
 
 
@@ -27,3 +28,10 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield f"board '{name}' with CPU pools", ("boards", name)
         if isinstance(board.hypervisor, Xen) and board.hypervisor.static_heap is not None:
             yield f"board '{name}' with a static heap", ("boards", name)
+        if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
+            yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
+    for name, device in context.sound_devices():
+        hypervisor = context.hypervisor_of(device.frontend)
+        row = combination_of(hypervisor.kind, device) if hypervisor else None
+        if row is not None and not row.deployed:
+            yield f"device '{name}' ({device.type} with {row})", ("devices", name)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import QEMU_VIRT_MMIO
-from vtool.model.devices import BlockDevice, DataPath, NetworkDevice, Program, Transport, VerifyAccess
+from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT
+from vtool.model.combinations import COMBINATIONS, PROGRAMS, Combination, combination_of, wish_of
+from vtool.model.devices import (
+    BlockDevice,
+    DataPath,
+    NetworkDevice,
+    Program,
+    Transport,
+    VerifyAccess,
+    disks_of,
+)
 from vtool.model.topology import RegionUse
 from vtool.units import MIB, format_size
 
@@ -18,30 +26,30 @@ from vtool.units import MIB, format_size
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
 
 
-@dataclass(frozen=True)
-class Combination:
-    """One way to serve a device that this version deploys and proves."""
+__all__ = ["COMBINATIONS", "RULES", "Combination"]
 
-    hypervisor: str
-    type: str
-    data_path: DataPath
-    transport: Transport
-    program: Program
-
-    def __str__(self) -> str:
-        return f"{self.data_path.value} over {self.transport.value} by {self.program.value}"
+_POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
+_NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
 
-COMBINATIONS = (
-    Combination("kvm", "blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
-    Combination("xen", "blk", DataPath.PV, Transport.XENBUS, Program.BLKBACK),
-    Combination("xen", "net", DataPath.PV, Transport.XENBUS, Program.NETBACK),
-)
+def why_not(wish: Combination) -> str:
+    """Return the reason why a combination does not exist, or nothing where there is none to tell."""
+    path, program = wish.data_path, wish.program
+    if wish.hypervisor == "xen":
+        pool = "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux"
+        return pool if path in _POOLS else ""
+    if path is DataPath.PV or wish.transport is Transport.XENBUS:
+        return "Xen's PV protocols need Xen's grants"
+    if path is DataPath.POOL and program is Program.QEMU:
+        return "a backend inside QEMU reaches all of the guest, so a pool of its own would promise too much"
+    daemon = program in PROGRAMS and program is not Program.QEMU
+    if daemon and (path is DataPath.VIOMMU or (path in _POOLS and wish.transport is Transport.PCI)):
+        return _NEEDS_ACCESS_PLATFORM
+    if daemon and path in _POOLS:
+        return "nobody has seen this daemon work through a pool"
+    return ""
 
-WHY_NOT = {
-    ("xen", DataPath.POOL): "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux",
-    ("kvm", DataPath.PV): "Xen's PV protocols need Xen's grants",
-}
+
 MINIMUM_SCRATCH_DISK = 16 * MIB
 XEN_DISKS = 26
 """One letter each, as the planner names them."""
@@ -53,11 +61,11 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(device.frontend)
         assert hypervisor is not None
         kind = hypervisor.kind
-        wish = Combination(kind, device.type, device.data_path, device.transport, device.program)
-        if wish in COMBINATIONS:
+        if combination_of(kind, device) is not None:
             continue
+        wish = wish_of(kind, device)
         possible = [str(c) for c in COMBINATIONS if (c.hypervisor, c.type) == (kind, device.type)]
-        reason = WHY_NOT.get((kind, device.data_path))
+        reason = why_not(wish)
         yield context.find(
             "VT310",
             f"device '{name}': a {device.type} device under {kind} cannot go {wish}"
@@ -72,15 +80,17 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
         hypervisor = context.hypervisor_of(device.frontend)
-        if hypervisor is None or (hypervisor.kind, device.data_path) in WHY_NOT:
+        if hypervisor is None or device.type == "ivshmem":
+            continue  # VT346 is on regions between guests
+        if combination_of(hypervisor.kind, device) is None and why_not(wish_of(hypervisor.kind, device)):
             continue  # VT310 says that no region would help
-        if device.data_path is not DataPath.POOL:
+        if device.data_path not in _POOLS:
             if device.region is not None:
                 message = f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
                 yield context.find("VT311", message, path)
             continue
         if device.region is None:
-            message = f"device '{name}' has the data path 'pool' and needs a `region`"
+            message = f"device '{name}' has the data path '{device.data_path.value}' and needs a `region`"
             yield context.find("VT311", message, ("devices", name, "data_path"))
             continue
         region = context.topology.regions.get(device.region)
@@ -106,26 +116,26 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
 
 def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """VT320, VT321: disks have a usable size, and no two devices write to one file."""
-    first: dict[tuple[str | None, str], str] = {}
+    first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
     for name, device in context.topology.devices.items():
-        if not isinstance(device, BlockDevice):
-            continue
-        disk, path = device.disk, ("devices", name, "disk", "size")
-        if disk.size % 512:
-            message = f"disk of '{name}': {disk.size} bytes is not a multiple of the 512-byte sector"
-            yield context.find("VT320", message, path)
-        elif disk.verify is VerifyAccess.WRITE and disk.size < MINIMUM_SCRATCH_DISK:
-            message = (
-                f"disk of '{name}' is {format_size(disk.size)}; `verify: write` takes its last 8MiB "
-                f"and needs at least {format_size(MINIMUM_SCRATCH_DISK)}"
-            )
-            yield context.find("VT320", message, path)
-        key = (context.board_of.get(device.backend), disk.file)
-        if key in first:
-            message = f"devices '{first[key]}' and '{name}' both write to the file '{disk.file}'"
-            label = Label(context.span("devices", first[key], "disk", "file"), "the first is here")
-            yield context.find("VT321", message, ("devices", name, "disk", "file"), labels=(label,))
-        first.setdefault(key, name)
+        for index, disk in enumerate(disks_of(device)):
+            at = ("devices", name, *(("disk",) if device.type == "blk" else ("scsi", "disks", index)))
+            if disk.size % 512:
+                message = f"disk of '{name}': {disk.size} bytes is not a multiple of the 512-byte sector"
+                yield context.find("VT320", message, (*at, "size"))
+            elif disk.verify is VerifyAccess.WRITE and disk.size < MINIMUM_SCRATCH_DISK:
+                message = (
+                    f"disk of '{name}' is {format_size(disk.size)}; `verify: write` takes its last 8MiB "
+                    f"and needs at least {format_size(MINIMUM_SCRATCH_DISK)}"
+                )
+                yield context.find("VT320", message, (*at, "size"))
+            key = (context.board_of.get(device.backend), disk.file)
+            if key in first:
+                other, place = first[key]
+                message = f"devices '{other}' and '{name}' both write to the file '{disk.file}'"
+                label = Label(context.span(*place, "file"), "the first is here")
+                yield context.find("VT321", message, (*at, "file"), labels=(label,))
+            first.setdefault(key, (name, at))
 
 
 def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
@@ -147,10 +157,12 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
                 label = Label(context.span("devices", macs[network.mac], "network", "mac"), "the other is here")
                 yield context.find("VT330", message, (*path, "mac"), labels=(label,))
             macs.setdefault(network.mac, name)
+        if not network.bridge:
+            continue
         yield from _addresses_meet(context, name, device)
         key = (context.board_of.get(device.backend), network.bridge)
         taken = addresses.setdefault((*key, network.frontend_address), name)
-        if taken != name:
+        if taken != name and network.frontend_address:
             message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
             label = Label(context.span("devices", taken, "network", "frontend_address"), "the other is here")
             yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,))
@@ -167,6 +179,8 @@ def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Itera
     ends: list[ipaddress.IPv4Interface] = []
     for end in ("frontend_address", "backend_address"):
         text = getattr(device.network, end)
+        if not text:
+            continue  # VT340 says that it is missing
         address = _interface(text)
         if address is None:
             message = f"{text!r} is not an IPv4 address with its network's prefix"
@@ -240,8 +254,18 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         mine = {n: d for n, d in context.topology.devices.items() if d.frontend == name}
         disks = [n for n, d in mine.items() if isinstance(d, BlockDevice)]
         interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice)]
+        both = [n for n, d in context.topology.devices.items() if name in (d.frontend, d.backend)]
+        pci = [n for n in both if n in mine or context.topology.devices[n].type == "ivshmem"]
+        pci = [n for n in pci if (d := context.topology.devices[n]).transport is Transport.PCI and d.type != "iommu"]
         limits = (
-            [(list(mine), QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine")]
+            [
+                (
+                    [n for n in mine if mine[n].transport is Transport.MMIO],
+                    QEMU_VIRT_MMIO.count,
+                    "one a virtio-mmio slot of QEMU's virt machine",
+                ),
+                (pci, QEMU_VIRT_PCI_COUNT, "one a device number on the root bus of QEMU's virt machine"),
+            ]
             if hypervisor.kind == "kvm"
             else [
                 (disks, XEN_DISKS, "xvda to xvdz"),
@@ -250,7 +274,8 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         )
         for devices, limit, why in limits:
             for extra in devices[limit:]:
-                what = f"{limit} {mine[extra].type} device{'s' if limit > 1 else ''}"
+                kind = context.topology.devices[extra].type
+                what = f"{limit} {kind} device{'s' if limit > 1 else ''}"
                 message = f"device '{extra}' is too many: domain '{name}' can have {what}, {why}"
                 yield context.find("VT312", message, ("devices", extra), key=True)
 

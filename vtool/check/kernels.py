@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
-from vtool.model.devices import BlockDevice
+from vtool.model.combinations import combination_of
+from vtool.model.devices import IommuModel
 from vtool.model.topology import Role
 
-POOL_FRONTEND = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
 XEN_FRONTEND = ("XEN", "HVC_XEN")
 KVM_HOST = ("KVM",)
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
+IOMMU_DRIVER = {IommuModel.VIRTIO: "VIRTIO_IOMMU", IommuModel.SMMUV3: "ARM_SMMU_V3"}
 XEN_DEVICE = {
     "blk": ("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"),
     "net": ("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"),
@@ -20,13 +21,16 @@ XEN_DEVICE = {
 
 
 def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
-    """VT510, VT511: an option that is missing is an error, one that is a module a warning."""
+    """VT510, VT511: an option that is missing is an error, one that is a module a warning.
+
+    What is only rendered cannot be deployed with a wrong kernel, so there both are warnings.
+    """
     for name, domain in context.topology.domains.items():
         kernel = context.kernels.get(domain.kernel)
         if kernel is None:
             continue
         path = ("domains", name, "kernel") if "kernel" in domain.model_fields_set else ("domains", name)
-        for option, why in needed_options(context, name).items():
+        for option, (why, deployed) in needed_options(context, name).items():
             value = kernel.options.get(option)
             message = f"the kernel of '{name}' ({kernel.source}) is built without CONFIG_{option}, needed {why}"
             if value == "m":
@@ -34,20 +38,24 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
                 hint = "its ramdisk must carry and load the module"
                 yield context.find("VT511", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
             elif value != "y":
-                hint = "build it with the option, or use `kernel: vtool:linux`"
-                yield context.find("VT510", message, path, key=True, hints=(hint,))
+                hint = "build it with the option"
+                if kernel.source != "vtool:linux":
+                    hint += ", or use `kernel: vtool:linux`"
+                severity = Severity.ERROR if deployed else Severity.WARNING
+                yield context.find("VT510", message, path, key=True, hints=(hint,), severity=severity)
 
 
-def needed_options(context: Context, name: str) -> dict[str, str]:
-    """Return the options a domain's kernel needs, each with its reason."""
+def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
+    """Return the options a domain's kernel needs, each with its reason and whether that is deployed."""
     hypervisor = context.hypervisor_of(name)
     if hypervisor is None:
         return {}
-    needed: dict[str, str] = {}
+    needed: dict[str, tuple[str, bool]] = {}
 
-    def add(options: tuple[str, ...], why: str) -> None:
+    def add(options: tuple[str, ...], why: str, *, deployed: bool = True) -> None:
         for option in options:
-            needed.setdefault(option, why)
+            if option not in needed or (deployed and not needed[option][1]):
+                needed[option] = (why, deployed)
 
     control = context.topology.domains[name].role is Role.CONTROL
     if control:
@@ -56,10 +64,13 @@ def needed_options(context: Context, name: str) -> dict[str, str]:
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices():
         why = f"by device '{device_name}'"
-        if hypervisor.kind == "xen" and name in (device.frontend, device.backend):
+        if hypervisor.kind == "xen" and device.type in XEN_DEVICE and name in (device.frontend, device.backend):
             add((XEN_DEVICE[device.type][name == device.backend],), why)
-        if hypervisor.kind == "kvm" and device.frontend == name and isinstance(device, BlockDevice):
-            add(POOL_FRONTEND, f"{why} with the data path '{device.data_path.value}'")
+        row = combination_of(hypervisor.kind, device)
+        if row is not None and device.frontend == name:
+            add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)
+            if device.type == "iommu":
+                add((IOMMU_DRIVER[device.iommu.model],), why, deployed=row.deployed)
     return needed
 
 

@@ -14,7 +14,10 @@ from vtool.units import KIB, MIB, AddressRange, format_size
 
 PAGE_BYTES = 4 * KIB
 POOL_BASE_ALIGNMENT = 64 * KIB
-MINIMUM_POOL_PER_DISK = 4 * MIB
+MINIMUM_POOL = 4 * MIB
+POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}
+"""The least a device takes of a pool: one segment for those with few small buffers, else the least pool. A
+disk keeps its queue's depth in flight, a network device its receive ring (2 MiB a queue pair) for ever."""
 
 
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
@@ -39,13 +42,23 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': under Xen a restricted-dma-pool needs static shared memory"
             hint = "Debian's Xen is built without STATIC_SHM (docs/explanation/data-paths.md, row 2)"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif not pool and owner.role is Role.GUEST and isinstance(hypervisor, Kvm):
+        elif (
+            not pool
+            and owner.role is Role.GUEST
+            and isinstance(hypervisor, Kvm)
+            and not _is_between_guests(context, name)
+        ):
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
         elif pool and all(device.region != name for device in context.topology.devices.values()):
             message = f"region '{name}' is a pool that no device uses"
             yield context.find("VT402", message, path, severity=Severity.WARNING)
+
+
+def _is_between_guests(context: Context, region: str) -> bool:
+    """Tell whether an ivshmem device shows the region to two guests; VT346 is on those."""
+    return any(d.type == "ivshmem" and d.region == region for d in context.topology.devices.values())
 
 
 def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
@@ -63,7 +76,7 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}' is lent to its own owner '{borrower}'"
             elif borrower in region.borrowers[:index]:
                 message = f"region '{name}' is lent to '{borrower}' twice"
-            elif domain is None:
+            elif domain is None or _is_between_guests(context, name):
                 continue
             elif not pool and not shared:
                 message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
@@ -136,7 +149,7 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
         ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
         cursor = ram.end
         for region_name, region in context.topology.regions.items():
-            if region.owner != name:
+            if region.owner != name or region.use is not RegionUse.RESTRICTED_DMA_POOL:
                 continue
             if region.address is not None and region.address != cursor:
                 yield _misplaced_pool(context, region_name, region, ram, cursor)
@@ -167,12 +180,12 @@ def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRan
 def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
     """VT405: a pool that is too small does not fail, it hangs; so it is refused here."""
     for name, region in context.topology.regions.items():
-        users = [
-            device_name
+        users = {
+            device_name: POOL_NEED.get(device.type, MINIMUM_POOL)
             for device_name, device in context.topology.devices.items()
-            if device.region == name and device.data_path is DataPath.POOL
-        ]
-        needed = MINIMUM_POOL_PER_DISK * len(users)
+            if device.region == name and device.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
+        }
+        needed = max(MINIMUM_POOL, sum(users.values()))
         if users and region.size < needed:
             message = (
                 f"pool '{name}' has {format_size(region.size)}, the devices {', '.join(users)} "
@@ -180,7 +193,7 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
             )
             hints = (
                 "slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
-                f"{format_size(MINIMUM_POOL_PER_DISK)} a disk is the least, 16MiB is comfortable",
+                f"{format_size(MINIMUM_POOL)} a disk is the least, 16MiB is comfortable",
                 "a pool that is too small hangs the guest's I/O without an error",
             )
             yield context.find("VT405", message, ("regions", name, "size"), hints=hints)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
     Address,
@@ -40,10 +41,37 @@ class RegionUse(Enum):
     SHARED_MEMORY = "shared-memory"
 
 
+class Vmm(Enum):
+    """Who writes QEMU's command line on the board: vtool's units, or libvirt from XML."""
+
+    QEMU = "qemu"
+    LIBVIRT = "libvirt"
+
+
 class Kvm(Model):
-    """KVM: Linux on the board is the host, QEMU the VMM."""
+    """KVM: Linux on the board is the host, QEMU the VMM.
+
+    ``suite`` is the Debian release of the board; ``qemu_version`` is for a QEMU that is not that
+    release's own; ``machine`` pins QEMU's ``virt`` to a version.
+    """
 
     kind: Literal["kvm"]
+    vmm: Vmm = Vmm.QEMU
+    suite: Suite = Suite.TRIXIE
+    qemu_version: Annotated[
+        str | None, Field(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$", description="a QEMU version such as 10.0")
+    ] = None
+    machine: Annotated[
+        str, Field(pattern=r"^virt(-[0-9]{1,2}\.[0-9]{1,2})?$", description="virt, or virt with a version: virt-10.0")
+    ] = "virt"
+
+    @property
+    def qemu(self) -> Version:
+        """Return the version of the board's QEMU."""
+        if self.qemu_version is None:
+            return QEMU_OF_SUITE[self.suite]
+        major, minor = self.qemu_version.split(".")
+        return int(major), int(minor)
 
 
 class Scheduler(Enum):
@@ -135,13 +163,15 @@ class Domain(Model):
     """One domain. ``board`` may be left out when the topology has one board.
 
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
-    ``ready`` is the text on the domain's console that says it is up. ``device_tree`` is a partial
-    device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it.
+    ``ready`` is the text on the domain's console that says it is up. ``host_cpus`` are the board's CPUs
+    that a KVM guest is kept on; none means any. ``device_tree`` is a partial device tree for a Xen
+    guest; ``passthrough`` names device-tree nodes of the board given to it.
     """
 
     board: Name | None = None
     role: Role = Role.GUEST
     cpus: Annotated[int, Field(ge=1, le=128)] = 1
+    host_cpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
     memory: Size | None = None
     kernel: ImageReference = "vtool:linux"
     ramdisk: ImageReference | None = None

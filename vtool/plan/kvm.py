@@ -1,38 +1,74 @@
-"""KVM guests: guest-physical memory, pools behind it, devices on pinned virtio-mmio slots."""
+"""KVM guests: guest-physical memory, pools behind it, devices on pinned slots, the daemons behind them.
+
+A device keeps its place when others are added after it: virtio-mmio slots count up from 0 (QEMU itself
+would fill them from the top), PCI device numbers from 2; number 1 is the IOMMU's, which QEMU wants
+before what it translates for. QEMU hands all shared memory of a guest to each of its daemons, so a
+daemon behind a pool is planned with a guest that shares nothing else.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 from vtool import layouts
-from vtool.model.devices import BlockDevice
-from vtool.model.topology import Domain
+from vtool.model.combinations import PROGRAMS, Combination, Readiness, combination_of
+from vtool.model.devices import (
+    DataPath,
+    Device,
+    Disk,
+    IommuModel,
+    NetworkDevice,
+    Program,
+    Transport,
+    disks_of,
+)
+from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
-from vtool.plan.scope import BoardScope, join, scratch
+from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
+from vtool.plan.scope import BoardScope, join, scratch_of
+from vtool.plan.xen import bridge_unit, derived_mac
 from vtool.units import AddressRange
+
+_ON_THE_NETWORK = {
+    "can": ("AF_UNIX", "AF_CAN"),
+    "console": ("AF_UNIX", "AF_INET", "AF_INET6"),
+    "net": ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
+}
+"""Types whose daemons work in the board's own network, and the sockets they open there."""
+
+_SHARES_RAM = (DataPath.SHARED_RAM, DataPath.POOL_IN_RAM)
 
 
 def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     """Decide one KVM guest: memory, kernel, devices, unit, sockets."""
     assert domain.memory is not None
+    hypervisor = scope.board.hypervisor
+    assert isinstance(hypervisor, Kvm)
     ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
-    pools = _plan_pools(scope, name, ram)
+    wishes = _devices_of(scope, name)
+    pools = _plan_pools(scope, name, ram, in_ram=any(d.data_path is DataPath.POOL_IN_RAM for d in wishes.values()))
+    memory = _plan_memory(domain, ram, pools, wishes)
     run_folder = f"{plan.RUN}/domain-{name}"
-    pool_by_region = {pool.region: pool for pool in pools}
-    devices = tuple(
-        _plan_disk(device_name, device, slot, pool_by_region)
-        for slot, (device_name, device) in enumerate(scope.devices_of(name).items())
-        if isinstance(device, BlockDevice)
-    )
+    maps_bytes = sum(backend.size_bytes for backend in memory if backend.shared)
+    maps_bytes += sum(scope.regions[d.region].size for d in wishes.values() if d.type == "ivshmem" and d.region)
+    planner = _DevicePlanner(scope, hypervisor, name, run_folder, {pool.region: pool for pool in pools}, maps_bytes)
+    devices = tuple(planner.device(device_name, device) for device_name, device in wishes.items())
+    smmu = any(d.type == "iommu" and d.iommu.model is IommuModel.SMMUV3 for d in wishes.values())
+    networks = [d.network for d in wishes.values() if isinstance(d, NetworkDevice) and d.network.frontend_address]
+    inside = [device for device in devices if device.backend is None]
     return plan.KvmGuest(
         name=name,
         cpus=domain.cpus,
         ram=ram,
         pools=pools,
         memory_bytes=(pools[-1].range.end if pools else ram.end) - ram.base,
+        memory=memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
-        bootargs=join("console=ttyAMA0", domain.bootargs),
+        bootargs=join(
+            "console=ttyAMA0", *(f"vtool.ip={network.frontend_address}" for network in networks[:1]), domain.bootargs
+        ),
         ready=domain.ready,
         devices=devices,
         unit=f"vtool-domain-{name}.service",
@@ -40,46 +76,197 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         console_socket=f"{run_folder}/console.sock",
         console_log=f"/var/log/vtool/{name}/console.log",
         qmp_socket=f"{run_folder}/qmp.sock",
-        overlay=f"{plan.CURRENT}/domains/{name}/{name}.dtbo",
+        overlay=f"{plan.CURRENT}/domains/{name}/{name}.dtbo" if pools else None,
         device_tree=f"{run_folder}/{name}.dtb",
         gic_version=scope.facts.gic.version,
+        machine=hypervisor.machine + (",iommu=smmuv3" if smmu else ""),
+        machine_options=tuple(option for device in devices if device.type == "iommu" for option in device.options),
+        requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
+        libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
+        files=tuple(disk.disk_path for device in inside for disk in device.disks),
+        device_nodes=tuple(
+            node
+            for device in inside
+            for node in (*device_nodes(wishes[device.name]), *(["/dev/net/tun"] if device.tap else []))
+        ),
+        own_network=not any(device.tap for device in devices),
+        host_cpus=domain.host_cpus,
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
     )
 
 
-def _plan_pools(scope: BoardScope, name: str, ram: AddressRange) -> tuple[plan.Pool, ...]:
+def _devices_of(scope: BoardScope, name: str) -> dict[str, Device]:
+    """Return a guest's devices in the order of the file; a region between two guests is a device of both."""
+    return {n: d for n, d in scope.devices.items() if name in (d.frontend, d.backend if d.type == "ivshmem" else None)}
+
+
+def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:
     pools: list[plan.Pool] = []
     cursor = ram.end
     for region_name, region in scope.regions_of(name).items():
+        if region.use is not RegionUse.RESTRICTED_DMA_POOL:
+            continue
         where = AddressRange.of_size(cursor, region.size)
+        index = len(pools) + 1
         if region.address is None:
-            origin = plan.Origin(
-                plan.OriginKind.ALLOCATED, f"right after the {len(pools) + 1}. memory backend of '{name}'"
-            )
+            place = "part of the memory backend" if in_ram else f"right after the {index}. memory backend"
+            origin = plan.Origin(plan.OriginKind.ALLOCATED, f"{place} of '{name}'")
         else:
-            place = scope.document.span(("regions", region_name, "address"))
-            origin = plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
-        pools.append(plan.Pool(region_name, where, origin, f"vtool-{region_name}@{where.base:x}", len(pools) + 1))
+            written = scope.document.span(("regions", region_name, "address"))
+            origin = plan.Origin(plan.OriginKind.FIXED, f"by the user at {written}")
+        node = f"vtool-{region_name}@{where.base:x}"
+        pools.append(plan.Pool(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index))
         cursor = where.end
     return tuple(pools)
 
 
-def _plan_disk(name: str, device: BlockDevice, slot: int, pools: Mapping[str, plan.Pool]) -> plan.KvmBlockDevice:
-    assert device.region is not None
-    base = layouts.QEMU_VIRT_MMIO.address(slot)
-    return plan.KvmBlockDevice(
-        name=name,
-        slot=slot,
-        mmio_base=base,
-        spi_index=layouts.QEMU_VIRT_MMIO.first_spi_index + slot,
-        node_name=f"virtio_mmio@{base:x}",
-        pool=pools[device.region],
-        socket=f"{plan.RUN}/backend-{name}/vhost-user.sock",
-        queues=1,
-        disk_path=f"{plan.DISKS}/{device.disk.file}",
-        disk_bytes=device.disk.size,
-        scratch=scratch(device),
-        backend_unit=f"vtool-backend-{name}.service",
-        guest_device=f"{base:x}.virtio_mmio",
+def _plan_memory(
+    domain: Domain, ram: AddressRange, pools: tuple[plan.Pool, ...], devices: Mapping[str, Device]
+) -> tuple[plan.KvmMemory, ...]:
+    shared = any(d.program is not Program.QEMU and d.data_path in _SHARES_RAM for d in devices.values())
+    size = ram.size_bytes + sum(pool.range.size_bytes for pool in pools if pool.numa_node == 0)
+    first = plan.KvmMemory("shared" if shared else "private", size, shared, 0, f"0-{domain.cpus - 1}")
+    alone = (pool for pool in pools if pool.numa_node)
+    return (
+        first,
+        *(plan.KvmMemory(f"pool-{p.region}", p.range.size_bytes, True, p.numa_node, "") for p in alone),
     )
+
+
+def _units_before(device: plan.KvmDevice) -> tuple[str, ...]:
+    backend = (device.backend.socket_unit or device.backend.unit,) if device.backend else ()
+    tap = (device.tap.unit,) if device.tap else ()
+    return (*backend, *tap, *((device.region_file.unit,) if device.region_file else ()))
+
+
+class _DevicePlanner:
+    """Gives the devices of one guest their places, one after the other."""
+
+    def __init__(
+        self,
+        scope: BoardScope,
+        hypervisor: Kvm,
+        guest: str,
+        run_folder: str,
+        pools: Mapping[str, plan.Pool],
+        maps_bytes: int,
+    ) -> None:
+        self.scope, self.hypervisor, self.guest, self.run_folder = scope, hypervisor, guest, run_folder
+        self.pools, self.maps_bytes = pools, maps_bytes
+        self.next_mmio, self.next_pci = 0, layouts.QEMU_VIRT_PCI_FIRST
+
+    def device(self, name: str, device: Device) -> plan.KvmDevice:
+        """Decide one device."""
+        row = combination_of("kvm", device)
+        assert row is not None
+        place = self._place(device)
+        tap, region_file = _plan_tap(name, device), self._region_file(device)
+        wiring = self._wiring(name, device, row, tap, region_file)
+        return plan.KvmDevice(
+            name=name,
+            type=device.type,
+            program=device.program.value,
+            transport=device.transport.value,
+            data_path=device.data_path.value,
+            deployed=row.deployed and self.hypervisor.vmm is Vmm.QEMU,
+            place=place,
+            node_name=f"virtio_mmio@{place.base:x}"
+            if isinstance(place, plan.MmioPlace)
+            else f"virtio@{place.slot:x},0",
+            guest_device=f"{place.base:x}.virtio_mmio"
+            if isinstance(place, plan.MmioPlace)
+            else f"0000:00:{place.slot:02x}.0",
+            pool=self.pools.get(device.region or ""),
+            disks=wiring.disks,
+            backend=self._backend(wiring) if device.program is not Program.QEMU else None,
+            tap=tap,
+            region_file=region_file,
+            options=device_options(wiring, place),
+        )
+
+    def _wiring(
+        self, name: str, device: Device, row: Combination, tap: plan.KvmTap | None, region_file: plan.RegionFile | None
+    ) -> Wiring:
+        folder = f"{plan.RUN}/backend-{name}"
+        socket = f"{folder}/vhost-user.sock"
+        return Wiring(
+            name,
+            device,
+            row,
+            self.hypervisor.qemu,
+            folder=folder,
+            listen=socket,
+            connect=socket + ("0" if PROGRAMS[device.program].numbered_socket else ""),
+            share=f"{plan.BOARD_FOLDER}/shares/{device.share.directory}" if device.type == "fs" else "",
+            mac=self._mac(name, device),
+            tap=tap.name if tap else "",
+            port=f"{self.run_folder}/port-{name}.sock",
+            disks=tuple(_plan_disk(disk) for disk in disks_of(device)),
+            region_file=region_file,
+        )
+
+    def _place(self, device: Device) -> plan.MmioPlace | plan.PciPlace:
+        if device.transport is Transport.MMIO:
+            slot, self.next_mmio = self.next_mmio, self.next_mmio + 1
+            slots = layouts.QEMU_VIRT_MMIO
+            return plan.MmioPlace(slot, slots.address(slot), slots.first_spi_index + slot)
+        slot = layouts.QEMU_VIRT_PCI_IOMMU
+        if device.type != "iommu":
+            slot, self.next_pci = self.next_pci, self.next_pci + 1
+        return plan.PciPlace(slot, slot << 11)
+
+    def _backend(self, wiring: Wiring) -> plan.KvmBackend:
+        name, device = wiring.name, wiring.device
+        facts = PROGRAMS[device.program]
+        return plan.KvmBackend(
+            program=device.program.value,
+            package=facts.packages.get(self.hypervisor.suite, ""),
+            unit=f"vtool-backend-{name}.service",
+            socket_unit=f"vtool-backend-{name}.socket" if facts.readiness is Readiness.ACTIVATED else None,
+            folder=wiring.folder,
+            socket=wiring.connect,
+            executable=facts.executable,
+            arguments=daemon_arguments(wiring),
+            readiness=facts.readiness.value,
+            maps_bytes=self.maps_bytes,
+            files=tuple(disk.disk_path for disk in wiring.disks),
+            state_folder=wiring.share.removeprefix("/var/lib/"),
+            device_nodes=device_nodes(device),
+            device_class=device_class(device),
+            address_families=_ON_THE_NETWORK.get(device.type, ("AF_UNIX",)),
+            own_network=device.type not in _ON_THE_NETWORK,
+            self_sandboxed=device.program is Program.PASST,
+            changes_owners=device.program is Program.VIRTIOFSD,
+            # Some end when the guest goes away; the next one shall find them again.
+            restarts_always=facts.readiness is Readiness.LISTENS,
+            host_cpus=device.backend_cpus,
+        )
+
+    def _region_file(self, device: Device) -> plan.RegionFile | None:
+        if device.type != "ivshmem":
+            return None
+        assert device.region is not None
+        region = device.region
+        # The name is also what libvirt makes of it: <shmem name=...> is a file in /dev/shm.
+        path, unit = f"/dev/shm/vtool-{region}", f"vtool-region-{region}.service"  # noqa: S108
+        return plan.RegionFile(region, path, self.scope.regions[region].size, unit)
+
+    def _mac(self, name: str, device: Device) -> str:
+        if not isinstance(device, NetworkDevice):
+            return ""
+        # QEMU's own prefix, and a tail that depends on the three names only.
+        return device.network.mac or "52:54:00" + derived_mac(self.scope.name, self.guest, name)[8:]
+
+
+def _plan_disk(disk: Disk) -> plan.KvmDisk:
+    return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
+
+
+def _plan_tap(name: str, device: Device) -> plan.KvmTap | None:
+    if not isinstance(device, NetworkDevice) or device.program is not Program.QEMU:
+        return None
+    # Interfaces have names of at most 15 characters (IFNAMSIZ), devices of 31.
+    interface = f"vt{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    bridge = device.network.bridge
+    return plan.KvmTap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service")

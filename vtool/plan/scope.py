@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
-from vtool.model.devices import BlockDevice, Device, VerifyAccess
+from vtool.model.devices import BlockDevice, Device, Disk, VerifyAccess
 from vtool.model.topology import Board, Region, Role, Topology
 from vtool.plan import types as plan
 from vtool.source import Document
@@ -57,10 +57,15 @@ class BoardScope:
 
 
 def scratch(device: BlockDevice) -> AddressRange | None:
+    """Return the end of a device's disk that ``vtool verify`` may write to, None when it may not."""
+    return scratch_of(device.disk)
+
+
+def scratch_of(disk: Disk) -> AddressRange | None:
     """Return the end of a disk that ``vtool verify`` may write to, None when it may not."""
-    if device.disk.verify is VerifyAccess.READ:
+    if disk.verify is VerifyAccess.READ:
         return None
-    return AddressRange(device.disk.size - plan.VERIFY_SCRATCH_BYTES, device.disk.size)
+    return AddressRange(disk.size - plan.VERIFY_SCRATCH_BYTES, disk.size)
 
 
 def join(*words: str) -> str:

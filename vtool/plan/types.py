@@ -41,12 +41,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class Pool:
-    """A restricted-dma-pool of a KVM guest: guest-physical range and its device-tree node."""
+    """A restricted-dma-pool of a KVM guest: guest-physical range and its device-tree node and label.
+
+    ``numa_node`` is that of the memory backend it lies in, alone unless it is 0.
+    """
 
     region: str
     range: AddressRange
     origin: Origin
     node_name: str
+    label: str
     numa_node: int
 
 
@@ -61,46 +65,171 @@ class HostRegion:
 
 
 @dataclass(frozen=True)
-class KvmBlockDevice:
-    """A virtio-mmio disk of a KVM guest, served by a vhost-user daemon through a pool."""
+class QemuOption:
+    """One option of QEMU: its name, the word it begins with (or none), and key-value pairs, all unquoted."""
 
     name: str
+    word: str
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class MmioPlace:
+    """A virtio-mmio slot: guest-physical base and interrupt."""
+
     slot: int
-    mmio_base: int
+    base: int
     spi_index: int
-    node_name: str
-    pool: Pool
-    socket: str
-    queues: int
+
+
+@dataclass(frozen=True)
+class PciPlace:
+    """A device number on the root bus, function 0; ``config_cell`` is its first cell in ``reg`` (IEEE 1275 PCI)."""
+
+    slot: int
+    config_cell: int
+
+
+@dataclass(frozen=True)
+class KvmMemory:
+    """One memory backend of QEMU, which is one NUMA node; ``cpus`` is empty where there are none."""
+
+    identity: str
+    size_bytes: int
+    shared: bool
+    numa_node: int
+    cpus: str
+
+
+@dataclass(frozen=True)
+class KvmDisk:
+    """A file behind a KVM guest's device."""
+
     disk_path: str
     disk_bytes: int
     scratch: AddressRange | None
-    backend_unit: str
+
+
+@dataclass(frozen=True)
+class KvmBackend:
+    """A daemon that serves one device of one guest, and what its unit lets it do.
+
+    ``arguments`` are grouped into lines, an option and its value to each. QEMU connects to ``socket``,
+    which is not always the path in them. ``maps_bytes`` is the guest memory that QEMU hands to it: all
+    that is shared of that guest, whatever this device uses. ``device_nodes`` become its user's,
+    ``device_class`` is (class of nodes, group). ``self_sandboxed``: it makes namespaces of its own and
+    cannot be shut in further; ``changes_owners``: it acts for the guest's users in a folder.
+    """
+
+    program: str
+    package: str
+    unit: str
+    socket_unit: str | None
+    folder: str
+    socket: str
+    executable: str
+    arguments: tuple[tuple[str, ...] | QemuOption, ...]
+    readiness: str
+    maps_bytes: int
+    files: tuple[str, ...] = ()
+    state_folder: str = ""
+    device_nodes: tuple[str, ...] = ()
+    device_class: tuple[str, str] | None = None
+    address_families: tuple[str, ...] = ("AF_UNIX",)
+    own_network: bool = True
+    self_sandboxed: bool = False
+    changes_owners: bool = False
+    restarts_always: bool = False
+    host_cpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class KvmTap:
+    """A tap interface on a bridge, for a network device inside QEMU."""
+
+    name: str
+    bridge: str
+    bridge_unit: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class RegionFile:
+    """A region that two guests see: a file in the board's memory, and the unit that makes it."""
+
+    region: str
+    path: str
+    size_bytes: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class KvmDevice:
+    """A device of a KVM guest on a place of its own, served by a daemon or, without ``backend``, by QEMU.
+
+    ``node_name`` is its node in the guest's tree, below the PCI host bridge for a PCI device;
+    ``guest_device`` is its name in the guest's sysfs. ``options`` make it; an IOMMU's are also needed
+    where the tree is written.
+    """
+
+    name: str
+    type: str
+    program: str
+    transport: str
+    data_path: str
+    deployed: bool
+    place: MmioPlace | PciPlace
+    node_name: str
     guest_device: str
+    pool: Pool | None
+    disks: tuple[KvmDisk, ...]
+    backend: KvmBackend | None
+    tap: KvmTap | None
+    region_file: RegionFile | None
+    options: tuple[QemuOption, ...]
+
+    def setting(self, key: str) -> str:
+        """Return the value of a key of its options, or the empty text."""
+        return next((value for option in self.options for name, value in option.pairs if name == key), "")
 
 
 @dataclass(frozen=True)
 class KvmGuest:
-    """A KVM guest: guest-physical RAM, pools right after it, devices on pinned mmio slots."""
+    """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
+
+    ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
+    ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
+    are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
+    ``files`` and ``device_nodes`` are what QEMU itself opens on the board.
+    """
 
     name: str
     cpus: int
     ram: AddressRange
     pools: tuple[Pool, ...]
     memory_bytes: int
+    memory: tuple[KvmMemory, ...]
     kernel: str
     ramdisk: str | None
     bootargs: str
     ready: str
-    devices: tuple[KvmBlockDevice, ...]
+    devices: tuple[KvmDevice, ...]
     unit: str
     run_folder: str
     console_socket: str
     console_log: str
     qmp_socket: str
-    overlay: str
+    overlay: str | None
     device_tree: str
     gic_version: int
+    machine: str
+    machine_options: tuple[QemuOption, ...]
+    requires: tuple[str, ...]
+    libvirt_xml: str | None
+    files: tuple[str, ...]
+    device_nodes: tuple[str, ...]
+    own_network: bool
+    host_cpus: tuple[int, ...]
     kernel_image: str
     ramdisk_image: str | None
 

@@ -19,7 +19,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
     for device_name, device in scope.devices_of(name).items():
         if isinstance(device, BlockDevice):
             disks.append(_plan_disk(device_name, device, len(disks)))
-        else:
+        elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
     addresses = [f"vtool.ip={interface.frontend_address}" for interface in interfaces[:1]]
     return plan.XenGuest(
@@ -66,7 +66,7 @@ def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: 
         bridge=device.network.bridge,
         frontend_address=device.network.frontend_address,
         backend_address=device.network.backend_address,
-        backend_unit=_bridge_unit(device.network.bridge),
+        backend_unit=bridge_unit(device.network.bridge),
     )
 
 
@@ -74,13 +74,14 @@ def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
     """Decide the bridges that the interfaces of the board need."""
     bridges: dict[str, plan.Bridge] = {}
     for device in scope.devices.values():
-        if isinstance(device, NetworkDevice):
+        if isinstance(device, NetworkDevice) and device.network.bridge:
             name = device.network.bridge
-            bridges.setdefault(name, plan.Bridge(name, device.network.backend_address, _bridge_unit(name)))
+            bridges.setdefault(name, plan.Bridge(name, device.network.backend_address, bridge_unit(name)))
     return tuple(bridges.values())
 
 
-def _bridge_unit(bridge: str) -> str:
+def bridge_unit(bridge: str) -> str:
+    """Return the unit that makes a bridge."""
     return f"vtool-bridge-{bridge}.service"
 
 

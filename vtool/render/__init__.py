@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from vtool.plan.types import BoardPlan
-from vtool.render import board_manifest, devicetree, imagebuilder, images, kvm, systemd, uboot, xen
+from vtool.render import board_manifest, devicetree, imagebuilder, images, kvm, libvirt, systemd, uboot, xen
 from vtool.render.artifacts import Artifact, ArtifactSet
 
 Renderer = Callable[[BoardPlan], Iterable[Artifact]]
@@ -16,6 +16,7 @@ RENDERERS: tuple[Renderer, ...] = (
     imagebuilder.render,
     images.render,
     kvm.render,
+    libvirt.render,
     systemd.render,
     uboot.render,
     xen.render,

@@ -20,7 +20,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "control": board.control.name,
         "domains": {guest.name: _domain(guest) for guest in board.guests},
         "disks": [_disk(disk) for disk in _disks(board)],
-        "backends": {disk.name: disk.backend_unit for disk in _disks(board)},
+        "backends": dict(_backends(board)),
     }
     yield Artifact(
         Place.GENERATION,
@@ -39,7 +39,14 @@ def _domain(guest: KvmGuest | XenGuest) -> dict[str, Any]:
 
 
 def _disks(board: BoardPlan) -> list[Any]:
-    return [d for g in board.kvm_guests for d in g.devices] + [d for g in board.xen_guests for d in g.disks]
+    kvm = [disk for guest in board.kvm_guests for device in guest.devices for disk in device.disks]
+    return kvm + [disk for guest in board.xen_guests for disk in guest.disks]
+
+
+def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
+    for guest in board.kvm_guests:
+        yield from ((d.name, d.backend.unit) for d in guest.devices if d.backend is not None)
+    yield from ((disk.name, disk.backend_unit) for guest in board.xen_guests for disk in guest.disks)
 
 
 def _disk(disk: Any) -> dict[str, Any]:

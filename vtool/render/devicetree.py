@@ -17,6 +17,8 @@ from vtool.render.templating import fill
 def render(board: BoardPlan) -> Iterator[Artifact]:
     """One overlay per KVM guest with pools, and the host's (empty when it has no regions)."""
     for guest in board.kvm_guests:
+        if guest.overlay is None:
+            continue
         yield Artifact(
             Place.GENERATION,
             f"domains/{guest.name}/{guest.name}.dts",

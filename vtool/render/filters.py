@@ -6,10 +6,14 @@ with RenderError; nothing is silently changed.
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.plan.types import QemuOption
 from vtool.units import KIB, MIB, exact_division
+
+_PLAIN_WORD = re.compile(r"^[A-Za-z0-9_@:.,/=+-]+\Z")
 
 
 def render_error(message: str) -> VtoolError:
@@ -19,20 +23,20 @@ def render_error(message: str) -> VtoolError:
 
 def systemd(value: str) -> str:
     """Quote one word of an ExecStart line (systemd.service(5), systemd.syntax(7))."""
-    _one_line(value, "a systemd unit")
+    one_line(value, "a systemd unit")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 
 
 def xl(value: str) -> str:
     """Quote a string of an xl.cfg (Xen tools/libs/util/libxlu_cfg_l.l)."""
-    _one_line(value, "an xl.cfg")
+    one_line(value, "an xl.cfg")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def uboot(value: str) -> str:
     """Quote one word for U-Boot's hush shell; what single quotes cannot hold is refused."""
-    _one_line(value, "a U-Boot script")
+    one_line(value, "a U-Boot script")
     if "'" in value or "\\" in value:
         raise render_error(f"{value!r} holds a quote or backslash, which a U-Boot script cannot carry")
     return f"'{value}'"
@@ -40,19 +44,37 @@ def uboot(value: str) -> str:
 
 def dts(value: str) -> str:
     """Quote a device-tree string (dtc's lexer takes C's escapes)."""
-    _one_line(value, "a device-tree source")
+    one_line(value, "a device-tree source")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def qemu(value: str) -> str:
     """Write a value inside a QEMU option list, where a comma is doubled (QEMU util/keyval.c)."""
-    _one_line(value, "a QEMU command line")
+    one_line(value, "a QEMU command line")
     return value.replace(",", ",,")
+
+
+def systemd_word(value: str) -> str:
+    """Write one word of an ExecStart line, quoted only where it has to be."""
+    return value if _PLAIN_WORD.match(value) else systemd(value)
+
+
+def option_list(option: QemuOption) -> str:
+    """Write what follows an option of QEMU: its word, then key=value, with commas in values doubled."""
+    words = [qemu(option.word)] if option.word else []
+    return ",".join([*words, *(f"{key}={qemu(value)}" for key, value in option.pairs)])
+
+
+def line_of(words: tuple[str, ...] | QemuOption) -> str:
+    """Write one line of a command: an option and its value, each a word of an ExecStart line."""
+    if isinstance(words, QemuOption):
+        words = (words.name, option_list(words))
+    return " ".join(systemd_word(word) for word in words)
 
 
 def shell(value: str) -> str:
     """Quote one word for a POSIX shell."""
-    _one_line(value, "a shell file")
+    one_line(value, "a shell file")
     return shlex.quote(value)
 
 
@@ -80,13 +102,16 @@ def _exact(size_bytes: int, unit: int, name: str) -> int:
         raise render_error(str(error)) from None
 
 
-def _one_line(value: str, where: str) -> None:
+def one_line(value: str, where: str) -> str:
+    """Return a value that holds no control characters, which no target language could carry."""
     if not value.isprintable():
         raise render_error(f"{value!r} holds a control character, which {where} cannot carry")
+    return value
 
 
 FILTERS = {
     "systemd": systemd,
+    "line_of": line_of,
     "xl": xl,
     "dts": dts,
     "shell": shell,

@@ -19,4 +19,6 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         fill("systemd/vtool.target.j2", board=board),
         asked_by,
     )
-    yield Artifact(Place.GENERATION, "sysusers.conf", Kind.TEXT, fill("systemd/sysusers.conf.j2"), asked_by)
+    yield Artifact(
+        Place.GENERATION, "sysusers.conf", Kind.TEXT, fill("systemd/sysusers.conf.j2", board=board), asked_by
+    )

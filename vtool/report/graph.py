@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from vtool.model.devices import BlockDevice, Device
+from vtool.model.devices import BlockDevice, Device, NetworkDevice
 from vtool.model.topology import Domain, Role, Topology
 from vtool.plan.types import Plan
 from vtool.report.memory_map import Kind, memory_maps
@@ -127,7 +127,11 @@ def _domain_lines(domain: Domain) -> Iterator[str]:
 
 
 def _behind(device: Device) -> tuple[str, ...]:
-    return (device.disk.file if isinstance(device, BlockDevice) else f"bridge {device.network.bridge}",)
+    if isinstance(device, BlockDevice):
+        return (device.disk.file,)
+    if isinstance(device, NetworkDevice) and device.network.bridge:
+        return (f"bridge {device.network.bridge}",)
+    return ()
 
 
 def _places(topology: Topology, plan: Plan) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from vtool.model.topology import Region
 from vtool.plan.types import (
     BoardPlan,
     KvmGuest,
+    MmioPlace,
     Origin,
     OriginKind,
     Plan,
@@ -211,6 +212,10 @@ def _memory_at_run_time(board: BoardPlan) -> Iterator[str]:
     for domain in board.xen_boot.guests:
         if domain.static_memory is None:
             yield f"{domain.name} has {format_size(domain.memory_bytes)} of what is free; {by} chooses where at boot"
+    files = {d.region_file.region: d.region_file for g in board.kvm_guests for d in g.devices if d.region_file}
+    for file in files.values():
+        size = format_size(file.size_bytes)
+        yield f"region {file.region} is {size} of the host's memory; each guest puts its PCI BAR where it likes"
     views = {view.region: view for guest in board.xen_boot.guests for view in guest.shared if view.host is None}
     for view in views.values():
         yield f"region {view.region} has {format_size(view.inside.size_bytes)} of Xen's heap, wherever that is"
@@ -224,11 +229,12 @@ def _kvm_map(board: BoardPlan, guest: KvmGuest, sharing: _Sharing) -> MemoryMap:
     for pool in guest.pools:
         entries.append(sharing.entry(pool.region, pool.range, pool.origin, "restricted-dma-pool"))
     stride = layouts.QEMU_VIRT_MMIO.stride_bytes
-    for device in guest.devices:
-        where = AddressRange.of_size(device.mmio_base, stride)
-        origin = Origin(OriginKind.ALLOCATED, f"slot {device.slot}, in the order of the file")
-        entries.append(Entry(where, Kind.DEVICE, device.name, origin, guest.name, note=f"spi_index {device.spi_index}"))
-    slots = f"{len(guest.devices)} of {layouts.QEMU_VIRT_MMIO.count} virtio-mmio slots used"
+    on_slots = [(device, device.place) for device in guest.devices if isinstance(device.place, MmioPlace)]
+    for device, place in on_slots:
+        where = AddressRange.of_size(place.base, stride)
+        origin = Origin(OriginKind.ALLOCATED, f"slot {place.slot}, in the order of the file")
+        entries.append(Entry(where, Kind.DEVICE, device.name, origin, guest.name, note=f"spi_index {place.spi_index}"))
+    slots = f"{len(on_slots)} of {layouts.QEMU_VIRT_MMIO.count} virtio-mmio slots used"
     return _guest_map(board, guest.name, f"{guest.name}: QEMU virt, GICv{guest.gic_version}", entries, slots)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vtool.check.devices import COMBINATIONS, WHY_NOT, Combination
+from vtool.check.devices import why_not as why_no_combination
 from vtool.data_paths import ROWS, Parts, Row
+from vtool.model.combinations import COMBINATIONS, Combination
+from vtool.model.devices import DataPath, Program, Transport
 
 _PARTS = {
     Parts.DEBIAN: "Debian's packages suffice",
@@ -17,7 +19,12 @@ _PARTS = {
 
 
 def deployed(row: Row, hypervisor: str) -> tuple[Combination, ...]:
-    """Return the combinations of a row that this vtool deploys."""
+    """Return the combinations of a row that this vtool deploys and proves."""
+    return tuple(c for c in known(row, hypervisor) if c.deployed)
+
+
+def known(row: Row, hypervisor: str) -> tuple[Combination, ...]:
+    """Return the combinations of a row that this vtool plans and renders."""
     return tuple(
         c
         for c in COMBINATIONS
@@ -30,8 +37,12 @@ def why_not(row: Row, hypervisor: str) -> str:
     if deployed(row, hypervisor):
         return ""
     way = row.way(hypervisor)
-    refused = {(kind, path.value): reason for (kind, path), reason in WHY_NOT.items()}
-    reason = way.obstacle or refused.get((hypervisor, row.data_path), "")
+    if known(row, hypervisor):
+        return "vtool plans and renders it, and does not deploy it yet (VT714)"
+    reason = way.obstacle
+    if not reason and row.data_path in {path.value for path in DataPath}:
+        path = DataPath(row.data_path)
+        reason = why_no_combination(Combination(hypervisor, "blk", path, Transport.MMIO, Program.QEMU_STORAGE_DAEMON))
     return reason or "it can run, but this vtool does not render it"
 
 
@@ -68,6 +79,7 @@ def _way_data(row: Row, hypervisor: str) -> dict[str, Any]:
                 {"type": c.type, "transport": c.transport.value, "program": c.program.value} for c in combinations
             ],
         },
+        "rendered": sorted({c.type for c in known(row, hypervisor)}),
         "why_not": why_not(row, hypervisor) or None,
     }
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from vtool.plan.types import BoardPlan, KvmGuest, Origin, Plan, XenBoot, XenGuest
+from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, MmioPlace, Origin, Plan, XenBoot, XenGuest
 from vtool.units import AddressRange, format_size
 
 
@@ -47,15 +47,33 @@ def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
 
 
 def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
-    ram = f"RAM guest-physical {guest.ram} {format_size(guest.ram.size_bytes)} private"
+    shared = "shared" if guest.memory[0].shared else "private"
+    ram = f"RAM guest-physical {guest.ram} {format_size(guest.ram.size_bytes)} {shared}"
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), {ram}, {guest.unit}")
     for pool in guest.pools:
-        where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} shared"
+        where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "
+        where += "shared" if pool.numa_node else "in RAM"
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
-    for disk in guest.devices:
-        place = f"mmio slot {disk.slot} at {disk.mmio_base:#x}, spi_index {disk.spi_index}"
-        yield ("device", disk.name, f"{place}, pool '{disk.pool.region}', {disk.socket}")
-        yield ("backend", disk.name, f"qemu-storage-daemon on {disk.disk_path}, {disk.backend_unit}")
+    for device in guest.devices:
+        yield ("device", device.name, ", ".join(_kvm_device(device)))
+        if device.backend is not None:
+            files = f" on {', '.join(device.backend.files)}" if device.backend.files else ""
+            maps = f"maps {format_size(device.backend.maps_bytes)} of '{guest.name}'"
+            yield ("backend", device.name, f"{device.program}{files}, {maps}, {device.backend.unit}")
+
+
+def _kvm_device(device: KvmDevice) -> Iterator[str]:
+    place = device.place
+    if isinstance(place, MmioPlace):
+        yield f"{device.type}, mmio slot {place.slot} at {place.base:#x}, spi_index {place.spi_index}"
+    else:
+        yield f"{device.type}, pci {device.guest_device}"
+    yield f"{device.data_path}" + (f" '{device.pool.region}'" if device.pool else "")
+    if device.region_file is not None:
+        yield f"region '{device.region_file.region}' {format_size(device.region_file.size_bytes)}"
+    yield device.backend.socket if device.backend else "inside QEMU"
+    if not device.deployed:
+        yield "rendered only"
 
 
 def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,247 @@
+"""QEMU itself reads what is rendered for it: devices, places, memory and the merged device tree are the plan's.
+
+The QEMU of this machine is older than a board's, so what it does not have yet is left out; and it has no
+KVM for arm64, so the accelerator and CPU are replaced. Nothing else of the command line is, but paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vhost_user
+from qemu.qmp import QMPClient
+
+from vtool.check import check
+from vtool.devicetree import Tree, read_blob
+from vtool.diagnostics import Severity
+from vtool.model.combinations import COMBINATIONS, Combination
+from vtool.model.devices import DataPath, Program, Transport
+from vtool.model.validate import load_facts, validate
+from vtool.plan.planner import make_plan
+from vtool.plan.types import BoardPlan, KvmGuest, MmioPlace
+from vtool.render import render
+from vtool.source import load
+
+QEMU = "qemu-system-aarch64"
+SETTINGS = {
+    "blk": "disk: {file: NAME.img, size: 1MiB}",
+    "fs": "share: {directory: data}",
+    "vsock": "vsock: {cid: 4}",
+    "gpio": "gpio: {chip: 0}",
+    "i2c": "i2c: {bus: 1, addresses: [0x20]}",
+    "input": "input: {event: 0}",
+    "scsi": "scsi: {disks: [{file: NAME-0.img, size: 1MiB}, {file: NAME-1.img, size: 1MiB}]}",
+}
+NET = {
+    Program.PASST: "network: {}",
+    Program.QEMU: "network: {bridge: br0, frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}",
+}
+HEAD = """version: 1
+name: one-of-each
+boards:
+  board0: {facts: qemu-virt, hypervisor: {kind: kvm, suite: bookworm}}
+domains:
+  host: {role: control}
+  fe0: {memory: 128MiB, cpus: 2, bootargs: 'a="b c" 100% $HOME'}
+  fe1: {memory: 64MiB}
+regions:
+  pool0: {size: 64MiB, owner: fe0, borrowers: [host], use: restricted-dma-pool}
+  window0: {size: 2MiB, owner: fe0, borrowers: [fe1], use: shared-memory}
+devices:
+"""
+
+
+def version() -> tuple[int, ...]:
+    shown = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(number) for number in re.findall(r"version (\d+)\.(\d+)", shown)[0])
+
+
+def is_here(row: Combination) -> bool:
+    """Tell whether this machine's QEMU has the device, and needs nothing of the machine for it.
+
+    An input device of the machine's own is opened, and vhost-user-gpu and -input refuse to be without KVM.
+    """
+    needs_more = row.type == "input" or row.program is Program.VHOST_DEVICE_GPU
+    return row.hypervisor == "kvm" and row.since <= version() and not needs_more
+
+
+ROWS = [row for row in COMBINATIONS if is_here(row)]
+GROUPS = sorted({(row.data_path, row.transport) for row in ROWS}, key=lambda pair: (pair[0].value, pair[1].value))
+
+
+def device(name: str, row: Combination) -> str:
+    pool = row.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
+    region = "region: pool0" if pool else "region: window0" if row.type == "ivshmem" else ""
+    backend = "fe1" if row.type == "ivshmem" else "host"
+    choices = f"program: {row.program.value}, transport: {row.transport.value}, data_path: {row.data_path.value}"
+    setting = NET[row.program] if row.type == "net" else SETTINGS.get(row.type, "").replace("NAME", name)
+    words = [f"type: {row.type}", "frontend: fe0", f"backend: {backend}", choices, region, setting]
+    return f"  {name}: {{{', '.join(word for word in words if word)}}}\n"
+
+
+def planned(rows: list[Combination], folder: Path) -> BoardPlan:
+    text = HEAD + "".join(device(f"{row.type}{index}", row) for index, row in enumerate(rows))
+    if any(row.data_path is DataPath.VIOMMU for row in rows):
+        wish = Combination("kvm", "iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU)
+        text += device("iommu", wish)
+    used = {row.data_path for row in rows}
+    if not used & {DataPath.POOL, DataPath.POOL_IN_RAM}:
+        text = re.sub(r"  pool0.*\n", "", text)
+    if DataPath.BAR not in used:
+        text = re.sub(r"  window0: \{size.*\n", "", text)
+    text = re.sub(r"regions:\n(?=devices)", "", text)
+    path = folder / "topology.yaml"
+    path.write_text(text)
+    document = load(path)
+    topology = validate(document)
+    facts = load_facts("qemu-virt")
+    # VT522: a daemon that this suite lacks; only QEMU is asked here.
+    errors = [d for d in check(document, topology, {"board0": facts}, {}) if d.severity is Severity.ERROR]
+    assert {error.code for error in errors} <= {"VT522"}, errors
+    return make_plan(document, topology, {"board0": facts.facts}).boards[0]
+
+
+def command(text: str, key: str, folder: Path) -> list[str]:
+    """Return the words of the QEMU command of a unit, as systemd would, with this machine's paths and no KVM."""
+    (line,) = (m for m in re.findall(rf"^{key}=((?:.*\\\n)*.*)$", text, re.MULTILINE) if QEMU in m)
+    words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line.replace("\\\n", " "))]
+    words[0] = QEMU
+    (folder / "kernel").write_bytes(bytes(4096))
+    words[words.index("-kernel") + 1] = str(folder / "kernel")
+    if "-dtb" in words:
+        del words[words.index("-dtb") : words.index("-dtb") + 2]
+    words[words.index("kvm")], words[words.index("host")] = "tcg", "max"
+    words = [re.sub(r"/(run|var/lib|var/log|dev/shm)/vtool", lambda m: f"{folder}/{m[1]}-vtool", w) for w in words]
+    return [re.sub(r"^tap,(id=[^,]*).*", r"user,\1", word) for word in words]
+
+
+def ask(words: list[str], guest: KvmGuest, folder: Path) -> dict[str, Any]:
+    """Start QEMU without running the guest; return what its monitor says of devices and memory."""
+    qmp = f"{folder}{guest.qmp_socket.replace('/run/', '/run-')}"
+    Path(qmp).parent.mkdir(parents=True, exist_ok=True)
+    log = Path(f"{folder}{guest.console_log.replace('/var/log/', '/var/log-')}")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    said = folder / "stderr"
+    with said.open("w") as errors:
+        process = subprocess.Popen([*words, "-S"], stderr=errors, stdin=subprocess.DEVNULL)
+
+    async def talk() -> dict[str, Any]:
+        client = QMPClient()
+        async with asyncio.timeout(60):
+            while process.poll() is None:
+                if Path(qmp).exists():
+                    await client.connect(qmp)
+                    break
+                await asyncio.sleep(0.02)
+            assert process.poll() is None
+            found: dict[str, Any] = {"memory": await client.execute("query-memdev"), "devices": {}}
+            for item in await client.execute("qom-list", {"path": "/machine/peripheral"}):
+                if item["type"].startswith("child<"):
+                    path = f"/machine/peripheral/{item['name']}"
+                    names = [p["name"] for p in await client.execute("qom-list", {"path": path})]
+                    wanted = [n for n in ("type", "parent_bus", "addr", "iommu_platform") if n in names]
+                    get = {n: await client.execute("qom-get", {"path": path, "property": n}) for n in wanted}
+                    found["devices"][item["name"]] = get
+            await client.disconnect()
+        return found
+
+    try:
+        return asyncio.run(talk())
+    except Exception as error:
+        raise AssertionError(said.read_text()) from error
+    finally:
+        process.kill()
+        process.wait()
+
+
+def unit_of(board: BoardPlan, guest: KvmGuest) -> str:
+    return render(board).get(f"units/{guest.unit}").content
+
+
+def expected_devices(guest: KvmGuest) -> Iterator[tuple[str, str, str, int | None]]:
+    for device in guest.devices:
+        made = next(
+            (option for option in device.options if dict(option.pairs).get("id") == f"device-{device.name}"), None
+        )
+        if made is None:
+            continue
+        place = device.place
+        mmio = isinstance(place, MmioPlace)
+        bus = f"virtio-mmio-bus.{place.slot}" if mmio else "pcie.0"
+        yield f"device-{device.name}", made.word, bus, None if mmio else place.slot << 3
+
+
+@pytest.mark.parametrize(("path", "transport"), GROUPS, ids=lambda value: value.value)
+def test_every_row_of_the_table_is_what_qemu_makes(path: DataPath, transport: Transport, tmp_path: Path) -> None:
+    rows = [row for row in ROWS if (row.data_path, row.transport) == (path, transport)]
+    board = planned(rows, tmp_path)
+    for guest in board.kvm_guests:
+        for device in guest.devices:
+            for disk in device.disks:
+                file = Path(f"{tmp_path}{disk.disk_path.replace('/var/lib/', '/var/lib-')}")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(bytes(1 << 20))
+            if device.backend is not None:
+                vhost_user.listen(Path(f"{tmp_path}{device.backend.socket.replace('/run/', '/run-')}"))
+        (tmp_path / "dev").mkdir(exist_ok=True)
+        words = command(unit_of(board, guest), "ExecStart", tmp_path)
+        assert words[words.index("-append") + 1] == guest.bootargs
+        found = ask(words, guest, tmp_path)
+        for name, kind, bus, address in expected_devices(guest):
+            got = found["devices"][name]
+            assert got["type"] == kind
+            assert got["parent_bus"].rpartition("/")[2] == bus
+            assert address is None or got["addr"] == address
+            row = next((r for r in rows if name.removeprefix("device-").startswith(r.type)), None)
+            if row is not None and path in (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU):
+                assert got["iommu_platform"] is True, name
+        memory = {item["id"]: (item["size"], item["share"]) for item in found["memory"]}
+        wanted = {m.identity: (m.size_bytes, m.shared) for m in guest.memory}
+        windows = {f"region-{d.name}": (d.region_file.size_bytes, True) for d in guest.devices if d.region_file}
+        assert memory == wanted | windows
+
+
+def merged_tree(board: BoardPlan, guest: KvmGuest, folder: Path) -> Tree:
+    """Let QEMU write the base tree and fdtoverlay merge the guest's, as its unit does."""
+    run = folder / f"run-vtool/domain-{guest.name}"
+    run.mkdir(parents=True)
+    subprocess.run(command(unit_of(board, guest), "ExecStartPre", folder), check=True, capture_output=True)
+    source, overlay, merged = run / "guest.dts", run / "guest.dtbo", run / "guest.dtb"
+    source.write_text(render(board).get(f"domains/{guest.name}/{guest.name}.dts").content)
+    subprocess.run(["dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-o", overlay, source], check=True)
+    subprocess.run(["fdtoverlay", "-i", run / "base.dtb", "-o", merged, overlay], check=True)
+    return read_blob(merged.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "pair", [(DataPath.POOL, Transport.MMIO), *((DataPath.POOL_IN_RAM, t) for t in (Transport.MMIO, Transport.PCI))]
+)
+def test_devices_find_their_pool_in_the_merged_tree(pair: tuple[DataPath, Transport], tmp_path: Path) -> None:
+    board = planned([row for row in ROWS if (row.data_path, row.transport) == pair], tmp_path)
+    guest = board.kvm_guests[0]
+    tree = merged_tree(board, guest, tmp_path)
+    nodes = tree.by_phandle()
+    (pool,) = guest.pools
+    node = tree.node(f"/reserved-memory/{pool.node_name}")
+    assert node is not None and node.compatible == ("restricted-dma-pool",) and node.ranges() == [pool.range]
+    assert not {"no-map", "reusable", "linux,dma-default", "linux,cma-default"} & set(node.properties)
+    memory = [where for found in tree.root.children.values() if found.base_name == "memory" for where in found.ranges()]
+    assert sum(where.size_bytes for where in memory) == guest.memory_bytes
+    assert any(where.contains(pool.range) for where in memory)
+    for device in guest.devices:
+        parent = "/" if isinstance(device.place, MmioPlace) else "/pcie@10000000/"
+        found = tree.node(parent + device.node_name)
+        assert found is not None and nodes[found.number("memory-region")] is node, device.name
+        if isinstance(device.place, MmioPlace):
+            assert found.reg()[0][0] == device.place.base
+            assert found.properties["interrupts"].cells[1] == device.place.spi_index
+        else:
+            # IEEE 1275 PCI binding: bits 15 to 11 of the first cell are the device number.
+            assert found.properties["reg"].cells == (int(device.guest_device[8:10], 16) << 11, 0, 0, 0, 0)

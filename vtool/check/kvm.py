@@ -1,0 +1,339 @@
+"""Rules on KVM domains: what a program needs, what devices of one domain do to each other, what QEMU has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.layouts import QEMU_RAMDISK_OFFSET, QEMU_RAMDISK_ROOM, QEMU_VIRT_MOST_CPUS
+from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of
+from vtool.model.devices import (
+    ConsoleDevice,
+    DataPath,
+    Device,
+    IommuModel,
+    NetworkDevice,
+    Program,
+    Transport,
+)
+from vtool.model.topology import Kvm, RegionUse, Role, Vmm
+from vtool.units import MIB, align_up, format_size
+
+_POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
+
+
+def _kvm_devices(context: Context) -> Iterator[tuple[str, Device, Kvm]]:
+    """Yield the devices under KVM whose combination exists."""
+    for name, device in context.sound_devices():
+        hypervisor = context.hypervisor_of(device.frontend)
+        if isinstance(hypervisor, Kvm) and combination_of("kvm", device) is not None:
+            yield name, device, hypervisor
+
+
+def _is_daemon(device: Device) -> bool:
+    return device.program in PROGRAMS and device.program is not Program.QEMU
+
+
+def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
+    """VT340: a device has the settings that its program needs, and none that it does not know."""
+    for name, device in context.topology.devices.items():
+        path = ("devices", name)
+        program = device.program.value
+        if isinstance(device, NetworkDevice):
+            user = device.program is Program.PASST
+            for key in ("bridge", "frontend_address", "backend_address"):
+                given = bool(getattr(device.network, key))
+                if given and user:
+                    message = f"`{key}` of '{name}' has no effect: {program} takes the board's own network"
+                    yield context.find("VT340", message, (*path, "network", key), key=True)
+                elif not given and not user:
+                    message = f"'{name}' by {program} needs `{key}`"
+                    yield context.find("VT340", message, (*path, "network"), key=True)
+            if device.network.forward_tcp and not user:
+                message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
+                yield context.find("VT340", message, (*path, "network", "forward_tcp"), key=True)
+        if isinstance(device, ConsoleDevice):
+            by_daemon = device.program is Program.VHOST_DEVICE_CONSOLE
+            if by_daemon and device.console is None:
+                message = f"'{name}' by {program} needs `console` with a `tcp_port`"
+                yield context.find("VT340", message, path, key=True)
+            elif device.console is not None and not by_daemon:
+                message = f"`console` of '{name}' has no effect: {program} offers a socket of its own"
+                yield context.find("VT340", message, (*path, "console"), key=True)
+
+
+def _who_has(device: Device) -> tuple[str, ...]:
+    """Return the domains whose VMM has the device: both ends of an ivshmem, else the frontend."""
+    return (device.frontend, device.backend) if device.type == "ivshmem" else (device.frontend,)
+
+
+def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
+    """VT341: beside a daemon behind a pool, nothing shares more of the domain's memory."""
+    for domain in context.topology.domains:
+        mine = {n: d for n, d, _ in _kvm_devices(context) if domain in _who_has(d)}
+        behind = next((n for n, d in mine.items() if d.data_path is DataPath.POOL), None)
+        if behind is None:
+            continue
+        for name, device in mine.items():
+            shares = device.data_path is DataPath.SHARED_RAM and _is_daemon(device)
+            if shares or device.data_path in (DataPath.POOL_IN_RAM, DataPath.BAR):
+                message = (
+                    f"device '{name}' of '{domain}' shares other memory of it ({device.data_path.value}), "
+                    f"device '{behind}' has a pool that alone is shared"
+                )
+                label = Label(context.span("devices", behind, "data_path"), "the pool's device is here")
+                hint = "QEMU hands all shared memory of a guest to every daemon: use pools for all, or two domains"
+                yield context.find("VT341", message, ("devices", name, "data_path"), labels=(label,), hints=(hint,))
+
+
+def iommus_fit(context: Context) -> Iterator[Diagnostic]:
+    """VT342, VT343: a domain has one IOMMU, which whoever goes through it needs, and no pool behind it."""
+    for domain in context.topology.domains:
+        mine = {n: d for n, d, _ in _kvm_devices(context) if d.frontend == domain}
+        iommus = [n for n, d in mine.items() if d.type == "iommu"]
+        for extra in iommus[1:]:
+            message = f"domain '{domain}' has a second IOMMU '{extra}', beside '{iommus[0]}'"
+            label = Label(context.span("devices", iommus[0], key=True), "the first is here")
+            yield context.find("VT342", message, ("devices", extra), key=True, labels=(label,))
+        for name, device in mine.items():
+            path = ("devices", name, "data_path")
+            if device.data_path is DataPath.VIOMMU and not iommus:
+                message = f"device '{name}' goes through an IOMMU, but domain '{domain}' has none"
+                hint = f"add a device with `type: iommu` and `frontend: {domain}`"
+                yield context.find("VT342", message, path, hints=(hint,))
+            if device.data_path in _POOLS and device.transport is Transport.PCI and iommus:
+                message = f"device '{name}' has a pool and stands behind the IOMMU '{iommus[0]}'"
+                label = Label(context.span("devices", iommus[0], key=True), "the IOMMU is here")
+                hint = "Linux never uses a pool for a device behind an IOMMU: use virtio-mmio, or the data path viommu"
+                yield context.find("VT343", message, path, labels=(label,), hints=(hint,))
+
+
+def _claims(  # noqa: PLR0912 - a branch a type reads best
+    name: str, device: Device
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """Yield what of the board only one device can have, each with its place in the file."""
+    at: tuple[str | int, ...] = ("devices", name, device.type)
+    match device.type:
+        case "gpio":
+            yield f"GPIO chip {device.gpio.chip}", (*at, "chip")
+        case "i2c":
+            for index, address in enumerate(device.i2c.addresses):
+                yield f"address {address:#04x} of I2C bus {device.i2c.bus}", (*at, "addresses", index)
+        case "spi":
+            yield f"SPI device {device.spi.bus}.{device.spi.chip_select}", (*at, "bus")
+        case "input":
+            yield f"input device {device.input.event}", (*at, "event")
+        case "can":
+            for index, interface in enumerate(device.can.interfaces):
+                yield f"CAN interface {interface}", (*at, "interfaces", index)
+        case "vsock":
+            yield f"vsock address {device.vsock.cid}", (*at, "cid")
+        case "console":
+            if device.console is not None:
+                yield f"TCP port {device.console.tcp_port}", (*at, "tcp_port")
+        case "net":
+            for index, pair in enumerate(device.network.forward_tcp):
+                yield f"TCP port {int(pair.split(':')[0])}", ("devices", name, "network", "forward_tcp", index)
+        case _:
+            pass
+
+
+def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
+    """VT344: what a board has once is given to one device."""
+    first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
+    for name, device in context.topology.devices.items():
+        for what, place in _claims(name, device):
+            key = (context.board_of.get(device.frontend), what)
+            if key in first:
+                other, other_place = first[key]
+                whom = f"device '{other}'" if other != name else "the same device"
+                label = Label(context.span(*other_place), "the first is here")
+                yield context.find("VT344", f"{what} of '{name}' is already that of {whom}", place, labels=(label,))
+            first.setdefault(key, (name, place))
+
+
+def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT345: forwarded ports are at most 65535, and the board's at least 1024."""
+    for name, device in context.topology.devices.items():
+        if not isinstance(device, NetworkDevice):
+            continue
+        for index, pair in enumerate(device.network.forward_tcp):
+            outside, inside = (int(number) for number in pair.split(":"))
+            if not 1024 <= outside <= 65535 or inside > 65535:
+                message = f"'{pair}' of '{name}': the board's port is 1024 to 65535, the guest's 1 to 65535"
+                yield context.find("VT345", message, ("devices", name, "network", "forward_tcp", index))
+
+
+def regions_between_guests_fit(context: Context) -> Iterator[Diagnostic]:
+    """VT346: an ivshmem region is a power of two, one guest's own and lent to the other, and theirs alone."""
+    users: dict[str, str] = {}
+    for name, device, _ in _kvm_devices(context):
+        if device.type != "ivshmem":
+            continue
+        for end in ("frontend", "backend"):
+            if context.topology.domains[getattr(device, end)].role is not Role.GUEST:
+                message = f"the {end} of '{name}' is not a guest: an ivshmem region is between two guests"
+                yield context.find("VT346", message, ("devices", name, end))
+        if device.region is None:
+            yield context.find("VT346", f"device '{name}' needs a `region`", ("devices", name), key=True)
+            continue
+        region = context.topology.regions.get(device.region)
+        if region is None:
+            continue  # VT301
+        path = ("devices", name, "region")
+        label = (Label(context.span("regions", device.region, key=True), f"'{device.region}' is here"),)
+        ends = {device.frontend, device.backend}
+        if region.use is not RegionUse.SHARED_MEMORY or {region.owner, *region.borrowers} != ends:
+            message = (
+                f"region '{device.region}' is not shared-memory that '{device.frontend}' or '{device.backend}' "
+                "owns and the other borrows"
+            )
+            yield context.find("VT346", message, path, labels=label)
+        if region.size & (region.size - 1) or region.size < MIB:
+            message = f"region '{device.region}' of {format_size(region.size)} cannot be a PCI BAR"
+            hint = "its size is a power of two, at least 1MiB"
+            yield context.find("VT346", message, ("regions", device.region, "size"), hints=(hint,))
+        if region.address is not None:
+            message = f"region '{device.region}' has an address, but a guest's kernel places PCI BARs"
+            yield context.find("VT346", message, ("regions", device.region, "address"), key=True)
+        if users.setdefault(device.region, name) != name:
+            message = f"region '{device.region}' is already behind device '{users[device.region]}'"
+            yield context.find("VT346", message, path)
+
+
+def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT347: CPUs that something is kept on are the board's, named once, and of something that can be kept."""
+    wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
+    for name, domain in context.topology.domains.items():
+        kvm_guest = isinstance(context.hypervisor_of(name), Kvm) and domain.role is Role.GUEST
+        why = None if kvm_guest else "only guests of KVM are kept on CPUs so far"
+        wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
+    for name, device in context.topology.devices.items():
+        why = None if _is_daemon(device) else f"{device.program.value} is no daemon of its own"
+        wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
+    for name, path, cpus, why, domain_name in wishes:
+        if cpus and why is not None:
+            yield context.find("VT347", f"`{path[2]}` of '{name}' has no effect: {why}", path, key=True)
+            continue
+        board = context.board_of.get(domain_name)
+        for index, cpu in enumerate(cpus):
+            most = context.facts[board].facts.cpus if board and board in context.facts else cpu + 1
+            if cpu >= most or cpu in cpus[:index]:
+                wrong = (
+                    "named twice" if cpu in cpus[:index] else f"not one of board '{board}', which has 0 to {most - 1}"
+                )
+                yield context.find("VT347", f"CPU {cpu} for '{name}' is {wrong}", (*path, index))
+
+
+def machines_are_possible(context: Context) -> Iterator[Diagnostic]:
+    """VT348: a guest has no more CPUs than its interrupt controller serves, and QEMU knows its machine."""
+    for name, board in context.topology.boards.items():
+        hypervisor = board.hypervisor
+        if not isinstance(hypervisor, Kvm):
+            continue
+        _, _, pinned = hypervisor.machine.partition("-")
+        if pinned and tuple(int(number) for number in pinned.split(".")) > hypervisor.qemu:
+            message = f"machine '{hypervisor.machine}' is newer than board '{name}''s QEMU {_shown(hypervisor.qemu)}"
+            yield context.find("VT348", message, ("boards", name, "hypervisor", "machine"))
+        if name not in context.facts:
+            continue
+        version = context.facts[name].facts.gic.version
+        for domain_name, domain in context.domains_on(name):
+            if domain.role is Role.GUEST and domain.cpus > QEMU_VIRT_MOST_CPUS[version]:
+                most = QEMU_VIRT_MOST_CPUS[version]
+                message = f"domain '{domain_name}' has {domain.cpus} CPUs, a GICv{version} serves {most}"
+                yield context.find("VT348", message, ("domains", domain_name, "cpus"))
+
+
+def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
+    """VT350: where QEMU puts a guest's ramdisk and device tree is its own RAM, not a pool behind it."""
+    for name, domain in context.topology.domains.items():
+        if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
+            continue
+        pools = sum(
+            region.size
+            for region in context.topology.regions.values()
+            if region.owner == name and region.use is RegionUse.RESTRICTED_DMA_POOL
+        )
+        offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
+        if pools and domain.memory < offset + QEMU_RAMDISK_ROOM:
+            message = (
+                f"domain '{name}' has {format_size(domain.memory)} of RAM before {format_size(pools)} of pools; QEMU "
+                f"puts its ramdisk and device tree at {format_size(offset)}, which would reach into them"
+            )
+            least = min(pools + 2 * QEMU_RAMDISK_ROOM, QEMU_RAMDISK_OFFSET + QEMU_RAMDISK_ROOM)
+            hint = f"give it at least {format_size(align_up(least, MIB))}, or smaller pools"
+            yield context.find("VT350", message, ("domains", name, "memory"), hints=(hint,))
+
+
+def _shown(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def qemu_has_the_device(context: Context) -> Iterator[Diagnostic]:
+    """VT521: the board's QEMU has the device."""
+    for name, device, hypervisor in _kvm_devices(context):
+        row = combination_of("kvm", device)
+        assert row is not None
+        if hypervisor.qemu < row.since:
+            message = (
+                f"device '{name}' is QEMU's '{row.qemu_device}', which is in QEMU {_shown(row.since)} and not in "
+                f"{_shown(hypervisor.qemu)}"
+            )
+            board = context.board_of[device.frontend]
+            label = Label(context.span("boards", board, "hypervisor"), "the board's QEMU comes from here")
+            hint = "set `suite` or `qemu_version` of the hypervisor to what the board has"
+            yield context.find("VT521", message, ("devices", name, "type"), labels=(label,), hints=(hint,))
+
+
+def programs_can_be_had(context: Context) -> Iterator[Diagnostic]:
+    """VT522: the board's Debian has a program that can do what is asked."""
+    for name, device, hypervisor in _kvm_devices(context):
+        packages = PROGRAMS[device.program].packages
+        if packages and hypervisor.suite not in packages:
+            since = next(suite.value for suite in Suite if suite in packages)
+            reasons = {
+                Program.VIRTIOFSD: "virtiofsd there is the C one of QEMU, with other options",
+                Program.PASST: "passt there has no --vhost-user",
+            }
+            why = reasons.get(device.program, "it has no such package")
+            message = f"device '{name}' needs {device.program.value} of {since}, not of {hypervisor.suite.value}: {why}"
+            yield context.find("VT522", message, ("devices", name, "program"))
+
+
+def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
+    """VT349: what libvirt runs can be written in its XML."""
+    for name, device, hypervisor in _kvm_devices(context):
+        if hypervisor.vmm is not Vmm.LIBVIRT:
+            continue
+        path: tuple[str | int, ...] = ("devices", name, "data_path")
+        why = None
+        if device.data_path is DataPath.POOL:
+            why = "it refuses a domain in which one device's daemon shall not see all of the memory"
+        elif device.data_path is DataPath.POOL_IN_RAM:
+            why = "a pool stands in a device tree that only the QEMU it starts itself could write"
+        elif device.transport is Transport.MMIO:
+            why = "it cannot pin a virtio-mmio slot, cannot set force-legacy, and names a disk there wrongly"
+            path = ("devices", name, "transport")
+        elif device.type == "iommu" and device.iommu.model is IommuModel.VIRTIO:
+            why = "it wants ACPI for virtio-iommu, vtool's guests have device trees; use `model: smmuv3`"
+            path = ("devices", name, "type")
+        if why is not None:
+            yield context.find("VT349", f"libvirt cannot express device '{name}': {why}", path)
+
+
+RULES = (
+    settings_fit_program,
+    data_paths_go_together,
+    iommus_fit,
+    nothing_is_given_twice,
+    port_numbers_exist,
+    regions_between_guests_fit,
+    pinned_cpus_exist,
+    machines_are_possible,
+    ramdisk_keeps_out_of_pools,
+    qemu_has_the_device,
+    programs_can_be_had,
+    libvirt_can_say_it,
+)

@@ -1,0 +1,292 @@
+"""QEMU's options for the devices of a guest, and the daemons' command lines.
+
+Names come from the table of combinations; what is written here is how the pieces refer to each other.
+Nothing is quoted: a renderer does that. Sources: QEMU docs/system, the daemons' own help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vtool.model.combinations import Combination, Version
+from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport
+from vtool.plan import types as plan
+
+Pairs = tuple[tuple[str, str], ...]
+Lines = tuple[tuple[str, ...] | plan.QemuOption, ...]
+Options = tuple[plan.QemuOption, ...]
+RECONNECT_IN_MS: Version = (9, 2)
+"""The first QEMU with ``reconnect-ms``; ``reconnect`` (seconds) ends with 10.1."""
+LOCAL_FD = "3"
+"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+
+_BOUNCING = (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU)
+# virtio 1.3 §5.3, and the CAN device of the daemon that serves it: type, queues, bytes of configuration space.
+_GENERIC: Mapping[str, Pairs] = {
+    "console": (("virtio-id", "3"), ("num_vqs", "4"), ("config_size", "12")),
+    "can": (("virtio-id", "36"), ("num_vqs", "3"), ("config_size", "16")),
+}
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """One device and what was decided around it; texts are empty where the device has no such thing.
+
+    ``listen`` is the socket's path as the daemon wants it, ``connect`` where it then is.
+    """
+
+    name: str
+    device: Device
+    row: Combination
+    qemu: Version
+    folder: str = ""
+    listen: str = ""
+    connect: str = ""
+    share: str = ""
+    mac: str = ""
+    tap: str = ""
+    port: str = ""
+    disks: tuple[plan.KvmDisk, ...] = ()
+    region_file: plan.RegionFile | None = None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Options before a device's own, key-value pairs of its own, and options after it."""
+
+    before: Options = ()
+    own: Pairs = ()
+    after: Options = ()
+
+
+def device_options(wiring: Wiring, place: plan.MmioPlace | plan.PciPlace) -> Options:
+    """Return what makes one device, in QEMU's order."""
+    device, name = wiring.device, wiring.name
+    if device.type == "iommu" and device.iommu.model is IommuModel.SMMUV3:
+        return ()  # a property of the machine
+    where: Pairs = (("bus", "pcie.0"), ("addr", f"{place.slot:#x}"))
+    if isinstance(place, plan.MmioPlace):
+        where = (("bus", f"virtio-mmio-bus.{place.slot}"),)
+    platform: Pairs = (("iommu_platform", "on"),) if device.data_path in _BOUNCING else ()
+    if platform and device.transport is Transport.PCI:
+        platform += (("disable-legacy", "on"),)
+    parts = _in_vmm(wiring) if device.program is Program.QEMU else _behind_daemon(wiring)
+    pairs = (("id", f"device-{name}"), *parts.own, *platform, *where)
+    return (*parts.before, plan.QemuOption("-device", wiring.row.qemu_device, pairs), *parts.after)
+
+
+def _behind_daemon(wiring: Wiring) -> _Parts:
+    name, device = wiring.name, wiring.device
+    again: Pairs = ()
+    if wiring.row.reconnects:
+        again = (("reconnect-ms", "500"),) if wiring.qemu >= RECONNECT_IN_MS else (("reconnect", "1"),)
+    identity = f"backend-{name}"
+    connection = plan.QemuOption("-chardev", "socket", (("id", identity), ("path", wiring.connect), *again))
+    chardev = ("chardev", identity)
+    match device.type:
+        case "net":
+            net = plan.QemuOption("-netdev", "vhost-user", (("id", f"net-{name}"), chardev))
+            return _Parts((connection, net), _interface(wiring))
+        case "blk":
+            return _Parts((connection,), (chardev, ("num-queues", "1")))
+        case "fs":
+            return _Parts((connection,), (chardev, ("tag", name)))
+        case _:
+            return _Parts((connection,), (chardev, *_GENERIC.get(device.type, ())))
+
+
+def _in_vmm(wiring: Wiring) -> _Parts:
+    of_type = _IN_VMM.get(wiring.device.type)
+    return of_type(wiring) if of_type else _Parts()
+
+
+def _block(wiring: Wiring) -> _Parts:
+    node = f"disk-{wiring.name}"
+    return _Parts(_block_nodes(node, wiring.disks[0]), (("drive", node),))
+
+
+def _scsi(wiring: Wiring) -> _Parts:
+    before: list[plan.QemuOption] = []
+    after: list[plan.QemuOption] = []
+    for lun, disk in enumerate(wiring.disks):
+        node = f"disk-{wiring.name}.{lun}"
+        before += _block_nodes(node, disk)
+        pairs = (("bus", f"device-{wiring.name}.0"), ("lun", str(lun)), ("drive", node))
+        after.append(plan.QemuOption("-device", "scsi-hd", pairs))
+    return _Parts(tuple(before), (), tuple(after))
+
+
+def _block_nodes(node: str, disk: plan.KvmDisk) -> Options:
+    file = (("driver", "file"), ("node-name", f"file-{node}"), ("filename", disk.disk_path))
+    raw = (("driver", "raw"), ("node-name", node), ("file", f"file-{node}"))
+    return plan.QemuOption("-blockdev", "", file), plan.QemuOption("-blockdev", "", raw)
+
+
+def _net(wiring: Wiring) -> _Parts:
+    script = (("script", "no"), ("downscript", "no"), ("vhost", "off"))
+    net = plan.QemuOption("-netdev", "tap", (("id", f"net-{wiring.name}"), ("ifname", wiring.tap), *script))
+    return _Parts((net,), _interface(wiring))
+
+
+def _interface(wiring: Wiring) -> Pairs:
+    pairs: Pairs = (("netdev", f"net-{wiring.name}"), ("mac", wiring.mac))
+    # Without an empty romfile, a machine that lacks the option ROMs does not start.
+    return (*pairs, ("romfile", "")) if wiring.device.transport is Transport.PCI else pairs
+
+
+def _rng(wiring: Wiring) -> _Parts:
+    identity = f"random-{wiring.name}"
+    source = plan.QemuOption("-object", "rng-random", (("id", identity), ("filename", "/dev/urandom")))
+    return _Parts((source,), (("rng", identity),))
+
+
+def _console(wiring: Wiring) -> _Parts:
+    identity = f"port-{wiring.name}"
+    socket = (("id", identity), ("path", wiring.port), ("server", "on"), ("wait", "off"))
+    port = (("bus", f"device-{wiring.name}.0"), ("chardev", identity))
+    return _Parts(
+        (plan.QemuOption("-chardev", "socket", socket),), (), (plan.QemuOption("-device", "virtconsole", port),)
+    )
+
+
+def _input(wiring: Wiring) -> _Parts:
+    return _Parts((), (("evdev", device_nodes(wiring.device)[0]),))
+
+
+def _ivshmem(wiring: Wiring) -> _Parts:
+    file, identity = wiring.region_file, f"region-{wiring.name}"
+    assert file is not None
+    pairs = (("id", identity), ("size", str(file.size_bytes)), ("share", "on"), ("mem-path", file.path))
+    return _Parts((plan.QemuOption("-object", "memory-backend-file", pairs),), (("memdev", identity),))
+
+
+_IN_VMM: Mapping[str, Callable[[Wiring], _Parts]] = {
+    "blk": _block,
+    "scsi": _scsi,
+    "net": _net,
+    "rng": _rng,
+    "console": _console,
+    "input": _input,
+    "ivshmem": _ivshmem,
+}
+
+
+# -- the daemons
+
+
+def daemon_arguments(wiring: Wiring) -> Lines:
+    """Return a daemon's arguments, grouped into lines."""
+    own = _DAEMONS.get(wiring.device.program)
+    return own(wiring) if own else _vhost_device(wiring)
+
+
+def _storage_daemon(wiring: Wiring) -> Lines:
+    export = (
+        ("type", "vhost-user-blk"),
+        ("id", wiring.name),
+        ("node-name", "disk"),
+        ("addr.type", "unix"),
+        ("addr.path", wiring.listen),
+        ("writable", "on"),
+        ("num-queues", "1"),
+    )
+    file = (("driver", "file"), ("node-name", "file"), ("filename", wiring.disks[0].disk_path))
+    return (
+        ("--daemonize",),
+        ("--pidfile", f"{wiring.folder}/qsd.pid"),
+        plan.QemuOption("--blockdev", "", file),
+        plan.QemuOption("--blockdev", "", (("driver", "raw"), ("node-name", "disk"), ("file", "file"))),
+        plan.QemuOption("--export", "", export),
+    )
+
+
+def _virtiofsd(wiring: Wiring) -> Lines:
+    assert wiring.device.type == "fs"
+    # The unit shuts it in, so it needs no namespaces of its own, and sets the limit on open files.
+    own: Lines = (("--sandbox", "none"), ("--seccomp", "kill"), ("--rlimit-nofile", "0"), ("--cache", "auto"))
+    read_only: Lines = (("--readonly",),) if wiring.device.share.read_only else ()
+    return (("--shared-dir", wiring.share), ("--fd", LOCAL_FD), *own, *read_only)
+
+
+def _passt(wiring: Wiring) -> Lines:
+    assert wiring.device.type == "net"
+    ports = ",".join(wiring.device.network.forward_tcp)
+    return (("--foreground",), ("--vhost-user",), ("--socket", wiring.listen), *((("-t", ports),) if ports else ()))
+
+
+_DAEMONS: Mapping[Program, Callable[[Wiring], Lines]] = {
+    Program.QEMU_STORAGE_DAEMON: _storage_daemon,
+    Program.VIRTIOFSD: _virtiofsd,
+    Program.PASST: _passt,
+}
+
+
+def _vhost_device(wiring: Wiring) -> Lines:  # noqa: PLR0911 - a return a type reads best
+    device, path = wiring.device, ("--socket-path", wiring.listen)
+    by_number = _by_number(device)
+    if by_number is not None:
+        return (path, ("-c", "1"), *by_number)
+    match device.type:
+        case "input":
+            return (path, ("-e", *device_nodes(device)))
+        case "scmi":
+            folder = "/sys/bus/iio/devices"
+            sensors = [(f"{folder}/iio:device{s.device}", s.channel) for s in device.scmi.sensors]
+            return (path, *(("-d", f"iio,path={sensor},channel={channel}") for sensor, channel in sensors))
+        case "scsi":
+            return (path, *((disk.disk_path,) for disk in wiring.disks))
+        case "gpu":
+            return (path, ("--gpu-mode", device.gpu.renderer.value), ("--headless",))
+        case "vsock":
+            uds = ("--uds-path", f"{wiring.folder}/vsock.sock")
+            return (("--guest-cid", str(device.vsock.cid)), ("--socket", wiring.listen), uds)
+        case "snd":
+            silent = device.sound.output is SoundOutput.SILENT
+            return (("--socket-fd", LOCAL_FD), ("--backend", "null" if silent else device.sound.output.value))
+        case _:
+            return (("--socket-fd", LOCAL_FD),)
+
+
+def _by_number(device: Device) -> Lines | None:  # noqa: PLR0911 - likewise
+    """Return the arguments of a daemon that serves a number of guests, each with a numbered socket."""
+    match device.type:
+        case "gpio":
+            return (("-l", str(device.gpio.chip)),)
+        case "i2c":
+            return (("-l", ":".join(str(number) for number in (device.i2c.bus, *device.i2c.addresses))),)
+        case "spi":
+            return (("-l", *device_nodes(device)),)
+        case "can":
+            return (("-d", " ".join(device.can.interfaces)),)
+        case "console":
+            assert device.console is not None
+            return (("-b", "network"), ("-p", str(device.console.tcp_port)))
+        case "rng":
+            return (("-f", "/dev/urandom"),)
+        case _:
+            return None
+
+
+def device_nodes(device: Device) -> tuple[str, ...]:
+    """Return the nodes in the board's ``/dev`` that serving a device takes, for that device alone."""
+    match device.type:
+        case "gpio":
+            return (f"/dev/gpiochip{device.gpio.chip}",)
+        case "i2c":
+            return (f"/dev/i2c-{device.i2c.bus}",)
+        case "spi":
+            return (f"/dev/spidev{device.spi.bus}.{device.spi.chip_select}",)
+        case "input":
+            return (f"/dev/input/event{device.input.event}",)
+        case _:
+            return ()
+
+
+def device_class(device: Device) -> tuple[str, str] | None:
+    """Return the class of nodes that serving a device takes, and the group that may open them (udev's rules)."""
+    if device.type == "gpu" and device.program is not Program.QEMU:
+        return "char-drm", "render"
+    if device.type == "snd" and device.sound.output is not SoundOutput.SILENT:
+        return "char-alsa", "audio"
+    return None

@@ -1,0 +1,231 @@
+"""Domains that libvirt runs: its XML, and the unit that hands the XML to it.
+
+What its XML has no element for goes through ``qemu:commandline`` (which marks the domain as tainted);
+what it cannot do at all is refused by a check (VT349). Formats: libvirt docs/formatdomain, validated
+against its own schema in the tests. Text is escaped by the XML writer.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, PciPlace, QemuOption
+from vtool.render.artifacts import Artifact, Kind, Place
+from vtool.render.filters import kib, one_line, option_list
+from vtool.render.templating import fill
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+
+
+def render(board: BoardPlan) -> Iterator[Artifact]:
+    """One XML file and one unit per guest that libvirt runs."""
+    for guest in board.kvm_guests:
+        if guest.libvirt_xml is None:
+            continue
+        asked_by = ("domains", guest.name)
+        name = f"domains/{guest.name}/{guest.name}.xml"
+        yield Artifact(Place.GENERATION, name, Kind.TEXT, domain_xml(guest), asked_by, (guest.unit,))
+        text = fill("kvm/libvirt-domain.service.j2", guest=guest)
+        yield Artifact(Place.GENERATION, f"units/{guest.unit}", Kind.TEXT, text, asked_by, (guest.unit,))
+
+
+def domain_xml(guest: KvmGuest) -> str:
+    """Write one domain."""
+    domain = ET.Element("domain", {"type": "kvm", "xmlns:qemu": QEMU_NAMESPACE})
+    _text(domain, "name", guest.name)
+    _text(domain, "memory", str(kib(guest.memory_bytes)), unit="KiB")
+    if any(memory.shared for memory in guest.memory):
+        backing = ET.SubElement(domain, "memoryBacking")
+        ET.SubElement(backing, "source", type="memfd")
+        ET.SubElement(backing, "access", mode="shared")
+    cpus = {"cpuset": ",".join(map(str, guest.host_cpus))} if guest.host_cpus else {}
+    _text(domain, "vcpu", str(guest.cpus), placement="static", **cpus)
+    system = ET.SubElement(domain, "os")
+    _text(system, "type", "hvm", arch="aarch64", machine=guest.machine.partition(",")[0])
+    _text(system, "kernel", guest.kernel)
+    if guest.ramdisk is not None:
+        _text(system, "initrd", guest.ramdisk)
+    _text(system, "cmdline", guest.bootargs)
+    ET.SubElement(ET.SubElement(domain, "features"), "gic", version=str(guest.gic_version))
+    ET.SubElement(domain, "cpu", mode="host-passthrough")
+    _text(domain, "on_reboot", "destroy")
+    devices = ET.SubElement(domain, "devices")
+    _text(devices, "emulator", "/usr/bin/qemu-system-aarch64")
+    serial = ET.SubElement(devices, "serial", type="unix")
+    ET.SubElement(serial, "source", mode="bind", path=guest.console_socket)
+    ET.SubElement(serial, "log", file=guest.console_log)
+    options: list[QemuOption] = []
+    counts: Counter[str] = Counter()  # libvirt would add the controllers that are left out below an index
+    for device in guest.devices:
+        element = _ELEMENTS.get((device.type, device.program))
+        if element is None:
+            options += device.options
+        else:
+            element(devices, device, counts[device.type])
+            counts[device.type] += 1
+    if all(device.type != "balloon" for device in guest.devices):
+        ET.SubElement(devices, "memballoon", model="none")
+    if options:
+        line = ET.SubElement(domain, "qemu:commandline")
+        for option in options:
+            for word in (option.name, option_list(option)):
+                ET.SubElement(line, "qemu:arg", value=one_line(word, "libvirt's XML"))
+    ET.indent(domain)
+    return ET.tostring(domain, encoding="unicode") + "\n"
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, tag, attributes).text = one_line(text, "libvirt's XML")
+
+
+def _address(element: ET.Element, device: KvmDevice) -> None:
+    assert isinstance(device.place, PciPlace)
+    place = {"domain": "0x0000", "bus": "0x00", "slot": f"{device.place.slot:#04x}", "function": "0x0"}
+    ET.SubElement(element, "address", {"type": "pci", **place})
+
+
+def _virtio(device: KvmDevice) -> str:
+    """Return the model of a virtio device: on the root bus only a modern one stands behind an IOMMU."""
+    return "virtio-non-transitional" if device.setting("iommu_platform") else "virtio"
+
+
+def _driver(element: ET.Element, device: KvmDevice, **attributes: str) -> None:
+    if device.setting("iommu_platform"):
+        attributes["iommu"] = "on"
+    if attributes:
+        ET.SubElement(element, "driver", attributes)
+
+
+def _file_disk(devices: ET.Element, path: str, target: str, bus: str) -> ET.Element:
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type="raw")
+    ET.SubElement(disk, "source", file=path)
+    ET.SubElement(disk, "target", dev=target, bus=bus)
+    return disk
+
+
+def _target(prefix: str, index: int) -> str:
+    """Return vda to vdz, vdaa and so on: a name that libvirt wants, which the guest does not see."""
+    letters = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return prefix + letters
+
+
+def _blk(devices: ET.Element, device: KvmDevice, index: int) -> None:
+    disk = _file_disk(devices, device.disks[0].disk_path, _target("vd", index), "virtio")
+    if device.setting("iommu_platform"):
+        disk.set("model", _virtio(device))
+        disk[0].set("iommu", "on")
+    _address(disk, device)
+
+
+def _vhost_user_blk(devices: ET.Element, device: KvmDevice, index: int) -> None:
+    disk = ET.SubElement(devices, "disk", type="vhostuser", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type="raw", queues=device.setting("num-queues"))
+    source = ET.SubElement(disk, "source", type="unix", path=device.setting("path"))
+    ET.SubElement(source, "reconnect", enabled="yes", timeout="1")
+    ET.SubElement(disk, "target", dev=_target("vd", index), bus="virtio")
+    _address(disk, device)
+
+
+def _scsi(devices: ET.Element, device: KvmDevice, index: int) -> None:
+    model = "virtio-scsi" if _virtio(device) == "virtio" else _virtio(device)
+    controller = ET.SubElement(devices, "controller", type="scsi", model=model, index=str(index))
+    _driver(controller, device)
+    _address(controller, device)
+    for lun, disk in enumerate(device.disks):
+        element = _file_disk(devices, disk.disk_path, _target("sd", 256 * index + lun), "scsi")
+        where = {"controller": str(index), "bus": "0", "target": "0", "unit": str(lun)}
+        ET.SubElement(element, "address", {"type": "drive", **where})
+
+
+def _net(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    interface = ET.SubElement(devices, "interface", type="ethernet")
+    ET.SubElement(interface, "mac", address=device.setting("mac"))
+    ET.SubElement(interface, "target", dev=device.setting("ifname"), managed="no")
+    ET.SubElement(interface, "model", type=_virtio(device))
+    _driver(interface, device)
+    _address(interface, device)
+
+
+def _vhost_user_net(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    interface = ET.SubElement(devices, "interface", type="vhostuser")
+    ET.SubElement(interface, "mac", address=device.setting("mac"))
+    ET.SubElement(interface, "source", type="unix", path=device.setting("path"), mode="client")
+    ET.SubElement(interface, "model", type="virtio")
+    _address(interface, device)
+
+
+def _fs(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    system = ET.SubElement(devices, "filesystem", type="mount")
+    ET.SubElement(system, "driver", type="virtiofs")
+    ET.SubElement(system, "source", socket=device.setting("path"))
+    ET.SubElement(system, "target", dir=device.setting("tag"))
+    _address(system, device)
+
+
+def _rng(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    rng = ET.SubElement(devices, "rng", model=_virtio(device))
+    _driver(rng, device)
+    _text(rng, "backend", device.setting("filename"), model="random")
+    _address(rng, device)
+
+
+def _console(devices: ET.Element, device: KvmDevice, index: int) -> None:
+    controller = ET.SubElement(devices, "controller", type="virtio-serial", model=_virtio(device), index=str(index))
+    _driver(controller, device)
+    _address(controller, device)
+    console = ET.SubElement(devices, "console", type="unix")
+    ET.SubElement(console, "source", mode="bind", path=device.setting("path"))
+    ET.SubElement(console, "target", type="virtio", port="0")
+    ET.SubElement(console, "address", type="virtio-serial", controller=str(index), bus="0", port="0")
+
+
+def _gpu(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    video = ET.SubElement(devices, "video")
+    ET.SubElement(video, "model", type="virtio")
+    _address(video, device)
+
+
+def _input(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    element = ET.SubElement(devices, "input", type="passthrough", bus="virtio")
+    ET.SubElement(element, "source", evdev=device.setting("evdev"))
+    _address(element, device)
+
+
+def _balloon(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    _address(ET.SubElement(devices, "memballoon", model="virtio"), device)
+
+
+def _iommu(devices: ET.Element, _device: KvmDevice, _: int) -> None:
+    ET.SubElement(devices, "iommu", model="smmuv3")
+
+
+def _ivshmem(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    assert device.region_file is not None
+    memory = ET.SubElement(devices, "shmem", name=device.region_file.path.rpartition("/")[2])
+    ET.SubElement(memory, "model", type="ivshmem-plain")
+    _text(memory, "size", str(kib(device.region_file.size_bytes)), unit="KiB")
+    _address(memory, device)
+
+
+_ELEMENTS: Mapping[tuple[str, str], Callable[[ET.Element, KvmDevice, int], None]] = {
+    ("blk", "qemu"): _blk,
+    ("blk", "qemu-storage-daemon"): _vhost_user_blk,
+    ("scsi", "qemu"): _scsi,
+    ("net", "qemu"): _net,
+    ("net", "passt"): _vhost_user_net,
+    ("fs", "virtiofsd"): _fs,
+    ("rng", "qemu"): _rng,
+    ("console", "qemu"): _console,
+    ("gpu", "qemu"): _gpu,
+    ("input", "qemu"): _input,
+    ("balloon", "qemu"): _balloon,
+    ("iommu", "qemu"): _iommu,
+    ("ivshmem", "qemu"): _ivshmem,
+}
