@@ -8,10 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vtool.board.emulated import EmulatedBoard
-from vtool.board.inventory import Inventory
 from vtool.check import KernelOptions, check
 from vtool.diagnostics import Diagnostic, Label, Severity, VtoolError, format_diagnostic, in_order
 from vtool.images import PREFIX, ensure
@@ -26,6 +24,9 @@ from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
 from vtool.progress import Progress
 from vtool.source import Document
+
+if TYPE_CHECKING:
+    from vtool.board.emulated import EmulatedBoard
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def require_boot(prepared: Prepared) -> None:
 
 def boards_of(prepared: Prepared, inventory: Path | None) -> list[tuple[BoardPlan, EmulatedBoard]]:
     """Return each planned board with the board that is reached."""
+    from vtool.board.inventory import Inventory
+
     reachable = Inventory(inventory)
     return [(plan, reachable.board(plan.name, plan.facts)) for plan in prepared.plan.boards]
 
