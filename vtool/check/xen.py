@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from vtool import layouts
 from vtool.check.context import Context, XenBuild
 from vtool.diagnostics import Diagnostic, Label
+from vtool.grants import (
+    DEFAULT_FRAMES,
+    GRANTS_PER_FRAME,
+    RESERVED_GRANTS,
+    available_grants,
+    disk_grants,
+    interface_grants,
+)
+from vtool.model.devices import Transport
 from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import KIB, AddressRange, format_size
@@ -366,6 +375,24 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
 
 
+def grants_suffice(context: Context) -> Iterator[Diagnostic]:
+    """VT380: a domain has grants for all its PV devices at their busiest; without, they hang or fail under load."""
+    for name, domain in context.topology.domains.items():
+        if not isinstance(context.hypervisor_of(name), Xen):
+            continue
+        devices = [d for _, d in context.sound_devices() if d.frontend == name and d.transport is Transport.XENBUS]
+        needed = sum(disk_grants(domain.cpus) if d.type == "blk" else interface_grants(domain.cpus) for d in devices)
+        frames = domain.xen.max_grant_frames if domain.xen else None
+        if needed > available_grants(frames):
+            path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
+            message = (
+                f"the {len(devices)} PV devices of '{name}' hold up to {needed} grants, "
+                f"{frames or DEFAULT_FRAMES} frames are {available_grants(frames)}"
+            )
+            wanted = -(-(needed + RESERVED_GRANTS) // GRANTS_PER_FRAME)
+            yield context.find("VT380", message, path, key=not frames, hints=(f"xen: {{max_grant_frames: {wanted}}}",))
+
+
 RULES = (
     features_are_built,
     settings_fit_the_start,
@@ -376,4 +403,5 @@ RULES = (
     host_addresses_fit,
     event_channels_are_sound,
     cpupools_are_sound,
+    grants_suffice,
 )

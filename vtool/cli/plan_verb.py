@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from vtool.cli.common import add_format, add_topology_file, prepare_arguments, print_json, print_lines
+from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.plan.lock import format_lock, lock_path
-from vtool.report.summary import plan_data, plan_lines
+from vtool.report.summary import account_lines, plan_data, plan_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what vtool decides."""
-    plan = prepare_arguments(arguments, keep=not arguments.lock).plan
+    prepared = prepare_arguments(arguments, keep=not arguments.lock)
+    plan = prepared.plan
     if arguments.lock:
         path = lock_path(arguments.topology)
-        path.write_text(format_lock(plan))
+        try:
+            path.write_text(format_lock(plan))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be written: {reason}")) from None
         print(f"wrote {path}", file=sys.stderr)
     if arguments.format == "json":
         print_json(plan_data(plan))
     else:
         print_lines(plan_lines(plan))
+        print_lines(account_lines(prepared.topology, plan))
     return 0

@@ -284,6 +284,8 @@ class XenGuest:
     cpupool: str | None = None
     max_grant_frames: int | None = None
     max_maptrack_frames: int | None = None
+    grants_at_worst: int = 0
+    grants_available: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from vtool.grants import available_grants, disk_grants, interface_grants
 from vtool.model.devices import BlockDevice, NetworkDevice
 from vtool.model.topology import Domain, Xen
 from vtool.plan import types as plan
@@ -43,6 +44,8 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         cpupool=domain.cpupool,
         max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
         max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
+        grants_at_worst=len(disks) * disk_grants(domain.cpus) + len(interfaces) * interface_grants(domain.cpus),
+        grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
     )
 
 

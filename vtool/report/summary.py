@@ -7,6 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
+from vtool.model.topology import Topology
 from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, MmioPlace, Origin, Plan, XenBoot, XenGuest
 from vtool.units import AddressRange, format_size
 
@@ -116,6 +117,22 @@ def _xen_boot_rows(boot: XenBoot) -> Iterator[tuple[str, str, str]]:
 
 def _origin(origin: Origin) -> str:
     return f"{origin.kind.value}: {origin.reason}"
+
+
+def account_lines(topology: Topology, plan: Plan) -> Iterator[str]:
+    """Yield who pays for which memory, who borrows what, and how many grants PV devices hold at worst."""
+    granted = {guest.name: guest for board in plan.boards for guest in board.xen_guests}
+    rows = []
+    for name, domain in topology.domains.items():
+        owned = sum(region.size for region in topology.regions.values() if region.owner == name)
+        borrowed = sum(region.size for region in topology.regions.values() if name in region.borrowers)
+        ram = f"RAM {format_size(domain.memory)}" if domain.memory else "RAM that is left"
+        words = [ram, f"pays for {format_size(owned)} of regions", f"borrows {format_size(borrowed)}"]
+        if name in granted and granted[name].grants_at_worst:
+            guest = granted[name]
+            words.append(f"holds up to {guest.grants_at_worst} of {guest.grants_available} grants")
+        rows.append(("account", name, ", ".join(words)))
+    yield from table(rows)
 
 
 def plan_data(value: Any) -> Any:
