@@ -359,8 +359,8 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
         loaded = context.facts.get(board)
         owner: dict[int, str] = {}
         for name, pool in pools.items():
-            for index, cpu in enumerate(pool.cpus):
-                path = ("boards", board, "hypervisor", "cpupools", name, "cpus", index)
+            for cpu in pool.cpus:
+                path = ("boards", board, "hypervisor", "cpupools", name, "cpus")
                 if loaded is not None and cpu >= loaded.facts.cpus:
                     message = f"CPU {cpu} of pool '{name}' does not exist: board '{board}' has {loaded.facts.cpus}"
                     yield context.find("VT378", message, path)

@@ -15,6 +15,7 @@ from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
     Address,
+    CpuList,
     DeviceTreePath,
     FactsReference,
     ImageReference,
@@ -87,7 +88,7 @@ class Scheduler(Enum):
 class CpuPool(Model):
     """CPUs set apart at boot, with a scheduler of their own (Xen's default when left out)."""
 
-    cpus: Annotated[tuple[Annotated[int, Field(ge=0, le=4095)], ...], Field(min_length=1)]
+    cpus: CpuList
     scheduler: Scheduler | None = None
 
 
