@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host host-dev setup setup-dev demo check test test-quick clean
+.PHONY: help host host-dev setup setup-dev demo check test test-quick bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test: setup-dev ## all tests, those that boot an emulated board included
 
 test-quick: setup-dev ## the tests that need no board
 	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'
+
+bench: setup-dev ## measure vtool against its peers; takes minutes
+	$(BIN)/python -m benchmarks.scaling
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible
