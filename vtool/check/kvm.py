@@ -17,7 +17,7 @@ from vtool.model.devices import (
     Program,
     Transport,
 )
-from vtool.model.topology import Kvm, RegionUse, Role, Vmm
+from vtool.model.topology import Kvm, RegionUse, Role, Start, Vmm
 from vtool.units import MIB, align_up, format_size
 
 _POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
@@ -203,11 +203,11 @@ def regions_between_guests_fit(context: Context) -> Iterator[Diagnostic]:
 
 
 def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT347: CPUs that something is kept on are the board's, named once, and of something that can be kept."""
+    """VT347: CPUs that something is kept on are the board's, and of something that can be kept."""
     wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
-        kvm_guest = isinstance(context.hypervisor_of(name), Kvm) and domain.role is Role.GUEST
-        why = None if kvm_guest else "only guests of KVM are kept on CPUs so far"
+        started = domain.role is Role.GUEST and domain.start is Start.XL
+        why = None if started else "only guests that are started on the running board are kept on CPUs"
         wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
         why = None if _is_daemon(device) else f"{device.program.value} is no daemon of its own"
@@ -217,13 +217,11 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT347", f"`{path[2]}` of '{name}' has no effect: {why}", path, key=True)
             continue
         board = context.board_of.get(domain_name)
-        for index, cpu in enumerate(cpus):
+        for cpu in cpus:
             most = context.facts[board].facts.cpus if board and board in context.facts else cpu + 1
-            if cpu >= most or cpu in cpus[:index]:
-                wrong = (
-                    "named twice" if cpu in cpus[:index] else f"not one of board '{board}', which has 0 to {most - 1}"
-                )
-                yield context.find("VT347", f"CPU {cpu} for '{name}' is {wrong}", (*path, index))
+            if cpu >= most:
+                message = f"CPU {cpu} for '{name}' is not one of board '{board}', which has 0 to {most - 1}"
+                yield context.find("VT347", message, path)
 
 
 def machines_are_possible(context: Context) -> Iterator[Diagnostic]:

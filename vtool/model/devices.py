@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import BoardFileName, MacAddress, Model, Name, Size
+from vtool.model.types import BoardFileName, CpuList, MacAddress, Model, Name, Size
 
 
 class Transport(Enum):
@@ -82,7 +82,7 @@ class DeviceBase(Model):
     transport: Transport
     data_path: DataPath
     region: Name | None = None
-    backend_cpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    backend_cpus: CpuList = ()
 
 
 class Disk(Model):

@@ -165,14 +165,14 @@ class Domain(Model):
 
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up. ``host_cpus`` are the board's CPUs
-    that a KVM guest is kept on; none means any. ``device_tree`` is a partial device tree for a Xen
+    that a guest is kept on; none means any. ``device_tree`` is a partial device tree for a Xen
     guest; ``passthrough`` names device-tree nodes of the board given to it.
     """
 
     board: Name | None = None
     role: Role = Role.GUEST
     cpus: Annotated[int, Field(ge=1, le=128)] = 1
-    host_cpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    host_cpus: CpuList = ()
     memory: Size | None = None
     kernel: ImageReference = "vtool:linux"
     ramdisk: ImageReference | None = None

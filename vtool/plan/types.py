@@ -284,6 +284,7 @@ class XenGuest:
     cpupool: str | None = None
     max_grant_frames: int | None = None
     max_maptrack_frames: int | None = None
+    host_cpus: tuple[int, ...] = ()
     grants_at_worst: int = 0
     grants_available: int = 0
 

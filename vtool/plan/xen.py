@@ -44,6 +44,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         cpupool=domain.cpupool,
         max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
         max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
+        host_cpus=domain.host_cpus,
         grants_at_worst=len(disks) * disk_grants(domain.cpus) + len(interfaces) * interface_grants(domain.cpus),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
     )
