@@ -458,7 +458,9 @@ def test_failure_of_one_ends_the_others_and_is_the_one_reported(cache: Path) -> 
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+# A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from vtool.images import ensure
 from vtool.images.store import Build, Recipe
 from vtool.progress import Silent
@@ -475,10 +477,9 @@ except KeyboardInterrupt:
 
 def test_interrupting_vtool_ends_its_children(cache: Path, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(pid_file)], env={**os.environ, "VTOOL_CACHE": str(cache)}
-    )
-    wait_until(lambda: pid_file.exists() and bool(pid_file.read_text()))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(DEADLINE_S) == 130
+    command = [sys.executable, "-c", INTERRUPTED, str(pid_file)]
+    with subprocess.Popen(command, env={**os.environ, "VTOOL_CACHE": str(cache)}) as process:
+        wait_until(lambda: pid_file.exists() and bool(pid_file.read_text()))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 130
     assert not is_alive(int(pid_file.read_text()))
