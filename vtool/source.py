@@ -21,7 +21,7 @@ from vtool.diagnostics import Diagnostic, Label, Span, VtoolError
 DataPathTuple = tuple[str | int, ...]
 """The way to a value: keys and list indexes from the root."""
 
-_MAX_NODES = 100_000
+_MAX_NODES = 400_000
 _MAX_BYTES = 4 << 20
 _DECIMAL = re.compile(r"^-?(0|[1-9][0-9_]*)$")
 _HEXADECIMAL = re.compile(r"^0x[0-9a-fA-F][0-9a-fA-F_]*$")

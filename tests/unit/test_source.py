@@ -149,7 +149,7 @@ def test_aliases_that_unfold_without_end_are_stopped(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     (found,) = faults_of("\n".join(lines), tmp_path)
-    assert found.message == "the file unfolds to more than 100000 values"
+    assert found.message == "the file unfolds to more than 400000 values"
 
 
 @pytest.mark.parametrize("data", ["", "# nothing\n", "---\n...\n"])

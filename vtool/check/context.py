@@ -8,6 +8,7 @@ from functools import cached_property
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device
+from vtool.model.lookup import Lookup
 from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen
 from vtool.model.validate import LoadedFacts
 from vtool.source import DataPathTuple, Document
@@ -95,22 +96,26 @@ class Context:
         guests = any(self.topology.domains[name].role is Role.GUEST for name in members)
         return guests and all(isinstance(self.hypervisor_of(name), Xen) for name in members)
 
+    @cached_property
+    def lookup(self) -> Lookup:
+        """The topology by name."""
+        return Lookup(self.topology)
+
     def domains_on(self, board: str) -> Iterator[tuple[str, Domain]]:
         """Yield the domains of a board in the order of the file."""
-        for name, domain in self.topology.domains.items():
-            if self.board_of.get(name) == board:
-                yield name, domain
+        yield from self.lookup.domains_on[board].items()
 
-    def sound_devices(self) -> Iterator[tuple[str, Device]]:
-        """Yield devices whose two domains exist on one board."""
-        for name, device in self.topology.devices.items():
+    def sound_devices(self, domain: str | None = None) -> Iterator[tuple[str, Device]]:
+        """Yield devices whose two domains exist on one board; those of one domain if it is given."""
+        devices = self.topology.devices if domain is None else self.lookup.devices_of[domain]
+        for name, device in devices.items():
             board = self.board_of.get(device.frontend)
             if board is not None and board == self.board_of.get(device.backend):
                 yield name, device
 
     def regions_owned(self, role: Role, board: str) -> Iterator[tuple[str, Region]]:
         """Yield the regions of a board whose owner has that role."""
-        for name, region in self.topology.regions.items():
+        for name, region in self.lookup.regions_on[board].items():
             owner = self.topology.domains.get(region.owner or "")
             if owner is not None and owner.role is role and self.board_of.get(region.owner or "") == board:
                 yield name, region

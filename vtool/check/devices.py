@@ -251,10 +251,10 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(name)
         if hypervisor is None:
             continue
-        mine = {n: d for n, d in context.topology.devices.items() if d.frontend == name}
+        mine = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
         disks = [n for n, d in mine.items() if isinstance(d, BlockDevice)]
         interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice)]
-        both = [n for n, d in context.topology.devices.items() if name in (d.frontend, d.backend)]
+        both = list(context.lookup.devices_of[name])
         pci = [n for n in both if n in mine or context.topology.devices[n].type == "ivshmem"]
         pci = [n for n in pci if (d := context.topology.devices[n]).transport is Transport.PCI and d.type != "iommu"]
         limits = (

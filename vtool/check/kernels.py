@@ -62,7 +62,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         add(KVM_HOST if hypervisor.kind == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor.kind}")
     elif hypervisor.kind == "xen":
         add(XEN_FRONTEND, "by a Xen guest")
-    for device_name, device in context.sound_devices():
+    for device_name, device in context.sound_devices(name):
         why = f"by device '{device_name}'"
         if hypervisor.kind == "xen" and device.type in XEN_DEVICE and name in (device.frontend, device.backend):
             add((XEN_DEVICE[device.type][name == device.backend],), why)

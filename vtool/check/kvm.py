@@ -23,9 +23,9 @@ from vtool.units import MIB, align_up, format_size
 _POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
 
 
-def _kvm_devices(context: Context) -> Iterator[tuple[str, Device, Kvm]]:
-    """Yield the devices under KVM whose combination exists."""
-    for name, device in context.sound_devices():
+def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Kvm]]:
+    """Yield the devices under KVM whose combination exists; those of one domain if it is given."""
+    for name, device in context.sound_devices(domain):
         hypervisor = context.hypervisor_of(device.frontend)
         if isinstance(hypervisor, Kvm) and combination_of("kvm", device) is not None:
             yield name, device, hypervisor
@@ -71,7 +71,7 @@ def _who_has(device: Device) -> tuple[str, ...]:
 def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
     """VT341: beside a daemon behind a pool, nothing shares more of the domain's memory."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in _kvm_devices(context) if domain in _who_has(d)}
+        mine = {n: d for n, d, _ in _kvm_devices(context, domain) if domain in _who_has(d)}
         behind = next((n for n, d in mine.items() if d.data_path is DataPath.POOL), None)
         if behind is None:
             continue
@@ -90,7 +90,7 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
 def iommus_fit(context: Context) -> Iterator[Diagnostic]:
     """VT342, VT343: a domain has one IOMMU, which whoever goes through it needs, and no pool behind it."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in _kvm_devices(context) if d.frontend == domain}
+        mine = {n: d for n, d, _ in _kvm_devices(context, domain) if d.frontend == domain}
         iommus = [n for n, d in mine.items() if d.type == "iommu"]
         for extra in iommus[1:]:
             message = f"domain '{domain}' has a second IOMMU '{extra}', beside '{iommus[0]}'"

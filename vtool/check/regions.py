@@ -148,7 +148,7 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
             continue
         ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
         cursor = ram.end
-        for region_name, region in context.topology.regions.items():
+        for region_name, region in context.lookup.regions_of[name].items():
             if region.owner != name or region.use is not RegionUse.RESTRICTED_DMA_POOL:
                 continue
             if region.address is not None and region.address != cursor:
@@ -182,8 +182,8 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         users = {
             device_name: POOL_NEED.get(device.type, MINIMUM_POOL)
-            for device_name, device in context.topology.devices.items()
-            if device.region == name and device.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
+            for device_name, device in context.lookup.users_of[name].items()
+            if device.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
         }
         needed = max(MINIMUM_POOL, sum(users.values()))
         if users and region.size < needed:

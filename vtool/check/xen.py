@@ -226,7 +226,7 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
     for board, xen in context.xens.items():
         shared = {
             name: region
-            for name, region in context.topology.regions.items()
+            for name, region in context.lookup.regions_on[board].items()
             if context.is_static_shared(region) and context.board_of[context.members_of(region)[0]] == board
         }
         most = 256 if xen.version < (4, 19) else 32
@@ -253,7 +253,7 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
         taken = [(what, where) for what, where in layouts.XEN_GUEST_WINDOWS]
         if not is_direct(domain):
             taken += [(f"the RAM of '{guest}'", bank) for bank in layouts.xen_guest_ram(domain.memory)]
-        for name, region in context.topology.regions.items():
+        for name, region in context.lookup.regions_of[guest].items():
             inside = region.address if guest == region.owner else region.addresses.get(guest)
             if inside is None or not context.is_static_shared(region) or guest not in context.members_of(region):
                 continue
@@ -301,7 +301,7 @@ def fixed_host_memory(context: Context, board: str) -> Iterator[tuple[str, int, 
     if heap is not None and heap.address is not None:
         path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "address")
         yield "heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path
-    for name, region in context.topology.regions.items():
+    for name, region in context.lookup.regions_on[board].items():
         if region.host_address is not None and context.is_static_shared(region) and _on(context, region, board):
             yield name, region.size, PAGE_BYTES, region.host_address, ("regions", name, "host_address")
     for name, domain in context.domains_on(board):
@@ -380,7 +380,7 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
-        devices = [d for _, d in context.sound_devices() if d.frontend == name and d.transport is Transport.XENBUS]
+        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
         needed = sum(disk_grants(domain.cpus) if d.type == "blk" else interface_grants(domain.cpus) for d in devices)
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
+from vtool.model.lookup import Lookup
 from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
@@ -24,8 +25,9 @@ def make_plan(
 
     Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept.
     """
+    lookup = Lookup(topology)
     boards = tuple(
-        _plan_board(BoardScope(document, topology, name, board, facts[name], lock or {}))
+        _plan_board(BoardScope(document, lookup, name, board, facts[name], lock or {}))
         for name, board in topology.boards.items()
     )
     return plan.Plan(topology.name, boards)

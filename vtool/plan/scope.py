@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import BlockDevice, Device, Disk, VerifyAccess
-from vtool.model.topology import Board, Region, Role, Topology
+from vtool.model.lookup import Lookup
+from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
 from vtool.source import Document
 from vtool.units import AddressRange
@@ -18,7 +19,7 @@ class BoardScope:
     def __init__(
         self,
         document: Document,
-        topology: Topology,
+        lookup: Lookup,
         name: str,
         board: Board,
         facts: BoardFacts,
@@ -29,17 +30,10 @@ class BoardScope:
         self.board = board
         self.facts = facts
         self._lock = lock
-        only_board = next(iter(topology.boards))
-        self.domains = {
-            domain_name: domain
-            for domain_name, domain in topology.domains.items()
-            if (domain.board or only_board) == name
-        }
-        self.regions = {
-            n: r for n, r in topology.regions.items() if any(d in self.domains for d in (r.owner, *r.borrowers))
-        }
-        self.event_channels = {n: c for n, c in topology.event_channels.items() if c.between[0] in self.domains}
-        self.devices = {n: d for n, d in topology.devices.items() if d.frontend in self.domains}
+        self.domains = lookup.domains_on[name]
+        self.regions = lookup.regions_on[name]
+        self.event_channels = lookup.channels_on[name]
+        self.devices = lookup.devices_on[name]
         self.control_name, self.control = next((n, d) for n, d in self.domains.items() if d.role is Role.CONTROL)
         self.guests = {n: d for n, d in self.domains.items() if d.role is Role.GUEST}
 

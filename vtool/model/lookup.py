@@ -1,0 +1,49 @@
+"""A topology by name: what belongs to which board, domain or region, each found once.
+
+So that rules and plans of many boards take time in proportion. Every mapping keeps the order of the file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from vtool.model.devices import Device
+from vtool.model.topology import Domain, EventChannel, Region, Topology
+
+
+class Lookup:
+    """Mappings by name of a board, domain or region; empty for a name that nothing belongs to.
+
+    What is between boards belongs to each of them. What names a domain that does not exist belongs to no board.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        only_board = next(iter(topology.boards)) if len(topology.boards) == 1 else None
+        self.domains_on: Mapping[str, dict[str, Domain]] = defaultdict(dict)
+        self.regions_on: Mapping[str, dict[str, Region]] = defaultdict(dict)
+        self.devices_on: Mapping[str, dict[str, Device]] = defaultdict(dict)
+        self.channels_on: Mapping[str, dict[str, EventChannel]] = defaultdict(dict)
+        self.regions_of: Mapping[str, dict[str, Region]] = defaultdict(dict)
+        self.devices_of: Mapping[str, dict[str, Device]] = defaultdict(dict)
+        self.users_of: Mapping[str, dict[str, Device]] = defaultdict(dict)
+        board_of: dict[str, str] = {}
+        for name, domain in topology.domains.items():
+            if where := domain.board or only_board:
+                board_of[name] = where
+                self.domains_on[where][name] = domain
+        for name, region in topology.regions.items():
+            for member in (*((region.owner,) if region.owner else ()), *region.borrowers):
+                self.regions_of[member][name] = region
+                if member in board_of:
+                    self.regions_on[board_of[member]][name] = region
+        for name, device in topology.devices.items():
+            for end in (device.frontend, device.backend):
+                self.devices_of[end][name] = device
+            if device.frontend in board_of:
+                self.devices_on[board_of[device.frontend]][name] = device
+            if device.region is not None:
+                self.users_of[device.region][name] = device
+        for name, channel in topology.event_channels.items():
+            for board in {board_of[end] for end in channel.between if end in board_of}:
+                self.channels_on[board][name] = channel
