@@ -6,7 +6,7 @@ segments and an indirect page granted), drivers/net/xen-netfront.c (both rings f
 
 from __future__ import annotations
 
-PAGE_BYTES = 4096
+from vtool.units import PAGE_BYTES
 
 _DISK_QUEUES = 4
 """xen_blkif_max_queues; fewer where the domain has fewer CPUs."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+PAGE_BYTES = 4 * KIB
+"""The page of Xen, of its grants, and of most kernels."""
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40}
 _SIZE_PATTERN = re.compile(

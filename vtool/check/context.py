@@ -69,16 +69,10 @@ class Context:
         labels = labels if key else (*labels, *self.document.notes.get(path, ()))
         return Diagnostic(code, message, span, labels, hints, severity=severity)
 
-    @cached_property
+    @property
     def board_of(self) -> Mapping[str, str]:
         """Domain -> board, for every domain whose board is known."""
-        boards = list(self.topology.boards)
-        found: dict[str, str] = {}
-        for name, domain in self.topology.domains.items():
-            board = domain.board or (boards[0] if len(boards) == 1 else None)
-            if board in self.topology.boards and board is not None:
-                found[name] = board
-        return found
+        return self.lookup.board_of
 
     def hypervisor_of(self, domain: str) -> Hypervisor | None:
         """Return the hypervisor under a domain, or None when its board is not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic
+from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
 from vtool.model.topology import Kvm, Start, Topology, Vmm, Xen
 from vtool.source import Document
@@ -14,7 +14,11 @@ from vtool.source import Document
 def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:
     """Return a finding (VT714) for every part that vtool does not prove on a board yet."""
     context = Context(document, topology, {}, {}, {})
-    return [context.find("VT714", f"{what} cannot be deployed yet", path, key=True) for what, path in _parts(context)]
+    hint = "`vtool render` writes its files; leave it out to deploy the rest"
+    return in_order(
+        context.find("VT714", f"{what} cannot be deployed yet", path, key=True, hints=(hint,))
+        for what, path in _parts(context)
+    )
 
 
 def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT
-from vtool.model.combinations import COMBINATIONS, PROGRAMS, Combination, combination_of, wish_of
+from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
 from vtool.model.devices import (
+    POOLS,
     BlockDevice,
     DataPath,
     NetworkDevice,
@@ -28,7 +29,6 @@ _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([b
 
 __all__ = ["COMBINATIONS", "RULES", "Combination"]
 
-_POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
 _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
 
@@ -37,15 +37,15 @@ def why_not(wish: Combination) -> str:
     path, program = wish.data_path, wish.program
     if wish.hypervisor == "xen":
         pool = "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux"
-        return pool if path in _POOLS else ""
+        return pool if path in POOLS else ""
     if path is DataPath.PV or wish.transport is Transport.XENBUS:
         return "Xen's PV protocols need Xen's grants"
     if path is DataPath.POOL and program is Program.QEMU:
         return "a backend inside QEMU reaches all of the guest, so a pool of its own would promise too much"
-    daemon = program in PROGRAMS and program is not Program.QEMU
-    if daemon and (path is DataPath.VIOMMU or (path in _POOLS and wish.transport is Transport.PCI)):
+    daemon = is_daemon(program)
+    if daemon and (path is DataPath.VIOMMU or (path in POOLS and wish.transport is Transport.PCI)):
         return _NEEDS_ACCESS_PLATFORM
-    if daemon and path in _POOLS:
+    if daemon and path in POOLS:
         return "nobody has seen this daemon work through a pool"
     return ""
 
@@ -84,7 +84,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
             continue  # VT346 is on regions between guests
         if combination_of(hypervisor.kind, device) is None and why_not(wish_of(hypervisor.kind, device)):
             continue  # VT310 says that no region would help
-        if device.data_path not in _POOLS:
+        if device.data_path not in POOLS:
             if device.region is not None:
                 message = f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
                 yield context.find("VT311", message, path)
@@ -217,23 +217,24 @@ def _is_a_hosts(address: ipaddress.IPv4Interface) -> bool:
 
 def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
     """VT333: two bridges of a board have networks that do not overlap."""
-    seen: dict[tuple[str | None, str], tuple[str, ipaddress.IPv4Network]] = {}
+    seen: dict[str | None, dict[str, tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
         address = _interface(device.network.backend_address) if isinstance(device, NetworkDevice) else None
         if not isinstance(device, NetworkDevice) or address is None:
             continue
         board, bridge = context.board_of.get(device.backend), device.network.bridge
-        if (board, bridge) in seen:
+        bridges = seen.setdefault(board, {})
+        if bridge in bridges:
             continue
-        for (other_board, other_bridge), (other, network) in seen.items():
-            if other_board == board and network.overlaps(address.network):
+        for other_bridge, (other, network) in bridges.items():
+            if network.overlaps(address.network):
                 networks = f"{network} and {address.network}"
                 message = f"bridges '{other_bridge}' and '{bridge}' have overlapping networks, {networks}"
                 label = Label(context.span("devices", other, "network", "backend_address"), "the other is here")
                 path = ("devices", name, "network", "backend_address")
                 hint = "give each bridge a network of its own, or use one bridge for both"
                 yield context.find("VT333", message, path, labels=(label,), hints=(hint,))
-        seen[board, bridge] = name, address.network
+        bridges[bridge] = name, address.network
 
 
 def bridges_are_new(context: Context) -> Iterator[Diagnostic]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.layouts import QEMU_RAMDISK_OFFSET, QEMU_RAMDISK_ROOM, QEMU_VIRT_MOST_CPUS
-from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of
+from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
 from vtool.model.devices import (
+    POOLS,
     ConsoleDevice,
     DataPath,
     Device,
@@ -20,8 +21,6 @@ from vtool.model.devices import (
 from vtool.model.topology import Kvm, RegionUse, Role, Start, Vmm
 from vtool.units import MIB, align_up, format_size
 
-_POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
-
 
 def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Kvm]]:
     """Yield the devices under KVM whose combination exists; those of one domain if it is given."""
@@ -29,10 +28,6 @@ def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[
         hypervisor = context.hypervisor_of(device.frontend)
         if isinstance(hypervisor, Kvm) and combination_of("kvm", device) is not None:
             yield name, device, hypervisor
-
-
-def _is_daemon(device: Device) -> bool:
-    return device.program in PROGRAMS and device.program is not Program.QEMU
 
 
 def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
@@ -76,7 +71,7 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
         if behind is None:
             continue
         for name, device in mine.items():
-            shares = device.data_path is DataPath.SHARED_RAM and _is_daemon(device)
+            shares = device.data_path is DataPath.SHARED_RAM and is_daemon(device.program)
             if shares or device.data_path in (DataPath.POOL_IN_RAM, DataPath.BAR):
                 message = (
                     f"device '{name}' of '{domain}' shares other memory of it ({device.data_path.value}), "
@@ -102,7 +97,7 @@ def iommus_fit(context: Context) -> Iterator[Diagnostic]:
                 message = f"device '{name}' goes through an IOMMU, but domain '{domain}' has none"
                 hint = f"add a device with `type: iommu` and `frontend: {domain}`"
                 yield context.find("VT342", message, path, hints=(hint,))
-            if device.data_path in _POOLS and device.transport is Transport.PCI and iommus:
+            if device.data_path in POOLS and device.transport is Transport.PCI and iommus:
                 message = f"device '{name}' has a pool and stands behind the IOMMU '{iommus[0]}'"
                 label = Label(context.span("devices", iommus[0], key=True), "the IOMMU is here")
                 hint = "Linux never uses a pool for a device behind an IOMMU: use virtio-mmio, or the data path viommu"
@@ -210,7 +205,7 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
         why = None if started else "only guests that are started on the running board are kept on CPUs"
         wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
-        why = None if _is_daemon(device) else f"{device.program.value} is no daemon of its own"
+        why = None if is_daemon(device.program) else f"{device.program.value} is no daemon of its own"
         wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
     for name, path, cpus, why, domain_name in wishes:
         if cpus and why is not None:

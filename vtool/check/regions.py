@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from vtool import layouts
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
-from vtool.model.devices import DataPath
+from vtool.model.devices import POOLS
 from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
 from vtool.source import DataPathTuple
-from vtool.units import KIB, MIB, AddressRange, format_size
+from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
 
-PAGE_BYTES = 4 * KIB
 POOL_BASE_ALIGNMENT = 64 * KIB
 MINIMUM_POOL = 4 * MIB
 POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}
@@ -183,7 +182,7 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
         users = {
             device_name: POOL_NEED.get(device.type, MINIMUM_POOL)
             for device_name, device in context.lookup.users_of[name].items()
-            if device.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
+            if device.data_path in POOLS
         }
         needed = max(MINIMUM_POOL, sum(users.values()))
         if users and region.size < needed:

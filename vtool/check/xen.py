@@ -23,9 +23,8 @@ from vtool.grants import (
 from vtool.model.devices import Transport
 from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
-from vtool.units import KIB, AddressRange, format_size
+from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
 
-PAGE_BYTES = 4 * KIB
 STATIC_HEAP_ALIGNMENT = 64 * KIB
 MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""

@@ -14,8 +14,9 @@ from vtool.board.inventory import Inventory
 from vtool.board.shell import open_shell
 from vtool.cli.common import add_format, add_inventory, print_json, print_lines
 from vtool.cli.show import ShownProgress
+from vtool.cli.views import write_text
 from vtool.deploy.deployment import board_lock, bring_up
-from vtool.diagnostics import Diagnostic, VtoolError, board_failed, format_diagnostic
+from vtool.diagnostics import VtoolError, board_failed, format_diagnostic
 from vtool.model.board_facts import Source
 from vtool.model.facts_import import import_facts, name_from, one_line
 from vtool.report.facts_yaml import facts_lines, facts_yaml
@@ -158,11 +159,7 @@ def _import(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     for warning in imported.warnings:
         print(format_diagnostic(warning), file=sys.stderr)
-    try:
-        arguments.output.write_text(facts_yaml(imported.facts), encoding="utf-8")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise VtoolError(Diagnostic("VT100", f"cannot write '{arguments.output}': {reason}")) from None
+    write_text(facts_yaml(imported.facts), arguments.output)
     if arguments.format == "json":
         print_json(plan_data(imported.facts))
     else:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from vtool.cli.common import add_format, add_topology_file, prepare_arguments, print_json, print_lines
-from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.cli.views import write_text
 from vtool.plan.lock import format_lock, lock_path
 from vtool.report.summary import account_lines, plan_data, plan_lines
 
@@ -26,11 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = prepared.plan
     if arguments.lock:
         path = lock_path(arguments.topology)
-        try:
-            path.write_text(format_lock(plan))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be written: {reason}")) from None
+        write_text(format_lock(plan), path)
         print(f"wrote {path}", file=sys.stderr)
     if arguments.format == "json":
         print_json(plan_data(plan))

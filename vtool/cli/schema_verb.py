@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.cli.views import write_text
 from vtool.model.schema import topology_schema
 
 
@@ -18,12 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the JSON Schema of topology files."""
-    text = json.dumps(topology_schema(), indent=2, sort_keys=True) + "\n"
-    if arguments.output is None:
-        sys.stdout.write(text)
-        return 0
-    try:
-        arguments.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise VtoolError(Diagnostic("VT100", f"cannot write '{arguments.output}': {error.strerror}")) from None
+    write_text(json.dumps(topology_schema(), indent=2, sort_keys=True) + "\n", arguments.output)
     return 0

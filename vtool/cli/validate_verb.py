@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from vtool.cli.common import add_format, add_topology_file, print_json
+from vtool.cli.common import add_format, add_topology_file, prepare_arguments, print_json
 from vtool.diagnostics import VtoolError
 
 
@@ -17,8 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check a topology; exit code 1 when anything is wrong with it."""
-    from vtool.cli.common import prepare_arguments
-
     try:
         prepared = prepare_arguments(arguments)
     except VtoolError as error:
@@ -29,5 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json({"diagnostics": [d.to_json() for d in prepared.warnings]})
     else:
-        print(f"{arguments.topology}: nothing wrong", file=sys.stdout)
+        print(f"{arguments.topology}: nothing wrong")
     return 0

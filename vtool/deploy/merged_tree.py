@@ -19,10 +19,11 @@ def complete(blob: bytes, board: BoardPlan) -> bytes:
         return blob
     import libfdt  # noqa: PLC0415 - compiled code, needed by staging only
 
-    cpus = cpu_nodes(read_blob(blob))
+    tree = read_blob(blob)
+    cpus = cpu_nodes(tree)
     fdt = libfdt.Fdt(blob)
     fdt.resize(len(blob) + 4 * KIB)
-    highest = max((node.phandle or 0 for node in read_blob(blob).root.walk()), default=0)
+    highest = max((node.phandle or 0 for node in tree.root.walk()), default=0)
     for pool in board.xen_boot.cpupools:
         handles = []
         for cpu in pool.cpus:

@@ -20,9 +20,8 @@ from vtool.lint.context import (
 )
 from vtool.lint.finding import Finding
 from vtool.lint.modules import dom0_arguments_memory
-from vtool.units import KIB, AddressRange, format_size
+from vtool.units import PAGE_BYTES, AddressRange, format_size
 
-PAGE_BYTES = 4 * KIB
 MOST_SPIS = 988
 """Xen xen/arch/arm/vgic.c: 1020 interrupts less 32 local ones."""
 MOST_CPUS = 128

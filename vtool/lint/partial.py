@@ -9,12 +9,11 @@ from vtool.diagnostics import Severity
 from vtool.lint.context import Context, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.general import XEN_GIC_PHANDLE
-from vtool.units import KIB
+from vtool.units import PAGE_BYTES
 
 COPIED = ("passthrough", "aliases", "gic")
 XEN_IOMMU_PHANDLE = 65001
 """Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
-PAGE_BYTES = 4 * KIB
 
 
 def passthrough(context: Context) -> Node:

@@ -9,9 +9,8 @@ from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
-from vtool.units import KIB, MIB, AddressRange, format_size
+from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
 
-PAGE_BYTES = 4 * KIB
 LARGE_PAGE_BYTES = 64 * KIB
 LEAST_POOL_BYTES = 4 * MIB
 VIRTUAL = ("virtio,mmio", "pci-host-ecam-generic", "pci-host-cam-generic")

@@ -13,9 +13,8 @@ from vtool.lint.context import Context, SharedMemory, direct_mapped, is_shared
 from vtool.lint.domains import guest_memory
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
-from vtool.units import GIB, KIB, MIB, AddressRange, format_size
+from vtool.units import GIB, KIB, MIB, PAGE_BYTES, AddressRange, format_size
 
-PAGE_BYTES = 4 * KIB
 LONGEST_ID = 15
 MOST_REGIONS = 32
 MOST_REGIONS_BEFORE_4_19 = 256

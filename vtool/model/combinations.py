@@ -93,6 +93,12 @@ PROGRAMS: Mapping[Program, ProgramFacts] = {
     Program.VHOST_DEVICE_SPI: _by_hand(Program.VHOST_DEVICE_SPI, numbered=True),
 }
 
+
+def is_daemon(program: Program) -> bool:
+    """Tell whether a program serves a device from a process of its own."""
+    return program in PROGRAMS and program is not Program.QEMU
+
+
 _BOTH = (Transport.MMIO, Transport.PCI)
 _SHARED = {DataPath.SHARED_RAM: _BOTH}
 # A daemon behind virtio-mmio needs no ACCESS_PLATFORM of its own; behind PCI QEMU asks for it.

@@ -39,6 +39,10 @@ class DataPath(Enum):
     PV = "pv"
 
 
+POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
+"""The data paths that go through a restricted-dma-pool."""
+
+
 class Program(Enum):
     """What serves a device in the backend domain; ``qemu`` is the guest's own VMM."""
 

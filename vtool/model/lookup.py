@@ -15,7 +15,8 @@ from vtool.model.topology import Domain, EventChannel, Region, Topology
 class Lookup:
     """Mappings by name of a board, domain or region; empty for a name that nothing belongs to.
 
-    What is between boards belongs to each of them. What names a domain that does not exist belongs to no board.
+    What is between boards belongs to each of them. What names a domain that does not exist belongs to no board,
+    nor does a domain whose board does not exist.
     """
 
     def __init__(self, topology: Topology) -> None:
@@ -27,23 +28,24 @@ class Lookup:
         self.regions_of: Mapping[str, dict[str, Region]] = defaultdict(dict)
         self.devices_of: Mapping[str, dict[str, Device]] = defaultdict(dict)
         self.users_of: Mapping[str, dict[str, Device]] = defaultdict(dict)
-        board_of: dict[str, str] = {}
+        self.board_of: dict[str, str] = {}
         for name, domain in topology.domains.items():
-            if where := domain.board or only_board:
-                board_of[name] = where
+            where = domain.board or only_board
+            if where is not None and where in topology.boards:
+                self.board_of[name] = where
                 self.domains_on[where][name] = domain
         for name, region in topology.regions.items():
             for member in (*((region.owner,) if region.owner else ()), *region.borrowers):
                 self.regions_of[member][name] = region
-                if member in board_of:
-                    self.regions_on[board_of[member]][name] = region
+                if member in self.board_of:
+                    self.regions_on[self.board_of[member]][name] = region
         for name, device in topology.devices.items():
             for end in (device.frontend, device.backend):
                 self.devices_of[end][name] = device
-            if device.frontend in board_of:
-                self.devices_on[board_of[device.frontend]][name] = device
+            if device.frontend in self.board_of:
+                self.devices_on[self.board_of[device.frontend]][name] = device
             if device.region is not None:
                 self.users_of[device.region][name] = device
         for name, channel in topology.event_channels.items():
-            for board in {board_of[end] for end in channel.between if end in board_of}:
+            for board in {self.board_of[end] for end in channel.between if end in self.board_of}:
                 self.channels_on[board][name] = channel

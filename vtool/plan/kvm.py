@@ -26,7 +26,7 @@ from vtool.model.devices import (
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
-from vtool.plan.scope import BoardScope, join, scratch_of
+from vtool.plan.scope import BoardScope, fixed_by_user, join, scratch_of
 from vtool.plan.xen import bridge_unit, derived_mac
 from vtool.units import AddressRange
 
@@ -113,8 +113,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
             place = "part of the memory backend" if in_ram else f"right after the {index}. memory backend"
             origin = plan.Origin(plan.OriginKind.ALLOCATED, f"{place} of '{name}'")
         else:
-            written = scope.document.span(("regions", region_name, "address"))
-            origin = plan.Origin(plan.OriginKind.FIXED, f"by the user at {written}")
+            origin = fixed_by_user(scope.document, ("regions", region_name, "address"))
         node = f"vtool-{region_name}@{where.base:x}"
         pools.append(plan.Pool(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index))
         cursor = where.end

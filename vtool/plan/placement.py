@@ -15,6 +15,7 @@ from enum import Enum
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Region
+from vtool.plan.scope import fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.source import DataPathTuple, Document
 from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
@@ -58,8 +59,7 @@ def place(
     for wish in wishes:
         if wish.address is not None:
             fixed = AddressRange.of_size(wish.address, wish.size_bytes)
-            origin = Origin(OriginKind.FIXED, f"by the user at {document.span(wish.address_place)}")
-            placed[wish.key] = StaticRange(fixed, origin)
+            placed[wish.key] = StaticRange(fixed, fixed_by_user(document, wish.address_place))
             taken.append(fixed)
     short: list[Diagnostic] = []
     for wish in wishes:

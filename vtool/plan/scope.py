@@ -9,8 +9,13 @@ from vtool.model.devices import BlockDevice, Device, Disk, VerifyAccess
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
-from vtool.source import Document
+from vtool.source import DataPathTuple, Document
 from vtool.units import AddressRange
+
+
+def fixed_by_user(document: Document, place: DataPathTuple) -> plan.Origin:
+    """Make the origin of a number that the user wrote at a place."""
+    return plan.Origin(plan.OriginKind.FIXED, f"by the user at {document.span(place)}")
 
 
 class BoardScope:

@@ -15,7 +15,7 @@ from vtool.model.topology import Domain, Region, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
-from vtool.plan.scope import BoardScope, join
+from vtool.plan.scope import BoardScope, fixed_by_user, join
 from vtool.units import MIB, AddressRange, align_up
 
 _ID_LENGTH = 15
@@ -198,8 +198,7 @@ def _fixed_inside(scope: BoardScope, name: str, region_name: str, region: Region
     if address is None:
         return None
     key = ("address",) if name == region.owner else ("addresses", name)
-    place = scope.document.span(("regions", region_name, *key))
-    origin = plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
+    origin = fixed_by_user(scope.document, ("regions", region_name, *key))
     return plan.StaticRange(AddressRange.of_size(address, region.size), origin)
 
 
@@ -252,8 +251,8 @@ def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
         ports: dict[str, tuple[int, plan.Origin]] = {}
         for end in channel.between:
             if end in channel.ports:
-                place = scope.document.span(("event_channels", name, "ports", end))
-                ports[end] = channel.ports[end], plan.Origin(plan.OriginKind.FIXED, f"by the user at {place}")
+                origin = fixed_by_user(scope.document, ("event_channels", name, "ports", end))
+                ports[end] = channel.ports[end], origin
                 continue
             if (name, end) in kept:
                 ports[end] = kept[name, end], KEPT
