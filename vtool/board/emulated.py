@@ -6,6 +6,7 @@ belongs to the board; a power cut leaves it as it was.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import zlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk
-from vtool.board.protocols import SshTarget
+from vtool.board.protocols import SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts
@@ -53,6 +56,8 @@ class EmulatedBoard:
     """A board made of one QEMU process. Power, console and ssh are this object itself."""
 
     driver = "emulated"
+    can_switch = True
+    can_join = True
 
     def __init__(self, name: str, facts: BoardFacts) -> None:
         self.name = name
@@ -125,6 +130,26 @@ class EmulatedBoard:
         """The serial console."""
         return self
 
+    def standing(self) -> Standing:
+        """Tell whether it was made and runs, and its port."""
+        if not self.exists():
+            return Standing("not made")
+        if not self.is_on():
+            return Standing("off")
+        target = self.ssh()
+        return Standing("on", f"{target.host}:{target.port}")
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Do nothing: it is this user's own."""
+        return contextlib.nullcontext()
+
+    def reserve(self) -> None:
+        """Do nothing: it is shared with nobody."""
+
+    def release(self) -> tuple[str, ...]:
+        """Do nothing."""
+        return ()
+
     def on(self) -> None:
         """Start QEMU unless it runs; the ssh port is chosen now and the host key pinned to it."""
         if self.is_on():
@@ -161,20 +186,9 @@ class EmulatedBoard:
         """Return the tree QEMU makes for this machine, as dumped when the board was made."""
         return (self.folder / "base.dtb").read_bytes()
 
-    def log_path(self) -> Path:
-        """Return the console's log."""
-        return self._files.console_log
-
     def tail(self, lines: int) -> tuple[str, ...]:
         """Return the last lines of the console, control characters removed."""
-        try:
-            with self._files.console_log.open("rb") as stream:
-                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64 * 1024))
-                text = stream.read().decode(errors="replace")
-        except OSError:
-            return ()
-        clean = "".join(c for c in text if c == "\n" or c.isprintable())
-        return tuple(line for line in clean.splitlines() if line.strip())[-lines:]
+        return tail_of(self._files.console_log, lines)
 
     def interact(self) -> int:
         """Join terminal and console until Ctrl-] is typed."""

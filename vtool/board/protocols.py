@@ -1,28 +1,59 @@
 """What vtool asks of any board, emulated or real.
 
-Drivers implement these; ``vtool.deploy`` and ``vtool.cli`` know nothing else of a board.
+Drivers implement these; ``vtool.deploy`` and ``vtool.cli`` know nothing else of a board. What a board
+cannot do is a value too (``NoPower``, ``NoConsole``), so that nobody has to ask for its driver.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vtool.model.board_facts import BoardFacts
+
+ROOT = "root"
+
 
 @dataclass(frozen=True)
 class SshTarget:
-    """Where a board's sshd is, and the files that prove both ends to each other."""
+    """Where a board's sshd is, and the files that prove both ends to each other.
+
+    Without an identity file the user's ssh agent proves who is there.
+    """
 
     host: str
     port: int
     user: str
-    identity_file: Path
+    identity_file: Path | None
     known_hosts_file: Path
+
+    @property
+    def escalation(self) -> tuple[str, ...]:
+        """Return the words before a command that needs root: none for root, else sudo, which never asks."""
+        return () if self.user == ROOT else ("sudo", "-n")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What can be told of a board without its system: for lists.
+
+    ``power`` is on, off, unknown or not made; ``ssh`` is ``host:port``; ``place`` is where it stands in a
+    lab, with who holds it.
+    """
+
+    power: str
+    ssh: str | None = None
+    place: str | None = None
 
 
 class Power(Protocol):
     """The board's supply. ``off`` is a cut: nothing is asked of the running system."""
+
+    @property
+    def can_switch(self) -> bool:
+        """Tell whether ``on`` and ``off`` do anything."""
 
     def on(self) -> None:
         """Switch on; returns when power is there, not when the system is up."""
@@ -31,17 +62,18 @@ class Power(Protocol):
         """Cut the power at once."""
 
     def is_on(self) -> bool:
-        """Tell whether the board has power."""
+        """Tell whether the board has power; true where nobody can tell."""
 
 
 class Console(Protocol):
-    """The board's serial console, always logged."""
+    """The board's serial console."""
 
-    def log_path(self) -> Path:
-        """Return the file that holds everything the console ever said."""
+    @property
+    def can_join(self) -> bool:
+        """Tell whether ``interact`` does anything."""
 
     def tail(self, lines: int) -> tuple[str, ...]:
-        """Return the last lines the console said."""
+        """Return the last lines the console said; none where nobody listens."""
 
     def interact(self) -> int:
         """Connect the terminal to the console until the user leaves; returns an exit code."""
@@ -59,12 +91,34 @@ class Board(Protocol):
         """Name of the driver."""
 
     @property
+    def facts(self) -> BoardFacts:
+        """What is known of this kind of board."""
+
+    @property
     def power(self) -> Power:
         """The supply."""
 
     @property
     def console(self) -> Console:
         """The serial console."""
+
+    def exists(self) -> bool:
+        """Tell whether the board is there; only emulated ones have to be made."""
+
+    def standing(self) -> Standing:
+        """Tell what can be told without the board's system, and without holding it."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Make the board this user's until the end of the block, where boards are shared; VtoolError VT605.
+
+        Power, console and sshd may be asked for only meanwhile.
+        """
+
+    def reserve(self) -> str | None:
+        """Make the board this user's beyond this process; returns the place's name, None where nobody shares it."""
+
+    def release(self) -> tuple[str, ...]:
+        """Give back what ``reserve`` took; returns the names of places."""
 
     def ssh(self) -> SshTarget:
         """Return where to reach sshd; raises VtoolError VT602 when the board is off."""
@@ -74,3 +128,33 @@ class Board(Protocol):
 
     def shut_down(self, deadline_s: float) -> bool:
         """Ask the running system to end; tell whether it did within the deadline."""
+
+
+class NoPower:
+    """The supply of a board that nobody can switch."""
+
+    can_switch = False
+
+    def on(self) -> None:
+        """Do nothing."""
+
+    def off(self) -> None:
+        """Do nothing."""
+
+    def is_on(self) -> bool:
+        """Say yes: there is nobody to ask."""
+        return True
+
+
+class NoConsole:
+    """The console of a board where nobody listens."""
+
+    can_join = False
+
+    def tail(self, lines: int) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
+        """Return nothing."""
+        return ()
+
+    def interact(self) -> int:
+        """Do nothing."""
+        return 0

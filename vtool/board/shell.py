@@ -6,6 +6,7 @@ For verbs a person waits on (status, exec, logs, console). Converging is Ansible
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ from vtool.board.protocols import Board, SshTarget
 from vtool.diagnostics import VtoolError, board_failed
 
 CONSOLE_TAIL_LINES = 15
+_POWER_LOOK_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,17 @@ class CommandResult:
 class Shell:
     """An open connection to a board's sshd."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, board: Board, target: SshTarget) -> None:
         self._connection = connection
+        self._board = board
+        self._target = target
+
+    def as_root(self, *words: str) -> str:
+        """Return the command line that runs a program with root's rights."""
+        return shlex.join([*self._target.escalation, *words])
 
     def run(self, command: str, *, stdin: str = "", timeout_s: float = 60.0) -> CommandResult:
-        """Run a command and collect what it says; VtoolError VT603 when it takes too long."""
+        """Run a command and collect what it says; VtoolError VT603 when it takes too long, VT626 without sudo."""
         import io  # noqa: PLC0415
 
         from invoke.exceptions import CommandTimedOut  # noqa: PLC0415
@@ -46,6 +54,8 @@ class Shell:
             )
         except CommandTimedOut:
             raise board_failed("VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s") from None
+        if result.exited != 0 and result.stderr.startswith("sudo: "):
+            raise may_not_be_root(self._board, result.stderr)
         return CommandResult(result.exited, result.stdout, result.stderr)
 
     def attach(self, command: str) -> int:
@@ -69,9 +79,9 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
         config=config,
         connect_timeout=int(deadline_s),
         connect_kwargs={
-            "key_filename": str(target.identity_file),
+            "key_filename": str(target.identity_file) if target.identity_file else None,
             "look_for_keys": False,
-            "allow_agent": False,
+            "allow_agent": target.identity_file is None,
         },
     ) as connection:
         connection.client.load_host_keys(str(target.known_hosts_file))
@@ -82,7 +92,29 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
             raise _refused(board, error) from None
         except OSError as error:
             raise no_answer(board, deadline_s, str(error)) from None
-        yield Shell(connection)
+        yield Shell(connection, board, target)
+
+
+def ssh_options(target: SshTarget) -> list[str]:
+    """Return the options of OpenSSH's client that pin the host key and name the identity."""
+    known = str(target.known_hosts_file).replace("%", "%%")
+    identity = "none" if target.identity_file is None else str(target.identity_file).replace("%", "%%")
+    return [
+        *("-o", f'UserKnownHostsFile="{known}"', "-o", "GlobalKnownHostsFile=/dev/null"),
+        *("-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", f'IdentityFile="{identity}"'),
+        *("-o", f"IdentitiesOnly={'no' if target.identity_file is None else 'yes'}"),
+    ]
+
+
+def may_not_be_root(board: Board, said: str) -> VtoolError:
+    """Make the error for a user whom sudo refuses, or asks for a password."""
+    target = board.ssh()
+    return board_failed(
+        "VT626",
+        f"user '{target.user}' may not become root on board '{board.name}' for what vtool has to do",
+        hints=("vtool never sends a password; docs/how-to/reach-boards.md has the line for sudoers",),
+        detail=said.strip().splitlines()[-3:],
+    )
 
 
 def _refused(board: Board, error: Exception) -> VtoolError:
@@ -111,7 +143,7 @@ def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:
     return board_failed(
         "VT603",
         f"board '{board.name}' does not answer on ssh within {deadline_s:.0f} s ({reason})",
-        hints=(f"watch it: vtool board console {board.name}",),
+        hints=(f"watch it: vtool board console {board.name}",) if board.console.can_join else (),
         detail=board.console.tail(CONSOLE_TAIL_LINES),
     )
 
@@ -119,6 +151,7 @@ def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:
 def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float) -> None:
     """Wait until the board's sshd greets; VtoolError VT603 with the console's tail past the deadline."""
     deadline = time.monotonic() + deadline_s
+    look = 0.0
     reason = "nothing listens"
     while time.monotonic() < deadline:
         try:
@@ -129,7 +162,9 @@ def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float) -> None:
                 reason = "no ssh greeting"
         except OSError as error:
             reason = str(error) or type(error).__name__
-        if not board.power.is_on():
-            raise no_answer(board, deadline_s, "it went off")
+        if time.monotonic() >= look:  # a supply may be a web page: ask it now and then
+            look = time.monotonic() + _POWER_LOOK_S
+            if not board.power.is_on():
+                raise no_answer(board, deadline_s, "it is off")
         time.sleep(0.3)  # between two looks at a port; the loop has the deadline
     raise no_answer(board, deadline_s, reason)

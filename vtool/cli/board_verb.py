@@ -1,4 +1,4 @@
-"""``vtool board up|down|power|console|list|destroy|import``."""
+"""``vtool board up|down|power|console|list|reserve|release|destroy|import``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from vtool.board.dts import LIVE_TREE, read_tree, read_tree_over_ssh
-from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
+from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.cli.common import add_format, add_inventory, print_json, print_lines
 from vtool.cli.show import ShownProgress
@@ -24,6 +25,9 @@ from vtool.report.summary import plan_data, table
 from vtool.units import AddressRange, parse_size
 
 _SHUT_DOWN_DEADLINE_S = 30.0
+_CYCLE_PAUSE_S = 2.0
+"""A supply needs a moment between off and on."""
+_NO_POWER = "give it `power` with the commands on, off and status"
 _IMPORT = "Write a facts file from a board's device tree: all but the section `boot`, which no tree tells."
 
 
@@ -34,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("up", "make the board if need be, switch it on, wait until it answers", _up),
         ("down", "let the board's system end, then switch it off", _down),
         ("console", "join the board's serial console", _console),
+        ("reserve", "keep a lab's board for yourself until you release it", _reserve),
+        ("release", "give a lab's board back", _release),
         ("destroy", "remove an emulated board with its disk and keys", _destroy),
     ):
         action = actions.add_parser(name, help=text, description=text)
@@ -90,58 +96,88 @@ def run(arguments: argparse.Namespace) -> int:
     return int(arguments.action(arguments))
 
 
-def _board(arguments: argparse.Namespace, *, must_exist: bool = True) -> EmulatedBoard:
-    board = Inventory(arguments.inventory).board(arguments.board)
-    if must_exist and not board.exists():
+@contextlib.contextmanager
+def _held(arguments: argparse.Namespace) -> Iterator[tuple[Inventory, Board]]:
+    """Hold the board that was named; VT602 when it has to be made first."""
+    inventory = Inventory(arguments.inventory)
+    board = inventory.board(arguments.board)
+    if not board.exists():
         hint = f"make it: vtool board up {board.name}"
         raise board_failed("VT602", f"board '{board.name}' has not been made", hints=(hint,))
-    return board
+    with board.hold():
+        yield inventory, board
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    board = _board(arguments, must_exist=False)
-    with board_lock(board.name):
+    board = Inventory(arguments.inventory).board(arguments.board)
+    with board.hold(), board_lock(board.name):
         bring_up(board, ShownProgress())
-    target = board.ssh()
+        target = board.ssh()
     print(f"board '{board.name}' answers at {target.host} port {target.port}")
     return 0
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    board = _board(arguments)
-    with board_lock(board.name):
-        asked = board.is_on()
+    with _held(arguments) as (inventory, board), board_lock(board.name):
+        if not board.power.can_switch:
+            what = "has no power control in the inventory: nobody could switch it on again"
+            raise inventory.cannot(board.name, what, _NO_POWER)
+        asked, ended = board.power.is_on(), False
         if asked:
             # Not every system listens to its power button; asking over ssh works on any.
             with contextlib.suppress(VtoolError), open_shell(board) as shell:
-                shell.run("systemctl --no-block poweroff")
-        ended = board.shut_down(_SHUT_DOWN_DEADLINE_S)
-        board.off()
-    how = "ended by itself" if asked and ended else "was cut off" if asked else "was off"
+                shell.run(shell.as_root("systemctl", "--no-block", "poweroff"))
+            ended = board.shut_down(_SHUT_DOWN_DEADLINE_S)
+        board.power.off()
+    how = "ended by itself" if ended else "was cut off" if asked else "was off"
     print(f"board '{board.name}' {how}")
     return 0
 
 
 def _power(arguments: argparse.Namespace) -> int:
-    board = _board(arguments)
-    if arguments.state in ("off", "cycle"):
-        board.off()
-    if arguments.state in ("on", "cycle"):
-        time.sleep(0.2 if arguments.state == "cycle" else 0)  # a supply needs a moment between off and on
-        board.on()
-    print(f"board '{board.name}' is {'on' if board.is_on() else 'off'}")
+    with _held(arguments) as (inventory, board):
+        power = board.power
+        if not power.can_switch:
+            raise inventory.cannot(board.name, "has no power control in the inventory", _NO_POWER)
+        if arguments.state in ("off", "cycle"):
+            power.off()
+        if arguments.state in ("on", "cycle"):
+            time.sleep(_CYCLE_PAUSE_S if arguments.state == "cycle" else 0)
+            power.on()
+        print(f"board '{board.name}' is {'on' if power.is_on() else 'off'}")
     return 0
 
 
 def _console(arguments: argparse.Namespace) -> int:
-    return _board(arguments).interact()
+    with _held(arguments) as (inventory, board):
+        if not board.console.can_join:
+            raise inventory.cannot(board.name, "has no console that can be joined", "see docs/how-to/reach-boards.md")
+        return board.console.interact()
 
 
 def _destroy(arguments: argparse.Namespace) -> int:
-    board = _board(arguments)
+    board = Inventory(arguments.inventory).emulated(arguments.board)
+    if not board.exists():
+        raise board_failed("VT602", f"board '{board.name}' has not been made")
     with board_lock(board.name):
         board.destroy()
     print(f"board '{board.name}' is gone")
+    return 0
+
+
+def _reserve(arguments: argparse.Namespace) -> int:
+    inventory = Inventory(arguments.inventory)
+    place = inventory.board(arguments.board).reserve()
+    if place is None:
+        raise inventory.cannot(arguments.board, "is no place of a lab: there is nobody to keep it from")
+    print(f"board '{arguments.board}' is place '{place}', yours until: vtool board release {arguments.board}")
+    return 0
+
+
+def _release(arguments: argparse.Namespace) -> int:
+    places = Inventory(arguments.inventory).board(arguments.board).release()
+    told = f"gave back {', '.join(places)}" if places else "was not reserved by you"
+    print(f"board '{arguments.board}' {told}")
     return 0
 
 
@@ -172,17 +208,11 @@ def _list(arguments: argparse.Namespace) -> int:
     found = []
     for name in inventory.names():
         board = inventory.board(name)
-        power = ("on" if board.is_on() else "off") if board.exists() else "not made"
-        port = board.ssh().port if power == "on" else None
-        found.append(
-            {"name": name, "driver": board.driver, "facts": board.facts.name, "power": power, "ssh_port": port}
-        )
+        found.append({"name": name, "driver": board.driver, "facts": board.facts.name, **vars(board.standing())})
     if arguments.format == "json":
         print_json(found)
         return 0
-    rows = [("board", "driver", "facts", "power", "ssh")]
-    for item in found:
-        ssh = f"127.0.0.1:{item['ssh_port']}" if item["ssh_port"] else "-"
-        rows.append((str(item["name"]), str(item["driver"]), str(item["facts"]), str(item["power"]), ssh))
+    columns = ["name", "driver", "facts", "power", "ssh", *(["place"] if any(item["place"] for item in found) else [])]
+    rows = [("board", *columns[1:])] + [tuple(str(item[column] or "-") for column in columns) for item in found]
     print_lines(table(rows, indent=""))
     return 0

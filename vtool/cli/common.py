@@ -26,7 +26,7 @@ from vtool.progress import Progress
 from vtool.source import Document
 
 if TYPE_CHECKING:
-    from vtool.board.emulated import EmulatedBoard
+    from vtool.board.protocols import Board
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def require_boot(prepared: Prepared) -> None:
         raise VtoolError(findings)
 
 
-def boards_of(prepared: Prepared, inventory: Path | None) -> list[tuple[BoardPlan, EmulatedBoard]]:
+def boards_of(prepared: Prepared, inventory: Path | None) -> list[tuple[BoardPlan, Board]]:
     """Return each planned board with the board that is reached."""
     from vtool.board.inventory import Inventory
 

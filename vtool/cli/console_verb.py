@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 
 from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
+from vtool.deploy.deployment import ON_BOARD
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Join terminal and console until Ctrl-] is typed."""
-    board, domain = find_board(arguments)
-    print(f"console of '{domain}'; leave with Ctrl-]", file=sys.stderr)
-    with open_shell(board) as shell:
-        return shell.attach(shlex.join(["vtool-board", "console", "--", domain]))
+    with find_board(arguments) as (board, domain), open_shell(board) as shell:
+        print(f"console of '{domain}'; leave with Ctrl-]", file=sys.stderr)
+        return shell.attach(shell.as_root(ON_BOARD, "console", "--", domain))

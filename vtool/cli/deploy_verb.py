@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         images_begin = time.monotonic()
         image_path = image_paths(prepared, plan, progress)
         images = round(time.monotonic() - images_begin, 1)
-        report = deploy(prepared.topology.name, plan, board, image_path, progress)
+        with board.hold():
+            report = deploy(prepared.topology.name, plan, board, image_path, progress)
         report.seconds = {"images": images, **report.seconds, "all": round(time.monotonic() - begin, 1)}
         show(prepared.topology.name, report, arguments.format)
         proven = proven and report.proven

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 
-from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
+from vtool.board.protocols import Board
 from vtool.cli.common import add_inventory
 from vtool.deploy.deployment import board_state
-from vtool.diagnostics import board_failed, nearest
+from vtool.diagnostics import VtoolError, board_failed, nearest
 
 
 def add_domain(parser: argparse.ArgumentParser) -> None:
@@ -18,20 +20,35 @@ def add_domain(parser: argparse.ArgumentParser) -> None:
     add_inventory(parser)
 
 
-def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> tuple[EmulatedBoard, str]:
-    """Return the running board that has the domain (or backend). VT711 names what there is."""
+@contextlib.contextmanager
+def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> Iterator[tuple[Board, str]]:
+    """Hold the running board that has the domain (or backend). VT711 names what there is."""
     inventory = Inventory(arguments.inventory)
-    names = [arguments.board] if arguments.board else inventory.names()
-    boards = [board for board in map(inventory.board, names) if board.exists() and board.is_on()]
-    known: dict[str, EmulatedBoard] = {}
-    for board in boards:
-        state = board_state(board)
-        for name in (*state["domains"], *(state["backends"] if backends else ())):
-            known.setdefault(name, board)
-    if arguments.domain in known:
-        return known[arguments.domain], arguments.domain
+    known: list[str] = []
+    silent: list[str] = []
+    any_is_on = False
+    for name in [arguments.board] if arguments.board else inventory.names():
+        board = inventory.board(name)
+        with contextlib.ExitStack() as stack:
+            try:
+                if not board.exists():
+                    continue
+                stack.enter_context(board.hold())
+                if not board.power.is_on():
+                    continue
+                any_is_on = True
+                state = board_state(board)
+            except VtoolError as error:
+                if arguments.board or error.diagnostics[0].code == "VT604":
+                    raise
+                silent.append(f"not asked: {error.diagnostics[0].message}")  # the domain may be on another
+                continue
+            known += (*state["domains"], *(state["backends"] if backends else ()))
+            if arguments.domain in known:
+                yield board, arguments.domain
+                return
     what = "domain or backend" if backends else "domain"
-    hints = nearest(arguments.domain, list(known)) or (f"there are: {', '.join(known) or 'none'}",)
-    if not boards:
+    hints = nearest(arguments.domain, known) or (f"there are: {', '.join(known) or 'none'}",)
+    if not any_is_on:
         hints = ("no board is on; see: vtool board list",)
-    raise board_failed("VT711", f"no {what} '{arguments.domain}' is deployed", hints=hints)
+    raise board_failed("VT711", f"no {what} '{arguments.domain}' is deployed", hints=(*hints, *silent))

@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not board.exists():
             print(f"board '{plan.name}' was never made: nothing to do")
             continue
-        seconds = tear_down(board, ShownProgress())
+        with board.hold():
+            seconds = tear_down(board, ShownProgress())
         print(f"board '{plan.name}' is clean ({seconds['tear down']} s)")
     return 0

@@ -8,7 +8,7 @@ import sys
 
 from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
-from vtool.deploy.deployment import board_json
+from vtool.deploy.deployment import ON_BOARD, board_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("usage: vtool exec DOMAIN -- COMMAND", file=sys.stderr)
         return 2
     command = words[0] if len(words) == 1 else shlex.join(words)
-    board, domain = find_board(arguments)
-    line = ["vtool-board", "exec", "--timeout", str(arguments.timeout), "--", domain, command]
-    with open_shell(board) as shell:
-        result = shell.run(shlex.join(line), timeout_s=arguments.timeout + 20)
+    with find_board(arguments) as (board, domain), open_shell(board) as shell:
+        line = [ON_BOARD, "exec", "--timeout", str(arguments.timeout), "--", domain, command]
+        result = shell.run(shell.as_root(*line), timeout_s=arguments.timeout + 20)
     said = board_json(result.stdout, result.stderr)
     sys.stdout.write(said["output"])
     return int(said["code"])

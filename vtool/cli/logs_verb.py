@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 
 from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
+from vtool.deploy.deployment import ON_BOARD
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show a domain's console log and unit's journal, or a backend's journal."""
-    board, name = find_board(arguments, backends=True)
-    line = ["vtool-board", "logs", "--lines", str(arguments.lines), "--", name]
-    if arguments.follow:
-        line.insert(2, "--follow")
-    with open_shell(board) as shell:
-        return shell.attach(shlex.join(line))
+    follow = ["--follow"] if arguments.follow else []
+    with find_board(arguments, backends=True) as (board, name), open_shell(board) as shell:
+        line = [ON_BOARD, "logs", *follow, "--lines", str(arguments.lines), "--", name]
+        return shell.attach(shell.as_root(*line))

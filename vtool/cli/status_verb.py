@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vtool.board.emulated import EmulatedBoard
+from vtool.board.protocols import Board
 from vtool.cli.common import add_format, add_topology, boards_of, prepare_arguments, print_json, print_lines
 from vtool.deploy.deployment import board_state
 from vtool.diagnostics import ExitCode
@@ -32,12 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
 
 
-def state_of(board: EmulatedBoard) -> dict[str, Any]:
+def state_of(board: Board) -> dict[str, Any]:
     """Return the board's state; ``power`` says whether it is on at all."""
-    if not board.exists() or not board.is_on():
-        power = "off" if board.exists() else "not made"
-        return {"power": power, "deployed": None, "domains": {}, "backends": {}, "damaged": []}
-    return {"power": "on", **board_state(board)}
+    power = "not made"
+    if board.exists():
+        with board.hold():
+            if board.power.is_on():
+                return {"power": "on", **board_state(board)}
+        power = "off"
+    return {"power": power, "deployed": None, "domains": {}, "backends": {}, "damaged": []}
 
 
 def _is_well(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:

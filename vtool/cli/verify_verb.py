@@ -23,12 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
     prepared = prepare_arguments(arguments)
     reports: list[Report] = []
     for plan, board in boards_of(prepared, arguments.inventory):
-        report = verify(prepared.topology.name, plan, board, ShownProgress())
+        with board.hold():
+            report = verify(prepared.topology.name, plan, board, ShownProgress())
+            tails = [] if report.proven or arguments.format == "json" else domain_tails(plan, board)
         reports.append(report)
         if arguments.format == "text":
             show_proof(report)
-            if not report.proven:
-                print_lines(domain_tails(plan, board))
+            print_lines(tails)
             print("seconds: " + ", ".join(f"{phase} {seconds}" for phase, seconds in report.seconds.items()))
     if arguments.format == "json":
         print_json(

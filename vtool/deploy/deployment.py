@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vtool.board.emulated import EmulatedBoard, EmulatedImages, runtime_folder
+from vtool.board.protocols import Board
 from vtool.board.shell import no_answer, open_shell, wait_for_sshd
 from vtool.deploy.playbook import Events, run_playbook
 from vtool.deploy.proof import Proof, Row, proofs, steps_of
@@ -29,6 +30,8 @@ from vtool.plan.types import BoardPlan
 from vtool.progress import Progress
 from vtool.render import render
 
+ON_BOARD = "/usr/local/sbin/vtool-board"
+"""Where the board's one program is; the playbooks put it there."""
 BOOT_DEADLINE_S = 120
 START_DEADLINE_S = 120
 _OBSERVE_TASK = "Observe what runs"
@@ -89,19 +92,19 @@ def board_lock(name: str) -> Iterator[None]:
         yield
 
 
-def bring_up(board: EmulatedBoard, progress: Progress) -> bool:
+def bring_up(board: Board, progress: Progress) -> bool:
     """Make the board if need be, switch it on, wait for ssh. Returns whether it was off."""
-    if not board.exists():
+    if isinstance(board, EmulatedBoard) and not board.exists():
         images = ensure(BOARD_IMAGES, progress)
         begin = time.monotonic()
         progress.start(f"make board {board.name}")
         board.create(EmulatedImages(images["firmware"].path, images["linux"].path, images["root-disk"].path))
         progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
-    was_off = not board.is_on()
+    was_off = not board.power.is_on()
     begin = time.monotonic()
     if was_off:
         progress.start(f"switch {board.name} on")
-        board.on()
+        board.power.on()
     wait_for_sshd(board, board.ssh(), BOOT_DEADLINE_S)
     if was_off:
         progress.finish(f"switch {board.name} on", "answers", time.monotonic() - begin)
@@ -111,7 +114,7 @@ def bring_up(board: EmulatedBoard, progress: Progress) -> bool:
 def deploy(
     topology: str,
     plan: BoardPlan,
-    board: EmulatedBoard,
+    board: Board,
     image_path: Callable[[str], Path],
     progress: Progress,
 ) -> Report:
@@ -146,13 +149,13 @@ def deploy(
     )
 
 
-def boot_id(board: EmulatedBoard) -> str:
+def boot_id(board: Board) -> str:
     """Return the running system's boot id."""
     with open_shell(board) as shell:
         return shell.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
 
 
-def wait_for_boot(board: EmulatedBoard, before: str, progress: Progress) -> None:
+def wait_for_boot(board: Board, before: str, progress: Progress) -> None:
     """Wait until another boot than ``before`` answers; VT603 with the console's tail past the deadline."""
     task, begin = f"boot {board.name}", time.monotonic()
     progress.start(task)
@@ -171,7 +174,7 @@ def wait_for_boot(board: EmulatedBoard, before: str, progress: Progress) -> None
     progress.finish(task, "answers", time.monotonic() - begin)
 
 
-def verify(topology: str, plan: BoardPlan, board: EmulatedBoard, progress: Progress) -> Report:
+def verify(topology: str, plan: BoardPlan, board: Board, progress: Progress) -> Report:
     """Look at what runs and compare it with the plan; changes nothing but verify's own scratch space."""
     timer, wanted = Timer(), proofs(plan)
     with board_lock(board.name):
@@ -181,11 +184,11 @@ def verify(topology: str, plan: BoardPlan, board: EmulatedBoard, progress: Progr
     return Report(board=plan, rows=_rows(events, wanted), seconds=timer.seconds)
 
 
-def tear_down(board: EmulatedBoard, progress: Progress) -> dict[str, float]:
+def tear_down(board: Board, progress: Progress) -> dict[str, float]:
     """Leave the board clean and running the system it came with; returns seconds by phase."""
     timer = Timer()
     with board_lock(board.name), timer.phase("tear down"):
-        if not board.is_on():
+        if not board.power.is_on():
             bring_up(board, progress)
         before = boot_id(board)
         events = run_playbook("teardown", board, {"vtool_program": _packed(PROGRAM.read_bytes())}, progress)
@@ -194,7 +197,7 @@ def tear_down(board: EmulatedBoard, progress: Progress) -> dict[str, float]:
     return timer.seconds
 
 
-def require_deployed(topology: str, board: EmulatedBoard) -> None:
+def require_deployed(topology: str, board: Board) -> None:
     """Raise VT703 unless that topology is what vtool has deployed to the board."""
     deployed = board_state(board).get("deployed")
     if deployed is None or deployed["topology"] != topology:
@@ -204,10 +207,10 @@ def require_deployed(topology: str, board: EmulatedBoard) -> None:
         )
 
 
-def board_state(board: EmulatedBoard) -> dict[str, Any]:
+def board_state(board: Board) -> dict[str, Any]:
     """Return what vtool-board says of the board; ``deployed`` is None when vtool is not there."""
     with open_shell(board) as shell:
-        result = shell.run("test -x /usr/local/sbin/vtool-board || exit 100; vtool-board state")
+        result = shell.run(f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, 'state')}")
     if result.code == 100:
         return {"deployed": None, "domains": {}, "backends": {}, "damaged": []}
     return board_json(result.stdout, result.stderr)
@@ -231,12 +234,12 @@ def board_json(stdout: str, stderr: str) -> dict[str, Any]:
     return said
 
 
-def domain_tails(plan: BoardPlan, board: EmulatedBoard) -> list[str]:
+def domain_tails(plan: BoardPlan, board: Board) -> list[str]:
     """Return the last lines of every domain's console and of its backends' journals."""
     lines: list[str] = []
     with open_shell(board) as shell:
         for guest in plan.guests:
-            said = shell.run(f"vtool-board logs --lines 15 -- {guest.name}")
+            said = shell.run(shell.as_root(ON_BOARD, "logs", "--lines", "15", "--", guest.name))
             lines += [f"tail of domain '{guest.name}':"]
             lines += [f"  | {line}" for line in said.stdout.replace("\r", "").splitlines()]
     return lines

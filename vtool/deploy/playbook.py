@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vtool.board.protocols import Board
-from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, wrong_host_key
+from vtool.board.shell import CONSOLE_TAIL_LINES, may_not_be_root, no_answer, ssh_options, wrong_host_key
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.progress import Progress
 from vtool.rooms import room
@@ -67,6 +68,8 @@ class Events:
             if "host key" in message.lower():
                 return wrong_host_key(self.board)
             return no_answer(self.board, 20.0, message.splitlines()[-1] if message else "ssh ended")
+        if str(result.get("stderr", "")).startswith("sudo: "):
+            return may_not_be_root(self.board, str(result["stderr"]))
         stderr = "\n".join(str(result.get(key, "")) for key in ("stdout", "stderr", "module_stderr"))
         return board_failed(
             "VT712",
@@ -129,21 +132,18 @@ def _interruption() -> Iterator[Callable[[], bool]]:
 
 def _inventory(board: Board) -> dict[str, Any]:
     target = board.ssh()
-    options = [
-        f"-o UserKnownHostsFile={target.known_hosts_file}",
-        "-o GlobalKnownHostsFile=/dev/null",
-        "-o StrictHostKeyChecking=yes",
-        "-o IdentitiesOnly=yes",
-    ]
     host = {
         "ansible_host": target.host,
         "ansible_port": target.port,
         "ansible_user": target.user,
-        "ansible_ssh_private_key_file": str(target.identity_file),
-        "ansible_ssh_common_args": " ".join(options),
+        "ansible_ssh_common_args": shlex.join(ssh_options(target)),
+        # The words before a program that needs root's rights; what is no such program never gets them.
+        "vtool_as_root": "".join(f"{word} " for word in target.escalation),
         # Discovery may pick a broken interpreter, and costs a round trip.
         "ansible_python_interpreter": "/usr/bin/python3",
     }
+    if target.escalation:
+        host["vtool_bundle_there"] = ".vtool-bundle.tar"
     return {"boards": {"hosts": {board.name: host}}}
 
 

@@ -1,0 +1,20 @@
+"""The end of a console's log, as lines that can be shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_READ_BYTES = 64 * 1024
+
+
+def tail_of(path: Path, lines: int) -> tuple[str, ...]:
+    """Return the last lines of a log, control characters removed; none when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _READ_BYTES))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return ()
+    clean = "".join(c for c in text if c == "\n" or c.isprintable())
+    return tuple(line for line in clean.splitlines() if line.strip())[-lines:]

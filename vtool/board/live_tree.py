@@ -1,0 +1,76 @@
+"""The base device tree of a board that runs: read over ssh, without what every boot writes anew.
+
+The tree of a system that vtool booted is not the firmware's; then the one that was read before is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from vtool.board.dts import LIVE_TREE
+from vtool.board.pinned_keys import write_whole
+from vtool.board.protocols import Board
+from vtool.board.shell import open_shell
+from vtool.devicetree import read_blob
+from vtool.diagnostics import VtoolError, board_failed
+
+_BOOTED_BY_VTOOL = "vtool.boot="
+_FACTORY = "vtool.boot=factory"
+_OF_ONE_BOOT = ("bootargs", "kaslr-seed", "rng-seed", "linux,initrd-start", "linux,initrd-end")
+"""Properties of /chosen that U-Boot writes for one boot (Linux Documentation/devicetree, chosen.yaml)."""
+
+
+def live_tree(board: Board, kept: Path) -> bytes:
+    """Read the base tree from the running system, or from ``kept`` while it runs what vtool booted.
+
+    Raises VtoolError VT620, VT626 and those of ssh.
+    """
+    with open_shell(board) as shell:
+        words = shell.run("cat /proc/cmdline").stdout.split()
+        if any(word.startswith(_BOOTED_BY_VTOOL) and word != _FACTORY for word in words):
+            return _kept(board, kept)
+        said = shell.run(shell.as_root("base64", LIVE_TREE))
+    if said.code != 0:
+        raise _no_tree(board, f"{LIVE_TREE} cannot be read", said.stderr.splitlines()[-5:])
+    try:
+        blob = base64.b64decode(said.stdout)
+        tree = read_blob(blob)
+    except ValueError as error:
+        raise _no_tree(board, f"{LIVE_TREE} is no device tree: {error}") from None
+    if tree.node("/hypervisor") is not None:
+        raise _no_tree(board, "what runs there is a guest of a hypervisor, and sees the tree made for it")
+    blob = without_traces_of_a_boot(blob)
+    write_whole(kept, blob)
+    return blob
+
+
+def _kept(board: Board, kept: Path) -> bytes:
+    try:
+        return kept.read_bytes()
+    except OSError:
+        reason = "it runs what vtool booted, and no tree was read from it before"
+        raise _no_tree(board, reason) from None
+
+
+def _no_tree(board: Board, reason: str, detail: list[str] | None = None) -> VtoolError:
+    return board_failed(
+        "VT620",
+        f"board '{board.name}' does not tell its base device tree: {reason}",
+        hints=("name the file that its firmware hands over as `device_tree` in the inventory",),
+        detail=detail or [],
+    )
+
+
+def without_traces_of_a_boot(blob: bytes) -> bytes:
+    """Remove what differs from boot to boot, so that the same board is always the same tree."""
+    import libfdt  # noqa: PLC0415 - compiled code, needed here only
+
+    fdt = libfdt.Fdt(blob)
+    chosen = fdt.path_offset("/chosen", quiet=(libfdt.NOTFOUND,))
+    if chosen >= 0:
+        for name in _OF_ONE_BOOT:
+            if fdt.hasprop(chosen, name):
+                fdt.delprop(chosen, name)
+        fdt.pack()
+    return bytes(fdt.as_bytearray())[: fdt.totalsize()]
