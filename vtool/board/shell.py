@@ -71,6 +71,7 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
 
     target = board.ssh()
     wait_for_sshd(board, target, deadline_s)
+    identity = {"key_filename": str(target.identity_file)} if target.identity_file else {}
     config = Config(overrides={"load_ssh_configs": False}, lazy=True)
     with Connection(
         target.host,
@@ -79,7 +80,7 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
         config=config,
         connect_timeout=int(deadline_s),
         connect_kwargs={
-            "key_filename": str(target.identity_file) if target.identity_file else None,
+            **identity,
             "look_for_keys": False,
             "allow_agent": target.identity_file is None,
         },

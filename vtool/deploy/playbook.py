@@ -68,9 +68,10 @@ class Events:
             if "host key" in message.lower():
                 return wrong_host_key(self.board)
             return no_answer(self.board, 20.0, message.splitlines()[-1] if message else "ssh ended")
-        if str(result.get("stderr", "")).startswith("sudo: "):
-            return may_not_be_root(self.board, str(result["stderr"]))
         stderr = "\n".join(str(result.get(key, "")) for key in ("stdout", "stderr", "module_stderr"))
+        refused = [line for line in stderr.splitlines() if line.startswith("sudo: ")]
+        if refused:
+            return may_not_be_root(self.board, "\n".join(refused))
         return board_failed(
             "VT712",
             f"board '{self.board.name}': '{task}' failed: {message or 'no message'}",
@@ -105,7 +106,8 @@ def run_playbook(name: str, board: Board, variables: Mapping[str, Any], progress
             cancel_callback=interrupted,
             quiet=True,
         )
-        status, output = result.status, result.stdout.read() if result.stdout else ""
+        with result.stdout as stream:
+            status, output = result.status, stream.read()
     if status == "canceled":
         raise KeyboardInterrupt
     if events.failure is not None:

@@ -1,0 +1,190 @@
+"""A lab on loopback: labgrid's own coordinator and exporter, a power switch, and one board behind them.
+
+The switch is a web page (labgrid's `rest` model), the console a TCP port (`raw`), sshd another, as an
+exporter of a real lab would offer them. What the board is made of, the test says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from .machine import free_port
+
+SECRET = "hunter2"
+
+
+class Device(Protocol):
+    """What a lab needs of the board behind it."""
+
+    def on(self) -> None: ...
+
+    def off(self) -> None: ...
+
+    def is_on(self) -> bool: ...
+
+
+def serve(server: socketserver.BaseServer, stack: contextlib.ExitStack) -> None:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    stack.callback(server.server_close)
+    stack.callback(thread.join)
+    stack.callback(server.shutdown)
+
+
+def power_switch(device: Device, stack: contextlib.ExitStack) -> int:
+    """Serve /relay/1/value: GET tells 0 or 1, PUT switches."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _answer(self, code: int, text: str) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_GET(self) -> None:
+            self._answer(200, "1" if device.is_on() else "0")
+
+        def do_PUT(self) -> None:
+            on = self.rfile.read(int(self.headers["Content-Length"])) == b"1"
+            try:
+                (device.on if on else device.off)()
+            except Exception as error:
+                self._answer(500, str(error))
+            else:
+                self._answer(200, "")
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serve(server, stack)
+    return int(server.server_address[1])
+
+
+def forward(connect: Callable[[], socket.socket], stack: contextlib.ExitStack) -> int:
+    """Serve a port that leads to what ``connect`` opens, as long as there is something."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            try:
+                inner = connect()
+            except OSError:
+                return
+            with inner:
+                back = threading.Thread(target=copy, args=(inner, self.request), daemon=True)
+                back.start()
+                copy(self.request, inner)
+                back.join(5)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler, bind_and_activate=True)
+    server.daemon_threads = True
+    server.block_on_close = False
+    serve(server, stack)
+    return int(server.server_address[1])
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+class Console:
+    """A serial line that speaks to whoever listens, and answers what is typed in capitals."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._listeners: list[socket.socket] = []
+        console = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                console._listeners.append(self.request)
+                with contextlib.suppress(OSError):
+                    while data := self.request.recv(4096):
+                        self.request.sendall(data.upper())
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        server.block_on_close = False
+        serve(server, stack)
+        self.port = int(server.server_address[1])
+
+    def say(self, text: str) -> None:
+        for listener in self._listeners:
+            with contextlib.suppress(OSError):
+                listener.sendall(text.encode())
+
+
+def _start(words: list[str], ready: str, folder: Path, log: Path, stack: contextlib.ExitStack) -> None:
+    with log.open("wb") as stream:
+        process = subprocess.Popen(words, cwd=folder, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    deadline = time.monotonic() + 30
+    while ready not in log.read_text():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+class Lab:
+    """Places ``rack1`` and ``rack2``: a board, and an empty one with other tags."""
+
+    def __init__(self, folder: Path, console_port: int, ssh_port: int, power_port: int, user: str) -> None:
+        self.folder = folder
+        self.coordinator = f"127.0.0.1:{free_port()}"
+        self._group: Mapping[str, Any] = {
+            "NetworkService": {"address": "127.0.0.1", "port": ssh_port, "username": user, "password": SECRET},
+            "NetworkSerialPort": {"host": "127.0.0.1", "port": console_port, "protocol": "raw"},
+            "NetworkPowerPort": {
+                "model": "rest",
+                "host": f"http://admin:{SECRET}@127.0.0.1:{power_port}/relay/{{index}}/value",
+                "index": 1,
+            },
+        }
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Lab]:
+        with contextlib.ExitStack() as stack:
+            programs = Path(sys.executable).parent
+            words = [str(programs / "labgrid-coordinator"), "-l", self.coordinator]
+            _start(words, "listening on", self.folder, self.folder / "coordinator.log", stack)
+            (self.folder / "exporter.yaml").write_text(json.dumps({"rack1": self._group}))
+            words = [str(programs / "labgrid-exporter"), "-c", self.coordinator, "-n", "lab", "--hostname", "127.0.0.1"]
+            log = self.folder / "exporter.log"
+            _start([*words, "exporter.yaml"], "NetworkPowerPort/", self.folder, log, stack)
+            for place, tags in (("rack1", ("board=qemu", "room=12")), ("rack2", ("board=rpi4", "room=12"))):
+                self.client("-p", place, "create")
+                self.client("-p", place, "set-tags", *tags)
+            self.client("-p", "rack1", "add-match", "lab/rack1/*")
+            yield self
+
+    def client(self, *words: str, user: str = "admin", check: bool = True) -> str:
+        """Run labgrid's own client as some user of the lab."""
+        program = str(Path(sys.executable).parent / "labgrid-client")
+        environment = {"LG_USERNAME": user, "LG_HOSTNAME": "desk", "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [program, "-x", self.coordinator, *words], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    def holder(self, place: str = "rack1") -> str | None:
+        """Return who has a place, in labgrid's words."""
+        said = self.client("-p", place, "show")
+        line = next(line for line in said.splitlines() if line.strip().startswith("acquired:"))
+        name = line.split(":", 1)[1].strip()
+        return None if name == "None" else name

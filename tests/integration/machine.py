@@ -1,0 +1,102 @@
+"""A machine to reach over ssh: Debian's sshd and sudo in a mount namespace of their own.
+
+Its users, sudoers, /usr/local/sbin, /sys/firmware and kernel command line are its own; the rest is this
+machine's. It lives as long as its sshd process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+USER, USER_ID = "vtool", 61234
+_ENTER = """
+set -e
+for f in passwd shadow group; do mount --bind "$1/etc/$f" "/etc/$f"; done
+if test -e "$1/etc/sudoers"; then mount --bind "$1/etc/sudoers" /etc/sudoers; fi
+mount --bind "$1/sbin" /usr/local/sbin
+mount --bind "$1/firmware" /sys/firmware
+mount --bind "$1/cmdline" /proc/cmdline
+mkdir -p -m 0755 /run/sshd
+exec /usr/sbin/sshd -D -e -f "$1/etc/sshd_config"
+"""
+
+
+def make_key(path: Path) -> str:
+    """Make a key pair; return the public key without its comment."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text().strip()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Machine:
+    """``folder`` must be one that other users can enter."""
+
+    def __init__(self, folder: Path) -> None:
+        if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
+            pytest.skip("a machine with users of its own needs root and mount namespaces")
+        if not Path("/usr/sbin/sshd").exists() or shutil.which("sudo") is None:
+            pytest.skip("openssh-server or sudo is not installed")
+        self.folder, self.port = folder, free_port()
+        etc = folder / "etc"
+        for name in ("etc", "sbin", "firmware", "home"):
+            (folder / name).mkdir()
+        (etc / "passwd").write_text(
+            f"root:x:0:0::{folder}/home:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+            f"{USER}:x:{USER_ID}:{USER_ID}::{folder}/home:/bin/sh\n"
+        )
+        (etc / "shadow").write_text(f"root:*:1::::::\n{USER}:*:1::::::\n")
+        (etc / "group").write_text(f"root:x:0:\n{USER}:x:{USER_ID}:\n")
+        (folder / "cmdline").write_text("console=ttyS0 root=/dev/sda1\n")
+        self.host_key = make_key(folder / "host")
+        self.identity = folder / "identity"
+        make_key(self.identity)
+        (etc / "sshd_config").write_text(
+            f'ListenAddress 127.0.0.1\nPort {self.port}\nHostKey "{folder}/host"\nPidFile none\nUsePAM no\n'
+            f'StrictModes no\nAuthorizedKeysFile "{folder}/identity.pub"\nPasswordAuthentication no\n'
+        )
+        os.chown(folder / "home", USER_ID, USER_ID)
+        self.allow("")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def allow(self, sudoers: str) -> None:
+        """Write /etc/sudoers; before the machine is on."""
+        path = self.folder / "etc" / "sudoers"
+        path.unlink(missing_ok=True)
+        path.write_text(sudoers)
+        path.chmod(0o440)
+
+    def on(self) -> None:
+        if self.is_on():
+            return
+        command = ["unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", str(self.folder)]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.is_on():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(0.05)
+        pytest.fail(f"sshd does not listen: {(self.folder / 'log').read_text()}")
+
+    def off(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def is_on(self) -> bool:
+        return self._process is not None and self._process.poll() is None

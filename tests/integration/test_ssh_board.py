@@ -1,0 +1,237 @@
+"""Boards over ssh, against a real sshd and a real sudo on loopback: keys, root's rights, base tree, power."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vtool.board.dts import LIVE_TREE
+from vtool.board.inventory import Inventory
+from vtool.board.protocols import Board
+from vtool.board.shell import open_shell
+from vtool.deploy.deployment import PROGRAM, _look
+from vtool.deploy.playbook import run_playbook
+from vtool.devicetree import read_blob
+from vtool.diagnostics import VtoolError
+from vtool.progress import Silent
+
+from .machine import USER, Machine, make_key
+
+ROOT = Path(__file__).resolve().parents[2]
+HOW_TO = ROOT / "docs" / "how-to" / "reach-boards.md"
+
+
+def documented_sudoers() -> str:
+    return next(block for block in HOW_TO.read_text().split("```") if "NOPASSWD" in block).strip() + "\n"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    folder = Path(tempfile.mkdtemp(prefix="vtool machine "))  # spaces reach every command line
+    folder.chmod(0o755)
+    monkeypatch.setenv("VTOOL_STATE", str(folder / "state of vtool"))
+    machine = Machine(folder)
+    try:
+        yield machine
+    finally:
+        machine.off()
+        shutil.rmtree(folder)
+
+
+def inventory(machine: Machine, **changes: Any) -> Path:
+    entry = {
+        "driver": "ssh",
+        "facts": "qemu-virt",
+        "host": "127.0.0.1",
+        "port": machine.port,
+        "host_key": machine.host_key,
+        "identity_file": str(machine.identity),
+    }
+    entry |= changes
+    path = machine.folder / "inventory.yaml"
+    boards = {"rack1": {key: value for key, value in entry.items() if value is not None}}
+    path.write_text(json.dumps({"version": 1, "boards": boards}))
+    return path
+
+
+def board(machine: Machine, **changes: Any) -> Board:
+    return Inventory(inventory(machine, **changes)).board("rack1")
+
+
+def observe(reached: Board) -> Any:
+    """Run the playbook that looks: the board's program is put in place, and observes nothing."""
+    return run_playbook("verify", reached, _look([]), Silent()).outputs["Observe what runs"]
+
+
+def refusal(act: Any, *arguments: Any) -> VtoolError:
+    with pytest.raises(VtoolError) as caught:
+        act(*arguments)
+    return caught.value
+
+
+def whoami(reached: Board) -> str:
+    with open_shell(reached) as shell:
+        return shell.run("whoami").stdout.strip()
+
+
+def vtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vtool.cli.main", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=os.environ)
+
+
+@pytest.mark.parametrize("user", ["root", USER])
+def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.allow(documented_sudoers())
+    machine.on()
+    assert whoami(board(machine, user=user)) == user
+    assert observe(board(machine, user=user)) == {"results": {}}
+    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == PROGRAM.read_bytes()
+
+    other = make_key(machine.folder / "other")
+    wrong = board(machine, user=user, host_key=other)
+    assert refusal(whoami, wrong).diagnostics[0].code == "VT604"
+    assert refusal(observe, wrong).diagnostics[0].code == "VT604"
+
+    known = machine.folder / "known hosts"
+    known.write_text(f"[127.0.0.1]:{machine.port} {machine.host_key}\n")
+    pinned = board(machine, user=user, host_key=None, known_hosts_file=str(known))
+    assert whoami(pinned) == user and observe(pinned) == {"results": {}}
+    known.write_text(f"[127.0.0.1]:{machine.port + 1} {machine.host_key}\n")
+    assert refusal(whoami, pinned).diagnostics[0].code == "VT618"
+
+    without = board(machine, user=user, identity_file=None)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    assert refusal(whoami, without).diagnostics[0].code == "VT603"
+    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    for name, value in re.findall(r"(\w+)=([^;]+);", said):
+        monkeypatch.setenv(name, value)
+    try:
+        subprocess.run(["ssh-add", "-q", str(machine.identity)], check=True, capture_output=True)
+        assert whoami(without) == user and observe(without) == {"results": {}}
+    finally:
+        subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
+
+
+def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machine) -> None:
+    sudoers = documented_sudoers()
+    (machine.folder / "line").write_text(sudoers)
+    subprocess.run(["visudo", "-c", "-q", "-f", str(machine.folder / "line")], check=True)
+    machine.allow(sudoers)
+    (machine.folder / "sbin" / "vtool-board").touch(0o755)
+    machine.on()
+    reached = board(machine, user=USER)
+    allowed = [
+        line.split(maxsplit=2)[2] if line.startswith(USER) else line
+        for line in re.findall(r"[^,\\\n]+", sudoers.replace(" NOPASSWD:", ""))
+    ]
+    with open_shell(reached) as shell:
+        for line in filter(None, (words.strip().removeprefix("ALL=(root) ") for words in allowed)):
+            assert shell.run(f"sudo -n -l {line.removeprefix('/usr/bin/')}").code == 0, line
+        for line in ("id", "sh -c id", "systemctl stop ssh", "install -m 0755 /dev/stdin /usr/sbin/x"):
+            with pytest.raises(VtoolError, match="VT626"):
+                shell.run(f"sudo -n {line}")
+    # Every program that a playbook runs as root is one of them.
+    tasks = "".join(path.read_text() for path in (ROOT / "playbooks").rglob("*.yml"))
+    for words in re.findall(r"default\(''\) }}([^|<&\n]+)", tasks):
+        line = words.strip().replace("$P", "/usr/local/sbin/vtool-board")
+        program = line.split()[0]
+        assert program.endswith("/vtool-board") or f"/usr/bin/{line}" in re.sub(r"\\\n *", "", sudoers), line
+
+
+def test_a_user_without_sudo_is_told(machine: Machine) -> None:
+    machine.on()
+    reached = board(machine, user=USER)
+    for error in (refusal(observe, reached), refusal(reached.base_device_tree)):
+        assert error.diagnostics[0].code == "VT626" and error.exit_code.value == 3
+        assert any(line.startswith("sudo:") for line in error.diagnostics[0].detail)
+
+
+def test_the_base_tree_is_the_firmwares(machine: Machine) -> None:
+    machine.allow(documented_sudoers())
+    machine.on()
+    live, cmdline = machine.folder / "firmware" / "fdt", machine.folder / "cmdline"
+
+    def boots(seed: int, more: str = "") -> None:
+        chosen = f'chosen {{ kaslr-seed = <0 {seed}>; bootargs = "{seed}"; a = <1>; }};'
+        source = f"/dts-v1/; / {{ {chosen} {more} }};"
+        done = subprocess.run(["dtc", "-q", "-O", "dtb"], input=source.encode(), capture_output=True, check=True)
+        live.write_bytes(done.stdout)
+
+    reached = board(machine, user=USER)
+    error = refusal(reached.base_device_tree).diagnostics[0]
+    assert error.code == "VT620" and LIVE_TREE in error.message
+    cmdline.write_text("vtool.boot=abc\n")
+    assert "no tree was read from it before" in refusal(reached.base_device_tree).diagnostics[0].message
+
+    cmdline.write_text("vtool.boot=factory\n")
+    boots(1)
+    tree = reached.base_device_tree()
+    assert set(read_blob(tree).root.children["chosen"].properties) == {"a"}
+    boots(2)
+    assert reached.base_device_tree() == tree
+    cmdline.write_text("vtool.boot=abc\n")
+    boots(3, "merged { };")
+    assert reached.base_device_tree() == tree
+    cmdline.write_text("\n")
+    boots(4, 'hypervisor { compatible = "xen,xen"; };')
+    assert "hypervisor" in refusal(reached.base_device_tree).diagnostics[0].message
+
+    file = machine.folder / "given.dtb"
+    file.write_bytes(b"as it is")
+    assert board(machine, device_tree="given.dtb").base_device_tree() == b"as it is"
+
+
+def test_power_and_console_are_commands(machine: Machine) -> None:
+    state, log = machine.folder / "power", machine.folder / "console.log"
+    log.write_text("one\nPanic!\n")
+    secret = "hunter2"
+    power = {
+        "on": ["touch", str(state)],
+        "off": ["sh", "-c", 'rm "$1"', secret, str(state)],
+        "status": ["test", "-e", str(state)],
+    }
+    console = {"log": "console.log", "join": ["echo", "joined"]}
+    path = inventory(machine, power=power, console=console)
+    assert vtool("board", "power", "on", "rack1", "--inventory", path).stdout == "board 'rack1' is on\n"
+    listed = json.loads(vtool("board", "list", "--inventory", path, "--format", "json").stdout)[-1]
+    assert (listed["driver"], listed["power"], listed["ssh"]) == ("ssh", "on", f"127.0.0.1:{machine.port}")
+    assert vtool("board", "power", "off", "rack1", "--inventory", path).stdout == "board 'rack1' is off\n"
+    failed = vtool("board", "power", "off", "rack1", "--inventory", path)
+    assert failed.returncode == 3 and "VT619" in failed.stderr and "No such file" in failed.stderr
+    assert secret not in failed.stderr
+    assert "joined" in vtool("board", "console", "rack1", "--inventory", path).stdout
+
+    def look() -> None:
+        with open_shell(Inventory(path).board("rack1"), deadline_s=10):
+            pass
+
+    silent = refusal(look).diagnostics[0]
+    assert silent.code == "VT603" and "it is off" in silent.message
+    assert silent.detail[-1] == "Panic!" and "vtool board console rack1" in silent.hints[0]
+
+
+def test_what_a_board_cannot_do_is_said_with_the_place(machine: Machine) -> None:
+    machine.on()
+    path = inventory(machine)
+    for words in (
+        ("power", "off", "rack1"),
+        ("down", "rack1"),
+        ("console", "rack1"),
+        ("reserve", "rack1"),
+        ("destroy", "rack1"),
+    ):
+        done = vtool("board", *words, "--inventory", path)
+        assert done.returncode == 1 and f"{path}:1:" in done.stderr and "VT614" in done.stderr, done.stderr
+    assert "answers at 127.0.0.1" in vtool("board", "up", "rack1", "--inventory", path).stdout
+    listed = json.loads(vtool("board", "list", "--inventory", path, "--format", "json").stdout)[-1]
+    assert listed["power"] == "unknown"
