@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -168,32 +170,28 @@ def test_a_second_user_is_told_who_has_it(rack: Rack) -> None:
         assert "after 2 s" in refusal(hold, rack.board(wait_s=2)).diagnostics[0].message
         assert time.monotonic() - begin >= 2
         board = rack.board(wait_s=60, tags=None, place="rack1")
-        release = [sys.executable, "-c", "import time; time.sleep(2)"]
-        with subprocess.Popen(release):
-            pass
-        rack.lab.client("-p", "rack1", "release", user="alice")
+        release = threading.Timer(2, rack.lab.client, ("-p", "rack1", "release"), {"user": "alice"})
+        release.start()
         with board.hold():
             assert rack.lab.holder() == "here/me"
+        release.join()
     finally:
         rack.lab.client("-p", "rack1", "release", "--kick", check=False)
     assert rack.lab.client("reservations").strip() == ""
     rack.lab.client("reserve", "board=qemu", user="alice")
     said = refusal(hold, rack.board()).diagnostics[0].message
     assert "place 'rack1', reserved for 'alice' on 'desk'" in said
-    token = re.search(r"Reservation '(\w+)'", rack.lab.client("reservations"))
-    assert token is not None
-    rack.lab.client("cancel-reservation", token[1])
+    (token,) = re.findall(r"Reservation '(\w+)'", rack.lab.client("reservations"))
+    rack.lab.client("cancel-reservation", token)
 
 
 def test_the_users_own_reservation_is_used_and_kept(rack: Rack) -> None:
-    from unittest import mock
-
     with mock.patch.dict(os.environ, {"LG_HOSTNAME": "desk", "LG_USERNAME": "bob"}):
         rack.lab.client("reserve", "board=qemu", user="bob")
         with rack.board().hold():
             assert rack.lab.holder() == "desk/bob"
         assert rack.lab.holder() is None
-    for token in re.findall(r"Reservation '(\w+)'", rack.lab.client("reservations")):
+        (token,) = re.findall(r"Reservation '(\w+)'", rack.lab.client("reservations"))
         rack.lab.client("cancel-reservation", token)
 
 

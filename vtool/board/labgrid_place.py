@@ -74,18 +74,21 @@ class LabgridBoard:
         """Take the place and keep it after this process; returns its name. VtoolError VT605."""
         with coordinator(self._entry.coordinator) as lab:
             mine = [place.name for place in self._candidates(lab) if place.acquired == lab.me]
-            return mine[0] if mine else self._take(lab)
+            return mine[0] if mine else self._take(lab)[0]
 
     def release(self) -> tuple[str, ...]:
         """Give back every place of this board that this user has; returns their names."""
         with coordinator(self._entry.coordinator) as lab:
             mine = [place.name for place in self._candidates(lab) if place.acquired == lab.me]
             for name in mine:
-                _give_back(lab, name)
+                lab.release(name)
+            for reservation in lab.reservations():
+                if reservation.owner == lab.me and reservation.allocations.get("main") in mine:
+                    lab.cancel(reservation.token)  # or the place would wait for this user a while
         return tuple(mine)
 
     def ssh(self) -> SshTarget:
-        """Return where to reach sshd; VtoolError VT602 when the board has no power, VT624 without NetworkService."""
+        """Return where to reach sshd; VtoolError VT624 when the place does not say."""
         if self._address is None:
             raise board_failed(
                 "VT624", f"the place of board '{self.name}' has no {SERVICE}: nobody says where its sshd is"
@@ -129,29 +132,34 @@ class LabgridBoard:
             yield mine[0]
             return
         with coordinator(self._entry.coordinator) as lab:
-            place = self._take(lab)
+            place, token = self._take(lab)
         try:
             yield place
         except BaseException:
             try:
-                self._give_back(place)
+                self._give_back(place, token)
             except VtoolError as error:  # what ended the block matters more
                 print(f"place '{place}' could not be released: {error}", file=sys.stderr)  # noqa: T201
             raise
-        self._give_back(place)
+        self._give_back(place, token)
 
-    def _give_back(self, place: str) -> None:
+    def _give_back(self, place: str, token: str | None) -> None:
         with _uninterrupted(), coordinator(self._entry.coordinator) as lab:
-            _give_back(lab, place)
+            lab.release(place)
+            if token is not None:
+                lab.cancel(token)
 
-    def _take(self, lab: Coordinator) -> str:
-        """Reserve a place, wait for it as long as the inventory says, acquire it. VtoolError VT605, VT625."""
+    def _take(self, lab: Coordinator) -> tuple[str, str | None]:
+        """Reserve a place, wait for it as long as the inventory says, acquire it. VtoolError VT605, VT625.
+
+        Returns the place, and the reservation's token unless the user had made one with labgrid-client.
+        """
         entry = self._entry
         names = {place.name for place in self._candidates(lab)}
         for reservation in lab.reservations():  # made with labgrid-client: the user's own, to be used
             if reservation.owner == lab.me and (place := reservation.allocations.get("main")) in names:
                 lab.acquire(place)
-                return str(place)
+                return str(place), None
         reservation = lab.reserve({"name": entry.place} if entry.place else dict(entry.tags or {}))
         taken: str | None = None
         try:
@@ -171,7 +179,7 @@ class LabgridBoard:
             with _uninterrupted(), contextlib.suppress(VtoolError):
                 lab.cancel(reservation.token)
             raise
-        return taken
+        return taken, str(reservation.token)
 
     def _held_by(self, lab: Coordinator) -> str:
         owners = {reservation.allocations.get("main"): reservation.owner for reservation in lab.reservations()}
@@ -258,18 +266,6 @@ class _DeafConsole(NoConsole):
     def interact(self) -> int:
         """Raise what stood in the way."""
         raise self._error
-
-
-def _give_back(lab: Coordinator, place: str) -> None:
-    """Release a place; its reservation goes too, or the place would wait for this user a while."""
-    tokens = [
-        reservation.token
-        for reservation in lab.reservations()
-        if reservation.owner == lab.me and reservation.allocations.get("main") == place
-    ]
-    lab.release(place)
-    for token in tokens:
-        lab.cancel(token)
 
 
 def _user(name: str) -> str:
