@@ -1,0 +1,166 @@
+"""Inventories: what is wrong is said at its line, and nothing in one can be an option, a wildcard or a template."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vtool.board.emulated import EmulatedBoard
+from vtool.board.inventory import Inventory
+from vtool.board.pinned_keys import key_fault, knows, pin
+from vtool.board.protocols import SshTarget
+from vtool.board.shell import ssh_options
+from vtool.deploy.playbook import _inventory
+from vtool.diagnostics import ExitCode, VtoolError
+from vtool.model.validate import load_facts
+
+KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
+SSH = f"""
+version: 1
+boards:
+  rack1:
+    driver: ssh
+    facts: rpi4
+    host: board.example
+    host_key: {KEY}
+"""
+LAB = f"""
+version: 1
+boards:
+  rack1:
+    driver: labgrid
+    facts: rpi4
+    place: rack1
+    host_key: {KEY}
+"""
+
+
+def load(folder: Path, text: str) -> Inventory:
+    path = folder / "inventory.yaml"
+    path.write_text(text)
+    return Inventory(path)
+
+
+def with_line(text: str, key: str, line: str) -> str:
+    """Put a line in place of that of a key, or at the end."""
+    replaced = re.sub(rf"^ *{key}:.*\n", f"    {line}\n" if line else "", text, flags=re.MULTILINE)
+    return replaced if replaced != text else f"{text}    {line}\n"
+
+
+WRONG = [
+    (SSH, "driver", "driver: telnet  # VT203"),
+    (SSH, "host", ""),
+    *((SSH, "host", f"host: '{host}'  # VT203") for host in ("-oProxyCommand=x", "a b", "*", "a,b", "{{ x }}", "a\tb")),
+    *((SSH, "user", f"user: '{user}'  # VT203") for user in ("-l", "root;id", "a@b", "Root", "")),
+    *((SSH, "port", f"port: {port}  # VT203") for port in (0, 65536, "ssh", "true")),
+    *(
+        (SSH, "identity_file", f"identity_file: {path}  # VT203")
+        for path in ("'{{ lookup() }}'", "'a\"b'", '"a\'b"', "'%h'", "'a\\b'")
+    ),
+    (SSH, "identity_file", "identity_file: no-such-key  # VT617"),
+    (SSH, "device_tree", "device_tree: no-such.dtb  # VT617"),
+    (SSH, "host_key", "known_hosts_file: no-such-hosts  # VT617"),
+    (SSH, "host_key", ""),
+    (SSH, "known_hosts_file", "known_hosts_file: inventory.yaml  # VT615"),
+    (SSH, "host_key", "host_key: AAAA  # VT203"),
+    (SSH, "host_key", f"host_key: ssh-dss {KEY.split()[1]}  # VT203"),
+    (SSH, "host_key", f"host_key: ssh-rsa {KEY.split()[1]}  # VT616"),
+    (SSH, "host_key", "host_key: ssh-ed25519 AAAAC  # VT616"),
+    (SSH, "power", "power: {on: [a], off: [b]}  # VT202"),
+    (SSH, "power", "power: {on: a, off: [b], status: [c]}  # VT203"),
+    (SSH, "power", "power: {on: [], off: [b], status: [c]}  # VT203"),
+    (SSH, "console", "console: {}  # VT615"),
+    (SSH, "place", "place: rack1  # VT201"),
+    (LAB, "place", ""),
+    (LAB, "tags", "tags: {board: rpi4}  # VT615"),
+    (LAB, "place", "tags: {Board: rpi4}  # VT204"),
+    (LAB, "place", "tags: {board: 'a=b'}  # VT203"),
+    (LAB, "place", "tags: {}  # VT203"),
+    (LAB, "place", "place: '*'  # VT203"),
+    (LAB, "coordinator", "coordinator: 'http://lab'  # VT203"),
+    (LAB, "wait_s", "wait_s: -1  # VT203"),
+    (LAB, "user", "user: me  # VT201"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "line"), WRONG, ids=[f"{key}-{line}" for _, key, line in WRONG])
+def test_what_is_wrong_is_said_at_its_line(tmp_path: Path, text: str, key: str, line: str) -> None:
+    text = with_line(text, key, line)
+    # Of what is left out, the board's own line tells.
+    expected = line.rsplit("# ", 1)[1] if line else "VT615" if key != "host" else "VT202"
+    number = next(n for n, got in enumerate(text.splitlines(), 1) if (line or "rack1:") in got)
+    with pytest.raises(VtoolError) as caught:
+        load(tmp_path, text)
+    assert caught.value.exit_code is ExitCode.TOPOLOGY_WRONG
+    found = [(finding.code, finding.span.line if finding.span else 0) for finding in caught.value.diagnostics]
+    assert found == [(expected, number)]
+
+
+def test_all_findings_of_all_boards_are_reported(tmp_path: Path) -> None:
+    text = with_line(SSH, "host_key", "") + with_line(LAB, "place", "").split("boards:\n")[1].replace("rack1", "rack2")
+    with pytest.raises(VtoolError) as caught:
+        load(tmp_path, text)
+    assert [finding.code for finding in caught.value.diagnostics] == ["VT615", "VT615"]
+
+
+def test_facts_are_the_topologys_or_none(tmp_path: Path) -> None:
+    inventory = load(tmp_path, SSH)
+    assert inventory.board("rack1").facts.name == "rpi4"
+    assert isinstance(inventory.board("other"), EmulatedBoard)
+    with pytest.raises(VtoolError, match="is a 'rpi4' in the inventory, the topology says 'rpi5'") as caught:
+        inventory.board("rack1", load_facts("rpi5").facts)
+    found = caught.value.diagnostics[0]
+    assert found.code == "VT601" and found.span is not None and found.span.line == 6
+    with pytest.raises(VtoolError, match="no facts file 'rpi6'"):
+        load(tmp_path, SSH.replace("rpi4", "rpi6")).board("rack1")
+    (tmp_path / "mine.yaml").write_text(
+        (Path(__file__).parents[2] / "topology/boards/rpi4.yaml").read_text().replace("name: rpi4", "name: mine")
+    )
+    assert load(tmp_path, SSH.replace("facts: rpi4", "facts: ./mine.yaml")).board("rack1").facts.name == "mine"
+
+
+def test_paths_start_at_the_inventorys_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("VTOOL_STATE", str(tmp_path / "state"))
+    (tmp_path / "home").mkdir()
+    for path in (tmp_path / "home" / "key", tmp_path / "key"):
+        path.touch()
+    home = load(tmp_path, f"{SSH}    identity_file: ~/key\n").board("rack1").ssh()
+    beside = load(tmp_path, f"{SSH}    identity_file: key\n").board("rack1").ssh()
+    assert (home.identity_file, beside.identity_file) == (tmp_path / "home" / "key", tmp_path / "key")
+    assert (beside.host, beside.port, beside.user) == ("board.example", 22, "root")
+    assert beside.known_hosts_file.read_text() == f"board.example {KEY}\n"
+
+
+def test_a_pinned_key_is_known_at_its_own_address_only(tmp_path: Path) -> None:
+    for host, port in (("board.example", 22), ("10.0.0.1", 2222), ("fe80::1", 22), ("::1", 2222)):
+        path = pin(tmp_path / "hosts", host, port, f"{KEY} root@board")
+        assert knows(path, host, port)
+        assert not knows(path, host, port + 1) and not knows(path, "other", port)
+        assert path.stat().st_mode & 0o77 == 0
+    assert key_fault(KEY) is None
+
+
+def test_words_of_a_command_line_stay_one_word(tmp_path: Path) -> None:
+    """OpenSSH itself says what it made of the options that Ansible is given."""
+    import shlex
+    import subprocess
+
+    target = SshTarget("board.example", 2222, "vtool", tmp_path / "a key", tmp_path / "%h of me")
+    board: Any = SimpleNamespace(name="rack1", ssh=lambda: target)
+    host = _inventory(board)["boards"]["hosts"]["rack1"]
+    assert shlex.split(host["ansible_ssh_common_args"]) == ssh_options(target)
+    said = subprocess.run(
+        ["ssh", "-G", "-F", "/dev/null", *shlex.split(host["ansible_ssh_common_args"]), "--", "board.example"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert "stricthostkeychecking true" in said and "identitiesonly yes" in said and "batchmode yes" in said
+    assert f"userknownhostsfile {tmp_path}/%h of me" in said and f"identityfile {tmp_path}/a key" in said
+    assert host["vtool_as_root"] == "sudo -n " and host["ansible_user"] == "vtool"
