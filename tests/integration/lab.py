@@ -104,9 +104,9 @@ def copy(source: socket.socket, target: socket.socket) -> None:
 
 
 class Console:
-    """A serial line that speaks to whoever listens, and answers what is typed in capitals."""
+    """A serial server: speaks to whoever listens, whether the board is on or not; ``typed`` gets what they type."""
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
+    def __init__(self, stack: contextlib.ExitStack, typed: Callable[[bytes], None] | None = None) -> None:
         self._listeners: list[socket.socket] = []
         console = self
 
@@ -115,7 +115,8 @@ class Console:
                 console._listeners.append(self.request)
                 with contextlib.suppress(OSError):
                     while data := self.request.recv(4096):
-                        self.request.sendall(data.upper())
+                        (typed or console.say)(data)
+                console._listeners.remove(self.request)
 
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -123,10 +124,43 @@ class Console:
         serve(server, stack)
         self.port = int(server.server_address[1])
 
-    def say(self, text: str) -> None:
-        for listener in self._listeners:
+    def say(self, data: bytes) -> None:
+        for listener in list(self._listeners):
             with contextlib.suppress(OSError):
-                listener.sendall(text.encode())
+                listener.sendall(data)
+
+
+class SerialLine:
+    """A board's serial line, the Unix socket of a QEMU that comes and goes, at a serial server."""
+
+    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+        self._path = path
+        self._line: socket.socket | None = None
+        self._ends = threading.Event()
+        self.console = Console(stack, self._type)
+        thread = threading.Thread(target=self._listen, daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(self._ends.set)
+
+    def _listen(self) -> None:
+        while not self._ends.wait(0.1):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+                line.connect(str(self._path))
+                line.settimeout(0.2)
+                self._line = line
+                while not self._ends.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        data = line.recv(65536)
+                        if not data:
+                            break
+                        self.console.say(data)
+            self._line = None
+
+    def _type(self, data: bytes) -> None:
+        if (line := self._line) is not None:
+            with contextlib.suppress(OSError):
+                line.sendall(data)
 
 
 def _start(words: list[str], ready: str, folder: Path, log: Path, stack: contextlib.ExitStack) -> None:

@@ -46,7 +46,7 @@ class Rack:
         if self.broken:
             raise RuntimeError("fuse")
         self.machine.on()
-        self.console.say("U-Boot 2023.01\nlogin: ")
+        self.console.say(b"U-Boot 2023.01\nlogin: ")
 
     def off(self) -> None:
         self.machine.off()
@@ -140,13 +140,13 @@ def test_the_verbs(rack: Rack) -> None:
         assert console.stdin is not None and console.stdout is not None
         console.stdin.write(b"hello\n")
         console.stdin.flush()
-        assert console.stdout.readline() == b"HELLO\n"
+        assert console.stdout.readline() == b"hello\n"
         console.stdin.write(b"\x1d")
         console.stdin.close()
         assert console.wait(30) == 0
     assert rack.lab.holder() is None
     state = "".join(path.read_text() for path in (rack.machine.folder / "state").rglob("*") if path.is_file())
-    assert "HELLO" in state and SECRET not in state
+    assert "hello" in state and SECRET not in state
 
 
 def test_a_reserved_board_stays_reserved(rack: Rack) -> None:

@@ -1,0 +1,133 @@
+"""The whole way through a lab: an emulated board behind a real coordinator, exporter, power switch and serial server.
+
+vtool knows of the board what the lab says and the inventory pins. The tests run in order on one board.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vtool.board.emulated import EmulatedBoard
+from vtool.model.validate import load_facts
+
+from .conftest import EXAMPLES, Bench
+from .lab import Lab, SerialLine, forward, power_switch
+
+pytestmark = pytest.mark.board
+pytest.importorskip("labgrid")
+KVM = EXAMPLES / "kvm-pool.yaml"
+
+
+class User:
+    """Somebody at a desk, with an inventory and a state folder of their own."""
+
+    def __init__(self, lab: Lab, bench: Bench, board: EmulatedBoard, folder: Path) -> None:
+        self.lab, self.bench, self.board, self.folder = lab, bench, board, folder
+        self.inventory = folder / "inventory.yaml"
+        host_key = (board.folder / "host_ed25519.pub").read_text().strip()
+        entry = {
+            "driver": "labgrid",
+            "facts": "qemu-virt",
+            "coordinator": lab.coordinator,
+            "tags": {"board": "qemu"},
+            "host_key": host_key,
+            "identity_file": str(board.folder / "id_ed25519"),
+        }
+        self.inventory.write_text(json.dumps({"version": 1, "boards": {"board0": entry}}))
+        self.environment = {**bench.environment, "VTOOL_STATE": str(folder / "state"), "LG_USERNAME": "me"}
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [sys.executable, "-m", "vtool.cli.main", *map(str, words), "--inventory", str(self.inventory)]
+
+    def vtool(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*words),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == code, f"$ vtool {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+@pytest.fixture(scope="module")
+def user(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
+        for name in ("VTOOL_STATE", "XDG_RUNTIME_DIR"):
+            environment.setenv(name, bench.environment[name])
+        board = EmulatedBoard("board0", load_facts("qemu-virt").facts)
+        if not board.exists():
+            bench.vtool("board", "up")
+        board.off()
+        stack.callback(board.off)
+        port_file = board.folder / "ssh_port"
+        ssh = forward(lambda: socket.create_connection(("127.0.0.1", int(port_file.read_text()))), stack)
+        line = SerialLine(board._files.console_socket, stack)
+        folder = tmp_path_factory.mktemp("lab")
+        lab = Lab(folder, line.console.port, ssh, power_switch(board, stack), "root")
+        stack.enter_context(lab.open())
+        yield User(lab, bench, board, tmp_path_factory.mktemp("desk"))
+
+
+def test_a_topology_is_deployed_through_the_lab(user: User) -> None:
+    assert not user.board.is_on()
+    report = json.loads(user.vtool("deploy", KVM, "--format", "json").stdout)
+    assert report["proven"] and report["rebooted"]
+    assert user.board.is_on() and user.lab.holder() is None
+    said = (user.folder / "state" / "consoles" / "board0.log").read_text(errors="replace")
+    assert "U-Boot" in said and "vtool.boot=" in said
+
+
+def test_it_is_looked_at_through_the_lab(user: User) -> None:
+    assert "running" in user.vtool("status", KVM).stdout
+    user.lab.client("-p", "rack1", "acquire", user="alice")
+    try:
+        assert "held by 'alice'" in user.vtool("verify", KVM, code=3).stderr
+    finally:
+        user.lab.client("-p", "rack1", "release", user="alice")
+    report = json.loads(user.vtool("verify", KVM, "--format", "json").stdout)
+    assert report[0]["proven"] and user.lab.holder() is None
+
+
+def test_an_interrupted_deploy_gives_the_place_back(user: User) -> None:
+    with subprocess.Popen(
+        user.command("deploy", KVM),
+        env=user.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "Put the board program in place" in line:
+                assert (user.lab.holder() or "").endswith("/me")
+                running.send_signal(signal.SIGINT)
+                break
+        rest = running.stderr.read()
+        code = running.wait(120)
+    assert code == 130 and "Traceback" not in rest, rest
+    assert user.lab.holder() is None
+
+
+def test_a_board_that_went_off_is_switched_on_and_left_clean(user: User) -> None:
+    user.board.off()
+    # What it runs is not the firmware's tree any more; the one that was read before is used.
+    report = json.loads(user.vtool("deploy", KVM, "--format", "json").stdout)
+    assert report["proven"] and not report["changed"]
+    user.vtool("down", KVM)
+    assert "ended by itself" in user.vtool("board", "down").stdout
+    assert not user.board.is_on() and user.lab.holder() is None
