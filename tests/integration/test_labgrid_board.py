@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-
 import signal
 import socket
 import subprocess
@@ -92,6 +91,7 @@ def test_a_topology_is_deployed_through_the_lab(user: User) -> None:
 
 def test_it_is_looked_at_through_the_lab(user: User) -> None:
     assert "running" in user.vtool("status", KVM).stdout
+    assert "created restricted DMA pool" in user.vtool("logs", "fe0", "-n", "400").stdout
     user.lab.client("-p", "rack1", "acquire", user="alice")
     try:
         assert "held by 'alice'" in user.vtool("verify", KVM, code=3).stderr

@@ -27,7 +27,7 @@ from vtool.units import AddressRange, parse_size
 _SHUT_DOWN_DEADLINE_S = 30.0
 _CYCLE_PAUSE_S = 2.0
 """A supply needs a moment between off and on."""
-_NO_POWER = "give it `power` with the commands on, off and status"
+_HOW_TO = "docs/how-to/reach-boards.md says how a board gets it"
 _IMPORT = "Write a facts file from a board's device tree: all but the section `boot`, which no tree tells."
 
 
@@ -120,8 +120,8 @@ def _up(arguments: argparse.Namespace) -> int:
 def _down(arguments: argparse.Namespace) -> int:
     with _held(arguments) as (inventory, board), board_lock(board.name):
         if not board.power.can_switch:
-            what = "has no power control in the inventory: nobody could switch it on again"
-            raise inventory.cannot(board.name, what, _NO_POWER)
+            what = "has no power control: nobody could switch it on again"
+            raise inventory.cannot(board.name, what, _HOW_TO)
         asked, ended = board.power.is_on(), False
         if asked:
             # Not every system listens to its power button; asking over ssh works on any.
@@ -138,7 +138,7 @@ def _power(arguments: argparse.Namespace) -> int:
     with _held(arguments) as (inventory, board):
         power = board.power
         if not power.can_switch:
-            raise inventory.cannot(board.name, "has no power control in the inventory", _NO_POWER)
+            raise inventory.cannot(board.name, "has no power control", _HOW_TO)
         if arguments.state in ("off", "cycle"):
             power.off()
         if arguments.state in ("on", "cycle"):
@@ -151,7 +151,7 @@ def _power(arguments: argparse.Namespace) -> int:
 def _console(arguments: argparse.Namespace) -> int:
     with _held(arguments) as (inventory, board):
         if not board.console.can_join:
-            raise inventory.cannot(board.name, "has no console that can be joined", "see docs/how-to/reach-boards.md")
+            raise inventory.cannot(board.name, "has no console that can be joined", _HOW_TO)
         return board.console.interact()
 
 
