@@ -195,7 +195,7 @@ class Lab:
         with contextlib.ExitStack() as stack:
             programs = Path(sys.executable).parent
             words = [str(programs / "labgrid-coordinator"), "-l", self.coordinator]
-            _start(words, "listening on", self.folder, self.folder / "coordinator.log", stack)
+            _start(words, "Coordinator ready", self.folder, self.folder / "coordinator.log", stack)
             (self.folder / "exporter.yaml").write_text(json.dumps({"rack1": self._group}))
             words = [str(programs / "labgrid-exporter"), "-c", self.coordinator, "-n", "lab", "--hostname", "127.0.0.1"]
             log = self.folder / "exporter.log"

@@ -235,3 +235,12 @@ def test_what_a_board_cannot_do_is_said_with_the_place(machine: Machine) -> None
     assert "answers at 127.0.0.1" in vtool("board", "up", "rack1", "--inventory", path).stdout
     listed = json.loads(vtool("board", "list", "--inventory", path, "--format", "json").stdout)[-1]
     assert listed["power"] == "unknown"
+
+
+def test_a_board_that_cannot_be_asked_does_not_hide_the_others(machine: Machine) -> None:
+    known = machine.folder / "hosts"
+    known.write_text("")
+    path = inventory(machine, host_key=None, known_hosts_file=str(known))
+    done = vtool("exec", "--inventory", path, "fe0", "--", "true")
+    assert done.returncode == 3 and "VT711" in done.stderr and f"not asked: '{known}' has no key" in done.stderr
+    assert "VT618" in vtool("exec", "--inventory", path, "--board", "rack1", "fe0", "--", "true").stderr
