@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from typing import Any, TypeVar
 from vtool.diagnostics import VtoolError, board_failed
 
 Result = TypeVar("Result")
+
+_ONE_AT_A_TIME = threading.Lock()
+"""labgrid keeps its resource managers per process, and gRPC does not like an event loop a thread."""
 
 _CONNECT_DEADLINE_S = 15.0
 _CALL_DEADLINE_S = 30.0
@@ -173,7 +177,6 @@ def coordinator(address: str) -> Iterator[Coordinator]:
         raise board_failed("VT621", "labgrid is not installed", hints=("pip install 'vtool[lab]'",)) from None
 
     loop = asyncio.new_event_loop()
-    ensure_event_loop(loop)
 
     async def start() -> Any:
         session = ClientSession(proxymanager.get_grpc_address(address, default_port=20408), loop)
@@ -181,8 +184,9 @@ def coordinator(address: str) -> Iterator[Coordinator]:
         return session
 
     session = None
-    with _captured_log() as said:
+    with _ONE_AT_A_TIME, _captured_log() as said:
         try:
+            ensure_event_loop(loop)
             session = _run(loop, start(), address, said)
             yield Coordinator(address, session, loop)
         finally:
