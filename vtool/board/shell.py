@@ -85,6 +85,21 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
         yield Shell(connection)
 
 
+def ssh_options(target: SshTarget) -> list[str]:
+    """Return the options that pin the host key and keep the user's own configuration out."""
+    return [
+        *("-F", "/dev/null", "-i", str(target.identity_file)),
+        *("-o", f"UserKnownHostsFile={target.known_hosts_file}", "-o", "GlobalKnownHostsFile=/dev/null"),
+        *("-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
+        *("-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=20"),
+    ]
+
+
+def ssh_command(target: SshTarget, *options: str) -> list[str]:
+    """Return the words of an ssh command to a board, all but the remote one."""
+    return ["ssh", *ssh_options(target), *options, "-p", str(target.port), f"{target.user}@{target.host}"]
+
+
 def _refused(board: Board, error: Exception) -> VtoolError:
     import paramiko  # noqa: PLC0415
 

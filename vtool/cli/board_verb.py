@@ -15,7 +15,8 @@ from vtool.board.shell import open_shell
 from vtool.cli.common import add_format, add_inventory, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
-from vtool.deploy.deployment import board_lock, bring_up
+from vtool.deploy.booting import bring_up
+from vtool.deploy.job import local_lock
 from vtool.diagnostics import VtoolError, board_failed, format_diagnostic
 from vtool.model.board_facts import Source
 from vtool.model.facts_import import import_facts, name_from, one_line
@@ -100,7 +101,7 @@ def _board(arguments: argparse.Namespace, *, must_exist: bool = True) -> Emulate
 
 def _up(arguments: argparse.Namespace) -> int:
     board = _board(arguments, must_exist=False)
-    with board_lock(board.name):
+    with local_lock(board.name):
         bring_up(board, ShownProgress())
     target = board.ssh()
     print(f"board '{board.name}' answers at {target.host} port {target.port}")
@@ -109,7 +110,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
 def _down(arguments: argparse.Namespace) -> int:
     board = _board(arguments)
-    with board_lock(board.name):
+    with local_lock(board.name):
         asked = board.is_on()
         if asked:
             # Not every system listens to its power button; asking over ssh works on any.
@@ -139,7 +140,7 @@ def _console(arguments: argparse.Namespace) -> int:
 
 def _destroy(arguments: argparse.Namespace) -> int:
     board = _board(arguments)
-    with board_lock(board.name):
+    with local_lock(board.name):
         board.destroy()
     print(f"board '{board.name}' is gone")
     return 0

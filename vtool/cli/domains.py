@@ -7,7 +7,7 @@ import argparse
 from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.cli.common import add_inventory
-from vtool.deploy.deployment import board_state
+from vtool.deploy.asking import board_state
 from vtool.diagnostics import board_failed, nearest
 
 
