@@ -63,6 +63,7 @@ def deploy(
                 job.staged = stage(topology, plan, artifacts, tree, image_path, work)
                 job.staged.write(work / "push")
                 job.objects = work / "push" / "objects"
+                job.report.generation = job.staged.generation["generation"]
 
         def boot(job: Job) -> None:
             with job.phase("boot"):
