@@ -173,7 +173,7 @@ class EmulatedBoard:
         """Return the last lines of the console, control characters removed."""
         try:
             with self._files.console_log.open("rb") as stream:
-                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64 * 1024))
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 512 * 1024))
                 text = stream.read().decode(errors="replace")
         except OSError:
             return ()

@@ -5,10 +5,11 @@ Every wait has a deadline, and its failure carries the console's tail.
 
 from __future__ import annotations
 
+import re
 import time
 
 from vtool.board.emulated import EmulatedBoard, EmulatedImages
-from vtool.board.protocols import Board
+from vtool.board.protocols import Board, Console
 from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
@@ -16,6 +17,8 @@ from vtool.images import BOARD_IMAGES, ensure
 from vtool.progress import Progress
 
 BOOT_DEADLINE_S = 120
+_LINES_OF_TWO_BOOTS = 3000
+_LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.")
 
 
 def bring_up(board: EmulatedBoard, progress: Progress) -> bool:
@@ -55,10 +58,8 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     progress.start(task)
     boot = job.report.board.facts.boot
     watchdog_s = boot.watchdog.timeout_s if boot and boot.watchdog and job.report.board.watchdog else 0
-    tail: tuple[str, ...] = ()
     booted = _another_boot(job.board, before, BOOT_DEADLINE_S)
     if booted is None:
-        tail = job.board.console.tail(CONSOLE_TAIL_LINES)
         booted = _another_boot(job.board, before, watchdog_s + BOOT_DEADLINE_S) if watchdog_s else None
     if booted is None:
         progress.update(task, "cut the power and give it again")
@@ -72,10 +73,17 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     if booted != wanted and job.applied:
         progress.finish(task, "failed", time.monotonic() - begin)
         job.report.went_back_to = booted
-        tail = tail or job.board.console.tail(CONSOLE_TAIL_LINES)
         message = f"generation {wanted} does not come up on board '{job.board.name}'"
-        raise board_failed("VT715", message, hints=(f"see what it said: {job.board.console.log_path()}",), detail=tail)
+        hint = f"all it said: {job.board.console.log_path()}"
+        raise board_failed("VT715", message, hints=(hint,), detail=_failed_boot(job.board.console))
     progress.finish(task, "answers", time.monotonic() - begin)
+
+
+def _failed_boot(console: Console) -> tuple[str, ...]:
+    """Return the last lines of the boot before the one that runs: those before the loader's last greeting."""
+    lines = console.tail(_LINES_OF_TWO_BOOTS)
+    greetings = [number for number, line in enumerate(lines) if _LOADER.match(line)]
+    return lines[: greetings[-1] if greetings else None][-CONSOLE_TAIL_LINES:]
 
 
 def _another_boot(board: Board, before: str, deadline_s: float) -> str | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import Address, Line, Model, Name, NodePath, Size
+from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
 from vtool.units import AddressRange
 
 Cells = Annotated[int, Field(ge=1, le=2)]
@@ -81,11 +81,13 @@ class Watchdog(Model):
     """A watchdog that the loader starts and Linux takes over with the driver ``kernel_option``.
 
     ``start_commands`` are U-Boot's; the board resets ``timeout_s`` after them unless Linux is up by then.
+    ``kernel_arguments`` keep the driver from making that time shorter when it starts.
     """
 
     start_commands: Annotated[tuple[Line, ...], Field(min_length=1)]
     timeout_s: Annotated[int, Field(ge=30, le=600)]
     kernel_option: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]+$", description="a kernel option, without CONFIG_")]
+    kernel_arguments: KernelArguments = ""
 
 
 class Boot(Model):

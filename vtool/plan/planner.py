@@ -87,4 +87,6 @@ def _root(facts: BoardFacts) -> str:
 
 def _resets(watchdog: Watchdog | None) -> str:
     """Return what makes a system that panicked or hangs start again, so that the loader can choose another."""
-    return join("panic=10", f"systemd.watchdog_sec={watchdog.timeout_s // 2}" if watchdog else "")
+    if watchdog is None:
+        return "panic=10"
+    return join("panic=10", f"systemd.watchdog_sec={watchdog.timeout_s // 2}", watchdog.kernel_arguments)

@@ -148,11 +148,11 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     if answer["current"]:
         return answer
     check_writable(generation)
+    if not arguments.look_only:
+        collect_garbage()
     objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
     missing = sorted(digest for digest in objects if sha256_of(STORE / digest) != digest)
     answer["missing"], answer["missing_bytes"] = missing, sum(objects[digest] for digest in missing)
-    if not arguments.look_only:
-        collect_garbage()
     check_space(generation, answer["missing_bytes"], may_forget=not arguments.look_only)
     check_disks(generation)
     return answer

@@ -1,5 +1,5 @@
 # vtool: board0 boots kvm
-setenv linux_args 'console=ttyAMA0 root=/dev/vda2 rootfstype=ext4 rw rootwait panic=10 systemd.watchdog_sec=90'
+setenv linux_args 'console=ttyAMA0 root=/dev/vda2 rootfstype=ext4 rw rootwait panic=10 systemd.watchdog_sec=90 i6300esb.heartbeat=180'
 setenv linux_args "${linux_args} vtool.generation=${vtool_generation} vtool.boot=${vtool_set}"
 pci enum
 pci write.w 0.1.0 60 0
