@@ -82,7 +82,7 @@ def user(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Use
 
 def test_a_topology_is_deployed_through_the_lab(user: User) -> None:
     assert not user.board.is_on()
-    report = json.loads(user.vtool("deploy", KVM, "--format", "json").stdout)
+    (report,) = json.loads(user.vtool("deploy", KVM, "--format", "json").stdout)
     assert report["proven"] and report["rebooted"]
     assert user.board.is_on() and user.lab.holder() is None
     said = (user.folder / "state" / "consoles" / "board0.log").read_text(errors="replace")
@@ -113,7 +113,7 @@ def test_an_interrupted_deploy_gives_the_place_back(user: User) -> None:
     ) as running:
         assert running.stderr is not None
         for line in running.stderr:
-            if "Put the board program in place" in line:
+            if "Ask what the board lacks" in line:
                 assert (user.lab.holder() or "").endswith("/me")
                 running.send_signal(signal.SIGINT)
                 break
@@ -126,7 +126,7 @@ def test_an_interrupted_deploy_gives_the_place_back(user: User) -> None:
 def test_a_board_that_went_off_is_switched_on_and_left_clean(user: User) -> None:
     user.board.off()
     # What it runs is not the firmware's tree any more; the one that was read before is used.
-    report = json.loads(user.vtool("deploy", KVM, "--format", "json").stdout)
+    (report,) = json.loads(user.vtool("deploy", KVM, "--format", "json").stdout)
     assert report["proven"] and not report["changed"]
     user.vtool("down", KVM)
     assert "ended by itself" in user.vtool("board", "down").stdout

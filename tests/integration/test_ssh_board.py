@@ -19,8 +19,9 @@ from vtool.board.dts import LIVE_TREE
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.deploy.deployment import PROGRAM, _look
-from vtool.deploy.playbook import run_playbook
+from vtool.deploy.board_lock import hold, packed
+from vtool.deploy.playbook import Host, run_playbook
+from vtool.deploy.stage import board_program
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.progress import Silent
@@ -70,7 +71,12 @@ def board(machine: Machine, **changes: Any) -> Board:
 
 def observe(reached: Board) -> Any:
     """Run the playbook that looks: the board's program is put in place, and observes nothing."""
-    return run_playbook("verify", reached, _look([]), Silent()).outputs["Observe what runs"]
+    variables = {"vtool_steps": packed(b'{"steps": []}')}
+    with hold(reached) as held:
+        (events,) = run_playbook("verify", [Host(reached, variables, held.control_path)], Silent()).values()
+    if events.failure:
+        raise events.failure
+    return events.outputs["Observe what runs"]
 
 
 def refusal(act: Any, *arguments: Any) -> VtoolError:
@@ -95,7 +101,7 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
     machine.on()
     assert whoami(board(machine, user=user)) == user
     assert observe(board(machine, user=user)) == {"results": {}}
-    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == PROGRAM.read_bytes()
+    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program()
 
     other = make_key(machine.folder / "other")
     wrong = board(machine, user=user, host_key=other)

@@ -15,7 +15,7 @@ from vtool.board.inventory import Inventory
 from vtool.board.pinned_keys import key_fault, knows, pin
 from vtool.board.protocols import SshTarget
 from vtool.board.shell import ssh_options
-from vtool.deploy.playbook import _inventory
+from vtool.deploy.playbook import Host, _host_variables
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.model.validate import load_facts
 
@@ -153,7 +153,7 @@ def test_words_of_a_command_line_stay_one_word(tmp_path: Path) -> None:
 
     target = SshTarget("board.example", 2222, "vtool", tmp_path / "a key", tmp_path / "%h of me")
     board: Any = SimpleNamespace(name="rack1", ssh=lambda: target)
-    host = _inventory(board)["boards"]["hosts"]["rack1"]
+    host = _host_variables(Host(board, {}))
     assert shlex.split(host["ansible_ssh_common_args"]) == ssh_options(target)
     said = subprocess.run(
         ["ssh", "-G", "-F", "/dev/null", *shlex.split(host["ansible_ssh_common_args"]), "--", "board.example"],

@@ -68,6 +68,10 @@ class CommandConsole:
         """Tell whether there is a command that joins it."""
         return self._join is not None
 
+    def log_path(self) -> Path | None:
+        """Return the log, where there is one."""
+        return self._log
+
     def tail(self, lines: int) -> tuple[str, ...]:
         """Return the last lines of the log."""
         return tail_of(self._log, lines) if self._log else ()

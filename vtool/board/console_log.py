@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 512 * 1024
 
 
 def tail_of(path: Path, lines: int) -> tuple[str, ...]:

@@ -183,8 +183,16 @@ class EmulatedBoard:
         return SshTarget("127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts")
 
     def base_device_tree(self) -> bytes:
-        """Return the tree QEMU makes for this machine, as dumped when the board was made."""
-        return (self.folder / "base.dtb").read_bytes()
+        """Return the tree QEMU makes for this machine: as dumped when the board was made, now if it is not."""
+        if self.exists():
+            return (self.folder / "base.dtb").read_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            dump_device_tree(self.machine, Path(folder) / "base.dtb")
+            return (Path(folder) / "base.dtb").read_bytes()
+
+    def log_path(self) -> Path:
+        """Return the console's log."""
+        return self._files.console_log
 
     def tail(self, lines: int) -> tuple[str, ...]:
         """Return the last lines of the console, control characters removed."""

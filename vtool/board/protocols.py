@@ -72,6 +72,9 @@ class Console(Protocol):
     def can_join(self) -> bool:
         """Tell whether ``interact`` does anything."""
 
+    def log_path(self) -> Path | None:
+        """Return the file that holds everything the console said while somebody listened."""
+
     def tail(self, lines: int) -> tuple[str, ...]:
         """Return the last lines the console said; none where nobody listens."""
 
@@ -150,6 +153,9 @@ class NoConsole:
     """The console of a board where nobody listens."""
 
     can_join = False
+
+    def log_path(self) -> None:
+        """Return nothing."""
 
     def tail(self, lines: int) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
         """Return nothing."""

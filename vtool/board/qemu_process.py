@@ -108,6 +108,7 @@ class QemuProcess:
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
             *("-device", "virtio-net-device,netdev=net"),
             *("-device", "virtio-rng-device"),
+            *("-device", "i6300esb,addr=1"),
             "-chardev",
             f"socket,id=console,path={_escape(files.console_socket)},server=on,wait=off,"
             f"logfile={_escape(files.console_log)},logappend=on",

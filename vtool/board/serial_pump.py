@@ -43,6 +43,10 @@ class SerialPump:
         with contextlib.suppress(Exception):
             self._port.close()
 
+    def log_path(self) -> Path:
+        """Return the log."""
+        return self._log
+
     def tail(self, lines: int) -> tuple[str, ...]:
         """Return the last lines of the log."""
         return tail_of(self._log, lines)

@@ -60,6 +60,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
     control = context.topology.domains[name].role is Role.CONTROL
     if control:
         add(KVM_HOST if hypervisor.kind == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor.kind}")
+        add(_watchdog_driver(context, context.board_of[name]), "to take over the board's watchdog")
     elif hypervisor.kind == "xen":
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices(name):
@@ -72,6 +73,13 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
             if device.type == "iommu":
                 add((IOMMU_DRIVER[device.iommu.model],), why, deployed=row.deployed)
     return needed
+
+
+def _watchdog_driver(context: Context, board: str) -> tuple[str, ...]:
+    """Return the driver that must pet what the loader starts, or else the board is reset while it runs."""
+    loaded = context.facts.get(board)
+    watchdog = loaded.facts.boot.watchdog if loaded and loaded.facts.boot else None
+    return (watchdog.kernel_option,) if watchdog and context.topology.boards[board].watchdog else ()
 
 
 RULES = (kernels_have_their_options,)

@@ -16,7 +16,8 @@ from vtool.board.shell import open_shell
 from vtool.cli.common import add_format, add_inventory, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
-from vtool.deploy.deployment import board_lock, bring_up
+from vtool.deploy.booting import bring_up
+from vtool.deploy.job import local_lock
 from vtool.diagnostics import VtoolError, board_failed, format_diagnostic
 from vtool.model.board_facts import Source
 from vtool.model.facts_import import import_facts, name_from, one_line
@@ -110,7 +111,7 @@ def _held(arguments: argparse.Namespace) -> Iterator[tuple[Inventory, Board]]:
 
 def _up(arguments: argparse.Namespace) -> int:
     board = Inventory(arguments.inventory).board(arguments.board)
-    with board.hold(), board_lock(board.name):
+    with board.hold(), local_lock(board.name):
         bring_up(board, ShownProgress())
         target = board.ssh()
     print(f"board '{board.name}' answers at {target.host} port {target.port}")
@@ -118,7 +119,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    with _held(arguments) as (inventory, board), board_lock(board.name):
+    with _held(arguments) as (inventory, board), local_lock(board.name):
         if not board.power.can_switch:
             what = "has no power control: nobody could switch it on again"
             raise inventory.cannot(board.name, what, _HOW_TO)
@@ -159,7 +160,7 @@ def _destroy(arguments: argparse.Namespace) -> int:
     board = Inventory(arguments.inventory).emulated(arguments.board)
     if not board.exists():
         raise board_failed("VT602", f"board '{board.name}' has not been made")
-    with board_lock(board.name):
+    with local_lock(board.name):
         board.destroy()
     print(f"board '{board.name}' is gone")
     return 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtool.check import KernelOptions, check
-from vtool.diagnostics import Diagnostic, Label, Severity, VtoolError, format_diagnostic, in_order
+from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
 from vtool.images import PREFIX, ensure
 from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
 from vtool.images.kernel_options import options_in
@@ -54,6 +54,13 @@ def add_topology_file(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH.TO.KEY=VALUE", help="set a value, last of all (repeatable)"
+    )
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add ``--limit``."""
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="BOARD", help="only this board of the topology (repeatable)"
     )
 
 
@@ -131,12 +138,10 @@ def _beside(topology: Path, reference: str) -> Path:
     return (topology.parent / reference).absolute()
 
 
-def image_paths(prepared: Prepared, board: BoardPlan, progress: Progress) -> Callable[[str], Path]:
-    """Build what the plan needs of vtool's images; return how to find any image's file."""
-    references = {board.control.kernel_image, board.xen_image}
-    references |= {guest.kernel_image for guest in board.guests}
-    references |= {guest.ramdisk_image for guest in board.guests}
-    named = sorted(r.removeprefix(PREFIX) for r in references if r and r.startswith(PREFIX))
+def image_paths(prepared: Prepared, boards: Sequence[BoardPlan], progress: Progress) -> Callable[[str], Path]:
+    """Build what the plans need of vtool's images; return how to find any image's file."""
+    references = {image for board in boards for image in _images_of(board)}
+    named = sorted(r.removeprefix(PREFIX) for r in references if r.startswith(PREFIX))
     images = ensure(named, progress)
 
     def path_of(reference: str) -> Path:
@@ -145,6 +150,14 @@ def image_paths(prepared: Prepared, board: BoardPlan, progress: Progress) -> Cal
         return _beside(prepared.document.path, reference)
 
     return path_of
+
+
+def _images_of(board: BoardPlan) -> Iterator[str]:
+    yield board.control.kernel_image
+    for guest in board.guests:
+        yield guest.kernel_image
+        yield guest.ramdisk_image or ""
+    yield board.xen_image or ""
 
 
 def require_boot(prepared: Prepared) -> None:
@@ -162,12 +175,19 @@ def require_boot(prepared: Prepared) -> None:
         raise VtoolError(findings)
 
 
-def boards_of(prepared: Prepared, inventory: Path | None) -> list[tuple[BoardPlan, Board]]:
-    """Return each planned board with the board that is reached."""
+def targets_of(prepared: Prepared, arguments: argparse.Namespace) -> list[tuple[BoardPlan, Board]]:
+    """Return each planned board that ``--limit`` leaves with the board that is reached; VT441 for no such board."""
     from vtool.board.inventory import Inventory
 
-    reachable = Inventory(inventory)
-    return [(plan, reachable.board(plan.name, plan.facts)) for plan in prepared.plan.boards]
+    known = [plan.name for plan in prepared.plan.boards]
+    limit = list(getattr(arguments, "limit", ()))
+    for name in limit:
+        if name not in known:
+            message = f"no board '{name}' in the topology"
+            raise VtoolError(Diagnostic("VT441", message, hints=nearest(name, known)), ExitCode.USAGE)
+    reachable = Inventory(arguments.inventory)
+    chosen = [plan for plan in prepared.plan.boards if not limit or plan.name in limit]
+    return [(plan, reachable.board(plan.name, plan.facts)) for plan in chosen]
 
 
 def print_json(value: Any) -> None:

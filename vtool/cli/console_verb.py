@@ -7,7 +7,7 @@ import sys
 
 from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
-from vtool.deploy.deployment import ON_BOARD
+from vtool.deploy.asking import ON_BOARD
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

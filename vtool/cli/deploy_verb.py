@@ -3,78 +3,161 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from vtool.check.deployable import not_deployable
 from vtool.cli.common import (
+    Prepared,
     add_format,
+    add_limit,
     add_topology,
-    boards_of,
     image_paths,
     prepare_arguments,
     print_json,
     print_lines,
     require_boot,
+    targets_of,
 )
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import Report, deploy
-from vtool.diagnostics import ExitCode, VtoolError
+from vtool.deploy.deployment import Target, deploy
+from vtool.deploy.job import Report
+from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
 from vtool.plan.types import Plan
+from vtool.report.outcome import fault_of, outcome_lines
 from vtool.report.summary import plan_data, plan_lines, proof_lines, rows_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_topology(parser)
+    add_limit(parser)
+    parser.add_argument(
+        "--rolling",
+        type=int,
+        metavar="N",
+        help="N boards at a time, and no more once one failed (default: all at once)",
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave what is not proven running, unconfirmed, instead of going back"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="only if everything is still as in this saved plan")
     add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Deploy to every board of the topology; exit code 3 when a row is not proven."""
+    """Deploy to every board of the topology; exit code 3 when one failed or a row is not proven."""
+    from vtool.cli.difference import show_differences
+    from vtool.deploy.difference import differences, require_as_saved
+
     begin = time.monotonic()
     progress = ShownProgress()
+    prepared = prepare_deployable(arguments)
+    targets = targets_of(prepared, arguments)
+    image_path = image_paths(prepared, [plan for plan, _ in targets], progress)
+    images_s = round(time.monotonic() - begin, 1)
+    name = prepared.topology.name
+    if arguments.dry_run or arguments.plan:
+        found = differences(name, targets, image_path)
+        if arguments.plan:
+            require_as_saved(arguments.plan, name, found)
+        if arguments.dry_run:
+            show_differences(prepared.document, found, arguments.format)
+            return ExitCode.OK.value
+    reports: list[Report] = []
+    for batch in _batches(targets, arguments.rolling):
+        if reports and not all(report.proven for report in reports):
+            break
+        reports += deploy(name, batch, image_path, progress, keep=arguments.keep)
+    for report in reports:
+        report.seconds = {"images": images_s, **report.seconds, "all": round(time.monotonic() - begin, 1)}
+    show_reports(prepared, reports, [plan.name for plan, _ in targets], arguments.format)
+    well = len(reports) == len(targets) and all(report.proven for report in reports)
+    return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
+
+
+def prepare_deployable(arguments: argparse.Namespace) -> Prepared:
+    """Prepare the topology and refuse what this version does not deploy."""
     prepared = prepare_arguments(arguments)
     refused = not_deployable(prepared.document, prepared.topology)
     if refused:
         raise VtoolError(refused)
     require_boot(prepared)
-    proven = True
-    for plan, board in boards_of(prepared, arguments.inventory):
-        images_begin = time.monotonic()
-        image_path = image_paths(prepared, plan, progress)
-        images = round(time.monotonic() - images_begin, 1)
-        with board.hold():
-            report = deploy(prepared.topology.name, plan, board, image_path, progress)
-        report.seconds = {"images": images, **report.seconds, "all": round(time.monotonic() - begin, 1)}
-        show(prepared.topology.name, report, arguments.format)
-        proven = proven and report.proven
-    return ExitCode.OK.value if proven else ExitCode.BOARD_FAILED.value
+    return prepared
 
 
-def show(topology: str, report: Report, output: str) -> None:
-    """Print the summary: plan, proof, what changed, times."""
+def _batches(targets: Sequence[Target], size: int | None) -> list[Sequence[Target]]:
+    step = size or max(1, len(targets))
+    return [targets[i : i + step] for i in range(0, len(targets), step)]
+
+
+def show_reports(prepared: Prepared, reports: list[Report], wanted: list[str], output: str) -> None:
+    """Print what came of every board: plan, proof, what changed, times; failures with their words."""
     if output == "json":
-        print_json(
-            {
-                "board": report.board.name,
-                "generation": report.generation,
-                "changed": report.changed,
-                "rebooted": report.rebooted,
-                "restarted": report.restarted,
-                "proven": report.proven,
-                "rows": rows_data(report.rows),
-                "seconds": report.seconds,
-                "plan": plan_data(report.board),
-            }
-        )
-        return
-    print_lines(plan_lines(Plan(topology, (report.board,))))
-    show_proof(report)
+        print_json([_data(report) for report in reports])
+    for report in reports:
+        if output == "text" and (report.rows or report.failure is None):
+            print_lines(plan_lines(Plan(prepared.topology.name, (report.board,))))
+            show_proof(report)
+            print(_told(prepared.topology.name, report))
+            print("seconds: " + ", ".join(f"{phase} {seconds}" for phase, seconds in report.seconds.items()))
+        show_failure(report)
+    if output == "text" and len(wanted) > 1:
+        rows = {report.board.name: _row(report) for report in reports}
+        left_out = ("left out", "", "as before")
+        print_lines(outcome_lines([(name, *rows.get(name, left_out)) for name in wanted]))
+
+
+def show_failure(report: Report) -> None:
+    """Print on stderr what ended a report early, and what the board runs now."""
+    for diagnostic in report.failure.diagnostics if report.failure else ():
+        print(format_diagnostic(diagnostic), file=sys.stderr)
+    if report.went_back_to is not None:
+        print(f"board '{report.board.name}' went back to {now_runs(report)}", file=sys.stderr)
+
+
+def now_runs(report: Report) -> str:
+    """Say which generation a board runs after a verb."""
+    if report.went_back_to is not None:
+        return f"generation {report.went_back_to}" if report.went_back_to else "the system it came with"
+    if not report.generation:
+        return "as before"
+    return f"generation {report.generation}" + ("" if report.confirmed else ", unconfirmed")
+
+
+def _row(report: Report) -> tuple[str, str, str]:
+    outcome = "proven" if report.proven else "failed"
+    return outcome, fault_of(report.failure, proven=report.proven), now_runs(report)
+
+
+def _data(report: Report) -> dict[str, object]:
+    return {
+        "board": report.board.name,
+        "generation": report.generation,
+        "changed": report.changed,
+        "rebooted": report.rebooted,
+        "restarted": report.restarted,
+        "proven": report.proven,
+        "confirmed": report.confirmed,
+        "went_back_to": report.went_back_to,
+        "fault": fault_of(report.failure, proven=report.proven),
+        "failure": [plan_data(diagnostic) for diagnostic in report.failure.diagnostics] if report.failure else [],
+        "rows": rows_data(report.rows),
+        "seconds": report.seconds,
+        "plan": plan_data(report.board),
+    }
+
+
+def _told(topology: str, report: Report) -> str:
     what = "deployed" if report.changed else "unchanged"
+    if not report.proven:
+        what = "taken back" if report.went_back_to is not None else "left unconfirmed"
     reboot = ", rebooted" if report.rebooted else ""
     restarted = f", restarted {', '.join(report.restarted)}" if report.restarted else ""
-    print(f"{what}: '{topology}' on {report.board.name}, generation {report.generation}{reboot}{restarted}")
-    print("seconds: " + ", ".join(f"{phase} {seconds}" for phase, seconds in report.seconds.items()))
+    return f"{what}: '{topology}' on {report.board.name}, generation {report.generation}{reboot}{restarted}"
 
 
 def show_proof(report: Report) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.cli.common import add_inventory
-from vtool.deploy.deployment import board_state
+from vtool.deploy.asking import board_state
 from vtool.diagnostics import VtoolError, board_failed, nearest
 
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_topology, boards_of, prepare_arguments
+from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
+from vtool.cli.deploy_verb import show_failure
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import tear_down
+from vtool.diagnostics import ExitCode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_topology(parser)
+    add_limit(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Stop domains and backends, remove vtool's files and disks, boot the board's own system."""
     prepared = prepare_arguments(arguments)
-    for plan, board in boards_of(prepared, arguments.inventory):
+    targets = targets_of(prepared, arguments)
+    for plan, board in targets:
         if not board.exists():
             print(f"board '{plan.name}' was never made: nothing to do")
-            continue
-        with board.hold():
-            seconds = tear_down(board, ShownProgress())
-        print(f"board '{plan.name}' is clean ({seconds['tear down']} s)")
-    return 0
+    reports = tear_down([target for target in targets if target[1].exists()], ShownProgress())
+    for report in reports:
+        show_failure(report)
+        if report.failure is None:
+            print(f"board '{report.board.name}' is clean ({sum(report.seconds.values()):.1f} s)")
+    return ExitCode.OK.value if all(report.failure is None for report in reports) else ExitCode.BOARD_FAILED.value

@@ -8,7 +8,7 @@ import sys
 
 from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
-from vtool.deploy.deployment import ON_BOARD, board_json
+from vtool.deploy.asking import ON_BOARD, board_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
-from vtool.deploy.deployment import ON_BOARD
+from vtool.deploy.asking import ON_BOARD
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

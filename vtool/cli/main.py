@@ -27,6 +27,8 @@ VERBS = {
     "exec": "run a command in a domain",
     "console": "join a domain's console",
     "logs": "show the log of a domain or backend",
+    "generations": "list what boards could run, and what happened on them",
+    "rollback": "make an earlier generation run again",
     "down": "stop everything and leave the boards clean",
     "board": "switch boards on and off, list them, join their console",
     "images": "list, build or refresh what emulated boards boot",

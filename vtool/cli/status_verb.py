@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from vtool.board.protocols import Board
-from vtool.cli.common import add_format, add_topology, boards_of, prepare_arguments, print_json, print_lines
-from vtool.deploy.deployment import board_state
+from vtool.cli.common import add_format, add_limit, add_topology, prepare_arguments, print_json, print_lines, targets_of
+from vtool.deploy.asking import NOTHING, board_state
 from vtool.diagnostics import ExitCode
 from vtool.plan.types import BoardPlan
 from vtool.report.summary import table
@@ -16,13 +16,14 @@ from vtool.report.summary import table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_topology(parser)
+    add_limit(parser)
     add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; exit code 3 when it is not what the topology says."""
     prepared = prepare_arguments(arguments)
-    states = [(plan, board, state_of(board)) for plan, board in boards_of(prepared, arguments.inventory)]
+    states = [(plan, board, state_of(board)) for plan, board in targets_of(prepared, arguments)]
     if arguments.format == "json":
         print_json({plan.name: state for plan, _, state in states})
     else:
@@ -40,7 +41,7 @@ def state_of(board: Board) -> dict[str, Any]:
             if board.power.is_on():
                 return {"power": "on", **board_state(board)}
         power = "off"
-    return {"power": power, "deployed": None, "domains": {}, "backends": {}, "damaged": []}
+    return {"power": power, **NOTHING}
 
 
 def _is_well(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:
@@ -48,6 +49,7 @@ def _is_well(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:
     return (
         deployed is not None
         and deployed["topology"] == topology
+        and state["confirmed"]
         and not state["damaged"]
         and set(state["domains"]) == {guest.name for guest in plan.guests}
         and all(domain["running"] for domain in state["domains"].values())
@@ -62,7 +64,11 @@ def _lines(plan: BoardPlan, state: dict[str, Any]) -> list[str]:
         rows.append(("system", plan.name, system))
     deployed = state["deployed"]
     told = f"'{deployed['topology']}', generation {deployed['generation']}" if deployed else "nothing"
+    if deployed and not state["confirmed"]:
+        told += f", not confirmed: any boot leads to {state['good'] or 'what the board came with'}"
     rows.append(("deployed", plan.name, told))
+    if state["lock"]:
+        rows.append(("held", plan.name, f"by {state['lock']['who']} since {state['lock']['since']}"))
     for name, domain in state["domains"].items():
         running = "running" if domain["running"] else "not running"
         rows.append(("domain", name, f"{running}, unit {domain['unit']}"))

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_format, add_topology, boards_of, prepare_arguments, print_json, print_lines
-from vtool.cli.deploy_verb import show_proof
+from vtool.cli.common import (
+    add_format,
+    add_limit,
+    add_topology,
+    prepare_arguments,
+    print_json,
+    print_lines,
+    targets_of,
+)
+from vtool.cli.deploy_verb import show_failure, show_proof
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import Report, domain_tails, verify
+from vtool.deploy.asking import domain_tails
+from vtool.deploy.deployment import verify
 from vtool.diagnostics import ExitCode
 from vtool.report.summary import rows_data
 
@@ -15,21 +24,22 @@ from vtool.report.summary import rows_data
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_topology(parser)
+    add_limit(parser)
     add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prove every row again; exit code 3 and the consoles' tails when one is not."""
     prepared = prepare_arguments(arguments)
-    reports: list[Report] = []
-    for plan, board in boards_of(prepared, arguments.inventory):
-        with board.hold():
-            report = verify(prepared.topology.name, plan, board, ShownProgress())
-            tails = [] if report.proven or arguments.format == "json" else domain_tails(plan, board)
-        reports.append(report)
-        if arguments.format == "text":
+    targets = targets_of(prepared, arguments)
+    reports = verify(prepared.topology.name, targets, ShownProgress())
+    for report, (plan, board) in zip(reports, targets, strict=True):
+        show_failure(report)
+        if arguments.format == "text" and report.failure is None:
             show_proof(report)
-            print_lines(tails)
+            if not report.proven:
+                with board.hold():
+                    print_lines(domain_tails(plan, board))
             print("seconds: " + ", ".join(f"{phase} {seconds}" for phase, seconds in report.seconds.items()))
     if arguments.format == "json":
         print_json(
@@ -43,5 +53,4 @@ def run(arguments: argparse.Namespace) -> int:
                 for report in reports
             ]
         )
-    proven = all(report.proven for report in reports)
-    return ExitCode.OK.value if proven else ExitCode.BOARD_FAILED.value
+    return ExitCode.OK.value if all(report.proven for report in reports) else ExitCode.BOARD_FAILED.value

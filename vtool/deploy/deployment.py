@@ -1,272 +1,211 @@
-"""The verbs that change or look at a board: deploy, verify, tear down. One board at a time for now.
+"""The verbs that change or look at boards: deploy, verify, roll back, tear down; on several boards at once.
 
-Raises VtoolError; prints nothing; tells progress.
+A generation runs on trial until what was seen on the board is what was planned; then it is confirmed, or
+the board goes back to its last good one. One board's failure is that board's, and the others go on.
+Prints nothing; tells progress.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import fcntl
-import gzip
 import json
-import os
+import shlex
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from vtool.board.emulated import EmulatedBoard, EmulatedImages, runtime_folder
 from vtool.board.protocols import Board
-from vtool.board.shell import no_answer, open_shell, wait_for_sshd
-from vtool.deploy.playbook import Events, run_playbook
-from vtool.deploy.proof import Proof, Row, proofs, steps_of
-from vtool.deploy.stage import PROGRAM, Staged, stage
-from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
-from vtool.images import BOARD_IMAGES, ensure
+from vtool.board.shell import ssh_command
+from vtool.deploy.asking import require_deployed
+from vtool.deploy.board_lock import packed
+from vtool.deploy.booting import bring_up, go_back, wait_for_boot
+from vtool.deploy.job import Job, Report, each
+from vtool.deploy.playbook import Events, Host, run_playbook
+from vtool.deploy.proof import proofs, steps_of
+from vtool.deploy.stage import stage
+from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
 from vtool.progress import Progress
 from vtool.render import render
 
-ON_BOARD = "/usr/local/sbin/vtool-board"
-"""Where the board's one program is; the playbooks put it there."""
-BOOT_DEADLINE_S = 120
 START_DEADLINE_S = 120
-_OBSERVE_TASK = "Observe what runs"
-_ASK_TASK = "Ask what the board lacks"
-_APPLY_TASK = "Apply the generation"
-
-
-@dataclass
-class Report:
-    """What a deploy or verify of one board came to."""
-
-    board: BoardPlan
-    rows: list[Row]
-    changed: bool = False
-    rebooted: bool = False
-    restarted: list[str] = field(default_factory=list)
-    generation: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def proven(self) -> bool:
-        """Tell whether every row is proven."""
-        return all(row.proven for row in self.rows)
-
-
-class Timer:
-    """Seconds by phase, in order."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measure one phase."""
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.monotonic() - begin, 1)
+Target = tuple[BoardPlan, Board]
 
 
 @contextlib.contextmanager
-def board_lock(name: str) -> Iterator[None]:
-    """Hold the board for this vtool; VtoolError VT605 says who has it and since when."""
-    folder = runtime_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise board_failed(
-                "VT605", f"another vtool is working on board '{name}' ({lock.read().strip() or 'unknown'})"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
-        lock.flush()
-        yield
-
-
-def bring_up(board: Board, progress: Progress) -> bool:
-    """Make the board if need be, switch it on, wait for ssh. Returns whether it was off."""
-    if isinstance(board, EmulatedBoard) and not board.exists():
-        images = ensure(BOARD_IMAGES, progress)
-        begin = time.monotonic()
-        progress.start(f"make board {board.name}")
-        board.create(EmulatedImages(images["firmware"].path, images["linux"].path, images["root-disk"].path))
-        progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
-    was_off = not board.power.is_on()
-    begin = time.monotonic()
-    if was_off:
-        progress.start(f"switch {board.name} on")
-        board.power.on()
-    wait_for_sshd(board, board.ssh(), BOOT_DEADLINE_S)
-    if was_off:
-        progress.finish(f"switch {board.name} on", "answers", time.monotonic() - begin)
-    return was_off
+def _jobs(targets: Sequence[Target]) -> Iterator[list[Job]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
 
 
 def deploy(
     topology: str,
-    plan: BoardPlan,
-    board: Board,
+    targets: Sequence[Target],
     image_path: Callable[[str], Path],
     progress: Progress,
-) -> Report:
-    """Make the plan what runs on the board, and prove it. Raises VtoolError VT5xx to VT7xx.
+    *,
+    keep: bool = False,
+) -> list[Report]:
+    """Make the plans what runs on the boards, and prove it. Returns a report a board, failures in them.
 
-    A report whose rows are not all proven is returned, not raised.
+    What is not proven is taken back; with ``keep`` it is left running, unconfirmed, to be looked at.
     """
-    timer, wanted = Timer(), proofs(plan)
-    with board_lock(board.name), tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
-        work = Path(folder)
-        with timer.phase("board"):
-            bring_up(board, progress)
-        with timer.phase("stage"):
-            staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, work)
-            staged.write(work / "push")
-        with timer.phase("push"):
-            events = run_playbook("deploy", board, _variables(staged, work, wanted), progress)
-        applied = events.outputs.get(_APPLY_TASK) or {"changed": False, "reboot": False, "restarted": []}
-        if applied["reboot"]:
-            with timer.phase("boot"):
-                wait_for_boot(board, events.outputs[_ASK_TASK]["boot_id"], progress)
-            with timer.phase("start and verify"):
-                events = run_playbook("start", board, _variables(staged, work, wanted), progress)
-    return Report(
-        board=plan,
-        rows=_rows(events, wanted),
-        changed=bool(applied["changed"]),
-        rebooted=bool(applied["reboot"]),
-        restarted=list(applied["restarted"]),
-        generation=str(staged.generation["generation"]),
-        seconds=timer.seconds,
-    )
+    with _jobs(targets) as jobs, tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
+
+        def prepare(job: Job) -> None:
+            plan, work = job.report.board, Path(folder) / job.board.name
+            with job.phase("board"):
+                job.own()
+                bring_up(job.board, progress)
+                job.hold()
+            with job.phase("stage"):
+                work.mkdir()
+                tree, artifacts = job.board.base_device_tree(), render(plan)
+                job.staged = stage(topology, plan, artifacts, tree, image_path, work)
+                job.staged.write(work / "push")
+                job.objects = work / "push" / "objects"
+                job.report.generation = job.staged.generation["generation"]
+
+        def boot(job: Job) -> None:
+            with job.phase("boot"):
+                job.let_go()
+                wait_for_boot(job, job.boot_before, progress)
+                job.hold()
+
+        each(prepare, jobs)
+        _play("deploy", "push and prove", jobs, progress)
+        each(boot, [job for job in jobs if job.report.rebooted])
+        _play("start", "start and prove", [job for job in jobs if job.report.rebooted], progress)
+        each(lambda job: _settle(job, progress, keep=keep), jobs, failed_too=True)
+        return [job.report for job in jobs]
 
 
-def boot_id(board: Board) -> str:
-    """Return the running system's boot id."""
-    with open_shell(board) as shell:
-        return shell.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
-
-
-def wait_for_boot(board: Board, before: str, progress: Progress) -> None:
-    """Wait until another boot than ``before`` answers; VT603 with the console's tail past the deadline."""
-    task, begin = f"boot {board.name}", time.monotonic()
-    progress.start(task)
-    while True:
-        left = BOOT_DEADLINE_S - (time.monotonic() - begin)
-        if left <= 0:
-            progress.finish(task, "failed", time.monotonic() - begin)
-            raise no_answer(board, BOOT_DEADLINE_S, "the new system did not boot")
-        try:
-            if boot_id(board) not in ("", before):
-                break
-        except VtoolError as error:
-            if error.diagnostics[0].code == "VT604" or left < 20:
-                raise
-        time.sleep(0.5)  # between two looks at a board that is booting; the loop has the deadline
-    progress.finish(task, "answers", time.monotonic() - begin)
-
-
-def verify(topology: str, plan: BoardPlan, board: Board, progress: Progress) -> Report:
+def verify(topology: str, targets: Sequence[Target], progress: Progress) -> list[Report]:
     """Look at what runs and compare it with the plan; changes nothing but verify's own scratch space."""
-    timer, wanted = Timer(), proofs(plan)
-    with board_lock(board.name):
-        require_deployed(topology, board)
-        with timer.phase("verify"):
-            events = run_playbook("verify", board, _look(wanted), progress)
-    return Report(board=plan, rows=_rows(events, wanted), seconds=timer.seconds)
+    with _jobs(targets) as jobs:
+
+        def prepare(job: Job) -> None:
+            with job.phase("board"):
+                job.own()
+                require_deployed(topology, job.board)
+                job.hold()
+
+        each(prepare, jobs)
+        _play("verify", "verify", jobs, progress)
+        return [job.report for job in jobs]
 
 
-def tear_down(board: Board, progress: Progress) -> dict[str, float]:
-    """Leave the board clean and running the system it came with; returns seconds by phase."""
-    timer = Timer()
-    with board_lock(board.name), timer.phase("tear down"):
-        if not board.power.is_on():
-            bring_up(board, progress)
-        before = boot_id(board)
-        events = run_playbook("teardown", board, {"vtool_program": _packed(PROGRAM.read_bytes())}, progress)
-        if events.outputs["Stop and remove"]["reboot"]:
-            wait_for_boot(board, before, progress)
-    return timer.seconds
+def rollback(targets: Sequence[Target], generation: str, progress: Progress) -> list[Report]:
+    """Go to an earlier generation: the one whose name begins so, else the one before the last good one."""
+    with _jobs(targets) as jobs:
+
+        def work(job: Job) -> None:
+            with job.phase("board"):
+                job.own()
+                bring_up(job.board, progress)
+                job.hold()
+            with job.phase("roll back"):
+                said = job.held_board.run("rollback", *([generation] if generation else []))
+                job.applied, job.report.changed = True, True
+                job.report.generation, job.report.topology = said["generation"], said["topology"]
+                job.report.rebooted, job.report.restarted = said["reboot"], said["restarted"]
+                if said["reboot"]:
+                    job.held_board.run("reboot")
+                    job.let_go()
+                    wait_for_boot(job, said["boot_id"], progress)
+                    job.hold()
+                job.held_board.run("converge", "--deadline", str(START_DEADLINE_S), timeout_s=START_DEADLINE_S + 60)
+
+        each(work, jobs)
+        each(lambda job: _settle(job, progress, keep=False), jobs, failed_too=True)
+        return [job.report for job in jobs]
 
 
-def require_deployed(topology: str, board: Board) -> None:
-    """Raise VT703 unless that topology is what vtool has deployed to the board."""
-    deployed = board_state(board).get("deployed")
-    if deployed is None or deployed["topology"] != topology:
-        instead = f"'{deployed['topology']}' is deployed" if deployed else "nothing is deployed"
-        raise board_failed(
-            "VT703", f"{instead} on board '{board.name}', not '{topology}'", hints=("run: vtool deploy TOPOLOGY",)
-        )
+def tear_down(targets: Sequence[Target], progress: Progress) -> list[Report]:
+    """Leave the boards clean and running the system they came with."""
+    with _jobs(targets) as jobs:
+
+        def prepare(job: Job) -> None:
+            with job.phase("board"):
+                job.own()
+                bring_up(job.board, progress)
+                job.hold()
+                job.boot_before = job.held_board.run("state")["boot_id"]
+
+        def boot(job: Job) -> None:
+            with job.phase("boot"):
+                job.let_go()
+                wait_for_boot(job, job.boot_before, progress)
+
+        each(prepare, jobs)
+        _play("teardown", "tear down", jobs, progress)
+        each(boot, [job for job in jobs if job.report.rebooted])
+        return [job.report for job in jobs]
 
 
-def board_state(board: Board) -> dict[str, Any]:
-    """Return what vtool-board says of the board; ``deployed`` is None when vtool is not there."""
-    with open_shell(board) as shell:
-        result = shell.run(f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, 'state')}")
-    if result.code == 100:
-        return {"deployed": None, "domains": {}, "backends": {}, "damaged": []}
-    return board_json(result.stdout, result.stderr)
+def _play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> None:
+    """Run a playbook on the boards that nothing has failed on, and take over what its tasks said."""
+    jobs = [job for job in jobs if job.well]
+    if not jobs:
+        return
+    with contextlib.ExitStack() as stack:
+        for job in jobs:
+            stack.enter_context(job.phase(phase))
+        try:
+            found = run_playbook(playbook, [_host(job) for job in jobs], progress)
+        except VtoolError as error:
+            found = {job.board.name: Events(failure=error) for job in jobs}
+    for job in jobs:
+        events = found[job.board.name]
+        job.report.failure = events.failure
+        _take_over(job, events)
 
 
-def board_json(stdout: str, stderr: str) -> dict[str, Any]:
-    """Read what vtool-board printed; its errors become VtoolError."""
-    try:
-        said = json.loads(stdout)
-    except ValueError:
-        raise board_failed(
-            "VT704", "vtool-board did not answer with JSON", detail=(stdout + stderr).splitlines()[-10:]
-        ) from None
-    if isinstance(said, dict) and "error" in said:
-        error = said["error"]
-        raise VtoolError(
-            Diagnostic(error["code"], error["message"], hints=tuple(error["hints"]), detail=tuple(error["detail"])),
-            ExitCode.BOARD_FAILED,
-        )
-    assert isinstance(said, dict)
-    return said
-
-
-def domain_tails(plan: BoardPlan, board: Board) -> list[str]:
-    """Return the last lines of every domain's console and of its backends' journals."""
-    lines: list[str] = []
-    with open_shell(board) as shell:
-        for guest in plan.guests:
-            said = shell.run(shell.as_root(ON_BOARD, "logs", "--lines", "15", "--", guest.name))
-            lines += [f"tail of domain '{guest.name}':"]
-            lines += [f"  | {line}" for line in said.stdout.replace("\r", "").splitlines()]
-    return lines
-
-
-def _packed(data: bytes) -> str:
-    """Write bytes as a word that a shell line can carry."""
-    return base64.b64encode(gzip.compress(data, mtime=0)).decode()
-
-
-def _look(wanted: list[Proof]) -> dict[str, Any]:
-    """Return the playbook variables that looking needs."""
-    steps = json.dumps({"steps": steps_of(wanted)})
-    return {"vtool_program": _packed(PROGRAM.read_bytes()), "vtool_steps": _packed(steps.encode())}
-
-
-def _variables(staged: Staged, work: Path, wanted: list[Proof]) -> dict[str, Any]:
-    generation = json.dumps(staged.generation, sort_keys=True)
-    return {
-        **_look(wanted),
-        "vtool_generation": _packed(generation.encode()),
-        "vtool_objects": str(work / "push" / "objects"),
-        "vtool_bundle": str(work / "bundle.tar"),
-        "vtool_start_deadline": START_DEADLINE_S,
+def _host(job: Job) -> Host:
+    variables = {
+        "vtool_steps": packed(json.dumps({"steps": steps_of(proofs(job.report.board))}).encode()),
+        "vtool_owner": job.held_board.owner,
     }
+    if job.staged is not None:
+        control = f"ControlPath={job.held_board.control_path}"
+        variables |= {
+            "vtool_generation": packed(json.dumps(job.staged.generation, sort_keys=True).encode()),
+            "vtool_objects": str(job.objects),
+            "vtool_ssh": shlex.join(ssh_command(job.board.ssh(), "-o", control)),
+            "vtool_start_deadline": str(START_DEADLINE_S),
+        }
+    return Host(job.board, variables, job.held_board.control_path)
 
 
-def _rows(events: Events, wanted: list[Proof]) -> list[Row]:
-    results = events.outputs[_OBSERVE_TASK]["results"]
-    return [proof.read(results) for proof in wanted]
+def _take_over(job: Job, events: Events) -> None:
+    report = job.report
+    compared, applied, seen, cleaned = (
+        events.outputs.get(task) or {}
+        for task in ("Ask what the board lacks", "Apply the generation", "Observe what runs", "Stop and remove")
+    )
+    if compared:
+        job.boot_before = compared["boot_id"]
+        report.confirmed = compared["current"] and compared["confirmed"]
+        job.applied = compared["current"]
+    if applied:
+        job.applied = True
+        report.changed, report.rebooted, report.restarted = applied["changed"], applied["reboot"], applied["restarted"]
+    if seen:
+        report.rows = [proof.read(seen["results"]) for proof in proofs(report.board)]
+    if cleaned:
+        report.changed, report.rebooted = cleaned["removed"], cleaned["reboot"]
+
+
+def _settle(job: Job, progress: Progress, *, keep: bool) -> None:
+    """Confirm what is proven; take back what is not, if it was applied and never confirmed."""
+    report = job.report
+    if not job.applied or report.confirmed:
+        return
+    with job.phase("settle"):
+        if report.proven:
+            job.held_board.run("confirm", report.generation)
+            report.confirmed = True
+        elif keep:
+            job.held_board.run("keep")
+        else:
+            report.went_back_to = go_back(job, progress)

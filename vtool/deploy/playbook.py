@@ -1,4 +1,4 @@
-"""Running a playbook: ansible-runner, an inventory made from the board, events turned into progress.
+"""Running a playbook on boards: ansible-runner, an inventory made from them, events turned into progress.
 
 Ansible never templates: it moves finished files and runs vtool-board, whose JSON comes back through
 the events.
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,60 +26,77 @@ from vtool.diagnostics import VtoolError, board_failed
 from vtool.progress import Progress
 from vtool.rooms import room
 
-JOB_DEADLINE_S = 900
+JOB_DEADLINE_S = 1800
+
+
+@dataclass(frozen=True)
+class Host:
+    """A board that a playbook runs on: its variables, and the control socket of an open connection if there is one."""
+
+    board: Board
+    variables: Mapping[str, Any]
+    control_path: Path | None = None
 
 
 @dataclass
 class Events:
-    """What a run's events said: each task's JSON, the time each took, the first failure."""
+    """What a run's events said of one board: each task's JSON, the first failure."""
 
-    board: Board
-    progress: Progress
     outputs: dict[str, Any] = field(default_factory=dict)
     failure: VtoolError | None = None
-    changed: int = 0
-    _begin: float = 0.0
+
+
+class _Listener:
+    """Takes ansible-runner's events: results to each board's Events, times to the progress."""
+
+    def __init__(self, hosts: Sequence[Host], progress: Progress) -> None:
+        self.events = {host.board.name: Events() for host in hosts}
+        self._boards = {host.board.name: host.board for host in hosts}
+        self._progress = progress
+        self._begin: dict[str, float] = {}
 
     def handle(self, event: Mapping[str, Any]) -> bool:
-        """Take one event of ansible-runner."""
+        """Take one event."""
         kind, data = event.get("event", ""), event.get("event_data", {})
-        task = str(data.get("task", ""))
-        if kind == "playbook_on_task_start":
-            self._begin = time.monotonic()
-            self.progress.start(task)
+        task, host = str(data.get("task", "")), str(data.get("host", ""))
+        shown = task if len(self.events) == 1 else f"{host}: {task}"
+        if kind == "runner_on_start":
+            self._begin[shown] = time.monotonic()
+            self._progress.start(shown)
         elif kind in ("runner_on_ok", "runner_on_skipped"):
             result = data.get("res", {})
-            self.outputs[task] = _json_of(result.get("stdout", ""))
-            self.changed += bool(result.get("changed"))
+            self.events[host].outputs[task] = _json_of(result.get("stdout", ""))
             word = "skipped" if kind == "runner_on_skipped" else "changed" if result.get("changed") else "ok"
-            self.progress.finish(task, word, time.monotonic() - self._begin)
-        elif kind in ("runner_on_failed", "runner_on_unreachable") and self.failure is None:
-            self.progress.finish(task, "failed", time.monotonic() - self._begin)
-            self.failure = self._failure(task, kind, data.get("res", {}))
+            self._finish(shown, word)
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and self.events[host].failure is None:
+            self._finish(shown, "failed")
+            self.events[host].failure = _failure(self._boards[host], task, kind, data.get("res", {}))
         return True
 
-    def _failure(self, task: str, kind: str, result: Mapping[str, Any]) -> VtoolError:
-        said = _json_of(result.get("stdout", ""))
-        if isinstance(said, dict) and "error" in said:
-            error = said["error"]
-            return board_failed(error["code"], error["message"], hints=error["hints"], detail=error["detail"])
-        message = str(result.get("msg", "")).strip()
-        if kind == "runner_on_unreachable":
-            if "host key" in message.lower():
-                return wrong_host_key(self.board)
-            return no_answer(self.board, 20.0, message.splitlines()[-1] if message else "ssh ended")
-        stderr = "\n".join(str(result.get(key, "")) for key in ("stdout", "stderr", "module_stderr"))
-        refused = [line for line in stderr.splitlines() if line.startswith("sudo: ")]
-        if refused:
-            return may_not_be_root(self.board, "\n".join(refused))
-        return board_failed(
-            "VT712",
-            f"board '{self.board.name}': '{task}' failed: {message or 'no message'}",
-            detail=(
-                *[line for line in stderr.splitlines() if line][-10:],
-                *self.board.console.tail(CONSOLE_TAIL_LINES),
-            ),
-        )
+    def _finish(self, shown: str, outcome: str) -> None:
+        now = time.monotonic()
+        self._progress.finish(shown, outcome, now - self._begin.pop(shown, now))
+
+
+def _failure(board: Board, task: str, kind: str, result: Mapping[str, Any]) -> VtoolError:
+    said = _json_of(result.get("stdout", ""))
+    if isinstance(said, dict) and "error" in said:
+        error = said["error"]
+        return board_failed(error["code"], error["message"], hints=error["hints"], detail=error["detail"])
+    message = str(result.get("msg", "")).strip()
+    if kind == "runner_on_unreachable":
+        if "host key" in message.lower():
+            return wrong_host_key(board)
+        return no_answer(board, 20.0, message.splitlines()[-1] if message else "ssh ended")
+    stderr = "\n".join(str(result.get(key, "")) for key in ("stdout", "stderr", "module_stderr"))
+    refused = [line for line in stderr.splitlines() if line.startswith("sudo: ")]
+    if refused:
+        return may_not_be_root(board, "\n".join(refused))
+    return board_failed(
+        "VT712",
+        f"board '{board.name}': '{task}' failed: {message or 'no message'}",
+        detail=(*[line for line in stderr.splitlines() if line][-10:], *board.console.tail(CONSOLE_TAIL_LINES)),
+    )
 
 
 def _json_of(text: str) -> Any:
@@ -89,20 +106,22 @@ def _json_of(text: str) -> Any:
         return None
 
 
-def run_playbook(name: str, board: Board, variables: Mapping[str, Any], progress: Progress) -> Events:
-    """Run ``playbooks/<name>.yml`` on one board. Raises VtoolError of what failed (VT6xx, VT7xx)."""
+def run_playbook(name: str, hosts: Sequence[Host], progress: Progress) -> dict[str, Events]:
+    """Run ``playbooks/<name>.yml`` on boards; return each board's events, its failure among them.
+
+    Raises VtoolError VT712 when Ansible itself ends otherwise than it should.
+    """
     import ansible_runner  # noqa: PLC0415 - only deploying may pay for it
 
-    events = Events(board, progress)
+    listener = _Listener(hosts, progress)
     with tempfile.TemporaryDirectory(prefix="vtool-run-") as private, _interruption() as interrupted:
         result = ansible_runner.run(
             private_data_dir=private,
             playbook=str(room("playbooks") / f"{name}.yml"),
-            inventory=_inventory(board),
-            extravars=dict(variables),
-            envvars=_environment(Path(private)),
+            inventory={"boards": {"hosts": {host.board.name: _host_variables(host) for host in hosts}}},
+            envvars=_environment(Path(private), len(hosts)),
             settings={"job_timeout": JOB_DEADLINE_S, "suppress_env_files": True},
-            event_handler=events.handle,
+            event_handler=listener.handle,
             cancel_callback=interrupted,
             quiet=True,
         )
@@ -110,12 +129,11 @@ def run_playbook(name: str, board: Board, variables: Mapping[str, Any], progress
             status, output = result.status, stream.read()
     if status == "canceled":
         raise KeyboardInterrupt
-    if events.failure is not None:
-        raise events.failure
-    if status != "successful":
+    failed = any(events.failure for events in listener.events.values())
+    if status != "successful" and not failed:
         tail = [line for line in output.splitlines() if line.strip()][-10:]
         raise board_failed("VT712", f"playbook '{name}' ended with status '{status}'", detail=tail)
-    return events
+    return listener.events
 
 
 @contextlib.contextmanager
@@ -132,24 +150,23 @@ def _interruption() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _inventory(board: Board) -> dict[str, Any]:
-    target = board.ssh()
-    host = {
+def _host_variables(host: Host) -> dict[str, Any]:
+    target = host.board.ssh()
+    return {
+        **host.variables,
         "ansible_host": target.host,
         "ansible_port": target.port,
         "ansible_user": target.user,
         "ansible_ssh_common_args": shlex.join(ssh_options(target)),
         # The words before a program that needs root's rights; what is no such program never gets them.
         "vtool_as_root": "".join(f"{word} " for word in target.escalation),
+        **({"ansible_control_path": str(host.control_path)} if host.control_path else {}),
         # Discovery may pick a broken interpreter, and costs a round trip.
         "ansible_python_interpreter": "/usr/bin/python3",
     }
-    if target.escalation:
-        host["vtool_bundle_there"] = ".vtool-bundle.tar"
-    return {"boards": {"hosts": {board.name: host}}}
 
 
-def _environment(private: Path) -> dict[str, str]:
+def _environment(private: Path, boards: int) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
     return {
         "PATH": f"{binaries}:{os.environ.get('PATH', '')}",
@@ -159,8 +176,8 @@ def _environment(private: Path) -> dict[str, str]:
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_GATHERING": "explicit",
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_FORKS": str(min(boards, 50)),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
-        "ANSIBLE_SSH_ARGS": "-C -F /dev/null -o ControlMaster=auto -o ControlPersist=20s "
-        "-o ServerAliveInterval=10 -o ServerAliveCountMax=3",
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=20s",
         "ANSIBLE_TIMEOUT": "20",
     }

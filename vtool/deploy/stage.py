@@ -7,8 +7,10 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +22,27 @@ from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import format_size
 
-PROGRAM = Path(__file__).with_name("board_program.py")
+ON_BOARD = Path(__file__).with_name("on_board")
+
+
+def board_program() -> bytes:
+    """Pack vtool-board into one executable file; the same sources give the same bytes."""
+    packed = io.BytesIO(b"#!/usr/bin/env python3\n")
+    packed.seek(0, io.SEEK_END)
+    sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
+    sources["__main__.py"] = "import sys\nfrom on_board.program import main\nsys.exit(main())\n"
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name, text in sources.items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return packed.getvalue()
 
 
 @dataclass(frozen=True)
 class StagedFile:
-    """One file as it will lie on the board; ``path`` is where its bytes are here."""
+    """One file as it will lie on the board; ``path`` is where its bytes are here.
+
+    ``asked_by`` is the part of the topology that made it necessary, ``image`` the reference it comes from.
+    """
 
     place: Place
     name: str
@@ -34,6 +51,8 @@ class StagedFile:
     sha256: str
     size_bytes: int
     used_by: tuple[str, ...]
+    asked_by: tuple[str, ...] = ()
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +83,9 @@ def stage(
     """Compile and merge what rendering made into ``work``. Raises VtoolError VT701, VT702."""
     (work / "base.dtb").write_bytes(base_tree)
     files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
-    files.append(_staged(Place.GENERATION, "vtool-board", 0o755, PROGRAM, ()))
+    (work / "vtool-board").write_bytes(board_program())
+    program = Artifact(Place.GENERATION, "vtool-board", Kind.TEXT, "", ("boards", board.name), mode=0o755)
+    files.append(_staged(program, program.name, work / "vtool-board"))
     files.sort(key=lambda file: (file.place.value, file.name))
     return Staged(tuple(files), _generation(topology, board, files))
 
@@ -73,7 +94,7 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     if artifact.kind is Kind.IMAGE:
         path = image_path(artifact.content)
         _check_window(artifact, board, path)
-        return _staged(artifact.place, artifact.name, 0o644, path, artifact.used_by)
+        return _staged(artifact, artifact.name, path)
     source = work / artifact.place.value / artifact.name
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(artifact.content)
@@ -92,7 +113,7 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
         output = source.with_suffix(".scr")
         command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
         _run("VT701", [*command, str(output)])
-    return _staged(artifact.place, name, artifact.mode, output, artifact.used_by)
+    return _staged(artifact, name, output)
 
 
 def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
@@ -145,23 +166,39 @@ def _run(code: str, command: list[str]) -> None:
         )
 
 
-def _staged(place: Place, name: str, mode: int, path: Path, used_by: tuple[str, ...]) -> StagedFile:
+def _staged(artifact: Artifact, name: str, path: Path) -> StagedFile:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return StagedFile(place, name, mode, path, digest, path.stat().st_size, used_by)
+    return StagedFile(
+        place=artifact.place,
+        name=name,
+        mode=artifact.mode,
+        path=path,
+        sha256=digest,
+        size_bytes=path.stat().st_size,
+        used_by=artifact.used_by,
+        asked_by=artifact.asked_by,
+        image=artifact.content if artifact.kind is Kind.IMAGE else "",
+    )
 
 
 def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dict[str, Any]:
     boot = [f for f in files if f.place is Place.BOOT]
     units = sorted({unit for file in files for unit in file.used_by})
     manifest = next(f for f in files if f.name == "manifest.json")
+    boot_facts = board.facts.boot
+    assert boot_facts is not None, "deploy refuses what cannot boot (VT409)"
     return {
-        "format": 1,
+        "format": 2,
         "topology": topology,
         "board": board.name,
         "generation": _digest(files),
         "boot_set": _digest(boot),
-        "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
+        "boot": {
+            "mount": boot_facts.partition_mount,
+            "state_device": boot_facts.state.device,
+            "state_sector": boot_facts.state.sector,
+        },
         "files": [
             {
                 "place": f.place.value,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import Address, Line, Model, Name, NodePath, Size
+from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
 from vtool.units import AddressRange
 
 Cells = Annotated[int, Field(ge=1, le=2)]
@@ -64,11 +64,39 @@ class LoadAddresses(Model):
     ramdisk: Address
 
 
+class BootState(Model):
+    """The sector that says which generation boots: on no file system, written by the loader and by Linux.
+
+    ``read_command`` and ``write_command`` are U-Boot's, without address, sector and count (``mmc read``);
+    ``device`` is the same disk in Linux.
+    """
+
+    device: Line
+    sector: Annotated[int, Field(ge=1, lt=1 << 32)]
+    read_command: Line
+    write_command: Line
+
+
+class Watchdog(Model):
+    """A watchdog that the loader starts and Linux takes over with the driver ``kernel_option``.
+
+    ``start_commands`` are U-Boot's; the board resets ``timeout_s`` after them unless Linux is up by then.
+    ``kernel_arguments`` keep the driver from making that time shorter when it starts.
+    """
+
+    start_commands: Annotated[tuple[Line, ...], Field(min_length=1)]
+    timeout_s: Annotated[int, Field(ge=30, le=600)]
+    kernel_option: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]+$", description="a kernel option, without CONFIG_")]
+    kernel_arguments: KernelArguments = ""
+
+
 class Boot(Model):
     """How the board starts: its loader, its boot partition, the console and root device it has."""
 
     loader: Literal["u-boot"]
     load_command: str
+    state: BootState
+    watchdog: Watchdog | None = None
     partition_mount: str
     root_device: str
     root_filesystem: str

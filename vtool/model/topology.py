@@ -119,10 +119,14 @@ Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
 
 
 class Board(Model):
-    """One board: whose facts file describes it, and what hypervisor it shall run."""
+    """One board: whose facts file describes it, and what hypervisor it shall run.
+
+    With ``watchdog: false`` the watchdog that its facts name is left alone.
+    """
 
     facts: FactsReference
     hypervisor: Hypervisor
+    watchdog: bool = True
 
 
 class Start(Enum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.model.board_facts import BoardFacts
+from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
@@ -37,6 +37,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     hypervisor = scope.board.hypervisor
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
+    watchdog = facts.boot.watchdog if facts.boot and scope.board.watchdog else None
     own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not xen_boot.is_shared(scope, r)}
     wishes = [region_wish(name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):
@@ -48,7 +49,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,
         memory_bytes=scope.control.memory if is_xen else None,
         kernel_image=scope.control.kernel,
-        bootargs=join(_console(scope.facts, is_xen=is_xen), _root(scope.facts), scope.control.bootargs),
+        bootargs=join(_console(facts, is_xen=is_xen), _root(facts), _resets(watchdog), scope.control.bootargs),
     )
     return plan.BoardPlan(
         name=scope.name,
@@ -68,6 +69,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         else (),
         bridges=xen.plan_bridges(scope),
         xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
+        watchdog=watchdog,
     )
 
 
@@ -81,3 +83,10 @@ def _console(facts: BoardFacts, *, is_xen: bool) -> str:
 def _root(facts: BoardFacts) -> str:
     boot = facts.boot
     return f"root={boot.root_device} rootfstype={boot.root_filesystem} rw rootwait" if boot else ""
+
+
+def _resets(watchdog: Watchdog | None) -> str:
+    """Return what makes a system that panicked or hangs start again, so that the loader can choose another."""
+    if watchdog is None:
+        return "panic=10"
+    return join("panic=10", f"systemd.watchdog_sec={watchdog.timeout_s // 2}", watchdog.kernel_arguments)

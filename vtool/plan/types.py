@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from vtool.model.board_facts import BoardFacts
+from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.units import AddressRange
 
 BOARD_FOLDER = "/var/lib/vtool"
@@ -433,6 +433,7 @@ class BoardPlan:
     xen_guests: tuple[XenGuest, ...]
     bridges: tuple[Bridge, ...]
     xen_boot: XenBoot = XenBoot()
+    watchdog: Watchdog | None = None
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:

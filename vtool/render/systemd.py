@@ -1,24 +1,27 @@
-"""What all units share: the target that groups them and the users they run as."""
+"""What all units share: the target that groups them, the users they run as, and what keeps a trial safe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.plan.types import BoardPlan
+from vtool.plan.types import BOARD_FOLDER, PROGRAM, BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
+TRIAL_S = 600
+"""How long a generation may run unconfirmed, in seconds."""
+
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """``vtool.target`` and the sysusers file."""
-    asked_by = ("boards", board.name)
-    yield Artifact(
-        Place.GENERATION,
-        "units/vtool.target",
-        Kind.TEXT,
-        fill("systemd/vtool.target.j2", board=board),
-        asked_by,
-    )
-    yield Artifact(
-        Place.GENERATION, "sysusers.conf", Kind.TEXT, fill("systemd/sysusers.conf.j2", board=board), asked_by
-    )
+    """``vtool.target``, the sysusers file, the generator of units, and the units of trial and return."""
+    names = {
+        "units/vtool.target": "vtool.target",
+        "units/vtool-booted.service": "vtool-booted.service",
+        "units/vtool-revert.service": "vtool-revert.service",
+        "units/vtool-revert.timer": "vtool-revert.timer",
+        "unit-generator": "unit-generator",
+        "sysusers.conf": "sysusers.conf",
+    }
+    for name, template in names.items():
+        text = fill(f"systemd/{template}.j2", board=board, folder=BOARD_FOLDER, program=PROGRAM, trial_s=TRIAL_S)
+        yield Artifact(Place.GENERATION, name, Kind.TEXT, text, ("boards", board.name))

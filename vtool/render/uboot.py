@@ -1,7 +1,7 @@
-"""What U-Boot runs: a first script that finds the current boot set, and the set's own script.
+"""What U-Boot runs: a first script that chooses the generation, and the script of its boot set.
 
-The first script never changes; which set boots is one line in ``vtool/boot.env`` on the boot
-partition, written by vtool-board when it switches.
+The choice is made by the boot state, one sector that the first script and vtool-board read and write
+(``vtool.deploy.on_board.boot_state``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
+
+STARTS = 3
+"""So often the last good generation is started without Linux saying that it is up, before another one is."""
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
@@ -25,7 +28,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             Place.BOOT,
             f"{name}.cmd",
             Kind.BOOT_SCRIPT,
-            fill(f"uboot/{name}.cmd.j2", board=board, boot=board.facts.boot, fit=False),
+            fill(f"uboot/{name}.cmd.j2", board=board, boot=board.facts.boot, fit=False, starts=STARTS),
             asked_by=("boards", board.name),
         )
     yield from _fit(board)

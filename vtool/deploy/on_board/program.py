@@ -1,11 +1,4 @@
-#!/usr/bin/env python3
-"""vtool-board: the part of vtool that runs on a board, as root. Python >= 3.8, standard library only.
-
-Owns vtool's folder on the board (``generations/``, ``store/``, ``disks/``, the link ``current``), the
-links to its units, and its part of the boot partition. Speaks JSON on stdin and stdout; an error is
-``{"error": {"code", "message", "hints", "detail"}}`` and exit code 3. It decides nothing: what shall be
-there comes in a generation file, what shall be looked at comes as a list of steps.
-"""
+"""The verbs of vtool-board: what runs, starting and watching it, talking to domains, looking."""
 
 from __future__ import annotations
 
@@ -18,7 +11,6 @@ import hashlib
 import json
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -29,54 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path("/var/lib/vtool")
-STORE = FOLDER / "store"
-GENERATIONS = FOLDER / "generations"
-CURRENT = FOLDER / "current"
-BUNDLE = Path("/var/lib/vtool-bundle.tar")
-UNITS = Path("/etc/systemd/system")
-ENTRY_BACKUP = "boot.scr.before-vtool"
-
-
-class BoardError(Exception):
-    """What the user is to be told: a code of vtool's table, a message, hints, lines of detail."""
-
-    def __init__(self, code: str, message: str, hints: Any = (), detail: Any = ()) -> None:
-        super().__init__(message)
-        self.code, self.message, self.hints, self.detail = code, message, list(hints), list(detail)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the error as data."""
-        return {"code": self.code, "message": self.message, "hints": self.hints, "detail": self.detail}
-
-
-def run(*argv: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run a command; BoardError VT704 with its words when it fails."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        raise BoardError("VT704", f"'{' '.join(argv)}' did not end within {timeout:.0f} s") from None
-    if check and done.returncode != 0:
-        words = (done.stdout + done.stderr).strip().splitlines()[-10:]
-        raise BoardError("VT704", f"'{' '.join(argv)}' failed with {done.returncode}", detail=words)
-    return done
-
+from . import generations, lock
+from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 # ---------------------------------------------------------------- what is there
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON file's content, or None when it is missing or damaged."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def current_generation() -> dict[str, Any] | None:
-    """Return the generation file of what is deployed, or None."""
-    return read_json(CURRENT / "generation.json")
 
 
 def manifest() -> dict[str, Any]:
@@ -87,57 +35,26 @@ def manifest() -> dict[str, Any]:
     return found
 
 
-def booted_set() -> str:
-    """Return the boot set the running kernel came from, by its command line."""
-    for word in Path("/proc/cmdline").read_text().split():
-        if word.startswith("vtool.boot="):
-            return word.split("=", 1)[1]
-    return ""
-
-
-def boot_id() -> str:
-    """Return the running kernel's boot id."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
 def verb_state(_: argparse.Namespace) -> dict[str, Any]:
     """Say what is deployed, what booted, and how the units and domains do."""
-    generation = current_generation()
-    found = read_json(CURRENT / "manifest.json")
-    domains: dict[str, Any] = {}
-    backends: dict[str, Any] = {}
-    if found is not None:
-        for name, domain in found["domains"].items():
-            domains[name] = {"unit": unit_state(domain["unit"]), "running": domain_runs(name, domain)}
-        for name, unit in found["backends"].items():
-            backends[name] = {"unit": unit_state(unit)}
+    found = read_json(CURRENT / "manifest.json") or {"domains": {}, "backends": {}}
+    domains = {
+        name: {"unit": unit_state(domain["unit"]), "running": domain_runs(name, domain)}
+        for name, domain in found["domains"].items()
+    }
     hypervisor = Path("/sys/hypervisor/type")
-    kernel = os.uname().release
     return {
-        "deployed": None
-        if generation is None
-        else {key: generation[key] for key in ("topology", "generation", "boot_set")},
-        "booted_set": booted_set(),
+        **generations.summary(),
         "boot_id": boot_id(),
-        "kernel": kernel,
+        "kernel": os.uname().release,
         "hypervisor": hypervisor.read_text().strip() if hypervisor.exists() else "none",
         "kvm": Path("/dev/kvm").exists(),
         "uptime_s": float(Path("/proc/uptime").read_text().split()[0]),
         "free_bytes": free_bytes(FOLDER),
         "domains": domains,
-        "backends": backends,
-        "damaged": [] if generation is None else damaged_files(generation),
+        "backends": {name: {"unit": unit_state(unit)} for name, unit in found["backends"].items()},
+        "lock": lock.holder(),
     }
-
-
-def damaged_files(generation: dict[str, Any]) -> list[str]:
-    """Return files of the current generation whose content is not what was deployed."""
-    return [file["name"] for file in generation["files"] if sha256_of(placed_path(generation, file)) != file["sha256"]]
-
-
-def unit_state(unit: str) -> str:
-    """Return systemd's word for a unit: active, inactive, failed, activating..."""
-    return run("systemctl", "is-active", unit, check=False).stdout.strip() or "unknown"
 
 
 def domain_runs(name: str, domain: dict[str, Any]) -> bool:
@@ -145,284 +62,6 @@ def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     if domain["kind"] == "xen":
         return run("xl", "domid", name, check=False, timeout=20).returncode == 0
     return unit_state(domain["unit"]) == "active"
-
-
-def free_bytes(path: Path) -> int:
-    """Return what an ordinary write to that file system may still take."""
-    while not path.exists():
-        path = path.parent
-    info = os.statvfs(path)
-    return info.f_bavail * info.f_frsize
-
-
-def sha256_of(path: Path) -> str:
-    """Return the digest of a file, or an empty text when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
-    except OSError:
-        return ""
-    return digest.hexdigest()
-
-
-# ---------------------------------------------------------------- putting a generation there
-
-
-def placed_path(generation: dict[str, Any], file: dict[str, Any]) -> Path:
-    """Return where a file of a generation lies on the board."""
-    if file["place"] == "boot":
-        return boot_folder(generation) / str(generation["boot_set"]) / str(file["name"])
-    return GENERATIONS / str(generation["generation"]) / str(file["name"])
-
-
-def boot_folder(generation: dict[str, Any]) -> Path:
-    """Return vtool's folder on the boot partition."""
-    return Path(generation["boot_mount"]) / "vtool"
-
-
-def verb_missing(_: argparse.Namespace) -> dict[str, Any]:
-    """Read a generation file from stdin; say which objects the store lacks, or that it runs already.
-
-    VT705 or VT706 when it cannot fit. Nothing is changed.
-    """
-    generation = json.load(sys.stdin)
-    deployed = current_generation()
-    if (
-        deployed is not None
-        and deployed["generation"] == generation["generation"]
-        and booted_set() == generation["boot_set"]
-        and not damaged_files(deployed)
-    ):
-        return {"missing": [], "current": True, "boot_id": boot_id()}
-    objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
-    missing = sorted(digest for digest in objects if not (STORE / digest).exists())
-    check_space(generation, sum(objects[digest] for digest in missing))
-    check_disks(generation)
-    return {"missing": missing, "current": False, "boot_id": boot_id()}
-
-
-def check_space(generation: dict[str, Any], objects_bytes: int) -> None:
-    """Raise VT705 when the objects (twice: bundle and store), new disks or boot files do not fit."""
-    disks_bytes = sum(d["size_bytes"] for d in generation["disks"] if not Path(d["path"]).exists())
-    margin = 8 << 20
-    need(FOLDER, 2 * objects_bytes + disks_bytes + margin)
-    boot = Path(generation["boot_mount"])
-    if not (boot_folder(generation) / generation["boot_set"]).exists():
-        boot_bytes = sum(f["size_bytes"] for f in generation["files"] if f["place"] == "boot")
-        need(boot, boot_bytes + (1 << 20))
-
-
-def need(path: Path, wanted_bytes: int) -> None:
-    """Raise VT705 when the file system of ``path`` has less room than wanted."""
-    free = free_bytes(path)
-    if free < wanted_bytes:
-        raise BoardError(
-            "VT705",
-            f"the board's disk is full: {path} has {free >> 20} MiB free, {wanted_bytes >> 20} MiB are needed",
-            ["free space on the board, or make disks smaller; nothing was changed"],
-        )
-
-
-def check_disks(generation: dict[str, Any]) -> None:
-    """Raise VT706 when a disk is there with another size: vtool never resizes data."""
-    for disk in generation["disks"]:
-        path = Path(disk["path"])
-        if path.exists() and path.stat().st_size != disk["size_bytes"]:
-            raise BoardError(
-                "VT706",
-                f"disk {path} is {path.stat().st_size} bytes, the topology says {disk['size_bytes']}",
-                ["give the disk another file name, or change its size on the board yourself"],
-            )
-
-
-def verb_apply(_: argparse.Namespace) -> dict[str, Any]:
-    """Take in a bundle of objects, then make the generation on stdin the current one.
-
-    Nothing of the running generation is written in place. Returns what changed and whether the board
-    must reboot to run it.
-    """
-    generation = json.load(sys.stdin)
-    before = current_generation()
-    if BUNDLE.exists():
-        take_bundle(BUNDLE)
-    check_space(generation, 0)
-    check_disks(generation)
-    same = before is not None and before["generation"] == generation["generation"]
-    damaged = damaged_files(generation) if same else []
-    if not same or damaged:
-        lay_out(generation)
-    reboot = booted_set() != generation["boot_set"]
-    restart = units_to_restart(before, generation)
-    # What was changed by hand on the board is put right, and what was started from it starts again.
-    users = {unit for file in generation["files"] if file["name"] in damaged for unit in file["used_by"]}
-    restart = sorted({*restart, *users})
-    if reboot and before is not None:
-        run("systemctl", "stop", "vtool.target", check=False)
-        restart = sorted({*restart, *before["units"]})
-    if restart:
-        run("systemctl", "stop", *restart, check=False)
-    make_users_and_disks(generation)
-    switch(generation)
-    collect_garbage(generation)
-    return {"changed": not same, "restarted": restart, "reboot": reboot}
-
-
-def take_bundle(bundle: Path) -> None:
-    """Unpack objects into the store, each under its digest, refusing what does not match (VT707)."""
-    import tarfile
-
-    STORE.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(bundle) as tar:
-        for member in tar:
-            stream = tar.extractfile(member)
-            if stream is None:
-                continue
-            target = STORE / Path(member.name).name
-            temporary = target.with_name(target.name + ".partial")
-            with temporary.open("wb") as out:
-                shutil.copyfileobj(stream, out, 1 << 20)
-                out.flush()
-                os.fsync(out.fileno())
-            if sha256_of(temporary) != target.name:
-                temporary.unlink()
-                raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
-            temporary.rename(target)
-    bundle.unlink()
-
-
-def lay_out(generation: dict[str, Any]) -> None:
-    """Write a generation's files beside the running one, and its boot set beside the booted one."""
-    folder = GENERATIONS / generation["generation"]
-    for root in (folder, boot_folder(generation) / generation["boot_set"]):
-        partial = root.with_name(root.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        place = "generation" if root == folder else "boot"
-        for file in generation["files"]:
-            if file["place"] == place:
-                copy_object(file, partial / file["name"])
-        if place == "generation":
-            (partial / "generation.json").write_text(json.dumps(generation, sort_keys=True))
-        os.sync()
-        shutil.rmtree(root, ignore_errors=True)
-        partial.rename(root)
-    os.sync()
-
-
-def copy_object(file: dict[str, Any], target: Path) -> None:
-    """Copy one object out of the store."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(STORE / file["sha256"], target)
-    target.chmod(file["mode"])
-
-
-def units_to_restart(before: dict[str, Any] | None, after: dict[str, Any]) -> list[str]:
-    """Return units that run now and are gone or made of other files in the new generation."""
-    old = {} if before is None else before["units"]
-    return sorted(unit for unit in old if old[unit] != after["units"].get(unit))
-
-
-def make_users_and_disks(generation: dict[str, Any]) -> None:
-    """Make the system users, and the disks that are not there yet; never touch one that is."""
-    run("systemd-sysusers", str(GENERATIONS / generation["generation"] / "sysusers.conf"))
-    disks = FOLDER / "disks"
-    disks.mkdir(parents=True, exist_ok=True)
-    disks.chmod(0o711)
-    for disk in generation["disks"]:
-        path = Path(disk["path"])
-        if not path.exists():
-            with path.open("wb") as stream:
-                stream.truncate(disk["size_bytes"])
-        shutil.chown(path, "vtool-backend", "vtool")
-        path.chmod(0o600)
-
-
-def switch(generation: dict[str, Any]) -> None:
-    """Make the generation the current one: one rename for the files, one for the boot set."""
-    replace_link(CURRENT, GENERATIONS / generation["generation"])
-    wanted = {f["name"].split("/", 1)[1] for f in generation["files"] if f["name"].startswith("units/")}
-    for link in vtool_links():
-        if link.name not in wanted or link.parent != UNITS:
-            link.unlink()
-    for unit in wanted:
-        replace_link(UNITS / unit, CURRENT / "units" / unit)
-    (UNITS / "multi-user.target.wants").mkdir(exist_ok=True)
-    replace_link(UNITS / "multi-user.target.wants" / "vtool.target", CURRENT / "units" / "vtool.target")
-    run("systemctl", "daemon-reload")
-    boot = Path(generation["boot_mount"])
-    entry = boot / "boot.scr"
-    if entry.exists() and not (boot / ENTRY_BACKUP).exists():
-        shutil.copyfile(entry, boot / ENTRY_BACKUP)
-    replace_file(boot_folder(generation) / "boot.env", f"vtool_set={generation['boot_set']}\n".encode())
-    new_entry = (boot_folder(generation) / generation["boot_set"] / "entry.scr").read_bytes()
-    if not entry.exists() or entry.read_bytes() != new_entry:
-        replace_file(entry, new_entry)
-    os.sync()
-
-
-def vtool_links() -> list[Path]:
-    """Return the links in systemd's folder that point into vtool's."""
-    links = [*UNITS.glob("vtool*"), *UNITS.glob("multi-user.target.wants/vtool*")]
-    return [link for link in links if link.is_symlink() and os.readlink(link).startswith(str(FOLDER))]
-
-
-def replace_link(link: Path, target: Path) -> None:
-    """Point a link somewhere else in one step."""
-    temporary = link.with_name(f".{link.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    temporary.symlink_to(target)
-    temporary.rename(link)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(path)
-
-
-def collect_garbage(generation: dict[str, Any]) -> None:
-    """Remove generations, boot sets and objects that are neither current nor booted."""
-    for folder in GENERATIONS.iterdir():
-        if folder.name != generation["generation"]:
-            shutil.rmtree(folder, ignore_errors=True)
-    for folder in boot_folder(generation).iterdir():
-        if folder.is_dir() and folder.name not in (generation["boot_set"], booted_set()):
-            shutil.rmtree(folder, ignore_errors=True)
-    kept = {file["sha256"] for file in generation["files"]}
-    for item in STORE.iterdir():
-        if item.name not in kept:
-            item.unlink()
-
-
-def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
-    """Remove everything vtool put on the board, disks included; say whether a reboot is due."""
-    generation = current_generation()
-    units = [link.name for link in vtool_links() if link.parent == UNITS]
-    if units:
-        run("systemctl", "stop", "vtool.target", *units, check=False)
-    for link in vtool_links():
-        link.unlink()
-    run("systemctl", "daemon-reload")
-    run("systemctl", "reset-failed", check=False)
-    boot = Path(generation["boot_mount"]) if generation else Path("/boot")
-    if (boot / ENTRY_BACKUP).exists():
-        (boot / ENTRY_BACKUP).replace(boot / "boot.scr")
-    reboot = booted_set() not in ("", "factory")
-    shutil.rmtree(boot / "vtool", ignore_errors=True)
-    for folder in (FOLDER, Path("/var/log/vtool"), Path("/run/vtool")):
-        shutil.rmtree(folder, ignore_errors=True)
-    for user in ("vtool-backend", "vtool-domain"):
-        run("userdel", user, check=False)
-    run("groupdel", "vtool", check=False)
-    os.sync()
-    return {"removed": generation is not None, "reboot": reboot}
 
 
 # ---------------------------------------------------------------- running it
@@ -752,8 +391,8 @@ OPERATIONS = {
 }
 
 
-def main() -> int:
-    """Run one verb; print its result as one line of JSON."""
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line: a verb and its options."""
     parser = argparse.ArgumentParser(prog="vtool-board")
     verbs = parser.add_subparsers(required=True)
 
@@ -762,11 +401,27 @@ def main() -> int:
         added.set_defaults(function=function, name=name)
         return added
 
+    def owner(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--lock", default="", help="the token of `hold`; needed while somebody holds the board")
+        added.add_argument("--at", default="", help="when, by the controller's clock")
+        added.add_argument("--by", default="", help="who asked for it")
+        added.add_argument("--reason", default="")
+        return added
+
     verb("state", verb_state)
-    verb("missing", verb_missing)
-    verb("apply", verb_apply)
+    verb("hold", lock.verb_hold).add_argument("holder", type=json.loads)
+    verb("compare", generations.verb_compare).add_argument("--look-only", action="store_true")
+    verb("receive", generations.verb_receive)
+    owner(verb("apply", generations.verb_apply))
+    owner(verb("confirm", generations.verb_confirm)).add_argument("generation")
+    owner(verb("revert", generations.verb_revert)).add_argument("--reboot", action="store_true")
+    owner(verb("rollback", generations.verb_rollback)).add_argument("generation", nargs="?", default="")
+    owner(verb("keep", generations.verb_keep))
+    owner(verb("reboot", generations.verb_reboot))
+    verb("generations", generations.verb_generations)
+    verb("booted", generations.verb_booted)
+    owner(verb("clean", generations.verb_clean))
     verb("converge", verb_converge).add_argument("--deadline", type=float, default=90.0)
-    verb("clean", verb_clean)
     verb("observe", verb_observe)
     powerdown = verb("powerdown", verb_powerdown)
     powerdown.add_argument("domain")
@@ -780,16 +435,24 @@ def main() -> int:
     logs.add_argument("name_of")
     logs.add_argument("--lines", type=int, default=50)
     logs.add_argument("--follow", action="store_true")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run one verb; print its result as one line of JSON."""
+    arguments = parse_arguments()
     try:
+        if hasattr(arguments, "lock"):
+            lock.require(arguments.lock)
         result = arguments.function(arguments)
     except BoardError as error:
         print(json.dumps({"error": error.to_json()}))
         return 3
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        failed = BoardError("VT704", f"'{arguments.name}' failed on the board: {error.strerror or error}{where}")
+        print(json.dumps({"error": failed.to_json()}))
+        return 3
     if arguments.name != "console":
         print(json.dumps(result))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Asking a board what is there: the state that vtool-board tells, consoles' tails, its generations."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vtool.board.protocols import Board
+from vtool.board.shell import open_shell
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
+from vtool.plan.types import BoardPlan
+
+ON_BOARD = "/usr/local/sbin/vtool-board"
+"""Where the board's one program is."""
+NOTHING: dict[str, Any] = {
+    "deployed": None,
+    "confirmed": False,
+    "domains": {},
+    "backends": {},
+    "damaged": [],
+    "lock": None,
+}
+"""The state of a board that vtool never deployed to."""
+
+
+def board_json(stdout: str, stderr: str) -> dict[str, Any]:
+    """Read what vtool-board printed; its errors become VtoolError."""
+    try:
+        said = json.loads(stdout)
+    except ValueError:
+        raise board_failed(
+            "VT704", "vtool-board did not answer with JSON", detail=(stdout + stderr).splitlines()[-10:]
+        ) from None
+    if isinstance(said, dict) and "error" in said:
+        error = said["error"]
+        raise VtoolError(
+            Diagnostic(error["code"], error["message"], hints=tuple(error["hints"]), detail=tuple(error["detail"])),
+            ExitCode.BOARD_FAILED,
+        )
+    assert isinstance(said, dict)
+    return said
+
+
+def ask(board: Board, verb: str) -> dict[str, Any] | None:
+    """Run a verb of vtool-board that only looks; None when vtool is not on the board."""
+    with open_shell(board) as shell:
+        result = shell.run(f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, verb)}")
+    return None if result.code == 100 else board_json(result.stdout, result.stderr)
+
+
+def board_state(board: Board) -> dict[str, Any]:
+    """Return what vtool-board says of the board; ``deployed`` is None when nothing is."""
+    return ask(board, "state") or NOTHING
+
+
+def require_deployed(topology: str, board: Board) -> None:
+    """Raise VT703 unless that topology is what vtool has deployed to the board."""
+    deployed = board_state(board)["deployed"]
+    if deployed is None or deployed["topology"] != topology:
+        instead = f"'{deployed['topology']}' is deployed" if deployed else "nothing is deployed"
+        raise board_failed(
+            "VT703", f"{instead} on board '{board.name}', not '{topology}'", hints=("run: vtool deploy TOPOLOGY",)
+        )
+
+
+def domain_tails(plan: BoardPlan, board: Board) -> list[str]:
+    """Return the last lines of every domain's console and of its backends' journals."""
+    lines: list[str] = []
+    with open_shell(board) as shell:
+        for guest in plan.guests:
+            said = shell.run(shell.as_root(ON_BOARD, "logs", "--lines", "15", "--", guest.name))
+            lines += [f"tail of domain '{guest.name}':"]
+            lines += [f"  | {line}" for line in said.stdout.replace("\r", "").splitlines()]
+    return lines

@@ -1,0 +1,120 @@
+"""Boards that start: switched on, after a reboot, and back to the last good generation when one does not.
+
+Every wait has a deadline, and its failure carries the console's tail.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+from vtool.board.emulated import EmulatedBoard, EmulatedImages
+from vtool.board.protocols import Board, Console
+from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
+from vtool.deploy.job import Job
+from vtool.diagnostics import VtoolError, board_failed
+from vtool.images import BOARD_IMAGES, ensure
+from vtool.progress import Progress
+
+BOOT_DEADLINE_S = 120
+_LINES_OF_TWO_BOOTS = 3000
+_LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.")
+
+
+def bring_up(board: Board, progress: Progress) -> bool:
+    """Make the board if need be, switch it on, wait for ssh. Returns whether it was off."""
+    if isinstance(board, EmulatedBoard) and not board.exists():
+        images = ensure(BOARD_IMAGES, progress)
+        begin = time.monotonic()
+        progress.start(f"make board {board.name}")
+        board.create(EmulatedImages(images["firmware"].path, images["linux"].path, images["root-disk"].path))
+        progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
+    was_off = not board.power.is_on()
+    begin = time.monotonic()
+    if was_off:
+        progress.start(f"switch {board.name} on")
+        board.power.on()
+    wait_for_sshd(board, board.ssh(), BOOT_DEADLINE_S)
+    if was_off:
+        progress.finish(f"switch {board.name} on", "answers", time.monotonic() - begin)
+    return was_off
+
+
+def running_boot(board: Board) -> tuple[str, str]:
+    """Return the running system's boot id and the generation it booted (empty: none of vtool's)."""
+    with open_shell(board) as shell:
+        boot, line = shell.run("cat /proc/sys/kernel/random/boot_id /proc/cmdline").stdout.split("\n", 1)
+    words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    return boot.strip(), words.get("vtool.generation", "")
+
+
+def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
+    """Wait until another boot than ``before`` answers; VT715 when that is not the generation wanted.
+
+    A board that does not answer in time is given its watchdog's time, then its power is cut and given again:
+    it starts its last good generation then. VT603 when it still says nothing.
+    """
+    task, begin = f"boot {job.board.name}", time.monotonic()
+    progress.start(task)
+    boot = job.report.board.facts.boot
+    watchdog_s = boot.watchdog.timeout_s if boot and boot.watchdog and job.report.board.watchdog else 0
+    booted = _another_boot(job.board, before, BOOT_DEADLINE_S)
+    if booted is None:
+        booted = _another_boot(job.board, before, watchdog_s + BOOT_DEADLINE_S) if watchdog_s else None
+    if booted is None and job.board.power.can_switch:
+        progress.update(task, "cut the power and give it again")
+        job.board.power.off()
+        job.board.power.on()
+        booted = _another_boot(job.board, before, BOOT_DEADLINE_S)
+    if booted is None:
+        progress.finish(task, "failed", time.monotonic() - begin)
+        raise no_answer(job.board, time.monotonic() - begin, "no system boots")
+    wanted = job.report.generation
+    if booted != wanted and job.applied:
+        progress.finish(task, "failed", time.monotonic() - begin)
+        job.report.went_back_to = booted
+        message = f"generation {wanted} does not come up on board '{job.board.name}'"
+        log = job.board.console.log_path()
+        hints = (f"all it said: {log}",) if log else ()
+        raise board_failed("VT715", message, hints=hints, detail=_failed_boot(job.board.console))
+    progress.finish(task, "answers", time.monotonic() - begin)
+
+
+def _failed_boot(console: Console) -> tuple[str, ...]:
+    """Return the last lines of the boot before the one that runs: those before the loader's last greeting."""
+    lines = console.tail(_LINES_OF_TWO_BOOTS)
+    greetings = [number for number, line in enumerate(lines) if _LOADER.match(line)]
+    return lines[: greetings[-1] if greetings else None][-CONSOLE_TAIL_LINES:]
+
+
+def _another_boot(board: Board, before: str, deadline_s: float) -> str | None:
+    """Return the generation of the next boot that answers (empty: none of vtool's), None past the deadline."""
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        try:
+            boot, generation = running_boot(board)
+            if boot not in ("", before):
+                return generation
+        except VtoolError as error:
+            if error.diagnostics[0].code == "VT604":
+                raise
+        except (OSError, EOFError, ValueError):
+            pass  # sshd went away while it was asked: the board is going down
+        time.sleep(0.5)  # between two looks at a board that is booting; the loop has the deadline
+    return None
+
+
+def go_back(job: Job, progress: Progress) -> str:
+    """Make the board run its last good generation again; return it (empty: what the board came with)."""
+    if job.report.went_back_to is not None:
+        return job.report.went_back_to
+    if not job.is_held:
+        wait_for_sshd(job.board, job.board.ssh(), BOOT_DEADLINE_S)
+        job.hold()
+    before, _ = running_boot(job.board)
+    said = job.held_board.run("revert", "--reason", "not proven", "--reboot")
+    if said["reboot"]:
+        job.let_go()
+        _another_boot(job.board, before, BOOT_DEADLINE_S)
+    progress.finish(f"go back on {job.board.name}", "went back", 0.0)
+    return str(said["generation"])

@@ -1,0 +1,143 @@
+"""The difference between what is wished and what a board runs, before anything is changed.
+
+It can be saved and applied later, as long as both the wish and the board are still what they were.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtool.board.protocols import Board
+from vtool.board.shell import open_shell
+from vtool.deploy.asking import ON_BOARD, board_json
+from vtool.deploy.stage import Staged, stage
+from vtool.diagnostics import Diagnostic, VtoolError, board_failed
+from vtool.plan.types import BoardPlan
+from vtool.render import render
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that would be added, changed or removed; ``asked_by`` is the part of the topology behind it."""
+
+    change: str
+    place: str
+    name: str
+    asked_by: tuple[str, ...]
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What deploying would do to one board. ``running`` is the generation it runs now, empty for none.
+
+    ``damaged`` are files that were changed by hand, ``reboot`` and ``restart`` what making it run takes.
+    """
+
+    board: str
+    running: str
+    generation: str
+    changes: tuple[Change, ...]
+    damaged: tuple[str, ...]
+    reboot: bool
+    restart: tuple[str, ...]
+    send_bytes: int
+    confirmed: bool
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing to do."""
+        return not (self.changes or self.damaged or self.reboot) and self.confirmed
+
+
+def differences(
+    topology: str,
+    targets: Sequence[tuple[BoardPlan, Board]],
+    image_path: Callable[[str], Path],
+) -> list[Difference]:
+    """Compare every board with what is wished for it; a board that is off or not made has nothing of it.
+
+    Changes nothing. Raises VtoolError of staging, and VT6xx, VT705, VT706, VT716 of the board.
+    """
+    found = []
+    for plan, board in targets:
+        with board.hold(), tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
+            staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, Path(folder))
+            found.append(_difference(staged, board))
+    return found
+
+
+def _difference(staged: Staged, board: Board) -> Difference:
+    generation = staged.generation
+    said = _compared(generation, board) if board.exists() and board.power.is_on() else None
+    if said is None:
+        files = [{"change": "added", "place": f.place.value, "name": f.name} for f in staged.files]
+        size = sum({f.sha256: f.size_bytes for f in staged.files}.values())
+        said = {"running": "", "changes": files, "damaged": [], "reboot": True, "restart": [], "missing_bytes": size}
+    asked = {(f.place.value, f.name): f for f in staged.files}
+    changes = []
+    for change in said["changes"]:
+        file = asked.get((change["place"], change["name"]))
+        origin = (file.asked_by, file.image) if file else ((), "")
+        changes.append(Change(change["change"], change["place"], change["name"], *origin))
+    return Difference(
+        board=board.name,
+        running=said["running"],
+        generation=generation["generation"],
+        changes=tuple(changes),
+        damaged=tuple(said["damaged"]),
+        reboot=said["reboot"],
+        restart=tuple(said["restart"]),
+        send_bytes=said["missing_bytes"],
+        confirmed=said.get("confirmed", False),
+    )
+
+
+def _compared(generation: dict[str, Any], board: Board) -> dict[str, Any] | None:
+    with open_shell(board) as shell:
+        result = shell.run(
+            f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, 'compare', '--look-only')}",
+            stdin=json.dumps(generation, sort_keys=True),
+        )
+    return None if result.code == 100 else board_json(result.stdout, result.stderr)
+
+
+def format_saved(topology: str, found: Sequence[Difference]) -> str:
+    """Write a plan to be applied later: for each board the generation it must run and the one it shall."""
+    boards = {item.board: {"running": item.running, "generation": item.generation} for item in found}
+    return json.dumps({"format": FORMAT, "topology": topology, "boards": boards}, indent=2, sort_keys=True) + "\n"
+
+
+def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> None:
+    """Raise VT718 unless wish and boards are still what the saved plan says; VT100, VT719 when it cannot be read."""
+    try:
+        saved = json.loads(path.read_text())
+        boards = {str(name): (str(b["running"]), str(b["generation"])) for name, b in saved["boards"].items()}
+        known = saved["format"] == FORMAT
+    except OSError as error:
+        message = f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}"
+        raise VtoolError(Diagnostic("VT100", message)) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        known = False
+    if not known:
+        message = f"'{path}' is not a plan that `vtool plan --save` wrote"
+        raise VtoolError(Diagnostic("VT719", message, hints=("write it anew: vtool plan TOPOLOGY --save FILE",)))
+    hint = "look at the difference again: vtool plan TOPOLOGY --against-board --save FILE"
+    if saved["topology"] != topology or set(boards) != {item.board for item in found}:
+        raise board_failed("VT718", f"'{path}' is a plan for other boards or another topology", hints=(hint,))
+    for item in found:
+        running, generation = boards[item.board]
+        if item.running != running:
+            now, then = item.running or "nothing", running or "nothing"
+            message = f"board '{item.board}' moved on: it ran {then} when '{path}' was written, now {now}"
+            raise board_failed("VT718", message, hints=(hint,))
+        if item.generation != generation:
+            message = f"the topology changed: '{path}' is for generation {generation}, it makes {item.generation} now"
+            raise board_failed("VT718", message, hints=(hint,))

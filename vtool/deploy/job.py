@@ -1,0 +1,147 @@
+"""One board on its way through a verb: what is done with it, who holds it, what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vtool.board.emulated import runtime_folder
+from vtool.board.protocols import Board
+from vtool.deploy.board_lock import Held, hold
+from vtool.deploy.proof import Row
+from vtool.deploy.stage import Staged
+from vtool.diagnostics import VtoolError, board_failed
+from vtool.plan.types import BoardPlan
+
+MOST_AT_ONCE = 50
+
+
+@dataclass
+class Report:
+    """What a verb came to on one board.
+
+    ``failure`` is what ended it early. ``confirmed`` says that ``generation`` boots from now on;
+    ``went_back_to`` is what runs instead after a failure: a generation, or empty for what the board came with.
+    """
+
+    board: BoardPlan
+    generation: str = ""
+    topology: str = ""
+    rows: list[Row] = field(default_factory=list)
+    changed: bool = False
+    rebooted: bool = False
+    restarted: list[str] = field(default_factory=list)
+    confirmed: bool = False
+    went_back_to: str | None = None
+    failure: VtoolError | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def proven(self) -> bool:
+        """Tell whether nothing failed and every row is proven."""
+        return self.failure is None and all(row.proven for row in self.rows)
+
+
+class Job(contextlib.AbstractContextManager["Job"]):
+    """A board and its report; leaving it lets go of the board.
+
+    ``applied``: the board runs, or will boot, what this verb wants. ``boot_before`` is the boot id it had.
+    """
+
+    def __init__(self, board: Board, report: Report) -> None:
+        self.board = board
+        self.report = report
+        self.staged: Staged | None = None
+        self.objects = Path()
+        self.applied = False
+        self.boot_before = ""
+        self._held: Held | None = None
+        self._own = contextlib.ExitStack()
+        self._hold = contextlib.ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the board and of its name on this machine."""
+        self.let_go()
+        self._own.close()
+
+    @property
+    def well(self) -> bool:
+        """Tell whether nothing has failed yet."""
+        return self.report.failure is None
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure one phase."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = self.report.seconds.get(name, 0.0) + time.monotonic() - begin
+            self.report.seconds[name] = round(spent, 1)
+
+    def own(self) -> None:
+        """Keep other processes of this machine, and users of the same lab, from the board; VT605 says who has it."""
+        self._own.enter_context(local_lock(self.board.name))
+        self._own.enter_context(self.board.hold())
+
+    def hold(self) -> None:
+        """Hold the board itself (``board_lock.hold``)."""
+        self._held = self._hold.enter_context(hold(self.board))
+
+    def let_go(self) -> None:
+        """Let go of the board itself."""
+        self._held = None
+        self._hold.close()
+
+    @property
+    def held_board(self) -> Held:
+        """Return the board as it is held."""
+        assert self._held is not None, "hold() comes first"
+        return self._held
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether the board is held now."""
+        return self._held is not None
+
+
+def each(work: Callable[[Job], None], jobs: Sequence[Job], *, failed_too: bool = False) -> None:
+    """Do something for every board, side by side; what fails is that board's failure, and it is left out then."""
+
+    def one(job: Job) -> None:
+        if not (job.well or failed_too):
+            return
+        try:
+            work(job)
+        except VtoolError as error:
+            job.report.failure = job.report.failure or error
+
+    if len(jobs) == 1:
+        one(jobs[0])
+    elif jobs:
+        with ThreadPoolExecutor(max_workers=min(len(jobs), MOST_AT_ONCE)) as pool:
+            list(pool.map(one, jobs))
+
+
+@contextlib.contextmanager
+def local_lock(name: str) -> Iterator[None]:
+    """Keep other processes of this machine from a board; VtoolError VT605 says who has it and since when."""
+    folder = runtime_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise board_failed("VT605", f"another vtool is working on board '{name}' ({holder})") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
+        lock.flush()
+        yield

@@ -1,0 +1,94 @@
+"""Which generation the boot loader starts: one sector outside of every file system.
+
+The sector holds U-Boot environment text, so that U-Boot reads and writes it with ``env import -t`` and
+``env export -t``. A sector is written whole or not at all, by the loader and by Linux, which no file on a
+FAT file system is. The meaning, and the loader's half, stand in ``templates/uboot/entry.cmd.j2``:
+
+good, good_set    the last generation that was confirmed, and its folder on the boot partition
+last, last_set    the one confirmed before it
+trial, trial_set  the one to boot next, once: the loader takes it out before it starts it
+count             starts of the system since Linux last said that it is up (hexadecimal)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from .base import replace_file
+
+SECTOR_BYTES = 512
+FORMAT = "1"
+KEYS = ("good", "good_set", "last", "last_set", "trial", "trial_set", "count")
+
+
+def read_state(boot: dict[str, Any]) -> dict[str, str]:
+    """Return the boot state; every key is there, empty where nothing is known.
+
+    ``boot`` is a generation's own: ``mount`` of the boot partition, ``state_device``, ``state_sector``.
+    """
+    for raw in (_read_sector(boot), _read_copy(boot)):
+        found = parse(raw)
+        if found is not None:
+            return found
+    return dict.fromkeys(KEYS, "")
+
+
+def parse(raw: bytes) -> dict[str, str] | None:
+    """Read environment text; None when it is not a boot state of this format."""
+    pairs: dict[str, str] = {}
+    for line in raw.split(b"\0", 1)[0].decode("ascii", errors="replace").splitlines():
+        key, separator, value = line.partition("=")
+        if separator and key.startswith("vtool_"):
+            pairs[key[len("vtool_") :]] = value
+    if pairs.get("state") != FORMAT:
+        return None
+    return {key: pairs.get(key, "") for key in KEYS}
+
+
+def format_state(state: dict[str, str]) -> bytes:
+    """Write a boot state as environment text of one sector."""
+    pairs = {"state": FORMAT, **{key: value for key, value in state.items() if value}}
+    text = "".join(f"vtool_{key}={value}\n" for key, value in pairs.items()).encode("ascii")
+    if len(text) >= SECTOR_BYTES:
+        raise ValueError(f"a boot state of {len(text)} bytes")
+    return text.ljust(SECTOR_BYTES, b"\0")
+
+
+def write_state(boot: dict[str, Any], state: dict[str, str]) -> None:
+    """Write the sector, then the copy that is read where the sector is not one."""
+    content = format_state(state)
+    with Path(boot["state_device"]).open("r+b", buffering=0) as device:
+        device.seek(boot["state_sector"] * SECTOR_BYTES)
+        device.write(content)
+        os.fsync(device.fileno())
+    replace_file(copy_path(boot), format_state({**state, "trial": "", "trial_set": ""}).rstrip(b"\0"))
+
+
+def forget_state(boot: dict[str, Any]) -> None:
+    """Empty the sector: the loader starts what the board came with."""
+    with Path(boot["state_device"]).open("r+b", buffering=0) as device:
+        device.seek(boot["state_sector"] * SECTOR_BYTES)
+        device.write(bytes(SECTOR_BYTES))
+        os.fsync(device.fileno())
+    with contextlib.suppress(FileNotFoundError):
+        copy_path(boot).unlink()
+
+
+def copy_path(boot: dict[str, Any]) -> Path:
+    """Return where the copy of the boot state lies."""
+    return Path(boot["mount"]) / "vtool" / "state.env"
+
+
+def _read_sector(boot: dict[str, Any]) -> bytes:
+    with Path(boot["state_device"]).open("rb", buffering=0) as device:
+        return os.pread(device.fileno(), SECTOR_BYTES, boot["state_sector"] * SECTOR_BYTES)
+
+
+def _read_copy(boot: dict[str, Any]) -> bytes:
+    try:
+        return copy_path(boot).read_bytes()
+    except OSError:
+        return b""

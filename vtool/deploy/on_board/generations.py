@@ -1,0 +1,575 @@
+"""Generations on the board: laid out beside the running one, tried, confirmed, taken back, forgotten.
+
+A generation is complete and named by its content. ``/var/lib/vtool/generations/ID`` holds its files, a
+folder on the boot partition its boot set, ``store/`` every object by digest. What runs is a link in /run
+that a systemd generator makes at boot from the kernel's command line: nothing on a disk has to be changed
+to switch, and a power cut at any moment boots the last confirmed generation. ``boot_state`` says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from . import boot_state
+from .base import (
+    CURRENT,
+    FOLDER,
+    BoardError,
+    boot_id,
+    free_bytes,
+    kernel_word,
+    read_json,
+    replace_file,
+    replace_link,
+    run,
+    sha256_of,
+    sync_folder,
+)
+
+STORE = FOLDER / "store"
+GENERATIONS = FOLDER / "generations"
+BOARD = FOLDER / "board.json"
+PENDING = FOLDER / "pending.json"
+HISTORY = FOLDER / "history.jsonl"
+HISTORY_LINES = 100
+RUNNING = Path("/run/vtool-current")
+UNIT_GENERATOR = Path("/etc/systemd/system-generators/vtool-generator")
+ENTRY_BACKUP = "boot.scr.before-vtool"
+LINKED_BYTES = 1 << 20
+"""Files of at least this size are links to their object in the store, smaller ones are copies."""
+
+
+# ---------------------------------------------------------------- what is there
+
+
+def load_generation(identity: str) -> dict[str, Any] | None:
+    """Return a generation file that is on the board, or None."""
+    return read_json(GENERATIONS / identity / "generation.json") if identity else None
+
+
+def running_id() -> str:
+    """Return the generation that runs: the one switched to, else the one booted; empty for none."""
+    return os.readlink(RUNNING).rsplit("/", 1)[-1] if RUNNING.is_symlink() else ""
+
+
+def running_generation() -> dict[str, Any] | None:
+    """Return the generation file of what runs, or None."""
+    return load_generation(running_id())
+
+
+def booted_set() -> str:
+    """Return the boot set the running kernel came from."""
+    return kernel_word("vtool.boot")
+
+
+def current_state() -> dict[str, str]:
+    """Return the boot state, empty when vtool never deployed here."""
+    boot = read_json(BOARD)
+    return boot_state.read_state(boot) if boot else dict.fromkeys(boot_state.KEYS, "")
+
+
+def summary() -> dict[str, Any]:
+    """Return what runs, what would boot, and what is not as it was deployed."""
+    running, state = running_generation(), current_state()
+    keys = ("topology", "generation", "boot_set")
+    good = load_generation(state["good"])
+    drift = damaged_files(running) + changed_entry(running) if running else []
+    if good and running and good["generation"] != running["generation"]:
+        drift += [f"last good generation: {name}" for name in damaged_files(good)]
+    return {
+        "deployed": {key: running[key] for key in keys} if running else None,
+        "confirmed": running is not None and state["good"] == running["generation"],
+        "good": state["good"],
+        "last": state["last"],
+        "trial": state["trial"],
+        "booted_set": booted_set(),
+        "damaged": drift,
+    }
+
+
+def placed_path(generation: dict[str, Any], file: dict[str, Any]) -> Path:
+    """Return where a file of a generation lies on the board."""
+    if file["place"] == "boot":
+        return boot_folder(generation) / str(generation["boot_set"]) / str(file["name"])
+    return GENERATIONS / str(generation["generation"]) / str(file["name"])
+
+
+def boot_folder(generation: dict[str, Any]) -> Path:
+    """Return vtool's folder on the boot partition."""
+    return Path(generation["boot"]["mount"]) / "vtool"
+
+
+def damaged_files(generation: dict[str, Any]) -> list[str]:
+    """Return files of a generation whose content is not what was deployed."""
+    return [file["name"] for file in generation["files"] if sha256_of(placed_path(generation, file)) != file["sha256"]]
+
+
+def changed_entry(generation: dict[str, Any]) -> list[str]:
+    """Return the boot partition's first script if it is not vtool's."""
+    entry = Path(generation["boot"]["mount"]) / "boot.scr"
+    wanted = next(file["sha256"] for file in generation["files"] if file["name"] == "entry.scr")
+    return [] if sha256_of(entry) == wanted else [str(entry)]
+
+
+# ---------------------------------------------------------------- asking
+
+
+def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Read a generation file from stdin; say what the board lacks of it and what making it run would change.
+
+    Changes nothing of any generation. Raises VT705, VT706 or VT716 when it cannot be had.
+    """
+    generation = json.load(sys.stdin)
+    running = running_generation()
+    damaged = damaged_files(running) + changed_entry(running) if running else []
+    same = running is not None and running["generation"] == generation["generation"]
+    answer = {
+        "running": running_id(),
+        "current": same and booted_set() == generation["boot_set"] and not damaged,
+        "confirmed": current_state()["good"] == generation["generation"],
+        "damaged": damaged if same else [],
+        "reboot": booted_set() != generation["boot_set"],
+        "restart": units_to_restart(running, generation, damaged if same else []),
+        "changes": list(changes(running, generation)),
+        "boot_id": boot_id(),
+        "missing": [],
+        "missing_bytes": 0,
+    }
+    if answer["current"]:
+        return answer
+    check_writable(generation)
+    if not arguments.look_only:
+        collect_garbage()
+    objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
+    missing = sorted(digest for digest in objects if sha256_of(STORE / digest) != digest)
+    answer["missing"], answer["missing_bytes"] = missing, sum(objects[digest] for digest in missing)
+    check_space(generation, answer["missing_bytes"], may_forget=not arguments.look_only)
+    check_disks(generation)
+    return answer
+
+
+def changes(before: dict[str, Any] | None, after: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield each file that differs between two generations: its place, name and what happens to it."""
+    old = {(f["place"], f["name"]): f for f in before["files"]} if before else {}
+    new = {(f["place"], f["name"]): f for f in after["files"]}
+    for key in sorted({*old, *new}):
+        was, will = old.get(key), new.get(key)
+        if was is None or will is None or (was["sha256"], was["mode"]) != (will["sha256"], will["mode"]):
+            change = "added" if was is None else "removed" if will is None else "changed"
+            yield {"place": key[0], "name": key[1], "change": change}
+
+
+def units_to_restart(before: dict[str, Any] | None, after: dict[str, Any], damaged: list[str]) -> list[str]:
+    """Return units that are gone or made of other files in the new generation, or of files changed by hand."""
+    old = {} if before is None else before["units"]
+    users = {unit for file in after["files"] if file["name"] in damaged for unit in file["used_by"]}
+    return sorted({unit for unit in old if old[unit] != after["units"].get(unit)} | users)
+
+
+def check_writable(generation: dict[str, Any]) -> None:
+    """Raise VT716 when a file system is read-only, or vtool's folder is not on the root file system."""
+    mount = Path(generation["boot"]["mount"])
+    for path in (FOLDER.parent, mount):
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            hint = "look at the board's kernel log for what made it so; nothing was changed"
+            raise BoardError("VT716", f"the file system of {path} is read-only", [hint])
+    if FOLDER.parent.stat().st_dev != Path("/").stat().st_dev:
+        hint = "units are read from there before other file systems are mounted"
+        raise BoardError("VT716", f"{FOLDER.parent} is not on the root file system", [hint])
+    if not mount.is_mount():
+        raise BoardError("VT716", f"{mount} is not the boot partition: nothing is mounted there", [f"mount {mount}"])
+
+
+def check_space(generation: dict[str, Any], objects_bytes: int, *, may_forget: bool) -> None:
+    """Raise VT705 when the objects (twice where they are copied), new disks or boot files do not fit.
+
+    Before that, the generation before the last good one is given up if it may be.
+    """
+    disks_bytes = sum(d["size_bytes"] for d in generation["disks"] if not Path(d["path"]).exists())
+    wanted = [(FOLDER, 2 * objects_bytes + disks_bytes + (8 << 20))]
+    if not (boot_folder(generation) / generation["boot_set"]).exists():
+        boot_bytes = sum(f["size_bytes"] for f in generation["files"] if f["place"] == "boot")
+        wanted.append((Path(generation["boot"]["mount"]), boot_bytes + (1 << 20)))
+    state = current_state()
+    if may_forget and any(free_bytes(path) < size for path, size in wanted) and state["last"] not in ("", running_id()):
+        boot_state.write_state(generation["boot"], {**state, "last": "", "last_set": ""})
+        collect_garbage()
+    for path, size in wanted:
+        free = free_bytes(path)
+        if free < size:
+            raise BoardError(
+                "VT705",
+                f"the board's disk is full: {path} has {free >> 20} MiB free, {size >> 20} MiB are needed",
+                ["free space on the board, or make disks smaller; nothing was changed"],
+            )
+
+
+def check_disks(generation: dict[str, Any]) -> None:
+    """Raise VT706 when a disk is there with another size: vtool never resizes data."""
+    for disk in generation["disks"]:
+        path = Path(disk["path"])
+        if path.exists() and path.stat().st_size != disk["size_bytes"]:
+            raise BoardError(
+                "VT706",
+                f"disk {path} is {path.stat().st_size} bytes, the topology says {disk['size_bytes']}",
+                ["give the disk another file name, or change its size on the board yourself"],
+            )
+
+
+# ---------------------------------------------------------------- putting a generation there
+
+
+def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Lay the generation on stdin out, whose objects are in the store, and run it unconfirmed.
+
+    Where another system must boot for it, it is set to boot once and ``reboot`` is true; else it runs when
+    this returns, with its units stopped. Until ``confirm``, any boot leads back to the last good one.
+    """
+    generation = json.load(sys.stdin)
+    running = running_generation()
+    check_space(generation, 0, may_forget=True)
+    check_disks(generation)
+    damaged = damaged_files(running) if running and running["generation"] == generation["generation"] else []
+    lay_out(generation)
+    install_entry(generation)
+    make_users_and_disks(generation)
+    changed = running is None or running["generation"] != generation["generation"]
+    remember("applied", generation, arguments)
+    answer = try_generation(generation, damaged)
+    collect_garbage()
+    return {"changed": changed, **answer}
+
+
+def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, Any]:
+    """Make a generation that is laid out run without confirming it; say whether the board must reboot for it."""
+    running = running_generation()
+    reboot = booted_set() != generation["boot_set"]
+    restart = units_to_restart(running, generation, damaged)
+    confirmed = current_state()["good"] == generation["generation"]
+    if not confirmed:
+        replace_file(PENDING, json.dumps({"generation": generation["generation"]}).encode())
+    if reboot:
+        identity = {"trial": generation["generation"], "trial_set": generation["boot_set"]}
+        boot_state.write_state(generation["boot"], {**current_state(), **identity})
+        restart = sorted({*restart, *(running["units"] if running else ())})
+    else:
+        switch(generation, restart)
+        if not confirmed:
+            run("systemctl", "restart", "vtool-revert.timer")
+    return {"generation": generation["generation"], "reboot": reboot, "restarted": restart}
+
+
+def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
+    """Take objects into the store from a tar on stdin, each named by its digest; VT707 for one that is not it."""
+    STORE.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
+            received = sum(take_object(member, tar.extractfile(member)) for member in tar)
+    except (tarfile.TarError, EOFError) as error:
+        raise BoardError("VT707", f"the objects did not arrive whole: {error}", ["deploy again"]) from None
+    os.sync()
+    return {"received_bytes": received}
+
+
+def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
+    """Write one object beside the store's, and into it if its digest is its name; return its size."""
+    if stream is None:
+        return 0
+    target, digest = STORE / Path(member.name).name, hashlib.sha256()
+    temporary = target.with_name(target.name + ".partial")
+    with temporary.open("wb") as out:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+            out.write(block)
+    if digest.hexdigest() != target.name:
+        temporary.unlink()
+        raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
+    temporary.rename(target)
+    return member.size
+
+
+def lay_out(generation: dict[str, Any]) -> None:
+    """Write a generation's files and its boot set beside what is there; put right what was changed by hand."""
+    content = json.dumps(generation, sort_keys=True).encode()
+    folders = (
+        ("generation", GENERATIONS / generation["generation"]),
+        ("boot", boot_folder(generation) / generation["boot_set"]),
+    )
+    for place, folder in folders:
+        files = [file for file in generation["files"] if file["place"] == place]
+        if folder.exists():
+            for file in files:
+                if sha256_of(folder / file["name"]) != file["sha256"]:
+                    place_object(file, folder / file["name"])
+            continue
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for file in files:
+            place_object(file, partial / file["name"])
+        if place == "generation":
+            (partial / "generation.json").write_bytes(content)
+        os.sync()
+        partial.rename(folder)
+        sync_folder(folder.parent)
+    os.sync()
+
+
+def place_object(file: dict[str, Any], target: Path) -> None:
+    """Put one object out of the store in its place, in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source, temporary = STORE / file["sha256"], target.with_name(target.name + ".new")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    if file["place"] == "generation" and file["size_bytes"] >= LINKED_BYTES and file["mode"] == 0o644:
+        os.link(source, temporary)
+    else:
+        shutil.copyfile(source, temporary)
+        temporary.chmod(file["mode"])
+    temporary.rename(target)
+
+
+def make_users_and_disks(generation: dict[str, Any]) -> None:
+    """Make the system users, and the disks that are not there yet; never touch one that is."""
+    run("systemd-sysusers", str(GENERATIONS / generation["generation"] / "sysusers.conf"))
+    disks = FOLDER / "disks"
+    disks.mkdir(parents=True, exist_ok=True)
+    disks.chmod(0o711)
+    for disk in generation["disks"]:
+        path = Path(disk["path"])
+        if not path.exists():
+            with path.open("wb") as stream:
+                stream.truncate(disk["size_bytes"])
+        shutil.chown(path, "vtool-backend", "vtool")
+        path.chmod(0o600)
+
+
+def install_entry(generation: dict[str, Any]) -> None:
+    """Put vtool's two ways in: the boot partition's first script, and the generator of units.
+
+    What the board booted by before is kept beside it, and is what the script ends with.
+    """
+    replace_file(BOARD, json.dumps(generation["boot"]).encode())
+    if not CURRENT.is_symlink() or os.readlink(CURRENT) != str(RUNNING):
+        replace_link(CURRENT, RUNNING)
+    folder = GENERATIONS / generation["generation"]
+    replace_file(UNIT_GENERATOR, (folder / "unit-generator").read_bytes(), 0o755)
+    entry = Path(generation["boot"]["mount"]) / "boot.scr"
+    backup = entry.with_name(ENTRY_BACKUP)
+    if entry.exists() and not backup.exists():
+        replace_file(backup, entry.read_bytes())
+    replace_file(entry, (boot_folder(generation) / generation["boot_set"] / "entry.scr").read_bytes())
+    os.sync()
+
+
+def switch(generation: dict[str, Any], stop: list[str]) -> None:
+    """Make a generation run whose boot set runs already; its units are there, not started."""
+    if stop:
+        run("systemctl", "stop", *stop, check=False)
+    replace_link(RUNNING, GENERATIONS / generation["generation"])
+    run("systemctl", "daemon-reload")
+
+
+# ---------------------------------------------------------------- keeping it, or going back
+
+
+def verb_confirm(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make the running generation the one that boots from now on; VT717 when it is another one than named."""
+    running, state = running_generation(), current_state()
+    if running is None or running["generation"] != arguments.generation:
+        raise BoardError("VT717", f"generation {arguments.generation} does not run, '{running_id()}' does")
+    if state["good"] != running["generation"]:
+        state["last"], state["last_set"] = state["good"], state["good_set"]
+        remember("confirmed", running, arguments)
+    state.update(good=running["generation"], good_set=running["boot_set"], trial="", trial_set="", count="")
+    boot_state.write_state(running["boot"], state)
+    settled()
+    collect_garbage()
+    return {"generation": running["generation"], "last": state["last"]}
+
+
+def verb_revert(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Go back from an unconfirmed generation to the last good one; ``reboot`` says whether a boot does that."""
+    running, state, boot = running_generation(), current_state(), read_json(BOARD)
+    good = load_generation(state["good"])
+    if boot is None or (good and running and good["generation"] == running["generation"]):
+        settled()
+        return {"generation": state["good"], "reboot": False, "reverted": False}
+    if running:
+        remember("taken back", running, arguments)
+    settled()
+    if good is None:
+        boot_state.forget_state(boot)
+        reboot = booted_set() not in ("", "factory")
+    else:
+        boot_state.write_state(boot, {**state, "trial": "", "trial_set": ""})
+        reboot = booted_set() != good["boot_set"]
+        if not reboot:
+            switch(good, units_to_restart(running, good, []))
+            run("systemctl", "start", "--no-block", "vtool.target", check=False)
+    if reboot and arguments.reboot:
+        run("systemctl", "--no-block", "reboot")
+    return {"generation": state["good"], "reboot": reboot, "reverted": True}
+
+
+def verb_rollback(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Try an older generation again: the one named, else the one confirmed before the last good one."""
+    state, running = current_state(), running_id()
+    wanted = arguments.generation or (state["good"] if running != state["good"] else state["last"])
+    found = [name for name in known_ids() if wanted and name.startswith(wanted)]
+    if len(found) != 1:
+        what = "there is no earlier generation" if not wanted else f"no generation, or several, named '{wanted}'"
+        raise BoardError("VT717", f"{what} on this board", ["see: vtool generations"])
+    generation = load_generation(found[0])
+    if generation is None or damaged_files(generation):
+        raise BoardError("VT717", f"generation {found[0]} is damaged", ["deploy its topology again"])
+    if found[0] == running:
+        raise BoardError("VT717", f"generation {found[0]} runs already")
+    remember("rolled back to", generation, arguments)
+    return {"topology": generation["topology"], "boot_id": boot_id(), **try_generation(generation, [])}
+
+
+def verb_keep(_: argparse.Namespace) -> dict[str, Any]:
+    """Leave what runs running though it is not confirmed; any boot still leads back to the last good one."""
+    run("systemctl", "stop", "vtool-revert.timer", check=False)
+    return {"generation": running_id()}
+
+
+def verb_reboot(_: argparse.Namespace) -> dict[str, Any]:
+    """Reboot, once this has been answered."""
+    run("systemctl", "--no-block", "reboot")
+    return {}
+
+
+def verb_booted(_: argparse.Namespace) -> dict[str, Any]:
+    """Note after a boot that the system is up: a generation on trial has its time to be confirmed now."""
+    running, state, boot, pending = running_generation(), current_state(), read_json(BOARD), read_json(PENDING)
+    if running is None or boot is None:
+        return {}
+    identity = running["generation"]
+    if pending and pending["generation"] != identity:
+        failed = load_generation(pending["generation"])
+        if failed:
+            remember("did not come up", failed, None)
+        settled()
+    elif pending:
+        run("systemctl", "start", "vtool-revert.timer")
+    elif identity == state["last"] != state["good"]:
+        good = load_generation(state["good"])
+        if good:
+            remember("does not boot", good, None)
+        state.update(good=state["last"], good_set=state["last_set"], last="", last_set="")
+    boot_state.write_state(boot, {**state, "count": ""})
+    return {"generation": identity, "trial": bool(pending)}
+
+
+def settled() -> None:
+    """Note that nothing is on trial any more."""
+    with contextlib.suppress(FileNotFoundError):
+        PENDING.unlink()
+    run("systemctl", "stop", "vtool-revert.timer", check=False)
+
+
+def remember(event: str, generation: dict[str, Any], arguments: argparse.Namespace | None) -> None:
+    """Add a line to the history; the time is the controller's, since a board's clock may be anything."""
+    line = {
+        "event": event,
+        "generation": generation["generation"],
+        "topology": generation["topology"],
+        "at": getattr(arguments, "at", ""),
+        "by": getattr(arguments, "by", ""),
+        "reason": getattr(arguments, "reason", ""),
+    }
+    lines = [*history_lines()[1 - HISTORY_LINES :], json.dumps(line)]
+    replace_file(HISTORY, "".join(f"{text}\n" for text in lines).encode())
+
+
+def history_lines() -> list[str]:
+    """Return the history's lines, oldest first."""
+    try:
+        return HISTORY.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def known_ids() -> list[str]:
+    """Return the generations that are on the board."""
+    return sorted(
+        path.parent.name for path in GENERATIONS.glob("*/generation.json") if ".partial" not in path.parts[-2]
+    )
+
+
+def verb_generations(_: argparse.Namespace) -> dict[str, Any]:
+    """Say which generations are on the board, which role each has, and what happened here."""
+    state, running = current_state(), running_id()
+    listed = []
+    for identity in known_ids():
+        generation = load_generation(identity) or {}
+        roles = [role for role in ("good", "last", "trial") if state[role] == identity]
+        listed.append(
+            {
+                "generation": identity,
+                "topology": generation.get("topology", ""),
+                "boot_set": generation.get("boot_set", ""),
+                "running": identity == running,
+                "roles": roles,
+                "damaged": damaged_files(generation) if generation else ["generation.json"],
+            }
+        )
+    return {"generations": listed, "history": [json.loads(line) for line in history_lines()]}
+
+
+def collect_garbage() -> None:
+    """Remove generations, boot sets and objects that nothing can lead back to."""
+    boot, state = read_json(BOARD), current_state()
+    if boot is None:
+        return
+    pending = read_json(PENDING) or {}
+    kept_ids = {running_id(), kernel_word("vtool.generation"), pending.get("generation", "")}
+    kept_ids |= {state["good"], state["last"], state["trial"]}
+    kept = [generation for generation in map(load_generation, sorted(kept_ids)) if generation]
+    sets = {generation["boot_set"] for generation in kept} | {booted_set()}
+    for folder, names in ((GENERATIONS, kept_ids), (Path(boot["mount"]) / "vtool", sets)):
+        for child in folder.glob("*/"):
+            if child.name not in names:
+                shutil.rmtree(child, ignore_errors=True)
+    objects = {file["sha256"] for generation in kept for file in generation["files"]}
+    for item in STORE.glob("*"):
+        if item.name not in objects:
+            item.unlink()
+
+
+def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
+    """Remove everything vtool put on the board, disks included; say whether a reboot is due."""
+    running, boot = running_generation(), read_json(BOARD)
+    if running is not None:
+        run("systemctl", "stop", "vtool.target", *running["units"], "vtool-revert.timer", check=False)
+    for path in (UNIT_GENERATOR, RUNNING):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "reset-failed", check=False)
+    if boot is not None:
+        mount = Path(boot["mount"])
+        if (mount / ENTRY_BACKUP).exists():
+            (mount / ENTRY_BACKUP).replace(mount / "boot.scr")
+        boot_state.forget_state(boot)
+        shutil.rmtree(mount / "vtool", ignore_errors=True)
+    reboot = booted_set() not in ("", "factory")
+    for folder in (FOLDER, Path("/var/log/vtool"), Path("/run/vtool")):
+        shutil.rmtree(folder, ignore_errors=True)
+    for user in ("vtool-backend", "vtool-domain"):
+        run("userdel", user, check=False)
+    run("groupdel", "vtool", check=False)
+    os.sync()
+    return {"removed": boot is not None, "reboot": reboot}
