@@ -1,6 +1,6 @@
 """A machine to reach over ssh: Debian's sshd and sudo in a mount namespace of their own.
 
-Its users, sudoers, /usr/local/sbin, /run, /sys/firmware and kernel command line are its own; the rest is this
+Its users, sudoers, /usr/local/sbin, /run, /var/lib, /sys/firmware and kernel command line are its own; the rest is this
 machine's. It lives as long as its sshd process.
 """
 
@@ -26,6 +26,7 @@ mount --bind "$1/sbin" /usr/local/sbin
 mount --bind "$1/firmware" /sys/firmware
 mount --bind "$1/cmdline" /proc/cmdline
 mount --bind "$1/run" /run
+mount --bind "$1/lib" /var/lib
 mkdir -p -m 0755 /run/sshd
 exec /usr/sbin/sshd -D -e -f "$1/etc/sshd_config"
 """
@@ -52,7 +53,7 @@ class Machine:
             pytest.skip("openssh-server or sudo is not installed")
         self.folder, self.port = folder, free_port()
         etc = folder / "etc"
-        for name in ("etc", "sbin", "firmware", "home", "run"):
+        for name in ("etc", "sbin", "firmware", "home", "run", "lib"):
             (folder / name).mkdir()
         (etc / "passwd").write_text(
             f"root:x:0:0::{folder}/home:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"

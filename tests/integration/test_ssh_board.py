@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import pytest
 from vtool.board.dts import LIVE_TREE
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
-from vtool.board.shell import open_shell
+from vtool.board.shell import open_shell, ssh_command
 from vtool.deploy.board_lock import hold, packed
 from vtool.deploy.playbook import Host, run_playbook
 from vtool.deploy.stage import board_program
@@ -126,6 +128,28 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
         assert whoami(without) == user and observe(without) == {"results": {}}
     finally:
         subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("user", ["root", USER])
+def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: Machine, user: str) -> None:
+    machine.allow(documented_sudoers())
+    machine.on()
+    reached = board(machine, user=user)
+    (machine.folder / "objects").mkdir()
+    data = b"an object"
+    name = hashlib.sha256(data).hexdigest()
+    (machine.folder / "objects" / name).write_bytes(data)
+    with hold(reached) as held:
+        assert held.run("state")["deployed"] is None
+        assert refusal(lambda: hold(reached).__enter__()).diagnostics[0].code == "VT605"
+        # As the task that sends what is missing does.
+        sshd = shlex.join(ssh_command(reached.ssh(), "-o", f"ControlPath={held.control_path}"))
+        root = " ".join(reached.ssh().escalation)
+        tar = f"tar --create --directory {shlex.quote(str(machine.folder / 'objects'))} -- {name}"
+        line = f"set -o pipefail; {tar} | {sshd} '{root} /usr/local/sbin/vtool-board receive'"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
 
 
 def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machine) -> None:
