@@ -121,6 +121,10 @@ XEN_GUEST_WINDOWS = (
 """Xen xen/include/public/arch-arm.h (xen.md 1.2); GICv3 has the larger window and is taken for both."""
 
 
+XEN_MOST_SPIS = 960
+"""Xen xen/arch/arm/vgic.c domain_vgic_init: rounded up to a multiple of 32, and then at most 988."""
+
+
 def xen_guest_windows(gic_version: int) -> tuple[Window, ...]:
     """Return what the layout of a Xen guest keeps outside RAM, in ascending order; devices need not be behind it."""
     rest = (

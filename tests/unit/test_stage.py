@@ -89,6 +89,20 @@ def test_a_module_larger_than_its_window_is_refused(base: bytes, tmp_path: Path)
     assert caught.value.diagnostics[0].code == "VT713"
 
 
+def test_nodes_to_pass_through_are_looked_for_before_anything_is_merged(base: bytes, tmp_path: Path) -> None:
+    topology = ROOT / "tests" / "topologies" / "dom0less-settings.yaml"
+    nodes = "[/pl061@9030000, /pl061, /pl011@9040000]"
+    board = prepare(topology, settings=[f"domains.fe0.passthrough={nodes}"]).plan.boards[0]
+    with pytest.raises(VtoolError) as caught:
+        staged(board, base, tmp_path)
+    assert [(d.code, d.span.text, d.hints) for d in caught.value.diagnostics if d.span] == [
+        ("VT417", f"domains.fe0.passthrough={nodes}", ("did you mean '/pl011@9000000'?",)),
+        ("VT417", f"domains.fe0.passthrough={nodes}", ("did you mean '/pl061@9030000'?",)),
+    ]
+    assert caught.value.exit_code.value == 1
+    assert not list((tmp_path / "work").iterdir())
+
+
 def test_a_tree_that_is_not_the_plan_is_refused(base: bytes, tmp_path: Path) -> None:
     board = prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0]
     moved = render(board)

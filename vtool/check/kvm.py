@@ -18,7 +18,7 @@ from vtool.model.devices import (
     Program,
     Transport,
 )
-from vtool.model.topology import Kvm, RegionUse, Role, Start, Vmm
+from vtool.model.topology import Kvm, RegionUse, Role, Vmm
 from vtool.units import MIB, align_up, format_size
 
 
@@ -201,8 +201,7 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
     """VT347: CPUs that something is kept on are the board's, and of something that can be kept."""
     wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
-        started = domain.role is Role.GUEST and domain.start is Start.XL
-        why = None if started else "only guests that are started on the running board are kept on CPUs"
+        why = None if domain.role is Role.GUEST else "only guests are kept on CPUs"
         wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
         why = None if is_daemon(device.program) else f"{device.program.value} is no daemon of its own"

@@ -156,11 +156,15 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
 
 
 def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
-    """VT403: a domain's memory is whole MiB, in which xl.cfg and dom0_mem= count."""
+    """VT403: memory is whole MiB, in which xl.cfg, dom0_mem= and Xen's page tables count."""
     for name, domain in context.topology.domains.items():
         if domain.memory is not None and domain.memory % MIB:
             message = f"memory of domain '{name}', {format_size(domain.memory)}, is not a multiple of 1MiB"
             yield context.find("VT403", message, ("domains", name, "memory"))
+        tables = domain.xen.p2m_memory if domain.xen else None
+        if tables is not None and tables % MIB:
+            message = f"`p2m_memory` of '{name}', {format_size(tables)}, is not a multiple of 1MiB"
+            yield context.find("VT403", message, ("domains", name, "xen", "p2m_memory"))
 
 
 def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRange, wanted: int) -> Diagnostic:

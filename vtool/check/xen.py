@@ -21,7 +21,7 @@ from vtool.grants import (
     interface_grants,
 )
 from vtool.model.devices import Transport
-from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
+from vtool.model.topology import Capability, Domain, Enhanced, Region, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
 
@@ -51,6 +51,26 @@ DOM0LESS = Feature((4, 11), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
 ENHANCED = Feature((4, 17), None, "xen,enhanced")
 ENHANCED_LEGACY = Feature((4, 21), None, "xen,enhanced = legacy")
 GRANT_LIMITS = Feature((4, 18), None, "grant limits in the device tree")
+AFFINITY = Feature((4, 21), None, "keeping a dom0less guest on CPUs")
+CAPABILITIES = Feature((4, 21), None, "capabilities of dom0less guests")
+UNTRAPPED = Feature((4, 21), None, "not trapping unmapped accesses")
+SVE = Feature((4, 18), "ARM64_SVE", "SVE in guests")
+LLC_COLORS = Feature((4, 20), "LLC_COLORING", "cache colouring")
+SCMI = Feature((4, 21), "SCMI_SMC", "SCMI for guests")
+PASSTHROUGH = Feature((4, 19), None, "passthrough without a partial device tree")
+_SETTINGS = {
+    "static_memory": STATIC_MEMORY,
+    "direct_map": DIRECT_MAP,
+    "capabilities": CAPABILITIES,
+    "sve": SVE,
+    "llc_colors": LLC_COLORS,
+    "scmi_smc": SCMI,
+    "max_grant_version": GRANT_LIMITS,
+    "max_grant_frames": GRANT_LIMITS,
+    "max_maptrack_frames": GRANT_LIMITS,
+}
+_LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
+"""What xl has a key for, too."""
 
 
 def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
@@ -67,9 +87,8 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         if board_name is None or not isinstance(context.hypervisor_of(name), Xen):
             continue
         if domain.start is Start.DOM0LESS:
-            yield board_name, DOM0LESS, ("domains", name, "start")
-            for key, feature in _settings_wished(domain):
-                yield board_name, feature, ("domains", name, "xen", key)
+            for path, feature in _asked_of(domain):
+                yield board_name, feature, ("domains", name, *path)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
@@ -80,16 +99,21 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
             yield board_name, EVENT_CHANNELS, ("event_channels", name)
 
 
-def _settings_wished(domain: Domain) -> Iterator[tuple[str, Feature]]:
+def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
     settings = domain.xen or XenDomain()
-    if settings.static_memory:
-        yield "static_memory", STATIC_MEMORY
-    if settings.direct_map:
-        yield "direct_map", DIRECT_MAP
+    yield ("start",), DOM0LESS
+    if domain.host_cpus:
+        yield ("host_cpus",), AFFINITY
+    if domain.passthrough and domain.device_tree is None:
+        yield ("passthrough",), PASSTHROUGH
     if settings.enhanced is not None:
-        yield "enhanced", ENHANCED_LEGACY if settings.enhanced is Enhanced.LEGACY else ENHANCED
-    for key in sorted({"max_grant_frames", "max_maptrack_frames"} & settings.model_fields_set):
-        yield key, GRANT_LIMITS
+        yield ("xen", "enhanced"), ENHANCED_LEGACY if settings.enhanced is Enhanced.LEGACY else ENHANCED
+    if not settings.trap_unmapped_accesses:
+        yield ("xen", "trap_unmapped_accesses"), UNTRAPPED
+    for key, feature in _SETTINGS.items():
+        value = getattr(settings, key)
+        if key in settings.model_fields_set and value is not False and value != ():
+            yield ("xen", key), feature
 
 
 def features_are_built(context: Context) -> Iterator[Diagnostic]:
@@ -135,7 +159,7 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
         elif not dom0less and domain.xen is not None:
-            for key in domain.xen.model_fields_set - {"max_grant_frames", "max_maptrack_frames"}:
+            for key in domain.xen.model_fields_set - _LIMITS:
                 message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
@@ -213,6 +237,54 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
         if not region.placed and region.host_address is not None:
             message = f"region '{name}' has a `host_address` and `placed: false`"
             yield context.find("VT374", message, ("regions", name, "placed"))
+
+
+def rights_are_free(context: Context) -> Iterator[Diagnostic]:
+    """VT415: what one domain alone can have is given to one, and dom0 has most of it."""
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen):
+            continue
+        first = None
+        for name, domain in context.domains_on(board):
+            settings = domain.xen or XenDomain()
+            for index, capability in enumerate(settings.capabilities):
+                if capability is not Capability.CONTROL:
+                    message = f"'{name}' cannot be a {capability.value} domain beside dom0: Xen takes one, and stops"
+                    yield context.find("VT415", message, ("domains", name, "xen", "capabilities", index))
+            if settings.scmi_smc and first is not None:
+                message = f"'{first}' has `scmi_smc` already: the firmware serves one domain, and Xen stops"
+                yield context.find("VT415", message, ("domains", name, "xen", "scmi_smc"))
+            first = name if settings.scmi_smc and first is None else first
+
+
+def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
+    """VT374: a Xen that colours the cache takes no guest with static memory."""
+    for board in context.topology.boards:
+        guests = [(name, domain.xen) for name, domain in context.domains_on(board) if domain.xen is not None]
+        coloured = next((name for name, settings in guests if settings.llc_colors), None)
+        for name, settings in guests:
+            if coloured is not None and settings.static_memory:
+                message = f"'{name}' cannot have static memory while '{coloured}' has `llc_colors`: Xen stops"
+                label = Label(context.span("domains", coloured, "xen", "llc_colors"), "colours here")
+                yield context.find("VT374", message, ("domains", name, "xen", "static_memory"), labels=(label,))
+
+
+def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
+    """VT416: a node goes to one guest, and is none that Xen itself drives."""
+    for board, loaded in context.facts.items():
+        facts = loaded.facts
+        kept = {facts.gic.path: "the interrupt controller"} if facts.gic.path else {}
+        kept |= {iommu.path: "an IOMMU" for iommu in facts.iommus} | {cpu.path: "a CPU" for cpu in facts.cpu_nodes}
+        given: dict[str, DataPathTuple] = {}
+        for name, domain in context.domains_on(board):
+            for index, node in enumerate(domain.passthrough):
+                path = ("domains", name, "passthrough", index)
+                if node in kept:
+                    yield context.find("VT416", f"'{node}' is {kept[node]}, which Xen itself drives", path)
+                elif node in given:
+                    label = Label(context.span(*given[node]), "here first")
+                    yield context.find("VT416", f"'{node}' is passed through already", path, labels=(label,))
+                given.setdefault(node, path)
 
 
 def is_direct(domain: Domain) -> bool:
@@ -374,6 +446,24 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
 
 
+def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
+    """VT347: CPUs that a guest is kept on are of the pool that it runs in."""
+    for name, domain in context.topology.domains.items():
+        hypervisor = context.hypervisor_of(name)
+        if not isinstance(hypervisor, Xen) or not hypervisor.cpupools:
+            continue
+        others = {cpu for pool in hypervisor.cpupools.values() for cpu in pool.cpus}
+        # Xen's Pool-0 is the one of the first CPU (xen/common/sched/boot-cpupool.c).
+        first = next((pool for pool, declared in hypervisor.cpupools.items() if 0 in declared.cpus), None)
+        pool = domain.cpupool or first
+        for cpu in domain.host_cpus if pool is None or pool in hypervisor.cpupools else ():
+            inside = cpu not in others if pool is None else cpu in hypervisor.cpupools[pool].cpus
+            if not inside:
+                where = f"pool '{pool}'" if pool else "the pool of those that no pool names"
+                message = f"CPU {cpu} is not in {where}, where '{name}' runs"
+                yield context.find("VT347", message, ("domains", name, "host_cpus"))
+
+
 def grants_suffice(context: Context) -> Iterator[Diagnostic]:
     """VT380: a domain has grants for all its PV devices at their busiest; without, they hang or fail under load."""
     for name, domain in context.topology.domains.items():
@@ -397,10 +487,14 @@ RULES = (
     settings_fit_the_start,
     regions_are_shared_at_boot,
     static_memory_is_sound,
+    rights_are_free,
+    colours_exclude_static_memory,
+    passthrough_can_be,
     limits_hold,
     guest_addresses_are_free,
     host_addresses_fit,
     event_channels_are_sound,
     cpupools_are_sound,
+    pins_are_in_the_pool,
     grants_suffice,
 )

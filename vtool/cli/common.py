@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtool.check import KernelOptions, check
-from vtool.diagnostics import Diagnostic, Label, Severity, VtoolError, format_diagnostic, in_order
+from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order
 from vtool.images import PREFIX, ensure
 from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
 from vtool.images.kernel_options import options_in
@@ -55,6 +55,37 @@ def add_topology_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH.TO.KEY=VALUE", help="set a value, last of all (repeatable)"
     )
+
+
+def add_base_tree(parser: argparse.ArgumentParser) -> None:
+    """Add ``--base-tree``; ``check_base_trees`` reads it."""
+    parser.add_argument(
+        "--base-tree",
+        action="append",
+        default=[],
+        metavar="[BOARD=]FILE",
+        help="a board's own device tree, .dtb or .dts: check that it has the nodes that are passed through",
+    )
+
+
+def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
+    """Raise VtoolError VT417 for nodes that the given trees lack, VT441 for a tree of no board of the topology."""
+    from vtool.board.dts import read_tree
+    from vtool.deploy.merged_tree import absent_nodes
+
+    boards = {board.name: board for board in plan.boards}
+    found: list[Diagnostic] = []
+    for word in arguments.base_tree:
+        name, equals, file = word.rpartition("=")
+        if not equals and len(boards) == 1:
+            name = next(iter(boards))
+        if name not in boards:
+            hint = f"write --base-tree {next(iter(boards))}={file}; there are: {', '.join(boards)}"
+            message = f"'{plan.name}' has no board '{name}'" if equals else f"'{file}' is the tree of which board?"
+            raise VtoolError(Diagnostic("VT441", message, hints=(hint,)), ExitCode.USAGE)
+        found += absent_nodes(read_tree(Path(file)), boards[name])
+    if found:
+        raise VtoolError(in_order(found))
 
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import prepare_arguments
+from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments
 from vtool.cli.views import add_selection, add_view, check_selection, write_text
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 from vtool.render.fragments import fragments
@@ -17,12 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_view(parser, "vtool dt topology/examples/kvm-pool.yaml --domain fe0 > fe0.dts")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="write one file a fragment into this folder")
     add_selection(parser)
+    add_base_tree(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the fragments that are asked for: one to stdout, or all of them into a folder."""
     prepared = prepare_arguments(arguments)
     check_selection(arguments, prepared.plan, prepared.topology.domains)
+    check_base_trees(arguments, prepared.plan)
     found = [
         fragment
         for board in prepared.plan.boards

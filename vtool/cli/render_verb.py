@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import add_topology_file, prepare_arguments
+from vtool.cli.common import add_base_tree, add_topology_file, check_base_trees, prepare_arguments
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.render import render
 from vtool.render.artifacts import Kind
@@ -15,12 +15,14 @@ from vtool.render.artifacts import Kind
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_topology_file(parser)
+    add_base_tree(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write all rendered text, board by board; images are listed, not copied."""
     plan = prepare_arguments(arguments).plan
+    check_base_trees(arguments, plan)
     count = 0
     try:
         for board in plan.boards:

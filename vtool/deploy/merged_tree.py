@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.devicetree import Node, Tree, read_blob
+from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
+from vtool.diagnostics import Diagnostic, nearest
 from vtool.plan.types import BoardPlan, SharedView, XenBootGuest
 from vtool.units import KIB, AddressRange
 
@@ -42,10 +43,22 @@ def complete(blob: bytes, board: BoardPlan) -> bytes:
     return bytes(fdt.as_bytearray())
 
 
-def cpu_nodes(tree: Tree) -> list[Node]:
-    """Return the CPU nodes in the order in which Xen and Linux number them: that of the tree."""
-    cpus = tree.root.children.get("cpus")
-    return [node for node in cpus.children.values() if node.string("device_type") == "cpu"] if cpus else []
+def absent_nodes(tree: Tree, board: BoardPlan) -> list[Diagnostic]:
+    """Return a finding (VT417) for each node to be passed through that a board's tree does not have.
+
+    Xen compares whole names (dt_find_node_by_path); what libfdt would find without a unit address is not enough.
+    """
+    paths = {node.path: None for node in tree.root.walk()}
+    return [
+        Diagnostic(
+            "VT417",
+            f"the device tree of board '{board.name}' has no node '{node.path}' to pass through to '{node.domain}'",
+            node.place,
+            hints=nearest(node.path, paths),
+        )
+        for node in board.passthrough
+        if node.path not in paths
+    ]
 
 
 def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:

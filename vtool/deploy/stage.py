@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtool.deploy.merged_tree import complete, differences
-from vtool.diagnostics import board_failed, not_installed
+from vtool.deploy.merged_tree import absent_nodes, complete, differences
+from vtool.devicetree import read_blob
+from vtool.diagnostics import VtoolError, board_failed, not_installed
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import format_size
@@ -61,7 +62,9 @@ def stage(
     image_path: Callable[[str], Path],
     work: Path,
 ) -> Staged:
-    """Compile and merge what rendering made into ``work``. Raises VtoolError VT701, VT702."""
+    """Compile and merge what rendering made into ``work``. Raises VtoolError VT417, VT701, VT702."""
+    if board.passthrough and (absent := absent_nodes(read_blob(base_tree), board)):
+        raise VtoolError(absent)
     (work / "base.dtb").write_bytes(base_tree)
     files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
     files.append(_staged(Place.GENERATION, "vtool-board", 0o755, PROGRAM, ()))

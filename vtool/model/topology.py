@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vtool.layouts import XEN_MOST_SPIS
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
@@ -25,6 +26,7 @@ from vtool.model.types import (
     Name,
     Size,
     Variables,
+    VectorBits,
 )
 
 
@@ -141,12 +143,22 @@ class Enhanced(Enum):
     LEGACY = "legacy"
 
 
+class Capability(Enum):
+    """What of dom0's rights a dom0less guest gets (``capabilities``)."""
+
+    CONTROL = "control"
+    HARDWARE = "hardware"
+    XENSTORE = "xenstore"
+
+
 class XenDomain(Model):
-    """What only Xen has; all but ``max_grant_frames`` and ``max_maptrack_frames`` for dom0less guests.
+    """What only Xen has; all but the limits on grants (``max_...``) for dom0less guests.
 
     ``static_memory`` backs the guest with host memory set aside at boot, at ``memory_address`` if
     that is given; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is for the
-    guest's page tables.
+    guest's page tables. Without ``trap_unmapped_accesses`` reads of nothing give ones. ``sve`` is the longest
+    vector in bits, or ``max``; ``llc_colors`` are the guest's share of the last-level cache; ``scmi_smc`` lets
+    it, and no longer dom0, call the firmware.
     """
 
     enhanced: Enhanced | None = None
@@ -154,8 +166,14 @@ class XenDomain(Model):
     memory_address: Address | None = None
     direct_map: bool = False
     uart: bool = True
-    spis: Annotated[int, Field(ge=1, le=991)] | None = None
+    spis: Annotated[int, Field(ge=1, le=XEN_MOST_SPIS)] | None = None
     p2m_memory: Size | None = None
+    capabilities: tuple[Capability, ...] = ()
+    trap_unmapped_accesses: bool = True
+    sve: VectorBits | None = None
+    llc_colors: CpuList = ()
+    scmi_smc: bool = False
+    max_grant_version: Annotated[int, Field(ge=1, le=2)] | None = None
     max_grant_frames: Annotated[int, Field(ge=1, le=65535)] | None = None
     max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
 

@@ -6,7 +6,7 @@ A type here says what a single value may look like. What values mean together is
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -65,6 +65,34 @@ Address = Annotated[
     Field(description="a physical address such as 0x4000_0000"),
 ]
 """A physical address in bytes; written as 0x4000_0000."""
+
+MOST_VECTOR_BITS = 2048
+VECTOR_STEP_BITS = 128
+LONGEST_VECTOR = 0
+"""The value of ``sve: max``: what the platform has."""
+
+
+def _to_vector_bits(value: Any) -> int:
+    if value == "max":
+        return LONGEST_VECTOR
+    steps = range(VECTOR_STEP_BITS, MOST_VECTOR_BITS + 1, VECTOR_STEP_BITS)
+    if isinstance(value, int) and not isinstance(value, bool) and value in steps:
+        return value
+    raise ValueError(f"{value!r} is not a vector length: a multiple of 128 up to 2048 bits, or max")
+
+
+VectorBits = Annotated[
+    int,
+    BeforeValidator(
+        _to_vector_bits,
+        json_schema_input_type=Annotated[
+            int, Field(ge=VECTOR_STEP_BITS, le=MOST_VECTOR_BITS, multiple_of=VECTOR_STEP_BITS)
+        ]
+        | Literal["max"],
+    ),
+    Field(description="the longest SVE vector: a multiple of 128 up to 2048 bits, or max"),
+]
+"""Bits of an SVE vector; LONGEST_VECTOR where ``max`` is written."""
 
 _CpuNumber = Annotated[int, Field(ge=0, le=MAX_CPU)]
 _CpuListInput = (

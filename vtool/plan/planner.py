@@ -37,7 +37,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     hypervisor = scope.board.hypervisor
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
-    own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not xen_boot.is_shared(scope, r)}
+    own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not scope.is_static_shared(r)}
     wishes = [region_wish(name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):
         wishes += xen_boot.wishes(scope, hypervisor)
@@ -68,6 +68,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         else (),
         bridges=xen.plan_bridges(scope),
         xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
+        passthrough=xen.plan_passthrough(scope),
     )
 
 

@@ -35,6 +35,7 @@ class BoardScope:
         self.board = board
         self.facts = facts
         self._lock = lock
+        self._lookup = lookup
         self.domains = lookup.domains_on[name]
         self.regions = lookup.regions_on[name]
         self.event_channels = lookup.channels_on[name]
@@ -45,6 +46,10 @@ class BoardScope:
     def kept(self, what: str) -> int | None:
         """Return a number that the lock file keeps for this board, None when it has none."""
         return self._lock.get(f"{self.name}/{what}")
+
+    def is_static_shared(self, region: Region) -> bool:
+        """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
+        return self._lookup.is_static_shared(region)
 
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from vtool.diagnostics import Span
 from vtool.model.board_facts import BoardFacts
 from vtool.units import AddressRange
 
@@ -282,6 +283,7 @@ class XenGuest:
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
     cpupool: str | None = None
+    max_grant_version: int | None = None
     max_grant_frames: int | None = None
     max_maptrack_frames: int | None = None
     host_cpus: tuple[int, ...] = ()
@@ -352,7 +354,11 @@ class StaticRange:
 
 @dataclass(frozen=True)
 class XenBootGuest:
-    """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node."""
+    """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
+
+    ``hard_affinity`` is where each of its CPUs may run; ``capabilities`` are Xen's bits; ``sve_bits`` is 0 for
+    the longest vector there is; ``says_passthrough``: no partial device tree implies it.
+    """
 
     name: str
     node_name: str
@@ -365,10 +371,18 @@ class XenBootGuest:
     spis: int | None
     enhanced: str | None
     cpupool: str | None
+    hard_affinity: str | None
     p2m_bytes: int | None
+    capabilities: int
+    traps_unmapped_accesses: bool
+    sve_bits: int | None
+    llc_colors: str | None
+    sci_type: str | None
+    max_grant_version: int | None
     max_grant_frames: int | None
     max_maptrack_frames: int | None
     passthrough: tuple[str, ...]
+    says_passthrough: bool
     kernel: BootModule
     ramdisk: BootModule | None
     device_tree: BootModule | None
@@ -419,6 +433,15 @@ class ControlDomain:
 
 
 @dataclass(frozen=True)
+class PassthroughNode:
+    """A node of the board's device tree that dom0 leaves to a guest, and where the user wrote it."""
+
+    path: str
+    domain: str
+    place: Span
+
+
+@dataclass(frozen=True)
 class BoardPlan:
     """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM."""
 
@@ -433,6 +456,7 @@ class BoardPlan:
     xen_guests: tuple[XenGuest, ...]
     bridges: tuple[Bridge, ...]
     xen_boot: XenBoot = XenBoot()
+    passthrough: tuple[PassthroughNode, ...] = ()
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:

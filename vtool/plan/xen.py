@@ -42,12 +42,23 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         device_tree_image=domain.device_tree,
         passthrough=domain.passthrough,
         cpupool=domain.cpupool,
+        max_grant_version=domain.xen.max_grant_version if domain.xen else None,
         max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
         max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
         host_cpus=domain.host_cpus,
         grants_at_worst=len(disks) * disk_grants(domain.cpus) + len(interfaces) * interface_grants(domain.cpus),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
     )
+
+
+def plan_passthrough(scope: BoardScope) -> tuple[plan.PassthroughNode, ...]:
+    """Collect the nodes that dom0 leaves to guests, whoever starts these; in the order of their paths."""
+    nodes = [
+        plan.PassthroughNode(path, name, scope.document.span(("domains", name, "passthrough", index)))
+        for name, domain in scope.guests.items()
+        for index, path in enumerate(domain.passthrough)
+    ]
+    return tuple(sorted(nodes, key=lambda node: node.path))
 
 
 def _plan_disk(name: str, device: BlockDevice, index: int) -> plan.XenDisk:
@@ -104,5 +115,7 @@ def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
     return join(
         f"console=dtuart dtuart={uart}" if uart else "",
         f"dom0_mem={memory_mib}M dom0_max_vcpus={min(scope.control.cpus, scope.facts.cpus)}",
+        "llc-coloring=on" if any(d.xen and d.xen.llc_colors for d in scope.guests.values()) else "",
+        "scmi-smc-passthrough=on" if any(d.xen and d.xen.scmi_smc for d in scope.guests.values()) else "",
         hypervisor.bootargs,
     )

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 from vtool import layouts
 from vtool.diagnostics import VtoolError
-from vtool.model.topology import Domain, Region, Role, Start, Xen, XenDomain
+from vtool.model.topology import Capability, Domain, Region, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.scope import BoardScope, fixed_by_user, join
-from vtool.units import MIB, AddressRange, align_up
+from vtool.units import MIB, AddressRange, align_up, format_cpu_list
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
@@ -24,15 +24,11 @@ _ID_LENGTH = 15
 MODULE_WINDOW_BYTES = 32 * MIB
 """Room for one boot module; staging refuses a larger file."""
 
+_CAPABILITY_BITS = {Capability.CONTROL: 1, Capability.HARDWARE: 2, Capability.XENSTORE: 4}
+"""Xen xen/include/public/bootfdt.h DOMAIN_CAPS_*."""
+
 FIRST_PORT, LAST_PORT = 1, 1023
 """Ports of a static event channel; the last is a domain's default max_evtchn_port (xen.md 1.3)."""
-
-
-def is_shared(scope: BoardScope, region: Region) -> bool:
-    """Tell whether Xen shares a region between domains at boot."""
-    names = ((region.owner,) if region.owner else ()) + region.borrowers
-    guests = any(scope.domains[name].role is Role.GUEST for name in names if name in scope.domains)
-    return guests and isinstance(scope.board.hypervisor, Xen)
 
 
 def boot_guests(scope: BoardScope) -> dict[str, Domain]:
@@ -42,7 +38,7 @@ def boot_guests(scope: BoardScope) -> dict[str, Domain]:
 
 def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
     """Return what Xen's boot-time configuration needs of host memory."""
-    found = [region_wish(n, r) for n, r in scope.regions.items() if is_shared(scope, r) and r.placed]
+    found = [region_wish(n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
     if hypervisor.static_heap is not None:
         at = ("boards", scope.name, "hypervisor", "static_heap")
         heap = hypervisor.static_heap
@@ -131,10 +127,18 @@ def _plan_guest(
         spis=settings.spis,
         enhanced=enhanced,
         cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
+        hard_affinity=format_cpu_list(domain.host_cpus) or None,
         p2m_bytes=settings.p2m_memory,
+        capabilities=sum(_CAPABILITY_BITS[capability] for capability in set(settings.capabilities)),
+        traps_unmapped_accesses=settings.trap_unmapped_accesses,
+        sve_bits=settings.sve,
+        llc_colors=format_cpu_list(settings.llc_colors) or None,
+        sci_type="scmi_smc" if settings.scmi_smc else None,
+        max_grant_version=settings.max_grant_version,
         max_grant_frames=settings.max_grant_frames,
         max_maptrack_frames=settings.max_maptrack_frames,
         passthrough=domain.passthrough,
+        says_passthrough=bool(domain.passthrough) and domain.device_tree is None,
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
         device_tree=modules.take(name, "dtb", domain.device_tree, "multiboot,device-tree")
@@ -156,7 +160,7 @@ def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange,
 def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange]) -> tuple[plan.SharedView, ...]:
     """Return how a domain sees each region that is shared with it."""
     domain = scope.domains[name]
-    mine = {n: r for n, r in scope.regions.items() if is_shared(scope, r) and name in (r.owner, *r.borrowers)}
+    mine = {n: r for n, r in scope.regions.items() if scope.is_static_shared(r) and name in (r.owner, *r.borrowers)}
     direct = domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
     fixed = {n: _fixed_inside(scope, name, n, region) for n, region in mine.items()}
     taken = [where.range for where in fixed.values() if where is not None]

@@ -31,14 +31,6 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         Place.BOOT,
         "board.dts",
         Kind.HOST_OVERLAY,
-        fill(
-            "devicetree/host-regions.dts.j2", board=board, tree=board.facts.device_tree, passthrough=_passthrough(board)
-        ),
+        fill("devicetree/host-regions.dts.j2", board=board, tree=board.facts.device_tree),
         asked_by=("boards", board.name),
     )
-
-
-def _passthrough(board: BoardPlan) -> list[str]:
-    """Return the nodes that dom0 must leave to guests, each once."""
-    boot = {path for guest in board.xen_boot.guests for path in guest.passthrough}
-    return sorted(boot | {path for guest in board.xen_guests for path in guest.passthrough})
