@@ -106,36 +106,6 @@ def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT403", message, ("regions", name, "address"), hints=(hint,))
 
 
-def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT404: fixed host regions lie in RAM, outside carve-outs and each other."""
-    for board, loaded in context.facts.items():
-        banks = [bank.range for bank in loaded.facts.ram]
-        placed: list[tuple[str, AddressRange]] = []
-        for name, region in context.regions_owned(Role.CONTROL, board):
-            if region.address is None:
-                continue
-            where, path = AddressRange.of_size(region.address, region.size), ("regions", name, "address")
-            if not any(bank.contains(where) for bank in banks):
-                message = f"region '{name}' {where} is not inside the RAM of board '{board}'"
-                label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {_list(banks)}")
-                yield context.find("VT404", message, path, labels=(label,))
-            for index, carve in enumerate(loaded.facts.carve_outs):
-                taken = carve.range
-                if where.overlaps(taken):
-                    message = f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
-                    span = loaded.document.span(("carve_outs", index, "name"))
-                    label = Label(span, f"'{carve.name}' is here")
-                    hint = f"leave out `address` and let vtool choose, or start at or above {taken.end:#x}"
-                    yield context.find("VT401", message, path, labels=(label,), hints=(hint,))
-            for other, other_where in placed:
-                if where.overlaps(other_where):
-                    message = f"region '{name}' {where} overlaps region '{other}' {other_where}"
-                    label = Label(context.span("regions", other, "address"), f"'{other}' is here")
-                    hint = f"leave out `address`, or start at or above {other_where.end:#x}"
-                    yield context.find("VT401", message, path, labels=(label,), hints=(hint,))
-            placed.append((name, where))
-
-
 def _list(ranges: list[AddressRange]) -> str:
     return ", ".join(str(item) for item in ranges)
 
@@ -251,7 +221,6 @@ RULES = (
     borrowers_are_served,
     memory_is_whole,
     regions_are_aligned,
-    host_regions_fit,
     guest_pools_fit,
     pools_are_large_enough,
     boards_have_the_memory,

@@ -21,11 +21,10 @@ from vtool.grants import (
     interface_grants,
 )
 from vtool.model.devices import Transport
-from vtool.model.topology import Capability, Domain, Enhanced, Region, Role, Start, Xen, XenDomain
+from vtool.model.topology import Capability, Domain, Enhanced, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
-from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
+from vtool.units import PAGE_BYTES, AddressRange
 
-STATIC_HEAP_ALIGNMENT = 64 * KIB
 MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""
 
@@ -220,18 +219,18 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
             continue
+        fixed = context.lookup.host_address_of(region)
         for member in context.members_of(region):
-            inside = region.address if member == region.owner else region.addresses.get(member)
-            place = ("address",) if member == region.owner else ("addresses", member)
-            if not is_direct(context.topology.domains[member]):
+            inside, place = region.address_in(member)
+            if not context.topology.domains[member].is_direct:
                 continue
             if not region.placed:
                 message = f"region '{name}': '{member}' sees host addresses, so the region needs one"
                 yield context.find("VT374", message, ("regions", name, "placed"))
-            elif inside is not None and region.host_address is not None and inside != region.host_address:
+            elif inside is not None and fixed is not None and inside != fixed[0]:
                 message = (
                     f"region '{name}': '{member}' sees host addresses, so {inside:#x} has to be "
-                    f"`host_address` {region.host_address:#x}"
+                    f"`{'.'.join(fixed[1])}` {fixed[0]:#x}"
                 )
                 yield context.find("VT374", message, ("regions", name, *place))
         if not region.placed and region.host_address is not None:
@@ -287,11 +286,6 @@ def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
                 given.setdefault(node, path)
 
 
-def is_direct(domain: Domain) -> bool:
-    """Tell whether a domain's addresses are the host's."""
-    return domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
-
-
 def limits_hold(context: Context) -> Iterator[Diagnostic]:
     """VT375: Xen has room for that many regions and boot modules."""
     for board, xen in context.xens.items():
@@ -321,14 +315,15 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
     for guest, domain in context.topology.domains.items():
         if domain.role is not Role.GUEST or not isinstance(context.hypervisor_of(guest), Xen) or domain.memory is None:
             continue
-        taken = [(what, where) for what, where in layouts.XEN_GUEST_WINDOWS]
-        if not is_direct(domain):
+        taken: list[tuple[str, AddressRange]] = []
+        if not domain.is_direct:  # else its layout is the host's
+            taken += layouts.XEN_GUEST_WINDOWS
             taken += [(f"the RAM of '{guest}'", bank) for bank in layouts.xen_guest_ram(domain.memory)]
         for name, region in context.lookup.regions_of[guest].items():
-            inside = region.address if guest == region.owner else region.addresses.get(guest)
+            inside, place = region.address_in(guest)
             if inside is None or not context.is_static_shared(region) or guest not in context.members_of(region):
                 continue
-            path = ("regions", name, *(("address",) if guest == region.owner else ("addresses", guest)))
+            path = ("regions", name, *place)
             if inside % PAGE_BYTES:
                 message = f"region '{name}': {inside:#x} is not a multiple of 4KiB"
                 yield context.find("VT403", message, path)
@@ -340,49 +335,6 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
                     hint = "leave the address out and let vtool choose; Xen takes this one and says nothing"
                     yield context.find("VT376", message, path, hints=(hint,))
             taken.append((f"region '{name}'", where))
-
-
-def host_addresses_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT403, VT404: fixed host addresses of Xen's static memory lie in free RAM."""
-    for board, loaded in context.facts.items():
-        banks = [AddressRange.of_size(bank.base, bank.size) for bank in loaded.facts.ram]
-        taken = [(f"carve-out '{c.name}'", AddressRange.of_size(c.base, c.size)) for c in loaded.facts.carve_outs]
-        for _, size, alignment, address, path in fixed_host_memory(context, board):
-            if address % alignment:
-                message = f"{address:#x} is not a multiple of {format_size(alignment)}"
-                yield context.find("VT403", message, path)
-                continue
-            where = AddressRange.of_size(address, size)
-            if not any(bank.contains(where) for bank in banks):
-                message = f"{where} is not inside the RAM of board '{board}': Xen would crash on it"
-                yield context.find("VT404", message, path)
-            for what, other in taken:
-                if where.overlaps(other):
-                    message = f"{where} overlaps {what} {other}"
-                    yield context.find("VT401", message, path, hints=("leave it out and let vtool choose",))
-            taken.append((f"what {'.'.join(map(str, path))} places", where))
-
-
-def fixed_host_memory(context: Context, board: str) -> Iterator[tuple[str, int, int, int, DataPathTuple]]:
-    """Yield (what, size, alignment, address, place) of everything of Xen's that the user placed in host memory."""
-    hypervisor = context.topology.boards[board].hypervisor if board in context.topology.boards else None
-    if not isinstance(hypervisor, Xen):
-        return
-    heap = hypervisor.static_heap
-    if heap is not None and heap.address is not None:
-        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "address")
-        yield "heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path
-    for name, region in context.lookup.regions_on[board].items():
-        if region.host_address is not None and context.is_static_shared(region) and _on(context, region, board):
-            yield name, region.size, PAGE_BYTES, region.host_address, ("regions", name, "host_address")
-    for name, domain in context.domains_on(board):
-        if domain.xen and domain.xen.memory_address is not None and domain.memory is not None:
-            path = ("domains", name, "xen", "memory_address")
-            yield name, domain.memory, PAGE_BYTES, domain.xen.memory_address, path
-
-
-def _on(context: Context, region: Region, board: str) -> bool:
-    return context.board_of[context.members_of(region)[0]] == board
 
 
 def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
@@ -492,7 +444,6 @@ RULES = (
     passthrough_can_be,
     limits_hold,
     guest_addresses_are_free,
-    host_addresses_fit,
     event_channels_are_sound,
     cpupools_are_sound,
     pins_are_in_the_pool,

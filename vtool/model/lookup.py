@@ -62,3 +62,16 @@ class Lookup:
         boards = [self._topology.boards[where] if (where := self.board_of.get(name)) else None for name in members]
         guests = any(self._topology.domains[name].role is Role.GUEST for name in members)
         return guests and all(board is not None and isinstance(board.hypervisor, Xen) for board in boards)
+
+    def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
+        """Return where in host memory the user fixed a region, and the key that says it; None when vtool chooses.
+
+        What a domain with host addresses sees is as good as ``host_address``.
+        """
+        if region.host_address is not None:
+            return region.host_address, ("host_address",)
+        for member in self.members_of(region):
+            address, key = region.address_in(member)
+            if address is not None and self._topology.domains[member].is_direct:
+                return address, key
+        return None

@@ -210,6 +210,11 @@ class Domain(Model):
         ),
     ] = "vtool: domain ready"
 
+    @property
+    def is_direct(self) -> bool:
+        """Tell whether a domain's addresses are the host's."""
+        return self.role is Role.CONTROL or (self.xen is not None and self.xen.direct_map)
+
 
 class Region(Model):
     """Memory shared ahead of time: the owner pays for it, the borrowers see it too.
@@ -228,6 +233,12 @@ class Region(Model):
     borrowers: tuple[Name, ...] = ()
     use: RegionUse
     address: Address | None = None
+
+    def address_in(self, domain: str) -> tuple[int | None, tuple[str, ...]]:
+        """Return where a domain sees it if the user fixed that, and the key that says it."""
+        if domain == self.owner:
+            return self.address, ("address",)
+        return self.addresses.get(domain), ("addresses", domain)
 
 
 class EventChannel(Model):

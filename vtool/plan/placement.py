@@ -15,7 +15,7 @@ from enum import Enum
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Region
-from vtool.plan.scope import fixed_by_user
+from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.source import DataPathTuple, Document
 from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
@@ -95,14 +95,13 @@ def cannot_keep(document: Document, what: str, place: DataPathTuple, number: str
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
-def region_wish(name: str, region: Region) -> Wish:
-    """Ask for a region of the control domain, or for one that Xen shares (which says ``host_address``)."""
-    key = "host_address" if region.host_address is not None else "address"
-    address = region.host_address if region.host_address is not None else region.address
+def region_wish(scope: BoardScope, name: str, region: Region) -> Wish:
+    """Ask for a region of the control domain, or for one that Xen shares."""
+    address, key = scope.host_address_of(region) or (None, ())
     return Wish(
         *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
         address,
-        ("regions", name, key),
+        ("regions", name, *key),
     )
 
 

@@ -38,7 +38,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
     own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not scope.is_static_shared(r)}
-    wishes = [region_wish(name, region) for name, region in own.items()]
+    wishes = [region_wish(scope, name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):
         wishes += xen_boot.wishes(scope, hypervisor)
     kept = {wish.key: number for wish in wishes if (number := scope.kept(wish.key)) is not None}

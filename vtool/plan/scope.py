@@ -51,6 +51,10 @@ class BoardScope:
         """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
         return self._lookup.is_static_shared(region)
 
+    def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
+        """Return where in host memory the user fixed a region, and the key that says it."""
+        return self._lookup.host_address_of(region)
+
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""
         return {n: d for n, d in self.devices.items() if d.frontend == frontend}

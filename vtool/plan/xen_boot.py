@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from vtool import layouts
 from vtool.diagnostics import VtoolError
-from vtool.model.topology import Capability, Domain, Region, Role, Start, Xen, XenDomain
+from vtool.model.topology import Capability, Domain, Region, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
@@ -38,7 +38,7 @@ def boot_guests(scope: BoardScope) -> dict[str, Domain]:
 
 def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
     """Return what Xen's boot-time configuration needs of host memory."""
-    found = [region_wish(n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
+    found = [region_wish(scope, n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
     if hypervisor.static_heap is not None:
         at = ("boards", scope.name, "hypervisor", "static_heap")
         heap = hypervisor.static_heap
@@ -152,7 +152,7 @@ def _plan_guest(
 
 def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange, ...]:
     assert domain.memory is not None
-    if domain.xen is not None and domain.xen.direct_map and static is not None:
+    if domain.is_direct and static is not None:
         return (static.range,)
     return layouts.xen_guest_ram(domain.memory)
 
@@ -161,10 +161,9 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
     """Return how a domain sees each region that is shared with it."""
     domain = scope.domains[name]
     mine = {n: r for n, r in scope.regions.items() if scope.is_static_shared(r) and name in (r.owner, *r.borrowers)}
-    direct = domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
     fixed = {n: _fixed_inside(scope, name, n, region) for n, region in mine.items()}
     taken = [where.range for where in fixed.values() if where is not None]
-    if not direct:
+    if not domain.is_direct:
         taken += _ram(domain, placed.get(f"domain {name}"))
         taken += [window for _, window in layouts.XEN_GUEST_WINDOWS]
         for region_name, region in mine.items():
@@ -176,7 +175,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
     for region_name, region in mine.items():
         host = placed.get(f"region {region_name}")
         inside = fixed[region_name]
-        if direct:
+        if domain.is_direct:
             assert host is not None
             inside = plan.StaticRange(host.range, plan.Origin(plan.OriginKind.ALLOCATED, f"'{name}' sees the host's"))
         elif inside is None:
@@ -198,10 +197,9 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
 
 
 def _fixed_inside(scope: BoardScope, name: str, region_name: str, region: Region) -> plan.StaticRange | None:
-    address = region.address if name == region.owner else region.addresses.get(name)
+    address, key = region.address_in(name)
     if address is None:
         return None
-    key = ("address",) if name == region.owner else ("addresses", name)
     origin = fixed_by_user(scope.document, ("regions", region_name, *key))
     return plan.StaticRange(AddressRange.of_size(address, region.size), origin)
 
