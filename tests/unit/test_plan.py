@@ -63,3 +63,21 @@ def test_a_region_without_room_names_the_free_ranges(tmp_path: Path) -> None:
 def test_macs_are_derived_and_unicast() -> None:
     assert derived_mac("b", "d", "n") == derived_mac("b", "d", "n") != derived_mac("b", "d", "m")
     assert derived_mac("b", "d", "n").startswith("00:16:3e:")
+
+
+def test_more_boot_modules_than_the_loader_has_room_for_go_to_free_memory(tmp_path: Path) -> None:
+    names = ("fe0", "fe1", "fe2", "fe3", "fe4")
+    guest = "{start: dom0less, memory: 64MiB, ramdisk: 'vtool:guest-initramfs'}"
+    board = plan_of(
+        "version: 1\nname: modules\nboards: {board0: {facts: qemu-virt, hypervisor: {kind: xen}}}\n"
+        "domains:\n  dom0: {role: control, memory: 256MiB}\n"
+        + "".join(f"  {name}: {guest}\n" for name in names)
+        + "regions: {region0: {size: 2MiB, owner: dom0, use: shared-memory}}\n",
+        tmp_path,
+    )
+    windows = [module.window for found in board.xen_boot.guests for module in found.modules]
+    assert len(windows) == 10 and [window.base for window in windows[:8]] == list(
+        range(0x5000_0000, 0x6000_0000, 32 * MIB)
+    )
+    region = board.host_regions[0].range
+    assert region.base == 0x6000_0000 and not any(window.overlaps(region) for window in windows)

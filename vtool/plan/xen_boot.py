@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from vtool import layouts
 from vtool.diagnostics import VtoolError
+from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Capability, Domain, Region, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan.lock import port_key, view_key
@@ -58,18 +59,34 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
                 )
             )
     windows = sum(1 + bool(d.ramdisk) + bool(d.device_tree) for d in boot_guests(scope).values())
-    if windows and scope.facts.boot is None:
-        # Nobody said where the boot loader puts things: somewhere free.
-        size_bytes = windows * MODULE_WINDOW_BYTES
+    # What the boot loader's own place has no room for goes somewhere free.
+    more = windows - len(_loader_windows(scope.facts))
+    if more > 0:
+        size_bytes = more * MODULE_WINDOW_BYTES
         found.append(Wish("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
     return found
+
+
+def _loader_windows(facts: BoardFacts) -> range:
+    """Return the bases of windows from where the boot loader puts ramdisks to the end of what is kept for it."""
+    if facts.boot is None:
+        return range(0)
+    load = facts.boot.load
+    kept = [carve.range.end for carve in facts.carve_outs if carve.range.base <= load.ramdisk < carve.range.end]
+    others = [a for a in (load.hypervisor, load.kernel, load.device_tree) if a > load.ramdisk]
+    end = min([*kept, *others], default=load.ramdisk) if kept else load.ramdisk
+    return _windows(load.ramdisk, end)
+
+
+def _windows(base: int, end: int) -> range:
+    return range(base, end - MODULE_WINDOW_BYTES + 1, MODULE_WINDOW_BYTES)
 
 
 def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.StaticRange]) -> plan.XenBoot:
     """Decide everything that Xen is told at boot, beside dom0."""
     ends = _event_channels(scope)
-    boot = scope.facts.boot
-    modules = _Modules(boot.load.ramdisk if boot else placed["modules"].range.base if "modules" in placed else 0)
+    more = placed["modules"].range if "modules" in placed else None
+    modules = _Modules([*_loader_windows(scope.facts), *(_windows(more.base, more.end) if more else ())])
     return plan.XenBoot(
         guests=tuple(
             _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
@@ -91,14 +108,13 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
 
 
 class _Modules:
-    """Hands out load windows, one above the other."""
+    """Hands out load windows, in order."""
 
-    def __init__(self, first: int) -> None:
-        self._next = first
+    def __init__(self, bases: list[int]) -> None:
+        self._bases = iter(bases)
 
     def take(self, name: str, file: str, image: str, compatible: str) -> plan.BootModule:
-        window = AddressRange.of_size(self._next, MODULE_WINDOW_BYTES)
-        self._next = window.end
+        window = AddressRange.of_size(next(self._bases), MODULE_WINDOW_BYTES)
         return plan.BootModule(f"{name}.{file}", image, window, f"module@{window.base:x}", compatible)
 
 
