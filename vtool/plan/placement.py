@@ -3,7 +3,7 @@
 Policy: regions grow from the bottom of RAM upwards, in the order of the file; domains' static memory and
 Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for);
 never in a carve-out. So a region or domain added at the end of the file moves nobody, unless it is fixed
-where somebody was.
+where somebody was, or RAM is so full that the two directions meet.
 """
 
 from __future__ import annotations
