@@ -38,8 +38,11 @@ def topologies(draw: st.DrawFn, careless: bool) -> dict[str, Any]:
     if pools:
         hypervisor["cpupools"] = pools
     domains: dict[str, Any] = {DOM0: {"role": "control", "memory": "128MiB"}}
+    coloured = release in ("4.20", "4.22") and draw(st.integers(0, 3)) == 3
     for number, guest in enumerate(names):
-        domains[guest] = draw(_guest(facts, pools, careless, int(release[2:])))
+        domains[guest] = draw(_guest(facts, pools, careless, int(release[2:]), coloured))
+        if release == "4.22" and number == 0 and draw(st.booleans()):
+            domains[guest]["xen"]["scmi_smc"] = True
         if release not in ("4.17", "4.18") and number < len(PASSED) and draw(st.integers(0, 3)) == 3:
             domains[guest]["passthrough"] = [PASSED[number], *(PASSED[:1] if careless else [])]
     regions = {
@@ -78,8 +81,10 @@ def _pools(draw: st.DrawFn, facts: BoardFacts) -> dict[str, Any]:
 
 
 @st.composite
-def _guest(draw: st.DrawFn, facts: BoardFacts, pools: dict[str, Any], careless: bool, minor: int) -> dict[str, Any]:
-    static = draw(st.booleans())
+def _guest(
+    draw: st.DrawFn, facts: BoardFacts, pools: dict[str, Any], careless: bool, minor: int, coloured: bool
+) -> dict[str, Any]:
+    static = draw(st.booleans()) and (careless or not coloured)
     settings: dict[str, Any] = {"static_memory": static}
     if static or careless:
         settings |= draw(_at(facts, careless, "memory_address"))
@@ -100,9 +105,8 @@ def _guest(draw: st.DrawFn, facts: BoardFacts, pools: dict[str, Any], careless: 
         optional["trap_unmapped_accesses"] = st.booleans()
         optional["capabilities"] = st.sampled_from([[], ["control"], *([["hardware"]] if careless else [])])
         optional["scmi_smc"] = st.booleans() if careless else st.just(False)
-        optional["llc_colors"] = st.just([0, 1, 2, 9]) if careless else st.just([0])
-        if not careless:
-            del optional["llc_colors"]  # excludes static memory of all others
+    if coloured:
+        optional["llc_colors"] = st.sampled_from([[0, 1, 2, 9], "4-7"])
     chosen = draw(st.lists(st.sampled_from(sorted(optional)), unique=True, max_size=3))
     settings |= {key: draw(optional[key]) for key in chosen}
     domain: dict[str, Any] = {

@@ -42,7 +42,7 @@ def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
         yield from _kvm_rows(guest)
     for domain in board.xen_guests:
         yield from _xen_rows(domain)
-    yield from _xen_boot_rows(board.xen_boot)
+    yield from _xen_boot_rows(board.control.name, board.xen_boot)
     for bridge in board.bridges:
         yield ("bridge", bridge.name, f"{bridge.address}, {bridge.unit}")
 
@@ -90,20 +90,21 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def _xen_boot_rows(boot: XenBoot) -> Iterator[tuple[str, str, str]]:
+def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]]:
     if boot.static_heap is not None:
         yield ("memory", "heap", f"host-physical {boot.static_heap.range}, {_origin(boot.static_heap.origin)}")
     for pool in boot.cpupools:
         yield ("cpupool", pool.name, f"CPUs {', '.join(map(str, pool.cpus))}, scheduler {pool.scheduler or 'default'}")
     for guest in boot.guests:
         ram = ", ".join(map(str, guest.ram))
-        yield ("domain", guest.name, f"{guest.cpus} CPU(s), RAM guest-physical {ram}, started by Xen at boot")
+        cpus = f"{guest.cpus} CPU(s)" + (f" on {guest.hard_affinity} of the board" if guest.hard_affinity else "")
+        yield ("domain", guest.name, f"{cpus}, RAM guest-physical {ram}, started by Xen at boot")
         if guest.static_memory is not None:
             static = guest.static_memory
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
         for module in guest.modules:
             yield ("module", module.file, f"loaded in host-physical {module.window}")
-    everybody = [("dom0", boot.shared, boot.event_channels)]
+    everybody = [(control, boot.shared, boot.event_channels)]
     everybody += [(guest.name, guest.shared, guest.event_channels) for guest in boot.guests]
     for name, views, ends in everybody:
         for view in views:
