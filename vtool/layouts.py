@@ -75,6 +75,9 @@ def qemu_virt_windows(gic_version: int) -> tuple[Window, ...]:
     return tuple(sorted((*_QEMU_VIRT_WINDOWS, *_QEMU_VIRT_GIC[gic_version]), key=lambda window: window.range))
 
 
+QEMU_VIRT_PCI_NODE = "/pcie@10000000"
+"""The PCI host bridge in QEMU's tree: its unit address is that of the memory window (hw/arm/virt.c create_pcie)."""
+
 QEMU_VIRT_PCI_IOMMU = 1
 """The device number of an IOMMU on the root bus, 0 being the host bridge; QEMU wants it before the others."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.devicetree import Node, Tree, read_blob
-from vtool.plan.types import BoardPlan, SharedView, XenBootGuest
+from vtool.layouts import QEMU_VIRT_PCI_NODE
+from vtool.plan.types import BoardPlan, KvmGuest, SharedView, XenBootGuest
 from vtool.units import KIB, AddressRange
 
 
@@ -69,6 +70,28 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
     for guest in boot.guests:
         yield from _guest_differs(chosen, guest)
     yield from _references_differ(tree, chosen, board)
+
+
+def guest_differences(blob: bytes, guest: KvmGuest) -> Iterator[str]:
+    """Decode a guest's merged tree and yield everything in which it is not what was planned."""
+    tree = read_blob(blob)
+    by_phandle = tree.by_phandle()
+    for pool in guest.pools:
+        seen = _ranges(tree.node(f"/reserved-memory/{pool.node_name}"))
+        if seen != [pool.range]:
+            yield f"pool '{pool.region}' is at {_list(seen)}, not at {pool.range}"
+    for device in guest.devices:
+        if device.pool is None:
+            continue
+        mmio = device.transport == "mmio"
+        machine = tree.node(f"/{device.node_name}" if mmio else QEMU_VIRT_PCI_NODE)
+        if machine is None or not machine.compatible:
+            yield f"device '{device.name}' has no '{device.node_name if mmio else QEMU_VIRT_PCI_NODE}' in the base tree"
+            continue
+        node = machine if mmio else machine.children[device.node_name]
+        named = [by_phandle.get(handle) for handle in node.properties["memory-region"].cells]
+        if [node.name if node else "" for node in named] != [device.pool.node_name]:
+            yield f"device '{device.name}' does not name the pool '{device.pool.region}'"
 
 
 def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[str]:
