@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
+from vtool.check.alignment import address_unit
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import POOLS
 from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
 from vtool.source import DataPathTuple
-from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.units import KIB, MIB, AddressRange, format_size
 
-POOL_BASE_ALIGNMENT = 64 * KIB
 MINIMUM_POOL = 4 * MIB
 POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}
 """The least a device takes of a pool: one segment for those with few small buffers, else the least pool. A
@@ -88,24 +88,6 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT400", message, path, hints=(hint,) if hint else ())
 
 
-def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
-    """VT403: sizes and fixed addresses are multiples of what the kernel needs."""
-    for name, region in context.topology.regions.items():
-        pool = region.use is RegionUse.RESTRICTED_DMA_POOL
-        granule = layouts.SWIOTLB_SEGMENT_BYTES if pool else PAGE_BYTES
-        if region.size % granule:
-            message = (
-                f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(granule)}"
-            )
-            yield context.find("VT403", message, ("regions", name, "size"))
-        alignment = POOL_BASE_ALIGNMENT if pool else PAGE_BYTES
-        if region.address is not None and region.address % alignment:
-            message = f"region '{name}': its address {region.address:#x} is not a multiple of {format_size(alignment)}"
-            below = region.address // alignment * alignment
-            hint = f"the nearest below is {below:#x}; or leave out `address` and let vtool choose"
-            yield context.find("VT403", message, ("regions", name, "address"), hints=(hint,))
-
-
 def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
     """VT401, VT404: fixed host regions lie in RAM, outside carve-outs and each other."""
     for board, loaded in context.facts.items():
@@ -141,7 +123,7 @@ def _list(ranges: list[AddressRange]) -> str:
 
 
 def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT404: a fixed pool lies right after the guest's own RAM, where its memory backend is."""
+    """VT401, VT403, VT404: a pool lies right after the guest's own RAM, where its memory backend is."""
     for name, domain in context.topology.domains.items():
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
@@ -152,6 +134,8 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
                 continue
             if region.address is not None and region.address != cursor:
                 yield _misplaced_pool(context, region_name, region, ram, cursor)
+            elif domain.memory % MIB == 0 and cursor % address_unit(context, region):
+                yield _misaligned_pool(context, region_name, region, cursor)
             cursor += region.size
 
 
@@ -161,6 +145,14 @@ def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
         if domain.memory is not None and domain.memory % MIB:
             message = f"memory of domain '{name}', {format_size(domain.memory)}, is not a multiple of 1MiB"
             yield context.find("VT403", message, ("domains", name, "memory"))
+
+
+def _misaligned_pool(context: Context, name: str, region: Region, where: int) -> Diagnostic:
+    unit = format_size(address_unit(context, region))
+    message = f"pool '{name}' lies at {where:#x}, right after the memory before it: not a multiple of {unit}"
+    hint = f"make the memory of '{region.owner}', and pools before this one, multiples of {unit}"
+    path = ("regions", name, "alignment") if region.alignment else ("regions", name)
+    return context.find("VT403", message, path, key=region.alignment is None, hints=(hint,))
 
 
 def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRange, wanted: int) -> Diagnostic:
@@ -246,7 +238,6 @@ RULES = (
     use_fits_owner,
     borrowers_are_served,
     memory_is_whole,
-    regions_are_aligned,
     host_regions_fit,
     guest_pools_fit,
     pools_are_large_enough,

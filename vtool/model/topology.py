@@ -18,6 +18,7 @@ from vtool.model.types import (
     CpuList,
     DeviceTreePath,
     FactsReference,
+    Granule,
     ImageReference,
     IncludedFiles,
     KernelArguments,
@@ -200,6 +201,10 @@ class Region(Model):
     domain. Under Xen a region of dom0less guests may leave out ``owner`` (Xen itself owns it), fix
     ``host_address`` and say in ``addresses`` where borrowers see it; ``placed: false`` lets Xen take
     pages from its heap, at no host address in particular.
+
+    ``alignment`` is kept by every address of it; ``granule`` is the largest page size of the kernels that
+    map it, of which its size and addresses are multiples. Left out, the granule is that of the kernels that
+    vtool knows the build of, else 4 KiB.
     """
 
     size: Size
@@ -210,6 +215,8 @@ class Region(Model):
     borrowers: tuple[Name, ...] = ()
     use: RegionUse
     address: Address | None = None
+    alignment: Size | None = None
+    granule: Granule | None = None
 
 
 class EventChannel(Model):

@@ -1,7 +1,8 @@
 """Where things go in the board's RAM: what the user fixed first, then first fit.
 
 Policy: regions grow from the bottom of RAM upwards, in the order of the file; domains' static memory and
-Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for);
+Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for) unless
+the user wishes another;
 never in a carve-out. So a region or domain added at the end of the file moves nobody, unless it is fixed
 where somebody was.
 """
@@ -44,6 +45,12 @@ class Wish:
     direction: Direction
     address: int | None = None
     address_place: DataPathTuple = ()
+    alignment: int | None = None
+
+    @property
+    def step(self) -> int:
+        """What an address that vtool chooses is a multiple of."""
+        return self.alignment or HOST_ALIGNMENT
 
 
 def place(
@@ -66,6 +73,10 @@ def place(
         if wish.key in placed or wish.key not in kept:
             continue
         where = AddressRange.of_size(kept[wish.key], wish.size_bytes)
+        if wish.alignment and where.base % wish.alignment:
+            why = f"which is not a multiple of {format_size(wish.alignment)}"
+            short.append(cannot_keep(document, wish.what, wish.place, str(where), why))
+            continue
         if not any(gap.contains(where) for gap in free_ranges(banks, taken)):
             short.append(cannot_keep(document, wish.what, wish.place, str(where)))
             continue
@@ -80,7 +91,7 @@ def place(
             short.append(_no_room(document, facts, wish, free))
             continue
         first = "first" if wish.direction is Direction.UP else "last"
-        reason = f"{first} {format_size(HOST_ALIGNMENT)}-aligned free range of '{facts.name}'"
+        reason = f"{first} {format_size(wish.step)}-aligned free range of '{facts.name}'"
         placed[wish.key] = StaticRange(found, Origin(OriginKind.ALLOCATED, reason))
         taken.append(found)
     if short:
@@ -88,10 +99,12 @@ def place(
     return placed
 
 
-def cannot_keep(document: Document, what: str, place: DataPathTuple, number: str) -> Diagnostic:
+def cannot_keep(
+    document: Document, what: str, place: DataPathTuple, number: str, why: str = "where something else is now"
+) -> Diagnostic:
     """Make the finding for a number of the lock file that is no longer possible."""
     hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan --lock"
-    message = f"the lock file has {what} at {number}, where something else is now"
+    message = f"the lock file has {what} at {number}, {why}"
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
@@ -103,6 +116,7 @@ def region_wish(name: str, region: Region) -> Wish:
         *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
         address,
         ("regions", name, key),
+        region.alignment,
     )
 
 
@@ -114,12 +128,12 @@ def host_region(name: str, where: StaticRange) -> HostRegion:
 def _fit(free: list[AddressRange], wish: Wish) -> AddressRange | None:
     if wish.direction is Direction.UP:
         for gap in free:
-            base = align_up(gap.base, HOST_ALIGNMENT)
+            base = align_up(gap.base, wish.step)
             if base + wish.size_bytes <= gap.end:
                 return AddressRange.of_size(base, wish.size_bytes)
         return None
     for gap in reversed(free):
-        base = (gap.end - wish.size_bytes) // HOST_ALIGNMENT * HOST_ALIGNMENT
+        base = (gap.end - wish.size_bytes) // wish.step * wish.step
         if base >= gap.base:
             return AddressRange.of_size(base, wish.size_bytes)
     return None
@@ -130,7 +144,7 @@ def _no_room(document: Document, facts: BoardFacts, wish: Wish, free: list[Addre
     return Diagnostic(
         "VT410",
         f"{wish.what} needs {format_size(wish.size_bytes)} at a multiple of "
-        f"{format_size(HOST_ALIGNMENT)}, but board '{facts.name}' has no free range that large",
+        f"{format_size(wish.step)}, but board '{facts.name}' has no free range that large",
         document.span(wish.place),
         hints=(f"free ranges: {gaps}",),
     )
