@@ -9,7 +9,7 @@ from vtool.check.alignment import address_unit
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import POOLS
-from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
+from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.source import DataPathTuple
 from vtool.units import KIB, MIB, AddressRange, format_size
 
@@ -24,14 +24,14 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         path = ("regions", name, "use")
         if region.owner is None:
-            if not context.is_static_shared(region) or region.use is RegionUse.RESTRICTED_DMA_POOL:
+            if not context.is_static_shared(region) or region.use in POOL_USES:
                 message = f"region '{name}' needs an `owner`"
                 hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
                 yield context.find("VT400", message, ("regions", name), key=True, hints=(hint,))
             continue
         owner = context.topology.domains.get(region.owner)
         hypervisor = context.hypervisor_of(region.owner)
-        if owner is None or hypervisor is None:
+        if owner is None or hypervisor is None or region.use is RegionUse.SHARED_DMA_POOL:
             continue
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         if pool and owner.role is Role.CONTROL:
@@ -50,9 +50,48 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif pool and all(device.region != name for device in context.topology.devices.values()):
+        elif pool and not region.device_nodes and name not in context.lookup.users_of:
             message = f"region '{name}' is a pool that no device uses"
             yield context.find("VT402", message, path, severity=Severity.WARNING)
+
+
+def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
+    """VT400, VT402: a shared-dma-pool is its owner's alone, and what belongs to pools is said of pools."""
+    users: dict[tuple[str | None, str], str] = {}
+    for name, region in context.topology.regions.items():
+        path: DataPathTuple = ("regions", name)
+        if region.reusable and region.use is not RegionUse.SHARED_DMA_POOL:
+            message = f"region '{name}' is a {region.use.value}, only a shared-dma-pool can be reusable"
+            yield context.find("VT400", message, (*path, "reusable"))
+        if region.device_nodes and region.use not in POOL_USES:
+            message = f"region '{name}' is {region.use.value}, which devices do not name in memory-region"
+            yield context.find("VT400", message, (*path, "device_nodes"), key=True)
+        for index, node in enumerate(region.device_nodes):
+            other = users.setdefault((region.owner, node), name)
+            if other != name:
+                message = f"'{node}' already has the pool '{other}'; Linux takes the first that a device names"
+                yield context.find("VT400", message, (*path, "device_nodes", index))
+        if region.use is RegionUse.SHARED_DMA_POOL and region.owner in context.topology.domains:
+            yield from _shared_dma_pool(context, name, region)
+
+
+def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Diagnostic]:
+    assert region.owner is not None
+    hypervisor, path = context.hypervisor_of(region.owner), ("regions", name, "use")
+    guest = context.topology.domains[region.owner].role is Role.GUEST
+    if guest and isinstance(hypervisor, Xen):
+        message = f"region '{name}': Xen writes no shared-dma-pool into the device tree of '{region.owner}'"
+        yield context.find("VT400", message, path, hints=("let dom0 own it, for devices of the board",))
+    elif guest and isinstance(hypervisor, Kvm) and hypervisor.vmm is Vmm.LIBVIRT:
+        message = f"region '{name}': libvirt's XML gives '{region.owner}' no device tree of its own"
+        yield context.find("VT400", message, path, hints=("use `vmm: qemu`",))
+    elif not region.device_nodes:
+        message = f"region '{name}' is a pool that no device uses"
+        hint = "name the devices' nodes in `device_nodes`; virtio devices never ask for such a pool"
+        yield context.find("VT402", message, path, hints=(hint,), severity=Severity.WARNING)
+    if region.borrowers:
+        message = f"region '{name}': a shared-dma-pool is lent to nobody"
+        yield context.find("VT400", message, ("regions", name, "borrowers"), key=True)
 
 
 def _is_between_guests(context: Context, region: str) -> bool:
@@ -75,7 +114,7 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}' is lent to its own owner '{borrower}'"
             elif borrower in region.borrowers[:index]:
                 message = f"region '{name}' is lent to '{borrower}' twice"
-            elif domain is None or _is_between_guests(context, name):
+            elif domain is None or _is_between_guests(context, name) or region.use is RegionUse.SHARED_DMA_POOL:
                 continue
             elif not pool and not shared:
                 message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
@@ -130,7 +169,7 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
         ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
         cursor = ram.end
         for region_name, region in context.lookup.regions_of[name].items():
-            if region.owner != name or region.use is not RegionUse.RESTRICTED_DMA_POOL:
+            if region.owner != name or region.use not in POOL_USES:
                 continue
             if region.address is not None and region.address != cursor:
                 yield _misplaced_pool(context, region_name, region, ram, cursor)
@@ -236,6 +275,7 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     facts_agree_with_themselves,
     use_fits_owner,
+    dma_pools_are_possible,
     borrowers_are_served,
     memory_is_whole,
     host_regions_fit,

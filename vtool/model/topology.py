@@ -40,7 +40,14 @@ class RegionUse(Enum):
     """What a region is for; decides its device-tree node."""
 
     RESTRICTED_DMA_POOL = "restricted-dma-pool"
+    """All DMA of the devices that name it, by copying; what virtio is confined to."""
+    SHARED_DMA_POOL = "shared-dma-pool"
+    """Coherent memory, or a CMA area, for drivers that ask for it; virtio never does."""
     SHARED_MEMORY = "shared-memory"
+
+
+POOL_USES = (RegionUse.RESTRICTED_DMA_POOL, RegionUse.SHARED_DMA_POOL)
+"""The uses that Linux's binding reserved-memory/shared-dma-pool.yaml describes."""
 
 
 class Vmm(Enum):
@@ -205,6 +212,9 @@ class Region(Model):
     ``alignment`` is kept by every address of it; ``granule`` is the largest page size of the kernels that
     map it, of which its size and addresses are multiples. Left out, the granule is that of the kernels that
     vtool knows the build of, else 4 KiB.
+
+    ``device_nodes`` are nodes of the owner's device tree that name a pool in ``memory-region``; ``reusable``
+    lets the kernel use a shared-dma-pool for what it can move away (CMA).
     """
 
     size: Size
@@ -217,6 +227,8 @@ class Region(Model):
     address: Address | None = None
     alignment: Size | None = None
     granule: Granule | None = None
+    reusable: bool = False
+    device_nodes: tuple[DeviceTreePath, ...] = ()
 
 
 class EventChannel(Model):

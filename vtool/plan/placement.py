@@ -15,7 +15,7 @@ from enum import Enum
 
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model.board_facts import BoardFacts
-from vtool.model.topology import Region
+from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.source import DataPathTuple, Document
@@ -120,9 +120,25 @@ def region_wish(name: str, region: Region) -> Wish:
     )
 
 
-def host_region(name: str, where: StaticRange) -> HostRegion:
+def host_region(name: str, region: Region, where: StaticRange) -> HostRegion:
     """Make the plan of a region that is set aside in the host's device tree."""
-    return HostRegion(name, where.range, where.origin, f"vtool-{name}@{where.range.base:x}")
+    return HostRegion(
+        region=name,
+        range=where.range,
+        origin=where.origin,
+        node_name=f"vtool-{name}@{where.range.base:x}",
+        label=f"vtool_{name.replace('-', '_')}",
+        compatible=region.use.value if region.use is RegionUse.SHARED_DMA_POOL else "",
+        flag=flag_of(region) or "no-map",
+        device_nodes=region.device_nodes,
+    )
+
+
+def flag_of(region: Region) -> str:
+    """Return the property that goes with a pool's compatible (Linux reserved-memory/shared-dma-pool.yaml)."""
+    if region.use is not RegionUse.SHARED_DMA_POOL:
+        return ""  # both would break a restricted-dma-pool
+    return "reusable" if region.reusable else "no-map"
 
 
 def _fit(free: list[AddressRange], wish: Wish) -> AddressRange | None:
