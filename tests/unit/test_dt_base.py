@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vtool.cli.common import prepare
 from vtool.cli.main import main
+from vtool.deploy.merged_tree import guest_differences
 from vtool.devicetree import Tree, read_blob
 
 ROOT = Path(__file__).resolve().parents[2]
 KVM = ROOT / "topology" / "examples" / "kvm-pool.yaml"
 XEN = ROOT / "topology" / "examples" / "xen-pv.yaml"
 BOOT = ROOT / "tests" / "topologies" / "dom0less-shared.yaml"
+POOLS = ROOT / "tests" / "topologies" / "kvm-dma-pools.yaml"
 CPUS = "".join(f'cpu@{n} {{ device_type = "cpu"; reg = <{n}>; }};' for n in range(2))
 SLOT = 'virtio_mmio@a000000 { compatible = "virtio,mmio"; };'
 FORMS = [(1, 1, False), (2, 1, True), (2, 2, False), (2, 2, True)]
@@ -73,6 +77,35 @@ def test_cpu_pools_get_their_cpus_and_source_says_the_same(tmp_path: Path, capfd
     assert {n.path: n.properties for n in seen.root.walk()} == {n.path: n.properties for n in tree.root.walk()}
 
 
+def test_pools_that_drivers_ask_for_are_named_by_their_nodes(tmp_path: Path) -> None:
+    nodes = {name: f'{name} {{ compatible = "x"; }};' for name in ("pl061@9030000", "pl011@9000000", "pcie@10000000")}
+    base = base_tree(tmp_path, also=SLOT + "".join(nodes.values()))
+    for domain, node, pool, kind, flag in (
+        ("host", "pl061@9030000", "vtool-frames@60000000", "shared-dma-pool", {"no-map"}),
+        ("fe0", "pl011@9000000", "vtool-camera@50000000", "shared-dma-pool", {"reusable"}),
+        ("fe0", "pcie@10000000", "vtool-pool0@52000000", "restricted-dma-pool", set()),
+        ("fe1", "pcie@10000000", "vtool-coherent@48000000", "shared-dma-pool", {"no-map"}),
+    ):
+        tree = merged(POOLS, base, "--domain", domain)
+        user, region = tree.node(f"/{node}"), tree.node(f"/reserved-memory/{pool}")
+        assert user is not None and region is not None and region.compatible == (kind,)
+        assert user.properties["memory-region"].cells == (region.phandle,)
+        assert {"no-map", "reusable"} & set(region.properties) == flag
+
+
+def test_a_pool_that_is_not_what_was_planned_is_found(tmp_path: Path) -> None:
+    nodes = "".join(f'{name} {{ compatible = "x"; }};' for name in ("pl011@9000000", "pcie@10000000"))
+    tree = merged(POOLS, base_tree(tmp_path, also=SLOT + nodes), "--domain", "fe0")
+    assert tree.node("/reserved-memory/vtool-camera@50000000") is not None
+    blob = (tmp_path / "merged.dtb").read_bytes()
+    guest = prepare(POOLS).plan.boards[0].kvm_guests[0]
+    assert list(guest_differences(blob, guest)) == []
+    first, *rest = guest.pools
+    for change in ({"flag": "no-map"}, {"use": "restricted-dma-pool"}, {"device_nodes": ("/pcie@10000000",)}):
+        wrong = replace(guest, pools=(replace(first, **change), *rest))
+        assert len(list(guest_differences(blob, wrong))) == 1, change
+
+
 def test_without_a_change_the_base_tree_comes_out(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(KVM.read_text().split("regions:")[0])
     base = base_tree(tmp_path)
@@ -86,6 +119,7 @@ def test_without_a_change_the_base_tree_comes_out(tmp_path: Path) -> None:
         (XEN, "", ["-o", "merged.tree"], "VT443", 2),
         (XEN, "#address-cells = <3>;", [], "VT813", 1),
         (XEN, "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges; };", [], "VT815", 0),
+        (POOLS, SLOT, ["--domain", "fe0"], "VT701", 1),  # no such node for a pool
         (BOOT, "cpus { /delete-node/ cpu@1; };", [], "VT702", 1),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from functools import cached_property
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
-from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen
+from vtool.model.topology import Domain, Hypervisor, Region, RegionUse, Role, Topology, Xen
 from vtool.model.validate import LoadedFacts
 from vtool.source import DataPathTuple, Document
 
@@ -86,6 +86,8 @@ class Context:
 
     def is_static_shared(self, region: Region) -> bool:
         """Tell whether Xen shares the region between domains at boot (xen.md 1.4), rather than dom0 keeping it."""
+        if region.use is RegionUse.SHARED_DMA_POOL:
+            return False
         members = self.members_of(region)
         guests = any(self.topology.domains[name].role is Role.GUEST for name in members)
         return guests and all(isinstance(self.hypervisor_of(name), Xen) for name in members)
