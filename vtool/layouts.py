@@ -148,6 +148,10 @@ QEMU_RAMDISK_OFFSET = 128 * MIB
 QEMU_RAMDISK_ROOM = 32 * MIB
 """What vtool leaves for the two: device trees take up to 2 MiB, ramdisks of guests a few."""
 
+LINUX_CMA_UNITS = {4 * KIB: 4 * MIB, 16 * KIB: 32 * MIB, 64 * KIB: 512 * MIB}
+"""What the place and size of a CMA area are multiples of, by page size: a pageblock of a kernel without huge pages,
+the largest there is (Linux 6.12 include/linux/cma.h CMA_MIN_ALIGNMENT_BYTES, pageblock-flags.h, MAX_PAGE_ORDER)."""
+
 SWIOTLB_SLOT_BYTES = 2 * KIB
 """Linux include/linux/swiotlb.h IO_TLB_SHIFT 11."""
 

@@ -9,14 +9,9 @@ from vtool.check.context import Context, KernelOptions
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.topology import Region, RegionUse
 from vtool.source import DataPathTuple
-from vtool.units import KIB, MIB, PAGE_BYTES, format_size
+from vtool.units import KIB, PAGE_BYTES, format_size
 
 POOL_BASE_ALIGNMENT = 64 * KIB
-CMA_UNITS = {4 * KIB: 2 * MIB, 16 * KIB: 32 * MIB, 64 * KIB: 512 * MIB}
-"""What a CMA area is made of, by page size: a pageblock (Linux include/linux/cma.h CMA_MIN_ALIGNMENT_BYTES)."""
-
-CHOSEN_ALIGNMENT = 2 * MIB
-"""What addresses that vtool chooses are multiples of, without a wish."""
 _PAGES = {"ARM64_64K_PAGES": 64 * KIB, "ARM64_16K_PAGES": 16 * KIB}
 
 
@@ -49,7 +44,11 @@ def use_alignment(context: Context, region: Region) -> int:
 
 
 def _cma_unit(context: Context, region: Region) -> int:
-    return CMA_UNITS[granule_of(context, region)] if region.reusable else 0
+    return (
+        layouts.LINUX_CMA_UNITS[granule_of(context, region)]
+        if region.reusable and region.use is RegionUse.SHARED_DMA_POOL
+        else 0
+    )
 
 
 def address_unit(context: Context, region: Region) -> int:
@@ -62,7 +61,7 @@ def alignment_is_possible(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         path, least = ("regions", name, "alignment"), use_alignment(context, region)
         if region.alignment is None:
-            if least > CHOSEN_ALIGNMENT and region.address is None:
+            if least > layouts.LINUX_CMA_UNITS[PAGE_BYTES] and region.address is None:
                 message = f"region '{name}' needs `alignment: {format_size(least)}`: the unit of CMA with these pages"
                 yield context.find("VT413", message, ("regions", name), key=True)
         elif region.alignment & (region.alignment - 1):

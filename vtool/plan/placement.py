@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.layouts import LINUX_CMA_UNITS
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.source import DataPathTuple, Document
-from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
+from vtool.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges
 
 HOST_ALIGNMENT = 2 * MIB
 
@@ -116,7 +117,7 @@ def region_wish(name: str, region: Region) -> Wish:
         *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
         address,
         ("regions", name, key),
-        region.alignment,
+        region.alignment or (LINUX_CMA_UNITS[PAGE_BYTES] if region.reusable else None),
     )
 
 
