@@ -75,6 +75,9 @@ def qemu_virt_windows(gic_version: int) -> tuple[Window, ...]:
     return tuple(sorted((*_QEMU_VIRT_WINDOWS, *_QEMU_VIRT_GIC[gic_version]), key=lambda window: window.range))
 
 
+QEMU_VIRT_PCI_NODE = "/pcie@10000000"
+"""The PCI host bridge in QEMU's tree: its unit address is that of the memory window (hw/arm/virt.c create_pcie)."""
+
 QEMU_VIRT_PCI_IOMMU = 1
 """The device number of an IOMMU on the root bus, 0 being the host bridge; QEMU wants it before the others."""
 
@@ -148,6 +151,10 @@ QEMU_RAMDISK_OFFSET = 128 * MIB
 
 QEMU_RAMDISK_ROOM = 32 * MIB
 """What vtool leaves for the two: device trees take up to 2 MiB, ramdisks of guests a few."""
+
+LINUX_CMA_UNITS = {4 * KIB: 4 * MIB, 16 * KIB: 32 * MIB, 64 * KIB: 512 * MIB}
+"""What the place and size of a CMA area are multiples of, by page size: a pageblock of a kernel without huge pages,
+the largest there is (Linux 6.12 include/linux/cma.h CMA_MIN_ALIGNMENT_BYTES, pageblock-flags.h, MAX_PAGE_ORDER)."""
 
 SWIOTLB_SLOT_BYTES = 2 * KIB
 """Linux include/linux/swiotlb.h IO_TLB_SHIFT 11."""

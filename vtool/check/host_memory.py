@@ -56,8 +56,8 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
         for fixed in fixed_host_memory(context, board):
             where = fixed.range
             if fixed.address % fixed.alignment:
-                # Of `address` the rule on regions says it.
-                if fixed.path[-1] != "address" or fixed.path[0] != "regions":
+                # Of regions the rule on their alignment says it.
+                if fixed.path[0] != "regions":
                     message = f"{fixed.what}: {fixed.address:#x} is not a multiple of {format_size(fixed.alignment)}"
                     yield context.find("VT403", message, fixed.path)
                 continue

@@ -71,6 +71,9 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)
             if device.type == "iommu":
                 add((IOMMU_DRIVER[device.iommu.model],), why, deployed=row.deployed)
+    for region_name, region in context.lookup.regions_of[name].items():
+        if region.reusable and region.owner == name:
+            add(("DMA_CMA",), f"by region '{region_name}'", deployed=False)
     return needed
 
 

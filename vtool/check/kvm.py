@@ -18,7 +18,7 @@ from vtool.model.devices import (
     Program,
     Transport,
 )
-from vtool.model.topology import Kvm, RegionUse, Role, Vmm
+from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm
 from vtool.units import MIB, align_up, format_size
 
 
@@ -246,7 +246,7 @@ def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
         pools = sum(
             region.size
             for region in context.topology.regions.values()
-            if region.owner == name and region.use is RegionUse.RESTRICTED_DMA_POOL
+            if region.owner == name and region.use in POOL_USES
         )
         offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
         if pools and domain.memory < offset + QEMU_RAMDISK_ROOM:

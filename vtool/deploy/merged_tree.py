@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
 from vtool.diagnostics import Diagnostic, nearest
-from vtool.plan.types import BoardPlan, SharedView, XenBootGuest
+from vtool.layouts import QEMU_VIRT_PCI_NODE
+from vtool.plan.types import BoardPlan, KvmGuest, SharedView, XenBootGuest
 from vtool.units import KIB, AddressRange
 
 
@@ -69,6 +70,8 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
         seen = _ranges(node)
         if seen != [region.range]:
             yield f"region '{region.region}' is at {_list(seen)}, not at {region.range}"
+            continue
+        yield from _pool_differs(tree, region.region, node, region.compatible, region.flag, region.device_nodes)
     boot = board.xen_boot
     if boot.empty:
         return
@@ -82,6 +85,48 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
     for guest in boot.guests:
         yield from _guest_differs(chosen, guest)
     yield from _references_differ(tree, chosen, board)
+
+
+def guest_differences(blob: bytes, guest: KvmGuest) -> Iterator[str]:
+    """Decode a guest's merged tree and yield everything in which it is not what was planned."""
+    tree = read_blob(blob)
+    by_phandle = tree.by_phandle()
+    for pool in guest.pools:
+        node = tree.node(f"/reserved-memory/{pool.node_name}")
+        seen = _ranges(node)
+        if seen != [pool.range]:
+            yield f"pool '{pool.region}' is at {_list(seen)}, not at {pool.range}"
+            continue
+        yield from _pool_differs(tree, pool.region, node, pool.use, pool.flag, pool.device_nodes)
+    for device in guest.devices:
+        if device.pool is None:
+            continue
+        mmio = device.transport == "mmio"
+        machine = tree.node(f"/{device.node_name}" if mmio else QEMU_VIRT_PCI_NODE)
+        if machine is None or not machine.compatible:
+            yield f"device '{device.name}' has no '{device.node_name if mmio else QEMU_VIRT_PCI_NODE}' in the base tree"
+            continue
+        user = machine if mmio else machine.children[device.node_name]
+        named = [by_phandle.get(handle) for handle in user.properties["memory-region"].cells]
+        if [found.name if found else "" for found in named] != [device.pool.node_name]:
+            yield f"device '{device.name}' does not name the pool '{device.pool.region}'"
+
+
+def _pool_differs(
+    tree: Tree, name: str, node: Node | None, compatible: str, flag: str, users: tuple[str, ...]
+) -> Iterator[str]:
+    """Compare what a region is with what it shall be, and who names it."""
+    if (
+        node is None
+        or node.string("compatible") != compatible
+        or {"no-map", "reusable"} & set(node.properties) != ({flag} if flag else set())
+    ):
+        yield f"region '{name}' is not '{compatible or 'plain'}' with {flag or 'neither no-map nor reusable'}"
+        return
+    for path in users:
+        user = tree.node(path)
+        if user is None or node.phandle is None or user.properties["memory-region"].cells != (node.phandle,):
+            yield f"'{path}' does not name the region '{name}'"
 
 
 def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[str]:

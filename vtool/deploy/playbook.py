@@ -21,6 +21,7 @@ from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, wrong_host_key
+from vtool.deploy.connection import connection_variables
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.progress import Progress
 from vtool.rooms import room
@@ -128,23 +129,7 @@ def _interruption() -> Iterator[Callable[[], bool]]:
 
 
 def _inventory(board: Board) -> dict[str, Any]:
-    target = board.ssh()
-    options = [
-        f"-o UserKnownHostsFile={target.known_hosts_file}",
-        "-o GlobalKnownHostsFile=/dev/null",
-        "-o StrictHostKeyChecking=yes",
-        "-o IdentitiesOnly=yes",
-    ]
-    host = {
-        "ansible_host": target.host,
-        "ansible_port": target.port,
-        "ansible_user": target.user,
-        "ansible_ssh_private_key_file": str(target.identity_file),
-        "ansible_ssh_common_args": " ".join(options),
-        # Discovery may pick a broken interpreter, and costs a round trip.
-        "ansible_python_interpreter": "/usr/bin/python3",
-    }
-    return {"boards": {"hosts": {board.name: host}}}
+    return {"boards": {"hosts": {board.name: connection_variables(board.ssh())}}}
 
 
 def _environment(private: Path) -> dict[str, str]:

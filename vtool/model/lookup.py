@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from vtool.model.devices import Device
-from vtool.model.topology import Domain, EventChannel, Region, Role, Topology, Xen
+from vtool.model.topology import Domain, EventChannel, Region, RegionUse, Role, Topology, Xen
 
 
 class Lookup:
@@ -58,6 +58,8 @@ class Lookup:
 
     def is_static_shared(self, region: Region) -> bool:
         """Tell whether Xen shares the region between domains at boot (xen.md 1.4), rather than dom0 keeping it."""
+        if region.use is RegionUse.SHARED_DMA_POOL:
+            return False
         members = self.members_of(region)
         boards = [self._topology.boards[where] if (where := self.board_of.get(name)) else None for name in members]
         guests = any(self._topology.domains[name].role is Role.GUEST for name in members)

@@ -19,6 +19,7 @@ from vtool.model.types import (
     CpuList,
     DeviceTreePath,
     FactsReference,
+    Granule,
     ImageReference,
     IncludedFiles,
     KernelArguments,
@@ -41,7 +42,14 @@ class RegionUse(Enum):
     """What a region is for; decides its device-tree node."""
 
     RESTRICTED_DMA_POOL = "restricted-dma-pool"
+    """All DMA of the devices that name it, by copying; what virtio is confined to."""
+    SHARED_DMA_POOL = "shared-dma-pool"
+    """Coherent memory, or a CMA area, for drivers that ask for it; virtio never does."""
     SHARED_MEMORY = "shared-memory"
+
+
+POOL_USES = (RegionUse.RESTRICTED_DMA_POOL, RegionUse.SHARED_DMA_POOL)
+"""The uses that Linux's binding reserved-memory/shared-dma-pool.yaml describes."""
 
 
 class Vmm(Enum):
@@ -223,6 +231,13 @@ class Region(Model):
     domain. Under Xen a region of dom0less guests may leave out ``owner`` (Xen itself owns it), fix
     ``host_address`` and say in ``addresses`` where borrowers see it; ``placed: false`` lets Xen take
     pages from its heap, at no host address in particular.
+
+    ``alignment`` is kept by every address of it; ``granule`` is the largest page size of the kernels that
+    map it, of which its size and addresses are multiples. Left out, the granule is that of the kernels that
+    vtool knows the build of, else 4 KiB.
+
+    ``device_nodes`` are nodes of the owner's device tree that name a pool in ``memory-region``; ``reusable``
+    lets the kernel use a shared-dma-pool for what it can move away (CMA).
     """
 
     size: Size
@@ -233,6 +248,10 @@ class Region(Model):
     borrowers: tuple[Name, ...] = ()
     use: RegionUse
     address: Address | None = None
+    alignment: Size | None = None
+    granule: Granule | None = None
+    reusable: bool = False
+    device_nodes: tuple[DeviceTreePath, ...] = ()
 
     def address_in(self, domain: str) -> tuple[int | None, tuple[str, ...]]:
         """Return where a domain sees it if the user fixed that, and the key that says it."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vtool.language import VARIABLE_NAME
-from vtool.units import MAX_CPU, parse_cpu_list, parse_size
+from vtool.units import KIB, MAX_CPU, parse_cpu_list, parse_size
 
 
 class Model(BaseModel):
@@ -54,6 +54,25 @@ Size = Annotated[
     Field(description="a size such as 16MiB: bytes, or a whole number with B, KiB, MiB, GiB or TiB"),
 ]
 """Bytes, above zero; written as 16MiB."""
+
+GRANULES = (4 * KIB, 16 * KIB, 64 * KIB)
+"""Page sizes of arm64 (Arm DDI 0487, D8.1; Linux ARM64_4K_PAGES, ARM64_16K_PAGES, ARM64_64K_PAGES)."""
+
+
+def _to_granule(value: Any) -> int:
+    size = parse_size(value)
+    if size not in GRANULES:
+        raise ValueError("a granule is 4KiB, 16KiB or 64KiB")
+    return size
+
+
+_GranuleInput = Literal[4096, 16384, 65536] | Annotated[str, Field(pattern=r"^(4|16|64) ?KiB$")]
+Granule = Annotated[
+    int,
+    BeforeValidator(_to_granule, json_schema_input_type=_GranuleInput),
+    Field(description="the page size of a kernel: 4KiB, 16KiB or 64KiB"),
+]
+"""Bytes; the page size of an arm64 kernel."""
 
 # Other readers of YAML take a number with underscores for a text.
 _AddressInput = (

@@ -23,8 +23,9 @@ from vtool.model.devices import (
     Transport,
     disks_of,
 )
-from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
+from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
+from vtool.plan.placement import flag_of
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
 from vtool.plan.scope import BoardScope, fixed_by_user, join, scratch_of
 from vtool.plan.xen import bridge_unit, derived_mac
@@ -105,7 +106,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
     pools: list[plan.Pool] = []
     cursor = ram.end
     for region_name, region in scope.regions_of(name).items():
-        if region.use is not RegionUse.RESTRICTED_DMA_POOL:
+        if region.use not in POOL_USES:
             continue
         where = AddressRange.of_size(cursor, region.size)
         index = len(pools) + 1
@@ -115,7 +116,15 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
         else:
             origin = fixed_by_user(scope.document, ("regions", region_name, "address"))
         node = f"vtool-{region_name}@{where.base:x}"
-        pools.append(plan.Pool(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index))
+        pools.append(
+            plan.Pool(
+                *(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index),
+                use=region.use.value,
+                flag=flag_of(region),
+                device_nodes=region.device_nodes,
+                shared=region.use is RegionUse.RESTRICTED_DMA_POOL,
+            )
+        )
         cursor = where.end
     return tuple(pools)
 
@@ -129,7 +138,7 @@ def _plan_memory(
     alone = (pool for pool in pools if pool.numa_node)
     return (
         first,
-        *(plan.KvmMemory(f"pool-{p.region}", p.range.size_bytes, True, p.numa_node, "") for p in alone),
+        *(plan.KvmMemory(f"pool-{p.region}", p.range.size_bytes, p.shared, p.numa_node, "") for p in alone),
     )
 
 

@@ -57,7 +57,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         control=control,
         xen_image=hypervisor.image if isinstance(hypervisor, Xen) else None,
         xen_bootargs=xen.hypervisor_bootargs(scope, hypervisor) if isinstance(hypervisor, Xen) else None,
-        host_regions=tuple(host_region(name, placed[f"region {name}"]) for name in own),
+        host_regions=tuple(host_region(name, region, placed[f"region {name}"]) for name, region in own.items()),
         kvm_guests=tuple(kvm.plan_guest(scope, name, domain) for name, domain in scope.guests.items())
         if isinstance(hypervisor, Kvm)
         else (),

@@ -42,9 +42,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Pool:
-    """A restricted-dma-pool of a KVM guest: guest-physical range and its device-tree node and label.
+    """A pool of a KVM guest: guest-physical range and its device-tree node and label.
 
-    ``numa_node`` is that of the memory backend it lies in, alone unless it is 0.
+    ``use`` is its compatible, ``flag`` the property that goes with it (or none); ``numa_node`` is that of the
+    memory backend it lies in, alone unless it is 0. Only a ``shared`` one is seen by backends.
     """
 
     region: str
@@ -53,16 +54,27 @@ class Pool:
     node_name: str
     label: str
     numa_node: int
+    use: str = "restricted-dma-pool"
+    flag: str = ""
+    device_nodes: tuple[str, ...] = ()
+    shared: bool = True
 
 
 @dataclass(frozen=True)
 class HostRegion:
-    """A region in the host's reserved-memory: host-physical range and its device-tree node."""
+    """A region in the host's reserved-memory: host-physical range and its device-tree node.
+
+    ``compatible`` is empty for one that no driver takes by itself; ``flag`` is no-map or reusable.
+    """
 
     region: str
     range: AddressRange
     origin: Origin
     node_name: str
+    label: str
+    compatible: str = ""
+    flag: str = "no-map"
+    device_nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from vtool.plan import types as plan
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.scope import BoardScope, fixed_by_user, join
-from vtool.units import MIB, AddressRange, align_up, format_cpu_list
+from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
@@ -195,7 +195,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
             assert host is not None
             inside = plan.StaticRange(host.range, plan.Origin(plan.OriginKind.ALLOCATED, f"'{name}' sees the host's"))
         elif inside is None:
-            inside = _above_ram(name, region.size, taken)
+            inside = _above_ram(name, region.size, region.alignment or HOST_ALIGNMENT, taken)
             taken.append(inside.range)
         views.append(
             plan.SharedView(
@@ -228,19 +228,22 @@ def _kept_inside(
         return None
     where = AddressRange.of_size(base, region.size)
     inside = any(bank.contains(where) for bank in layouts.XEN_GUEST_RAM)
+    what = f"region '{region_name}' in '{name}'"
+    if region.alignment and base % region.alignment:
+        why = f"which is not a multiple of {format_size(region.alignment)}"
+        raise VtoolError(cannot_keep(scope.document, what, ("regions", region_name), str(where), why))
     if not inside or any(where.overlaps(other) for other in taken):
-        what = f"region '{region_name}' in '{name}'"
         raise VtoolError(cannot_keep(scope.document, what, ("regions", region_name), str(where)))
     return plan.StaticRange(where, KEPT)
 
 
-def _above_ram(name: str, size_bytes: int, taken: list[AddressRange]) -> plan.StaticRange:
+def _above_ram(name: str, size_bytes: int, alignment: int, taken: list[AddressRange]) -> plan.StaticRange:
     """Find the first free place in the guest's RAM banks."""
     for bank in layouts.XEN_GUEST_RAM:
-        base = bank.base
+        base = align_up(bank.base, alignment)
         for hole in sorted(taken):
             if hole.base < base + size_bytes and base < hole.end:
-                base = align_up(hole.end, HOST_ALIGNMENT)
+                base = align_up(hole.end, alignment)
         if base + size_bytes <= bank.end:
             origin = plan.Origin(plan.OriginKind.ALLOCATED, f"first free range above the RAM of '{name}'")
             return plan.StaticRange(AddressRange.of_size(base, size_bytes), origin)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.model.board_facts import DeviceTreeFacts
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
+QEMU_TREE = DeviceTreeFacts(address_cells=2, size_cells=2, has_reserved_memory=False)
+"""QEMU hw/arm/virt.c create_fdt: what the tree of a guest's machine is like."""
 
-def render(board: BoardPlan) -> Iterator[Artifact]:
+
+def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterator[Artifact]:
     """One overlay per KVM guest with pools, and the host's (empty when it has no regions)."""
     for guest in board.kvm_guests:
         if guest.overlay is None:
@@ -23,7 +27,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             Place.GENERATION,
             f"domains/{guest.name}/{guest.name}.dts",
             Kind.OVERLAY,
-            fill("devicetree/guest-pools.dts.j2", guest=guest),
+            fill("devicetree/guest-pools.dts.j2", guest=guest, tree=guest_tree),
             asked_by=("domains", guest.name),
             used_by=(guest.unit,),
         )

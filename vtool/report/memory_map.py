@@ -152,7 +152,7 @@ def _board_map(board: BoardPlan, sharing: _Sharing) -> MemoryMap:
         for carve in facts.carve_outs
     ]
     placed = [
-        sharing.entry(region.region, region.range, region.origin, "reserved-memory of the host")
+        sharing.entry(region.region, region.range, region.origin, region.compatible or "reserved-memory of the host")
         for region in board.host_regions
     ]
     boot = board.xen_boot
@@ -227,7 +227,7 @@ def _kvm_map(board: BoardPlan, guest: KvmGuest, sharing: _Sharing) -> MemoryMap:
     entries.append(Entry(layouts.QEMU_VIRT_RAM, Kind.RAM, "room for RAM", _fact(reason)))
     entries.append(_ram_entry(guest.ram, guest.name, f"{reason}, size by the user", "private"))
     for pool in guest.pools:
-        entries.append(sharing.entry(pool.region, pool.range, pool.origin, "restricted-dma-pool"))
+        entries.append(sharing.entry(pool.region, pool.range, pool.origin, pool.use))
     stride = layouts.QEMU_VIRT_MMIO.stride_bytes
     on_slots = [(device, device.place) for device in guest.devices if isinstance(device.place, MmioPlace)]
     for device, place in on_slots:

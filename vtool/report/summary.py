@@ -53,7 +53,7 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), {ram}, {guest.unit}")
     for pool in guest.pools:
         where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "
-        where += "shared" if pool.numa_node else "in RAM"
+        where += ("shared" if pool.shared else pool.use) if pool.numa_node else "in RAM"
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
     for device in guest.devices:
         yield ("device", device.name, ", ".join(_kvm_device(device)))
