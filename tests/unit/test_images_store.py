@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from vtool.diagnostics import ExitCode, VtoolError
-from vtool.images import ensure
+from vtool.images.build import ensure
 from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, cache_folder
 from vtool.progress import Silent
 
@@ -461,7 +461,7 @@ INTERRUPTED = """
 import signal, sys
 # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from vtool.images import ensure
+from vtool.images.build import ensure
 from vtool.images.store import Build, Recipe
 from vtool.progress import Silent
 
