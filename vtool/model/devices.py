@@ -5,8 +5,6 @@ backend reaches the frontend's buffers): two separate choices. Which go together
 ``vtool.model.combinations``.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated, Literal
 

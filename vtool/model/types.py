@@ -21,7 +21,8 @@ from vtool.units import MAX_CPU, parse_cpu_list, parse_size
 class Model(BaseModel):
     """Base of everything a user writes: frozen, strict, unknown keys are errors.
 
-    Its validator is built when it is first needed: by itself, or as a part of another model's.
+    Its validator is built when it is first needed: by itself, or as a part of another model's. Modules of models
+    do without ``from __future__ import annotations``: pydantic would compile the text of each annotation again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
