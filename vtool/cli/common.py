@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vtool.check import KernelOptions, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order
-from vtool.images import PREFIX, ensure
-from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
-from vtool.images.kernel_options import options_in
+from vtool.images import NAMES, PREFIX, kernel_fragment
+from vtool.images.kernel_options import kernel_options, options_in
 from vtool.images.xen_build import xens_of
 from vtool.language import load_topology
 from vtool.model.topology import Topology
@@ -136,8 +135,8 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
                 continue
             span = document.span(("domains", name, key))
             if reference.startswith(PREFIX):
-                if reference.removeprefix(PREFIX) not in CATALOGUE:
-                    known = ", ".join(PREFIX + image for image in CATALOGUE)
+                if reference.removeprefix(PREFIX) not in NAMES:
+                    known = ", ".join(PREFIX + image for image in NAMES)
                     message = f"'{reference}' is not an image that vtool builds"
                     findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {known}",)))
                 elif key == "kernel":
@@ -145,7 +144,7 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
                 continue
             file = _beside(document.path, reference)
             try:
-                options = read_kernel_options(file) if key == "kernel" else {}
+                options = kernel_options(file.read_bytes()) if key == "kernel" else {}
                 if key == "ramdisk" and not file.is_file():
                     raise ValueError("no such file")
             except (OSError, ValueError) as error:
@@ -164,6 +163,8 @@ def _beside(topology: Path, reference: str) -> Path:
 
 def image_paths(prepared: Prepared, board: BoardPlan, progress: Progress) -> Callable[[str], Path]:
     """Build what the plan needs of vtool's images; return how to find any image's file."""
+    from vtool.images.build import ensure
+
     references = {board.control.kernel_image, board.xen_image}
     references |= {guest.kernel_image for guest in board.guests}
     references |= {guest.ramdisk_image for guest in board.guests}

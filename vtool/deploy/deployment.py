@@ -24,7 +24,8 @@ from vtool.deploy.playbook import Events, run_playbook
 from vtool.deploy.proof import Proof, Row, proofs, steps_of
 from vtool.deploy.stage import PROGRAM, Staged, stage
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
-from vtool.images import BOARD_IMAGES, ensure
+from vtool.images import BOARD_IMAGES
+from vtool.images.build import ensure
 from vtool.plan.types import BoardPlan
 from vtool.progress import Progress
 from vtool.render import render

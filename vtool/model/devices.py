@@ -5,14 +5,12 @@ backend reaches the frontend's buffers): two separate choices. Which go together
 ``vtool.model.combinations``.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import BoardFileName, CpuList, MacAddress, Model, Name, Size
+from vtool.model.types import BoardFileName, BuiltWhenUsed, CpuList, MacAddress, Model, Name, Size
 
 
 class Transport(Enum):
@@ -249,7 +247,7 @@ class Gpu(Model):
 
 class GpuDevice(DeviceBase):
     type: Literal["gpu"]
-    gpu: Gpu = Gpu()
+    gpu: Gpu = Gpu.model_construct()
 
 
 class Input(Model):
@@ -319,7 +317,7 @@ class Iommu(Model):
 
 class IommuDevice(DeviceBase):
     type: Literal["iommu"]
-    iommu: Iommu = Iommu()
+    iommu: Iommu = Iommu.model_construct()
 
 
 class BalloonDevice(DeviceBase):
@@ -353,6 +351,7 @@ Device = Annotated[
     | BalloonDevice
     | SharedMemoryDevice,
     Field(discriminator="type"),
+    BuiltWhenUsed("type"),
 ]
 
 

@@ -4,8 +4,6 @@ Holds shape only. References are names; whether they point anywhere, and whether
 is decided by ``vtool.check``; what was left out is decided by ``vtool.plan``.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated, Literal
 

@@ -6,18 +6,58 @@ A type here says what a single value may look like. What values mean together is
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from vtool.language import VARIABLE_NAME
 from vtool.units import KIB, MAX_CPU, parse_cpu_list, parse_size
 
 
 class Model(BaseModel):
-    """Base of everything a user writes: frozen, strict, unknown keys are errors."""
+    """Base of everything a user writes: frozen, strict, unknown keys are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Its validator is built when it is first needed: by itself, or as a part of another model's. Modules of models
+    do without ``from __future__ import annotations``: pydantic would compile the text of each annotation again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+class BuiltWhenUsed:
+    """Marks a union of models told apart by a key: each one's validator is built when a document has such a value.
+
+    Building all types of devices takes longer than the rest of ``vtool validate``. Schema and errors are as without.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def _choices(self, union: Any) -> dict[str, type[Model]]:
+        return {get_args(model.model_fields[self.key].annotation)[0]: model for model in get_args(union)}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        self.models = self._choices(source)
+        readers = {tag: _reader(model) for tag, model in self.models.items()}
+        choices: dict[Any, CoreSchema] = {
+            tag: core_schema.no_info_plain_validator_function(reader) for tag, reader in readers.items()
+        }
+        return core_schema.tagged_union_schema(choices, self.key)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        for model in self.models.values():
+            model.model_rebuild()
+        choices = {tag: model.__pydantic_core_schema__ for tag, model in self.models.items()}
+        return handler(core_schema.tagged_union_schema(choices, self.key))
+
+
+def _reader(model: type[Model]) -> Callable[[Any], Model]:
+    # As JSON, for the reason that ``vtool.model.validate`` has.
+    return lambda value: value if isinstance(value, model) else model.model_validate_json(json.dumps(value))
 
 
 def _to_size(value: Any) -> int:
