@@ -17,10 +17,10 @@ from vtool.grants import (
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
     available_grants,
-    disk_grants,
-    interface_grants,
+    device_grants,
 )
-from vtool.model.devices import Transport
+from vtool.model.combinations import combination_of
+from vtool.model.devices import Program, Transport
 from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
@@ -51,6 +51,7 @@ DOM0LESS = Feature((4, 11), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
 ENHANCED = Feature((4, 17), None, "xen,enhanced")
 ENHANCED_LEGACY = Feature((4, 21), None, "xen,enhanced = legacy")
 GRANT_LIMITS = Feature((4, 18), None, "grant limits in the device tree")
+SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
 
 
 def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
@@ -70,6 +71,7 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
             yield board_name, DOM0LESS, ("domains", name, "start")
             for key, feature in _settings_wished(domain):
                 yield board_name, feature, ("domains", name, "xen", key)
+    yield from _shares_wished(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
@@ -78,6 +80,12 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
             yield board_name, EVENT_CHANNELS, ("event_channels", name)
+
+
+def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    for name, device in context.sound_devices():
+        if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
+            yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
 
 
 def _settings_wished(domain: Domain) -> Iterator[tuple[str, Feature]]:
@@ -146,6 +154,12 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
             hint = "start it by xl, or let it use shared regions and event channels only"
             yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
+        backend = context.topology.domains[device.backend]
+        if backend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.backend), Xen):
+            message = (
+                f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, xl has no name of it"
+            )
+            yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
 
 
 def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
@@ -380,7 +394,7 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
         devices = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
-        needed = sum(disk_grants(domain.cpus) if d.type == "blk" else interface_grants(domain.cpus) for d in devices)
+        needed = sum(device_grants(d.type, domain.cpus) for d in devices if combination_of("xen", d))
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
