@@ -246,6 +246,26 @@ ROWS = (
         ),
     ),
     Row(
+        key="pv-9p",
+        idea="Xen's PV file system: 9p over rings that are granted as a whole",
+        backend_reaches="the rings",
+        cost="1 copy each way",
+        data_path="pv",
+        types=("fs",),
+        kvm=_NO_GRANTS,
+        xen=Way(
+            Parts.BUILT,
+            ("xenbus",),
+            ("xen-9pfsd", "QEMU"),
+            (
+                Need("xl", "p9=['…type=xen_9pfsd'] (9P2000.u, no symbolic links)", "4.19"),
+                Need("QEMU", "for type=qemu: built with Xen for arm64, in dom0"),
+                Need("guest kernel", "NET_9P, NET_9P_XEN, 9P_FS"),
+            ),
+            ("for type=qemu: " + _NO_XEN_QEMU, "before Debian 13: xl of 4.19"),
+        ),
+    ),
+    Row(
         key="viommu",
         idea="map and unmap through a virtual IOMMU",
         backend_reaches="what is mapped now",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from vtool import layouts
 from vtool.check.context import Context, XenBuild
-from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.grants import (
     DEFAULT_FRAMES,
     GRANTS_PER_FRAME,
@@ -189,6 +189,33 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}': '{key}' is no borrower of it"
                 hint = "where the owner sees it is `address`"
                 yield context.find("VT373", message, ("regions", name, "addresses", key), key=True, hints=(hint,))
+
+
+def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
+    """VT397: a Xen that shares a region also writes it into the guest's /memory."""
+    for board, xen in context.xens.items():
+        if xen.version not in ((4, 17), (4, 18)):
+            continue
+        for name, region in context.lookup.regions_on[board].items():
+            if context.is_static_shared(region) and region.placed:
+                message = f"region '{name}': Xen {xen.release} leaves it out of the /memory of its guests"
+                hint = "Xen 4.19 tells them; with this one Linux has no mapping of it, and no pool works there"
+                path = ("regions", name)
+                yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
+
+
+def passed_through_once(context: Context) -> Iterator[Diagnostic]:
+    """VT398: a node of the board belongs to one domain."""
+    first: dict[tuple[str | None, str], tuple[str, DataPathTuple]] = {}
+    for name, domain in context.topology.domains.items():
+        for index, node in enumerate(domain.passthrough):
+            path: DataPathTuple = ("domains", name, "passthrough", index)
+            other, place = first.setdefault((context.board_of.get(name), node), (name, path))
+            if place != path:
+                message = f"'{node}' is passed through to '{other}' already"
+                label = Label(context.span(*place), "the first is here")
+                hint = f"let '{other}' serve '{name}' as a driver domain" if other != name else "name it once"
+                yield context.find("VT398", message, path, labels=(label,), hints=(hint,))
 
 
 def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
@@ -410,6 +437,8 @@ RULES = (
     features_are_built,
     settings_fit_the_start,
     regions_are_shared_at_boot,
+    guests_are_told_of_regions,
+    passed_through_once,
     static_memory_is_sound,
     limits_hold,
     guest_addresses_are_free,
