@@ -8,6 +8,7 @@ pages of the rings). Of an interface the backend maps what it sends out and its 
 
 from __future__ import annotations
 
+from vtool.model.devices import DataPath, Device
 from vtool.units import PAGE_BYTES
 
 _DISK_QUEUES = 4
@@ -56,25 +57,27 @@ def share_grants(_cpus: int) -> int:
     return _SHARE_RINGS * (_SHARE_RING_PAGES + 1)
 
 
-_GRANTS = {"blk": disk_grants, "net": interface_grants, "fs": share_grants}
+_PV_GRANTS = {"blk": disk_grants, "net": interface_grants, "fs": share_grants}
 
 
-def device_grants(kind: str, cpus: int) -> int:
-    """Return how many grants a PV device of type ``blk``, ``net`` or ``fs`` holds at worst."""
-    return _GRANTS[kind](cpus)
+def grants_of(device: Device, cpus: int) -> int:
+    """Return how many grants a device of a domain with so many CPUs holds at worst; 0 where none are used."""
+    if device.data_path is not DataPath.PV or device.type not in _PV_GRANTS:
+        return 0
+    return _PV_GRANTS[device.type](cpus)
 
 
-def device_mappings(kind: str, cpus: int) -> int:
+def mappings_of(device: Device, cpus: int) -> int:
     """Return how many grants of a PV device its backend maps at worst; ``cpus`` are the frontend's."""
-    if kind == "net":
+    if device.type == "net":
         return min(cpus, _INTERFACE_QUEUES) * (_INTERFACE_ENTRIES + 2)
-    return device_grants(kind, cpus)
+    return grants_of(device, cpus)
 
 
-def device_event_channels(kind: str, cpus: int) -> int:
+def event_channels_of(device: Device, cpus: int) -> int:
     """Return how many event channels a PV device takes in either domain; ``cpus`` are the frontend's."""
     # One a queue of a disk, two a queue of an interface (split event channels), one a ring of a share.
-    return {"blk": min(cpus, _DISK_QUEUES), "net": 2 * min(cpus, _INTERFACE_QUEUES), "fs": _SHARE_RINGS}[kind]
+    return {"blk": min(cpus, _DISK_QUEUES), "net": 2 * min(cpus, _INTERFACE_QUEUES), "fs": _SHARE_RINGS}[device.type]
 
 
 def available_mappings(frames: int | None) -> int:

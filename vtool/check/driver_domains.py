@@ -17,14 +17,15 @@ from vtool.grants import (
     MAPPINGS_PER_FRAME,
     OWN_EVENT_CHANNELS,
     available_mappings,
-    device_event_channels,
-    device_mappings,
+    event_channels_of,
+    mappings_of,
 )
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, Program, Transport
 from vtool.model.topology import Domain, Role, Xen
 
 _PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
+_NOT_A_DEVICE_MODEL = "only a control domain may emulate devices (dm_op) and map another guest's memory"
 _OWN_RAMDISK = "vtool:guest-initramfs"
 
 
@@ -33,7 +34,7 @@ def why_not_served(context: Context, device: Device) -> str:
     if not isinstance(context.hypervisor_of(device.backend), Xen):
         return "vhost-user passes files, which cannot leave the host"
     if device.transport is not Transport.XENBUS:
-        return "only a control domain may emulate devices (dm_op) and map another guest's memory"
+        return _NOT_A_DEVICE_MODEL
     if device.type == "fs":
         starter = "xl starts xen-9pfsd in dom0" if device.program is Program.XEN_9PFSD else "xl starts its QEMU in dom0"
         return f"{starter}, and `xl devd` starts no 9p"
@@ -149,7 +150,7 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
         served.setdefault(device.backend, []).append(device)
     domains = context.topology.domains
     for name, devices in served.items():
-        needed = sum(device_mappings(d.type, domains[d.frontend].cpus) for d in devices)
+        needed = sum(mappings_of(d, domains[d.frontend].cpus) for d in devices)
         frames = _maptrack_frames(domains[name])
         if needed > available_mappings(frames):
             limited = frames is not None
@@ -162,7 +163,7 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT396", message, path, key=not limited, hints=(hint,))
         own = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
         channels = OWN_EVENT_CHANNELS
-        channels += sum(device_event_channels(d.type, domains[d.frontend].cpus) for d in (*devices, *own))
+        channels += sum(event_channels_of(d, domains[d.frontend].cpus) for d in (*devices, *own))
         if channels > EVENT_CHANNELS:
             message = (
                 f"'{name}' and the devices that it serves take up to {channels} event channels of {EVENT_CHANNELS}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
 from vtool.diagnostics import Diagnostic, nearest
+from vtool.model.devices import Transport
 from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
 
@@ -111,6 +112,9 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
             message = f"the frontend of device '{name}' is a control domain; this version of vtool serves guests only"
             yield context.find("VT306", message, ("devices", name, "frontend"))
         why = why_not_served(context, device)
+        xen = isinstance(context.hypervisor_of(device.frontend), Xen)
+        if xen and device.transport is Transport.MMIO:
+            continue  # VT310, as long as there is no such virtio
         if context.topology.domains[device.backend].role is Role.GUEST and why:
             message = f"the backend of device '{name}' is the guest '{device.backend}', which cannot serve it: {why}"
             yield context.find("VT306", message, ("devices", name, "backend"))

@@ -17,10 +17,9 @@ from vtool.grants import (
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
     available_grants,
-    device_grants,
+    grants_of,
 )
-from vtool.model.combinations import combination_of
-from vtool.model.devices import Program, Transport
+from vtool.model.devices import Program
 from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
@@ -202,20 +201,6 @@ def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
                 hint = "Xen 4.19 tells them; with this one Linux has no mapping of it, and no pool works there"
                 path = ("regions", name)
                 yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
-
-
-def passed_through_once(context: Context) -> Iterator[Diagnostic]:
-    """VT398: a node of the board belongs to one domain."""
-    first: dict[tuple[str | None, str], tuple[str, DataPathTuple]] = {}
-    for name, domain in context.topology.domains.items():
-        for index, node in enumerate(domain.passthrough):
-            path: DataPathTuple = ("domains", name, "passthrough", index)
-            other, place = first.setdefault((context.board_of.get(name), node), (name, path))
-            if place != path:
-                message = f"'{node}' is passed through to '{other}' already"
-                label = Label(context.span(*place), "the first is here")
-                hint = f"let '{other}' serve '{name}' as a driver domain" if other != name else "name it once"
-                yield context.find("VT398", message, path, labels=(label,), hints=(hint,))
 
 
 def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
@@ -420,8 +405,8 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
-        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
-        needed = sum(device_grants(d.type, domain.cpus) for d in devices if combination_of("xen", d))
+        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and grants_of(d, domain.cpus)]
+        needed = sum(grants_of(device, domain.cpus) for device in devices)
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
@@ -438,7 +423,6 @@ RULES = (
     settings_fit_the_start,
     regions_are_shared_at_boot,
     guests_are_told_of_regions,
-    passed_through_once,
     static_memory_is_sound,
     limits_hold,
     guest_addresses_are_free,

@@ -10,9 +10,9 @@ from vtool.grants import (
     OWN_EVENT_CHANNELS,
     available_grants,
     available_mappings,
-    device_event_channels,
-    device_grants,
-    device_mappings,
+    event_channels_of,
+    grants_of,
+    mappings_of,
 )
 from vtool.model.devices import BlockDevice, Device, Disk, FileSystemDevice, NetworkDevice, Program, Transport
 from vtool.model.topology import Domain, Xen
@@ -67,7 +67,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
         max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
         host_cpus=domain.host_cpus,
-        grants_at_worst=sum(device_grants(device.type, domain.cpus) for device in devices.values()),
+        grants_at_worst=sum(grants_of(device, domain.cpus) for device in devices.values()),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
         served_disks=tuple(served),
         shares=tuple(shares),
@@ -109,11 +109,11 @@ def _plan_driver_domain(
     if not served:
         return None
     cpus = {frontend: scope.domains[frontend].cpus for frontend in (device.frontend for device in served)}
-    channels = sum(device_event_channels(device.type, cpus[device.frontend]) for device in served)
-    channels += sum(device_event_channels(device.type, domain.cpus) for device in own.values())
+    channels = sum(event_channels_of(device, cpus[device.frontend]) for device in served)
+    channels += sum(event_channels_of(device, domain.cpus) for device in own.values())
     return plan.DriverDomain(
         frontends=tuple(cpus),
-        mapped_at_worst=sum(device_mappings(device.type, cpus[device.frontend]) for device in served),
+        mapped_at_worst=sum(mappings_of(device, cpus[device.frontend]) for device in served),
         mappings_available=available_mappings(domain.xen.max_maptrack_frames if domain.xen else None),
         event_channels_at_worst=channels + OWN_EVENT_CHANNELS,
         event_channels_available=EVENT_CHANNELS,
