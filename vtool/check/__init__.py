@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.check import alignment, devices, host_memory, kernels, kvm, references, regions, xen
+from vtool.check import alignment, devices, driver_domains, host_memory, kernels, kvm, references, regions, xen
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.topology import Topology
@@ -20,6 +20,7 @@ RULES = (
     *host_memory.RULES,
     *kernels.RULES,
     *xen.RULES,
+    *driver_domains.RULES,
 )
 
 __all__ = ["RULES", "KernelOptions", "XenBuild", "check"]

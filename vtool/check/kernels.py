@@ -14,6 +14,8 @@ XEN_FRONTEND = ("XEN", "HVC_XEN")
 KVM_HOST = ("KVM",)
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
 IOMMU_DRIVER = {IommuModel.VIRTIO: "VIRTIO_IOMMU", IommuModel.SMMUV3: "ARM_SMMU_V3"}
+DRIVER_DOMAIN = ("XEN_BACKEND", "XEN_PRIVCMD", "XENFS")
+"""What `xl devd` and the backends need in a guest (Linux drivers/xen/Kconfig); dom0 has them with XEN_DOM0."""
 XEN_DEVICE = {
     "blk": ("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"),
     "net": ("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"),
@@ -66,6 +68,9 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         why = f"by device '{device_name}'"
         if hypervisor.kind == "xen" and device.type in XEN_DEVICE and name in (device.frontend, device.backend):
             add((XEN_DEVICE[device.type][name == device.backend],), why)
+        if hypervisor.kind == "xen" and name == device.backend and not control:
+            add(DRIVER_DOMAIN, f"{why}, which '{name}' serves", deployed=False)
+            add(("BRIDGE",) if device.type == "net" else (), f"{why}, which '{name}' serves", deployed=False)
         row = combination_of(hypervisor.kind, device)
         if row is not None and device.frontend == name:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)

@@ -42,12 +42,16 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
                 if given and user:
                     message = f"`{key}` of '{name}' has no effect: {program} takes the board's own network"
                     yield context.find("VT340", message, (*path, "network", key), key=True)
-                elif not given and not user:
+                elif not given and not user and not (key == "backend_address" and _by_a_guest(context, device)):
                     message = f"'{name}' by {program} needs `{key}`"
                     yield context.find("VT340", message, (*path, "network"), key=True)
             if device.network.forward_tcp and not user:
                 message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
                 yield context.find("VT340", message, (*path, "network", "forward_tcp"), key=True)
+        if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
+            message = f"`read_only` of '{name}' has no effect: xl cannot say it of a 9p share"
+            hint = "let the guest mount it with the option ro; what shall be safe from it, share as a copy"
+            yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
         if isinstance(device, ConsoleDevice):
             by_daemon = device.program is Program.VHOST_DEVICE_CONSOLE
             if by_daemon and device.console is None:
@@ -56,6 +60,12 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
             elif device.console is not None and not by_daemon:
                 message = f"`console` of '{name}' has no effect: {program} offers a socket of its own"
                 yield context.find("VT340", message, (*path, "console"), key=True)
+
+
+def _by_a_guest(context: Context, device: Device) -> bool:
+    """Tell whether a guest serves the device; the address of its bridge, if it has any, is its own matter."""
+    backend = context.topology.domains.get(device.backend)
+    return backend is not None and backend.role is Role.GUEST
 
 
 def _who_has(device: Device) -> tuple[str, ...]:

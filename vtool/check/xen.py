@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 from vtool import layouts
 from vtool.check.context import Context, XenBuild
-from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.grants import (
     DEFAULT_FRAMES,
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
     available_grants,
-    disk_grants,
-    interface_grants,
+    grants_of,
 )
-from vtool.model.devices import Transport
+from vtool.model.devices import Program
 from vtool.model.topology import Capability, Domain, Enhanced, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import PAGE_BYTES, AddressRange
@@ -70,6 +69,7 @@ _SETTINGS = {
 }
 _LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
 """What xl has a key for, too."""
+SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
 
 
 def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
@@ -88,6 +88,7 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         if domain.start is Start.DOM0LESS:
             for path, feature in _asked_of(domain):
                 yield board_name, feature, ("domains", name, *path)
+    yield from _shares_wished(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
@@ -96,6 +97,12 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
             yield board_name, EVENT_CHANNELS, ("event_channels", name)
+
+
+def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    for name, device in context.sound_devices():
+        if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
+            yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
 
 
 def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
@@ -169,6 +176,12 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
             hint = "start it by xl, or let it use shared regions and event channels only"
             yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
+        backend = context.topology.domains[device.backend]
+        if backend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.backend), Xen):
+            message = (
+                f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, xl has no name of it"
+            )
+            yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
 
 
 def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
@@ -198,6 +211,19 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}': '{key}' is no borrower of it"
                 hint = "where the owner sees it is `address`"
                 yield context.find("VT373", message, ("regions", name, "addresses", key), key=True, hints=(hint,))
+
+
+def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
+    """VT397: a Xen that shares a region also writes it into the guest's /memory."""
+    for board, xen in context.xens.items():
+        if xen.version not in ((4, 17), (4, 18)):
+            continue
+        for name, region in context.lookup.regions_on[board].items():
+            if context.is_static_shared(region) and region.placed:
+                message = f"region '{name}': Xen {xen.release} leaves it out of the /memory of its guests"
+                hint = "Xen 4.19 tells them; with this one Linux has no mapping of it, and no pool works there"
+                path = ("regions", name)
+                yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
 
 
 def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
@@ -419,8 +445,8 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
-        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
-        needed = sum(disk_grants(domain.cpus) if d.type == "blk" else interface_grants(domain.cpus) for d in devices)
+        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and grants_of(d, domain.cpus)]
+        needed = sum(grants_of(device, domain.cpus) for device in devices)
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
@@ -436,6 +462,7 @@ RULES = (
     features_are_built,
     settings_fit_the_start,
     regions_are_shared_at_boot,
+    guests_are_told_of_regions,
     static_memory_is_sound,
     rights_are_free,
     colours_exclude_static_memory,

@@ -12,6 +12,9 @@ from vtool.lint.general import XEN_GIC_PHANDLE
 from vtool.units import PAGE_BYTES
 
 COPIED = ("passthrough", "aliases", "gic")
+VIRTIO = "virtio,mmio"
+MOST_VIRTIO = 11
+"""Xen xen/include/public/arch-arm.h GUEST_VIRTIO_MMIO_SPI_FIRST to _LAST."""
 XEN_IOMMU_PHANDLE = 65001
 """Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
 
@@ -80,7 +83,16 @@ def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
             yield Finding("VT839", node, message, "xen,reg")
 
 
+def virtio_devices_have_interrupts(context: Context) -> Iterator[Finding]:
+    """VT856: a guest has no more virtio-mmio devices than its layout has interrupts for."""
+    devices = [node for node in passthrough(context).walk() if VIRTIO in node.compatible and node.available]
+    for number, node in enumerate(devices[MOST_VIRTIO:], MOST_VIRTIO + 1):
+        message = f"this is virtio-mmio device {number}, the layout of a guest keeps interrupts for {MOST_VIRTIO}"
+        yield Finding("VT856", node, message, "compatible", (devices[0],), severity=Severity.WARNING)
+
+
 RULES = (
+    virtio_devices_have_interrupts,
     only_passthrough_is_copied,
     phandles_of_xen_are_left_alone,
     passthrough_is_a_bus,

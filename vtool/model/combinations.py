@@ -271,6 +271,9 @@ def _under_kvm(service: _Service, path: DataPath, transport: Transport) -> Combi
     )
 
 
+# Linux net/9p/Kconfig, fs/9p/Kconfig.
+_XEN_9P = ("NET_9P", "NET_9P_XEN", "9P_FS")
+
 COMBINATIONS = (
     *(
         _under_kvm(service, path, transport)
@@ -280,6 +283,8 @@ COMBINATIONS = (
     ),
     Combination("xen", "blk", DataPath.PV, Transport.XENBUS, Program.BLKBACK, deployed=True),
     Combination("xen", "net", DataPath.PV, Transport.XENBUS, Program.NETBACK, deployed=True),
+    Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.XEN_9PFSD, kernel=_XEN_9P),
+    Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.QEMU, kernel=_XEN_9P),
 )
 """Every way to serve a device that vtool knows."""
 

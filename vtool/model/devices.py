@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import BoardFileName, BuiltWhenUsed, CpuList, MacAddress, Model, Name, Size
+from vtool.model.types import BlockDevicePath, BoardFileName, BuiltWhenUsed, CpuList, MacAddress, Model, Name, Size
 
 
 class Transport(Enum):
@@ -63,6 +63,7 @@ class Program(Enum):
     QEMU = "qemu"
     BLKBACK = "blkback"
     NETBACK = "netback"
+    XEN_9PFSD = "xen-9pfsd"
 
 
 class VerifyAccess(Enum):
@@ -96,12 +97,17 @@ class Disk(Model):
 
 
 class BlockDevice(DeviceBase):
+    """A disk: a file of the control domain (``disk``), or a block device of a driver domain (``backend_device``)."""
+
     type: Literal["blk"]
-    disk: Disk
+    disk: Disk | None = None
+    backend_device: BlockDevicePath | None = None
 
 
 class Network(Model):
     """What is behind a network device: a bridge and the addresses used on both ends, or the user's network.
+
+    The bridge is in the backend domain; in a driver domain its own root file system makes it.
 
     Addresses are written as ``192.0.2.1/24``. A bridge is needed by all programs but passt, which has
     none (then ``bridge`` and the addresses are empty) and instead forwards the board's TCP ports.
@@ -134,7 +140,10 @@ class NetworkDevice(DeviceBase):
 
 
 class Share(Model):
-    """A folder that a guest mounts, under vtool's folder of shares on the board; its tag is the device's name."""
+    """A folder that a guest mounts, under vtool's folder of shares on the board; its tag is the device's name.
+
+    A virtio-fs under KVM, 9p over Xen's own transport under Xen.
+    """
 
     directory: BoardFileName
     read_only: bool = False
@@ -358,5 +367,5 @@ Device = Annotated[
 def disks_of(device: Device) -> tuple[Disk, ...]:
     """Return the disks behind a device, in the order of the file."""
     if isinstance(device, BlockDevice):
-        return (device.disk,)
+        return (device.disk,) if device.disk else ()
     return device.scsi.disks if isinstance(device, ScsiDevice) else ()

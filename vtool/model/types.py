@@ -221,6 +221,16 @@ DeviceTreePath = Annotated[
 ]
 """Devicetree Specification v0.4, 2.2.1 and 2.2.3."""
 
+BlockDevicePath = Annotated[
+    str,
+    Field(
+        pattern=r"^/dev(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})+$",
+        max_length=200,
+        description="the path of a block device such as /dev/xvdb",
+    ),
+]
+"""A block device inside a driver domain."""
+
 BoardFileName = Annotated[
     str,
     Field(

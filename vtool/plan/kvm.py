@@ -206,7 +206,7 @@ class _DevicePlanner:
             folder=folder,
             listen=socket,
             connect=socket + ("0" if PROGRAMS[device.program].numbered_socket else ""),
-            share=f"{plan.BOARD_FOLDER}/shares/{device.share.directory}" if device.type == "fs" else "",
+            share=f"{plan.SHARES}/{device.share.directory}" if device.type == "fs" else "",
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
             port=f"{self.run_folder}/port-{name}.sock",

@@ -69,6 +69,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         bridges=xen.plan_bridges(scope),
         xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
         passthrough=xen.plan_passthrough(scope),
+        xen_arguments=xen.added_arguments(scope, hypervisor) if isinstance(hypervisor, Xen) else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
-from vtool.model.devices import BlockDevice, Device, Disk, VerifyAccess
+from vtool.model.devices import Device, Disk, VerifyAccess
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
@@ -62,11 +62,6 @@ class BoardScope:
     def regions_of(self, owner: str) -> dict[str, Region]:
         """Return the regions one domain owns, in the order of the file."""
         return {n: r for n, r in self.regions.items() if r.owner == owner}
-
-
-def scratch(device: BlockDevice) -> AddressRange | None:
-    """Return the end of a device's disk that ``vtool verify`` may write to, None when it may not."""
-    return scratch_of(device.disk)
 
 
 def scratch_of(disk: Disk) -> AddressRange | None:

@@ -18,6 +18,7 @@ BOARD_FOLDER = "/var/lib/vtool"
 
 CURRENT = f"{BOARD_FOLDER}/current"
 DISKS = f"{BOARD_FOLDER}/disks"
+SHARES = f"{BOARD_FOLDER}/shares"
 RUN = "/run/vtool"
 PROGRAM = f"{CURRENT}/vtool-board"
 VERIFY_SCRATCH_BYTES = 8 << 20
@@ -261,8 +262,33 @@ class XenDisk:
 
 
 @dataclass(frozen=True)
+class XenServedDisk:
+    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain."""
+
+    name: str
+    virtual_device: str
+    target: str
+    backend: str
+    backend_unit: str
+
+
+@dataclass(frozen=True)
+class XenShare:
+    """A folder of the control domain over Xen's 9p transport; ``type`` is xl's word for what serves it."""
+
+    name: str
+    tag: str
+    path: str
+    type: str
+    backend_unit: str
+
+
+@dataclass(frozen=True)
 class XenInterface:
-    """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge."""
+    """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge.
+
+    ``backend`` is the driver domain that has the bridge, None for the control domain.
+    """
 
     name: str
     index: int
@@ -271,11 +297,26 @@ class XenInterface:
     frontend_address: str
     backend_address: str
     backend_unit: str
+    backend: str | None = None
+
+
+@dataclass(frozen=True)
+class DriverDomain:
+    """What a guest is to the guests whose PV devices it serves, and what that takes of it at worst.
+
+    The mappings and event channels it has are Xen's defaults or the user's limits.
+    """
+
+    frontends: tuple[str, ...]
+    mapped_at_worst: int
+    mappings_available: int
+    event_channels_at_worst: int
+    event_channels_available: int
 
 
 @dataclass(frozen=True)
 class XenGuest:
-    """A domU started by xl."""
+    """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready."""
 
     name: str
     cpus: int
@@ -301,6 +342,16 @@ class XenGuest:
     host_cpus: tuple[int, ...] = ()
     grants_at_worst: int = 0
     grants_available: int = 0
+    served_disks: tuple[XenServedDisk, ...] = ()
+    shares: tuple[XenShare, ...] = ()
+    driver_domain: DriverDomain | None = None
+
+    @property
+    def backend_units(self) -> tuple[str, ...]:
+        """Return the units of what serves its devices, each once, in the order of the devices' kinds."""
+        units = [disk.backend_unit for disk in self.disks] + [disk.backend_unit for disk in self.served_disks]
+        units += [share.backend_unit for share in self.shares]
+        return tuple(dict.fromkeys([*units, *(interface.backend_unit for interface in self.interfaces)]))
 
 
 @dataclass(frozen=True)
@@ -434,6 +485,14 @@ class Bridge:
 
 
 @dataclass(frozen=True)
+class XenArgument:
+    """Words that vtool adds to Xen's command line for what the topology asks, and why."""
+
+    words: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ControlDomain:
     """The domain that owns the hardware: the KVM host or dom0."""
 
@@ -469,6 +528,7 @@ class BoardPlan:
     bridges: tuple[Bridge, ...]
     xen_boot: XenBoot = XenBoot()
     passthrough: tuple[PassthroughNode, ...] = ()
+    xen_arguments: tuple[XenArgument, ...] = ()
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:

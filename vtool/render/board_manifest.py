@@ -46,7 +46,9 @@ def _disks(board: BoardPlan) -> list[Any]:
 def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
     for guest in board.kvm_guests:
         yield from ((d.name, d.backend.unit) for d in guest.devices if d.backend is not None)
-    yield from ((disk.name, disk.backend_unit) for guest in board.xen_guests for disk in guest.disks)
+    for domain in board.xen_guests:
+        yield from ((disk.name, disk.backend_unit) for disk in domain.disks)
+        yield from ((share.name, share.backend_unit) for share in domain.shares)
 
 
 def _disk(disk: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""xl.cfg and units of Xen domUs, their disks' loop devices, and the bridges."""
+"""xl.cfg and units of Xen domUs, their disks' loop devices, their shares' folders, and the bridges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """One xl.cfg and unit per domU, one unit per disk, one per bridge."""
+    """One xl.cfg and unit per domU, one unit per disk and share that dom0 serves, one per bridge."""
     for guest in board.xen_guests:
         asked_by = ("domains", guest.name)
         yield Artifact(
@@ -25,8 +25,11 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         for disk in guest.disks:
             text = fill("xen/loop-disk.service.j2", guest=guest, disk=disk)
             yield _unit(disk.backend_unit, text, ("devices", disk.name), guest.unit)
+        for share in guest.shares:
+            text = fill("xen/share.service.j2", guest=guest, share=share)
+            yield _unit(share.backend_unit, text, ("devices", share.name), guest.unit)
     for bridge in board.bridges:
-        users = [g.unit for g in board.xen_guests if any(i.bridge == bridge.name for i in g.interfaces)]
+        users = [g.unit for g in board.xen_guests if bridge.unit in g.backend_units]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
 
 

@@ -35,6 +35,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
     memory = format_size(board.control.memory_bytes) if board.control.memory_bytes else "all that is left"
     yield ("domain", board.control.name, f"control, {board.control.cpus} CPU(s), memory {memory}")
+    for argument in board.xen_arguments:
+        yield ("xen", argument.words, f"added to the command line: {argument.reason}")
     for region in board.host_regions:
         where = f"host-physical {region.range}, {format_size(region.range.size_bytes)}"
         yield ("region", region.region, f"{where}, {region.origin.kind.value}: {region.origin.reason}")
@@ -79,15 +81,23 @@ def _kvm_device(device: KvmDevice) -> Iterator[str]:
 
 def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), memory {format_size(guest.memory_bytes)}, {guest.unit}")
+    if guest.driver_domain:
+        driver = guest.driver_domain
+        limits = f"maps up to {driver.mapped_at_worst} of {driver.mappings_available} grants"
+        limits += f", {driver.event_channels_at_worst} of {driver.event_channels_available} event channels"
+        yield ("driver", guest.name, f"serves {', '.join(driver.frontends)}, which start after it is ready; {limits}")
     for disk in guest.disks:
         yield ("device", disk.name, f"PV disk {disk.virtual_device} (grant map), blkback on {disk.disk_path}")
+    for served in guest.served_disks:
+        behind = f"blkback on {served.target} of '{served.backend}', rendered only"
+        yield ("device", served.name, f"PV disk {served.virtual_device} (grant map), {behind}")
+    for share in guest.shares:
+        behind = f"{share.type} on {share.path}, rendered only"
+        yield ("device", share.name, f"PV share (grant map) with the tag {share.tag}, {behind}")
     for interface in guest.interfaces:
-        ends = f"{interface.frontend_address} to {interface.backend_address}"
-        yield (
-            "device",
-            interface.name,
-            f"PV network (grant copy) {interface.mac}, {ends} on {interface.bridge}",
-        )
+        ends = f"{interface.frontend_address} to {interface.backend_address or 'others'} on {interface.bridge}"
+        ends += f" of '{interface.backend}', rendered only" if interface.backend else ""
+        yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends}")
 
 
 def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]]:
