@@ -58,7 +58,7 @@ def units_of(case: str, folder: Path) -> list[Path]:
     for name, content in rendered(CASES[case]).items():
         if "/units/" in name:
             path = folder / Path(name).name
-            path.write_text(re.sub(r"(?m)^(Exec\w+=\+?)/\S+", r"\1/bin/true", content))
+            path.write_text(re.sub(r"(?m)^(Exec\w+=[+-]?)/\S+", r"\1/bin/true", content))
             written.append(path)
     for other in ("xen", "libvirtd"):
         (folder / f"{other}.service").write_text("[Service]\nExecStart=/bin/true\n")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, nearest
+from vtool.model.devices import Transport
 from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
 
@@ -106,8 +107,11 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.sound_devices():
         if device.backend == device.frontend or device.type == "ivshmem":
             continue
+        xen = isinstance(context.hypervisor_of(device.frontend), Xen)
         roles = {end: context.topology.domains[getattr(device, end)].role for end in ("frontend", "backend")}
         for end, wanted in (("frontend", Role.GUEST), ("backend", Role.CONTROL)):
+            if end == "backend" and xen and device.transport is Transport.MMIO:
+                continue  # VT385 says why
             if roles[end] is not wanted:
                 message = (
                     f"the {end} of device '{name}' is a {roles[end].value} domain; this version of vtool "

@@ -17,9 +17,9 @@ from vtool.grants import (
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
     available_grants,
-    disk_grants,
-    interface_grants,
+    grants_of,
 )
+from vtool.model.combinations import combination_of
 from vtool.model.devices import Transport
 from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
@@ -38,6 +38,7 @@ class Feature:
     option: str | None
     what: str
     option_since: tuple[int, int] = (4, 0)
+    without: str = "such a Xen stops before its console is up, or ignores the node without a word: build another"
 
 
 STATIC_MEMORY = Feature((4, 16), "STATIC_MEMORY", "static memory")
@@ -51,6 +52,10 @@ DOM0LESS = Feature((4, 11), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
 ENHANCED = Feature((4, 17), None, "xen,enhanced")
 ENHANCED_LEGACY = Feature((4, 21), None, "xen,enhanced = legacy")
 GRANT_LIMITS = Feature((4, 18), None, "grant limits in the device tree")
+_NO_IOREQ = "no backend can register for a guest's virtio-mmio accesses then: build another, Debian's has it not"
+VIRTIO = Feature((4, 15), "IOREQ_SERVER", "a virtio backend", without=_NO_IOREQ)
+VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_NO_IOREQ)
+VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)
 
 
 def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
@@ -74,10 +79,20 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
             yield board_name, SHARED_MEMORY if region.placed else UNPLACED, ("regions", name)
+    yield from _virtio_wished(context)
     for name, channel in context.topology.event_channels.items():
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
             yield board_name, EVENT_CHANNELS, ("event_channels", name)
+
+
+def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    for name, device in context.sound_devices():
+        row = combination_of("xen", device)
+        if isinstance(context.hypervisor_of(device.frontend), Xen) and row and device.transport is Transport.MMIO:
+            by_xl = context.topology.domains[device.frontend].start is Start.XL
+            feature = (VIRTIO_OF_XL if row.xl_type else VIRTIO_DISK_OF_XL) if by_xl else VIRTIO
+            yield context.board_of[device.frontend], feature, ("devices", name, "data_path")
 
 
 def _settings_wished(domain: Domain) -> Iterator[tuple[str, Feature]]:
@@ -109,8 +124,7 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT370", message, path, key=key, labels=(label,))
         elif _lacks(xen, feature):
             message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"
-            hint = "such a Xen stops before its console is up, or ignores the node without a word: build another"
-            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(hint,))
+            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(feature.without,))
 
 
 def _lacks(xen: XenBuild, feature: Feature) -> bool:
@@ -375,17 +389,17 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
 
 
 def grants_suffice(context: Context) -> Iterator[Diagnostic]:
-    """VT380: a domain has grants for all its PV devices at their busiest; without, they hang or fail under load."""
+    """VT380: a domain has grants for all its devices at their busiest; without, they hang or fail under load."""
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
-        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
-        needed = sum(disk_grants(domain.cpus) if d.type == "blk" else interface_grants(domain.cpus) for d in devices)
+        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and grants_of(d, domain.cpus)]
+        needed = sum(grants_of(device, domain.cpus) for device in devices)
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
             message = (
-                f"the {len(devices)} PV devices of '{name}' hold up to {needed} grants, "
+                f"the {len(devices)} granting devices of '{name}' hold up to {needed} grants, "
                 f"{frames or DEFAULT_FRAMES} frames are {available_grants(frames)}"
             )
             wanted = -(-(needed + RESERVED_GRANTS) // GRANTS_PER_FRAME)

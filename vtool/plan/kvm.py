@@ -8,7 +8,6 @@ daemon behind a pool is planned with a guest that shares nothing else.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from vtool import layouts
@@ -16,7 +15,6 @@ from vtool.model.combinations import PROGRAMS, Combination, Readiness, combinati
 from vtool.model.devices import (
     DataPath,
     Device,
-    Disk,
     IommuModel,
     NetworkDevice,
     Program,
@@ -25,9 +23,9 @@ from vtool.model.devices import (
 )
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
+from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
-from vtool.plan.scope import BoardScope, fixed_by_user, join, scratch_of
-from vtool.plan.xen import bridge_unit, derived_mac
+from vtool.plan.scope import BoardScope, file_disk, fixed_by_user, join
 from vtool.units import AddressRange
 
 _ON_THE_NETWORK = {
@@ -160,7 +158,10 @@ class _DevicePlanner:
         row = combination_of("kvm", device)
         assert row is not None
         place = self._place(device)
-        tap, region_file = _plan_tap(name, device), self._region_file(device)
+        tap = None
+        if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
+            tap = plan_tap(name, device, "vtool-domain")
+        region_file = self._region_file(device)
         wiring = self._wiring(name, device, row, tap, region_file)
         return plan.KvmDevice(
             name=name,
@@ -201,7 +202,7 @@ class _DevicePlanner:
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
             port=f"{self.run_folder}/port-{name}.sock",
-            disks=tuple(_plan_disk(disk) for disk in disks_of(device)),
+            disks=tuple(file_disk(disk) for disk in disks_of(device)),
             region_file=region_file,
         )
 
@@ -256,16 +257,3 @@ class _DevicePlanner:
             return ""
         # QEMU's own prefix, and a tail that depends on the three names only.
         return device.network.mac or "52:54:00" + derived_mac(self.scope.name, self.guest, name)[8:]
-
-
-def _plan_disk(disk: Disk) -> plan.KvmDisk:
-    return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
-
-
-def _plan_tap(name: str, device: Device) -> plan.KvmTap | None:
-    if not isinstance(device, NetworkDevice) or device.program is not Program.QEMU:
-        return None
-    # Interfaces have names of at most 15 characters (IFNAMSIZ), devices of 31.
-    interface = f"vt{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    bridge = device.network.bridge
-    return plan.KvmTap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service")

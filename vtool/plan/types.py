@@ -145,12 +145,13 @@ class KvmBackend:
 
 @dataclass(frozen=True)
 class KvmTap:
-    """A tap interface on a bridge, for a network device inside QEMU."""
+    """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
 
     name: str
     bridge: str
     bridge_unit: str
     unit: str
+    owner: str
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,73 @@ class XenInterface:
 
 
 @dataclass(frozen=True)
+class XenDaemon:
+    """A program in dom0 that serves one virtio device of a Xen guest; ``files`` are what it opens on the board."""
+
+    program: str
+    unit: str
+    executable: str
+    arguments: tuple[tuple[str, ...] | QemuOption, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class XenVirtio:
+    """A virtio device of a Xen guest, on the place that libxl gives it: disks first, then the others.
+
+    ``grants``: the backend maps what is granted, else the guest's memory. ``disk`` is the loop device of
+    one that stands in xl's ``disk`` list, ``xl_type`` the word of one in its ``virtio`` list; a guest that
+    xl does not start has neither. ``pool_phandle`` is that of its memory region.
+    """
+
+    name: str
+    type: str
+    program: str
+    data_path: str
+    place: MmioPlace
+    intid: int
+    node_name: str
+    grants: bool
+    xl_type: str
+    disk: XenDisk | None
+    disks: tuple[KvmDisk, ...]
+    tap: KvmTap | None
+    mac: str
+    frontend_address: str
+    options: tuple[QemuOption, ...]
+    daemon: XenDaemon | None
+    pool: str | None
+    pool_phandle: int | None
+
+
+@dataclass(frozen=True)
+class XenQemu:
+    """The QEMU in dom0 that has all virtio devices of one guest, in the order of their places.
+
+    ``domain_id`` is None where only the running board knows it. ``memory_bytes`` is what QEMU must take
+    for the guest's RAM, from the base of Xen's first bank on.
+    """
+
+    unit: str
+    executable: str
+    run_folder: str
+    qmp_socket: str
+    memory_bytes: int
+    cpus: int
+    domain_id: int | None
+    requires: tuple[str, ...]
+    files: tuple[str, ...]
+    device_nodes: tuple[str, ...]
+    own_network: bool
+
+
+@dataclass(frozen=True)
 class XenGuest:
-    """A domU started by xl."""
+    """A domU started by xl.
+
+    With ``create_unit`` it is made paused by that unit, and ``unit`` lets it run once the backends of
+    its virtio devices are there.
+    """
 
     name: str
     cpus: int
@@ -287,6 +353,23 @@ class XenGuest:
     host_cpus: tuple[int, ...] = ()
     grants_at_worst: int = 0
     grants_available: int = 0
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
+    create_unit: str | None = None
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return the bridges that its interfaces are on."""
+        taps = (device.tap for device in self.virtio if device.tap)
+        return (*(interface.bridge for interface in self.interfaces), *(tap.bridge for tap in taps))
+
+    @property
+    def units_before_create(self) -> tuple[str, ...]:
+        """Return the units that must run before xl makes it, each once."""
+        units = [disk.backend_unit for disk in (*self.disks, *(v.disk for v in self.virtio if v.disk))]
+        units += [interface.backend_unit for interface in self.interfaces]
+        units += [device.daemon.unit for device in self.virtio if device.daemon]
+        return tuple(dict.fromkeys(units))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
-from vtool.grants import available_grants, disk_grants, interface_grants
-from vtool.model.devices import BlockDevice, NetworkDevice
+from vtool.grants import available_grants, grants_of
+from vtool.model.devices import BlockDevice, DataPath, NetworkDevice
 from vtool.model.topology import Domain, Xen
 from vtool.plan import types as plan
-from vtool.plan.scope import BoardScope, join, scratch
+from vtool.plan import xen_virtio
+from vtool.plan.networks import bridge_unit, derived_mac
+from vtool.plan.scope import BoardScope, join
 from vtool.units import MIB, exact_division
 
 
@@ -17,19 +17,24 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
     assert domain.memory is not None
     disks: list[plan.XenDisk] = []
     interfaces: list[plan.XenInterface] = []
-    for device_name, device in scope.devices_of(name).items():
+    devices = scope.devices_of(name)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    for device_name, device in devices.items():
+        if device.data_path is not DataPath.PV:
+            continue
         if isinstance(device, BlockDevice):
-            disks.append(_plan_disk(device_name, device, len(disks)))
+            disks.append(xen_virtio.plan_disk(device_name, device, next(letters)))
         elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
-    addresses = [f"vtool.ip={interface.frontend_address}" for interface in interfaces[:1]]
+    virtio = xen_virtio.plan_devices(scope, name, letters)
+    addresses = [f"vtool.ip={d.network.frontend_address}" for d in devices.values() if isinstance(d, NetworkDevice)]
     return plan.XenGuest(
         name=name,
         cpus=domain.cpus,
         memory_bytes=domain.memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
-        bootargs=join("console=hvc0", *addresses, domain.bootargs),
+        bootargs=join("console=hvc0", *addresses[:1], domain.bootargs),
         ready=domain.ready,
         disks=tuple(disks),
         interfaces=tuple(interfaces),
@@ -45,20 +50,11 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
         max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
         host_cpus=domain.host_cpus,
-        grants_at_worst=len(disks) * disk_grants(domain.cpus) + len(interfaces) * interface_grants(domain.cpus),
+        grants_at_worst=sum(grants_of(device, domain.cpus) for device in devices.values()),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
-    )
-
-
-def _plan_disk(name: str, device: BlockDevice, index: int) -> plan.XenDisk:
-    return plan.XenDisk(
-        name=name,
-        virtual_device=f"xvd{chr(ord('a') + index)}",
-        link=f"{plan.RUN}/backend-{name}/disk",
-        disk_path=f"{plan.DISKS}/{device.disk.file}",
-        disk_bytes=device.disk.size,
-        scratch=scratch(device),
-        backend_unit=f"vtool-backend-{name}.service",
+        virtio=virtio,
+        qemu=xen_virtio.plan_qemu(scope, name, virtio, domain.memory, domain.cpus, None),
+        create_unit=f"vtool-create-{name}.service" if virtio else None,
     )
 
 
@@ -82,17 +78,6 @@ def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
             name = device.network.bridge
             bridges.setdefault(name, plan.Bridge(name, device.network.backend_address, bridge_unit(name)))
     return tuple(bridges.values())
-
-
-def bridge_unit(bridge: str) -> str:
-    """Return the unit that makes a bridge."""
-    return f"vtool-bridge-{bridge}.service"
-
-
-def derived_mac(board: str, frontend: str, device: str) -> str:
-    """Return a MAC in Xen's range (00:16:3e) that depends on the three names only."""
-    tail = hashlib.sha256(f"{board}/{frontend}/{device}".encode()).digest()[:3]
-    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (tail[0] & 0x7F, *tail[1:]))
 
 
 def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:

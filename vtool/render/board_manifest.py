@@ -40,13 +40,21 @@ def _domain(guest: KvmGuest | XenGuest) -> dict[str, Any]:
 
 def _disks(board: BoardPlan) -> list[Any]:
     kvm = [disk for guest in board.kvm_guests for device in guest.devices for disk in device.disks]
-    return kvm + [disk for guest in board.xen_guests for disk in guest.disks]
+    xen = [disk for guest in board.xen_guests for disk in guest.disks]
+    virtio = [device for guest in board.xen_guests for device in guest.virtio]
+    return kvm + xen + [disk for device in virtio for disk in (device.disk, *device.disks) if disk]
 
 
 def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
     for guest in board.kvm_guests:
         yield from ((d.name, d.backend.unit) for d in guest.devices if d.backend is not None)
-    yield from ((disk.name, disk.backend_unit) for guest in board.xen_guests for disk in guest.disks)
+    for domu in board.xen_guests:
+        yield from ((disk.name, disk.backend_unit) for disk in domu.disks)
+        for device in domu.virtio:
+            if device.daemon is not None:
+                yield device.name, device.daemon.unit
+            elif domu.qemu is not None:
+                yield device.name, domu.qemu.unit
 
 
 def _disk(disk: Any) -> dict[str, Any]:

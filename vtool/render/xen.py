@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.plan.types import PROGRAM, BoardPlan
+from vtool.plan.types import PROGRAM, BoardPlan, XenGuest
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
@@ -21,13 +21,32 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             asked_by,
             (guest.unit,),
         )
-        yield _unit(guest.unit, fill("xen/domain.service.j2", guest=guest, program=PROGRAM), asked_by)
-        for disk in guest.disks:
+        template = "xen/unpause.service.j2" if guest.create_unit else "xen/domain.service.j2"
+        yield _unit(guest.unit, fill(template, guest=guest, program=PROGRAM), asked_by)
+        for disk in (*guest.disks, *(device.disk for device in guest.virtio if device.disk)):
             text = fill("xen/loop-disk.service.j2", guest=guest, disk=disk)
             yield _unit(disk.backend_unit, text, ("devices", disk.name), guest.unit)
+        yield from _virtio_units(guest)
     for bridge in board.bridges:
-        users = [g.unit for g in board.xen_guests if any(i.bridge == bridge.name for i in g.interfaces)]
+        users = [g.unit for g in board.xen_guests if bridge.name in g.bridges]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
+
+
+def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
+    """One unit that makes the paused domain, one for its QEMU, one a tap interface and a daemon."""
+    if guest.create_unit is None:
+        return
+    yield _unit(guest.create_unit, fill("xen/create.service.j2", guest=guest), ("domains", guest.name), guest.unit)
+    if guest.qemu is not None:
+        text = fill("xen/qemu.service.j2", guest=guest, qemu=guest.qemu, requires=(guest.create_unit,))
+        yield _unit(guest.qemu.unit, text, ("domains", guest.name), guest.unit)
+    for device in guest.virtio:
+        if device.tap is not None:
+            text = fill("kvm/tap.service.j2", guest=guest, device=device)
+            yield _unit(device.tap.unit, text, ("devices", device.name), guest.unit)
+        if device.daemon is not None:
+            text = fill("xen/virtio-disk.service.j2", guest=guest, device=device)
+            yield _unit(device.daemon.unit, text, ("devices", device.name), guest.unit)
 
 
 def _unit(name: str, text: str, asked_by: tuple[str, ...], *also_used_by: str) -> Artifact:

@@ -1,0 +1,103 @@
+"""Rules on virtio devices of Xen guests: what their programs in dom0 can do, and whom they get in the way of.
+
+The programs' limits were read in their sources: QEMU hw/xen/xen-pvh-common.c, xen-troops/virtio-disk xs_dev.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.model.combinations import combination_of
+from vtool.model.devices import Device, Program, Transport
+from vtool.model.topology import Role, Xen
+
+_ONE_GUEST = {
+    Program.VIRTIO_DISK: "it serves the newest domain with a disk of that name and cannot be told which",
+}
+"""Programs that can serve the devices of one guest of a board only, and why."""
+
+
+def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Xen]]:
+    """Yield the virtio devices under Xen whose combination exists; those of one frontend if it is given."""
+    for name, device in context.sound_devices(domain):
+        hypervisor = context.hypervisor_of(device.frontend)
+        if not isinstance(hypervisor, Xen) or device.transport is not Transport.MMIO:
+            continue
+        if combination_of("xen", device) is not None and domain in (None, device.frontend):
+            yield name, device, hypervisor
+
+
+def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
+    """VT382, VT521: dom0 has a QEMU with Xen, new enough for xenpvh's devices to be where the guest looks."""
+    for name, device, hypervisor in xen_virtio(context):
+        if device.program is not Program.QEMU_XENPVH:
+            continue
+        board = context.board_of[device.frontend]
+        row = combination_of("xen", device)
+        assert row is not None
+        if hypervisor.qemu is None:
+            message = f"device '{name}' needs a QEMU built with Xen in dom0, board '{board}' names none"
+            hint = "Debian's QEMU for arm64 has no Xen: build one, and write `qemu_version` of the hypervisor"
+            yield context.find("VT382", message, ("devices", name, "program"), hints=(hint,))
+        elif hypervisor.qemu < row.since:
+            since, has = (".".join(map(str, version)) for version in (row.since, hypervisor.qemu))
+            message = f"device '{name}' needs QEMU {since}, board '{board}' has {has}"
+            label = Label(context.span("boards", board, "hypervisor", "qemu_version"), "it is here")
+            hint = "xenpvh has grants since then, and its first device in the first window, as xl's guests expect it"
+            yield context.find("VT521", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
+    """VT383: a guest whose virtio devices are in a QEMU has no others beside it."""
+    for domain in context.topology.domains:
+        mine = {name: device for name, device, _ in xen_virtio(context, domain)}
+        first = next((name for name, device in mine.items() if device.program is Program.QEMU_XENPVH), None)
+        if first is None:
+            continue
+        for name, device in mine.items():
+            if device.program is Program.QEMU_XENPVH:
+                continue
+            message = (
+                f"device '{name}' of '{domain}' is served by {device.program.value}, "
+                f"'{first}' by a QEMU that takes all of the guest's virtio-mmio windows for itself"
+            )
+            label = Label(context.span("devices", first, "program"), "QEMU's first device is here")
+            hint = "serve all virtio devices of a guest by qemu-xenpvh, or none"
+            yield context.find("VT383", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
+    """VT384: a program that cannot be told its guest serves one guest of a board."""
+    first: dict[tuple[str, Program], str] = {}
+    for name, device, _ in xen_virtio(context):
+        why = _ONE_GUEST.get(device.program)
+        if why is None:
+            continue
+        key = context.board_of[device.frontend], device.program
+        other = first.setdefault(key, name)
+        if context.topology.devices[other].frontend != device.frontend:
+            whose = context.topology.devices[other].frontend
+            message = (
+                f"{device.program.value} serves '{whose}' already, and cannot serve '{device.frontend}', too: {why}"
+            )
+            label = Label(context.span("devices", other, "program"), "the other guest's is here")
+            hint = "one guest of a board can have it; qemu-xenpvh serves any number"
+            yield context.find("VT384", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def backends_may_map(context: Context) -> Iterator[Diagnostic]:
+    """VT385: a virtio device is served in dom0, which alone may be a guest's device model."""
+    for name, device, _ in xen_virtio(context):
+        if context.topology.domains[device.backend].role is Role.CONTROL:
+            continue
+        message = (
+            f"device '{name}' is served by '{device.backend}'; Xen lets only dom0 register for a guest's virtio-mmio "
+            "accesses and map its memory"
+        )
+        hint = "dm_op and foreign mappings take a control domain; a PV device (data_path: pv) needs neither"
+        yield context.find("VT385", message, ("devices", name, "backend"), hints=(hint,))
+
+
+RULES = (qemu_is_built_with_xen, qemu_stands_alone, programs_know_their_guest, backends_may_map)
