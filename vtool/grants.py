@@ -73,9 +73,15 @@ _VIRTIO: Mapping[str, int] = {
     "rng": 8 * 2 + _ring_pages(8),
     # hw/char/virtio-serial-bus.c: a port's two rings of 128, two of 32 for control, a page a buffer.
     "console": 2 * (128 * 2 + _ring_pages(128)) + 2 * (32 * 2 + _ring_pages(32)),
+    # drivers/i2c/i2c-dev.c: 42 messages of 8 KiB at a time, each with two headers.
+    "i2c": 42 * (3 + 2 + _TABLE_PAGES) + _ring_pages(1024),
+    "gpio": 2 * (256 * 2 + _ring_pages(256)),
+    # fs/fuse/virtio_fs.c: 256 pages and four headers a request; a second queue of single buffers.
+    "fs": 1024 * (256 + 1 + 4 + _TABLE_PAGES) + 1024 * 2 + 2 * _ring_pages(1024),
     "input": 2 * (64 * 2 + _ring_pages(64)),
 }
-"""By type, as QEMU has them with one queue pair, which is what it gives a virtio-mmio device."""
+"""By type, as QEMU has them with one queue pair, which is what it gives a virtio-mmio device; for i2c, gpio and fs
+the queues of xen-vhost-frontend (its fork of vhost-user-frontend, queue_num_and_size)."""
 
 
 def grants_of(device: Device, cpus: int) -> int:

@@ -94,7 +94,7 @@ def test_backends_are_shut_in(case: str, tmp_path: Path) -> None:
 def test_backends_of_xen_guests_are_shut_in(case: str, tmp_path: Path) -> None:
     # Xen's device nodes are root's, which alone counts for half of it.
     for unit in units_of(case, tmp_path):
-        if unit.name.startswith(("vtool-qemu-", "vtool-virtio-disk-")):
+        if unit.name.startswith(("vtool-qemu-", "vtool-virtio-disk-", "vtool-vhost-frontend-")):
             done = systemd_analyze(tmp_path, "security", "--offline=yes", "--threshold=25", "--no-pager", unit)
             assert done.returncode == 0, done.stdout.splitlines()[-1]
 

@@ -1,6 +1,7 @@
 """Rules on virtio devices of Xen guests: what their programs in dom0 can do, and whom they get in the way of.
 
-The programs' limits were read in their sources: QEMU hw/xen/xen-pvh-common.c, xen-troops/virtio-disk xs_dev.c.
+The programs' limits were read in their sources: QEMU hw/xen/xen-pvh-common.c, xen-troops/virtio-disk xs_dev.c,
+vireshk/xen-vhost-frontend src/device.rs and src/xs.rs.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.model.combinations import combination_of
+from vtool.model.combinations import behind_vhost_frontend, combination_of
 from vtool.model.devices import Device, Program, Transport
 from vtool.model.topology import Role, Xen
 
 _ONE_GUEST = {
-    Program.VIRTIO_DISK: "it serves the newest domain with a disk of that name and cannot be told which",
+    "virtio-disk": "it serves the newest domain with a disk of that name and cannot be told which",
+    "xen-vhost-frontend": "it takes every device of xl's `virtio` lists",
 }
 """Programs that can serve the devices of one guest of a board only, and why."""
+
+
+def _server(device: Device) -> str:
+    """Return the program in dom0 that meets the guest, which for daemons is not the daemon."""
+    return "xen-vhost-frontend" if behind_vhost_frontend("xen", device.program) else device.program.value
 
 
 def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Xen]]:
@@ -60,7 +67,7 @@ def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
             if device.program is Program.QEMU_XENPVH:
                 continue
             message = (
-                f"device '{name}' of '{domain}' is served by {device.program.value}, "
+                f"device '{name}' of '{domain}' is served by {_server(device)}, "
                 f"'{first}' by a QEMU that takes all of the guest's virtio-mmio windows for itself"
             )
             label = Label(context.span("devices", first, "program"), "QEMU's first device is here")
@@ -70,21 +77,34 @@ def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
 
 def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
     """VT384: a program that cannot be told its guest serves one guest of a board."""
-    first: dict[tuple[str, Program], str] = {}
+    found: dict[tuple[str, str], tuple[str, str, str]] = {}
     for name, device, _ in xen_virtio(context):
-        why = _ONE_GUEST.get(device.program)
-        if why is None:
-            continue
-        key = context.board_of[device.frontend], device.program
-        other = first.setdefault(key, name)
-        if context.topology.devices[other].frontend != device.frontend:
-            whose = context.topology.devices[other].frontend
-            message = (
-                f"{device.program.value} serves '{whose}' already, and cannot serve '{device.frontend}', too: {why}"
-            )
-            label = Label(context.span("devices", other, "program"), "the other guest's is here")
-            hint = "one guest of a board can have it; qemu-xenpvh serves any number"
+        # What stands in xl's `virtio` list concerns all that look there, disks only their own.
+        row, board = combination_of("xen", device), context.board_of[device.frontend]
+        place = "virtio" if row is not None and row.xl_type else "disk"
+        other, guest, server = found.setdefault((board, place), (name, device.frontend, _server(device)))
+        why = _ONE_GUEST.get(_server(device)) or _ONE_GUEST.get(server)
+        if guest != device.frontend and why is not None:
+            which = _server(device) if _server(device) in _ONE_GUEST else server
+            message = f"{which} cannot serve '{guest}' or '{device.frontend}' beside the other: {why}"
+            label = Label(context.span("devices", other, "program"), f"device '{other}' of '{guest}' is here")
+            hint = "one guest of a board can have it; qemu-xenpvh alone serves any number"
             yield context.find("VT384", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
+    """VT386: xen-vhost-frontend maps grants or all of the guest, for all of its devices."""
+    for domain in context.topology.domains:
+        mine = {n: d for n, d, _ in xen_virtio(context, domain) if behind_vhost_frontend("xen", d.program)}
+        for name, device in mine.items():
+            first = next(iter(mine))
+            if device.data_path is not mine[first].data_path:
+                message = (
+                    f"device '{name}' has the data path '{device.data_path.value}', '{first}' of the same guest "
+                    f"'{mine[first].data_path.value}': xen-vhost-frontend has one for all"
+                )
+                label = Label(context.span("devices", first, "data_path"), "the first is here")
+                yield context.find("VT386", message, ("devices", name, "data_path"), labels=(label,))
 
 
 def backends_may_map(context: Context) -> Iterator[Diagnostic]:
@@ -100,4 +120,4 @@ def backends_may_map(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT385", message, ("devices", name, "backend"), hints=(hint,))
 
 
-RULES = (qemu_is_built_with_xen, qemu_stands_alone, programs_know_their_guest, backends_may_map)
+RULES = (qemu_is_built_with_xen, qemu_stands_alone, programs_know_their_guest, frontend_maps_one_way, backends_may_map)

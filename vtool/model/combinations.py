@@ -316,7 +316,22 @@ _XEN_SERVICES = (
     ),
     # xen-troops/virtio-disk, branch virtio_next: grants or foreign mappings, as the addresses say.
     _XenService("blk", Program.VIRTIO_DISK, _IN_DOM0, ("VIRTIO_BLK",)),
+    # vireshk/xen-vhost-frontend src/supported_devices.rs, which compares the types as decimal numbers: libxl's
+    # words for i2c and gpio are hexadecimal and look the same, and of the other ones libxl does not look further.
+    # The daemons are built with the Xen feature of vm-memory, which excludes the one that KVM needs.
+    _XenService("i2c", Program.VHOST_DEVICE_I2C, _IN_DOM0, ("I2C_VIRTIO",), xl_type="virtio,device22"),
+    _XenService("gpio", Program.VHOST_DEVICE_GPIO, _IN_DOM0, ("GPIO_VIRTIO",), xl_type="virtio,device29"),
+    _XenService("fs", Program.VIRTIOFSD, _IN_DOM0, ("VIRTIO_FS",), xl_type="virtio,device26"),
 )
+
+
+XEN_VHOST_FRONTEND = "/usr/local/bin/xen-vhost-frontend"
+"""Joins vhost-user daemons to a Xen guest; vireshk/xen-vhost-frontend, a prototype."""
+
+
+def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
+    """Tell whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
+    return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
 
 
 def _under_xen(service: _XenService, path: DataPath) -> Combination:

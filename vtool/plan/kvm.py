@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool import layouts
-from vtool.model.combinations import PROGRAMS, Combination, Readiness, combination_of
+from vtool.model.combinations import PROGRAMS, Combination, Readiness, Suite, combination_of
 from vtool.model.devices import (
     DataPath,
     Device,
@@ -179,7 +179,9 @@ class _DevicePlanner:
             else f"0000:00:{place.slot:02x}.0",
             pool=self.pools.get(device.region or ""),
             disks=wiring.disks,
-            backend=self._backend(wiring) if device.program is not Program.QEMU else None,
+            backend=plan_daemon(wiring, self.hypervisor.suite, self.maps_bytes)
+            if device.program is not Program.QEMU
+            else None,
             tap=tap,
             region_file=region_file,
             options=device_options(wiring, place),
@@ -198,7 +200,7 @@ class _DevicePlanner:
             folder=folder,
             listen=socket,
             connect=socket + ("0" if PROGRAMS[device.program].numbered_socket else ""),
-            share=f"{plan.BOARD_FOLDER}/shares/{device.share.directory}" if device.type == "fs" else "",
+            share=share_of(device),
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
             port=f"{self.run_folder}/port-{name}.sock",
@@ -216,33 +218,6 @@ class _DevicePlanner:
             slot, self.next_pci = self.next_pci, self.next_pci + 1
         return plan.PciPlace(slot, slot << 11)
 
-    def _backend(self, wiring: Wiring) -> plan.KvmBackend:
-        name, device = wiring.name, wiring.device
-        facts = PROGRAMS[device.program]
-        return plan.KvmBackend(
-            program=device.program.value,
-            package=facts.packages.get(self.hypervisor.suite, ""),
-            unit=f"vtool-backend-{name}.service",
-            socket_unit=f"vtool-backend-{name}.socket" if facts.readiness is Readiness.ACTIVATED else None,
-            folder=wiring.folder,
-            socket=wiring.connect,
-            executable=facts.executable,
-            arguments=daemon_arguments(wiring),
-            readiness=facts.readiness.value,
-            maps_bytes=self.maps_bytes,
-            files=tuple(disk.disk_path for disk in wiring.disks),
-            state_folder=wiring.share.removeprefix("/var/lib/"),
-            device_nodes=device_nodes(device),
-            device_class=device_class(device),
-            address_families=_ON_THE_NETWORK.get(device.type, ("AF_UNIX",)),
-            own_network=device.type not in _ON_THE_NETWORK,
-            self_sandboxed=device.program is Program.PASST,
-            changes_owners=device.program is Program.VIRTIOFSD,
-            # Some end when the guest goes away; the next one shall find them again.
-            restarts_always=facts.readiness is Readiness.LISTENS,
-            host_cpus=device.backend_cpus,
-        )
-
     def _region_file(self, device: Device) -> plan.RegionFile | None:
         if device.type != "ivshmem":
             return None
@@ -257,3 +232,37 @@ class _DevicePlanner:
             return ""
         # QEMU's own prefix, and a tail that depends on the three names only.
         return device.network.mac or "52:54:00" + derived_mac(self.scope.name, self.guest, name)[8:]
+
+
+def share_of(device: Device) -> str:
+    """Return the folder that a device shares, or nothing."""
+    return f"{plan.BOARD_FOLDER}/shares/{device.share.directory}" if device.type == "fs" else ""
+
+
+def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.KvmBackend:
+    """Decide the daemon behind one device; ``suite`` is None where no package of Debian's would do."""
+    name, device = wiring.name, wiring.device
+    facts = PROGRAMS[device.program]
+    return plan.KvmBackend(
+        program=device.program.value,
+        package=facts.packages.get(suite, "") if suite else "",
+        unit=f"vtool-backend-{name}.service",
+        socket_unit=f"vtool-backend-{name}.socket" if facts.readiness is Readiness.ACTIVATED else None,
+        folder=wiring.folder,
+        socket=wiring.connect,
+        executable=facts.executable,
+        arguments=daemon_arguments(wiring),
+        readiness=facts.readiness.value,
+        maps_bytes=maps_bytes,
+        files=tuple(disk.disk_path for disk in wiring.disks),
+        state_folder=wiring.share.removeprefix("/var/lib/"),
+        device_nodes=device_nodes(device),
+        device_class=device_class(device),
+        address_families=_ON_THE_NETWORK.get(device.type, ("AF_UNIX",)),
+        own_network=device.type not in _ON_THE_NETWORK,
+        self_sandboxed=device.program is Program.PASST,
+        changes_owners=device.program is Program.VIRTIOFSD,
+        # Some end when the guest goes away; the next one shall find them again.
+        restarts_always=facts.readiness is Readiness.LISTENS,
+        host_cpus=device.backend_cpus,
+    )

@@ -218,7 +218,9 @@ def _virtiofsd(wiring: Wiring) -> Lines:
     # The unit shuts it in, so it needs no namespaces of its own, and sets the limit on open files.
     own: Lines = (("--sandbox", "none"), ("--seccomp", "kill"), ("--rlimit-nofile", "0"), ("--cache", "auto"))
     read_only: Lines = (("--readonly",),) if wiring.device.share.read_only else ()
-    return (("--shared-dir", wiring.share), ("--fd", LOCAL_FD), *own, *read_only)
+    # Under KVM, QEMU has the tag; elsewhere the daemon answers for it.
+    tag: Lines = () if wiring.row.qemu_device else (("--tag", wiring.name),)
+    return (("--shared-dir", wiring.share), ("--fd", LOCAL_FD), *own, *read_only, *tag)
 
 
 def _passt(wiring: Wiring) -> Lines:

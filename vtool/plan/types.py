@@ -276,7 +276,8 @@ class XenDaemon:
 class XenVirtio:
     """A virtio device of a Xen guest, on the place that libxl gives it: disks first, then the others.
 
-    ``grants``: the backend maps what is granted, else the guest's memory. ``disk`` is the loop device of
+    ``grants``: the backend maps what is granted, else the guest's memory. ``backend`` is a vhost-user
+    daemon. ``disk`` is the loop device of
     one that stands in xl's ``disk`` list, ``xl_type`` the word of one in its ``virtio`` list; a guest that
     xl does not start has neither. ``pool_phandle`` is that of its memory region.
     """
@@ -297,6 +298,7 @@ class XenVirtio:
     frontend_address: str
     options: tuple[QemuOption, ...]
     daemon: XenDaemon | None
+    backend: KvmBackend | None
     pool: str | None
     pool_phandle: int | None
 
@@ -320,6 +322,22 @@ class XenQemu:
     files: tuple[str, ...]
     device_nodes: tuple[str, ...]
     own_network: bool
+
+
+@dataclass(frozen=True)
+class XenVhostFrontend:
+    """The program in dom0 that joins vhost-user daemons to one guest, by links in a folder of its own.
+
+    It looks for its N-th device of a kind behind the link ``<kind>.sock<N>``: ``links`` are (link, socket).
+    ``foreign``: it maps all of the guest at once, else what is granted.
+    """
+
+    unit: str
+    executable: str
+    folder: str
+    links: tuple[tuple[str, str], ...]
+    foreign: bool
+    requires: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -356,6 +374,7 @@ class XenGuest:
     virtio: tuple[XenVirtio, ...] = ()
     qemu: XenQemu | None = None
     create_unit: str | None = None
+    vhost_frontend: XenVhostFrontend | None = None
 
     @property
     def bridges(self) -> tuple[str, ...]:
@@ -369,6 +388,7 @@ class XenGuest:
         units = [disk.backend_unit for disk in (*self.disks, *(v.disk for v in self.virtio if v.disk))]
         units += [interface.backend_unit for interface in self.interfaces]
         units += [device.daemon.unit for device in self.virtio if device.daemon]
+        units += [self.vhost_frontend.unit] if self.vhost_frontend else []
         return tuple(dict.fromkeys(units))
 
 

@@ -54,6 +54,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
         virtio=virtio,
         qemu=xen_virtio.plan_qemu(scope, name, virtio, domain.memory, domain.cpus, None),
+        vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
         create_unit=f"vtool-create-{name}.service" if virtio else None,
     )
 

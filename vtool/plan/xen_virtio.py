@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
-from vtool.model.combinations import PROGRAMS, combination_of
+from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
 from vtool.model.devices import BlockDevice, DataPath, Device, NetworkDevice, Program, Transport, disks_of
 from vtool.plan import types as plan
+from vtool.plan.kvm import plan_daemon, share_of
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.qemu import Wiring, device_nodes, device_options
 from vtool.plan.scope import BoardScope, file_disk, scratch
@@ -30,6 +31,7 @@ def plan_devices(scope: BoardScope, guest: str, letters: Iterator[str]) -> tuple
 def _plan_device(scope: BoardScope, name: str, device: Device, slot: int, letters: Iterator[str]) -> plan.XenVirtio:
     row = combination_of("xen", device)
     assert row is not None
+    memory = scope.domains[device.frontend].memory or 0
     place = plan.MmioPlace(slot, _SLOTS.address(slot), _SLOTS.first_spi_index + slot)
     in_qemu = device.program is Program.QEMU_XENPVH
     on_loop = device.program is Program.VIRTIO_DISK and isinstance(device, BlockDevice)
@@ -37,11 +39,17 @@ def _plan_device(scope: BoardScope, name: str, device: Device, slot: int, letter
     tap = plan_tap(name, device, "root") if isinstance(device, NetworkDevice) else None
     network = device.network if isinstance(device, NetworkDevice) else None
     mac = (network.mac or derived_mac(scope.name, device.frontend, name)) if network else ""
+    folder = f"{plan.RUN}/backend-{name}"
+    by_vhost = behind_vhost_frontend("xen", device.program)
     wiring = Wiring(
         name,
         device,
         row,
         row.since,
+        folder=folder,
+        listen=f"{folder}/vhost-user.sock",
+        connect=f"{folder}/vhost-user.sock" + ("0" if PROGRAMS[device.program].numbered_socket else ""),
+        share=share_of(device),
         mac=mac,
         tap=tap.name if tap else "",
         port=f"{_run_folder(device.frontend)}/port-{name}.sock",
@@ -64,6 +72,7 @@ def _plan_device(scope: BoardScope, name: str, device: Device, slot: int, letter
         frontend_address=network.frontend_address if network else "",
         options=device_options(wiring, None) if in_qemu else (),
         daemon=_virtio_disk(name, disk) if disk else None,
+        backend=plan_daemon(wiring, None, 0 if device.data_path is DataPath.GRANT else memory) if by_vhost else None,
         pool=None,
         pool_phandle=None,
     )
@@ -117,6 +126,25 @@ def plan_qemu(
         files=tuple(disk.disk_path for device in mine for disk in device.disks),
         device_nodes=(*nodes, *(["/dev/net/tun"] if taps else [])),
         own_network=not taps,
+    )
+
+
+def plan_vhost_frontend(guest: str, devices: tuple[plan.XenVirtio, ...]) -> plan.XenVhostFrontend | None:
+    """Decide what joins a guest to its vhost-user daemons, None when it has none."""
+    mine = [(device, device.backend) for device in devices if device.backend is not None]
+    if not mine:
+        return None
+    folder, links = f"{plan.RUN}/vhost-frontend-{guest}", list[tuple[str, str]]()
+    for device, backend in mine:
+        number = sum(link.startswith(f"{folder}/{device.type}.sock") for link, _ in links)
+        links.append((f"{folder}/{device.type}.sock{number}", backend.socket))
+    return plan.XenVhostFrontend(
+        unit=f"vtool-vhost-frontend-{guest}.service",
+        executable=XEN_VHOST_FRONTEND,
+        folder=folder,
+        links=tuple(links),
+        foreign=not all(device.grants for device, _ in mine),
+        requires=tuple(backend.socket_unit or backend.unit for _, backend in mine),
     )
 
 

@@ -51,10 +51,9 @@ def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
     for domu in board.xen_guests:
         yield from ((disk.name, disk.backend_unit) for disk in domu.disks)
         for device in domu.virtio:
-            if device.daemon is not None:
-                yield device.name, device.daemon.unit
-            elif domu.qemu is not None:
-                yield device.name, domu.qemu.unit
+            served = device.daemon or device.backend or domu.qemu
+            if served is not None:
+                yield device.name, served.unit
 
 
 def _disk(disk: Any) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
     if guest.qemu is not None:
         text = fill("xen/qemu.service.j2", guest=guest, qemu=guest.qemu, requires=(guest.create_unit,))
         yield _unit(guest.qemu.unit, text, ("domains", guest.name), guest.unit)
+    frontend = guest.vhost_frontend
+    if frontend is not None:
+        text = fill("xen/vhost-frontend.service.j2", guest=guest, frontend=frontend)
+        yield _unit(frontend.unit, text, ("domains", guest.name), guest.unit)
     for device in guest.virtio:
         if device.tap is not None:
             text = fill("kvm/tap.service.j2", guest=guest, device=device)
@@ -47,6 +51,12 @@ def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
         if device.daemon is not None:
             text = fill("xen/virtio-disk.service.j2", guest=guest, device=device)
             yield _unit(device.daemon.unit, text, ("devices", device.name), guest.unit)
+        if device.backend is not None:
+            text = fill("kvm/backend.service.j2", guest=guest, device=device)
+            yield _unit(device.backend.unit, text, ("devices", device.name), guest.unit)
+        if device.backend is not None and device.backend.socket_unit is not None:
+            text = fill("kvm/backend.socket.j2", guest=guest, device=device)
+            yield _unit(device.backend.socket_unit, text, ("devices", device.name), guest.unit)
 
 
 def _unit(name: str, text: str, asked_by: tuple[str, ...], *also_used_by: str) -> Artifact:

@@ -109,6 +109,9 @@ def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iter
         yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program}, rendered only")
         if device.daemon is not None:
             yield ("backend", device.name, f"{device.program}, {device.daemon.unit}")
+        if device.backend is not None:
+            maps = f"maps {format_size(device.backend.maps_bytes)}" if not device.grants else "maps what is granted"
+            yield ("backend", device.name, f"{device.program}, {maps}, {device.backend.unit}")
     if qemu is not None:
         files = f" on {', '.join(qemu.files)}" if qemu.files else ""
         yield ("backend", "QEMU", f"xenpvh with {format_size(qemu.memory_bytes)}{files}, {qemu.unit}")
