@@ -36,7 +36,7 @@ def why_not(wish: Combination) -> str:
     """Return the reason why a combination does not exist, or nothing where there is none to tell."""
     path, program = wish.data_path, wish.program
     if wish.hypervisor == "xen":
-        pool = "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux"
+        pool = "of Xen's backends, QEMU's xenpvh alone can serve through a region of its own"
         return pool if path in POOLS else ""
     if path in (DataPath.PV, DataPath.GRANT) or wish.transport is Transport.XENBUS:
         return "that needs Xen's grants"

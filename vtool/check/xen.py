@@ -20,8 +20,8 @@ from vtool.grants import (
     grants_of,
 )
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Transport
-from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
+from vtool.model.devices import DataPath, Transport
+from vtool.model.topology import Domain, Enhanced, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
 
@@ -46,6 +46,7 @@ DIRECT_MAP = Feature((4, 17), None, "direct-map")
 STATIC_HEAP = Feature((4, 17), "STATIC_MEMORY", "a static heap")
 SHARED_MEMORY = Feature((4, 17), "STATIC_SHM", "static shared memory")
 UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address")
+POOL = Feature((4, 19), "STATIC_SHM", "a pool, which Linux must find in a guest's /memory,")
 EVENT_CHANNELS = Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19))
 CPUPOOLS = Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools")
 DOM0LESS = Feature((4, 11), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
@@ -78,7 +79,9 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
-            yield board_name, SHARED_MEMORY if region.placed else UNPLACED, ("regions", name)
+            pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+            feature = POOL if pool else SHARED_MEMORY if region.placed else UNPLACED
+            yield board_name, feature, ("regions", name)
     yield from _virtio_wished(context)
     for name, channel in context.topology.event_channels.items():
         board_name = context.board_of.get(channel.between[0])
@@ -156,6 +159,8 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
+        if device.data_path is DataPath.POOL:
+            continue  # VT389 warns of the order
         if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
             hint = "start it by xl, or let it use shared regions and event channels only"

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.combinations import behind_vhost_frontend, combination_of
-from vtool.model.devices import Device, Program, Transport
-from vtool.model.topology import Role, Xen
+from vtool.model.devices import DataPath, Device, Program, Transport
+from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
+from vtool.source import DataPathTuple
 
 _ONE_GUEST = {
     "virtio-disk": "it serves the newest domain with a disk of that name and cannot be told which",
@@ -120,4 +121,72 @@ def backends_may_map(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT385", message, ("devices", name, "backend"), hints=(hint,))
 
 
-RULES = (qemu_is_built_with_xen, qemu_stands_alone, programs_know_their_guest, frontend_maps_one_way, backends_may_map)
+def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
+    """VT387, VT388: Xen writes a pool's node as Linux knows it, and the tree that names it is vtool's."""
+    for name, device, hypervisor in xen_virtio(context):
+        frontend = context.topology.domains[device.frontend]
+        if device.data_path is not DataPath.POOL or frontend.start is not Start.DOM0LESS:
+            continue  # VT373: xl shares no regions
+        board = context.board_of[device.frontend]
+        if XenPatch.POOL_NODE not in hypervisor.patches:
+            message = (
+                f"device '{name}' has a pool, but the Xen of board '{board}' writes no node for it that Linux takes "
+                "for one: the guest would use all of its memory without a word"
+            )
+            hint = "patch Xen as docs/explanation/data-paths.md says, and write `patches: [pool-node]`"
+            path: DataPathTuple = ("devices", name, "data_path")
+            label = Label(context.span("boards", board, "hypervisor"), "this Xen has no such patch")
+            yield context.find("VT387", message, path, labels=(label,), hints=(hint,))
+        if frontend.device_tree is not None:
+            message = f"`device_tree` of '{device.frontend}': vtool writes the partial tree of a guest with virtio"
+            label = Label(context.span("devices", name, key=True), "its device is here")
+            yield context.find("VT388", message, ("domains", device.frontend, "device_tree"), labels=(label,))
+
+
+def windows_are_there(context: Context) -> Iterator[Diagnostic]:
+    """VT391: a guest with virtio devices has Xen's layout, not the board's."""
+    for domain, declared in context.topology.domains.items():
+        first = next((name for name, _, _ in xen_virtio(context, domain)), None)
+        if first is not None and declared.xen is not None and declared.xen.direct_map:
+            message = (
+                f"'{domain}' is mapped directly, but QEMU has '{first}' and the RAM as Xen's own layout has"
+            )
+            label = Label(context.span("devices", first, key=True), "the device is here")
+            yield context.find("VT391", message, ("domains", domain, "xen", "direct_map"), labels=(label,))
+
+
+def frontend_waits(context: Context) -> Iterator[Diagnostic]:
+    """VT389: a guest that Xen starts must not touch its virtio devices before dom0 has their backend (warning)."""
+    for domain in context.topology.domains:
+        pooled = [n for n, d, _ in xen_virtio(context, domain) if d.data_path is DataPath.POOL]
+        if pooled and context.topology.domains[domain].start is Start.DOM0LESS:
+            message = f"'{domain}' runs before dom0 serves '{pooled[0]}', and Linux stops at a device without a backend"
+            hint = "its kernel has VIRTIO_MMIO as a module, and its ramdisk loads it once dom0 says so"
+            path = ("domains", domain, "start")
+            yield context.find("VT389", message, path, hints=(hint,), severity=Severity.WARNING)
+
+
+def other_regions_stay_what_they_are(context: Context) -> Iterator[Diagnostic]:
+    """VT390: on a Xen that makes pools of what a guest owns, a guest owns pools only."""
+    for name, region in context.topology.regions.items():
+        owner = context.topology.domains.get(region.owner or "")
+        hypervisor = context.hypervisor_of(region.owner or "")
+        if owner is None or owner.role is Role.CONTROL or not isinstance(hypervisor, Xen):
+            continue
+        if region.use is RegionUse.SHARED_MEMORY and XenPatch.POOL_NODE in hypervisor.patches:
+            message = f"region '{name}' is owned by '{region.owner}', so that this Xen makes a pool of it, too"
+            hint = "leave out `owner` and let both domains borrow it; Xen itself owns it then"
+            yield context.find("VT390", message, ("regions", name, "owner"), hints=(hint,))
+
+
+RULES = (
+    pools_reach_linux,
+    frontend_waits,
+    windows_are_there,
+    other_regions_stay_what_they_are,
+    qemu_is_built_with_xen,
+    qemu_stands_alone,
+    programs_know_their_guest,
+    frontend_maps_one_way,
+    backends_may_map,
+)

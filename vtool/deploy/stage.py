@@ -80,6 +80,9 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     name, output = artifact.name, source
     if artifact.kind is Kind.OVERLAY:
         name, output = _compile_overlay(artifact.name, source)
+    elif artifact.kind is Kind.TREE:
+        name, output = artifact.name.removesuffix(".dts") + ".dtb", source.with_suffix(".dtb")
+        _run("VT701", ["dtc", "-I", "dts", "-O", "dtb", "-o", str(output), str(source)])
     elif artifact.kind is Kind.HOST_OVERLAY:
         _, overlay = _compile_overlay(artifact.name, source)
         name = artifact.name.removesuffix(".dts") + ".dtb"

@@ -306,7 +306,7 @@ _XEN_SERVICES = (
         _XenService(
             service.type,
             Program.QEMU_XENPVH,
-            _IN_DOM0,
+            _IN_DOM0 if service.type == "input" else (*_IN_DOM0, DataPath.POOL),
             service.kernel,
             service.mmio,
             "virtio,device",

@@ -394,7 +394,10 @@ class XenGuest:
 
 @dataclass(frozen=True)
 class BootModule:
-    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window."""
+    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window.
+
+    ``image`` is empty for a partial tree that is rendered.
+    """
 
     file: str
     image: str
@@ -478,6 +481,8 @@ class XenBootGuest:
     bootargs: str
     shared: tuple[SharedView, ...]
     event_channels: tuple[EventChannelEnd, ...]
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
 
     @property
     def modules(self) -> tuple[BootModule, ...]:

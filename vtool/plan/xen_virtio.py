@@ -6,7 +6,7 @@ fills them in the order of its options: both orders are this one (libxl_arm.c, h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vtool import layouts
 from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
@@ -20,15 +20,24 @@ from vtool.plan.scope import BoardScope, file_disk, scratch
 _SLOTS = layouts.XEN_VIRTIO_MMIO
 
 
-def plan_devices(scope: BoardScope, guest: str, letters: Iterator[str]) -> tuple[plan.XenVirtio, ...]:
-    """Decide a guest's virtio devices, in the order of their places; ``letters`` name the disks of xl."""
+def plan_devices(
+    scope: BoardScope, guest: str, letters: Iterator[str], regions: Sequence[str] = ()
+) -> tuple[plan.XenVirtio, ...]:
+    """Decide a guest's virtio devices, in the order of their places; ``letters`` name the disks of xl.
+
+    ``regions`` are those that it owns and Xen shares, in the order in which Xen writes their nodes.
+    """
     mine = {n: d for n, d in scope.devices_of(guest).items() if d.transport is Transport.MMIO}
     # xl's disks come first; sorting keeps the order of the file otherwise.
     ordered = sorted(mine.items(), key=lambda item: item[1].program is not Program.VIRTIO_DISK)
-    return tuple(_plan_device(scope, name, device, slot, letters) for slot, (name, device) in enumerate(ordered))
+    return tuple(
+        _plan_device(scope, name, device, slot, letters, regions) for slot, (name, device) in enumerate(ordered)
+    )
 
 
-def _plan_device(scope: BoardScope, name: str, device: Device, slot: int, letters: Iterator[str]) -> plan.XenVirtio:
+def _plan_device(
+    scope: BoardScope, name: str, device: Device, slot: int, letters: Iterator[str], regions: Sequence[str]
+) -> plan.XenVirtio:
     row = combination_of("xen", device)
     assert row is not None
     memory = scope.domains[device.frontend].memory or 0
@@ -73,8 +82,8 @@ def _plan_device(scope: BoardScope, name: str, device: Device, slot: int, letter
         options=device_options(wiring, None) if in_qemu else (),
         daemon=_virtio_disk(name, disk) if disk else None,
         backend=plan_daemon(wiring, None, 0 if device.data_path is DataPath.GRANT else memory) if by_vhost else None,
-        pool=None,
-        pool_phandle=None,
+        pool=device.region,
+        pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
     )
 
 

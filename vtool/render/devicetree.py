@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool import layouts
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """One overlay per KVM guest with pools, and the host's (empty when it has no regions)."""
+    """One overlay per KVM guest with pools, one tree per boot guest with virtio, and the host's overlay."""
     for guest in board.kvm_guests:
         if guest.overlay is None:
             continue
@@ -27,6 +28,15 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             asked_by=("domains", guest.name),
             used_by=(guest.unit,),
         )
+    for boot_guest in board.xen_boot.guests:
+        if boot_guest.virtio:
+            text = fill(
+                "devicetree/xen-guest.dts.j2",
+                guest=boot_guest,
+                gic=layouts.XEN_GIC_PHANDLE,
+                stride=layouts.XEN_VIRTIO_MMIO.stride_bytes,
+            )
+            yield Artifact(Place.BOOT, f"{boot_guest.name}.dts", Kind.TREE, text, ("domains", boot_guest.name))
     yield Artifact(
         Place.BOOT,
         "board.dts",

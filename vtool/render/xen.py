@@ -27,6 +27,15 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             text = fill("xen/loop-disk.service.j2", guest=guest, disk=disk)
             yield _unit(disk.backend_unit, text, ("devices", disk.name), guest.unit)
         yield from _virtio_units(guest)
+    for boot_guest in board.xen_boot.guests:
+        qemu = boot_guest.qemu
+        if qemu is not None:
+            text = fill("xen/qemu.service.j2", guest=boot_guest, qemu=qemu, requires=("xen.service",))
+            yield _unit(qemu.unit, text, ("domains", boot_guest.name))
+            for device in boot_guest.virtio:
+                if device.tap is not None:
+                    text = fill("kvm/tap.service.j2", guest=boot_guest, device=device)
+                    yield _unit(device.tap.unit, text, ("devices", device.name), qemu.unit)
     for bridge in board.bridges:
         users = [g.unit for g in board.xen_guests if bridge.name in g.bridges]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)

@@ -260,6 +260,7 @@ def _xen_boot_map(board: BoardPlan, guest: XenBootGuest, sharing: _Sharing) -> M
         reason = "host address, mapped directly" if guest.direct_map else "Xen public/arch-arm.h GUEST_RAM"
         entries.append(_ram_entry(ram, guest.name, f"{reason}, size by the user", "private"))
     entries += [_view_entry(view, sharing) for view in guest.shared]
+    entries += _virtio_entries(guest.name, guest.virtio)
     notes = ("mapped directly: its machine is where the board's is",) if guest.direct_map else ()
     return _guest_map(board, guest.name, f"{guest.name}: Xen guest started by Xen at boot", entries, *notes)
 

@@ -128,6 +128,7 @@ def _xen_boot_rows(boot: XenBoot) -> Iterator[tuple[str, str, str]]:
         if guest.static_memory is not None:
             static = guest.static_memory
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
+        yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         for module in guest.modules:
             yield ("module", module.file, f"loaded in host-physical {module.window}")
     everybody = [("dom0", boot.shared, boot.event_channels)]
