@@ -11,18 +11,17 @@ from tests.golden.xl_config import Place, disk, places, read, virtio
 from vtool.cli.common import prepare
 
 GUESTS = {
-    f"{case}-{guest.name}": (case, guest, board.name)
+    f"{case}-{guest.name}": (case, guest)
     for case in CASES
     if case.startswith("xen")
-    for board in prepare(CASES[case]).plan.boards
-    for guest in board.xen_guests
+    for guest in prepare(CASES[case]).plan.boards[0].xen_guests
 }
 
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_what_xl_reads_is_what_was_planned(name: str) -> None:
-    case, guest, board = GUESTS[name]
-    settings = read(rendered(CASES[case])[f"{board}/generation/domains/{guest.name}/{guest.name}.cfg"])
+    case, guest = GUESTS[name]
+    settings = read(rendered(CASES[case])[f"board0/generation/domains/{guest.name}/{guest.name}.cfg"])
     assert (settings["name"], settings["memory"]) == (guest.name, guest.memory_bytes >> 20)
     assert settings["extra"] == guest.bootargs
     assert places(settings) == [Place(d.place.base, d.intid, d.data_path == "grant") for d in guest.virtio]
@@ -62,17 +61,17 @@ def test_files_that_xl_refuses_are_refused(text: str) -> None:
 
 
 def test_xenpvh_gets_its_devices_in_libxls_order() -> None:
-    for case, guest, board in GUESTS.values():
+    for case, guest in GUESTS.values():
         if guest.qemu is None:
             continue
-        unit = rendered(CASES[case])[f"{board}/generation/units/{guest.qemu.unit}"]
+        unit = rendered(CASES[case])[f"board0/generation/units/{guest.qemu.unit}"]
         assert re.findall(r"-device virtio-\S+?,id=device-([^,\s]+)", unit) == [d.name for d in guest.virtio]
         assert "bus=virtio-mmio" not in unit  # QEMU counts those buses downwards
 
 
 def test_units_come_in_the_order_that_libxl_needs() -> None:
     # libxl waits for the backend of a virtio disk while it makes the domain; QEMU needs the domain's number.
-    case, guest, _ = GUESTS["xen-virtio-grant-fe1"]
+    case, guest = GUESTS["xen-virtio-grant-fe1"]
     units = {name.rpartition("/")[2]: text for name, text in rendered(CASES[case]).items() if "/units/" in name}
     daemons = [device.daemon.unit for device in guest.virtio if device.daemon]
     create = units[guest.create_unit or ""]
@@ -84,7 +83,7 @@ def test_units_come_in_the_order_that_libxl_needs() -> None:
 
 def test_xen_vhost_frontend_finds_its_daemons_where_they_listen() -> None:
     # It looks for `<kind>.sock<N>` behind the path as it is written, and counts from 0 for each kind.
-    _, guest, _ = GUESTS["xen-virtio-vhost-fe0"]
+    _, guest = GUESTS["xen-virtio-vhost-fe0"]
     frontend = guest.vhost_frontend
     assert frontend is not None and not frontend.foreign
     assert [link.removeprefix(frontend.folder) for link, _ in frontend.links] == [
@@ -96,5 +95,6 @@ def test_xen_vhost_frontend_finds_its_daemons_where_they_listen() -> None:
     units = rendered(CASES["xen-virtio-vhost"])
     assert f"--socket-path {frontend.folder}/\n" in units[f"board0/generation/units/{frontend.unit}"]
     assert f"After={frontend.unit}\n" in units[f"board0/generation/units/{guest.create_unit}"]
-    (other,) = (guest for _, guest, board in GUESTS.values() if board == "board1")
-    assert "--foreign-mapping" in units[f"board1/generation/units/{other.vhost_frontend.unit}"]  # type: ignore[union-attr]
+    other = GUESTS["xen-virtio-vhost-foreign-fe0"][1].vhost_frontend
+    unit = rendered(CASES["xen-virtio-vhost-foreign"])[f"board0/generation/units/{other.unit}"]  # type: ignore[union-attr]
+    assert "--foreign-mapping\n" in unit

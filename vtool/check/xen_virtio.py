@@ -148,9 +148,7 @@ def windows_are_there(context: Context) -> Iterator[Diagnostic]:
     for domain, declared in context.topology.domains.items():
         first = next((name for name, _, _ in xen_virtio(context, domain)), None)
         if first is not None and declared.xen is not None and declared.xen.direct_map:
-            message = (
-                f"'{domain}' is mapped directly, but QEMU has '{first}' and the RAM as Xen's own layout has"
-            )
+            message = f"'{domain}' is mapped directly, but QEMU has '{first}' and the RAM as Xen's own layout has"
             label = Label(context.span("devices", first, key=True), "the device is here")
             yield context.find("VT391", message, ("domains", domain, "xen", "direct_map"), labels=(label,))
 

@@ -42,6 +42,7 @@ def _disks(board: BoardPlan) -> list[Any]:
     kvm = [disk for guest in board.kvm_guests for device in guest.devices for disk in device.disks]
     xen = [disk for guest in board.xen_guests for disk in guest.disks]
     virtio = [device for guest in board.xen_guests for device in guest.virtio]
+    virtio += [device for guest in board.xen_boot.guests for device in guest.virtio]
     return kvm + xen + [disk for device in virtio for disk in (device.disk, *device.disks) if disk]
 
 
@@ -54,6 +55,9 @@ def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
             served = device.daemon or device.backend or domu.qemu
             if served is not None:
                 yield device.name, served.unit
+    for boot_guest in board.xen_boot.guests:
+        if boot_guest.qemu is not None:
+            yield from ((device.name, boot_guest.qemu.unit) for device in boot_guest.virtio)
 
 
 def _disk(disk: Any) -> dict[str, Any]:

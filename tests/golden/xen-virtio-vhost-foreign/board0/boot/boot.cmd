@@ -1,10 +1,11 @@
-# vtool: board1 boots xen
+# vtool: board0 boots xen
 setenv linux_args 'console=hvc0 root=/dev/vda2 rootfstype=ext4 rw rootwait'
+setenv linux_args "${linux_args} vtool.boot=${vtool_set}"
 setenv xen_args 'console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus=1'
-imxtract ${fit_address} xen 0x48000000
-imxtract ${fit_address} Image 0x4a000000
+load virtio 0:1 0x48000000 vtool/${vtool_set}/xen
+load virtio 0:1 0x4a000000 vtool/${vtool_set}/Image
 setenv kernel_size 0x${filesize}
-imxtract ${fit_address} board-dtb 0x46000000
+load virtio 0:1 0x46000000 vtool/${vtool_set}/board.dtb
 fdt addr 0x46000000
 fdt resize 0x1000
 fdt set /chosen \#address-cells <2>
