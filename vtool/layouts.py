@@ -91,6 +91,21 @@ QEMU_VIRT_MOST_CPUS = {2: 8, 3: 512}
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
 
+XEN_VIRTIO_MMIO = MmioSlots(base=0x0200_0000, stride_bytes=0x200, count=11, first_spi_index=1)
+"""Xen xen/include/public/arch-arm.h GUEST_VIRTIO_MMIO_BASE and _SPI_FIRST (INTID 33) to _SPI_LAST (43)."""
+
+XEN_GIC_PHANDLE = 65000
+"""Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_GIC: what a guest's partial tree calls its GIC."""
+
+XEN_POOL_PHANDLE = 65100
+"""The phandle that a Xen with the patch ``pool-node`` gives to a domain's first region; the next has the next."""
+
+XENPVH_MMIO_COUNT = 10
+"""QEMU hw/arm/xen-pvh.c: GUEST_VIRTIO_MMIO_SPI_LAST - GUEST_VIRTIO_MMIO_SPI_FIRST, one less than libxl has."""
+
+SPI_FIRST_INTID = 32
+"""GICv2 and GICv3 architecture: SPI N is INTID 32 + N."""
+
 XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
 """Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.check import alignment, devices, driver_domains, host_memory, kernels, kvm, references, regions, xen
+from vtool.check import (
+    alignment,
+    devices,
+    driver_domains,
+    host_memory,
+    kernels,
+    kvm,
+    references,
+    regions,
+    xen,
+    xen_virtio,
+)
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.topology import Topology
@@ -21,6 +32,7 @@ RULES = (
     *kernels.RULES,
     *xen.RULES,
     *driver_domains.RULES,
+    *xen_virtio.RULES,
 )
 
 __all__ = ["RULES", "KernelOptions", "XenBuild", "check"]

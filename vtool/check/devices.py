@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT
+from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
 from vtool.model.devices import (
     POOLS,
@@ -37,10 +37,10 @@ def why_not(wish: Combination) -> str:
     """Return the reason why a combination does not exist, or nothing where there is none to tell."""
     path, program = wish.data_path, wish.program
     if wish.hypervisor == "xen":
-        pool = "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux"
+        pool = "of Xen's backends, QEMU's xenpvh alone can serve through a region of its own"
         return pool if path in POOLS else ""
-    if path is DataPath.PV or wish.transport is Transport.XENBUS:
-        return "Xen's PV protocols need Xen's grants"
+    if path in (DataPath.PV, DataPath.GRANT) or wish.transport is Transport.XENBUS:
+        return "that needs Xen's grants"
     if path is DataPath.POOL and program is Program.QEMU:
         return "a backend inside QEMU reaches all of the guest, so a pool of its own would promise too much"
     daemon = is_daemon(program)
@@ -267,23 +267,30 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         if hypervisor is None:
             continue
         mine = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
-        disks = [n for n, d in mine.items() if isinstance(d, BlockDevice)]
+        virtio = [n for n, d in mine.items() if d.transport is Transport.MMIO]
+        disks = [
+            n
+            for n, d in mine.items()
+            if isinstance(d, BlockDevice) and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)
+        ]
         interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice)]
         both = list(context.lookup.devices_of[name])
         pci = [n for n in both if n in mine or context.topology.devices[n].type == "ivshmem"]
         pci = [n for n in pci if (d := context.topology.devices[n]).transport is Transport.PCI and d.type != "iommu"]
         limits = (
             [
-                (
-                    [n for n in mine if mine[n].transport is Transport.MMIO],
-                    QEMU_VIRT_MMIO.count,
-                    "one a virtio-mmio slot of QEMU's virt machine",
-                ),
+                (virtio, QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine"),
                 (pci, QEMU_VIRT_PCI_COUNT, "one a device number on the root bus of QEMU's virt machine"),
             ]
             if hypervisor.kind == "kvm"
             else [
                 (disks, XEN_DISKS, "xvda to xvdz"),
+                (virtio, XEN_VIRTIO_MMIO.count, "one a virtio-mmio interrupt of Xen's guests"),
+                (
+                    [n for n in virtio if mine[n].program is Program.QEMU_XENPVH],
+                    XENPVH_MMIO_COUNT,
+                    "one a virtio-mmio bus of QEMU's xenpvh machine",
+                ),
                 (interfaces, 1, "for now only a guest's first network interface would get its address"),
             ]
         )

@@ -18,7 +18,7 @@ from vtool.model.devices import (
     Program,
     Transport,
 )
-from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm
+from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
 from vtool.units import MIB, align_up, format_size
 
 
@@ -215,6 +215,8 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
         wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
         why = None if is_daemon(device.program) else f"{device.program.value} is no daemon of its own"
+        if isinstance(context.hypervisor_of(device.backend), Xen):
+            why = "dom0's CPUs are virtual, and Xen moves them"
         wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
     for name, path, cpus, why, domain_name in wishes:
         if cpus and why is not None:

@@ -114,7 +114,7 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
         why = why_not_served(context, device)
         xen = isinstance(context.hypervisor_of(device.frontend), Xen)
         if xen and device.transport is Transport.MMIO:
-            continue  # VT310, as long as there is no such virtio
+            continue  # VT385 says why
         if context.topology.domains[device.backend].role is Role.GUEST and why:
             message = f"the backend of device '{name}' is the guest '{device.backend}', which cannot serve it: {why}"
             yield context.find("VT306", message, ("devices", name, "backend"))

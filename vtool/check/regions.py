@@ -37,10 +37,6 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
         if pool and owner.role is Role.CONTROL:
             message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
             yield context.find("VT400", message, path)
-        elif pool and isinstance(hypervisor, Xen):
-            message = f"region '{name}': under Xen a restricted-dma-pool needs static shared memory"
-            hint = "Debian's Xen is built without STATIC_SHM (docs/explanation/data-paths.md, row 2)"
-            yield context.find("VT400", message, path, hints=(hint,))
         elif (
             not pool
             and owner.role is Role.GUEST

@@ -19,8 +19,9 @@ from vtool.grants import (
     available_grants,
     grants_of,
 )
-from vtool.model.devices import Program
-from vtool.model.topology import Capability, Domain, Enhanced, Role, Start, Xen, XenDomain
+from vtool.model.combinations import combination_of
+from vtool.model.devices import DataPath, Program, Transport
+from vtool.model.topology import Capability, Domain, Enhanced, RegionUse, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import PAGE_BYTES, AddressRange
 
@@ -36,6 +37,7 @@ class Feature:
     option: str | None
     what: str
     option_since: tuple[int, int] = (4, 0)
+    without: str = "such a Xen stops before its console is up, or ignores the node without a word: build another"
 
 
 STATIC_MEMORY = Feature((4, 16), "STATIC_MEMORY", "static memory")
@@ -43,6 +45,7 @@ DIRECT_MAP = Feature((4, 17), None, "direct-map")
 STATIC_HEAP = Feature((4, 17), "STATIC_MEMORY", "a static heap")
 SHARED_MEMORY = Feature((4, 17), "STATIC_SHM", "static shared memory")
 UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address")
+POOL = Feature((4, 19), "STATIC_SHM", "a pool, which Linux must find in a guest's /memory,")
 EVENT_CHANNELS = Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19))
 CPUPOOLS = Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools")
 DOM0LESS = Feature((4, 12), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
@@ -70,6 +73,10 @@ _SETTINGS = {
 _LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
 """What xl has a key for, too."""
 SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
+_NO_IOREQ = "no backend can register for a guest's virtio-mmio accesses then: build another, Debian's has it not"
+VIRTIO = Feature((4, 15), "IOREQ_SERVER", "a virtio backend", without=_NO_IOREQ)
+VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_NO_IOREQ)
+VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)
 
 
 def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
@@ -92,7 +99,10 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
-            yield board_name, SHARED_MEMORY if region.placed else UNPLACED, ("regions", name)
+            pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+            feature = POOL if pool else SHARED_MEMORY if region.placed else UNPLACED
+            yield board_name, feature, ("regions", name)
+    yield from _virtio_wished(context)
     for name, channel in context.topology.event_channels.items():
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
@@ -103,6 +113,15 @@ def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTup
     for name, device in context.sound_devices():
         if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
             yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
+
+
+def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    for name, device in context.sound_devices():
+        row = combination_of("xen", device)
+        if isinstance(context.hypervisor_of(device.frontend), Xen) and row and device.transport is Transport.MMIO:
+            by_xl = context.topology.domains[device.frontend].start is Start.XL
+            feature = (VIRTIO_OF_XL if row.xl_type else VIRTIO_DISK_OF_XL) if by_xl else VIRTIO
+            yield context.board_of[device.frontend], feature, ("devices", name, "data_path")
 
 
 def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
@@ -139,8 +158,7 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT370", message, path, key=key, labels=(label,))
         elif _lacks(xen, feature):
             message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"
-            hint = "such a Xen stops before its console is up, or ignores the node without a word: build another"
-            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(hint,))
+            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(feature.without,))
 
 
 def _lacks(xen: XenBuild, feature: Feature) -> bool:
@@ -170,8 +188,14 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
             yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+
+
+def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
+    """VT372: a PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
+        if device.data_path is DataPath.POOL:
+            continue  # VT389 warns of the order
         if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
             hint = "start it by xl, or let it use shared regions and event channels only"
@@ -441,7 +465,7 @@ def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
 
 
 def grants_suffice(context: Context) -> Iterator[Diagnostic]:
-    """VT380: a domain has grants for all its PV devices at their busiest; without, they hang or fail under load."""
+    """VT380: a domain has grants for all its devices at their busiest; without, they hang or fail under load."""
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
@@ -451,7 +475,7 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
             message = (
-                f"the {len(devices)} PV devices of '{name}' hold up to {needed} grants, "
+                f"the {len(devices)} granting devices of '{name}' hold up to {needed} grants, "
                 f"{frames or DEFAULT_FRAMES} frames are {available_grants(frames)}"
             )
             wanted = -(-(needed + RESERVED_GRANTS) // GRANTS_PER_FRAME)
@@ -461,6 +485,7 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     features_are_built,
     settings_fit_the_start,
+    devices_fit_the_start,
     regions_are_shared_at_boot,
     guests_are_told_of_regions,
     static_memory_is_sound,

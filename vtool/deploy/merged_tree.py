@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
 from vtool.diagnostics import Diagnostic, nearest
-from vtool.layouts import QEMU_VIRT_PCI_NODE
+from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
 from vtool.plan.types import BoardPlan, KvmGuest, SharedView, XenBootGuest
 from vtool.units import KIB, AddressRange
 
@@ -82,8 +82,18 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
             yield f"the static heap is at {_list(seen)}, not at {boot.static_heap.range}"
     for view in boot.shared:
         yield from _shared_differs(chosen, view, "dom0")
+    numbered = [name for name, node in chosen.children.items() if "xen,domain" in node.compatible]
     for guest in boot.guests:
         yield from _guest_differs(chosen, guest)
+        number = numbered.index(guest.node_name) + 1
+        if guest.qemu is not None and guest.qemu.domain_id != number:
+            yield f"domain '{guest.name}' is number {number} to Xen, not {guest.qemu.domain_id}"
+        owned = [n for n in chosen.children[guest.node_name].children.values() if n.string("role") == "owner"]
+        for device in guest.virtio:
+            view = next(view for view in guest.shared if view.region == device.pool)
+            phandle = XEN_POOL_PHANDLE + [node.name for node in owned].index(view.node_name)
+            if device.pool_phandle != phandle:
+                yield f"pool '{device.pool}' of '{guest.name}' gets phandle {phandle}, not {device.pool_phandle}"
     yield from _references_differ(tree, chosen, board)
 
 

@@ -83,6 +83,9 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     name, output = artifact.name, source
     if artifact.kind is Kind.OVERLAY:
         name, output = artifact.name.removesuffix(".dts") + ".dtbo", compile_overlay(source)
+    elif artifact.kind is Kind.TREE:
+        name, output = artifact.name.removesuffix(".dts") + ".dtb", source.with_suffix(".dtb")
+        run_tool(["dtc", "-I", "dts", "-O", "dtb", "-o", str(output), str(source)])
     elif artifact.kind is Kind.HOST_OVERLAY:
         name = artifact.name.removesuffix(".dts") + ".dtb"
         output = source.with_suffix(".dtb")

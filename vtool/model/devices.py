@@ -34,6 +34,8 @@ class DataPath(Enum):
     """What the guest maps at that moment, through a virtual IOMMU."""
     BAR = "bar"
     """A region of its own that two domains see behind a PCI BAR."""
+    GRANT = "grant"
+    """The pages that the guest grants for each request (Xen)."""
     PV = "pv"
 
 
@@ -61,6 +63,9 @@ class Program(Enum):
     VHOST_DEVICE_SPI = "vhost-device-spi"
     VHOST_DEVICE_VSOCK = "vhost-device-vsock"
     QEMU = "qemu"
+    QEMU_XENPVH = "qemu-xenpvh"
+    """A QEMU in dom0, one a guest, that has all of the guest's virtio devices (machine xenpvh)."""
+    VIRTIO_DISK = "virtio-disk"
     BLKBACK = "blkback"
     NETBACK = "netback"
     XEN_9PFSD = "xen-9pfsd"

@@ -57,6 +57,14 @@ class Vmm(Enum):
     LIBVIRT = "libvirt"
 
 
+QemuVersion = Annotated[str, Field(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$", description="a QEMU version such as 10.0")]
+
+
+def _version(text: str) -> Version:
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
 class Kvm(Model):
     """KVM: Linux on the board is the host, QEMU the VMM.
 
@@ -67,9 +75,7 @@ class Kvm(Model):
     kind: Literal["kvm"]
     vmm: Vmm = Vmm.QEMU
     suite: Suite = Suite.TRIXIE
-    qemu_version: Annotated[
-        str | None, Field(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$", description="a QEMU version such as 10.0")
-    ] = None
+    qemu_version: QemuVersion | None = None
     machine: Annotated[
         str, Field(pattern=r"^virt(-[0-9]{1,2}\.[0-9]{1,2})?$", description="virt, or virt with a version: virt-10.0")
     ] = "virt"
@@ -79,8 +85,7 @@ class Kvm(Model):
         """Return the version of the board's QEMU."""
         if self.qemu_version is None:
             return QEMU_OF_SUITE[self.suite]
-        major, minor = self.qemu_version.split(".")
-        return int(major), int(minor)
+        return _version(self.qemu_version)
 
 
 class Scheduler(Enum):
@@ -107,20 +112,38 @@ class StaticMemory(Model):
     address: Address | None = None
 
 
+class XenPatch(Enum):
+    """A change to Xen's source that upstream does not have, and that no ``.config`` file shows.
+
+    ``pool-node``: the ``xen-shmem`` node of a region's owner is also compatible with
+    ``restricted-dma-pool``, and the N-th such node of a domain has the phandle 65100 + N, from 0.
+    """
+
+    POOL_NODE = "pool-node"
+
+
 class Xen(Model):
     """Xen; ``image`` is the hypervisor binary.
 
     ``version`` and ``config`` (a ``.config`` file) say how it was built; both are read from the image
-    where it carries them, as Debian's does.
+    where it carries them, as Debian's does. ``patches`` are the changes to its source, which nothing else
+    tells. ``qemu_version`` is that of a QEMU in dom0 that was built with Xen; Debian's for arm64 was not.
     """
 
     kind: Literal["xen"]
     image: ImageReference = "vtool:xen"
     version: Annotated[str, Field(pattern=r"^4\.[0-9]{1,2}$", description="a Xen release such as 4.20")] | None = None
     config: ImageReference | None = None
+    patches: tuple[XenPatch, ...] = ()
+    qemu_version: QemuVersion | None = None
     bootargs: KernelArguments = ""
     static_heap: StaticMemory | None = None
     cpupools: dict[Name, CpuPool] = Field(default_factory=dict)
+
+    @property
+    def qemu(self) -> Version | None:
+        """Return the version of dom0's QEMU with Xen, None when there is none."""
+        return _version(self.qemu_version) if self.qemu_version else None
 
 
 Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]

@@ -71,6 +71,11 @@ def scratch_of(disk: Disk) -> AddressRange | None:
     return AddressRange(disk.size - plan.VERIFY_SCRATCH_BYTES, disk.size)
 
 
+def file_disk(disk: Disk) -> plan.KvmDisk:
+    """Decide the file behind a disk that a program opens itself."""
+    return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
+
+
 def join(*words: str) -> str:
     """Join the words that are not empty."""
     return " ".join(word for word in words if word)

@@ -159,12 +159,13 @@ class KvmBackend:
 
 @dataclass(frozen=True)
 class KvmTap:
-    """A tap interface on a bridge, for a network device inside QEMU."""
+    """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
 
     name: str
     bridge: str
     bridge_unit: str
     unit: str
+    owner: str
 
 
 @dataclass(frozen=True)
@@ -315,8 +316,91 @@ class DriverDomain:
 
 
 @dataclass(frozen=True)
+class XenDaemon:
+    """A program in dom0 that serves one virtio device of a Xen guest; ``files`` are what it opens on the board."""
+
+    program: str
+    unit: str
+    executable: str
+    arguments: tuple[tuple[str, ...] | QemuOption, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class XenVirtio:
+    """A virtio device of a Xen guest, on the place that libxl gives it: disks first, then the others.
+
+    ``grants``: the backend maps what is granted, else the guest's memory. ``backend`` is a vhost-user
+    daemon. ``disk`` is the loop device of
+    one that stands in xl's ``disk`` list, ``xl_type`` the word of one in its ``virtio`` list; a guest that
+    xl does not start has neither. ``pool_phandle`` is that of its memory region.
+    """
+
+    name: str
+    type: str
+    program: str
+    data_path: str
+    place: MmioPlace
+    intid: int
+    node_name: str
+    grants: bool
+    xl_type: str
+    disk: XenDisk | None
+    disks: tuple[KvmDisk, ...]
+    tap: KvmTap | None
+    mac: str
+    frontend_address: str
+    options: tuple[QemuOption, ...]
+    daemon: XenDaemon | None
+    backend: KvmBackend | None
+    pool: str | None
+    pool_phandle: int | None
+
+
+@dataclass(frozen=True)
+class XenQemu:
+    """The QEMU in dom0 that has all virtio devices of one guest, in the order of their places.
+
+    ``domain_id`` is None where only the running board knows it. ``memory_bytes`` is what QEMU must take
+    for the guest's RAM, from the base of Xen's first bank on.
+    """
+
+    unit: str
+    executable: str
+    run_folder: str
+    qmp_socket: str
+    memory_bytes: int
+    cpus: int
+    domain_id: int | None
+    requires: tuple[str, ...]
+    files: tuple[str, ...]
+    device_nodes: tuple[str, ...]
+    own_network: bool
+
+
+@dataclass(frozen=True)
+class XenVhostFrontend:
+    """The program in dom0 that joins vhost-user daemons to one guest, by links in a folder of its own.
+
+    It looks for its N-th device of a kind behind the link ``<kind>.sock<N>``: ``links`` are (link, socket).
+    ``foreign``: it maps all of the guest at once, else what is granted.
+    """
+
+    unit: str
+    executable: str
+    folder: str
+    links: tuple[tuple[str, str], ...]
+    foreign: bool
+    requires: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class XenGuest:
-    """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready."""
+    """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready.
+
+    With ``create_unit`` it is made paused by that unit, and ``unit`` lets it run once the backends of
+    its virtio devices are there.
+    """
 
     name: str
     cpus: int
@@ -346,17 +430,35 @@ class XenGuest:
     shares: tuple[XenShare, ...] = ()
     driver_domain: DriverDomain | None = None
 
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
+    create_unit: str | None = None
+    vhost_frontend: XenVhostFrontend | None = None
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return dom0's bridges that its interfaces are on."""
+        taps = (device.tap for device in self.virtio if device.tap)
+        mine = (interface.bridge for interface in self.interfaces if interface.backend is None)
+        return (*mine, *(tap.bridge for tap in taps))
+
     @property
     def backend_units(self) -> tuple[str, ...]:
-        """Return the units of what serves its devices, each once, in the order of the devices' kinds."""
-        units = [disk.backend_unit for disk in self.disks] + [disk.backend_unit for disk in self.served_disks]
-        units += [share.backend_unit for share in self.shares]
-        return tuple(dict.fromkeys([*units, *(interface.backend_unit for interface in self.interfaces)]))
+        """Return the units that must run before xl makes it, each once, in the order of the devices' kinds."""
+        units = [disk.backend_unit for disk in (*self.disks, *(v.disk for v in self.virtio if v.disk))]
+        units += [disk.backend_unit for disk in self.served_disks] + [share.backend_unit for share in self.shares]
+        units += [interface.backend_unit for interface in self.interfaces]
+        units += [device.daemon.unit for device in self.virtio if device.daemon]
+        units += [self.vhost_frontend.unit] if self.vhost_frontend else []
+        return tuple(dict.fromkeys(units))
 
 
 @dataclass(frozen=True)
 class BootModule:
-    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window."""
+    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window.
+
+    ``image`` is empty for a partial tree that is rendered.
+    """
 
     file: str
     image: str
@@ -452,6 +554,8 @@ class XenBootGuest:
     bootargs: str
     shared: tuple[SharedView, ...]
     event_channels: tuple[EventChannelEnd, ...]
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
 
     @property
     def modules(self) -> tuple[BootModule, ...]:

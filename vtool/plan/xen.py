@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from vtool.grants import (
@@ -14,10 +13,12 @@ from vtool.grants import (
     grants_of,
     mappings_of,
 )
-from vtool.model.devices import BlockDevice, Device, Disk, FileSystemDevice, NetworkDevice, Program, Transport
+from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
 from vtool.model.topology import Domain, Xen
 from vtool.plan import types as plan
-from vtool.plan.scope import BoardScope, join, scratch_of
+from vtool.plan import xen_virtio
+from vtool.plan.networks import bridge_unit, derived_mac
+from vtool.plan.scope import BoardScope, join
 from vtool.units import MIB, exact_division
 
 _TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
@@ -31,27 +32,33 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
     served: list[plan.XenServedDisk] = []
     shares: list[plan.XenShare] = []
     interfaces: list[plan.XenInterface] = []
-    devices = {n: d for n, d in scope.devices_of(name).items() if d.transport is Transport.XENBUS}
+    devices = scope.devices_of(name)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
     for device_name, device in devices.items():
+        if device.transport is not Transport.XENBUS:
+            continue
         if isinstance(device, BlockDevice):
-            letter = virtual_device(len(disks) + len(served))
+            letter = next(letters)
             if device.backend_device:
                 unit = domain_unit(device.backend)
-                served.append(plan.XenServedDisk(device_name, letter, device.backend_device, device.backend, unit))
+                served.append(
+                    plan.XenServedDisk(device_name, f"xvd{letter}", device.backend_device, device.backend, unit)
+                )
             elif device.disk:
-                disks.append(_plan_disk(device_name, device.disk, letter))
+                disks.append(xen_virtio.plan_disk(device_name, device.disk, letter))
         elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
         elif isinstance(device, FileSystemDevice):
             shares.append(_plan_share(device_name, device))
-    addresses = [f"vtool.ip={interface.frontend_address}" for interface in interfaces[:1]]
+    virtio = xen_virtio.plan_devices(scope, name, letters)
+    addresses = [f"vtool.ip={d.network.frontend_address}" for d in devices.values() if isinstance(d, NetworkDevice)]
     return plan.XenGuest(
         name=name,
         cpus=domain.cpus,
         memory_bytes=domain.memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
-        bootargs=join("console=hvc0", *addresses, domain.bootargs),
+        bootargs=join("console=hvc0", *addresses[:1], domain.bootargs),
         ready=domain.ready,
         disks=tuple(disks),
         interfaces=tuple(interfaces),
@@ -73,6 +80,10 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         served_disks=tuple(served),
         shares=tuple(shares),
         driver_domain=_plan_driver_domain(scope, name, domain, devices),
+        virtio=virtio,
+        qemu=xen_virtio.plan_qemu(scope, name, virtio, domain.memory, domain.cpus, None),
+        vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
+        create_unit=f"vtool-create-{name}.service" if virtio else None,
     )
 
 
@@ -91,23 +102,6 @@ def domain_unit(name: str) -> str:
     return f"vtool-domain-{name}.service"
 
 
-def virtual_device(index: int) -> str:
-    """Return the name of a guest's PV disk, 0 to 25, in the order of the file."""
-    return f"xvd{chr(ord('a') + index)}"
-
-
-def _plan_disk(name: str, disk: Disk, letter: str) -> plan.XenDisk:
-    return plan.XenDisk(
-        name=name,
-        virtual_device=letter,
-        link=f"{plan.RUN}/backend-{name}/disk",
-        disk_path=f"{plan.DISKS}/{disk.file}",
-        disk_bytes=disk.size,
-        scratch=scratch_of(disk),
-        backend_unit=f"vtool-backend-{name}.service",
-    )
-
-
 def _plan_share(name: str, device: FileSystemDevice) -> plan.XenShare:
     path = f"{plan.SHARES}/{device.share.directory}"
     return plan.XenShare(name, name, path, _TYPES_OF_SHARES[device.program], f"vtool-backend-{name}.service")
@@ -121,7 +115,9 @@ def _plan_driver_domain(
         return None
     cpus = {frontend: scope.domains[frontend].cpus for frontend in (device.frontend for device in served)}
     channels = sum(event_channels_of(device, cpus[device.frontend]) for device in served)
-    channels += sum(event_channels_of(device, domain.cpus) for device in own.values())
+    channels += sum(
+        event_channels_of(device, domain.cpus) for device in own.values() if device.transport is Transport.XENBUS
+    )
     return plan.DriverDomain(
         frontends=tuple(cpus),
         mapped_at_worst=sum(mappings_of(device, cpus[device.frontend]) for device in served),
@@ -154,17 +150,6 @@ def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
             name = device.network.bridge
             bridges.setdefault(name, plan.Bridge(name, device.network.backend_address, bridge_unit(name)))
     return tuple(bridges.values())
-
-
-def bridge_unit(bridge: str) -> str:
-    """Return the unit that makes a bridge."""
-    return f"vtool-bridge-{bridge}.service"
-
-
-def derived_mac(board: str, frontend: str, device: str) -> str:
-    """Return a MAC in Xen's range (00:16:3e) that depends on the three names only."""
-    tail = hashlib.sha256(f"{board}/{frontend}/{device}".encode()).digest()[:3]
-    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (tail[0] & 0x7F, *tail[1:]))
 
 
 def added_arguments(scope: BoardScope, hypervisor: Xen) -> tuple[plan.XenArgument, ...]:

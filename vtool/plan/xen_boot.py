@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from vtool import layouts
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import BoardFacts
-from vtool.model.topology import Capability, Domain, Region, Start, Xen, XenDomain
+from vtool.model.devices import Transport
+from vtool.model.topology import Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
+from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.scope import BoardScope, fixed_by_user, join
@@ -27,6 +29,8 @@ MODULE_WINDOW_BYTES = 32 * MIB
 
 _CAPABILITY_BITS = {Capability.CONTROL: 1, Capability.HARDWARE: 2, Capability.XENSTORE: 4}
 """Xen xen/include/public/bootfdt.h DOMAIN_CAPS_*."""
+SPIS_WITH_VIRTIO = 32
+"""The UART's and eleven of virtio-mmio, in Xen's steps of 32."""
 
 FIRST_PORT, LAST_PORT = 1, 1023
 """Ports of a static event channel; the last is a domain's default max_evtchn_port (xen.md 1.3)."""
@@ -58,7 +62,7 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
                     ("domains", name, "xen", "memory_address"),
                 )
             )
-    windows = sum(1 + bool(d.ramdisk) + bool(d.device_tree) for d in boot_guests(scope).values())
+    windows = sum(1 + bool(d.ramdisk) + _has_tree(scope, n, d) for n, d in boot_guests(scope).items())
     # What the boot loader's own place has no room for goes somewhere free.
     more = windows - len(_loader_windows(scope.facts))
     if more > 0:
@@ -107,6 +111,20 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
     )
 
 
+def _has_tree(scope: BoardScope, name: str, domain: Domain) -> bool:
+    return bool(domain.device_tree) or any(d.transport is Transport.MMIO for d in scope.devices_of(name).values())
+
+
+def domain_id(scope: BoardScope, name: str) -> int:
+    """Return the number that Xen gives to a guest: from 1, in the order of the nodes.
+
+    Merging an overlay puts each node before those that are there already (libfdt fdt_add_subnode), so that the
+    last guest of the file is the first; ``vtool.deploy.merged_tree`` compares.
+    """
+    guests = list(boot_guests(scope))
+    return len(guests) - guests.index(name)
+
+
 class _Modules:
     """Hands out load windows, in order."""
 
@@ -130,17 +148,24 @@ def _plan_guest(
     settings = domain.xen or XenDomain()
     static = placed.get(f"domain {name}")
     channels = tuple(end for end in ends if end.domain == name)
-    enhanced = settings.enhanced.value if settings.enhanced else ("no-xenstore" if channels else None)
+    shared = _views(scope, name, placed)
+    # Merging turns the order round, as it does that of the guests.
+    virtio = xen_virtio.plan_devices(scope, name, iter(()), [v.region for v in reversed(shared) if v.role == "owner"])
+    otherwise = "enabled" if virtio else "no-xenstore" if channels else None
+    enhanced = settings.enhanced.value if settings.enhanced else otherwise
+    ram = _ram(domain, static)
+    # QEMU must take the pools for RAM, too.
+    reach = max(where.end for where in (*ram, *(view.inside for view in shared))) - layouts.XEN_GUEST_RAM[0].base
     return plan.XenBootGuest(
         name=name,
         node_name=f"domain-{name}",
         cpus=domain.cpus,
         memory_bytes=domain.memory,
-        ram=_ram(domain, static),
+        ram=ram,
         static_memory=static,
         direct_map=settings.direct_map,
         uart=settings.uart,
-        spis=settings.spis,
+        spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
         enhanced=enhanced,
         cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
         hard_affinity=format_cpu_list(domain.host_cpus) or None,
@@ -157,12 +182,14 @@ def _plan_guest(
         says_passthrough=bool(domain.passthrough) and domain.device_tree is None,
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
-        device_tree=modules.take(name, "dtb", domain.device_tree, "multiboot,device-tree")
-        if domain.device_tree
+        device_tree=modules.take(name, "dtb", domain.device_tree or "", "multiboot,device-tree")
+        if _has_tree(scope, name, domain)
         else None,
         bootargs=join("console=ttyAMA0" if settings.uart else "", domain.bootargs),
-        shared=_views(scope, name, placed),
+        shared=shared,
         event_channels=channels,
+        virtio=virtio,
+        qemu=xen_virtio.plan_qemu(scope, name, virtio, reach, domain.cpus, domain_id(scope, name)),
     )
 
 
@@ -177,6 +204,9 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
     """Return how a domain sees each region that is shared with it."""
     domain = scope.domains[name]
     mine = {n: r for n, r in scope.regions.items() if scope.is_static_shared(r) and name in (r.owner, *r.borrowers)}
+    if domain.role is Role.CONTROL:
+        # A backend in dom0 maps the owner's pages of a pool, and needs none of its own.
+        mine = {n: r for n, r in mine.items() if r.use is not RegionUse.RESTRICTED_DMA_POOL}
     fixed = {n: _fixed_inside(scope, name, n, region) for n, region in mine.items()}
     taken = [where.range for where in fixed.values() if where is not None]
     if not domain.is_direct:

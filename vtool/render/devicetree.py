@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool import layouts
 from vtool.model.board_facts import DeviceTreeFacts
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
@@ -19,7 +20,7 @@ QEMU_TREE = DeviceTreeFacts(address_cells=2, size_cells=2, has_reserved_memory=F
 
 
 def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterator[Artifact]:
-    """One overlay per KVM guest with pools, and the host's (empty when it has no regions)."""
+    """One overlay per KVM guest with pools, one tree per boot guest with virtio, and the host's overlay."""
     for guest in board.kvm_guests:
         if guest.overlay is None:
             continue
@@ -31,6 +32,15 @@ def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterato
             asked_by=("domains", guest.name),
             used_by=(guest.unit,),
         )
+    for boot_guest in board.xen_boot.guests:
+        if boot_guest.virtio:
+            text = fill(
+                "devicetree/xen-guest.dts.j2",
+                guest=boot_guest,
+                gic=layouts.XEN_GIC_PHANDLE,
+                stride=layouts.XEN_VIRTIO_MMIO.stride_bytes,
+            )
+            yield Artifact(Place.BOOT, f"{boot_guest.name}.dts", Kind.TREE, text, ("domains", boot_guest.name))
     yield Artifact(
         Place.BOOT,
         "board.dts",

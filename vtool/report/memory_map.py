@@ -23,6 +23,7 @@ from vtool.plan.types import (
     SharedView,
     XenBootGuest,
     XenGuest,
+    XenVirtio,
 )
 from vtool.units import AddressRange, format_size, free_ranges
 
@@ -242,7 +243,15 @@ def _xen_map(board: BoardPlan, guest: XenGuest) -> MemoryMap:
     entries = _xen_layout(board)
     for ram in layouts.xen_guest_ram(guest.memory_bytes):
         entries.append(_ram_entry(ram, guest.name, "Xen public/arch-arm.h GUEST_RAM, size by the user", "private"))
+    entries += _virtio_entries(guest.name, guest.virtio)
     return _guest_map(board, guest.name, f"{guest.name}: Xen guest started by xl", entries)
+
+
+def _virtio_entries(guest: str, devices: Iterable[XenVirtio]) -> Iterator[Entry]:
+    for device in devices:
+        where = AddressRange.of_size(device.place.base, layouts.XEN_VIRTIO_MMIO.stride_bytes)
+        origin = Origin(OriginKind.ALLOCATED, f"{device.place.slot + 1}. in libxl's order: disks, then the others")
+        yield Entry(where, Kind.DEVICE, device.name, origin, guest, note=f"intid {device.intid}")
 
 
 def _xen_boot_map(board: BoardPlan, guest: XenBootGuest, sharing: _Sharing) -> MemoryMap:
@@ -251,6 +260,7 @@ def _xen_boot_map(board: BoardPlan, guest: XenBootGuest, sharing: _Sharing) -> M
         reason = "host address, mapped directly" if guest.direct_map else "Xen public/arch-arm.h GUEST_RAM"
         entries.append(_ram_entry(ram, guest.name, f"{reason}, size by the user", "private"))
     entries += [_view_entry(view, sharing) for view in guest.shared]
+    entries += _virtio_entries(guest.name, guest.virtio)
     notes = ("mapped directly: its machine is where the board's is",) if guest.direct_map else ()
     return _guest_map(board, guest.name, f"{guest.name}: Xen guest started by Xen at boot", entries, *notes)
 

@@ -8,7 +8,18 @@ from enum import Enum
 from typing import Any
 
 from vtool.model.topology import Topology
-from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, MmioPlace, Origin, Plan, XenBoot, XenGuest
+from vtool.plan.types import (
+    BoardPlan,
+    KvmDevice,
+    KvmGuest,
+    MmioPlace,
+    Origin,
+    Plan,
+    XenBoot,
+    XenGuest,
+    XenQemu,
+    XenVirtio,
+)
 from vtool.units import AddressRange, format_size
 
 
@@ -98,6 +109,22 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
         ends = f"{interface.frontend_address} to {interface.backend_address or 'others'} on {interface.bridge}"
         ends += f" of '{interface.backend}', rendered only" if interface.backend else ""
         yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends}")
+    yield from _xen_virtio_rows(guest.virtio, guest.qemu)
+
+
+def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iterator[tuple[str, str, str]]:
+    for device in devices:
+        where = f"{device.place.slot + 1}. virtio-mmio at {device.place.base:#x}, intid {device.intid}"
+        path = device.data_path + (f" '{device.pool}'" if device.pool else "")
+        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program}, rendered only")
+        if device.daemon is not None:
+            yield ("backend", device.name, f"{device.program}, {device.daemon.unit}")
+        if device.backend is not None:
+            maps = f"maps {format_size(device.backend.maps_bytes)}" if not device.grants else "maps what is granted"
+            yield ("backend", device.name, f"{device.program}, {maps}, {device.backend.unit}")
+    if qemu is not None:
+        files = f" on {', '.join(qemu.files)}" if qemu.files else ""
+        yield ("backend", "QEMU", f"xenpvh with {format_size(qemu.memory_bytes)}{files}, {qemu.unit}")
 
 
 def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]]:
@@ -112,6 +139,7 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
         if guest.static_memory is not None:
             static = guest.static_memory
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
+        yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         for module in guest.modules:
             yield ("module", module.file, f"loaded in host-physical {module.window}")
     everybody = [(control, boot.shared, boot.event_channels)]
@@ -131,7 +159,7 @@ def _origin(origin: Origin) -> str:
 
 
 def account_lines(topology: Topology, plan: Plan) -> Iterator[str]:
-    """Yield who pays for which memory, who borrows what, and how many grants PV devices hold at worst."""
+    """Yield who pays for which memory, who borrows what, and how many grants its devices hold at worst."""
     granted = {guest.name: guest for board in plan.boards for guest in board.xen_guests}
     rows = []
     for name, domain in topology.domains.items():
