@@ -10,7 +10,7 @@ pages of its largest request, its header, and its table of indirect descriptors 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from vtool.model.devices import DataPath, Device, Program
 from vtool.units import KIB, PAGE_BYTES
@@ -128,6 +128,16 @@ def event_channels_of(device: Device, cpus: int) -> int:
     """Return how many event channels a PV device takes in either domain; ``cpus`` are the frontend's."""
     # One a queue of a disk, two a queue of an interface (split event channels), one a ring of a share.
     return {"blk": min(cpus, _DISK_QUEUES), "net": 2 * min(cpus, _INTERFACE_QUEUES), "fs": _SHARE_RINGS}[device.type]
+
+
+def driver_domain_load(served: Iterable[tuple[Device, int]], own: Iterable[tuple[Device, int]]) -> tuple[int, int]:
+    """Return what a driver domain takes at worst: mappings of grants, and event channels.
+
+    ``served`` are the PV devices it serves, ``own`` those it has, each with the CPUs of its frontend.
+    """
+    served = tuple(served)
+    channels = OWN_EVENT_CHANNELS + sum(event_channels_of(device, cpus) for device, cpus in (*served, *own))
+    return sum(mappings_of(device, cpus) for device, cpus in served), channels
 
 
 def available_mappings(frames: int | None) -> int:

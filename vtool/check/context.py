@@ -104,6 +104,11 @@ class Context:
             if board is not None and board == self.board_of.get(device.backend):
                 yield name, device
 
+    def by_a_guest(self, device: Device) -> bool:
+        """Tell whether a guest, not its board's control domain, serves a device."""
+        backend = self.topology.domains.get(device.backend)
+        return backend is not None and backend.role is Role.GUEST
+
     def regions_owned(self, role: Role, board: str) -> Iterator[tuple[str, Region]]:
         """Yield the regions of a board whose owner has that role."""
         for name, region in self.lookup.regions_on[board].items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
-from vtool.model.topology import Kvm, Role, Start, Topology, Vmm, Xen
+from vtool.model.topology import Kvm, Start, Topology, Vmm, Xen
 from vtool.source import Document
 
 
@@ -35,7 +35,7 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
     for name, device in context.sound_devices():
-        if device.type != "ivshmem" and context.topology.domains[device.backend].role is Role.GUEST:
+        if device.type != "ivshmem" and context.by_a_guest(device):
             yield f"device '{name}', which the guest '{device.backend}' serves,", ("devices", name)
             continue
         hypervisor = context.hypervisor_of(device.frontend)

@@ -20,7 +20,7 @@ from vtool.model.devices import (
     VerifyAccess,
     disks_of,
 )
-from vtool.model.topology import RegionUse, Role
+from vtool.model.topology import RegionUse
 from vtool.source import DataPathTuple
 from vtool.units import MIB, format_size
 
@@ -251,8 +251,7 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
 def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
     """VT334: a bridge of the board is made by vtool, so its name is none that the board's own interfaces have."""
     for name, device in context.topology.devices.items():
-        backend = context.topology.domains.get(device.backend)
-        if backend is not None and backend.role is Role.GUEST:
+        if context.by_a_guest(device):
             continue  # a driver domain makes its bridge itself
         if isinstance(device, NetworkDevice) and _REAL_INTERFACE.match(device.network.bridge):
             message = f"bridge '{device.network.bridge}' has the name of one of a board's own interfaces"

@@ -12,17 +12,10 @@ from itertools import pairwise
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.grants import (
-    EVENT_CHANNELS,
-    MAPPINGS_PER_FRAME,
-    OWN_EVENT_CHANNELS,
-    available_mappings,
-    event_channels_of,
-    mappings_of,
-)
+from vtool.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, Program, Transport
-from vtool.model.topology import Domain, Role, Xen
+from vtool.model.topology import Domain, Xen
 
 _PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
 _NOT_A_DEVICE_MODEL = "only a control domain may emulate devices (dm_op) and map another guest's memory"
@@ -44,8 +37,7 @@ def why_not_served(context: Context, device: Device) -> str:
 def _served(context: Context) -> Iterator[tuple[str, Device]]:
     """Yield the devices that a guest can serve and does."""
     for name, device in context.sound_devices():
-        guest = context.topology.domains[device.backend].role is Role.GUEST
-        if not guest or device.backend == device.frontend or combination_of("xen", device) is None:
+        if not context.by_a_guest(device) or device.backend == device.frontend or combination_of("xen", device) is None:
             continue  # VT305, VT310
         if not why_not_served(context, device):
             yield name, device
@@ -89,8 +81,7 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(device, BlockDevice):
             continue
         path = ("devices", name)
-        guest = context.topology.domains[device.backend].role is Role.GUEST
-        if not guest:
+        if not context.by_a_guest(device):
             if device.backend_device is not None:
                 message = f"`backend_device` of '{name}' is for driver domains; '{device.backend}' serves a file"
                 yield context.find("VT393", message, (*path, "backend_device"), key=True, hints=("use `disk`",))
@@ -150,7 +141,10 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
         served.setdefault(device.backend, []).append(device)
     domains = context.topology.domains
     for name, devices in served.items():
-        needed = sum(mappings_of(d, domains[d.frontend].cpus) for d in devices)
+        own = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
+        needed, channels = driver_domain_load(
+            ((d, domains[d.frontend].cpus) for d in devices), ((d, domains[name].cpus) for d in own)
+        )
         frames = _maptrack_frames(domains[name])
         if needed > available_mappings(frames):
             limited = frames is not None
@@ -161,9 +155,6 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
             )
             hint = f"xen: {{max_maptrack_frames: {-(-needed // MAPPINGS_PER_FRAME)}}}"
             yield context.find("VT396", message, path, key=not limited, hints=(hint,))
-        own = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
-        channels = OWN_EVENT_CHANNELS
-        channels += sum(event_channels_of(d, domains[d.frontend].cpus) for d in (*devices, *own))
         if channels > EVENT_CHANNELS:
             message = (
                 f"'{name}' and the devices that it serves take up to {channels} event channels of {EVENT_CHANNELS}"

@@ -42,7 +42,8 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
                 if given and user:
                     message = f"`{key}` of '{name}' has no effect: {program} takes the board's own network"
                     yield context.find("VT340", message, (*path, "network", key), key=True)
-                elif not given and not user and not (key == "backend_address" and _by_a_guest(context, device)):
+                # The address of a driver domain's bridge, if it has any, is its own matter.
+                elif not given and not user and not (key == "backend_address" and context.by_a_guest(device)):
                     message = f"'{name}' by {program} needs `{key}`"
                     yield context.find("VT340", message, (*path, "network"), key=True)
             if device.network.forward_tcp and not user:
@@ -60,12 +61,6 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
             elif device.console is not None and not by_daemon:
                 message = f"`console` of '{name}' has no effect: {program} offers a socket of its own"
                 yield context.find("VT340", message, (*path, "console"), key=True)
-
-
-def _by_a_guest(context: Context, device: Device) -> bool:
-    """Tell whether a guest serves the device; the address of its bridge, if it has any, is its own matter."""
-    backend = context.topology.domains.get(device.backend)
-    return backend is not None and backend.role is Role.GUEST
 
 
 def _who_has(device: Device) -> tuple[str, ...]:

@@ -111,11 +111,10 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
         if context.topology.domains[device.frontend].role is Role.CONTROL:
             message = f"the frontend of device '{name}' is a control domain; this version of vtool serves guests only"
             yield context.find("VT306", message, ("devices", name, "frontend"))
-        why = why_not_served(context, device)
-        xen = isinstance(context.hypervisor_of(device.frontend), Xen)
-        if xen and device.transport is Transport.MMIO:
+        if isinstance(context.hypervisor_of(device.frontend), Xen) and device.transport is Transport.MMIO:
             continue  # VT385 says why
-        if context.topology.domains[device.backend].role is Role.GUEST and why:
+        why = why_not_served(context, device)
+        if context.by_a_guest(device) and why:
             message = f"the backend of device '{name}' is the guest '{device.backend}', which cannot serve it: {why}"
             yield context.find("VT306", message, ("devices", name, "backend"))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from vtool import layouts
 from vtool.check.context import Context, XenBuild
+from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.grants import (
     DEFAULT_FRAMES,
@@ -20,7 +21,7 @@ from vtool.grants import (
     grants_of,
 )
 from vtool.model.combinations import combination_of
-from vtool.model.devices import DataPath, Program, Transport
+from vtool.model.devices import DataPath, Program
 from vtool.model.topology import Capability, Domain, Enhanced, RegionUse, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 from vtool.units import PAGE_BYTES, AddressRange
@@ -116,12 +117,11 @@ def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTup
 
 
 def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
-    for name, device in context.sound_devices():
+    for name, device, _ in xen_virtio(context):
         row = combination_of("xen", device)
-        if isinstance(context.hypervisor_of(device.frontend), Xen) and row and device.transport is Transport.MMIO:
-            by_xl = context.topology.domains[device.frontend].start is Start.XL
-            feature = (VIRTIO_OF_XL if row.xl_type else VIRTIO_DISK_OF_XL) if by_xl else VIRTIO
-            yield context.board_of[device.frontend], feature, ("devices", name, "data_path")
+        by_xl = context.topology.domains[device.frontend].start is Start.XL
+        feature = (VIRTIO_OF_XL if row and row.xl_type else VIRTIO_DISK_OF_XL) if by_xl else VIRTIO
+        yield context.board_of[device.frontend], feature, ("devices", name, "data_path")
 
 
 def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:

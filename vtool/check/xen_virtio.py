@@ -111,7 +111,7 @@ def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
 def backends_may_map(context: Context) -> Iterator[Diagnostic]:
     """VT385: a virtio device is served in dom0, which alone may be a guest's device model."""
     for name, device, _ in xen_virtio(context):
-        if context.topology.domains[device.backend].role is Role.CONTROL:
+        if not context.by_a_guest(device):
             continue
         message = (
             f"device '{name}' is served by '{device.backend}'; Xen lets only dom0 register for a guest's virtio-mmio "

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
-from vtool.plan.types import BoardPlan, KvmGuest, SharedView, XenBootGuest
+from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
 from vtool.units import KIB, AddressRange
 
 
@@ -66,12 +66,7 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
     """Decode a merged tree and yield everything in which it is not what was planned."""
     tree = read_blob(blob)
     for region in board.host_regions:
-        node = tree.node(f"/reserved-memory/{region.node_name}")
-        seen = _ranges(node)
-        if seen != [region.range]:
-            yield f"region '{region.region}' is at {_list(seen)}, not at {region.range}"
-            continue
-        yield from _pool_differs(tree, region.region, node, region.compatible, region.flag, region.device_nodes)
+        yield from _region_differs(tree, "region", region, region.compatible)
     boot = board.xen_boot
     if boot.empty:
         return
@@ -102,12 +97,7 @@ def guest_differences(blob: bytes, guest: KvmGuest) -> Iterator[str]:
     tree = read_blob(blob)
     by_phandle = tree.by_phandle()
     for pool in guest.pools:
-        node = tree.node(f"/reserved-memory/{pool.node_name}")
-        seen = _ranges(node)
-        if seen != [pool.range]:
-            yield f"pool '{pool.region}' is at {_list(seen)}, not at {pool.range}"
-            continue
-        yield from _pool_differs(tree, pool.region, node, pool.use, pool.flag, pool.device_nodes)
+        yield from _region_differs(tree, "pool", pool, pool.use)
     for device in guest.devices:
         if device.pool is None:
             continue
@@ -122,21 +112,22 @@ def guest_differences(blob: bytes, guest: KvmGuest) -> Iterator[str]:
             yield f"device '{device.name}' does not name the pool '{device.pool.region}'"
 
 
-def _pool_differs(
-    tree: Tree, name: str, node: Node | None, compatible: str, flag: str, users: tuple[str, ...]
-) -> Iterator[str]:
-    """Compare what a region is with what it shall be, and who names it."""
-    if (
-        node is None
-        or node.string("compatible") != compatible
-        or {"no-map", "reusable"} & set(node.properties) != ({flag} if flag else set())
-    ):
-        yield f"region '{name}' is not '{compatible or 'plain'}' with {flag or 'neither no-map nor reusable'}"
+def _region_differs(tree: Tree, what: str, region: HostRegion | Pool, compatible: str) -> Iterator[str]:
+    """Compare where a region is, what it is, and who names it."""
+    node = tree.node(f"/reserved-memory/{region.node_name}")
+    seen = _ranges(node)
+    if node is None or seen != [region.range]:
+        yield f"{what} '{region.region}' is at {_list(seen)}, not at {region.range}"
         return
-    for path in users:
+    flags = {region.flag} if region.flag else set()
+    if node.string("compatible") != compatible or {"no-map", "reusable"} & set(node.properties) != flags:
+        flag = region.flag or "neither no-map nor reusable"
+        yield f"region '{region.region}' is not '{compatible or 'plain'}' with {flag}"
+        return
+    for path in region.device_nodes:
         user = tree.node(path)
         if user is None or node.phandle is None or user.properties["memory-region"].cells != (node.phandle,):
-            yield f"'{path}' does not name the region '{name}'"
+            yield f"'{path}' does not name the region '{region.region}'"
 
 
 def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[str]:

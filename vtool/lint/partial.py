@@ -6,15 +6,13 @@ from collections.abc import Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
+from vtool.layouts import XEN_GIC_PHANDLE, XEN_VIRTIO_MMIO
 from vtool.lint.context import Context, tuples
 from vtool.lint.finding import Finding
-from vtool.lint.general import XEN_GIC_PHANDLE
 from vtool.units import PAGE_BYTES
 
 COPIED = ("passthrough", "aliases", "gic")
 VIRTIO = "virtio,mmio"
-MOST_VIRTIO = 11
-"""Xen xen/include/public/arch-arm.h GUEST_VIRTIO_MMIO_SPI_FIRST to _LAST."""
 XEN_IOMMU_PHANDLE = 65001
 """Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
 
@@ -86,8 +84,9 @@ def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
 def virtio_devices_have_interrupts(context: Context) -> Iterator[Finding]:
     """VT856: a guest has no more virtio-mmio devices than its layout has interrupts for."""
     devices = [node for node in passthrough(context).walk() if VIRTIO in node.compatible and node.available]
-    for number, node in enumerate(devices[MOST_VIRTIO:], MOST_VIRTIO + 1):
-        message = f"this is virtio-mmio device {number}, the layout of a guest keeps interrupts for {MOST_VIRTIO}"
+    for number, node in enumerate(devices[XEN_VIRTIO_MMIO.count :], XEN_VIRTIO_MMIO.count + 1):
+        kept = XEN_VIRTIO_MMIO.count
+        message = f"this is virtio-mmio device {number}, the layout of a guest keeps interrupts for {kept}"
         yield Finding("VT856", node, message, "compatible", (devices[0],), severity=Severity.WARNING)
 
 

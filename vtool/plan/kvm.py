@@ -26,7 +26,7 @@ from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.placement import flag_of
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
-from vtool.plan.scope import BoardScope, file_disk, fixed_by_user, join
+from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.units import AddressRange
 
 _ON_THE_NETWORK = {
@@ -70,7 +70,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         ),
         ready=domain.ready,
         devices=devices,
-        unit=f"vtool-domain-{name}.service",
+        unit=domain_unit(name),
         run_folder=run_folder,
         console_socket=f"{run_folder}/console.sock",
         console_log=f"/var/log/vtool/{name}/console.log",
@@ -243,11 +243,6 @@ class _DevicePlanner:
         return device.network.mac or "52:54:00" + derived_mac(self.scope.name, self.guest, name)[8:]
 
 
-def share_of(device: Device) -> str:
-    """Return the folder that a device shares, or nothing."""
-    return f"{plan.BOARD_FOLDER}/shares/{device.share.directory}" if device.type == "fs" else ""
-
-
 def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.KvmBackend:
     """Decide the daemon behind one device; ``suite`` is None where no package of Debian's would do."""
     name, device = wiring.name, wiring.device
@@ -255,8 +250,8 @@ def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.Kv
     return plan.KvmBackend(
         program=device.program.value,
         package=facts.packages.get(suite, "") if suite else "",
-        unit=f"vtool-backend-{name}.service",
-        socket_unit=f"vtool-backend-{name}.socket" if facts.readiness is Readiness.ACTIVATED else None,
+        unit=backend_unit(name),
+        socket_unit=backend_unit(name, "socket") if facts.readiness is Readiness.ACTIVATED else None,
         folder=wiring.folder,
         socket=wiring.connect,
         executable=facts.executable,

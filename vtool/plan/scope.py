@@ -76,6 +76,21 @@ def file_disk(disk: Disk) -> plan.KvmDisk:
     return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
 
 
+def domain_unit(name: str) -> str:
+    """Return the unit that starts a guest."""
+    return f"vtool-domain-{name}.service"
+
+
+def backend_unit(name: str, kind: str = "service") -> str:
+    """Return the unit of what serves a device."""
+    return f"vtool-backend-{name}.{kind}"
+
+
+def share_of(device: Device) -> str:
+    """Return the folder that a device shares, or nothing."""
+    return f"{plan.SHARES}/{device.share.directory}" if device.type == "fs" else ""
+
+
 def join(*words: str) -> str:
     """Join the words that are not empty."""
     return " ".join(word for word in words if word)

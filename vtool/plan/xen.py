@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.grants import (
-    EVENT_CHANNELS,
-    OWN_EVENT_CHANNELS,
-    available_grants,
-    available_mappings,
-    event_channels_of,
-    grants_of,
-    mappings_of,
-)
+from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
 from vtool.model.topology import Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
-from vtool.plan.scope import BoardScope, join
+from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, share_of
 from vtool.units import MIB, exact_division
 
 _TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
@@ -97,14 +89,8 @@ def plan_passthrough(scope: BoardScope) -> tuple[plan.PassthroughNode, ...]:
     return tuple(sorted(nodes, key=lambda node: node.path))
 
 
-def domain_unit(name: str) -> str:
-    """Return the unit that starts a guest."""
-    return f"vtool-domain-{name}.service"
-
-
 def _plan_share(name: str, device: FileSystemDevice) -> plan.XenShare:
-    path = f"{plan.SHARES}/{device.share.directory}"
-    return plan.XenShare(name, name, path, _TYPES_OF_SHARES[device.program], f"vtool-backend-{name}.service")
+    return plan.XenShare(name, name, share_of(device), _TYPES_OF_SHARES[device.program], backend_unit(name))
 
 
 def _plan_driver_domain(
@@ -114,15 +100,15 @@ def _plan_driver_domain(
     if not served:
         return None
     cpus = {frontend: scope.domains[frontend].cpus for frontend in (device.frontend for device in served)}
-    channels = sum(event_channels_of(device, cpus[device.frontend]) for device in served)
-    channels += sum(
-        event_channels_of(device, domain.cpus) for device in own.values() if device.transport is Transport.XENBUS
+    mapped, channels = driver_domain_load(
+        ((device, cpus[device.frontend]) for device in served),
+        ((device, domain.cpus) for device in own.values() if device.transport is Transport.XENBUS),
     )
     return plan.DriverDomain(
         frontends=tuple(cpus),
-        mapped_at_worst=sum(mappings_of(device, cpus[device.frontend]) for device in served),
+        mapped_at_worst=mapped,
         mappings_available=available_mappings(domain.xen.max_maptrack_frames if domain.xen else None),
-        event_channels_at_worst=channels + OWN_EVENT_CHANNELS,
+        event_channels_at_worst=channels,
         event_channels_available=EVENT_CHANNELS,
     )
 

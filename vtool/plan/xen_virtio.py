@@ -12,10 +12,10 @@ from vtool import layouts
 from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
 from vtool.model.devices import BlockDevice, DataPath, Device, Disk, NetworkDevice, Program, Transport, disks_of
 from vtool.plan import types as plan
-from vtool.plan.kvm import plan_daemon, share_of
+from vtool.plan.kvm import plan_daemon
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.qemu import Wiring, device_nodes, device_options
-from vtool.plan.scope import BoardScope, file_disk, scratch_of
+from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
 
 _SLOTS = layouts.XEN_VIRTIO_MMIO
 
@@ -97,7 +97,7 @@ def plan_disk(name: str, disk: Disk, letter: str) -> plan.XenDisk:
         disk_path=f"{plan.DISKS}/{disk.file}",
         disk_bytes=disk.size,
         scratch=scratch_of(disk),
-        backend_unit=f"vtool-backend-{name}.service",
+        backend_unit=backend_unit(name),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.plan.types import PROGRAM, BoardPlan, XenGuest
+from vtool.plan.types import PROGRAM, BoardPlan, XenBootGuest, XenGuest
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
@@ -31,35 +31,23 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             yield _unit(share.backend_unit, text, ("devices", share.name), guest.unit)
         yield from _virtio_units(guest)
     for boot_guest in board.xen_boot.guests:
-        qemu = boot_guest.qemu
-        if qemu is not None:
-            text = fill("xen/qemu.service.j2", guest=boot_guest, qemu=qemu, requires=("xen.service",))
-            yield _unit(qemu.unit, text, ("domains", boot_guest.name))
-            for device in boot_guest.virtio:
-                if device.tap is not None:
-                    text = fill("kvm/tap.service.j2", guest=boot_guest, device=device)
-                    yield _unit(device.tap.unit, text, ("devices", device.name), qemu.unit)
+        yield from _qemu_units(boot_guest, "xen.service")
     for bridge in board.bridges:
         users = [g.unit for g in board.xen_guests if bridge.name in g.bridges]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
 
 
 def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
-    """One unit that makes the paused domain, one for its QEMU, one a tap interface and a daemon."""
+    """One unit that makes the paused domain, those of its QEMU, one a daemon."""
     if guest.create_unit is None:
         return
     yield _unit(guest.create_unit, fill("xen/create.service.j2", guest=guest), ("domains", guest.name), guest.unit)
-    if guest.qemu is not None:
-        text = fill("xen/qemu.service.j2", guest=guest, qemu=guest.qemu, requires=(guest.create_unit,))
-        yield _unit(guest.qemu.unit, text, ("domains", guest.name), guest.unit)
+    yield from _qemu_units(guest, guest.create_unit, guest.unit)
     frontend = guest.vhost_frontend
     if frontend is not None:
         text = fill("xen/vhost-frontend.service.j2", guest=guest, frontend=frontend)
         yield _unit(frontend.unit, text, ("domains", guest.name), guest.unit)
     for device in guest.virtio:
-        if device.tap is not None:
-            text = fill("kvm/tap.service.j2", guest=guest, device=device)
-            yield _unit(device.tap.unit, text, ("devices", device.name), guest.unit)
         if device.daemon is not None:
             text = fill("xen/virtio-disk.service.j2", guest=guest, device=device)
             yield _unit(device.daemon.unit, text, ("devices", device.name), guest.unit)
@@ -69,6 +57,19 @@ def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
         if device.backend is not None and device.backend.socket_unit is not None:
             text = fill("kvm/backend.socket.j2", guest=guest, device=device)
             yield _unit(device.backend.socket_unit, text, ("devices", device.name), guest.unit)
+
+
+def _qemu_units(guest: XenGuest | XenBootGuest, requires: str, *also_used_by: str) -> Iterator[Artifact]:
+    """One unit for the QEMU of a guest, one a tap interface of it; nothing where it has none."""
+    qemu = guest.qemu
+    if qemu is None:
+        return
+    text = fill("xen/qemu.service.j2", guest=guest, qemu=qemu, requires=(requires,))
+    yield _unit(qemu.unit, text, ("domains", guest.name), *also_used_by)
+    for device in guest.virtio:
+        if device.tap is not None:
+            text = fill("kvm/tap.service.j2", guest=guest, device=device)
+            yield _unit(device.tap.unit, text, ("devices", device.name), *(also_used_by or (qemu.unit,)))
 
 
 def _unit(name: str, text: str, asked_by: tuple[str, ...], *also_used_by: str) -> Artifact:
