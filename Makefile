@@ -59,6 +59,7 @@ test-quick: setup-dev ## the tests that need no board
 	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'
 
 bench: setup-dev ## measure vtool against its peers; takes minutes
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scaling
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays

@@ -77,8 +77,8 @@ HYPERVISORS = ("kvm", "xen")
 _XENPVH = ("QEMU xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
 _DAEMONS = ("qemu-storage-daemon", "virtiofsd", "passt", "vhost-device-*")
 _XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", "4.15")
-_XEN_QEMU = Need("QEMU", "built with Xen for arm64, in dom0", "8.2")
-_XEN_QEMU_GRANTS = Need("QEMU", "built with Xen for arm64, in dom0", "9.2")
+# xenpvh is in QEMU 8.1; since 9.2 it has grants, and its virtio-mmio windows in the order in which xl fills them.
+_XEN_QEMU = Need("QEMU", "built with Xen for arm64, in dom0", "9.2")
 _POOL_KERNEL = Need("guest kernel", "DMA_RESTRICTED_POOL, SWIOTLB, VIRTIO_MMIO", "5.15")
 _NO_IOREQ = "Xen with IOREQ_SERVER"
 _NO_XEN_QEMU = "QEMU with Xen on arm64"
@@ -105,7 +105,12 @@ ROWS = (
             Parts.BUILT,
             ("mmio",),
             _XENPVH,
-            (_XEN_IOREQ, Need("xl", "virtio=[…grant_usage=0]", "4.18"), _XEN_QEMU, Need("guest kernel", "VIRTIO_MMIO")),
+            (
+                _XEN_IOREQ,
+                Need("xl", "virtio=[…grant_usage=0]", "4.18"),
+                _XEN_QEMU,
+                Need("guest kernel", "VIRTIO_MMIO"),
+            ),
             (_NO_IOREQ, _NO_XEN_QEMU),
         ),
     ),
@@ -201,7 +206,7 @@ ROWS = (
             (
                 _XEN_IOREQ,
                 Need("xl", "virtio=[…grant_usage=1] (on disks 4.19)", "4.18"),
-                _XEN_QEMU_GRANTS,
+                _XEN_QEMU,
                 Need("guest kernel", "XEN_VIRTIO, VIRTIO_MMIO", "5.19"),
             ),
             (_NO_IOREQ, _NO_XEN_QEMU, "a kernel with XEN_VIRTIO"),
@@ -209,20 +214,21 @@ ROWS = (
     ),
     Row(
         key="pv-map",
-        idea="Xen's PV block protocol: the backend maps granted pages",
-        backend_reaches="the pages granted",
+        idea="Xen's PV block protocol, and 9p: the backend maps granted pages",
+        backend_reaches="the pages granted (of 9p, its rings)",
         cost="1 copy with persistent grants, else map and unmap",
         data_path="pv",
-        types=("blk",),
+        types=("blk", "fs"),
         kvm=_NO_GRANTS,
         xen=Way(
             Parts.DEBIAN,
             ("xenbus",),
-            ("blkback",),
+            ("blkback", "xen-9pfsd", "QEMU (9p; built with Xen)"),
             (
                 Need("xl", "disk=['phy:…']"),
+                Need("xl", "p9=['…type=xen_9pfsd'], which speaks 9P2000.u", "4.19"),
                 Need("host", "XEN_BLKDEV_BACKEND"),
-                Need("guest kernel", "XEN_BLKDEV_FRONTEND"),
+                Need("guest kernel", "XEN_BLKDEV_FRONTEND; for 9p NET_9P_XEN, 9P_FS"),
             ),
         ),
     ),

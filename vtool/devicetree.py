@@ -196,6 +196,12 @@ class Tree:
         return [node for node in self.root.walk() if set(names) & set(node.compatible)]
 
 
+def cpu_nodes(tree: Tree) -> list[Node]:
+    """Return the CPU nodes in the order in which Xen and Linux number them: that of the tree."""
+    cpus = tree.root.children.get("cpus")
+    return [node for node in cpus.children.values() if node.string("device_type") == "cpu"] if cpus else []
+
+
 def read_blob(blob: bytes) -> Tree:
     """Decode a flattened device tree (Devicetree Specification v0.4, chapter 5).
 

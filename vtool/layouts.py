@@ -75,6 +75,9 @@ def qemu_virt_windows(gic_version: int) -> tuple[Window, ...]:
     return tuple(sorted((*_QEMU_VIRT_WINDOWS, *_QEMU_VIRT_GIC[gic_version]), key=lambda window: window.range))
 
 
+QEMU_VIRT_PCI_NODE = "/pcie@10000000"
+"""The PCI host bridge in QEMU's tree: its unit address is that of the memory window (hw/arm/virt.c create_pcie)."""
+
 QEMU_VIRT_PCI_IOMMU = 1
 """The device number of an IOMMU on the root bus, 0 being the host bridge; QEMU wants it before the others."""
 
@@ -87,6 +90,21 @@ QEMU_VIRT_MOST_CPUS = {2: 8, 3: 512}
 
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
+
+XEN_VIRTIO_MMIO = MmioSlots(base=0x0200_0000, stride_bytes=0x200, count=11, first_spi_index=1)
+"""Xen xen/include/public/arch-arm.h GUEST_VIRTIO_MMIO_BASE and _SPI_FIRST (INTID 33) to _SPI_LAST (43)."""
+
+XEN_GIC_PHANDLE = 65000
+"""Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_GIC: what a guest's partial tree calls its GIC."""
+
+XEN_POOL_PHANDLE = 65100
+"""The phandle that a Xen with the patch ``pool-node`` gives to a domain's first region; the next has the next."""
+
+XENPVH_MMIO_COUNT = 10
+"""QEMU hw/arm/xen-pvh.c: GUEST_VIRTIO_MMIO_SPI_LAST - GUEST_VIRTIO_MMIO_SPI_FIRST, one less than libxl has."""
+
+SPI_FIRST_INTID = 32
+"""GICv2 and GICv3 architecture: SPI N is INTID 32 + N."""
 
 XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
 """Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""
@@ -121,6 +139,10 @@ XEN_GUEST_WINDOWS = (
 """Xen xen/include/public/arch-arm.h (xen.md 1.2); GICv3 has the larger window and is taken for both."""
 
 
+XEN_MOST_SPIS = 960
+"""Xen xen/arch/arm/vgic.c domain_vgic_init: rounded up to a multiple of 32, and then at most 988."""
+
+
 def xen_guest_windows(gic_version: int) -> tuple[Window, ...]:
     """Return what the layout of a Xen guest keeps outside RAM, in ascending order; devices need not be behind it."""
     rest = (
@@ -144,6 +166,10 @@ QEMU_RAMDISK_OFFSET = 128 * MIB
 
 QEMU_RAMDISK_ROOM = 32 * MIB
 """What vtool leaves for the two: device trees take up to 2 MiB, ramdisks of guests a few."""
+
+LINUX_CMA_UNITS = {4 * KIB: 4 * MIB, 16 * KIB: 32 * MIB, 64 * KIB: 512 * MIB}
+"""What the place and size of a CMA area are multiples of, by page size: a pageblock of a kernel without huge pages,
+the largest there is (Linux 6.12 include/linux/cma.h CMA_MIN_ALIGNMENT_BYTES, pageblock-flags.h, MAX_PAGE_ORDER)."""
 
 SWIOTLB_SLOT_BYTES = 2 * KIB
 """Linux include/linux/swiotlb.h IO_TLB_SHIFT 11."""

@@ -60,3 +60,25 @@ def test_a_kernel_that_does_not_tell_is_not_judged(tmp_path: Path) -> None:
     document = load(path)
     topology = validate(document)
     assert check(document, topology, {"board0": load_facts("qemu-virt")}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("pages", "more", "wanted"),
+    [
+        ("ARM64_64K_PAGES", "granule: 4KiB", ["VT414"]),
+        ("ARM64_16K_PAGES", "granule: 64KiB", []),
+        ("ARM64_64K_PAGES", "address: 0x6000_1000", ["VT403"]),
+        ("ARM64_64K_PAGES", "alignment: 16KiB", ["VT413"]),
+        ("ARM64_4K_PAGES", "address: 0x6000_1000", []),
+    ],
+)
+def test_regions_fit_the_pages_of_kernels(pages: str, more: str, wanted: list[str], tmp_path: Path) -> None:
+    text = (EXAMPLES / "xen-pv.yaml").read_text().replace("  dom0:\n", "  dom0:\n    kernel: mine\n", 1)
+    path = tmp_path / "topology.yaml"
+    path.write_text(text.replace("    use: shared-memory\n", f"    use: shared-memory\n    {more}\n"))
+    document = load(path)
+    kernels = {"mine": KernelOptions(EVERYTHING | {pages: "y"}, "mine")}
+    found = check(document, validate(document), {"board0": load_facts("qemu-virt")}, kernels)
+    assert [finding.code for finding in found] == wanted
+    for finding in found:
+        assert finding.span is not None and more in path.read_text().splitlines()[finding.span.line - 1]

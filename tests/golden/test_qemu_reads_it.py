@@ -11,12 +11,13 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import vhost_user
-from qemu.qmp import QMPClient
+from qemu.qmp import ConnectError, QMPClient
 
 from vtool.check import check
 from vtool.devicetree import Tree, read_blob
@@ -137,8 +138,10 @@ def ask(words: list[str], guest: KvmGuest, folder: Path) -> dict[str, Any]:
         async with asyncio.timeout(60):
             while process.poll() is None:
                 if Path(qmp).exists():
-                    await client.connect(qmp)
-                    break
+                    # The path is there before QEMU listens.
+                    with suppress(ConnectError):
+                        await client.connect(qmp)
+                        break
                 await asyncio.sleep(0.02)
             assert process.poll() is None
             found: dict[str, Any] = {"memory": await client.execute("query-memdev"), "devices": {}}

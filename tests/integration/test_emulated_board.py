@@ -97,7 +97,7 @@ def test_iommu_platform_taken_away_is_found(bench: Bench) -> None:
 
 
 def test_a_kernel_without_the_option_is_found(bench: Bench) -> None:
-    from vtool.images import ensure
+    from vtool.images.build import ensure
     from vtool.images.catalogue import kernel_recipe
     from vtool.progress import Silent
 

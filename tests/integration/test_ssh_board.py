@@ -20,8 +20,9 @@ import pytest
 from vtool.board.dts import LIVE_TREE
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
-from vtool.board.shell import open_shell, ssh_command
+from vtool.board.shell import open_shell
 from vtool.deploy.board_lock import hold, packed
+from vtool.deploy.connection import ssh_command
 from vtool.deploy.playbook import Host, run_playbook
 from vtool.deploy.stage import board_program
 from vtool.devicetree import read_blob

@@ -25,6 +25,7 @@ EXCEPTIONS = (
     r"^domain-\w+ \(xen,domain\): ",
     r"^shm(-heap)?@\w+ \(xen,domain-shared-memory-v1\): ",
     r"^evtchn-\w+ \(xen,evtchn-v1\): ",
+    r"^vcpu\d+ \(xen,vcpu\): ",
     r"^cpupool-\w+ \(xen,cpupool\): ",
     # The binding does not list it, the kernel takes it of any device (of_dma_configure).
     r"^virtio_mmio@\w+ \(virtio,mmio\): memory-region: .* is not of type 'object'$",

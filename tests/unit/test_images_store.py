@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from vtool.diagnostics import ExitCode, VtoolError
-from vtool.images import ensure
+from vtool.images import NAMES
+from vtool.images.build import ensure
+from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, cache_folder
 from vtool.progress import Silent
 
@@ -461,7 +463,7 @@ INTERRUPTED = """
 import signal, sys
 # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from vtool.images import ensure
+from vtool.images.build import ensure
 from vtool.images.store import Build, Recipe
 from vtool.progress import Silent
 
@@ -483,3 +485,7 @@ def test_interrupting_vtool_ends_its_children(cache: Path, tmp_path: Path) -> No
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_S) == 130
     assert not is_alive(int(pid_file.read_text()))
+
+
+def test_the_catalogue_has_the_images_that_checks_know() -> None:
+    assert tuple(CATALOGUE) == NAMES

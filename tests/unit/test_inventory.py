@@ -14,7 +14,7 @@ from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.board.pinned_keys import key_fault, knows, pin
 from vtool.board.protocols import SshTarget
-from vtool.board.shell import ssh_options
+from vtool.deploy.connection import ssh_options
 from vtool.deploy.playbook import Host, _host_variables
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.model.validate import load_facts

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from vtool.cli.common import prepare
-from vtool.diagnostics import VtoolError
+from vtool.diagnostics import Severity, VtoolError
 from vtool.plan.types import BoardPlan, MmioPlace, OriginKind
 from vtool.plan.xen import derived_mac
 from vtool.units import MIB, AddressRange
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "topology" / "examples"
+DRIVER_DOMAINS = ROOT / "tests" / "topologies" / "xen-driver-domains.yaml"
 
 
 def plan_of(text: str, folder: Path) -> BoardPlan:
@@ -63,3 +65,53 @@ def test_a_region_without_room_names_the_free_ranges(tmp_path: Path) -> None:
 def test_macs_are_derived_and_unicast() -> None:
     assert derived_mac("b", "d", "n") == derived_mac("b", "d", "n") != derived_mac("b", "d", "m")
     assert derived_mac("b", "d", "n").startswith("00:16:3e:")
+
+
+def test_more_boot_modules_than_the_loader_has_room_for_go_to_free_memory(tmp_path: Path) -> None:
+    names = ("fe0", "fe1", "fe2", "fe3", "fe4")
+    guest = "{start: dom0less, memory: 64MiB, ramdisk: 'vtool:guest-initramfs'}"
+    board = plan_of(
+        "version: 1\nname: modules\nboards: {board0: {facts: qemu-virt, hypervisor: {kind: xen}}}\n"
+        "domains:\n  dom0: {role: control, memory: 256MiB}\n"
+        + "".join(f"  {name}: {guest}\n" for name in names)
+        + "regions: {region0: {size: 2MiB, owner: dom0, use: shared-memory}}\n",
+        tmp_path,
+    )
+    windows = [module.window for found in board.xen_boot.guests for module in found.modules]
+    assert len(windows) == 10 and [window.base for window in windows[:8]] == list(
+        range(0x5000_0000, 0x6000_0000, 32 * MIB)
+    )
+    region = board.host_regions[0].range
+    assert region.base == 0x6000_0000 and not any(window.overlaps(region) for window in windows)
+
+
+def test_frontends_start_after_their_driver_domains() -> None:
+    guests = {guest.name: guest for guest in prepare(DRIVER_DOMAINS).plan.boards[0].xen_guests}
+    for guest in guests.values():
+        for frontend in guest.driver_domain.frontends if guest.driver_domain else ():
+            assert guest.unit in guests[frontend].backend_units
+    assert [name for name, guest in guests.items() if guest.driver_domain] == ["net", "storage"]
+
+
+@pytest.mark.parametrize("words", ["", "xsm=dummy", "xsm=dummy loglvl=all"])
+def test_driver_domains_get_one_word_for_xen(words: str, tmp_path: Path) -> None:
+    text = DRIVER_DOMAINS.read_text().replace('version: "4.20"}', f'version: "4.20", bootargs: "{words}"}}')
+    board = plan_of(text, tmp_path)
+    assert (board.xen_bootargs or "").split().count("xsm=dummy") == 1
+    assert [argument.words for argument in board.xen_arguments] == ([] if words else ["xsm=dummy"])
+    assert prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0].xen_arguments == ()
+
+
+def test_a_driver_domain_hears_no_more_than_its_event_channels(tmp_path: Path) -> None:
+    text = DRIVER_DOMAINS.read_text().replace("max_maptrack_frames: 64", "max_maptrack_frames: 8192")
+    one = text[text.index("  disk0:\n") : text.index("  net0:\n")]
+    domains, devices = "", ""
+    for number in range(11):
+        domains += f"  many{number}: {{memory: 16MiB, cpus: 4, xen: {{max_grant_frames: 256}}}}\n"
+        for disk in range(26):
+            more = one.replace("disk0", f"d{number}-{disk}").replace("fe0", f"many{number}")
+            devices += more.replace("/dev/xvdb", f"/dev/group/{number}-{disk}")
+    with pytest.raises(VtoolError) as caught:
+        plan_of(text.replace("devices:\n", f"{domains}devices:\n") + devices, tmp_path)
+    (finding,) = [d for d in caught.value.diagnostics if d.severity is Severity.ERROR]
+    assert finding.code == "VT396" and "event channels of 1023" in finding.message

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import libfdt
@@ -12,8 +14,10 @@ from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
 from vtool.deploy.stage import Staged, stage
 from vtool.devicetree import read_blob
-from vtool.diagnostics import VtoolError
-from vtool.plan.types import BoardPlan
+from vtool.diagnostics import Severity, VtoolError
+from vtool.lint import Kind as LintKind
+from vtool.lint import lint
+from vtool.plan.types import BoardPlan, XenBootGuest
 from vtool.render import render
 from vtool.render.artifacts import ArtifactSet
 
@@ -78,6 +82,53 @@ def test_a_boot_tree_that_is_not_the_plan_is_refused(written: str, instead: str,
     assert caught.value.diagnostics[0].code == "VT702"
 
 
+POOLS = ROOT / "tests" / "topologies" / "dom0less-pool.yaml"
+
+
+def test_a_partial_tree_has_the_devices_as_planned_and_lint_knows_their_pools_only_from_xen(tmp_path: Path) -> None:
+    board = prepare(POOLS).plan.boards[0]
+    for guest in board.xen_boot.guests:
+        source, output = tmp_path / f"{guest.name}.dts", tmp_path / f"{guest.name}.dtb"
+        (text,) = (a.content for a in render(board).artifacts if a.name == source.name)
+        source.write_text(text)
+        done = subprocess.run(
+            ["dtc", "-I", "dts", "-O", "dtb", "-o", output, source], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        tree = read_blob(output.read_bytes())
+        kind, findings = lint(tree)
+        assert kind is LintKind.PARTIAL
+        # That the phandle is a patched Xen's is what lint itself says of it.
+        assert {(f.code, f.severity) for f in findings} == {("VT835", Severity.WARNING)}
+        for device in guest.virtio:
+            node = tree.node(f"/passthrough/{device.node_name}")
+            assert node is not None
+            assert node.properties["reg"].cells == (0, device.place.base, 0, 0x200)
+            assert node.properties["interrupts"].cells == (0, device.intid - 32, 1)
+            assert node.properties["memory-region"].cells == (device.pool_phandle,)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("number", lambda g: dataclasses.replace(g, qemu=dataclasses.replace(g.qemu, domain_id=g.qemu.domain_id + 1))),
+        ("phandle", lambda g: dataclasses.replace(g, virtio=(dataclasses.replace(g.virtio[0], pool_phandle=1),))),
+    ],
+)
+def test_numbers_that_only_xen_gives_are_compared_with_the_merged_tree(
+    name: str, change: Callable[[XenBootGuest], XenBootGuest], base: bytes, tmp_path: Path
+) -> None:
+    board = prepare(POOLS).plan.boards[0]
+    (tmp_path / "right").mkdir()
+    staged(board, base, tmp_path / "right")
+    boot = dataclasses.replace(board.xen_boot, guests=tuple(change(guest) for guest in board.xen_boot.guests))
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(VtoolError) as caught:
+        staged(dataclasses.replace(board, xen_boot=boot), base, tmp_path / "wrong")
+    found = caught.value.diagnostics[0]
+    assert found.code == "VT702" and name in f"{found.message} {found.detail}"
+
+
 def test_a_module_larger_than_its_window_is_refused(base: bytes, tmp_path: Path) -> None:
     board = prepare(ROOT / "tests" / "topologies" / "dom0less-shared.yaml").plan.boards[0]
     large = tmp_path / "large"
@@ -87,6 +138,20 @@ def test_a_module_larger_than_its_window_is_refused(base: bytes, tmp_path: Path)
     with pytest.raises(VtoolError) as caught:
         stage("t", board, render(board), base, lambda _: large, tmp_path / "work")
     assert caught.value.diagnostics[0].code == "VT713"
+
+
+def test_nodes_to_pass_through_are_looked_for_before_anything_is_merged(base: bytes, tmp_path: Path) -> None:
+    topology = ROOT / "tests" / "topologies" / "dom0less-settings.yaml"
+    nodes = "[/pl061@9030000, /pl061, /pl011@9040000]"
+    board = prepare(topology, settings=[f"domains.fe0.passthrough={nodes}"]).plan.boards[0]
+    with pytest.raises(VtoolError) as caught:
+        staged(board, base, tmp_path)
+    assert [(d.code, d.span.text, d.hints) for d in caught.value.diagnostics if d.span] == [
+        ("VT417", f"domains.fe0.passthrough={nodes}", ("did you mean '/pl011@9000000'?",)),
+        ("VT417", f"domains.fe0.passthrough={nodes}", ("did you mean '/pl061@9030000'?",)),
+    ]
+    assert caught.value.exit_code.value == 1
+    assert not list((tmp_path / "work").iterdir())
 
 
 def test_a_tree_that_is_not_the_plan_is_refused(base: bytes, tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ def test_the_fragments_comment_applies_them_and_the_tree_is_the_plan(path: Path,
             node = tree.node(f"/reserved-memory/{name}")
             assert node is not None and node.ranges() == [where]
             placed += 1
-        for guest in board.kvm_guests if pools else ():
+        for guest in (guest for guest in board.kvm_guests if guest.name == fragment.domain):
             for device in (device for device in guest.devices if device.pool is not None):
                 (node,) = (node for node in tree.root.walk() if node.name == device.node_name)
                 assert tree.by_phandle()[node.number("memory-region")].name == device.pool.node_name

@@ -20,6 +20,7 @@ def test_the_wheel_carries_its_rooms_and_renders(tmp_path: Path) -> None:
         archive.extractall(elsewhere)
     assert (elsewhere / "vtool/_rooms/playbooks/deploy.yml").is_file()
     assert (elsewhere / "vtool/py.typed").is_file()
+    assert (elsewhere / "ansible_collections/vtool/vtool/plugins/inventory/topology.py").is_file()
     example = elsewhere / "vtool/_rooms/topology/examples/xen-pv.yaml"
     line = f"import vtool, sys; assert vtool.__file__.startswith({str(elsewhere)!r}), vtool.__file__; "
     line += "from vtool.cli.main import main; sys.exit(main(sys.argv[1:]))"

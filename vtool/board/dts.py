@@ -23,17 +23,27 @@ def read_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
 
     ``include`` are folders, after the file's own, where source finds what it includes.
     """
+    data = _read(path)
+    if data.startswith(_MAGIC):
+        return read_blob_file(path)[1]
+    return _read_source(path, data, include)
+
+
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be read: {reason}")) from None
-    if data.startswith(_MAGIC):
-        try:
-            return read_blob(data)
-        except ValueError as error:
-            raise _unreadable(path, str(error), ()) from None
-    return _read_source(path, data, include)
+
+
+def read_blob_file(path: Path) -> tuple[bytes, Tree]:
+    """Read a ``.dtb`` file, as bytes and as a tree. VtoolError VT100, VT801."""
+    data = _read(path)
+    try:
+        return data, read_blob(data)
+    except ValueError as error:
+        raise _unreadable(path, str(error), ()) from None
 
 
 def read_tree_over_ssh(host: str, config: Path | None = None) -> Tree:

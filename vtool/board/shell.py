@@ -96,19 +96,6 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
         yield Shell(connection, board, target)
 
 
-def ssh_options(target: SshTarget) -> list[str]:
-    """Return the options of OpenSSH's client that pin the host key and keep the user's own configuration out."""
-    known = str(target.known_hosts_file).replace("%", "%%")
-    identity = "none" if target.identity_file is None else str(target.identity_file).replace("%", "%%")
-    return [
-        *("-F", "/dev/null"),
-        *("-o", f'UserKnownHostsFile="{known}"', "-o", "GlobalKnownHostsFile=/dev/null"),
-        *("-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", f'IdentityFile="{identity}"'),
-        *("-o", f"IdentitiesOnly={'no' if target.identity_file is None else 'yes'}"),
-        *("-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=20"),
-    ]
-
-
 def may_not_be_root(board: Board, said: str) -> VtoolError:
     """Make the error for a user whom sudo refuses, or asks for a password."""
     target = board.ssh()
@@ -118,11 +105,6 @@ def may_not_be_root(board: Board, said: str) -> VtoolError:
         hints=("vtool never sends a password; docs/how-to/reach-boards.md has the line for sudoers",),
         detail=said.strip().splitlines()[-3:],
     )
-
-
-def ssh_command(target: SshTarget, *options: str) -> list[str]:
-    """Return the words of an ssh command to a board, all but the remote one."""
-    return ["ssh", *ssh_options(target), *options, "-p", str(target.port), "-l", target.user, "--", target.host]
 
 
 def _refused(board: Board, error: Exception) -> VtoolError:

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.check import devices, kernels, kvm, references, regions, xen
+from vtool.check import (
+    alignment,
+    devices,
+    driver_domains,
+    host_memory,
+    kernels,
+    kvm,
+    references,
+    regions,
+    xen,
+    xen_virtio,
+)
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts
 from vtool.source import Document
 
-RULES = (*references.RULES, *devices.RULES, *kvm.RULES, *regions.RULES, *kernels.RULES, *xen.RULES)
+RULES = (
+    *references.RULES,
+    *devices.RULES,
+    *kvm.RULES,
+    *alignment.RULES,
+    *regions.RULES,
+    *host_memory.RULES,
+    *kernels.RULES,
+    *xen.RULES,
+    *driver_domains.RULES,
+    *xen_virtio.RULES,
+)
 
 __all__ = ["RULES", "KernelOptions", "XenBuild", "check"]
 

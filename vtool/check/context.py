@@ -9,7 +9,7 @@ from functools import cached_property
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
-from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen
+from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology
 from vtool.model.validate import LoadedFacts
 from vtool.source import DataPathTuple, Document
 
@@ -81,14 +81,11 @@ class Context:
 
     def members_of(self, region: Region) -> tuple[str, ...]:
         """Return the domains that exist among a region's owner and borrowers, owner first."""
-        named = (*((region.owner,) if region.owner else ()), *region.borrowers)
-        return tuple(name for name in named if name in self.topology.domains)
+        return self.lookup.members_of(region)
 
     def is_static_shared(self, region: Region) -> bool:
-        """Tell whether Xen shares the region between domains at boot (xen.md 1.4), rather than dom0 keeping it."""
-        members = self.members_of(region)
-        guests = any(self.topology.domains[name].role is Role.GUEST for name in members)
-        return guests and all(isinstance(self.hypervisor_of(name), Xen) for name in members)
+        """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
+        return self.lookup.is_static_shared(region)
 
     @cached_property
     def lookup(self) -> Lookup:
@@ -106,6 +103,11 @@ class Context:
             board = self.board_of.get(device.frontend)
             if board is not None and board == self.board_of.get(device.backend):
                 yield name, device
+
+    def by_a_guest(self, device: Device) -> bool:
+        """Tell whether a guest, not its board's control domain, serves a device."""
+        backend = self.topology.domains.get(device.backend)
+        return backend is not None and backend.role is Role.GUEST
 
     def regions_owned(self, role: Role, board: str) -> Iterator[tuple[str, Region]]:
         """Yield the regions of a board whose owner has that role."""

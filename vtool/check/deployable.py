@@ -35,6 +35,9 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
     for name, device in context.sound_devices():
+        if device.type != "ivshmem" and context.by_a_guest(device):
+            yield f"device '{name}', which the guest '{device.backend}' serves,", ("devices", name)
+            continue
         hypervisor = context.hypervisor_of(device.frontend)
         row = combination_of(hypervisor.kind, device) if hypervisor else None
         if row is not None and not row.deployed:

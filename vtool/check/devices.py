@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT
+from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
 from vtool.model.devices import (
     POOLS,
@@ -21,6 +21,7 @@ from vtool.model.devices import (
     disks_of,
 )
 from vtool.model.topology import RegionUse
+from vtool.source import DataPathTuple
 from vtool.units import MIB, format_size
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
@@ -36,10 +37,10 @@ def why_not(wish: Combination) -> str:
     """Return the reason why a combination does not exist, or nothing where there is none to tell."""
     path, program = wish.data_path, wish.program
     if wish.hypervisor == "xen":
-        pool = "Debian's Xen has no STATIC_SHM, and Xen's region node is no pool to Linux"
+        pool = "of Xen's backends, QEMU's xenpvh alone can serve through a region of its own"
         return pool if path in POOLS else ""
-    if path is DataPath.PV or wish.transport is Transport.XENBUS:
-        return "Xen's PV protocols need Xen's grants"
+    if path in (DataPath.PV, DataPath.GRANT) or wish.transport is Transport.XENBUS:
+        return "that needs Xen's grants"
     if path is DataPath.POOL and program is Program.QEMU:
         return "a backend inside QEMU reaches all of the guest, so a pool of its own would promise too much"
     daemon = is_daemon(program)
@@ -116,7 +117,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
 
 def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """VT320, VT321: disks have a usable size, and no two devices write to one file."""
-    first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
+    first: dict[tuple[str | None, str], tuple[str, DataPathTuple]] = {}
     for name, device in context.topology.devices.items():
         for index, disk in enumerate(disks_of(device)):
             at = ("devices", name, *(("disk",) if device.type == "blk" else ("scsi", "disks", index)))
@@ -129,20 +130,30 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
                     f"and needs at least {format_size(MINIMUM_SCRATCH_DISK)}"
                 )
                 yield context.find("VT320", message, (*at, "size"))
-            key = (context.board_of.get(device.backend), disk.file)
-            if key in first:
-                other, place = first[key]
-                message = f"devices '{other}' and '{name}' both write to the file '{disk.file}'"
-                label = Label(context.span(*place, "file"), "the first is here")
-                yield context.find("VT321", message, (*at, "file"), labels=(label,))
-            first.setdefault(key, (name, at))
+            yield from _written_once(context, first, name, f"the file '{disk.file}'", (*at, "file"))
+        if isinstance(device, BlockDevice) and device.backend_device is not None:
+            what = f"{device.backend_device} of '{device.backend}'"
+            yield from _written_once(context, first, name, what, ("devices", name, "backend_device"))
+
+
+def _written_once(
+    context: Context,
+    first: dict[tuple[str | None, str], tuple[str, DataPathTuple]],
+    name: str,
+    what: str,
+    at: DataPathTuple,
+) -> Iterator[Diagnostic]:
+    other, place = first.setdefault((context.board_of.get(context.topology.devices[name].backend), what), (name, at))
+    if place != at:
+        label = Label(context.span(*place), "the first is here")
+        yield context.find("VT321", f"devices '{other}' and '{name}' both write to {what}", at, labels=(label,))
 
 
 def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """VT330, VT331, VT332: MACs are unicast and unique, addresses too, and a bridge has one address."""
     macs: dict[str, str] = {}
-    addresses: dict[tuple[str | None, str, str], str] = {}
-    bridges: dict[tuple[str | None, str], tuple[str, str]] = {}
+    addresses: dict[tuple[str, str, str], str] = {}
+    bridges: dict[tuple[str, str], tuple[str, str]] = {}
     for name, device in context.topology.devices.items():
         if not isinstance(device, NetworkDevice):
             continue
@@ -160,7 +171,7 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
         if not network.bridge:
             continue
         yield from _addresses_meet(context, name, device)
-        key = (context.board_of.get(device.backend), network.bridge)
+        key = (device.backend, network.bridge)
         taken = addresses.setdefault((*key, network.frontend_address), name)
         if taken != name and network.frontend_address:
             message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
@@ -216,14 +227,14 @@ def _is_a_hosts(address: ipaddress.IPv4Interface) -> bool:
 
 
 def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
-    """VT333: two bridges of a board have networks that do not overlap."""
-    seen: dict[str | None, dict[str, tuple[str, ipaddress.IPv4Network]]] = {}
+    """VT333: two bridges of a domain have networks that do not overlap."""
+    seen: dict[str, dict[str, tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
         address = _interface(device.network.backend_address) if isinstance(device, NetworkDevice) else None
         if not isinstance(device, NetworkDevice) or address is None:
             continue
-        board, bridge = context.board_of.get(device.backend), device.network.bridge
-        bridges = seen.setdefault(board, {})
+        bridge = device.network.bridge
+        bridges = seen.setdefault(device.backend, {})
         if bridge in bridges:
             continue
         for other_bridge, (other, network) in bridges.items():
@@ -238,8 +249,10 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
 
 
 def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
-    """VT334: a bridge is made by vtool, so its name is none that the board's own interfaces have."""
+    """VT334: a bridge of the board is made by vtool, so its name is none that the board's own interfaces have."""
     for name, device in context.topology.devices.items():
+        if context.by_a_guest(device):
+            continue  # a driver domain makes its bridge itself
         if isinstance(device, NetworkDevice) and _REAL_INTERFACE.match(device.network.bridge):
             message = f"bridge '{device.network.bridge}' has the name of one of a board's own interfaces"
             hint = "vtool makes the bridge and removes it again; give it a name such as xenbr0"
@@ -253,23 +266,30 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         if hypervisor is None:
             continue
         mine = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
-        disks = [n for n, d in mine.items() if isinstance(d, BlockDevice)]
+        virtio = [n for n, d in mine.items() if d.transport is Transport.MMIO]
+        disks = [
+            n
+            for n, d in mine.items()
+            if isinstance(d, BlockDevice) and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)
+        ]
         interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice)]
         both = list(context.lookup.devices_of[name])
         pci = [n for n in both if n in mine or context.topology.devices[n].type == "ivshmem"]
         pci = [n for n in pci if (d := context.topology.devices[n]).transport is Transport.PCI and d.type != "iommu"]
         limits = (
             [
-                (
-                    [n for n in mine if mine[n].transport is Transport.MMIO],
-                    QEMU_VIRT_MMIO.count,
-                    "one a virtio-mmio slot of QEMU's virt machine",
-                ),
+                (virtio, QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine"),
                 (pci, QEMU_VIRT_PCI_COUNT, "one a device number on the root bus of QEMU's virt machine"),
             ]
             if hypervisor.kind == "kvm"
             else [
                 (disks, XEN_DISKS, "xvda to xvdz"),
+                (virtio, XEN_VIRTIO_MMIO.count, "one a virtio-mmio interrupt of Xen's guests"),
+                (
+                    [n for n in virtio if mine[n].program is Program.QEMU_XENPVH],
+                    XENPVH_MMIO_COUNT,
+                    "one a virtio-mmio bus of QEMU's xenpvh machine",
+                ),
                 (interfaces, 1, "for now only a guest's first network interface would get its address"),
             ]
         )

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.model.combinations import combination_of
-from vtool.model.devices import IommuModel
+from vtool.model.devices import DataPath, IommuModel
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
 KVM_HOST = ("KVM",)
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
+XEN_VIRTIO_BACKEND = ("XEN_PRIVCMD",)
 IOMMU_DRIVER = {IommuModel.VIRTIO: "VIRTIO_IOMMU", IommuModel.SMMUV3: "ARM_SMMU_V3"}
+DRIVER_DOMAIN = ("XEN_BACKEND", "XEN_PRIVCMD", "XENFS")
+"""What `xl devd` and the backends need in a guest (Linux drivers/xen/Kconfig); dom0 has them with XEN_DOM0."""
 XEN_DEVICE = {
     "blk": ("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"),
     "net": ("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"),
@@ -65,13 +68,22 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices(name):
         why = f"by device '{device_name}'"
-        if hypervisor.kind == "xen" and device.type in XEN_DEVICE and name in (device.frontend, device.backend):
+        pv = device.data_path is DataPath.PV and device.type in XEN_DEVICE
+        if hypervisor.kind == "xen" and pv and name in (device.frontend, device.backend):
             add((XEN_DEVICE[device.type][name == device.backend],), why)
+        if hypervisor.kind == "xen" and name == device.backend and not control:
+            add(DRIVER_DOMAIN, f"{why}, which '{name}' serves", deployed=False)
+            add(("BRIDGE",) if device.type == "net" else (), f"{why}, which '{name}' serves", deployed=False)
         row = combination_of(hypervisor.kind, device)
+        if row is not None and hypervisor.kind == "xen" and device.backend == name and not pv:
+            add(XEN_VIRTIO_BACKEND, why, deployed=row.deployed)
         if row is not None and device.frontend == name:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)
             if device.type == "iommu":
                 add((IOMMU_DRIVER[device.iommu.model],), why, deployed=row.deployed)
+    for region_name, region in context.lookup.regions_of[name].items():
+        if region.reusable and region.owner == name:
+            add(("DMA_CMA",), f"by region '{region_name}'", deployed=False)
     return needed
 
 

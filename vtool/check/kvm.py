@@ -18,7 +18,7 @@ from vtool.model.devices import (
     Program,
     Transport,
 )
-from vtool.model.topology import Kvm, RegionUse, Role, Start, Vmm
+from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
 from vtool.units import MIB, align_up, format_size
 
 
@@ -42,12 +42,17 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
                 if given and user:
                     message = f"`{key}` of '{name}' has no effect: {program} takes the board's own network"
                     yield context.find("VT340", message, (*path, "network", key), key=True)
-                elif not given and not user:
+                # The address of a driver domain's bridge, if it has any, is its own matter.
+                elif not given and not user and not (key == "backend_address" and context.by_a_guest(device)):
                     message = f"'{name}' by {program} needs `{key}`"
                     yield context.find("VT340", message, (*path, "network"), key=True)
             if device.network.forward_tcp and not user:
                 message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
                 yield context.find("VT340", message, (*path, "network", "forward_tcp"), key=True)
+        if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
+            message = f"`read_only` of '{name}' has no effect: xl cannot say it of a 9p share"
+            hint = "let the guest mount it with the option ro; what shall be safe from it, share as a copy"
+            yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
         if isinstance(device, ConsoleDevice):
             by_daemon = device.program is Program.VHOST_DEVICE_CONSOLE
             if by_daemon and device.console is None:
@@ -201,11 +206,12 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
     """VT347: CPUs that something is kept on are the board's, and of something that can be kept."""
     wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
-        started = domain.role is Role.GUEST and domain.start is Start.XL
-        why = None if started else "only guests that are started on the running board are kept on CPUs"
+        why = None if domain.role is Role.GUEST else "only guests are kept on CPUs"
         wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
         why = None if is_daemon(device.program) else f"{device.program.value} is no daemon of its own"
+        if isinstance(context.hypervisor_of(device.backend), Xen):
+            why = "dom0's CPUs are virtual, and Xen moves them"
         wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
     for name, path, cpus, why, domain_name in wishes:
         if cpus and why is not None:
@@ -247,7 +253,7 @@ def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
         pools = sum(
             region.size
             for region in context.topology.regions.values()
-            if region.owner == name and region.use is RegionUse.RESTRICTED_DMA_POOL
+            if region.owner == name and region.use in POOL_USES
         )
         offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
         if pools and domain.memory < offset + QEMU_RAMDISK_ROOM:

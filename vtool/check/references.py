@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
+from vtool.check.driver_domains import why_not_served
 from vtool.diagnostics import Diagnostic, nearest
+from vtool.model.devices import Transport
 from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
 
@@ -102,18 +104,19 @@ def ends_differ(context: Context) -> Iterator[Diagnostic]:
 
 
 def backend_is_control(context: Context) -> Iterator[Diagnostic]:
-    """VT306: for now the control domain serves every device, and guests are the frontends."""
+    """VT306: guests are the frontends; the control domain serves, or under Xen a guest (a driver domain) PV devices."""
     for name, device in context.sound_devices():
         if device.backend == device.frontend or device.type == "ivshmem":
             continue
-        roles = {end: context.topology.domains[getattr(device, end)].role for end in ("frontend", "backend")}
-        for end, wanted in (("frontend", Role.GUEST), ("backend", Role.CONTROL)):
-            if roles[end] is not wanted:
-                message = (
-                    f"the {end} of device '{name}' is a {roles[end].value} domain; this version of vtool "
-                    f"deploys devices whose {end} is a {wanted.value} domain only"
-                )
-                yield context.find("VT306", message, ("devices", name, end))
+        if context.topology.domains[device.frontend].role is Role.CONTROL:
+            message = f"the frontend of device '{name}' is a control domain; this version of vtool serves guests only"
+            yield context.find("VT306", message, ("devices", name, "frontend"))
+        if isinstance(context.hypervisor_of(device.frontend), Xen) and device.transport is Transport.MMIO:
+            continue  # VT385 says why
+        why = why_not_served(context, device)
+        if context.by_a_guest(device) and why:
+            message = f"the backend of device '{name}' is the guest '{device.backend}', which cannot serve it: {why}"
+            yield context.find("VT306", message, ("devices", name, "backend"))
 
 
 def settings_are_used(context: Context) -> Iterator[Diagnostic]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
+from vtool.check.alignment import address_unit
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import POOLS
-from vtool.model.topology import Kvm, Region, RegionUse, Role, Xen
+from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.source import DataPathTuple
-from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.units import KIB, MIB, AddressRange, format_size
 
-POOL_BASE_ALIGNMENT = 64 * KIB
 MINIMUM_POOL = 4 * MIB
 POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}
 """The least a device takes of a pool: one segment for those with few small buffers, else the least pool. A
@@ -24,23 +24,19 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         path = ("regions", name, "use")
         if region.owner is None:
-            if not context.is_static_shared(region) or region.use is RegionUse.RESTRICTED_DMA_POOL:
+            if not context.is_static_shared(region) or region.use in POOL_USES:
                 message = f"region '{name}' needs an `owner`"
                 hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
                 yield context.find("VT400", message, ("regions", name), key=True, hints=(hint,))
             continue
         owner = context.topology.domains.get(region.owner)
         hypervisor = context.hypervisor_of(region.owner)
-        if owner is None or hypervisor is None:
+        if owner is None or hypervisor is None or region.use is RegionUse.SHARED_DMA_POOL:
             continue
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         if pool and owner.role is Role.CONTROL:
             message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
             yield context.find("VT400", message, path)
-        elif pool and isinstance(hypervisor, Xen):
-            message = f"region '{name}': under Xen a restricted-dma-pool needs static shared memory"
-            hint = "Debian's Xen is built without STATIC_SHM (docs/explanation/data-paths.md, row 2)"
-            yield context.find("VT400", message, path, hints=(hint,))
         elif (
             not pool
             and owner.role is Role.GUEST
@@ -50,9 +46,48 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif pool and all(device.region != name for device in context.topology.devices.values()):
+        elif pool and not region.device_nodes and name not in context.lookup.users_of:
             message = f"region '{name}' is a pool that no device uses"
             yield context.find("VT402", message, path, severity=Severity.WARNING)
+
+
+def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
+    """VT400, VT402: a shared-dma-pool is its owner's alone, and what belongs to pools is said of pools."""
+    users: dict[tuple[str | None, str], str] = {}
+    for name, region in context.topology.regions.items():
+        path: DataPathTuple = ("regions", name)
+        if region.reusable and region.use is not RegionUse.SHARED_DMA_POOL:
+            message = f"region '{name}' is a {region.use.value}, only a shared-dma-pool can be reusable"
+            yield context.find("VT400", message, (*path, "reusable"))
+        if region.device_nodes and region.use not in POOL_USES:
+            message = f"region '{name}' is {region.use.value}, which devices do not name in memory-region"
+            yield context.find("VT400", message, (*path, "device_nodes"), key=True)
+        for index, node in enumerate(region.device_nodes):
+            other = users.setdefault((region.owner, node), name)
+            if other != name:
+                message = f"'{node}' already has the pool '{other}'; Linux takes the first that a device names"
+                yield context.find("VT400", message, (*path, "device_nodes", index))
+        if region.use is RegionUse.SHARED_DMA_POOL and region.owner in context.topology.domains:
+            yield from _shared_dma_pool(context, name, region)
+
+
+def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Diagnostic]:
+    assert region.owner is not None
+    hypervisor, path = context.hypervisor_of(region.owner), ("regions", name, "use")
+    guest = context.topology.domains[region.owner].role is Role.GUEST
+    if guest and isinstance(hypervisor, Xen):
+        message = f"region '{name}': Xen writes no shared-dma-pool into the device tree of '{region.owner}'"
+        yield context.find("VT400", message, path, hints=("let dom0 own it, for devices of the board",))
+    elif guest and isinstance(hypervisor, Kvm) and hypervisor.vmm is Vmm.LIBVIRT:
+        message = f"region '{name}': libvirt's XML gives '{region.owner}' no device tree of its own"
+        yield context.find("VT400", message, path, hints=("use `vmm: qemu`",))
+    elif not region.device_nodes:
+        message = f"region '{name}' is a pool that no device uses"
+        hint = "name the devices' nodes in `device_nodes`; virtio devices never ask for such a pool"
+        yield context.find("VT402", message, path, hints=(hint,), severity=Severity.WARNING)
+    if region.borrowers:
+        message = f"region '{name}': a shared-dma-pool is lent to nobody"
+        yield context.find("VT400", message, ("regions", name, "borrowers"), key=True)
 
 
 def _is_between_guests(context: Context, region: str) -> bool:
@@ -75,7 +110,7 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}' is lent to its own owner '{borrower}'"
             elif borrower in region.borrowers[:index]:
                 message = f"region '{name}' is lent to '{borrower}' twice"
-            elif domain is None or _is_between_guests(context, name):
+            elif domain is None or _is_between_guests(context, name) or region.use is RegionUse.SHARED_DMA_POOL:
                 continue
             elif not pool and not shared:
                 message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
@@ -88,79 +123,45 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT400", message, path, hints=(hint,) if hint else ())
 
 
-def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
-    """VT403: sizes and fixed addresses are multiples of what the kernel needs."""
-    for name, region in context.topology.regions.items():
-        pool = region.use is RegionUse.RESTRICTED_DMA_POOL
-        granule = layouts.SWIOTLB_SEGMENT_BYTES if pool else PAGE_BYTES
-        if region.size % granule:
-            message = (
-                f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(granule)}"
-            )
-            yield context.find("VT403", message, ("regions", name, "size"))
-        alignment = POOL_BASE_ALIGNMENT if pool else PAGE_BYTES
-        if region.address is not None and region.address % alignment:
-            message = f"region '{name}': its address {region.address:#x} is not a multiple of {format_size(alignment)}"
-            below = region.address // alignment * alignment
-            hint = f"the nearest below is {below:#x}; or leave out `address` and let vtool choose"
-            yield context.find("VT403", message, ("regions", name, "address"), hints=(hint,))
-
-
-def host_regions_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT404: fixed host regions lie in RAM, outside carve-outs and each other."""
-    for board, loaded in context.facts.items():
-        banks = [bank.range for bank in loaded.facts.ram]
-        placed: list[tuple[str, AddressRange]] = []
-        for name, region in context.regions_owned(Role.CONTROL, board):
-            if region.address is None:
-                continue
-            where, path = AddressRange.of_size(region.address, region.size), ("regions", name, "address")
-            if not any(bank.contains(where) for bank in banks):
-                message = f"region '{name}' {where} is not inside the RAM of board '{board}'"
-                label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {_list(banks)}")
-                yield context.find("VT404", message, path, labels=(label,))
-            for index, carve in enumerate(loaded.facts.carve_outs):
-                taken = carve.range
-                if where.overlaps(taken):
-                    message = f"region '{name}' {where} overlaps carve-out '{carve.name}' {taken}: {carve.reason}"
-                    span = loaded.document.span(("carve_outs", index, "name"))
-                    label = Label(span, f"'{carve.name}' is here")
-                    hint = f"leave out `address` and let vtool choose, or start at or above {taken.end:#x}"
-                    yield context.find("VT401", message, path, labels=(label,), hints=(hint,))
-            for other, other_where in placed:
-                if where.overlaps(other_where):
-                    message = f"region '{name}' {where} overlaps region '{other}' {other_where}"
-                    label = Label(context.span("regions", other, "address"), f"'{other}' is here")
-                    hint = f"leave out `address`, or start at or above {other_where.end:#x}"
-                    yield context.find("VT401", message, path, labels=(label,), hints=(hint,))
-            placed.append((name, where))
-
-
 def _list(ranges: list[AddressRange]) -> str:
     return ", ".join(str(item) for item in ranges)
 
 
 def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT404: a fixed pool lies right after the guest's own RAM, where its memory backend is."""
+    """VT401, VT403, VT404: a pool lies right after the guest's own RAM, where its memory backend is."""
     for name, domain in context.topology.domains.items():
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
         ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
         cursor = ram.end
         for region_name, region in context.lookup.regions_of[name].items():
-            if region.owner != name or region.use is not RegionUse.RESTRICTED_DMA_POOL:
+            if region.owner != name or region.use not in POOL_USES:
                 continue
             if region.address is not None and region.address != cursor:
                 yield _misplaced_pool(context, region_name, region, ram, cursor)
+            elif domain.memory % MIB == 0 and cursor % address_unit(context, region):
+                yield _misaligned_pool(context, region_name, region, cursor)
             cursor += region.size
 
 
 def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
-    """VT403: a domain's memory is whole MiB, in which xl.cfg and dom0_mem= count."""
+    """VT403: memory is whole MiB, in which xl.cfg, dom0_mem= and Xen's page tables count."""
     for name, domain in context.topology.domains.items():
         if domain.memory is not None and domain.memory % MIB:
             message = f"memory of domain '{name}', {format_size(domain.memory)}, is not a multiple of 1MiB"
             yield context.find("VT403", message, ("domains", name, "memory"))
+        tables = domain.xen.p2m_memory if domain.xen else None
+        if tables is not None and tables % MIB:
+            message = f"`p2m_memory` of '{name}', {format_size(tables)}, is not a multiple of 1MiB"
+            yield context.find("VT403", message, ("domains", name, "xen", "p2m_memory"))
+
+
+def _misaligned_pool(context: Context, name: str, region: Region, where: int) -> Diagnostic:
+    unit = format_size(address_unit(context, region))
+    message = f"pool '{name}' lies at {where:#x}, right after the memory before it: not a multiple of {unit}"
+    hint = f"make the memory of '{region.owner}', and pools before this one, multiples of {unit}"
+    path = ("regions", name, "alignment") if region.alignment else ("regions", name)
+    return context.find("VT403", message, path, key=region.alignment is None, hints=(hint,))
 
 
 def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRange, wanted: int) -> Diagnostic:
@@ -244,10 +245,9 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     facts_agree_with_themselves,
     use_fits_owner,
+    dma_pools_are_possible,
     borrowers_are_served,
     memory_is_whole,
-    regions_are_aligned,
-    host_regions_fit,
     guest_pools_fit,
     pools_are_large_enough,
     boards_have_the_memory,

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 from vtool import layouts
 from vtool.check.context import Context, XenBuild
-from vtool.diagnostics import Diagnostic, Label
+from vtool.check.xen_virtio import xen_virtio
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.grants import (
     DEFAULT_FRAMES,
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
     available_grants,
-    disk_grants,
-    interface_grants,
+    grants_of,
 )
-from vtool.model.devices import Transport
-from vtool.model.topology import Domain, Enhanced, Region, Role, Start, Xen, XenDomain
+from vtool.model.combinations import combination_of
+from vtool.model.devices import DataPath, Program
+from vtool.model.topology import Capability, Domain, Enhanced, RegionUse, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
-from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
+from vtool.units import PAGE_BYTES, AddressRange
 
-STATIC_HEAP_ALIGNMENT = 64 * KIB
 MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""
 
@@ -38,6 +38,7 @@ class Feature:
     option: str | None
     what: str
     option_since: tuple[int, int] = (4, 0)
+    without: str = "such a Xen stops before its console is up, or ignores the node without a word: build another"
 
 
 STATIC_MEMORY = Feature((4, 16), "STATIC_MEMORY", "static memory")
@@ -45,12 +46,38 @@ DIRECT_MAP = Feature((4, 17), None, "direct-map")
 STATIC_HEAP = Feature((4, 17), "STATIC_MEMORY", "a static heap")
 SHARED_MEMORY = Feature((4, 17), "STATIC_SHM", "static shared memory")
 UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address")
+POOL = Feature((4, 19), "STATIC_SHM", "a pool, which Linux must find in a guest's /memory,")
 EVENT_CHANNELS = Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19))
 CPUPOOLS = Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools")
-DOM0LESS = Feature((4, 11), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
+DOM0LESS = Feature((4, 12), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
 ENHANCED = Feature((4, 17), None, "xen,enhanced")
 ENHANCED_LEGACY = Feature((4, 21), None, "xen,enhanced = legacy")
 GRANT_LIMITS = Feature((4, 18), None, "grant limits in the device tree")
+AFFINITY = Feature((4, 21), None, "keeping a dom0less guest on CPUs")
+CAPABILITIES = Feature((4, 21), None, "capabilities of dom0less guests")
+UNTRAPPED = Feature((4, 21), None, "not trapping unmapped accesses")
+SVE = Feature((4, 18), "ARM64_SVE", "SVE in guests")
+LLC_COLORS = Feature((4, 20), "LLC_COLORING", "cache colouring")
+SCMI = Feature((4, 21), "SCMI_SMC", "SCMI for guests")
+PASSTHROUGH = Feature((4, 19), None, "passthrough without a partial device tree")
+_SETTINGS = {
+    "static_memory": STATIC_MEMORY,
+    "direct_map": DIRECT_MAP,
+    "capabilities": CAPABILITIES,
+    "sve": SVE,
+    "llc_colors": LLC_COLORS,
+    "scmi_smc": SCMI,
+    "max_grant_version": GRANT_LIMITS,
+    "max_grant_frames": GRANT_LIMITS,
+    "max_maptrack_frames": GRANT_LIMITS,
+}
+_LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
+"""What xl has a key for, too."""
+SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
+_NO_IOREQ = "no backend can register for a guest's virtio-mmio accesses then: build another, Debian's has it not"
+VIRTIO = Feature((4, 15), "IOREQ_SERVER", "a virtio backend", without=_NO_IOREQ)
+VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_NO_IOREQ)
+VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)
 
 
 def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
@@ -67,29 +94,51 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         if board_name is None or not isinstance(context.hypervisor_of(name), Xen):
             continue
         if domain.start is Start.DOM0LESS:
-            yield board_name, DOM0LESS, ("domains", name, "start")
-            for key, feature in _settings_wished(domain):
-                yield board_name, feature, ("domains", name, "xen", key)
+            for path, feature in _asked_of(domain):
+                yield board_name, feature, ("domains", name, *path)
+    yield from _shares_wished(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
-            yield board_name, SHARED_MEMORY if region.placed else UNPLACED, ("regions", name)
+            pool = region.use is RegionUse.RESTRICTED_DMA_POOL
+            feature = POOL if pool else SHARED_MEMORY if region.placed else UNPLACED
+            yield board_name, feature, ("regions", name)
+    yield from _virtio_wished(context)
     for name, channel in context.topology.event_channels.items():
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
             yield board_name, EVENT_CHANNELS, ("event_channels", name)
 
 
-def _settings_wished(domain: Domain) -> Iterator[tuple[str, Feature]]:
+def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    for name, device in context.sound_devices():
+        if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
+            yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
+
+
+def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+    for name, device, _ in xen_virtio(context):
+        row = combination_of("xen", device)
+        by_xl = context.topology.domains[device.frontend].start is Start.XL
+        feature = (VIRTIO_OF_XL if row and row.xl_type else VIRTIO_DISK_OF_XL) if by_xl else VIRTIO
+        yield context.board_of[device.frontend], feature, ("devices", name, "data_path")
+
+
+def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
     settings = domain.xen or XenDomain()
-    if settings.static_memory:
-        yield "static_memory", STATIC_MEMORY
-    if settings.direct_map:
-        yield "direct_map", DIRECT_MAP
+    yield ("start",), DOM0LESS
+    if domain.host_cpus:
+        yield ("host_cpus",), AFFINITY
+    if domain.passthrough and domain.device_tree is None:
+        yield ("passthrough",), PASSTHROUGH
     if settings.enhanced is not None:
-        yield "enhanced", ENHANCED_LEGACY if settings.enhanced is Enhanced.LEGACY else ENHANCED
-    for key in sorted({"max_grant_frames", "max_maptrack_frames"} & settings.model_fields_set):
-        yield key, GRANT_LIMITS
+        yield ("xen", "enhanced"), ENHANCED_LEGACY if settings.enhanced is Enhanced.LEGACY else ENHANCED
+    if not settings.trap_unmapped_accesses:
+        yield ("xen", "trap_unmapped_accesses"), UNTRAPPED
+    for key, feature in _SETTINGS.items():
+        value = getattr(settings, key)
+        if key in settings.model_fields_set and value is not False and value != ():
+            yield ("xen", key), feature
 
 
 def features_are_built(context: Context) -> Iterator[Diagnostic]:
@@ -109,8 +158,7 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT370", message, path, key=key, labels=(label,))
         elif _lacks(xen, feature):
             message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"
-            hint = "such a Xen stops before its console is up, or ignores the node without a word: build another"
-            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(hint,))
+            yield context.find("VT371", message, path, key=key, labels=(label,), hints=(feature.without,))
 
 
 def _lacks(xen: XenBuild, feature: Feature) -> bool:
@@ -135,17 +183,29 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
         elif not dom0less and domain.xen is not None:
-            for key in domain.xen.model_fields_set - {"max_grant_frames", "max_maptrack_frames"}:
+            for key in domain.xen.model_fields_set - _LIMITS:
                 message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
             yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+
+
+def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
+    """VT372: a PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
+        if device.data_path is DataPath.POOL:
+            continue  # VT389 warns of the order
         if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
             hint = "start it by xl, or let it use shared regions and event channels only"
             yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
+        backend = context.topology.domains[device.backend]
+        if backend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.backend), Xen):
+            message = (
+                f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, xl has no name of it"
+            )
+            yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
 
 
 def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
@@ -177,6 +237,19 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT373", message, ("regions", name, "addresses", key), key=True, hints=(hint,))
 
 
+def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
+    """VT397: a Xen that shares a region also writes it into the guest's /memory."""
+    for board, xen in context.xens.items():
+        if xen.version not in ((4, 17), (4, 18)):
+            continue
+        for name, region in context.lookup.regions_on[board].items():
+            if context.is_static_shared(region) and region.placed:
+                message = f"region '{name}': Xen {xen.release} leaves it out of the /memory of its guests"
+                hint = "Xen 4.19 tells them; with this one Linux has no mapping of it, and no pool works there"
+                path = ("regions", name)
+                yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
+
+
 def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
     """VT374: direct-map needs static memory, and equal addresses inside and outside."""
     for name, domain in context.topology.domains.items():
@@ -196,18 +269,18 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
             continue
+        fixed = context.lookup.host_address_of(region)
         for member in context.members_of(region):
-            inside = region.address if member == region.owner else region.addresses.get(member)
-            place = ("address",) if member == region.owner else ("addresses", member)
-            if not is_direct(context.topology.domains[member]):
+            inside, place = region.address_in(member)
+            if not context.topology.domains[member].is_direct:
                 continue
             if not region.placed:
                 message = f"region '{name}': '{member}' sees host addresses, so the region needs one"
                 yield context.find("VT374", message, ("regions", name, "placed"))
-            elif inside is not None and region.host_address is not None and inside != region.host_address:
+            elif inside is not None and fixed is not None and inside != fixed[0]:
                 message = (
                     f"region '{name}': '{member}' sees host addresses, so {inside:#x} has to be "
-                    f"`host_address` {region.host_address:#x}"
+                    f"`{'.'.join(fixed[1])}` {fixed[0]:#x}"
                 )
                 yield context.find("VT374", message, ("regions", name, *place))
         if not region.placed and region.host_address is not None:
@@ -215,9 +288,52 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT374", message, ("regions", name, "placed"))
 
 
-def is_direct(domain: Domain) -> bool:
-    """Tell whether a domain's addresses are the host's."""
-    return domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
+def rights_are_free(context: Context) -> Iterator[Diagnostic]:
+    """VT415: what one domain alone can have is given to one, and dom0 has most of it."""
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen):
+            continue
+        first = None
+        for name, domain in context.domains_on(board):
+            settings = domain.xen or XenDomain()
+            for index, capability in enumerate(settings.capabilities):
+                if capability is not Capability.CONTROL:
+                    message = f"'{name}' cannot be a {capability.value} domain beside dom0: Xen takes one, and stops"
+                    yield context.find("VT415", message, ("domains", name, "xen", "capabilities", index))
+            if settings.scmi_smc and first is not None:
+                message = f"'{first}' has `scmi_smc` already: the firmware serves one domain, and Xen stops"
+                yield context.find("VT415", message, ("domains", name, "xen", "scmi_smc"))
+            first = name if settings.scmi_smc and first is None else first
+
+
+def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
+    """VT374: a Xen that colours the cache takes no guest with static memory."""
+    for board in context.topology.boards:
+        guests = [(name, domain.xen) for name, domain in context.domains_on(board) if domain.xen is not None]
+        coloured = next((name for name, settings in guests if settings.llc_colors), None)
+        for name, settings in guests:
+            if coloured is not None and settings.static_memory:
+                message = f"'{name}' cannot have static memory while '{coloured}' has `llc_colors`: Xen stops"
+                label = Label(context.span("domains", coloured, "xen", "llc_colors"), "colours here")
+                yield context.find("VT374", message, ("domains", name, "xen", "static_memory"), labels=(label,))
+
+
+def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
+    """VT416: a node goes to one guest, and is none that Xen itself drives."""
+    for board, loaded in context.facts.items():
+        facts = loaded.facts
+        kept = {facts.gic.path: "the interrupt controller"} if facts.gic.path else {}
+        kept |= {iommu.path: "an IOMMU" for iommu in facts.iommus} | {cpu.path: "a CPU" for cpu in facts.cpu_nodes}
+        given: dict[str, DataPathTuple] = {}
+        for name, domain in context.domains_on(board):
+            for index, node in enumerate(domain.passthrough):
+                path = ("domains", name, "passthrough", index)
+                if node in kept:
+                    yield context.find("VT416", f"'{node}' is {kept[node]}, which Xen itself drives", path)
+                elif node in given:
+                    label = Label(context.span(*given[node]), "here first")
+                    yield context.find("VT416", f"'{node}' is passed through already", path, labels=(label,))
+                given.setdefault(node, path)
 
 
 def limits_hold(context: Context) -> Iterator[Diagnostic]:
@@ -249,18 +365,17 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
     for guest, domain in context.topology.domains.items():
         if domain.role is not Role.GUEST or not isinstance(context.hypervisor_of(guest), Xen) or domain.memory is None:
             continue
-        taken = [(what, where) for what, where in layouts.XEN_GUEST_WINDOWS]
-        if not is_direct(domain):
+        taken: list[tuple[str, AddressRange]] = []
+        if not domain.is_direct:  # else its layout is the host's
+            taken += layouts.XEN_GUEST_WINDOWS
             taken += [(f"the RAM of '{guest}'", bank) for bank in layouts.xen_guest_ram(domain.memory)]
         for name, region in context.lookup.regions_of[guest].items():
-            inside = region.address if guest == region.owner else region.addresses.get(guest)
+            inside, place = region.address_in(guest)
             if inside is None or not context.is_static_shared(region) or guest not in context.members_of(region):
                 continue
-            path = ("regions", name, *(("address",) if guest == region.owner else ("addresses", guest)))
+            path = ("regions", name, *place)
             if inside % PAGE_BYTES:
-                message = f"region '{name}': {inside:#x} is not a multiple of 4KiB"
-                yield context.find("VT403", message, path)
-                continue
+                continue  # VT403
             where = AddressRange.of_size(inside, region.size)
             for what, other in taken:
                 if where.overlaps(other):
@@ -268,49 +383,6 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
                     hint = "leave the address out and let vtool choose; Xen takes this one and says nothing"
                     yield context.find("VT376", message, path, hints=(hint,))
             taken.append((f"region '{name}'", where))
-
-
-def host_addresses_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT403, VT404: fixed host addresses of Xen's static memory lie in free RAM."""
-    for board, loaded in context.facts.items():
-        banks = [AddressRange.of_size(bank.base, bank.size) for bank in loaded.facts.ram]
-        taken = [(f"carve-out '{c.name}'", AddressRange.of_size(c.base, c.size)) for c in loaded.facts.carve_outs]
-        for _, size, alignment, address, path in fixed_host_memory(context, board):
-            if address % alignment:
-                message = f"{address:#x} is not a multiple of {format_size(alignment)}"
-                yield context.find("VT403", message, path)
-                continue
-            where = AddressRange.of_size(address, size)
-            if not any(bank.contains(where) for bank in banks):
-                message = f"{where} is not inside the RAM of board '{board}': Xen would crash on it"
-                yield context.find("VT404", message, path)
-            for what, other in taken:
-                if where.overlaps(other):
-                    message = f"{where} overlaps {what} {other}"
-                    yield context.find("VT401", message, path, hints=("leave it out and let vtool choose",))
-            taken.append((f"what {'.'.join(map(str, path))} places", where))
-
-
-def fixed_host_memory(context: Context, board: str) -> Iterator[tuple[str, int, int, int, DataPathTuple]]:
-    """Yield (what, size, alignment, address, place) of everything of Xen's that the user placed in host memory."""
-    hypervisor = context.topology.boards[board].hypervisor if board in context.topology.boards else None
-    if not isinstance(hypervisor, Xen):
-        return
-    heap = hypervisor.static_heap
-    if heap is not None and heap.address is not None:
-        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "address")
-        yield "heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path
-    for name, region in context.lookup.regions_on[board].items():
-        if region.host_address is not None and context.is_static_shared(region) and _on(context, region, board):
-            yield name, region.size, PAGE_BYTES, region.host_address, ("regions", name, "host_address")
-    for name, domain in context.domains_on(board):
-        if domain.xen and domain.xen.memory_address is not None and domain.memory is not None:
-            path = ("domains", name, "xen", "memory_address")
-            yield name, domain.memory, PAGE_BYTES, domain.xen.memory_address, path
-
-
-def _on(context: Context, region: Region, board: str) -> bool:
-    return context.board_of[context.members_of(region)[0]] == board
 
 
 def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
@@ -374,18 +446,36 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
 
 
+def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
+    """VT347: CPUs that a guest is kept on are of the pool that it runs in."""
+    for name, domain in context.topology.domains.items():
+        hypervisor = context.hypervisor_of(name)
+        if not isinstance(hypervisor, Xen) or not hypervisor.cpupools:
+            continue
+        others = {cpu for pool in hypervisor.cpupools.values() for cpu in pool.cpus}
+        # Xen's Pool-0 is the one of the first CPU (xen/common/sched/boot-cpupool.c).
+        first = next((pool for pool, declared in hypervisor.cpupools.items() if 0 in declared.cpus), None)
+        pool = domain.cpupool or first
+        for cpu in domain.host_cpus if pool is None or pool in hypervisor.cpupools else ():
+            inside = cpu not in others if pool is None else cpu in hypervisor.cpupools[pool].cpus
+            if not inside:
+                where = f"pool '{pool}'" if pool else "the pool of those that no pool names"
+                message = f"CPU {cpu} is not in {where}, where '{name}' runs"
+                yield context.find("VT347", message, ("domains", name, "host_cpus"))
+
+
 def grants_suffice(context: Context) -> Iterator[Diagnostic]:
-    """VT380: a domain has grants for all its PV devices at their busiest; without, they hang or fail under load."""
+    """VT380: a domain has grants for all its devices at their busiest; without, they hang or fail under load."""
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
-        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
-        needed = sum(disk_grants(domain.cpus) if d.type == "blk" else interface_grants(domain.cpus) for d in devices)
+        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and grants_of(d, domain.cpus)]
+        needed = sum(grants_of(device, domain.cpus) for device in devices)
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
             message = (
-                f"the {len(devices)} PV devices of '{name}' hold up to {needed} grants, "
+                f"the {len(devices)} granting devices of '{name}' hold up to {needed} grants, "
                 f"{frames or DEFAULT_FRAMES} frames are {available_grants(frames)}"
             )
             wanted = -(-(needed + RESERVED_GRANTS) // GRANTS_PER_FRAME)
@@ -395,12 +485,17 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     features_are_built,
     settings_fit_the_start,
+    devices_fit_the_start,
     regions_are_shared_at_boot,
+    guests_are_told_of_regions,
     static_memory_is_sound,
+    rights_are_free,
+    colours_exclude_static_memory,
+    passthrough_can_be,
     limits_hold,
     guest_addresses_are_free,
-    host_addresses_fit,
     event_channels_are_sound,
     cpupools_are_sound,
+    pins_are_in_the_pool,
     grants_suffice,
 )

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vtool.check import KernelOptions, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
-from vtool.images import PREFIX, ensure
-from vtool.images.catalogue import CATALOGUE, kernel_fragment, read_kernel_options
-from vtool.images.kernel_options import options_in
+from vtool.images import NAMES, PREFIX, kernel_fragment
+from vtool.images.kernel_options import kernel_options, options_in
 from vtool.images.xen_build import xens_of
 from vtool.language import load_topology
 from vtool.model.topology import Topology
@@ -62,6 +61,37 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", action="append", default=[], metavar="BOARD", help="only this board of the topology (repeatable)"
     )
+
+
+def add_base_tree(parser: argparse.ArgumentParser) -> None:
+    """Add ``--base-tree``; ``check_base_trees`` reads it."""
+    parser.add_argument(
+        "--base-tree",
+        action="append",
+        default=[],
+        metavar="[BOARD=]FILE",
+        help="a board's own device tree, .dtb or .dts: check that it has the nodes that are passed through",
+    )
+
+
+def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
+    """Raise VtoolError VT417 for nodes that the given trees lack, VT441 for a tree of no board of the topology."""
+    from vtool.board.dts import read_tree
+    from vtool.deploy.merged_tree import absent_nodes
+
+    boards = {board.name: board for board in plan.boards}
+    found: list[Diagnostic] = []
+    for word in arguments.base_tree:
+        name, equals, file = word.rpartition("=")
+        if not equals and len(boards) == 1:
+            name = next(iter(boards))
+        if name not in boards:
+            hint = f"write --base-tree {next(iter(boards))}={file}; there are: {', '.join(boards)}"
+            message = f"'{plan.name}' has no board '{name}'" if equals else f"'{file}' is the tree of which board?"
+            raise VtoolError(Diagnostic("VT441", message, hints=(hint,)), ExitCode.USAGE)
+        found += absent_nodes(read_tree(Path(file)), boards[name])
+    if found:
+        raise VtoolError(in_order(found))
 
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:
@@ -112,8 +142,8 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
                 continue
             span = document.span(("domains", name, key))
             if reference.startswith(PREFIX):
-                if reference.removeprefix(PREFIX) not in CATALOGUE:
-                    known = ", ".join(PREFIX + image for image in CATALOGUE)
+                if reference.removeprefix(PREFIX) not in NAMES:
+                    known = ", ".join(PREFIX + image for image in NAMES)
                     message = f"'{reference}' is not an image that vtool builds"
                     findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {known}",)))
                 elif key == "kernel":
@@ -121,7 +151,7 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
                 continue
             file = _beside(document.path, reference)
             try:
-                options = read_kernel_options(file) if key == "kernel" else {}
+                options = kernel_options(file.read_bytes()) if key == "kernel" else {}
                 if key == "ramdisk" and not file.is_file():
                     raise ValueError("no such file")
             except (OSError, ValueError) as error:
@@ -140,6 +170,8 @@ def _beside(topology: Path, reference: str) -> Path:
 
 def image_paths(prepared: Prepared, boards: Sequence[BoardPlan], progress: Progress) -> Callable[[str], Path]:
     """Build what the plans need of vtool's images; return how to find any image's file."""
+    from vtool.images.build import ensure
+
     references = {image for board in boards for image in _images_of(board)}
     named = sorted(r.removeprefix(PREFIX) for r in references if r.startswith(PREFIX))
     images = ensure(named, progress)

@@ -4,43 +4,105 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from vtool.cli.common import prepare_arguments
-from vtool.cli.views import add_selection, add_view, check_selection, write_text
-from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
-from vtool.render.fragments import fragments
+from vtool.board.dts import read_blob_file
+from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments
+from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
+from vtool.deploy.merge import decompile, merge_guest, merge_host
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, format_diagnostic
+from vtool.model.facts_import import device_tree_facts, ignored_reservations
+from vtool.plan.types import BoardPlan
+from vtool.render.fragments import Fragment, fragments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_view(parser, "vtool dt topology/examples/kvm-pool.yaml --domain fe0 > fe0.dts")
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="write one file a fragment into this folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="write one file a fragment into this folder; with --base: a .dts or .dtb",
+    )
+    parser.add_argument(
+        "--base", type=Path, metavar="FILE.dtb", help="merge the fragment into this tree and write that"
+    )
     add_selection(parser)
+    add_base_tree(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the fragments that are asked for: one to stdout, or all of them into a folder."""
+    """Write the fragments that are asked for: one to stdout, all of them into a folder, or one merged."""
     prepared = prepare_arguments(arguments)
     check_selection(arguments, prepared.plan, prepared.topology.domains)
+    check_base_trees(arguments, prepared.plan)
+    base = _Base(arguments.base) if arguments.base else None
     found = [
-        fragment
+        (board, fragment)
         for board in prepared.plan.boards
-        for fragment in fragments(board)
+        for fragment in fragments(board, base.facts if base else None)
         if arguments.board in (None, fragment.board) and arguments.domain in (None, fragment.domain)
     ]
-    if arguments.output is None:
-        if len(found) > 1:
-            named = ", ".join(f"--domain {fragment.domain}" for fragment in found)
-            message = f"{len(found)} fragments do not fit into one output"
-            raise VtoolError(Diagnostic("VT442", message, hints=(f"give -o DIR, or one of: {named}",)), ExitCode.USAGE)
-        for fragment in found:
+    if len(found) > 1 and (base or arguments.output is None):
+        named = ", ".join(f"--domain {fragment.domain}" for _, fragment in found)
+        message = f"{len(found)} fragments do not fit into one {'base tree' if base else 'output'}"
+        hint = f"give {'' if base else '-o DIR, or '}one of: {named}"
+        raise VtoolError(Diagnostic("VT442", message, hints=(hint,)), ExitCode.USAGE)
+    if base:
+        base.write(found, arguments.output)
+    elif arguments.output is None:
+        for _, fragment in found:
             write_text(fragment.text, None)
     else:
-        _write_all({fragment.file_name: fragment.text for fragment in found}, arguments.output)
+        _write_all({fragment.file_name: fragment.text for _, fragment in found}, arguments.output)
     if not found:
         print("no device tree needs a change", file=sys.stderr)
     return 0
+
+
+class _Base:
+    """A base tree: what it is like, and what it becomes with a fragment merged into it."""
+
+    def __init__(self, path: Path) -> None:
+        self._blob, tree = read_blob_file(path)
+        facts = device_tree_facts(tree.root)
+        if facts is None:
+            message = f"'{path}' cannot be used: #address-cells and #size-cells are not 1 or 2"
+            raise VtoolError(Diagnostic("VT813", message))
+        self.facts = facts
+        for warning in ignored_reservations(tree.root):
+            print(format_diagnostic(warning), file=sys.stderr)
+
+    def write(self, found: Sequence[tuple[BoardPlan, Fragment]], output: Path | None) -> None:
+        """Write the tree with the fragment merged into it, or as it is without one."""
+        if output is not None and output.suffix not in (".dts", ".dtb"):
+            message = f"'{output}' says neither .dts nor .dtb"
+            raise VtoolError(Diagnostic("VT443", message), ExitCode.USAGE)
+        with tempfile.TemporaryDirectory(prefix="vtool-dt-") as folder:
+            base = Path(folder) / "base.dtb"
+            base.write_bytes(self._blob)
+            merged = Path(folder) / "merged.dtb"
+            merged.write_bytes(self._merged(base, *found[0]) if found else self._blob)
+            if output is not None and output.suffix == ".dtb":
+                write_bytes(merged.read_bytes(), output)
+            else:
+                write_text(decompile(merged), output)
+
+    @staticmethod
+    def _merged(base: Path, board: BoardPlan, fragment: Fragment) -> bytes:
+        source = base.with_name(fragment.file_name)
+        source.write_text(fragment.text)
+        try:
+            if fragment.domain == board.control.name:
+                return merge_host(base, source, board)
+            return merge_guest(base, source, next(g for g in board.kvm_guests if g.name == fragment.domain))
+        except VtoolError as error:
+            # The same findings as of a deploy, but no board has failed.
+            raise VtoolError(error.diagnostics) from None
 
 
 def _write_all(files: dict[str, str], folder: Path) -> None:

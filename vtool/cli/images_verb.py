@@ -6,7 +6,8 @@ import argparse
 
 from vtool.cli.common import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
-from vtool.images import CATALOGUE, cached, ensure, refresh
+from vtool.images.build import cached, ensure, refresh
+from vtool.images.catalogue import CATALOGUE
 from vtool.report.summary import table
 from vtool.units import MIB
 

@@ -6,6 +6,7 @@ Importing this module must stay cheap: verbs are imported only when they are run
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -37,6 +38,9 @@ VERBS = {
     "explain": "explain a diagnostic's code",
 }
 
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+"""Starting makes many objects that stay; Python's own 700 would look through them again and again."""
+
 EPILOG = """\
 exit codes: 0 well, 1 the topology is wrong, 2 usage, 3 a board failed, 70 a bug in vtool, 130 interrupted
 data goes to stdout, diagnostics and progress to stderr; NO_COLOR is honoured
@@ -46,6 +50,9 @@ data goes to stdout, diagnostics and progress to stderr; NO_COLOR is honoured
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # vtool has no pydantic plugins, and looking for some reads every package that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         return _run(arguments)
     except VtoolError as error:

@@ -6,22 +6,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import add_topology_file, prepare_arguments
+from vtool.cli.common import add_base_tree, add_topology_file, check_base_trees, prepare_arguments
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.render import render
+from vtool.render.ansible import FILE_NAME, render_inventory
 from vtool.render.artifacts import Kind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_topology_file(parser)
+    add_base_tree(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write all rendered text, board by board; images are listed, not copied."""
-    plan = prepare_arguments(arguments).plan
-    count = 0
+    """Write all rendered text, board by board, and an inventory for Ansible; images are listed, not copied."""
+    prepared = prepare_arguments(arguments)
+    plan = prepared.plan
+    check_base_trees(arguments, plan)
+    count = 1
     try:
         for board in plan.boards:
             folder = arguments.output / board.name
@@ -35,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
                 target.write_text(artifact.content)
                 count += 1
             (folder / "images.txt").write_text("".join(images))
+        (arguments.output / FILE_NAME).write_text(render_inventory(prepared.topology, plan))
     except OSError as error:
         raise VtoolError(Diagnostic("VT100", f"cannot write into '{arguments.output}': {error}")) from None
     print(f"{count} files in {arguments.output}", file=sys.stderr)

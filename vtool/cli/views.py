@@ -45,10 +45,15 @@ def check_selection(arguments: argparse.Namespace, plan: Plan, domains: Iterable
 def write_text(text: str, path: Path | None) -> None:
     """Write UTF-8 to a file, or to stdout when there is none. VtoolError VT100 when the file cannot be written."""
     data = text.encode("utf-8", "replace")  # whatever the terminal's encoding: SVG and HTML say UTF-8
-    if path is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    if path is not None:
+        write_bytes(data, path)
         return
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file. VtoolError VT100 when it cannot be written."""
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
-from vtool.board.shell import may_not_be_root, no_answer, ssh_command, wrong_host_key
+from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
 from vtool.deploy.asking import ON_BOARD, board_json
+from vtool.deploy.connection import ssh_command
 from vtool.deploy.stage import board_program
 from vtool.diagnostics import VtoolError
 

@@ -13,7 +13,8 @@ from vtool.board.protocols import Board, Console
 from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.images import BOARD_IMAGES, ensure
+from vtool.images import BOARD_IMAGES
+from vtool.images.build import ensure
 from vtool.progress import Progress
 
 BOOT_DEADLINE_S = 120

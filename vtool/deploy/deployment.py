@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vtool.board.protocols import Board
-from vtool.board.shell import ssh_command
 from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import packed
 from vtool.deploy.booting import bring_up, go_back, wait_for_boot
+from vtool.deploy.connection import ssh_command
 from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of

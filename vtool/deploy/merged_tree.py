@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.devicetree import Node, Tree, read_blob
-from vtool.plan.types import BoardPlan, SharedView, XenBootGuest
+from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
+from vtool.diagnostics import Diagnostic, nearest
+from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
+from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
 from vtool.units import KIB, AddressRange
 
 
@@ -42,20 +44,29 @@ def complete(blob: bytes, board: BoardPlan) -> bytes:
     return bytes(fdt.as_bytearray())
 
 
-def cpu_nodes(tree: Tree) -> list[Node]:
-    """Return the CPU nodes in the order in which Xen and Linux number them: that of the tree."""
-    cpus = tree.root.children.get("cpus")
-    return [node for node in cpus.children.values() if node.string("device_type") == "cpu"] if cpus else []
+def absent_nodes(tree: Tree, board: BoardPlan) -> list[Diagnostic]:
+    """Return a finding (VT417) for each node to be passed through that a board's tree does not have.
+
+    Xen compares whole names (dt_find_node_by_path); what libfdt would find without a unit address is not enough.
+    """
+    paths = {node.path: None for node in tree.root.walk()}
+    return [
+        Diagnostic(
+            "VT417",
+            f"the device tree of board '{board.name}' has no node '{node.path}' to pass through to '{node.domain}'",
+            node.place,
+            hints=nearest(node.path, paths),
+        )
+        for node in board.passthrough
+        if node.path not in paths
+    ]
 
 
 def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
     """Decode a merged tree and yield everything in which it is not what was planned."""
     tree = read_blob(blob)
     for region in board.host_regions:
-        node = tree.node(f"/reserved-memory/{region.node_name}")
-        seen = _ranges(node)
-        if seen != [region.range]:
-            yield f"region '{region.region}' is at {_list(seen)}, not at {region.range}"
+        yield from _region_differs(tree, "region", region, region.compatible)
     boot = board.xen_boot
     if boot.empty:
         return
@@ -66,9 +77,57 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
             yield f"the static heap is at {_list(seen)}, not at {boot.static_heap.range}"
     for view in boot.shared:
         yield from _shared_differs(chosen, view, "dom0")
+    numbered = [name for name, node in chosen.children.items() if "xen,domain" in node.compatible]
     for guest in boot.guests:
         yield from _guest_differs(chosen, guest)
+        number = numbered.index(guest.node_name) + 1
+        if guest.qemu is not None and guest.qemu.domain_id != number:
+            yield f"domain '{guest.name}' is number {number} to Xen, not {guest.qemu.domain_id}"
+        owned = [n for n in chosen.children[guest.node_name].children.values() if n.string("role") == "owner"]
+        for device in guest.virtio:
+            view = next(view for view in guest.shared if view.region == device.pool)
+            phandle = XEN_POOL_PHANDLE + [node.name for node in owned].index(view.node_name)
+            if device.pool_phandle != phandle:
+                yield f"pool '{device.pool}' of '{guest.name}' gets phandle {phandle}, not {device.pool_phandle}"
     yield from _references_differ(tree, chosen, board)
+
+
+def guest_differences(blob: bytes, guest: KvmGuest) -> Iterator[str]:
+    """Decode a guest's merged tree and yield everything in which it is not what was planned."""
+    tree = read_blob(blob)
+    by_phandle = tree.by_phandle()
+    for pool in guest.pools:
+        yield from _region_differs(tree, "pool", pool, pool.use)
+    for device in guest.devices:
+        if device.pool is None:
+            continue
+        mmio = device.transport == "mmio"
+        machine = tree.node(f"/{device.node_name}" if mmio else QEMU_VIRT_PCI_NODE)
+        if machine is None or not machine.compatible:
+            yield f"device '{device.name}' has no '{device.node_name if mmio else QEMU_VIRT_PCI_NODE}' in the base tree"
+            continue
+        user = machine if mmio else machine.children[device.node_name]
+        named = [by_phandle.get(handle) for handle in user.properties["memory-region"].cells]
+        if [found.name if found else "" for found in named] != [device.pool.node_name]:
+            yield f"device '{device.name}' does not name the pool '{device.pool.region}'"
+
+
+def _region_differs(tree: Tree, what: str, region: HostRegion | Pool, compatible: str) -> Iterator[str]:
+    """Compare where a region is, what it is, and who names it."""
+    node = tree.node(f"/reserved-memory/{region.node_name}")
+    seen = _ranges(node)
+    if node is None or seen != [region.range]:
+        yield f"{what} '{region.region}' is at {_list(seen)}, not at {region.range}"
+        return
+    flags = {region.flag} if region.flag else set()
+    if node.string("compatible") != compatible or {"no-map", "reusable"} & set(node.properties) != flags:
+        flag = region.flag or "neither no-map nor reusable"
+        yield f"region '{region.region}' is not '{compatible or 'plain'}' with {flag}"
+        return
+    for path in region.device_nodes:
+        user = tree.node(path)
+        if user is None or node.phandle is None or user.properties["memory-region"].cells != (node.phandle,):
+            yield f"'{path}' does not name the region '{region.region}'"
 
 
 def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[str]:

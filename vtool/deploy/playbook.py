@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from vtool.board.protocols import Board
-from vtool.board.shell import CONSOLE_TAIL_LINES, may_not_be_root, no_answer, ssh_options, wrong_host_key
+from vtool.board.shell import CONSOLE_TAIL_LINES, may_not_be_root, no_answer, wrong_host_key
+from vtool.deploy.connection import connection_variables
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.progress import Progress
 from vtool.rooms import room
@@ -154,15 +154,10 @@ def _host_variables(host: Host) -> dict[str, Any]:
     target = host.board.ssh()
     return {
         **host.variables,
-        "ansible_host": target.host,
-        "ansible_port": target.port,
-        "ansible_user": target.user,
-        "ansible_ssh_common_args": shlex.join(ssh_options(target)),
+        **connection_variables(target),
         # The words before a program that needs root's rights; what is no such program never gets them.
         "vtool_as_root": "".join(f"{word} " for word in target.escalation),
         **({"ansible_control_path": str(host.control_path)} if host.control_path else {}),
-        # Discovery may pick a broken interpreter, and costs a round trip.
-        "ansible_python_interpreter": "/usr/bin/python3",
     }
 
 

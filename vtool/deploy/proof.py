@@ -208,7 +208,7 @@ def _memory_backend(guest: KvmGuest) -> Proof:
         "commands": [{"execute": "query-memdev"}],
     }
     wanted = {"private": (guest.ram.size_bytes, False)}
-    wanted |= {f"pool-{pool.region}": (pool.range.size_bytes, True) for pool in guest.pools}
+    wanted |= {f"pool-{pool.region}": (pool.range.size_bytes, pool.shared) for pool in guest.pools}
 
     def shown(backends: Mapping[str, tuple[int, bool]]) -> str:
         return ", ".join(
@@ -255,7 +255,7 @@ def _backend_maps(guest: KvmGuest, disk: KvmDevice) -> Proof:
     assert disk.backend is not None
     backend = {"id": f"maps-{disk.backend.unit}", "op": "maps", "unit": disk.backend.unit}
     vmm = {"id": f"maps-{guest.unit}", "op": "maps", "unit": guest.unit}
-    wanted, objects = disk.backend.maps_bytes, len(guest.pools)
+    wanted, objects = disk.backend.maps_bytes, sum(pool.shared for pool in guest.pools)
     expected = f"the pool's {format_size(wanted)}" if objects == 1 else f"{objects} pools, {format_size(wanted)}"
 
     def read(results: Results) -> Row:

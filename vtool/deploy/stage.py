@@ -1,6 +1,6 @@
 """From artifacts in memory to the files of a generation: compile, merge, name by content.
 
-The only room that runs dtc, fdtoverlay and mkimage. What comes out is complete: every file with its
+What comes out is complete: every file with its
 digest, the generation's and the boot set's names, the digest of what each unit is made of.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtool.deploy.merged_tree import complete, differences
-from vtool.diagnostics import board_failed, not_installed
+from vtool.deploy.merge import compile_overlay, merge_host, run_tool
+from vtool.deploy.merged_tree import absent_nodes
+from vtool.devicetree import read_blob
+from vtool.diagnostics import VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import format_size
@@ -80,7 +81,9 @@ def stage(
     image_path: Callable[[str], Path],
     work: Path,
 ) -> Staged:
-    """Compile and merge what rendering made into ``work``. Raises VtoolError VT701, VT702."""
+    """Compile and merge what rendering made into ``work``. Raises VtoolError VT417, VT701, VT702."""
+    if board.passthrough and (absent := absent_nodes(read_blob(base_tree), board)):
+        raise VtoolError(absent)
     (work / "base.dtb").write_bytes(base_tree)
     files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
     (work / "vtool-board").write_bytes(board_program())
@@ -100,19 +103,19 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     source.write_text(artifact.content)
     name, output = artifact.name, source
     if artifact.kind is Kind.OVERLAY:
-        name, output = _compile_overlay(artifact.name, source)
+        name, output = artifact.name.removesuffix(".dts") + ".dtbo", compile_overlay(source)
+    elif artifact.kind is Kind.TREE:
+        name, output = artifact.name.removesuffix(".dts") + ".dtb", source.with_suffix(".dtb")
+        run_tool(["dtc", "-I", "dts", "-O", "dtb", "-o", str(output), str(source)])
     elif artifact.kind is Kind.HOST_OVERLAY:
-        _, overlay = _compile_overlay(artifact.name, source)
         name = artifact.name.removesuffix(".dts") + ".dtb"
         output = source.with_suffix(".dtb")
-        base = str(work / "base.dtb")
-        _run("VT701", ["fdtoverlay", "-i", base, "-o", str(output), str(overlay)])
-        output.write_bytes(_completed(output.read_bytes(), board))
+        output.write_bytes(merge_host(work / "base.dtb", source, board))
     elif artifact.kind is Kind.BOOT_SCRIPT:
         name = artifact.name.removesuffix(".cmd") + ".scr"
         output = source.with_suffix(".scr")
         command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
-        _run("VT701", [*command, str(output)])
+        run_tool([*command, str(output)])
     return _staged(artifact, name, output)
 
 
@@ -124,46 +127,6 @@ def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
             room = format_size(module.window.size_bytes)
             message = f"'{module.image}' has {size} bytes, more than the {room} that a boot module has room for"
             raise board_failed("VT713", message)
-
-
-def _compile_overlay(name: str, source: Path) -> tuple[str, Path]:
-    output = source.with_suffix(".dtbo")
-    # Any word of dtc is an error; these checks do not know what the overlay will be merged into.
-    quiet = [
-        "-Wno-avoid_default_addr_size",
-        "-Wno-unit_address_vs_reg",
-        "-Wno-reg_format",
-        "-Wno-ranges_format",
-        "-Wno-chosen_node_is_root",
-    ]
-    _run("VT701", ["dtc", "-@", "-I", "dts", "-O", "dtb", *quiet, "-o", str(output), str(source)])
-    return name.removesuffix(".dts") + ".dtbo", output
-
-
-def _completed(blob: bytes, board: BoardPlan) -> bytes:
-    """Complete a merged tree and compare it with the plan (VtoolError VT702)."""
-    hint = "the facts file may not describe the board's base tree"
-    try:
-        blob = complete(blob, board)
-        wrong = list(differences(blob, board))
-    except (ValueError, KeyError) as error:
-        wrong = [str(error)]
-    if wrong:
-        message = f"the merged device tree of '{board.name}' is not what was planned"
-        raise board_failed("VT702", message, hints=(hint,), detail=wrong)
-    return blob
-
-
-def _run(code: str, command: list[str]) -> None:
-    environment = {"SOURCE_DATE_EPOCH": "0", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    except FileNotFoundError:
-        raise not_installed(command[0]) from None
-    if done.returncode != 0 or done.stderr.strip():
-        raise board_failed(
-            code, f"'{command[0]}' refuses {Path(command[-1]).name}", detail=done.stderr.splitlines()[-10:]
-        )
 
 
 def _staged(artifact: Artifact, name: str, path: Path) -> StagedFile:

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vtool.diagnostics import board_failed
-from vtool.images import debian
-from vtool.images.kernel_options import kernel_options
+from vtool.images import DATA, debian, kernel_fragment
 from vtool.images.store import Build, Image, Recipe, cache_folder
 from vtool.units import MIB
 
-DATA = Path(__file__).parent / "recipes"
 KERNEL_SOURCE = "linux-source-6.12"
 # Who built it, where and when is part of the file; the same inputs have to give the same bytes.
 _KERNEL_STAMP = (
@@ -37,11 +35,6 @@ def _text(name: str) -> str:
 
 
 # -- kernel
-
-
-def kernel_fragment() -> str:
-    """Return the configuration that ``vtool:linux`` is built with."""
-    return _text("kernel.config")
 
 
 def kernel_recipe(extra: Sequence[str] = ()) -> Recipe:
@@ -104,11 +97,6 @@ def _check_kernel_config(wanted: str, resulting: Path) -> None:
         raise board_failed(
             "VT504", f"the kernel's configuration does not take {', '.join(dropped)}: a dependency is missing"
         )
-
-
-def read_kernel_options(image: Path) -> Mapping[str, str] | None:
-    """Return a kernel file's options, None when it carries none. ValueError, OSError as they come."""
-    return kernel_options(image.read_bytes())
 
 
 # -- root file system
@@ -246,5 +234,3 @@ CATALOGUE: Mapping[str, Recipe] = {
         Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),
     )
 }
-
-__all__ = ["CATALOGUE", "kernel_fragment", "kernel_recipe", "read_kernel_options"]

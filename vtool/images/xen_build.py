@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
-from vtool.images.catalogue import DATA
+from vtool.images import DATA
 from vtool.images.kernel_options import options_in
 from vtool.model.topology import Topology, Xen
 from vtool.source import Document

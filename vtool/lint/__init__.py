@@ -7,12 +7,12 @@ people who have none and write their trees by hand.
 from __future__ import annotations
 
 from vtool.devicetree import Tree
-from vtool.lint import domains, general, modules, overlaps, partial, regions, shared, static
+from vtool.lint import domains, general, modules, overlaps, partial, regions, rights, shared, static
 from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
 from vtool.lint.finding import Finding, printable
 
 ALL_TREES = (*general.RULES, *regions.RULES, *overlaps.RULES)
-XEN_TREES = (*modules.RULES, *domains.RULES, *static.RULES, *shared.RULES)
+XEN_TREES = (*modules.RULES, *domains.RULES, *rights.RULES, *static.RULES, *shared.RULES)
 PARTIAL_TREES = (*general.RULES, *partial.RULES)
 RULES = {
     Kind.LINUX: ALL_TREES,

@@ -25,6 +25,7 @@ DOMAIN = "xen,domain"
 SHARED_MEMORY = "xen,domain-shared-memory-v1"
 EVENT_CHANNEL = "xen,evtchn-v1"
 CPUPOOL = "xen,cpupool"
+VCPU = "xen,vcpu"
 POOL = "restricted-dma-pool"
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")

@@ -12,6 +12,7 @@ from vtool.lint.context import (
     EVENT_CHANNEL,
     GIC_V2,
     SHARED_MEMORY,
+    VCPU,
     Context,
     XenVersion,
     direct_mapped,
@@ -22,8 +23,6 @@ from vtool.lint.finding import Finding
 from vtool.lint.modules import dom0_arguments_memory
 from vtool.units import PAGE_BYTES, AddressRange, format_size
 
-MOST_SPIS = 988
-"""Xen xen/arch/arm/vgic.c: 1020 interrupts less 32 local ones."""
 MOST_CPUS = 128
 MOST_CPUS_GIC_V2 = 8
 GUEST_RAM_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
@@ -42,11 +41,14 @@ SINCE = {
     "llc-colors": XenVersion(4, 20),
     "capabilities": XenVersion(4, 21),
     "trap-unmapped-accesses": XenVersion(4, 21),
+    "xen,sci_type": XenVersion(4, 21),
+    "v8r_el1_msa": XenVersion(4, 22),
 }
 COMPATIBLE_SINCE = {
     CPUPOOL: XenVersion(4, 17),
     EVENT_CHANNEL: XenVersion(4, 17),
     SHARED_MEMORY: XenVersion(4, 17),
+    VCPU: XenVersion(4, 21),
 }
 ENHANCED = ("", "enabled", "disabled", "no-xenstore")
 
@@ -148,8 +150,8 @@ def interrupts_suffice(context: Context) -> Iterator[Finding]:
         if "nr_spis" not in domain.properties:
             continue
         spis = domain.number("nr_spis")
-        if spis > MOST_SPIS:
-            message = f"`nr_spis` is {spis}, Xen allows {MOST_SPIS}: it panics, 'Error creating domain'"
+        if spis > layouts.XEN_MOST_SPIS:
+            message = f"`nr_spis` is {spis}, Xen allows {layouts.XEN_MOST_SPIS}: it panics, 'Error creating domain'"
             yield Finding("VT876", domain, message, "nr_spis")
         elif not spis and "vpl011" in domain.properties and not direct_mapped(domain):
             message = "`nr_spis` is 0, `vpl011` needs interrupt 32, the first: Xen cannot set up the domain"

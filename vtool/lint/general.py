@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
+from vtool.layouts import XEN_GIC_PHANDLE
 from vtool.lint.context import Context, Kind, tuples
 from vtool.lint.finding import Finding
-
-XEN_GIC_PHANDLE = 65000
-"""Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_GIC."""
 
 
 def is_no_overlay(context: Context) -> Iterator[Finding]:

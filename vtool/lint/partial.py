@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
+from vtool.layouts import XEN_GIC_PHANDLE, XEN_VIRTIO_MMIO
 from vtool.lint.context import Context, tuples
 from vtool.lint.finding import Finding
-from vtool.lint.general import XEN_GIC_PHANDLE
 from vtool.units import PAGE_BYTES
 
 COPIED = ("passthrough", "aliases", "gic")
+VIRTIO = "virtio,mmio"
 XEN_IOMMU_PHANDLE = 65001
 """Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
 
@@ -80,7 +81,17 @@ def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
             yield Finding("VT839", node, message, "xen,reg")
 
 
+def virtio_devices_have_interrupts(context: Context) -> Iterator[Finding]:
+    """VT856: a guest has no more virtio-mmio devices than its layout has interrupts for."""
+    devices = [node for node in passthrough(context).walk() if VIRTIO in node.compatible and node.available]
+    for number, node in enumerate(devices[XEN_VIRTIO_MMIO.count :], XEN_VIRTIO_MMIO.count + 1):
+        kept = XEN_VIRTIO_MMIO.count
+        message = f"this is virtio-mmio device {number}, the layout of a guest keeps interrupts for {kept}"
+        yield Finding("VT856", node, message, "compatible", (devices[0],), severity=Severity.WARNING)
+
+
 RULES = (
+    virtio_devices_have_interrupts,
     only_passthrough_is_copied,
     phandles_of_xen_are_left_alone,
     passthrough_is_a_bus,

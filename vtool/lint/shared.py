@@ -100,16 +100,17 @@ def cells_are_those_of_the_parent(context: Context) -> Iterator[Finding]:
 
 def sizes_are_not_forgotten(context: Context) -> Iterator[Finding]:
     """VT889: what Xen takes for guest and size is not host and guest with the size left out."""
-    hosts = {shared.host for shared in context.shared if shared.host is not None}
+    hosts = {(shared.id, shared.host) for shared in context.shared if shared.host is not None}
     for shared in context.shared:
         address, size = context.cells(shared.domain)
+        its_host = (shared.id, shared.guest) in hosts
         # Only with equal widths has a triple without its size the length of (guest, size).
         if shared.host is not None or context.version < (4, 19) or address != size:
             continue
-        if shared.size_bytes >= GIB or shared.guest in hosts:
+        if shared.size_bytes >= GIB or its_host:
             message = f"Xen reads guest {shared.guest:#x}, size {shared.size_bytes:#x}, silently, and takes"
             message += f" {format_size(shared.size_bytes)} of heap: is this host, guest without the size?"
-            severity = Severity.ERROR if shared.guest in hosts else WARNING
+            severity = Severity.ERROR if its_host else WARNING
             yield Finding("VT889", shared.node, message, NAME, severity=severity)
 
 

@@ -5,8 +5,6 @@ board is reached (``inventory/``) nor what runs on it (the topology). ``vtool.mo
 them from a device tree; all but the last section, ``boot``, which no tree tells.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -78,6 +78,9 @@ PROGRAMS: Mapping[Program, ProgramFacts] = {
     ),
     # bookworm's passt has no --vhost-user.
     Program.PASST: ProgramFacts({Suite.TRIXIE: "passt", Suite.SID: "passt"}, "/usr/bin/passt"),
+    # No Debian release has them for arm64: its QEMU there is built without Xen.
+    Program.QEMU_XENPVH: ProgramFacts({}, "/usr/local/bin/qemu-system-aarch64"),
+    Program.VIRTIO_DISK: ProgramFacts({}, "/usr/local/bin/virtio-disk"),
     Program.VHOST_DEVICE_VSOCK: ProgramFacts({Suite.SID: "vhost-device-vsock"}, "/usr/bin/vhost-device-vsock"),
     Program.VHOST_DEVICE_CAN: _by_hand(Program.VHOST_DEVICE_CAN, numbered=True),
     Program.VHOST_DEVICE_CONSOLE: _by_hand(Program.VHOST_DEVICE_CONSOLE, numbered=True),
@@ -96,7 +99,7 @@ PROGRAMS: Mapping[Program, ProgramFacts] = {
 
 def is_daemon(program: Program) -> bool:
     """Tell whether a program serves a device from a process of its own."""
-    return program in PROGRAMS and program is not Program.QEMU
+    return program in PROGRAMS and program not in (Program.QEMU, Program.QEMU_XENPVH)
 
 
 _BOTH = (Transport.MMIO, Transport.PCI)
@@ -232,7 +235,8 @@ class Combination:
 
     ``qemu_device`` and ``since`` are QEMU's name of the device and the first version that has it;
     ``reconnects`` says whether QEMU finds a daemon again that was restarted; ``kernel`` are the options
-    of the frontend's kernel. All four are empty under Xen.
+    of the frontend's kernel. All four are empty for Xen's PV devices; ``xl_type`` is the word of xl's
+    `virtio` list for a device that stands there.
     """
 
     hypervisor: str
@@ -245,13 +249,18 @@ class Combination:
     since: Version = field(default=(0, 0), compare=False)
     reconnects: bool = field(default=False, compare=False)
     kernel: tuple[str, ...] = field(default=(), compare=False)
+    xl_type: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.data_path.value} over {self.transport.value} by {self.program.value}"
 
 
 _OF_TRANSPORT = {Transport.MMIO: ("VIRTIO_MMIO",), Transport.PCI: ("VIRTIO_PCI", "PCI_HOST_GENERIC")}
-_OF_PATH = {DataPath.POOL: ("DMA_RESTRICTED_POOL",), DataPath.POOL_IN_RAM: ("DMA_RESTRICTED_POOL",)}
+_OF_PATH = {
+    DataPath.POOL: ("DMA_RESTRICTED_POOL",),
+    DataPath.POOL_IN_RAM: ("DMA_RESTRICTED_POOL",),
+    DataPath.GRANT: ("XEN_VIRTIO",),
+}
 _DEPLOYED_UNDER_KVM = {("blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON)}
 
 
@@ -271,6 +280,76 @@ def _under_kvm(service: _Service, path: DataPath, transport: Transport) -> Combi
     )
 
 
+# Linux net/9p/Kconfig, fs/9p/Kconfig.
+_XEN_9P = ("NET_9P", "NET_9P_XEN", "9P_FS")
+XENPVH_SINCE: Version = (9, 2)
+"""QEMU 9.2 has xenpvh's grants, and fills its virtio-mmio windows upwards as libxl does (hw/xen/xen-pvh-common.c);
+before, the first device was in the highest one, where an unpatched Xen's guest does not look."""
+
+
+@dataclass(frozen=True)
+class _XenService:
+    """How one program in dom0 serves one type of virtio device of a Xen guest."""
+
+    type: str
+    program: Program
+    paths: tuple[DataPath, ...]
+    kernel: tuple[str, ...]
+    qemu_device: str = ""
+    xl_type: str = ""
+
+
+_IN_DOM0 = (DataPath.GRANT, DataPath.SHARED_RAM)
+# What QEMU serves itself; its vhost and vhost-user devices need the guest's RAM as files, which Xen has not. For
+# xl all of them are "virtio,device": only i2c and gpio get nodes of their own (libxl libxl_arm.c).
+_QEMU_IN_DOM0 = ("blk", "net", "rng", "console", "scsi", "input")
+_XEN_SERVICES = (
+    *(
+        _XenService(
+            service.type,
+            Program.QEMU_XENPVH,
+            _IN_DOM0 if service.type == "input" else (*_IN_DOM0, DataPath.POOL),
+            service.kernel,
+            service.mmio,
+            "virtio,device",
+        )
+        for service in _SERVICES
+        if service.program is Program.QEMU and service.type in _QEMU_IN_DOM0
+    ),
+    # xen-troops/virtio-disk, branch virtio_next: grants or foreign mappings, as the addresses say.
+    _XenService("blk", Program.VIRTIO_DISK, _IN_DOM0, ("VIRTIO_BLK",)),
+    # vireshk/xen-vhost-frontend src/supported_devices.rs, which compares the types as decimal numbers: libxl's
+    # words for i2c and gpio are hexadecimal and look the same, and of the other ones libxl does not look further.
+    # The daemons are built with the Xen feature of vm-memory, which excludes the one that KVM needs.
+    _XenService("i2c", Program.VHOST_DEVICE_I2C, _IN_DOM0, ("I2C_VIRTIO",), xl_type="virtio,device22"),
+    _XenService("gpio", Program.VHOST_DEVICE_GPIO, _IN_DOM0, ("GPIO_VIRTIO",), xl_type="virtio,device29"),
+    _XenService("fs", Program.VIRTIOFSD, _IN_DOM0, ("VIRTIO_FS",), xl_type="virtio,device26"),
+)
+
+
+XEN_VHOST_FRONTEND = "/usr/local/bin/xen-vhost-frontend"
+"""Joins vhost-user daemons to a Xen guest; vireshk/xen-vhost-frontend, a prototype."""
+
+
+def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
+    """Tell whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
+    return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
+
+
+def _under_xen(service: _XenService, path: DataPath) -> Combination:
+    return Combination(
+        "xen",
+        service.type,
+        path,
+        Transport.MMIO,
+        service.program,
+        qemu_device=service.qemu_device,
+        since=XENPVH_SINCE if service.qemu_device else (0, 0),
+        kernel=(*_OF_PATH.get(path, ()), "VIRTIO_MMIO", *service.kernel),
+        xl_type=service.xl_type,
+    )
+
+
 COMBINATIONS = (
     *(
         _under_kvm(service, path, transport)
@@ -280,6 +359,9 @@ COMBINATIONS = (
     ),
     Combination("xen", "blk", DataPath.PV, Transport.XENBUS, Program.BLKBACK, deployed=True),
     Combination("xen", "net", DataPath.PV, Transport.XENBUS, Program.NETBACK, deployed=True),
+    Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.XEN_9PFSD, kernel=_XEN_9P),
+    Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.QEMU, kernel=_XEN_9P),
+    *(_under_xen(service, path) for service in _XEN_SERVICES for path in service.paths),
 )
 """Every way to serve a device that vtool knows."""
 

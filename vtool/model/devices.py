@@ -5,14 +5,12 @@ backend reaches the frontend's buffers): two separate choices. Which go together
 ``vtool.model.combinations``.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.model.types import BoardFileName, CpuList, MacAddress, Model, Name, Size
+from vtool.model.types import BlockDevicePath, BoardFileName, BuiltWhenUsed, CpuList, MacAddress, Model, Name, Size
 
 
 class Transport(Enum):
@@ -36,6 +34,8 @@ class DataPath(Enum):
     """What the guest maps at that moment, through a virtual IOMMU."""
     BAR = "bar"
     """A region of its own that two domains see behind a PCI BAR."""
+    GRANT = "grant"
+    """The pages that the guest grants for each request (Xen)."""
     PV = "pv"
 
 
@@ -63,8 +63,12 @@ class Program(Enum):
     VHOST_DEVICE_SPI = "vhost-device-spi"
     VHOST_DEVICE_VSOCK = "vhost-device-vsock"
     QEMU = "qemu"
+    QEMU_XENPVH = "qemu-xenpvh"
+    """A QEMU in dom0, one a guest, that has all of the guest's virtio devices (machine xenpvh)."""
+    VIRTIO_DISK = "virtio-disk"
     BLKBACK = "blkback"
     NETBACK = "netback"
+    XEN_9PFSD = "xen-9pfsd"
 
 
 class VerifyAccess(Enum):
@@ -98,12 +102,17 @@ class Disk(Model):
 
 
 class BlockDevice(DeviceBase):
+    """A disk: a file of the control domain (``disk``), or a block device of a driver domain (``backend_device``)."""
+
     type: Literal["blk"]
-    disk: Disk
+    disk: Disk | None = None
+    backend_device: BlockDevicePath | None = None
 
 
 class Network(Model):
     """What is behind a network device: a bridge and the addresses used on both ends, or the user's network.
+
+    The bridge is in the backend domain; in a driver domain its own root file system makes it.
 
     Addresses are written as ``192.0.2.1/24``. A bridge is needed by all programs but passt, which has
     none (then ``bridge`` and the addresses are empty) and instead forwards the board's TCP ports.
@@ -136,7 +145,10 @@ class NetworkDevice(DeviceBase):
 
 
 class Share(Model):
-    """A folder that a guest mounts, under vtool's folder of shares on the board; its tag is the device's name."""
+    """A folder that a guest mounts, under vtool's folder of shares on the board; its tag is the device's name.
+
+    A virtio-fs under KVM, 9p over Xen's own transport under Xen.
+    """
 
     directory: BoardFileName
     read_only: bool = False
@@ -249,7 +261,7 @@ class Gpu(Model):
 
 class GpuDevice(DeviceBase):
     type: Literal["gpu"]
-    gpu: Gpu = Gpu()
+    gpu: Gpu = Gpu.model_construct()
 
 
 class Input(Model):
@@ -319,7 +331,7 @@ class Iommu(Model):
 
 class IommuDevice(DeviceBase):
     type: Literal["iommu"]
-    iommu: Iommu = Iommu()
+    iommu: Iommu = Iommu.model_construct()
 
 
 class BalloonDevice(DeviceBase):
@@ -353,11 +365,12 @@ Device = Annotated[
     | BalloonDevice
     | SharedMemoryDevice,
     Field(discriminator="type"),
+    BuiltWhenUsed("type"),
 ]
 
 
 def disks_of(device: Device) -> tuple[Disk, ...]:
     """Return the disks behind a device, in the order of the file."""
     if isinstance(device, BlockDevice):
-        return (device.disk,)
+        return (device.disk,) if device.disk else ()
     return device.scsi.disks if isinstance(device, ScsiDevice) else ()

@@ -254,25 +254,12 @@ class _Reading:
 
     def widths(self) -> facts.DeviceTreeFacts | None:
         """Return the cell widths, None with an error when they are not 1 or 2."""
-        reserved = self.root.children.get("reserved-memory")
-        for node in (self.root, reserved):
-            if node is not None and not {node.address_cells, node.size_cells} <= {1, 2}:
-                self._unreadable(node, "#address-cells and #size-cells are not 1 or 2")
-                return None
-        if reserved is not None:
-            odd = "no ranges" if "ranges" not in reserved.properties else ""
-            if _widths(reserved) != _widths(self.root):
-                odd = f"cell widths {_widths(reserved)}, the root's are {_widths(self.root)}"
-            if odd:
-                message = f"Linux ignores /reserved-memory of this tree: it has {odd}"
-                self.warnings.append(Diagnostic("VT815", message, reserved.place, severity=Severity.WARNING))
-        return facts.DeviceTreeFacts(
-            address_cells=self.root.address_cells,
-            size_cells=self.root.size_cells,
-            has_reserved_memory=reserved is not None,
-            reserved_memory_address_cells=reserved.address_cells if reserved else None,
-            reserved_memory_size_cells=reserved.size_cells if reserved else None,
-        )
+        found = device_tree_facts(self.root)
+        if found is None:
+            self._unreadable(self.root, "#address-cells and #size-cells are not 1 or 2")
+            return None
+        self.warnings += ignored_reservations(self.root)
+        return found
 
     # -- devices
 
@@ -431,3 +418,29 @@ def _console(node: Node, alias: str | None, options: str) -> str | None:
         return None
     speed = options if _SPEED.fullmatch(options) else ""
     return f"{port}{number}" + (f",{speed}" if speed else "")
+
+
+def device_tree_facts(root: Node) -> facts.DeviceTreeFacts | None:
+    """Return the cell widths of a tree, None when they are not 1 or 2."""
+    reserved = root.children.get("reserved-memory")
+    if any(not {node.address_cells, node.size_cells} <= {1, 2} for node in (root, reserved) if node is not None):
+        return None
+    return facts.DeviceTreeFacts(
+        address_cells=root.address_cells,
+        size_cells=root.size_cells,
+        has_reserved_memory=reserved is not None,
+        reserved_memory_address_cells=reserved.address_cells if reserved else None,
+        reserved_memory_size_cells=reserved.size_cells if reserved else None,
+    )
+
+
+def ignored_reservations(root: Node) -> list[Diagnostic]:
+    """Return the warning (VT815) that Linux ignores the reserved memory of a tree, if it does."""
+    reserved = root.children.get("reserved-memory")
+    if reserved is None:
+        return []
+    odd = "no ranges" if "ranges" not in reserved.properties else ""
+    if _widths(reserved) != _widths(root):
+        odd = f"cell widths {_widths(reserved)}, the root's are {_widths(root)}"
+    message = f"Linux ignores /reserved-memory of this tree: it has {odd}"
+    return [Diagnostic("VT815", message, reserved.place, severity=Severity.WARNING)] if odd else []

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from vtool.model.devices import Device
-from vtool.model.topology import Domain, EventChannel, Region, Topology
+from vtool.model.topology import Domain, EventChannel, Region, RegionUse, Role, Topology, Xen
 
 
 class Lookup:
@@ -20,6 +20,7 @@ class Lookup:
     """
 
     def __init__(self, topology: Topology) -> None:
+        self._topology = topology
         only_board = next(iter(topology.boards)) if len(topology.boards) == 1 else None
         self.domains_on: Mapping[str, dict[str, Domain]] = defaultdict(dict)
         self.regions_on: Mapping[str, dict[str, Region]] = defaultdict(dict)
@@ -49,3 +50,30 @@ class Lookup:
         for name, channel in topology.event_channels.items():
             for board in {self.board_of[end] for end in channel.between if end in self.board_of}:
                 self.channels_on[board][name] = channel
+
+    def members_of(self, region: Region) -> tuple[str, ...]:
+        """Return the domains that exist among a region's owner and borrowers, owner first."""
+        named = (*((region.owner,) if region.owner else ()), *region.borrowers)
+        return tuple(name for name in named if name in self._topology.domains)
+
+    def is_static_shared(self, region: Region) -> bool:
+        """Tell whether Xen shares the region between domains at boot (xen.md 1.4), rather than dom0 keeping it."""
+        if region.use is RegionUse.SHARED_DMA_POOL:
+            return False
+        members = self.members_of(region)
+        boards = [self._topology.boards[where] if (where := self.board_of.get(name)) else None for name in members]
+        guests = any(self._topology.domains[name].role is Role.GUEST for name in members)
+        return guests and all(board is not None and isinstance(board.hypervisor, Xen) for board in boards)
+
+    def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
+        """Return where in host memory the user fixed a region, and the key that says it; None when vtool chooses.
+
+        What a domain with host addresses sees is as good as ``host_address``.
+        """
+        if region.host_address is not None:
+            return region.host_address, ("host_address",)
+        for member in self.members_of(region):
+            address, key = region.address_in(member)
+            if address is not None and self._topology.domains[member].is_direct:
+                return address, key
+        return None

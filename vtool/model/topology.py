@@ -4,13 +4,12 @@ Holds shape only. References are names; whether they point anywhere, and whether
 is decided by ``vtool.check``; what was left out is decided by ``vtool.plan``.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vtool.layouts import XEN_MOST_SPIS
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
@@ -18,6 +17,7 @@ from vtool.model.types import (
     CpuList,
     DeviceTreePath,
     FactsReference,
+    Granule,
     ImageReference,
     IncludedFiles,
     KernelArguments,
@@ -25,6 +25,7 @@ from vtool.model.types import (
     Name,
     Size,
     Variables,
+    VectorBits,
 )
 
 
@@ -39,7 +40,14 @@ class RegionUse(Enum):
     """What a region is for; decides its device-tree node."""
 
     RESTRICTED_DMA_POOL = "restricted-dma-pool"
+    """All DMA of the devices that name it, by copying; what virtio is confined to."""
+    SHARED_DMA_POOL = "shared-dma-pool"
+    """Coherent memory, or a CMA area, for drivers that ask for it; virtio never does."""
     SHARED_MEMORY = "shared-memory"
+
+
+POOL_USES = (RegionUse.RESTRICTED_DMA_POOL, RegionUse.SHARED_DMA_POOL)
+"""The uses that Linux's binding reserved-memory/shared-dma-pool.yaml describes."""
 
 
 class Vmm(Enum):
@@ -47,6 +55,14 @@ class Vmm(Enum):
 
     QEMU = "qemu"
     LIBVIRT = "libvirt"
+
+
+QemuVersion = Annotated[str, Field(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$", description="a QEMU version such as 10.0")]
+
+
+def _version(text: str) -> Version:
+    major, minor = text.split(".")
+    return int(major), int(minor)
 
 
 class Kvm(Model):
@@ -59,9 +75,7 @@ class Kvm(Model):
     kind: Literal["kvm"]
     vmm: Vmm = Vmm.QEMU
     suite: Suite = Suite.TRIXIE
-    qemu_version: Annotated[
-        str | None, Field(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$", description="a QEMU version such as 10.0")
-    ] = None
+    qemu_version: QemuVersion | None = None
     machine: Annotated[
         str, Field(pattern=r"^virt(-[0-9]{1,2}\.[0-9]{1,2})?$", description="virt, or virt with a version: virt-10.0")
     ] = "virt"
@@ -71,8 +85,7 @@ class Kvm(Model):
         """Return the version of the board's QEMU."""
         if self.qemu_version is None:
             return QEMU_OF_SUITE[self.suite]
-        major, minor = self.qemu_version.split(".")
-        return int(major), int(minor)
+        return _version(self.qemu_version)
 
 
 class Scheduler(Enum):
@@ -99,20 +112,38 @@ class StaticMemory(Model):
     address: Address | None = None
 
 
+class XenPatch(Enum):
+    """A change to Xen's source that upstream does not have, and that no ``.config`` file shows.
+
+    ``pool-node``: the ``xen-shmem`` node of a region's owner is also compatible with
+    ``restricted-dma-pool``, and the N-th such node of a domain has the phandle 65100 + N, from 0.
+    """
+
+    POOL_NODE = "pool-node"
+
+
 class Xen(Model):
     """Xen; ``image`` is the hypervisor binary.
 
     ``version`` and ``config`` (a ``.config`` file) say how it was built; both are read from the image
-    where it carries them, as Debian's does.
+    where it carries them, as Debian's does. ``patches`` are the changes to its source, which nothing else
+    tells. ``qemu_version`` is that of a QEMU in dom0 that was built with Xen; Debian's for arm64 was not.
     """
 
     kind: Literal["xen"]
     image: ImageReference = "vtool:xen"
     version: Annotated[str, Field(pattern=r"^4\.[0-9]{1,2}$", description="a Xen release such as 4.20")] | None = None
     config: ImageReference | None = None
+    patches: tuple[XenPatch, ...] = ()
+    qemu_version: QemuVersion | None = None
     bootargs: KernelArguments = ""
     static_heap: StaticMemory | None = None
     cpupools: dict[Name, CpuPool] = Field(default_factory=dict)
+
+    @property
+    def qemu(self) -> Version | None:
+        """Return the version of dom0's QEMU with Xen, None when there is none."""
+        return _version(self.qemu_version) if self.qemu_version else None
 
 
 Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
@@ -145,12 +176,22 @@ class Enhanced(Enum):
     LEGACY = "legacy"
 
 
+class Capability(Enum):
+    """What of dom0's rights a dom0less guest gets (``capabilities``)."""
+
+    CONTROL = "control"
+    HARDWARE = "hardware"
+    XENSTORE = "xenstore"
+
+
 class XenDomain(Model):
-    """What only Xen has; all but ``max_grant_frames`` and ``max_maptrack_frames`` for dom0less guests.
+    """What only Xen has; all but the limits on grants (``max_...``) for dom0less guests.
 
     ``static_memory`` backs the guest with host memory set aside at boot, at ``memory_address`` if
     that is given; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is for the
-    guest's page tables.
+    guest's page tables. Without ``trap_unmapped_accesses`` reads of nothing give ones. ``sve`` is the longest
+    vector in bits, or ``max``; ``llc_colors`` are the guest's share of the last-level cache; ``scmi_smc`` lets
+    it, and no longer dom0, call the firmware.
     """
 
     enhanced: Enhanced | None = None
@@ -158,8 +199,14 @@ class XenDomain(Model):
     memory_address: Address | None = None
     direct_map: bool = False
     uart: bool = True
-    spis: Annotated[int, Field(ge=1, le=991)] | None = None
+    spis: Annotated[int, Field(ge=1, le=XEN_MOST_SPIS)] | None = None
     p2m_memory: Size | None = None
+    capabilities: tuple[Capability, ...] = ()
+    trap_unmapped_accesses: bool = True
+    sve: VectorBits | None = None
+    llc_colors: CpuList = ()
+    scmi_smc: bool = False
+    max_grant_version: Annotated[int, Field(ge=1, le=2)] | None = None
     max_grant_frames: Annotated[int, Field(ge=1, le=65535)] | None = None
     max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
 
@@ -196,6 +243,11 @@ class Domain(Model):
         ),
     ] = "vtool: domain ready"
 
+    @property
+    def is_direct(self) -> bool:
+        """Tell whether a domain's addresses are the host's."""
+        return self.role is Role.CONTROL or (self.xen is not None and self.xen.direct_map)
+
 
 class Region(Model):
     """Memory shared ahead of time: the owner pays for it, the borrowers see it too.
@@ -204,6 +256,13 @@ class Region(Model):
     domain. Under Xen a region of dom0less guests may leave out ``owner`` (Xen itself owns it), fix
     ``host_address`` and say in ``addresses`` where borrowers see it; ``placed: false`` lets Xen take
     pages from its heap, at no host address in particular.
+
+    ``alignment`` is kept by every address of it; ``granule`` is the largest page size of the kernels that
+    map it, of which its size and addresses are multiples. Left out, the granule is that of the kernels that
+    vtool knows the build of, else 4 KiB.
+
+    ``device_nodes`` are nodes of the owner's device tree that name a pool in ``memory-region``; ``reusable``
+    lets the kernel use a shared-dma-pool for what it can move away (CMA).
     """
 
     size: Size
@@ -214,6 +273,16 @@ class Region(Model):
     borrowers: tuple[Name, ...] = ()
     use: RegionUse
     address: Address | None = None
+    alignment: Size | None = None
+    granule: Granule | None = None
+    reusable: bool = False
+    device_nodes: tuple[DeviceTreePath, ...] = ()
+
+    def address_in(self, domain: str) -> tuple[int | None, tuple[str, ...]]:
+        """Return where a domain sees it if the user fixed that, and the key that says it."""
+        if domain == self.owner:
+            return self.address, ("address",)
+        return self.addresses.get(domain), ("addresses", domain)
 
 
 class EventChannel(Model):

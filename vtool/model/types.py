@@ -6,18 +6,58 @@ A type here says what a single value may look like. What values mean together is
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from vtool.language import VARIABLE_NAME
-from vtool.units import MAX_CPU, parse_cpu_list, parse_size
+from vtool.units import KIB, MAX_CPU, parse_cpu_list, parse_size
 
 
 class Model(BaseModel):
-    """Base of everything a user writes: frozen, strict, unknown keys are errors."""
+    """Base of everything a user writes: frozen, strict, unknown keys are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Its validator is built when it is first needed: by itself, or as a part of another model's. Modules of models
+    do without ``from __future__ import annotations``: pydantic would compile the text of each annotation again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+class BuiltWhenUsed:
+    """Marks a union of models told apart by a key: each one's validator is built when a document has such a value.
+
+    Building all types of devices takes longer than the rest of ``vtool validate``. Schema and errors are as without.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def _choices(self, union: Any) -> dict[str, type[Model]]:
+        return {get_args(model.model_fields[self.key].annotation)[0]: model for model in get_args(union)}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        self.models = self._choices(source)
+        readers = {tag: _reader(model) for tag, model in self.models.items()}
+        choices: dict[Any, CoreSchema] = {
+            tag: core_schema.no_info_plain_validator_function(reader) for tag, reader in readers.items()
+        }
+        return core_schema.tagged_union_schema(choices, self.key)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        for model in self.models.values():
+            model.model_rebuild()
+        choices = {tag: model.__pydantic_core_schema__ for tag, model in self.models.items()}
+        return handler(core_schema.tagged_union_schema(choices, self.key))
+
+
+def _reader(model: type[Model]) -> Callable[[Any], Model]:
+    # As JSON, for the reason that ``vtool.model.validate`` has.
+    return lambda value: value if isinstance(value, model) else model.model_validate_json(json.dumps(value))
 
 
 def _to_size(value: Any) -> int:
@@ -55,6 +95,25 @@ Size = Annotated[
 ]
 """Bytes, above zero; written as 16MiB."""
 
+GRANULES = (4 * KIB, 16 * KIB, 64 * KIB)
+"""Page sizes of arm64 (Arm DDI 0487, D8.1; Linux ARM64_4K_PAGES, ARM64_16K_PAGES, ARM64_64K_PAGES)."""
+
+
+def _to_granule(value: Any) -> int:
+    size = parse_size(value)
+    if size not in GRANULES:
+        raise ValueError("a granule is 4KiB, 16KiB or 64KiB")
+    return size
+
+
+_GranuleInput = Literal[4096, 16384, 65536] | Annotated[str, Field(pattern=r"^(4|16|64) ?KiB$")]
+Granule = Annotated[
+    int,
+    BeforeValidator(_to_granule, json_schema_input_type=_GranuleInput),
+    Field(description="the page size of a kernel: 4KiB, 16KiB or 64KiB"),
+]
+"""Bytes; the page size of an arm64 kernel."""
+
 # Other readers of YAML take a number with underscores for a text.
 _AddressInput = (
     Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F][0-9a-fA-F_]*|[1-9][0-9_]*)$")]
@@ -65,6 +124,34 @@ Address = Annotated[
     Field(description="a physical address such as 0x4000_0000"),
 ]
 """A physical address in bytes; written as 0x4000_0000."""
+
+MOST_VECTOR_BITS = 2048
+VECTOR_STEP_BITS = 128
+LONGEST_VECTOR = 0
+"""The value of ``sve: max``: what the platform has."""
+
+
+def _to_vector_bits(value: Any) -> int:
+    if value == "max":
+        return LONGEST_VECTOR
+    steps = range(VECTOR_STEP_BITS, MOST_VECTOR_BITS + 1, VECTOR_STEP_BITS)
+    if isinstance(value, int) and not isinstance(value, bool) and value in steps:
+        return value
+    raise ValueError(f"{value!r} is not a vector length: a multiple of 128 up to 2048 bits, or max")
+
+
+VectorBits = Annotated[
+    int,
+    BeforeValidator(
+        _to_vector_bits,
+        json_schema_input_type=Annotated[
+            int, Field(ge=VECTOR_STEP_BITS, le=MOST_VECTOR_BITS, multiple_of=VECTOR_STEP_BITS)
+        ]
+        | Literal["max"],
+    ),
+    Field(description="the longest SVE vector: a multiple of 128 up to 2048 bits, or max"),
+]
+"""Bits of an SVE vector; LONGEST_VECTOR where ``max`` is written."""
 
 _CpuNumber = Annotated[int, Field(ge=0, le=MAX_CPU)]
 _CpuListInput = (
@@ -133,6 +220,16 @@ DeviceTreePath = Annotated[
     ),
 ]
 """Devicetree Specification v0.4, 2.2.1 and 2.2.3."""
+
+BlockDevicePath = Annotated[
+    str,
+    Field(
+        pattern=r"^/dev(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})+$",
+        max_length=200,
+        description="the path of a block device such as /dev/xvdb",
+    ),
+]
+"""A block device inside a driver domain."""
 
 BoardFileName = Annotated[
     str,

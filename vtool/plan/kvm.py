@@ -8,26 +8,25 @@ daemon behind a pool is planned with a guest that shares nothing else.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from vtool import layouts
-from vtool.model.combinations import PROGRAMS, Combination, Readiness, combination_of
+from vtool.model.combinations import PROGRAMS, Combination, Readiness, Suite, combination_of
 from vtool.model.devices import (
     DataPath,
     Device,
-    Disk,
     IommuModel,
     NetworkDevice,
     Program,
     Transport,
     disks_of,
 )
-from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
+from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
+from vtool.plan.networks import derived_mac, plan_tap
+from vtool.plan.placement import flag_of
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
-from vtool.plan.scope import BoardScope, fixed_by_user, join, scratch_of
-from vtool.plan.xen import bridge_unit, derived_mac
+from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.units import AddressRange
 
 _ON_THE_NETWORK = {
@@ -71,7 +70,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         ),
         ready=domain.ready,
         devices=devices,
-        unit=f"vtool-domain-{name}.service",
+        unit=domain_unit(name),
         run_folder=run_folder,
         console_socket=f"{run_folder}/console.sock",
         console_log=f"/var/log/vtool/{name}/console.log",
@@ -105,7 +104,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
     pools: list[plan.Pool] = []
     cursor = ram.end
     for region_name, region in scope.regions_of(name).items():
-        if region.use is not RegionUse.RESTRICTED_DMA_POOL:
+        if region.use not in POOL_USES:
             continue
         where = AddressRange.of_size(cursor, region.size)
         index = len(pools) + 1
@@ -115,7 +114,15 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
         else:
             origin = fixed_by_user(scope.document, ("regions", region_name, "address"))
         node = f"vtool-{region_name}@{where.base:x}"
-        pools.append(plan.Pool(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index))
+        pools.append(
+            plan.Pool(
+                *(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index),
+                use=region.use.value,
+                flag=flag_of(region),
+                device_nodes=region.device_nodes,
+                shared=region.use is RegionUse.RESTRICTED_DMA_POOL,
+            )
+        )
         cursor = where.end
     return tuple(pools)
 
@@ -129,7 +136,7 @@ def _plan_memory(
     alone = (pool for pool in pools if pool.numa_node)
     return (
         first,
-        *(plan.KvmMemory(f"pool-{p.region}", p.range.size_bytes, True, p.numa_node, "") for p in alone),
+        *(plan.KvmMemory(f"pool-{p.region}", p.range.size_bytes, p.shared, p.numa_node, "") for p in alone),
     )
 
 
@@ -160,7 +167,10 @@ class _DevicePlanner:
         row = combination_of("kvm", device)
         assert row is not None
         place = self._place(device)
-        tap, region_file = _plan_tap(name, device), self._region_file(device)
+        tap = None
+        if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
+            tap = plan_tap(name, device, "vtool-domain")
+        region_file = self._region_file(device)
         wiring = self._wiring(name, device, row, tap, region_file)
         return plan.KvmDevice(
             name=name,
@@ -178,7 +188,9 @@ class _DevicePlanner:
             else f"0000:00:{place.slot:02x}.0",
             pool=self.pools.get(device.region or ""),
             disks=wiring.disks,
-            backend=self._backend(wiring) if device.program is not Program.QEMU else None,
+            backend=plan_daemon(wiring, self.hypervisor.suite, self.maps_bytes)
+            if device.program is not Program.QEMU
+            else None,
             tap=tap,
             region_file=region_file,
             options=device_options(wiring, place),
@@ -197,11 +209,11 @@ class _DevicePlanner:
             folder=folder,
             listen=socket,
             connect=socket + ("0" if PROGRAMS[device.program].numbered_socket else ""),
-            share=f"{plan.BOARD_FOLDER}/shares/{device.share.directory}" if device.type == "fs" else "",
+            share=share_of(device),
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
             port=f"{self.run_folder}/port-{name}.sock",
-            disks=tuple(_plan_disk(disk) for disk in disks_of(device)),
+            disks=tuple(file_disk(disk) for disk in disks_of(device)),
             region_file=region_file,
         )
 
@@ -214,33 +226,6 @@ class _DevicePlanner:
         if device.type != "iommu":
             slot, self.next_pci = self.next_pci, self.next_pci + 1
         return plan.PciPlace(slot, slot << 11)
-
-    def _backend(self, wiring: Wiring) -> plan.KvmBackend:
-        name, device = wiring.name, wiring.device
-        facts = PROGRAMS[device.program]
-        return plan.KvmBackend(
-            program=device.program.value,
-            package=facts.packages.get(self.hypervisor.suite, ""),
-            unit=f"vtool-backend-{name}.service",
-            socket_unit=f"vtool-backend-{name}.socket" if facts.readiness is Readiness.ACTIVATED else None,
-            folder=wiring.folder,
-            socket=wiring.connect,
-            executable=facts.executable,
-            arguments=daemon_arguments(wiring),
-            readiness=facts.readiness.value,
-            maps_bytes=self.maps_bytes,
-            files=tuple(disk.disk_path for disk in wiring.disks),
-            state_folder=wiring.share.removeprefix("/var/lib/"),
-            device_nodes=device_nodes(device),
-            device_class=device_class(device),
-            address_families=_ON_THE_NETWORK.get(device.type, ("AF_UNIX",)),
-            own_network=device.type not in _ON_THE_NETWORK,
-            self_sandboxed=device.program is Program.PASST,
-            changes_owners=device.program is Program.VIRTIOFSD,
-            # Some end when the guest goes away; the next one shall find them again.
-            restarts_always=facts.readiness is Readiness.LISTENS,
-            host_cpus=device.backend_cpus,
-        )
 
     def _region_file(self, device: Device) -> plan.RegionFile | None:
         if device.type != "ivshmem":
@@ -258,14 +243,30 @@ class _DevicePlanner:
         return device.network.mac or "52:54:00" + derived_mac(self.scope.name, self.guest, name)[8:]
 
 
-def _plan_disk(disk: Disk) -> plan.KvmDisk:
-    return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
-
-
-def _plan_tap(name: str, device: Device) -> plan.KvmTap | None:
-    if not isinstance(device, NetworkDevice) or device.program is not Program.QEMU:
-        return None
-    # Interfaces have names of at most 15 characters (IFNAMSIZ), devices of 31.
-    interface = f"vt{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    bridge = device.network.bridge
-    return plan.KvmTap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service")
+def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.KvmBackend:
+    """Decide the daemon behind one device; ``suite`` is None where no package of Debian's would do."""
+    name, device = wiring.name, wiring.device
+    facts = PROGRAMS[device.program]
+    return plan.KvmBackend(
+        program=device.program.value,
+        package=facts.packages.get(suite, "") if suite else "",
+        unit=backend_unit(name),
+        socket_unit=backend_unit(name, "socket") if facts.readiness is Readiness.ACTIVATED else None,
+        folder=wiring.folder,
+        socket=wiring.connect,
+        executable=facts.executable,
+        arguments=daemon_arguments(wiring),
+        readiness=facts.readiness.value,
+        maps_bytes=maps_bytes,
+        files=tuple(disk.disk_path for disk in wiring.disks),
+        state_folder=wiring.share.removeprefix("/var/lib/"),
+        device_nodes=device_nodes(device),
+        device_class=device_class(device),
+        address_families=_ON_THE_NETWORK.get(device.type, ("AF_UNIX",)),
+        own_network=device.type not in _ON_THE_NETWORK,
+        self_sandboxed=device.program is Program.PASST,
+        changes_owners=device.program is Program.VIRTIOFSD,
+        # Some end when the guest goes away; the next one shall find them again.
+        restarts_always=facts.readiness is Readiness.LISTENS,
+        host_cpus=device.backend_cpus,
+    )

@@ -1,9 +1,10 @@
 """Where things go in the board's RAM: what the user fixed first, then first fit.
 
 Policy: regions grow from the bottom of RAM upwards, in the order of the file; domains' static memory and
-Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for);
+Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for) unless
+the user wishes another;
 never in a carve-out. So a region or domain added at the end of the file moves nobody, unless it is fixed
-where somebody was.
+where somebody was, or RAM is so full that the two directions meet.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.layouts import LINUX_CMA_UNITS
 from vtool.model.board_facts import BoardFacts
-from vtool.model.topology import Region
-from vtool.plan.scope import fixed_by_user
+from vtool.model.topology import Region, RegionUse
+from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.source import DataPathTuple, Document
-from vtool.units import MIB, AddressRange, align_up, format_size, free_ranges
+from vtool.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges
 
 HOST_ALIGNMENT = 2 * MIB
 
@@ -44,6 +46,12 @@ class Wish:
     direction: Direction
     address: int | None = None
     address_place: DataPathTuple = ()
+    alignment: int | None = None
+
+    @property
+    def step(self) -> int:
+        """What an address that vtool chooses is a multiple of."""
+        return self.alignment or HOST_ALIGNMENT
 
 
 def place(
@@ -66,6 +74,10 @@ def place(
         if wish.key in placed or wish.key not in kept:
             continue
         where = AddressRange.of_size(kept[wish.key], wish.size_bytes)
+        if wish.alignment and where.base % wish.alignment:
+            why = f"which is not a multiple of {format_size(wish.alignment)}"
+            short.append(cannot_keep(document, wish.what, wish.place, str(where), why))
+            continue
         if not any(gap.contains(where) for gap in free_ranges(banks, taken)):
             short.append(cannot_keep(document, wish.what, wish.place, str(where)))
             continue
@@ -80,7 +92,7 @@ def place(
             short.append(_no_room(document, facts, wish, free))
             continue
         first = "first" if wish.direction is Direction.UP else "last"
-        reason = f"{first} {format_size(HOST_ALIGNMENT)}-aligned free range of '{facts.name}'"
+        reason = f"{first} {format_size(wish.step)}-aligned free range of '{facts.name}'"
         placed[wish.key] = StaticRange(found, Origin(OriginKind.ALLOCATED, reason))
         taken.append(found)
     if short:
@@ -88,38 +100,56 @@ def place(
     return placed
 
 
-def cannot_keep(document: Document, what: str, place: DataPathTuple, number: str) -> Diagnostic:
+def cannot_keep(
+    document: Document, what: str, place: DataPathTuple, number: str, why: str = "where something else is now"
+) -> Diagnostic:
     """Make the finding for a number of the lock file that is no longer possible."""
     hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan --lock"
-    message = f"the lock file has {what} at {number}, where something else is now"
+    message = f"the lock file has {what} at {number}, {why}"
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
-def region_wish(name: str, region: Region) -> Wish:
-    """Ask for a region of the control domain, or for one that Xen shares (which says ``host_address``)."""
-    key = "host_address" if region.host_address is not None else "address"
-    address = region.host_address if region.host_address is not None else region.address
+def region_wish(scope: BoardScope, name: str, region: Region) -> Wish:
+    """Ask for a region of the control domain, or for one that Xen shares."""
+    address, key = scope.host_address_of(region) or (None, ())
     return Wish(
         *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
         address,
-        ("regions", name, key),
+        ("regions", name, *key),
+        region.alignment or (LINUX_CMA_UNITS[PAGE_BYTES] if region.reusable else None),
     )
 
 
-def host_region(name: str, where: StaticRange) -> HostRegion:
+def host_region(name: str, region: Region, where: StaticRange) -> HostRegion:
     """Make the plan of a region that is set aside in the host's device tree."""
-    return HostRegion(name, where.range, where.origin, f"vtool-{name}@{where.range.base:x}")
+    return HostRegion(
+        region=name,
+        range=where.range,
+        origin=where.origin,
+        node_name=f"vtool-{name}@{where.range.base:x}",
+        label=f"vtool_{name.replace('-', '_')}",
+        compatible=region.use.value if region.use is RegionUse.SHARED_DMA_POOL else "",
+        flag=flag_of(region) or "no-map",
+        device_nodes=region.device_nodes,
+    )
+
+
+def flag_of(region: Region) -> str:
+    """Return the property that goes with a pool's compatible (Linux reserved-memory/shared-dma-pool.yaml)."""
+    if region.use is not RegionUse.SHARED_DMA_POOL:
+        return ""  # both would break a restricted-dma-pool
+    return "reusable" if region.reusable else "no-map"
 
 
 def _fit(free: list[AddressRange], wish: Wish) -> AddressRange | None:
     if wish.direction is Direction.UP:
         for gap in free:
-            base = align_up(gap.base, HOST_ALIGNMENT)
+            base = align_up(gap.base, wish.step)
             if base + wish.size_bytes <= gap.end:
                 return AddressRange.of_size(base, wish.size_bytes)
         return None
     for gap in reversed(free):
-        base = (gap.end - wish.size_bytes) // HOST_ALIGNMENT * HOST_ALIGNMENT
+        base = (gap.end - wish.size_bytes) // wish.step * wish.step
         if base >= gap.base:
             return AddressRange.of_size(base, wish.size_bytes)
     return None
@@ -130,7 +160,7 @@ def _no_room(document: Document, facts: BoardFacts, wish: Wish, free: list[Addre
     return Diagnostic(
         "VT410",
         f"{wish.what} needs {format_size(wish.size_bytes)} at a multiple of "
-        f"{format_size(HOST_ALIGNMENT)}, but board '{facts.name}' has no free range that large",
+        f"{format_size(wish.step)}, but board '{facts.name}' has no free range that large",
         document.span(wish.place),
         hints=(f"free ranges: {gaps}",),
     )

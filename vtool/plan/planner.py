@@ -38,8 +38,8 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
     watchdog = facts.boot.watchdog if facts.boot and scope.board.watchdog else None
-    own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not xen_boot.is_shared(scope, r)}
-    wishes = [region_wish(name, region) for name, region in own.items()]
+    own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not scope.is_static_shared(r)}
+    wishes = [region_wish(scope, name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):
         wishes += xen_boot.wishes(scope, hypervisor)
     kept = {wish.key: number for wish in wishes if (number := scope.kept(wish.key)) is not None}
@@ -58,7 +58,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         control=control,
         xen_image=hypervisor.image if isinstance(hypervisor, Xen) else None,
         xen_bootargs=xen.hypervisor_bootargs(scope, hypervisor) if isinstance(hypervisor, Xen) else None,
-        host_regions=tuple(host_region(name, placed[f"region {name}"]) for name in own),
+        host_regions=tuple(host_region(name, region, placed[f"region {name}"]) for name, region in own.items()),
         kvm_guests=tuple(kvm.plan_guest(scope, name, domain) for name, domain in scope.guests.items())
         if isinstance(hypervisor, Kvm)
         else (),
@@ -70,6 +70,8 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         bridges=xen.plan_bridges(scope),
         xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
         watchdog=watchdog,
+        passthrough=xen.plan_passthrough(scope),
+        xen_arguments=xen.added_arguments(scope, hypervisor) if isinstance(hypervisor, Xen) else (),
     )
 
 

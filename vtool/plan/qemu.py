@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from vtool.grants import GRANTED_REQUESTS
 from vtool.model.combinations import Combination, Version
 from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport
 from vtool.plan import types as plan
@@ -21,7 +22,14 @@ RECONNECT_IN_MS: Version = (9, 2)
 LOCAL_FD = "3"
 """The first descriptor that systemd hands over (sd_listen_fds(3))."""
 
-_BOUNCING = (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU)
+_PLATFORM = (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU, DataPath.GRANT)
+"""Data paths that need VIRTIO_F_ACCESS_PLATFORM: the guest's DMA addresses are not its physical ones."""
+_OF_QEMU = (Program.QEMU, Program.QEMU_XENPVH)
+# Of all requests that are granted at once, these keep a disk below a domain's default of grants (vtool.grants).
+_GRANTED: Mapping[str, Pairs] = {
+    "blk": (("queue-size", str(GRANTED_REQUESTS)),),
+    "scsi": (("virtqueue_size", str(GRANTED_REQUESTS)),),
+}
 # virtio 1.3 §5.3, and the CAN device of the daemon that serves it: type, queues, bytes of configuration space.
 _GENERIC: Mapping[str, Pairs] = {
     "console": (("virtio-id", "3"), ("num_vqs", "4"), ("config_size", "12")),
@@ -60,18 +68,22 @@ class _Parts:
     after: Options = ()
 
 
-def device_options(wiring: Wiring, place: plan.MmioPlace | plan.PciPlace) -> Options:
-    """Return what makes one device, in QEMU's order."""
+def device_options(wiring: Wiring, place: plan.MmioPlace | plan.PciPlace | None) -> Options:
+    """Return what makes one device, in QEMU's order; without ``place`` it takes the next free one."""
     device, name = wiring.device, wiring.name
     if device.type == "iommu" and device.iommu.model is IommuModel.SMMUV3:
         return ()  # a property of the machine
-    where: Pairs = (("bus", "pcie.0"), ("addr", f"{place.slot:#x}"))
-    if isinstance(place, plan.MmioPlace):
-        where = (("bus", f"virtio-mmio-bus.{place.slot}"),)
-    platform: Pairs = (("iommu_platform", "on"),) if device.data_path in _BOUNCING else ()
+    where: Pairs = ()
+    if place is not None:
+        where = (("bus", "pcie.0"), ("addr", f"{place.slot:#x}"))
+        if isinstance(place, plan.MmioPlace):
+            where = (("bus", f"virtio-mmio-bus.{place.slot}"),)
+    platform: Pairs = (("iommu_platform", "on"),) if device.data_path in _PLATFORM else ()
+    if device.data_path is DataPath.GRANT:
+        platform += _GRANTED.get(device.type, ())
     if platform and device.transport is Transport.PCI:
         platform += (("disable-legacy", "on"),)
-    parts = _in_vmm(wiring) if device.program is Program.QEMU else _behind_daemon(wiring)
+    parts = _in_vmm(wiring) if device.program in _OF_QEMU else _behind_daemon(wiring)
     pairs = (("id", f"device-{name}"), *parts.own, *platform, *where)
     return (*parts.before, plan.QemuOption("-device", wiring.row.qemu_device, pairs), *parts.after)
 
@@ -206,7 +218,9 @@ def _virtiofsd(wiring: Wiring) -> Lines:
     # The unit shuts it in, so it needs no namespaces of its own, and sets the limit on open files.
     own: Lines = (("--sandbox", "none"), ("--seccomp", "kill"), ("--rlimit-nofile", "0"), ("--cache", "auto"))
     read_only: Lines = (("--readonly",),) if wiring.device.share.read_only else ()
-    return (("--shared-dir", wiring.share), ("--fd", LOCAL_FD), *own, *read_only)
+    # Under KVM, QEMU has the tag; elsewhere the daemon answers for it.
+    tag: Lines = () if wiring.row.qemu_device else (("--tag", wiring.name),)
+    return (("--shared-dir", wiring.share), ("--fd", LOCAL_FD), *own, *read_only, *tag)
 
 
 def _passt(wiring: Wiring) -> Lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.model.board_facts import BoardFacts
-from vtool.model.devices import BlockDevice, Device, Disk, VerifyAccess
+from vtool.model.devices import Device, Disk, VerifyAccess
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
@@ -35,6 +35,7 @@ class BoardScope:
         self.board = board
         self.facts = facts
         self._lock = lock
+        self._lookup = lookup
         self.domains = lookup.domains_on[name]
         self.regions = lookup.regions_on[name]
         self.event_channels = lookup.channels_on[name]
@@ -46,6 +47,14 @@ class BoardScope:
         """Return a number that the lock file keeps for this board, None when it has none."""
         return self._lock.get(f"{self.name}/{what}")
 
+    def is_static_shared(self, region: Region) -> bool:
+        """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
+        return self._lookup.is_static_shared(region)
+
+    def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
+        """Return where in host memory the user fixed a region, and the key that says it."""
+        return self._lookup.host_address_of(region)
+
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""
         return {n: d for n, d in self.devices.items() if d.frontend == frontend}
@@ -55,16 +64,31 @@ class BoardScope:
         return {n: r for n, r in self.regions.items() if r.owner == owner}
 
 
-def scratch(device: BlockDevice) -> AddressRange | None:
-    """Return the end of a device's disk that ``vtool verify`` may write to, None when it may not."""
-    return scratch_of(device.disk)
-
-
 def scratch_of(disk: Disk) -> AddressRange | None:
     """Return the end of a disk that ``vtool verify`` may write to, None when it may not."""
     if disk.verify is VerifyAccess.READ:
         return None
     return AddressRange(disk.size - plan.VERIFY_SCRATCH_BYTES, disk.size)
+
+
+def file_disk(disk: Disk) -> plan.KvmDisk:
+    """Decide the file behind a disk that a program opens itself."""
+    return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
+
+
+def domain_unit(name: str) -> str:
+    """Return the unit that starts a guest."""
+    return f"vtool-domain-{name}.service"
+
+
+def backend_unit(name: str, kind: str = "service") -> str:
+    """Return the unit of what serves a device."""
+    return f"vtool-backend-{name}.{kind}"
+
+
+def share_of(device: Device) -> str:
+    """Return the folder that a device shares, or nothing."""
+    return f"{plan.SHARES}/{device.share.directory}" if device.type == "fs" else ""
 
 
 def join(*words: str) -> str:

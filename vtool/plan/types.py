@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from vtool.diagnostics import Span
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.units import AddressRange
 
@@ -17,6 +18,7 @@ BOARD_FOLDER = "/var/lib/vtool"
 
 CURRENT = f"{BOARD_FOLDER}/current"
 DISKS = f"{BOARD_FOLDER}/disks"
+SHARES = f"{BOARD_FOLDER}/shares"
 RUN = "/run/vtool"
 PROGRAM = f"{CURRENT}/vtool-board"
 VERIFY_SCRATCH_BYTES = 8 << 20
@@ -41,9 +43,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Pool:
-    """A restricted-dma-pool of a KVM guest: guest-physical range and its device-tree node and label.
+    """A pool of a KVM guest: guest-physical range and its device-tree node and label.
 
-    ``numa_node`` is that of the memory backend it lies in, alone unless it is 0.
+    ``use`` is its compatible, ``flag`` the property that goes with it (or none); ``numa_node`` is that of the
+    memory backend it lies in, alone unless it is 0. Only a ``shared`` one is seen by backends.
     """
 
     region: str
@@ -52,16 +55,27 @@ class Pool:
     node_name: str
     label: str
     numa_node: int
+    use: str = "restricted-dma-pool"
+    flag: str = ""
+    device_nodes: tuple[str, ...] = ()
+    shared: bool = True
 
 
 @dataclass(frozen=True)
 class HostRegion:
-    """A region in the host's reserved-memory: host-physical range and its device-tree node."""
+    """A region in the host's reserved-memory: host-physical range and its device-tree node.
+
+    ``compatible`` is empty for one that no driver takes by itself; ``flag`` is no-map or reusable.
+    """
 
     region: str
     range: AddressRange
     origin: Origin
     node_name: str
+    label: str
+    compatible: str = ""
+    flag: str = "no-map"
+    device_nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,12 +159,13 @@ class KvmBackend:
 
 @dataclass(frozen=True)
 class KvmTap:
-    """A tap interface on a bridge, for a network device inside QEMU."""
+    """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
 
     name: str
     bridge: str
     bridge_unit: str
     unit: str
+    owner: str
 
 
 @dataclass(frozen=True)
@@ -248,8 +263,33 @@ class XenDisk:
 
 
 @dataclass(frozen=True)
+class XenServedDisk:
+    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain."""
+
+    name: str
+    virtual_device: str
+    target: str
+    backend: str
+    backend_unit: str
+
+
+@dataclass(frozen=True)
+class XenShare:
+    """A folder of the control domain over Xen's 9p transport; ``type`` is xl's word for what serves it."""
+
+    name: str
+    tag: str
+    path: str
+    type: str
+    backend_unit: str
+
+
+@dataclass(frozen=True)
 class XenInterface:
-    """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge."""
+    """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge.
+
+    ``backend`` is the driver domain that has the bridge, None for the control domain.
+    """
 
     name: str
     index: int
@@ -258,11 +298,109 @@ class XenInterface:
     frontend_address: str
     backend_address: str
     backend_unit: str
+    backend: str | None = None
+
+
+@dataclass(frozen=True)
+class DriverDomain:
+    """What a guest is to the guests whose PV devices it serves, and what that takes of it at worst.
+
+    The mappings and event channels it has are Xen's defaults or the user's limits.
+    """
+
+    frontends: tuple[str, ...]
+    mapped_at_worst: int
+    mappings_available: int
+    event_channels_at_worst: int
+    event_channels_available: int
+
+
+@dataclass(frozen=True)
+class XenDaemon:
+    """A program in dom0 that serves one virtio device of a Xen guest; ``files`` are what it opens on the board."""
+
+    program: str
+    unit: str
+    executable: str
+    arguments: tuple[tuple[str, ...] | QemuOption, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class XenVirtio:
+    """A virtio device of a Xen guest, on the place that libxl gives it: disks first, then the others.
+
+    ``grants``: the backend maps what is granted, else the guest's memory. ``backend`` is a vhost-user
+    daemon. ``disk`` is the loop device of
+    one that stands in xl's ``disk`` list, ``xl_type`` the word of one in its ``virtio`` list; a guest that
+    xl does not start has neither. ``pool_phandle`` is that of its memory region.
+    """
+
+    name: str
+    type: str
+    program: str
+    data_path: str
+    place: MmioPlace
+    intid: int
+    node_name: str
+    grants: bool
+    xl_type: str
+    disk: XenDisk | None
+    disks: tuple[KvmDisk, ...]
+    tap: KvmTap | None
+    mac: str
+    frontend_address: str
+    options: tuple[QemuOption, ...]
+    daemon: XenDaemon | None
+    backend: KvmBackend | None
+    pool: str | None
+    pool_phandle: int | None
+
+
+@dataclass(frozen=True)
+class XenQemu:
+    """The QEMU in dom0 that has all virtio devices of one guest, in the order of their places.
+
+    ``domain_id`` is None where only the running board knows it. ``memory_bytes`` is what QEMU must take
+    for the guest's RAM, from the base of Xen's first bank on.
+    """
+
+    unit: str
+    executable: str
+    run_folder: str
+    qmp_socket: str
+    memory_bytes: int
+    cpus: int
+    domain_id: int | None
+    requires: tuple[str, ...]
+    files: tuple[str, ...]
+    device_nodes: tuple[str, ...]
+    own_network: bool
+
+
+@dataclass(frozen=True)
+class XenVhostFrontend:
+    """The program in dom0 that joins vhost-user daemons to one guest, by links in a folder of its own.
+
+    It looks for its N-th device of a kind behind the link ``<kind>.sock<N>``: ``links`` are (link, socket).
+    ``foreign``: it maps all of the guest at once, else what is granted.
+    """
+
+    unit: str
+    executable: str
+    folder: str
+    links: tuple[tuple[str, str], ...]
+    foreign: bool
+    requires: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class XenGuest:
-    """A domU started by xl."""
+    """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready.
+
+    With ``create_unit`` it is made paused by that unit, and ``unit`` lets it run once the backends of
+    its virtio devices are there.
+    """
 
     name: str
     cpus: int
@@ -282,16 +420,45 @@ class XenGuest:
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
     cpupool: str | None = None
+    max_grant_version: int | None = None
     max_grant_frames: int | None = None
     max_maptrack_frames: int | None = None
     host_cpus: tuple[int, ...] = ()
     grants_at_worst: int = 0
     grants_available: int = 0
+    served_disks: tuple[XenServedDisk, ...] = ()
+    shares: tuple[XenShare, ...] = ()
+    driver_domain: DriverDomain | None = None
+
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
+    create_unit: str | None = None
+    vhost_frontend: XenVhostFrontend | None = None
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return dom0's bridges that its interfaces are on."""
+        taps = (device.tap for device in self.virtio if device.tap)
+        mine = (interface.bridge for interface in self.interfaces if interface.backend is None)
+        return (*mine, *(tap.bridge for tap in taps))
+
+    @property
+    def backend_units(self) -> tuple[str, ...]:
+        """Return the units that must run before xl makes it, each once, in the order of the devices' kinds."""
+        units = [disk.backend_unit for disk in (*self.disks, *(v.disk for v in self.virtio if v.disk))]
+        units += [disk.backend_unit for disk in self.served_disks] + [share.backend_unit for share in self.shares]
+        units += [interface.backend_unit for interface in self.interfaces]
+        units += [device.daemon.unit for device in self.virtio if device.daemon]
+        units += [self.vhost_frontend.unit] if self.vhost_frontend else []
+        return tuple(dict.fromkeys(units))
 
 
 @dataclass(frozen=True)
 class BootModule:
-    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window."""
+    """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window.
+
+    ``image`` is empty for a partial tree that is rendered.
+    """
 
     file: str
     image: str
@@ -352,7 +519,11 @@ class StaticRange:
 
 @dataclass(frozen=True)
 class XenBootGuest:
-    """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node."""
+    """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
+
+    ``hard_affinity`` is where each of its CPUs may run; ``capabilities`` are Xen's bits; ``sve_bits`` is 0 for
+    the longest vector there is; ``says_passthrough``: no partial device tree implies it.
+    """
 
     name: str
     node_name: str
@@ -365,16 +536,26 @@ class XenBootGuest:
     spis: int | None
     enhanced: str | None
     cpupool: str | None
+    hard_affinity: str | None
     p2m_bytes: int | None
+    capabilities: int
+    traps_unmapped_accesses: bool
+    sve_bits: int | None
+    llc_colors: str | None
+    sci_type: str | None
+    max_grant_version: int | None
     max_grant_frames: int | None
     max_maptrack_frames: int | None
     passthrough: tuple[str, ...]
+    says_passthrough: bool
     kernel: BootModule
     ramdisk: BootModule | None
     device_tree: BootModule | None
     bootargs: str
     shared: tuple[SharedView, ...]
     event_channels: tuple[EventChannelEnd, ...]
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
 
     @property
     def modules(self) -> tuple[BootModule, ...]:
@@ -408,6 +589,14 @@ class Bridge:
 
 
 @dataclass(frozen=True)
+class XenArgument:
+    """Words that vtool adds to Xen's command line for what the topology asks, and why."""
+
+    words: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ControlDomain:
     """The domain that owns the hardware: the KVM host or dom0."""
 
@@ -416,6 +605,15 @@ class ControlDomain:
     memory_bytes: int | None
     kernel_image: str
     bootargs: str
+
+
+@dataclass(frozen=True)
+class PassthroughNode:
+    """A node of the board's device tree that dom0 leaves to a guest, and where the user wrote it."""
+
+    path: str
+    domain: str
+    place: Span
 
 
 @dataclass(frozen=True)
@@ -434,6 +632,8 @@ class BoardPlan:
     bridges: tuple[Bridge, ...]
     xen_boot: XenBoot = XenBoot()
     watchdog: Watchdog | None = None
+    passthrough: tuple[PassthroughNode, ...] = ()
+    xen_arguments: tuple[XenArgument, ...] = ()
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:

@@ -1,39 +1,60 @@
-"""Xen guests started by xl: PV disks and interfaces, bridges, the hypervisor's command line."""
+"""Xen guests started by xl: PV disks, interfaces and shares, driver domains, bridges, Xen's command line."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 
-from vtool.grants import available_grants, disk_grants, interface_grants
-from vtool.model.devices import BlockDevice, NetworkDevice
+from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
+from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
 from vtool.model.topology import Domain, Xen
 from vtool.plan import types as plan
-from vtool.plan.scope import BoardScope, join, scratch
+from vtool.plan import xen_virtio
+from vtool.plan.networks import bridge_unit, derived_mac
+from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, share_of
 from vtool.units import MIB, exact_division
+
+_TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
+"""xl.cfg(5), p9."""
 
 
 def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
     """Decide one domU: memory, kernel, PV devices, unit."""
     assert domain.memory is not None
     disks: list[plan.XenDisk] = []
+    served: list[plan.XenServedDisk] = []
+    shares: list[plan.XenShare] = []
     interfaces: list[plan.XenInterface] = []
-    for device_name, device in scope.devices_of(name).items():
+    devices = scope.devices_of(name)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    for device_name, device in devices.items():
+        if device.transport is not Transport.XENBUS:
+            continue
         if isinstance(device, BlockDevice):
-            disks.append(_plan_disk(device_name, device, len(disks)))
+            letter = next(letters)
+            if device.backend_device:
+                unit = domain_unit(device.backend)
+                served.append(
+                    plan.XenServedDisk(device_name, f"xvd{letter}", device.backend_device, device.backend, unit)
+                )
+            elif device.disk:
+                disks.append(xen_virtio.plan_disk(device_name, device.disk, letter))
         elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
-    addresses = [f"vtool.ip={interface.frontend_address}" for interface in interfaces[:1]]
+        elif isinstance(device, FileSystemDevice):
+            shares.append(_plan_share(device_name, device))
+    virtio = xen_virtio.plan_devices(scope, name, letters)
+    addresses = [f"vtool.ip={d.network.frontend_address}" for d in devices.values() if isinstance(d, NetworkDevice)]
     return plan.XenGuest(
         name=name,
         cpus=domain.cpus,
         memory_bytes=domain.memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
-        bootargs=join("console=hvc0", *addresses, domain.bootargs),
+        bootargs=join("console=hvc0", *addresses[:1], domain.bootargs),
         ready=domain.ready,
         disks=tuple(disks),
         interfaces=tuple(interfaces),
-        unit=f"vtool-domain-{name}.service",
+        unit=domain_unit(name),
         config=f"{plan.CURRENT}/domains/{name}/{name}.cfg",
         console_log=f"/var/log/xen/console/guest-{name}.log",
         kernel_image=domain.kernel,
@@ -42,23 +63,53 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         device_tree_image=domain.device_tree,
         passthrough=domain.passthrough,
         cpupool=domain.cpupool,
+        max_grant_version=domain.xen.max_grant_version if domain.xen else None,
         max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
         max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
         host_cpus=domain.host_cpus,
-        grants_at_worst=len(disks) * disk_grants(domain.cpus) + len(interfaces) * interface_grants(domain.cpus),
+        grants_at_worst=sum(grants_of(device, domain.cpus) for device in devices.values()),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
+        served_disks=tuple(served),
+        shares=tuple(shares),
+        driver_domain=_plan_driver_domain(scope, name, domain, devices),
+        virtio=virtio,
+        qemu=xen_virtio.plan_qemu(scope, name, virtio, domain.memory, domain.cpus, None),
+        vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
+        create_unit=f"vtool-create-{name}.service" if virtio else None,
     )
 
 
-def _plan_disk(name: str, device: BlockDevice, index: int) -> plan.XenDisk:
-    return plan.XenDisk(
-        name=name,
-        virtual_device=f"xvd{chr(ord('a') + index)}",
-        link=f"{plan.RUN}/backend-{name}/disk",
-        disk_path=f"{plan.DISKS}/{device.disk.file}",
-        disk_bytes=device.disk.size,
-        scratch=scratch(device),
-        backend_unit=f"vtool-backend-{name}.service",
+def plan_passthrough(scope: BoardScope) -> tuple[plan.PassthroughNode, ...]:
+    """Collect the nodes that dom0 leaves to guests, whoever starts these; in the order of their paths."""
+    nodes = [
+        plan.PassthroughNode(path, name, scope.document.span(("domains", name, "passthrough", index)))
+        for name, domain in scope.guests.items()
+        for index, path in enumerate(domain.passthrough)
+    ]
+    return tuple(sorted(nodes, key=lambda node: node.path))
+
+
+def _plan_share(name: str, device: FileSystemDevice) -> plan.XenShare:
+    return plan.XenShare(name, name, share_of(device), _TYPES_OF_SHARES[device.program], backend_unit(name))
+
+
+def _plan_driver_domain(
+    scope: BoardScope, name: str, domain: Domain, own: Mapping[str, Device]
+) -> plan.DriverDomain | None:
+    served = [device for device in scope.devices.values() if device.backend == name]
+    if not served:
+        return None
+    cpus = {frontend: scope.domains[frontend].cpus for frontend in (device.frontend for device in served)}
+    mapped, channels = driver_domain_load(
+        ((device, cpus[device.frontend]) for device in served),
+        ((device, domain.cpus) for device in own.values() if device.transport is Transport.XENBUS),
+    )
+    return plan.DriverDomain(
+        frontends=tuple(cpus),
+        mapped_at_worst=mapped,
+        mappings_available=available_mappings(domain.xen.max_maptrack_frames if domain.xen else None),
+        event_channels_at_worst=channels,
+        event_channels_available=EVENT_CHANNELS,
     )
 
 
@@ -70,29 +121,33 @@ def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: 
         bridge=device.network.bridge,
         frontend_address=device.network.frontend_address,
         backend_address=device.network.backend_address,
-        backend_unit=bridge_unit(device.network.bridge),
+        backend_unit=domain_unit(device.backend)
+        if device.backend in scope.guests
+        else bridge_unit(device.network.bridge),
+        backend=device.backend if device.backend in scope.guests else None,
     )
 
 
 def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
-    """Decide the bridges that the interfaces of the board need."""
+    """Decide the bridges that the interfaces of the board need in its control domain."""
     bridges: dict[str, plan.Bridge] = {}
     for device in scope.devices.values():
-        if isinstance(device, NetworkDevice) and device.network.bridge:
+        if isinstance(device, NetworkDevice) and device.network.bridge and device.backend == scope.control_name:
             name = device.network.bridge
             bridges.setdefault(name, plan.Bridge(name, device.network.backend_address, bridge_unit(name)))
     return tuple(bridges.values())
 
 
-def bridge_unit(bridge: str) -> str:
-    """Return the unit that makes a bridge."""
-    return f"vtool-bridge-{bridge}.service"
-
-
-def derived_mac(board: str, frontend: str, device: str) -> str:
-    """Return a MAC in Xen's range (00:16:3e) that depends on the three names only."""
-    tail = hashlib.sha256(f"{board}/{frontend}/{device}".encode()).digest()[:3]
-    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (tail[0] & 0x7F, *tail[1:]))
+def added_arguments(scope: BoardScope, hypervisor: Xen) -> tuple[plan.XenArgument, ...]:
+    """Decide what Xen's command line needs for this topology and the user did not write."""
+    served = next((device for device in scope.devices.values() if device.backend in scope.guests), None)
+    if served is None or any(word.startswith("xsm=") for word in hypervisor.bootargs.split()):
+        return ()
+    reason = (
+        f"'{served.backend}' serves '{served.frontend}': Xen's default on Arm, SILO, forbids grants and event channels "
+        "between guests; now it forbids them to none"
+    )
+    return (plan.XenArgument("xsm=dummy", reason),)
 
 
 def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
@@ -104,5 +159,8 @@ def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
     return join(
         f"console=dtuart dtuart={uart}" if uart else "",
         f"dom0_mem={memory_mib}M dom0_max_vcpus={min(scope.control.cpus, scope.facts.cpus)}",
+        "llc-coloring=on" if any(d.xen and d.xen.llc_colors for d in scope.guests.values()) else "",
+        "scmi-smc-passthrough=on" if any(d.xen and d.xen.scmi_smc for d in scope.guests.values()) else "",
+        *(added.words for added in added_arguments(scope, hypervisor)),
         hypervisor.bootargs,
     )

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 
 from vtool import layouts
 from vtool.diagnostics import VtoolError
-from vtool.model.topology import Domain, Region, Role, Start, Xen, XenDomain
+from vtool.model.board_facts import BoardFacts
+from vtool.model.devices import Transport
+from vtool.model.topology import Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
+from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.scope import BoardScope, fixed_by_user, join
-from vtool.units import MIB, AddressRange, align_up
+from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
@@ -24,15 +27,13 @@ _ID_LENGTH = 15
 MODULE_WINDOW_BYTES = 32 * MIB
 """Room for one boot module; staging refuses a larger file."""
 
+_CAPABILITY_BITS = {Capability.CONTROL: 1, Capability.HARDWARE: 2, Capability.XENSTORE: 4}
+"""Xen xen/include/public/bootfdt.h DOMAIN_CAPS_*."""
+SPIS_WITH_VIRTIO = 32
+"""The UART's and eleven of virtio-mmio, in Xen's steps of 32."""
+
 FIRST_PORT, LAST_PORT = 1, 1023
 """Ports of a static event channel; the last is a domain's default max_evtchn_port (xen.md 1.3)."""
-
-
-def is_shared(scope: BoardScope, region: Region) -> bool:
-    """Tell whether Xen shares a region between domains at boot."""
-    names = ((region.owner,) if region.owner else ()) + region.borrowers
-    guests = any(scope.domains[name].role is Role.GUEST for name in names if name in scope.domains)
-    return guests and isinstance(scope.board.hypervisor, Xen)
 
 
 def boot_guests(scope: BoardScope) -> dict[str, Domain]:
@@ -42,7 +43,7 @@ def boot_guests(scope: BoardScope) -> dict[str, Domain]:
 
 def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
     """Return what Xen's boot-time configuration needs of host memory."""
-    found = [region_wish(n, r) for n, r in scope.regions.items() if is_shared(scope, r) and r.placed]
+    found = [region_wish(scope, n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
     if hypervisor.static_heap is not None:
         at = ("boards", scope.name, "hypervisor", "static_heap")
         heap = hypervisor.static_heap
@@ -61,19 +62,35 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
                     ("domains", name, "xen", "memory_address"),
                 )
             )
-    windows = sum(1 + bool(d.ramdisk) + bool(d.device_tree) for d in boot_guests(scope).values())
-    if windows and scope.facts.boot is None:
-        # Nobody said where the boot loader puts things: somewhere free.
-        size_bytes = windows * MODULE_WINDOW_BYTES
+    windows = sum(1 + bool(d.ramdisk) + _has_tree(scope, n, d) for n, d in boot_guests(scope).items())
+    # What the boot loader's own place has no room for goes somewhere free.
+    more = windows - len(_loader_windows(scope.facts))
+    if more > 0:
+        size_bytes = more * MODULE_WINDOW_BYTES
         found.append(Wish("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
     return found
+
+
+def _loader_windows(facts: BoardFacts) -> range:
+    """Return the bases of windows from where the boot loader puts ramdisks to the end of what is kept for it."""
+    if facts.boot is None:
+        return range(0)
+    load = facts.boot.load
+    kept = [carve.range.end for carve in facts.carve_outs if carve.range.base <= load.ramdisk < carve.range.end]
+    others = [a for a in (load.hypervisor, load.kernel, load.device_tree) if a > load.ramdisk]
+    end = min([*kept, *others], default=load.ramdisk) if kept else load.ramdisk
+    return _windows(load.ramdisk, end)
+
+
+def _windows(base: int, end: int) -> range:
+    return range(base, end - MODULE_WINDOW_BYTES + 1, MODULE_WINDOW_BYTES)
 
 
 def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.StaticRange]) -> plan.XenBoot:
     """Decide everything that Xen is told at boot, beside dom0."""
     ends = _event_channels(scope)
-    boot = scope.facts.boot
-    modules = _Modules(boot.load.ramdisk if boot else placed["modules"].range.base if "modules" in placed else 0)
+    more = placed["modules"].range if "modules" in placed else None
+    modules = _Modules([*_loader_windows(scope.facts), *(_windows(more.base, more.end) if more else ())])
     return plan.XenBoot(
         guests=tuple(
             _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
@@ -94,15 +111,28 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
     )
 
 
-class _Modules:
-    """Hands out load windows, one above the other."""
+def _has_tree(scope: BoardScope, name: str, domain: Domain) -> bool:
+    return bool(domain.device_tree) or any(d.transport is Transport.MMIO for d in scope.devices_of(name).values())
 
-    def __init__(self, first: int) -> None:
-        self._next = first
+
+def domain_id(scope: BoardScope, name: str) -> int:
+    """Return the number that Xen gives to a guest: from 1, in the order of the nodes.
+
+    Merging an overlay puts each node before those that are there already (libfdt fdt_add_subnode), so that the
+    last guest of the file is the first; ``vtool.deploy.merged_tree`` compares.
+    """
+    guests = list(boot_guests(scope))
+    return len(guests) - guests.index(name)
+
+
+class _Modules:
+    """Hands out load windows, in order."""
+
+    def __init__(self, bases: list[int]) -> None:
+        self._bases = iter(bases)
 
     def take(self, name: str, file: str, image: str, compatible: str) -> plan.BootModule:
-        window = AddressRange.of_size(self._next, MODULE_WINDOW_BYTES)
-        self._next = window.end
+        window = AddressRange.of_size(next(self._bases), MODULE_WINDOW_BYTES)
         return plan.BootModule(f"{name}.{file}", image, window, f"module@{window.base:x}", compatible)
 
 
@@ -118,37 +148,54 @@ def _plan_guest(
     settings = domain.xen or XenDomain()
     static = placed.get(f"domain {name}")
     channels = tuple(end for end in ends if end.domain == name)
-    enhanced = settings.enhanced.value if settings.enhanced else ("no-xenstore" if channels else None)
+    shared = _views(scope, name, placed)
+    # Merging turns the order round, as it does that of the guests.
+    virtio = xen_virtio.plan_devices(scope, name, iter(()), [v.region for v in reversed(shared) if v.role == "owner"])
+    otherwise = "enabled" if virtio else "no-xenstore" if channels else None
+    enhanced = settings.enhanced.value if settings.enhanced else otherwise
+    ram = _ram(domain, static)
+    # QEMU must take the pools for RAM, too.
+    reach = max(where.end for where in (*ram, *(view.inside for view in shared))) - layouts.XEN_GUEST_RAM[0].base
     return plan.XenBootGuest(
         name=name,
         node_name=f"domain-{name}",
         cpus=domain.cpus,
         memory_bytes=domain.memory,
-        ram=_ram(domain, static),
+        ram=ram,
         static_memory=static,
         direct_map=settings.direct_map,
         uart=settings.uart,
-        spis=settings.spis,
+        spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
         enhanced=enhanced,
         cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
+        hard_affinity=format_cpu_list(domain.host_cpus) or None,
         p2m_bytes=settings.p2m_memory,
+        capabilities=sum(_CAPABILITY_BITS[capability] for capability in set(settings.capabilities)),
+        traps_unmapped_accesses=settings.trap_unmapped_accesses,
+        sve_bits=settings.sve,
+        llc_colors=format_cpu_list(settings.llc_colors) or None,
+        sci_type="scmi_smc" if settings.scmi_smc else None,
+        max_grant_version=settings.max_grant_version,
         max_grant_frames=settings.max_grant_frames,
         max_maptrack_frames=settings.max_maptrack_frames,
         passthrough=domain.passthrough,
+        says_passthrough=bool(domain.passthrough) and domain.device_tree is None,
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
-        device_tree=modules.take(name, "dtb", domain.device_tree, "multiboot,device-tree")
-        if domain.device_tree
+        device_tree=modules.take(name, "dtb", domain.device_tree or "", "multiboot,device-tree")
+        if _has_tree(scope, name, domain)
         else None,
         bootargs=join("console=ttyAMA0" if settings.uart else "", domain.bootargs),
-        shared=_views(scope, name, placed),
+        shared=shared,
         event_channels=channels,
+        virtio=virtio,
+        qemu=xen_virtio.plan_qemu(scope, name, virtio, reach, domain.cpus, domain_id(scope, name)),
     )
 
 
 def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange, ...]:
     assert domain.memory is not None
-    if domain.xen is not None and domain.xen.direct_map and static is not None:
+    if domain.is_direct and static is not None:
         return (static.range,)
     return layouts.xen_guest_ram(domain.memory)
 
@@ -156,11 +203,13 @@ def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange,
 def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange]) -> tuple[plan.SharedView, ...]:
     """Return how a domain sees each region that is shared with it."""
     domain = scope.domains[name]
-    mine = {n: r for n, r in scope.regions.items() if is_shared(scope, r) and name in (r.owner, *r.borrowers)}
-    direct = domain.role is Role.CONTROL or (domain.xen is not None and domain.xen.direct_map)
+    mine = {n: r for n, r in scope.regions.items() if scope.is_static_shared(r) and name in (r.owner, *r.borrowers)}
+    if domain.role is Role.CONTROL:
+        # A backend in dom0 maps the owner's pages of a pool, and needs none of its own.
+        mine = {n: r for n, r in mine.items() if r.use is not RegionUse.RESTRICTED_DMA_POOL}
     fixed = {n: _fixed_inside(scope, name, n, region) for n, region in mine.items()}
     taken = [where.range for where in fixed.values() if where is not None]
-    if not direct:
+    if not domain.is_direct:
         taken += _ram(domain, placed.get(f"domain {name}"))
         taken += [window for _, window in layouts.XEN_GUEST_WINDOWS]
         for region_name, region in mine.items():
@@ -172,11 +221,11 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
     for region_name, region in mine.items():
         host = placed.get(f"region {region_name}")
         inside = fixed[region_name]
-        if direct:
+        if domain.is_direct:
             assert host is not None
             inside = plan.StaticRange(host.range, plan.Origin(plan.OriginKind.ALLOCATED, f"'{name}' sees the host's"))
         elif inside is None:
-            inside = _above_ram(name, region.size, taken)
+            inside = _above_ram(name, region.size, region.alignment or HOST_ALIGNMENT, taken)
             taken.append(inside.range)
         views.append(
             plan.SharedView(
@@ -194,10 +243,9 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
 
 
 def _fixed_inside(scope: BoardScope, name: str, region_name: str, region: Region) -> plan.StaticRange | None:
-    address = region.address if name == region.owner else region.addresses.get(name)
+    address, key = region.address_in(name)
     if address is None:
         return None
-    key = ("address",) if name == region.owner else ("addresses", name)
     origin = fixed_by_user(scope.document, ("regions", region_name, *key))
     return plan.StaticRange(AddressRange.of_size(address, region.size), origin)
 
@@ -210,19 +258,22 @@ def _kept_inside(
         return None
     where = AddressRange.of_size(base, region.size)
     inside = any(bank.contains(where) for bank in layouts.XEN_GUEST_RAM)
+    what = f"region '{region_name}' in '{name}'"
+    if region.alignment and base % region.alignment:
+        why = f"which is not a multiple of {format_size(region.alignment)}"
+        raise VtoolError(cannot_keep(scope.document, what, ("regions", region_name), str(where), why))
     if not inside or any(where.overlaps(other) for other in taken):
-        what = f"region '{region_name}' in '{name}'"
         raise VtoolError(cannot_keep(scope.document, what, ("regions", region_name), str(where)))
     return plan.StaticRange(where, KEPT)
 
 
-def _above_ram(name: str, size_bytes: int, taken: list[AddressRange]) -> plan.StaticRange:
+def _above_ram(name: str, size_bytes: int, alignment: int, taken: list[AddressRange]) -> plan.StaticRange:
     """Find the first free place in the guest's RAM banks."""
     for bank in layouts.XEN_GUEST_RAM:
-        base = bank.base
+        base = align_up(bank.base, alignment)
         for hole in sorted(taken):
             if hole.base < base + size_bytes and base < hole.end:
-                base = align_up(hole.end, HOST_ALIGNMENT)
+                base = align_up(hole.end, alignment)
         if base + size_bytes <= bank.end:
             origin = plan.Origin(plan.OriginKind.ALLOCATED, f"first free range above the RAM of '{name}'")
             return plan.StaticRange(AddressRange.of_size(base, size_bytes), origin)

@@ -26,6 +26,8 @@ class Kind(Enum):
     """Device-tree overlay source; compiled to ``.dtbo``."""
     HOST_OVERLAY = "host-overlay"
     """Device-tree overlay source for the host; merged into the board's base tree."""
+    TREE = "tree"
+    """Device-tree source of a guest's partial tree; compiled to ``.dtb``."""
     BOOT_SCRIPT = "boot-script"
     """U-Boot commands; wrapped by mkimage into ``.scr``."""
     IMAGE = "image"

@@ -40,13 +40,25 @@ def _domain(guest: KvmGuest | XenGuest) -> dict[str, Any]:
 
 def _disks(board: BoardPlan) -> list[Any]:
     kvm = [disk for guest in board.kvm_guests for device in guest.devices for disk in device.disks]
-    return kvm + [disk for guest in board.xen_guests for disk in guest.disks]
+    xen = [disk for guest in board.xen_guests for disk in guest.disks]
+    virtio = [device for guest in board.xen_guests for device in guest.virtio]
+    virtio += [device for guest in board.xen_boot.guests for device in guest.virtio]
+    return kvm + xen + [disk for device in virtio for disk in (device.disk, *device.disks) if disk]
 
 
 def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
     for guest in board.kvm_guests:
         yield from ((d.name, d.backend.unit) for d in guest.devices if d.backend is not None)
-    yield from ((disk.name, disk.backend_unit) for guest in board.xen_guests for disk in guest.disks)
+    for domain in board.xen_guests:
+        yield from ((disk.name, disk.backend_unit) for disk in domain.disks)
+        yield from ((share.name, share.backend_unit) for share in domain.shares)
+        for device in domain.virtio:
+            served = device.daemon or device.backend or domain.qemu
+            if served is not None:
+                yield device.name, served.unit
+    for boot_guest in board.xen_boot.guests:
+        if boot_guest.qemu is not None:
+            yield from ((device.name, boot_guest.qemu.unit) for device in boot_guest.virtio)
 
 
 def _disk(disk: Any) -> dict[str, Any]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool import layouts
+from vtool.model.board_facts import DeviceTreeFacts
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
+QEMU_TREE = DeviceTreeFacts(address_cells=2, size_cells=2, has_reserved_memory=False)
+"""QEMU hw/arm/virt.c create_fdt: what the tree of a guest's machine is like."""
 
-def render(board: BoardPlan) -> Iterator[Artifact]:
-    """One overlay per KVM guest with pools, and the host's (empty when it has no regions)."""
+
+def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterator[Artifact]:
+    """One overlay per KVM guest with pools, one tree per boot guest with virtio, and the host's overlay."""
     for guest in board.kvm_guests:
         if guest.overlay is None:
             continue
@@ -23,22 +28,23 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             Place.GENERATION,
             f"domains/{guest.name}/{guest.name}.dts",
             Kind.OVERLAY,
-            fill("devicetree/guest-pools.dts.j2", guest=guest),
+            fill("devicetree/guest-pools.dts.j2", guest=guest, tree=guest_tree),
             asked_by=("domains", guest.name),
             used_by=(guest.unit,),
         )
+    for boot_guest in board.xen_boot.guests:
+        if boot_guest.virtio:
+            text = fill(
+                "devicetree/xen-guest.dts.j2",
+                guest=boot_guest,
+                gic=layouts.XEN_GIC_PHANDLE,
+                stride=layouts.XEN_VIRTIO_MMIO.stride_bytes,
+            )
+            yield Artifact(Place.BOOT, f"{boot_guest.name}.dts", Kind.TREE, text, ("domains", boot_guest.name))
     yield Artifact(
         Place.BOOT,
         "board.dts",
         Kind.HOST_OVERLAY,
-        fill(
-            "devicetree/host-regions.dts.j2", board=board, tree=board.facts.device_tree, passthrough=_passthrough(board)
-        ),
+        fill("devicetree/host-regions.dts.j2", board=board, tree=board.facts.device_tree),
         asked_by=("boards", board.name),
     )
-
-
-def _passthrough(board: BoardPlan) -> list[str]:
-    """Return the nodes that dom0 must leave to guests, each once."""
-    boot = {path for guest in board.xen_boot.guests for path in guest.passthrough}
-    return sorted(boot | {path for guest in board.xen_guests for path in guest.passthrough})

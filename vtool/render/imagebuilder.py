@@ -1,10 +1,13 @@
-"""A configuration for ImageBuilder, for people whose boot scripts come from there (xen.md section 7)."""
+"""A configuration for ImageBuilder, for people whose boot scripts come from there (xen.md section 7).
+
+Its keys are those of its README and of the patches to it on the xen-devel list up to January 2026.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.plan.types import BoardPlan
+from vtool.plan.types import BoardPlan, XenBootGuest, XenCpuPool
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
@@ -16,19 +19,37 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         return
     memory = next(bank for bank in board.ram if bank.base <= boot.guests[0].kernel.window.base < bank.end)
     pools = {pool.label: number for number, pool in enumerate(boot.cpupools)}
-    words = {
-        p.label: ",".join(f"cpu@{cpu}" for cpu in p.cpus) + f" {p.scheduler or ''}".rstrip() for p in boot.cpupools
+    values = {
+        "memory": memory,
+        "pools": pools,
+        "pool_words": {pool.label: _pool_words(board, pool) for pool in boot.cpupools},
+        "enhanced": {"enabled": 1, "no-xenstore": 2},
+        "channels": {guest.name: _channels(board, guest) for guest in boot.guests},
+        "cannot": sorted(set(_cannot(board))),
     }
-    values = {"memory": memory, "pools": pools, "pool_words": words, "cannot": sorted(set(_cannot(board)))}
     text = fill("imagebuilder/config.j2", board=board, boot=boot, **values)
     yield Artifact(Place.EXPORT, "imagebuilder.config", Kind.TEXT, text, ("boards", board.name))
+
+
+def _pool_words(board: BoardPlan, pool: XenCpuPool) -> str:
+    """Write a pool as names of CPU nodes and its scheduler."""
+    nodes = [node.path.rsplit("/")[-1] for node in board.facts.cpu_nodes]
+    names = ",".join(nodes[cpu] if cpu < len(nodes) else f"cpu@{cpu}" for cpu in pool.cpus)
+    return f"{names} {pool.scheduler or ''}".rstrip()
+
+
+def _channels(board: BoardPlan, guest: XenBootGuest) -> str:
+    """Write a guest's event channels to other guests: its port, the other's number and port."""
+    numbers = {other.name: number for number, other in enumerate(board.xen_boot.guests)}
+    ends = [end for end in guest.event_channels if end.other_domain in numbers]
+    return "; ".join(f"{end.port} {numbers[end.other_domain]} {end.other_port}" for end in ends)
 
 
 def _cannot(board: BoardPlan) -> Iterator[str]:
     """Yield what the plan has and ImageBuilder's configuration cannot say."""
     boot = board.xen_boot
-    if boot.event_channels or any(guest.event_channels for guest in boot.guests):
-        yield "static event channels"
+    if boot.event_channels:
+        yield "static event channels of dom0"
     if boot.shared:
         yield "memory shared with dom0"
     if board.host_regions:
@@ -38,9 +59,11 @@ def _cannot(board: BoardPlan) -> Iterator[str]:
             yield f"more than one shared region ('{guest.name}')"
         if any(view.role is not None for view in guest.shared):
             yield "who owns a shared region"
-        if guest.p2m_bytes or guest.max_grant_frames is not None or guest.max_maptrack_frames is not None:
-            yield f"page-table memory and grant limits ('{guest.name}')"
+        if guest.enhanced == "legacy":
+            yield f"xen,enhanced = legacy ('{guest.name}')"
+        if guest.sve_bits is not None or guest.llc_colors or guest.sci_type:
+            yield f"SVE, cache colours and SCMI ('{guest.name}')"
+        if guest.passthrough:
+            yield f"which nodes dom0 leaves to guests ('{guest.name}')"
         if '"' in guest.bootargs or "$" in guest.bootargs:
             yield f"a command line with quotes or '$' ('{guest.name}')"
-        if guest.spis:
-            yield f"the number of interrupts ('{guest.name}')"

@@ -14,7 +14,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     if board.xen_image is not None:
         yield _image(Place.BOOT, "xen", board.xen_image, ("boards", board.name, "hypervisor"))
     for boot_guest in board.xen_boot.guests:
-        for module in boot_guest.modules:
+        for module in (module for module in boot_guest.modules if module.image):
             yield _image(Place.BOOT, module.file, module.image, ("domains", boot_guest.name))
     for guest in board.guests:
         asked_by = ("domains", guest.name)

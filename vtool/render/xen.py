@@ -1,16 +1,16 @@
-"""xl.cfg and units of Xen domUs, their disks' loop devices, and the bridges."""
+"""xl.cfg and units of Xen domUs, their disks' loop devices, their shares' folders, and the bridges."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.plan.types import PROGRAM, BoardPlan
+from vtool.plan.types import PROGRAM, BoardPlan, XenBootGuest, XenGuest
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """One xl.cfg and unit per domU, one unit per disk, one per bridge."""
+    """One xl.cfg and unit per domU, one unit per disk and share that dom0 serves, one per bridge."""
     for guest in board.xen_guests:
         asked_by = ("domains", guest.name)
         yield Artifact(
@@ -21,13 +21,55 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             asked_by,
             (guest.unit,),
         )
-        yield _unit(guest.unit, fill("xen/domain.service.j2", guest=guest, program=PROGRAM), asked_by)
-        for disk in guest.disks:
+        template = "xen/unpause.service.j2" if guest.create_unit else "xen/domain.service.j2"
+        yield _unit(guest.unit, fill(template, guest=guest, program=PROGRAM), asked_by)
+        for disk in (*guest.disks, *(device.disk for device in guest.virtio if device.disk)):
             text = fill("xen/loop-disk.service.j2", guest=guest, disk=disk)
             yield _unit(disk.backend_unit, text, ("devices", disk.name), guest.unit)
+        for share in guest.shares:
+            text = fill("xen/share.service.j2", guest=guest, share=share)
+            yield _unit(share.backend_unit, text, ("devices", share.name), guest.unit)
+        yield from _virtio_units(guest)
+    for boot_guest in board.xen_boot.guests:
+        yield from _qemu_units(boot_guest, "xen.service")
     for bridge in board.bridges:
-        users = [g.unit for g in board.xen_guests if any(i.bridge == bridge.name for i in g.interfaces)]
+        users = [g.unit for g in board.xen_guests if bridge.name in g.bridges]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
+
+
+def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
+    """One unit that makes the paused domain, those of its QEMU, one a daemon."""
+    if guest.create_unit is None:
+        return
+    yield _unit(guest.create_unit, fill("xen/create.service.j2", guest=guest), ("domains", guest.name), guest.unit)
+    yield from _qemu_units(guest, guest.create_unit, guest.unit)
+    frontend = guest.vhost_frontend
+    if frontend is not None:
+        text = fill("xen/vhost-frontend.service.j2", guest=guest, frontend=frontend)
+        yield _unit(frontend.unit, text, ("domains", guest.name), guest.unit)
+    for device in guest.virtio:
+        if device.daemon is not None:
+            text = fill("xen/virtio-disk.service.j2", guest=guest, device=device)
+            yield _unit(device.daemon.unit, text, ("devices", device.name), guest.unit)
+        if device.backend is not None:
+            text = fill("kvm/backend.service.j2", guest=guest, device=device)
+            yield _unit(device.backend.unit, text, ("devices", device.name), guest.unit)
+        if device.backend is not None and device.backend.socket_unit is not None:
+            text = fill("kvm/backend.socket.j2", guest=guest, device=device)
+            yield _unit(device.backend.socket_unit, text, ("devices", device.name), guest.unit)
+
+
+def _qemu_units(guest: XenGuest | XenBootGuest, requires: str, *also_used_by: str) -> Iterator[Artifact]:
+    """One unit for the QEMU of a guest, one a tap interface of it; nothing where it has none."""
+    qemu = guest.qemu
+    if qemu is None:
+        return
+    text = fill("xen/qemu.service.j2", guest=guest, qemu=qemu, requires=(requires,))
+    yield _unit(qemu.unit, text, ("domains", guest.name), *also_used_by)
+    for device in guest.virtio:
+        if device.tap is not None:
+            text = fill("kvm/tap.service.j2", guest=guest, device=device)
+            yield _unit(device.tap.unit, text, ("devices", device.name), *(also_used_by or (qemu.unit,)))
 
 
 def _unit(name: str, text: str, asked_by: tuple[str, ...], *also_used_by: str) -> Artifact:

@@ -23,6 +23,7 @@ from vtool.plan.types import (
     SharedView,
     XenBootGuest,
     XenGuest,
+    XenVirtio,
 )
 from vtool.units import AddressRange, format_size, free_ranges
 
@@ -152,7 +153,7 @@ def _board_map(board: BoardPlan, sharing: _Sharing) -> MemoryMap:
         for carve in facts.carve_outs
     ]
     placed = [
-        sharing.entry(region.region, region.range, region.origin, "reserved-memory of the host")
+        sharing.entry(region.region, region.range, region.origin, region.compatible or "reserved-memory of the host")
         for region in board.host_regions
     ]
     boot = board.xen_boot
@@ -227,7 +228,7 @@ def _kvm_map(board: BoardPlan, guest: KvmGuest, sharing: _Sharing) -> MemoryMap:
     entries.append(Entry(layouts.QEMU_VIRT_RAM, Kind.RAM, "room for RAM", _fact(reason)))
     entries.append(_ram_entry(guest.ram, guest.name, f"{reason}, size by the user", "private"))
     for pool in guest.pools:
-        entries.append(sharing.entry(pool.region, pool.range, pool.origin, "restricted-dma-pool"))
+        entries.append(sharing.entry(pool.region, pool.range, pool.origin, pool.use))
     stride = layouts.QEMU_VIRT_MMIO.stride_bytes
     on_slots = [(device, device.place) for device in guest.devices if isinstance(device.place, MmioPlace)]
     for device, place in on_slots:
@@ -242,7 +243,15 @@ def _xen_map(board: BoardPlan, guest: XenGuest) -> MemoryMap:
     entries = _xen_layout(board)
     for ram in layouts.xen_guest_ram(guest.memory_bytes):
         entries.append(_ram_entry(ram, guest.name, "Xen public/arch-arm.h GUEST_RAM, size by the user", "private"))
+    entries += _virtio_entries(guest.name, guest.virtio)
     return _guest_map(board, guest.name, f"{guest.name}: Xen guest started by xl", entries)
+
+
+def _virtio_entries(guest: str, devices: Iterable[XenVirtio]) -> Iterator[Entry]:
+    for device in devices:
+        where = AddressRange.of_size(device.place.base, layouts.XEN_VIRTIO_MMIO.stride_bytes)
+        origin = Origin(OriginKind.ALLOCATED, f"{device.place.slot + 1}. in libxl's order: disks, then the others")
+        yield Entry(where, Kind.DEVICE, device.name, origin, guest, note=f"intid {device.intid}")
 
 
 def _xen_boot_map(board: BoardPlan, guest: XenBootGuest, sharing: _Sharing) -> MemoryMap:
@@ -251,6 +260,7 @@ def _xen_boot_map(board: BoardPlan, guest: XenBootGuest, sharing: _Sharing) -> M
         reason = "host address, mapped directly" if guest.direct_map else "Xen public/arch-arm.h GUEST_RAM"
         entries.append(_ram_entry(ram, guest.name, f"{reason}, size by the user", "private"))
     entries += [_view_entry(view, sharing) for view in guest.shared]
+    entries += _virtio_entries(guest.name, guest.virtio)
     notes = ("mapped directly: its machine is where the board's is",) if guest.direct_map else ()
     return _guest_map(board, guest.name, f"{guest.name}: Xen guest started by Xen at boot", entries, *notes)
 

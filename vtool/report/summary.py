@@ -8,7 +8,18 @@ from enum import Enum
 from typing import Any
 
 from vtool.model.topology import Topology
-from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, MmioPlace, Origin, Plan, XenBoot, XenGuest
+from vtool.plan.types import (
+    BoardPlan,
+    KvmDevice,
+    KvmGuest,
+    MmioPlace,
+    Origin,
+    Plan,
+    XenBoot,
+    XenGuest,
+    XenQemu,
+    XenVirtio,
+)
 from vtool.units import AddressRange, format_size
 
 
@@ -35,6 +46,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
     memory = format_size(board.control.memory_bytes) if board.control.memory_bytes else "all that is left"
     yield ("domain", board.control.name, f"control, {board.control.cpus} CPU(s), memory {memory}")
+    for argument in board.xen_arguments:
+        yield ("xen", argument.words, f"added to the command line: {argument.reason}")
     for region in board.host_regions:
         where = f"host-physical {region.range}, {format_size(region.range.size_bytes)}"
         yield ("region", region.region, f"{where}, {region.origin.kind.value}: {region.origin.reason}")
@@ -42,7 +55,7 @@ def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
         yield from _kvm_rows(guest)
     for domain in board.xen_guests:
         yield from _xen_rows(domain)
-    yield from _xen_boot_rows(board.xen_boot)
+    yield from _xen_boot_rows(board.control.name, board.xen_boot)
     for bridge in board.bridges:
         yield ("bridge", bridge.name, f"{bridge.address}, {bridge.unit}")
 
@@ -53,7 +66,7 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), {ram}, {guest.unit}")
     for pool in guest.pools:
         where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "
-        where += "shared" if pool.numa_node else "in RAM"
+        where += ("shared" if pool.shared else pool.use) if pool.numa_node else "in RAM"
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
     for device in guest.devices:
         yield ("device", device.name, ", ".join(_kvm_device(device)))
@@ -79,31 +92,57 @@ def _kvm_device(device: KvmDevice) -> Iterator[str]:
 
 def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), memory {format_size(guest.memory_bytes)}, {guest.unit}")
+    if guest.driver_domain:
+        driver = guest.driver_domain
+        limits = f"maps up to {driver.mapped_at_worst} of {driver.mappings_available} grants"
+        limits += f", {driver.event_channels_at_worst} of {driver.event_channels_available} event channels"
+        yield ("driver", guest.name, f"serves {', '.join(driver.frontends)}, which start after it is ready; {limits}")
     for disk in guest.disks:
         yield ("device", disk.name, f"PV disk {disk.virtual_device} (grant map), blkback on {disk.disk_path}")
+    for served in guest.served_disks:
+        behind = f"blkback on {served.target} of '{served.backend}', rendered only"
+        yield ("device", served.name, f"PV disk {served.virtual_device} (grant map), {behind}")
+    for share in guest.shares:
+        behind = f"{share.type} on {share.path}, rendered only"
+        yield ("device", share.name, f"PV share (grant map) with the tag {share.tag}, {behind}")
     for interface in guest.interfaces:
-        ends = f"{interface.frontend_address} to {interface.backend_address}"
-        yield (
-            "device",
-            interface.name,
-            f"PV network (grant copy) {interface.mac}, {ends} on {interface.bridge}",
-        )
+        ends = f"{interface.frontend_address} to {interface.backend_address or 'others'} on {interface.bridge}"
+        ends += f" of '{interface.backend}', rendered only" if interface.backend else ""
+        yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends}")
+    yield from _xen_virtio_rows(guest.virtio, guest.qemu)
 
 
-def _xen_boot_rows(boot: XenBoot) -> Iterator[tuple[str, str, str]]:
+def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iterator[tuple[str, str, str]]:
+    for device in devices:
+        where = f"{device.place.slot + 1}. virtio-mmio at {device.place.base:#x}, intid {device.intid}"
+        path = device.data_path + (f" '{device.pool}'" if device.pool else "")
+        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program}, rendered only")
+        if device.daemon is not None:
+            yield ("backend", device.name, f"{device.program}, {device.daemon.unit}")
+        if device.backend is not None:
+            maps = f"maps {format_size(device.backend.maps_bytes)}" if not device.grants else "maps what is granted"
+            yield ("backend", device.name, f"{device.program}, {maps}, {device.backend.unit}")
+    if qemu is not None:
+        files = f" on {', '.join(qemu.files)}" if qemu.files else ""
+        yield ("backend", "QEMU", f"xenpvh with {format_size(qemu.memory_bytes)}{files}, {qemu.unit}")
+
+
+def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]]:
     if boot.static_heap is not None:
         yield ("memory", "heap", f"host-physical {boot.static_heap.range}, {_origin(boot.static_heap.origin)}")
     for pool in boot.cpupools:
         yield ("cpupool", pool.name, f"CPUs {', '.join(map(str, pool.cpus))}, scheduler {pool.scheduler or 'default'}")
     for guest in boot.guests:
         ram = ", ".join(map(str, guest.ram))
-        yield ("domain", guest.name, f"{guest.cpus} CPU(s), RAM guest-physical {ram}, started by Xen at boot")
+        cpus = f"{guest.cpus} CPU(s)" + (f" on {guest.hard_affinity} of the board" if guest.hard_affinity else "")
+        yield ("domain", guest.name, f"{cpus}, RAM guest-physical {ram}, started by Xen at boot")
         if guest.static_memory is not None:
             static = guest.static_memory
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
+        yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         for module in guest.modules:
             yield ("module", module.file, f"loaded in host-physical {module.window}")
-    everybody = [("dom0", boot.shared, boot.event_channels)]
+    everybody = [(control, boot.shared, boot.event_channels)]
     everybody += [(guest.name, guest.shared, guest.event_channels) for guest in boot.guests]
     for name, views, ends in everybody:
         for view in views:
@@ -120,7 +159,7 @@ def _origin(origin: Origin) -> str:
 
 
 def account_lines(topology: Topology, plan: Plan) -> Iterator[str]:
-    """Yield who pays for which memory, who borrows what, and how many grants PV devices hold at worst."""
+    """Yield who pays for which memory, who borrows what, and how many grants its devices hold at worst."""
     granted = {guest.name: guest for board in plan.boards for guest in board.xen_guests}
     rows = []
     for name, domain in topology.domains.items():

@@ -107,6 +107,12 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
         time.sleep(0.2)  # polling a log file; the loop above has the deadline
 
 
+def verb_await(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Wait until a domain is ready, as a driver domain's ExecStartPost: its frontends come after it."""
+    wait_ready(arguments.domain, manifest()["domains"][arguments.domain], time.monotonic() + arguments.deadline)
+    return {"domain": arguments.domain}
+
+
 def clean_lines(text: bytes) -> list[str]:
     """Return the printable lines of a console log."""
     decoded = text.decode(errors="replace").replace("\r", "\n")
@@ -423,9 +429,10 @@ def parse_arguments() -> argparse.Namespace:
     owner(verb("clean", generations.verb_clean))
     verb("converge", verb_converge).add_argument("--deadline", type=float, default=90.0)
     verb("observe", verb_observe)
-    powerdown = verb("powerdown", verb_powerdown)
-    powerdown.add_argument("domain")
-    powerdown.add_argument("--deadline", type=float, default=10.0)
+    for name, function in (("powerdown", verb_powerdown), ("await", verb_await)):
+        about_one = verb(name, function)
+        about_one.add_argument("domain")
+        about_one.add_argument("--deadline", type=float, default=10.0)
     execute = verb("exec", verb_exec)
     execute.add_argument("domain")
     execute.add_argument("command")

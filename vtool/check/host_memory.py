@@ -1,0 +1,96 @@
+"""Rules on host memory at places that the user fixed: it is RAM, free, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.model.topology import Role, Xen
+from vtool.source import DataPathTuple
+from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
+
+STATIC_HEAP_ALIGNMENT = 64 * KIB
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Host memory at an address that the user wrote at ``path``."""
+
+    what: str
+    size_bytes: int
+    alignment: int
+    address: int
+    path: DataPathTuple
+
+    @property
+    def range(self) -> AddressRange:
+        """Return where it lies."""
+        return AddressRange.of_size(self.address, self.size_bytes)
+
+
+def fixed_host_memory(context: Context, board: str) -> Iterator[Fixed]:
+    """Yield everything that the user placed in the memory of a board."""
+    declared = context.topology.boards[board]
+    heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
+    if heap is not None and heap.address is not None:
+        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "address")
+        yield Fixed("the static heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path)
+    for name, region in context.lookup.regions_on[board].items():
+        members, fixed = context.members_of(region), context.lookup.host_address_of(region)
+        of_host = context.topology.domains[members[0]].role is Role.CONTROL or context.is_static_shared(region)
+        if fixed is not None and of_host and region.placed and context.board_of.get(members[0]) == board:
+            yield Fixed(f"region '{name}'", region.size, PAGE_BYTES, fixed[0], ("regions", name, *fixed[1]))
+    for name, domain in context.domains_on(board):
+        if domain.xen and domain.xen.memory_address is not None and domain.memory is not None:
+            path = ("domains", name, "xen", "memory_address")
+            yield Fixed(f"memory of '{name}'", domain.memory, PAGE_BYTES, domain.xen.memory_address, path)
+
+
+def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
+    """VT401, VT403, VT404: what is fixed in host memory lies in RAM, outside carve-outs and each other."""
+    for board, loaded in context.facts.items():
+        banks = [bank.range for bank in loaded.facts.ram]
+        placed: list[Fixed] = []
+        for fixed in fixed_host_memory(context, board):
+            where = fixed.range
+            if fixed.address % fixed.alignment:
+                # Of regions the rule on their alignment says it.
+                if fixed.path[0] != "regions":
+                    message = f"{fixed.what}: {fixed.address:#x} is not a multiple of {format_size(fixed.alignment)}"
+                    yield context.find("VT403", message, fixed.path)
+                continue
+            if not any(bank.contains(where) for bank in banks):
+                message = f"{fixed.what} {where} is not inside the RAM of board '{board}'"
+                label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {', '.join(map(str, banks))}")
+                yield context.find("VT404", message, fixed.path, labels=(label,))
+            for index, carve in enumerate(loaded.facts.carve_outs):
+                if where.overlaps(carve.range):
+                    message = f"{fixed.what} {where} overlaps carve-out '{carve.name}' {carve.range}: {carve.reason}"
+                    label = Label(loaded.document.span(("carve_outs", index, "name")), f"'{carve.name}' is here")
+                    yield _overlap(context, fixed, message, label, carve.range)
+            for other in placed:
+                if where.overlaps(other.range):
+                    message = f"{fixed.what} {where} overlaps {other.what} {other.range}"
+                    yield _overlap(
+                        context, fixed, message, Label(context.span(*other.path), "which is here"), other.range
+                    )
+            placed.append(fixed)
+
+
+def _overlap(context: Context, fixed: Fixed, message: str, label: Label, other: AddressRange) -> Diagnostic:
+    hint = f"leave out `{fixed.path[-1]}` and let vtool choose, or start at or above {other.end:#x}"
+    return context.find("VT401", message, fixed.path, labels=(label,), hints=(hint,))
+
+
+def static_heaps_are_whole(context: Context) -> Iterator[Diagnostic]:
+    """VT403: Xen's static heap is a multiple of 64 KiB."""
+    for board, declared in context.topology.boards.items():
+        heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
+        if heap is not None and heap.size % STATIC_HEAP_ALIGNMENT:
+            message = f"the static heap has {format_size(heap.size)}, not a multiple of 64KiB"
+            yield context.find("VT403", message, ("boards", board, "hypervisor", "static_heap", "size"))
+
+
+RULES = (fixed_places_are_free, static_heaps_are_whole)

@@ -1,0 +1,190 @@
+"""Rules on virtio devices of Xen guests: what their programs in dom0 can do, and whom they get in the way of.
+
+The programs' limits were read in their sources: QEMU hw/xen/xen-pvh-common.c, xen-troops/virtio-disk xs_dev.c,
+vireshk/xen-vhost-frontend src/device.rs and src/xs.rs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.model.combinations import behind_vhost_frontend, combination_of
+from vtool.model.devices import DataPath, Device, Program, Transport
+from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
+from vtool.source import DataPathTuple
+
+_ONE_GUEST = {
+    "virtio-disk": "it serves the newest domain with a disk of that name and cannot be told which",
+    "xen-vhost-frontend": "it takes every device of xl's `virtio` lists",
+}
+"""Programs that can serve the devices of one guest of a board only, and why."""
+
+
+def _server(device: Device) -> str:
+    """Return the program in dom0 that meets the guest, which for daemons is not the daemon."""
+    return "xen-vhost-frontend" if behind_vhost_frontend("xen", device.program) else device.program.value
+
+
+def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Xen]]:
+    """Yield the virtio devices under Xen whose combination exists; those of one frontend if it is given."""
+    for name, device in context.sound_devices(domain):
+        hypervisor = context.hypervisor_of(device.frontend)
+        if not isinstance(hypervisor, Xen) or device.transport is not Transport.MMIO:
+            continue
+        if combination_of("xen", device) is not None and domain in (None, device.frontend):
+            yield name, device, hypervisor
+
+
+def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
+    """VT382, VT521: dom0 has a QEMU with Xen, new enough for xenpvh's devices to be where the guest looks."""
+    for name, device, hypervisor in xen_virtio(context):
+        if device.program is not Program.QEMU_XENPVH:
+            continue
+        board = context.board_of[device.frontend]
+        row = combination_of("xen", device)
+        assert row is not None
+        if hypervisor.qemu is None:
+            message = f"device '{name}' needs a QEMU built with Xen in dom0, board '{board}' names none"
+            hint = "Debian's QEMU for arm64 has no Xen: build one, and write `qemu_version` of the hypervisor"
+            yield context.find("VT382", message, ("devices", name, "program"), hints=(hint,))
+        elif hypervisor.qemu < row.since:
+            since, has = (".".join(map(str, version)) for version in (row.since, hypervisor.qemu))
+            message = f"device '{name}' needs QEMU {since}, board '{board}' has {has}"
+            label = Label(context.span("boards", board, "hypervisor", "qemu_version"), "it is here")
+            hint = "xenpvh has grants since then, and its first device in the first window, as xl's guests expect it"
+            yield context.find("VT521", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
+    """VT383: a guest whose virtio devices are in a QEMU has no others beside it."""
+    for domain in context.topology.domains:
+        mine = {name: device for name, device, _ in xen_virtio(context, domain)}
+        first = next((name for name, device in mine.items() if device.program is Program.QEMU_XENPVH), None)
+        if first is None:
+            continue
+        for name, device in mine.items():
+            if device.program is Program.QEMU_XENPVH:
+                continue
+            message = (
+                f"device '{name}' of '{domain}' is served by {_server(device)}, "
+                f"'{first}' by a QEMU that takes all of the guest's virtio-mmio windows for itself"
+            )
+            label = Label(context.span("devices", first, "program"), "QEMU's first device is here")
+            hint = "serve all virtio devices of a guest by qemu-xenpvh, or none"
+            yield context.find("VT383", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
+    """VT384: a program that cannot be told its guest serves one guest of a board."""
+    found: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for name, device, _ in xen_virtio(context):
+        # What stands in xl's `virtio` list concerns all that look there, disks only their own.
+        row, board = combination_of("xen", device), context.board_of[device.frontend]
+        place = "virtio" if row is not None and row.xl_type else "disk"
+        other, guest, server = found.setdefault((board, place), (name, device.frontend, _server(device)))
+        why = _ONE_GUEST.get(_server(device)) or _ONE_GUEST.get(server)
+        if guest != device.frontend and why is not None:
+            which = _server(device) if _server(device) in _ONE_GUEST else server
+            message = f"{which} cannot serve '{guest}' or '{device.frontend}' beside the other: {why}"
+            label = Label(context.span("devices", other, "program"), f"device '{other}' of '{guest}' is here")
+            hint = "one guest of a board can have it; qemu-xenpvh alone serves any number"
+            yield context.find("VT384", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
+
+
+def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
+    """VT386: xen-vhost-frontend maps grants or all of the guest, for all of its devices."""
+    for domain in context.topology.domains:
+        mine = {n: d for n, d, _ in xen_virtio(context, domain) if behind_vhost_frontend("xen", d.program)}
+        for name, device in mine.items():
+            first = next(iter(mine))
+            if device.data_path is not mine[first].data_path:
+                message = (
+                    f"device '{name}' has the data path '{device.data_path.value}', '{first}' of the same guest "
+                    f"'{mine[first].data_path.value}': xen-vhost-frontend has one for all"
+                )
+                label = Label(context.span("devices", first, "data_path"), "the first is here")
+                yield context.find("VT386", message, ("devices", name, "data_path"), labels=(label,))
+
+
+def backends_may_map(context: Context) -> Iterator[Diagnostic]:
+    """VT385: a virtio device is served in dom0, which alone may be a guest's device model."""
+    for name, device, _ in xen_virtio(context):
+        if not context.by_a_guest(device):
+            continue
+        message = (
+            f"device '{name}' is served by '{device.backend}'; Xen lets only dom0 register for a guest's virtio-mmio "
+            "accesses and map its memory"
+        )
+        hint = "dm_op and foreign mappings take a control domain; a PV device (data_path: pv) needs neither"
+        yield context.find("VT385", message, ("devices", name, "backend"), hints=(hint,))
+
+
+def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
+    """VT387, VT388: Xen writes a pool's node as Linux knows it, and the tree that names it is vtool's."""
+    for name, device, hypervisor in xen_virtio(context):
+        frontend = context.topology.domains[device.frontend]
+        if device.data_path is not DataPath.POOL or frontend.start is not Start.DOM0LESS:
+            continue  # VT373: xl shares no regions
+        board = context.board_of[device.frontend]
+        if XenPatch.POOL_NODE not in hypervisor.patches:
+            message = (
+                f"device '{name}' has a pool, but the Xen of board '{board}' writes no node for it that Linux takes "
+                "for one: the guest would use all of its memory without a word"
+            )
+            hint = "patch Xen as docs/explanation/data-paths.md says, and write `patches: [pool-node]`"
+            path: DataPathTuple = ("devices", name, "data_path")
+            label = Label(context.span("boards", board, "hypervisor"), "this Xen has no such patch")
+            yield context.find("VT387", message, path, labels=(label,), hints=(hint,))
+        if frontend.device_tree is not None:
+            message = f"`device_tree` of '{device.frontend}': vtool writes the partial tree of a guest with virtio"
+            label = Label(context.span("devices", name, key=True), "its device is here")
+            yield context.find("VT388", message, ("domains", device.frontend, "device_tree"), labels=(label,))
+
+
+def windows_are_there(context: Context) -> Iterator[Diagnostic]:
+    """VT391: a guest with virtio devices has Xen's layout, not the board's."""
+    for domain, declared in context.topology.domains.items():
+        first = next((name for name, _, _ in xen_virtio(context, domain)), None)
+        if first is not None and declared.xen is not None and declared.xen.direct_map:
+            message = f"'{domain}' is mapped directly, but QEMU has '{first}' and the RAM as Xen's own layout has"
+            label = Label(context.span("devices", first, key=True), "the device is here")
+            yield context.find("VT391", message, ("domains", domain, "xen", "direct_map"), labels=(label,))
+
+
+def frontend_waits(context: Context) -> Iterator[Diagnostic]:
+    """VT389: a guest that Xen starts must not touch its virtio devices before dom0 has their backend (warning)."""
+    for domain in context.topology.domains:
+        pooled = [n for n, d, _ in xen_virtio(context, domain) if d.data_path is DataPath.POOL]
+        if pooled and context.topology.domains[domain].start is Start.DOM0LESS:
+            message = f"'{domain}' runs before dom0 serves '{pooled[0]}', and Linux stops at a device without a backend"
+            hint = "its kernel has VIRTIO_MMIO as a module, and its ramdisk loads it once dom0 says so"
+            path = ("domains", domain, "start")
+            yield context.find("VT389", message, path, hints=(hint,), severity=Severity.WARNING)
+
+
+def other_regions_stay_what_they_are(context: Context) -> Iterator[Diagnostic]:
+    """VT390: on a Xen that makes pools of what a guest owns, a guest owns pools only."""
+    for name, region in context.topology.regions.items():
+        owner = context.topology.domains.get(region.owner or "")
+        hypervisor = context.hypervisor_of(region.owner or "")
+        if owner is None or owner.role is Role.CONTROL or not isinstance(hypervisor, Xen):
+            continue
+        if region.use is RegionUse.SHARED_MEMORY and XenPatch.POOL_NODE in hypervisor.patches:
+            message = f"region '{name}' is owned by '{region.owner}', so that this Xen makes a pool of it, too"
+            hint = "leave out `owner` and let both domains borrow it; Xen itself owns it then"
+            yield context.find("VT390", message, ("regions", name, "owner"), hints=(hint,))
+
+
+RULES = (
+    pools_reach_linux,
+    frontend_waits,
+    windows_are_there,
+    other_regions_stay_what_they_are,
+    qemu_is_built_with_xen,
+    qemu_stands_alone,
+    programs_know_their_guest,
+    frontend_maps_one_way,
+    backends_may_map,
+)

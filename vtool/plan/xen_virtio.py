@@ -1,0 +1,162 @@
+"""virtio devices of Xen guests: their places, who serves them in dom0, and the QEMU that has them.
+
+libxl gives places in its own order, virtio disks first and then its ``virtio`` list, and QEMU's xenpvh
+fills them in the order of its options: both orders are this one (libxl_arm.c, hw/xen/xen-pvh-common.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vtool import layouts
+from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
+from vtool.model.devices import BlockDevice, DataPath, Device, Disk, NetworkDevice, Program, Transport, disks_of
+from vtool.plan import types as plan
+from vtool.plan.kvm import plan_daemon
+from vtool.plan.networks import derived_mac, plan_tap
+from vtool.plan.qemu import Wiring, device_nodes, device_options
+from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
+
+_SLOTS = layouts.XEN_VIRTIO_MMIO
+
+
+def plan_devices(
+    scope: BoardScope, guest: str, letters: Iterator[str], regions: Sequence[str] = ()
+) -> tuple[plan.XenVirtio, ...]:
+    """Decide a guest's virtio devices, in the order of their places; ``letters`` name the disks of xl.
+
+    ``regions`` are those that it owns and Xen shares, in the order in which Xen writes their nodes.
+    """
+    mine = {n: d for n, d in scope.devices_of(guest).items() if d.transport is Transport.MMIO}
+    # xl's disks come first; sorting keeps the order of the file otherwise.
+    ordered = sorted(mine.items(), key=lambda item: item[1].program is not Program.VIRTIO_DISK)
+    return tuple(
+        _plan_device(scope, name, device, slot, letters, regions) for slot, (name, device) in enumerate(ordered)
+    )
+
+
+def _plan_device(
+    scope: BoardScope, name: str, device: Device, slot: int, letters: Iterator[str], regions: Sequence[str]
+) -> plan.XenVirtio:
+    row = combination_of("xen", device)
+    assert row is not None
+    memory = scope.domains[device.frontend].memory or 0
+    place = plan.MmioPlace(slot, _SLOTS.address(slot), _SLOTS.first_spi_index + slot)
+    in_qemu = device.program is Program.QEMU_XENPVH
+    disk = None
+    if device.program is Program.VIRTIO_DISK and isinstance(device, BlockDevice) and device.disk:
+        disk = plan_disk(name, device.disk, next(letters))
+    tap = plan_tap(name, device, "root") if isinstance(device, NetworkDevice) else None
+    network = device.network if isinstance(device, NetworkDevice) else None
+    mac = (network.mac or derived_mac(scope.name, device.frontend, name)) if network else ""
+    folder = f"{plan.RUN}/backend-{name}"
+    by_vhost = behind_vhost_frontend("xen", device.program)
+    wiring = Wiring(
+        name,
+        device,
+        row,
+        row.since,
+        folder=folder,
+        listen=f"{folder}/vhost-user.sock",
+        connect=f"{folder}/vhost-user.sock" + ("0" if PROGRAMS[device.program].numbered_socket else ""),
+        share=share_of(device),
+        mac=mac,
+        tap=tap.name if tap else "",
+        port=f"{_run_folder(device.frontend)}/port-{name}.sock",
+        disks=tuple(file_disk(d) for d in disks_of(device)) if in_qemu else (),
+    )
+    return plan.XenVirtio(
+        name=name,
+        type=device.type,
+        program=device.program.value,
+        data_path=device.data_path.value,
+        place=place,
+        intid=layouts.SPI_FIRST_INTID + place.spi_index,
+        node_name=f"virtio@{place.base:x}",
+        grants=device.data_path is DataPath.GRANT,
+        xl_type=row.xl_type,
+        disk=disk,
+        disks=wiring.disks,
+        tap=tap,
+        mac=mac,
+        frontend_address=network.frontend_address if network else "",
+        options=device_options(wiring, None) if in_qemu else (),
+        daemon=_virtio_disk(name, disk) if disk else None,
+        backend=plan_daemon(wiring, None, 0 if device.data_path is DataPath.GRANT else memory) if by_vhost else None,
+        pool=device.region,
+        pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
+    )
+
+
+def plan_disk(name: str, disk: Disk, letter: str) -> plan.XenDisk:
+    """Decide a disk of xl: a loop device on a file, behind a link, as ``xvd`` and a letter."""
+    return plan.XenDisk(
+        name=name,
+        virtual_device=f"xvd{letter}",
+        link=f"{plan.RUN}/backend-{name}/disk",
+        disk_path=f"{plan.DISKS}/{disk.file}",
+        disk_bytes=disk.size,
+        scratch=scratch_of(disk),
+        backend_unit=backend_unit(name),
+    )
+
+
+def _virtio_disk(name: str, disk: plan.XenDisk) -> plan.XenDaemon:
+    # xvda is 202 << 8, the next one 16 on (Xen docs/man/xen-vbd-interface.7).
+    number = (202 << 8) + ((ord(disk.virtual_device[-1]) - ord("a")) << 4)
+    facts = PROGRAMS[Program.VIRTIO_DISK]
+    unit = f"vtool-virtio-disk-{name}.service"
+    return plan.XenDaemon(Program.VIRTIO_DISK.value, unit, facts.executable, (("-d", str(number)),))
+
+
+def plan_qemu(
+    scope: BoardScope,
+    guest: str,
+    devices: tuple[plan.XenVirtio, ...],
+    memory_bytes: int,
+    cpus: int,
+    domain_id: int | None,
+) -> plan.XenQemu | None:
+    """Decide the QEMU of a guest, None when none of its devices is in one."""
+    mine = [device for device in devices if device.program == Program.QEMU_XENPVH.value]
+    if not mine:
+        return None
+    folder = _run_folder(guest)
+    nodes = [node for device in mine for node in device_nodes(scope.devices[device.name])]
+    taps = [device.tap for device in mine if device.tap]
+    return plan.XenQemu(
+        unit=f"vtool-qemu-{guest}.service",
+        executable=PROGRAMS[Program.QEMU_XENPVH].executable,
+        run_folder=folder,
+        qmp_socket=f"{folder}/qmp.sock",
+        memory_bytes=memory_bytes,
+        cpus=cpus,
+        domain_id=domain_id,
+        requires=tuple(tap.unit for tap in taps),
+        files=tuple(disk.disk_path for device in mine for disk in device.disks),
+        device_nodes=(*nodes, *(["/dev/net/tun"] if taps else [])),
+        own_network=not taps,
+    )
+
+
+def plan_vhost_frontend(guest: str, devices: tuple[plan.XenVirtio, ...]) -> plan.XenVhostFrontend | None:
+    """Decide what joins a guest to its vhost-user daemons, None when it has none."""
+    mine = [(device, device.backend) for device in devices if device.backend is not None]
+    if not mine:
+        return None
+    folder, links = f"{plan.RUN}/vhost-frontend-{guest}", list[tuple[str, str]]()
+    for device, backend in mine:
+        number = sum(link.startswith(f"{folder}/{device.type}.sock") for link, _ in links)
+        links.append((f"{folder}/{device.type}.sock{number}", backend.socket))
+    return plan.XenVhostFrontend(
+        unit=f"vtool-vhost-frontend-{guest}.service",
+        executable=XEN_VHOST_FRONTEND,
+        folder=folder,
+        links=tuple(links),
+        foreign=not all(device.grants for device, _ in mine),
+        requires=tuple(backend.socket_unit or backend.unit for _, backend in mine),
+    )
+
+
+def _run_folder(guest: str) -> str:
+    return f"{plan.RUN}/domain-{guest}"
