@@ -13,10 +13,16 @@ from vtool.source import load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 POOL = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")
+WATCHDOG = "I6300ESB_WDT"
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
-DOM0 = (*XEN_DOM0, "XEN_BLKDEV_BACKEND", "XEN_NETDEV_BACKEND")
+DOM0 = (*XEN_DOM0, WATCHDOG, "XEN_BLKDEV_BACKEND", "XEN_NETDEV_BACKEND")
 DOMU = ("XEN", "HVC_XEN", "XEN_BLKDEV_FRONTEND", "XEN_NETDEV_FRONTEND")
-NEEDED = [("kvm-pool", "fe0", POOL), ("kvm-pool", "host", ("KVM",)), ("xen-pv", "dom0", DOM0), ("xen-pv", "fe0", DOMU)]
+NEEDED = [
+    ("kvm-pool", "fe0", POOL),
+    ("kvm-pool", "host", ("KVM", WATCHDOG)),
+    ("xen-pv", "dom0", DOM0),
+    ("xen-pv", "fe0", DOMU),
+]
 CASES = [(example, domain, option) for example, domain, options in NEEDED for option in options]
 EVERYTHING = {option: "y" for _, _, option in CASES}
 
@@ -39,7 +45,7 @@ def test_a_missing_option_is_vt510(example: str, domain: str, option: str, tmp_p
     without = {name: value for name, value in EVERYTHING.items() if name != option}
     (found,), text = found_with(tmp_path, example, domain, without)
     assert (found.code, found.severity) == ("VT510", Severity.ERROR)
-    assert found.message.startswith(f"the kernel of '{domain}' (mine) is built without CONFIG_{option}, needed by ")
+    assert found.message.startswith(f"the kernel of '{domain}' (mine) is built without CONFIG_{option}, needed ")
     assert found.span is not None and text.splitlines()[found.span.line - 1] == "    kernel: mine"
 
 

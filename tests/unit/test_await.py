@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vtool.deploy import board_program
+from vtool.deploy.on_board import base, program
 
 
 @pytest.mark.parametrize(("said", "runs", "ready"), [("xl devd runs", True, True), ("Linux version", False, False)])
@@ -15,12 +15,12 @@ def test_await(said: str, runs: bool, ready: bool, tmp_path: Path, monkeypatch: 
     log = tmp_path / "console.log"
     log.write_text(f"booting\n{said}\n")
     domain = {"kind": "xen", "ready": "xl devd runs", "console_log": str(log)}
-    monkeypatch.setattr(board_program, "manifest", lambda: {"domains": {"storage": domain}})
-    monkeypatch.setattr(board_program, "domain_runs", lambda name, domain: runs)
+    monkeypatch.setattr(program, "manifest", lambda: {"domains": {"storage": domain}})
+    monkeypatch.setattr(program, "domain_runs", lambda name, domain: runs)
     arguments = argparse.Namespace(domain="storage", deadline=30.0)
     if ready:
-        assert board_program.verb_await(arguments) == {"domain": "storage"}
+        assert program.verb_await(arguments) == {"domain": "storage"}
     else:
-        with pytest.raises(board_program.BoardError) as caught:
-            board_program.verb_await(arguments)
+        with pytest.raises(base.BoardError) as caught:
+            program.verb_await(arguments)
         assert caught.value.code == "VT708"

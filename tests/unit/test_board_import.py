@@ -94,7 +94,7 @@ def test_import_writes_facts_that_a_topology_can_use(tmp_path: Path) -> None:
     assert vtool("validate", path).returncode == 0
     board = prepare(path).plan.boards[0]
     assert board.host_regions[0].range.base == 0x8020_0000  # after the firmware, 2 MiB aligned
-    assert board.control.bootargs == "console=ttyAMA0,115200n8"
+    assert board.control.bootargs == "console=ttyAMA0,115200n8 panic=10"
     assert vtool("render", path, "-o", tmp_path / "out").returncode == 0
     written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert {"board.dts", "manifest.json"} <= written and not any(name.endswith(".cmd") for name in written)
@@ -105,7 +105,7 @@ def test_xen_gets_the_uart_that_is_known(tmp_path: Path) -> None:
     assert vtool("board", "import", source(tmp_path), "-I", tmp_path / "parts", "-o", facts).returncode == 0
     board = prepare(topology(tmp_path, "b.yaml", "xen")).plan.boards[0]
     assert board.xen_bootargs and board.xen_bootargs.startswith("console=dtuart dtuart=/serial@9000 dom0_mem=512M")
-    assert board.control.bootargs == "console=hvc0"
+    assert board.control.bootargs == "console=hvc0 panic=10"
     lines = facts.read_text().splitlines()
     silent = [line for line in lines if not line.startswith(("    stdout:", "    console:"))]
     assert len(silent) == len(lines) - 2

@@ -19,6 +19,7 @@ from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, board_failed
+from vtool.model.board_facts import Boot
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import format_size
@@ -149,19 +150,13 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
     boot = [f for f in files if f.place is Place.BOOT]
     units = sorted({unit for file in files for unit in file.used_by})
     manifest = next(f for f in files if f.name == "manifest.json")
-    boot_facts = board.facts.boot
-    assert boot_facts is not None, "deploy refuses what cannot boot (VT409)"
     return {
         "format": 2,
         "topology": topology,
         "board": board.name,
         "generation": _digest(files),
         "boot_set": _digest(boot),
-        "boot": {
-            "mount": boot_facts.partition_mount,
-            "state_device": boot_facts.state.device,
-            "state_sector": boot_facts.state.sector,
-        },
+        "boot": _boot(board.facts.boot) if board.facts.boot else None,
         "files": [
             {
                 "place": f.place.value,
@@ -176,6 +171,10 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
         "disks": json.loads(manifest.path.read_text())["disks"],
     }
+
+
+def _boot(facts: Boot) -> dict[str, Any]:
+    return {"mount": facts.partition_mount, "state_device": facts.state.device, "state_sector": facts.state.sector}
 
 
 def _digest(files: Iterable[StagedFile]) -> str:
