@@ -52,8 +52,9 @@ class Bench:
         assert done.returncode == code, shown
         return done
 
-    def deploy(self, topology: Path, code: int = 0) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.vtool("deploy", topology, "--format", "json", code=code).stdout)
+    def deploy(self, topology: Path, *options: str, code: int = 0) -> dict[str, Any]:
+        done = self.vtool("deploy", topology, *options, "--format", "json", code=code)
+        report: dict[str, Any] = json.loads(done.stdout)[0]
         print(f"deploy {topology.name}: {report['seconds']}")
         return report
 

@@ -175,7 +175,7 @@ def test_xen_follows_on_the_same_board(bench: Bench) -> None:
     assert subjects == {"region region0", "domain fe0", "device disk0", "device net0"}
     assert "hypervisor xen" in bench.vtool("status", XEN).stdout
     assert bench.vtool("exec", "fe0", "--", "cat /sys/hypervisor/type").stdout == "xen\n"
-    assert bench.ssh("ls /etc/systemd/system | grep -c qemu || true").strip() == "0"
+    assert bench.ssh("ls /run/systemd/generator /etc/systemd/system | grep -c fe0.*kvm || true").strip() == "0"
 
 
 def test_xen_is_verified_again(bench: Bench) -> None:
@@ -198,7 +198,7 @@ def test_down_leaves_the_board_clean(bench: Bench) -> None:
     bench.vtool("down", XEN)
     left = bench.ssh(
         "cat /proc/cmdline; ls -d /var/lib/vtool /run/vtool /usr/local/sbin/vtool-board /boot/vtool 2>/dev/null; "
-        "ls /etc/systemd/system | grep vtool; getent passwd | grep vtool; ip link show xenbr0 2>/dev/null; true"
+        "find /etc/systemd /run/systemd/generator /boot -name '*vtool*'; getent passwd | grep vtool; ip link show xenbr0 2>/dev/null; true"
     )
     assert "vtool.boot=factory" in left and len(left.splitlines()) == 1, left
     assert "deployed  board0  nothing" in bench.vtool("status", XEN, code=3).stdout

@@ -87,7 +87,7 @@ class Coordinator:
             hints = ("is the exporter running?",)
             raise board_failed("VT625", f"place '{place}' is not complete: {error.args[0]}", hints=hints) from None
         self._call("AcquirePlace", "AcquirePlaceRequest", placename=place)
-        self._wait(self._session.sync_with_coordinator())
+        self._wait(self._session.sync_with_coordinator)
 
     def release(self, place: str) -> None:
         """Give a place back if it is this user's."""
@@ -147,14 +147,15 @@ class Coordinator:
     def _call(self, method: str, request: str, **fields: Any) -> Any:
         import grpc  # noqa: PLC0415
 
+        message = getattr(_messages(), request)(**fields)
         try:
-            return self._wait(getattr(self._session.stub, method)(getattr(_messages(), request)(**fields)))
+            return self._wait(lambda: getattr(self._session.stub, method)(message))
         except grpc.aio.AioRpcError as error:
             raise board_failed("VT625", f"labgrid refuses {method}: {error.details()}") from None
 
-    def _wait(self, call: Any) -> Any:
-        async def answer() -> Any:
-            return await asyncio.wait_for(call, _CALL_DEADLINE_S)
+    def _wait(self, call: Callable[[], Any]) -> Any:
+        async def answer() -> Any:  # gRPC takes its loop from where it is called
+            return await asyncio.wait_for(call(), _CALL_DEADLINE_S)
 
         try:
             return self._loop.run_until_complete(answer())
