@@ -189,6 +189,7 @@ def _images_of(board: BoardPlan) -> Iterator[str]:
     for guest in board.guests:
         yield guest.kernel_image
         yield guest.ramdisk_image or ""
+    yield from (module.image for guest in board.xen_boot.guests for module in guest.modules)
     yield board.xen_image or ""
 
 

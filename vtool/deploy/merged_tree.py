@@ -81,8 +81,8 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
     for guest in boot.guests:
         yield from _guest_differs(chosen, guest)
         number = numbered.index(guest.node_name) + 1
-        if guest.qemu is not None and guest.qemu.domain_id != number:
-            yield f"domain '{guest.name}' is number {number} to Xen, not {guest.qemu.domain_id}"
+        if guest.domain_id != number:
+            yield f"domain '{guest.name}' is number {number} to Xen, not {guest.domain_id}"
         owned = [n for n in chosen.children[guest.node_name].children.values() if n.string("role") == "owner"]
         for device in guest.virtio:
             view = next(view for view in guest.shared if view.region == device.pool)

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtool.plan.types import BoardPlan, HostRegion, KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface
+from vtool.plan.types import (
+    BoardPlan,
+    EventChannelEnd,
+    HostRegion,
+    KvmDevice,
+    KvmGuest,
+    XenBootGuest,
+    XenDisk,
+    XenGuest,
+    XenInterface,
+)
 from vtool.units import MIB, AddressRange, format_size
 
 Step = dict[str, Any]
@@ -49,6 +59,10 @@ def proofs(board: BoardPlan) -> list[Proof]:
         for device in guest.devices:
             if device.deployed:  # the others never get here: VT714
                 found += _pool_disk(guest, device)
+    for boot_guest in board.xen_boot.guests:
+        found += _boot_domain(boot_guest)
+    numbers = {board.control.name: 0, **{guest.name: guest.domain_id for guest in board.xen_boot.guests}}
+    found += [_event_channel(end, numbers) for end in board.xen_boot.channel_ends]
     for domain in board.xen_guests:
         found += _domain(domain)
         for disk in domain.disks:
@@ -147,10 +161,37 @@ def _host_region(region: HostRegion) -> Iterator[Proof]:
     yield _region_reg(subject, "stands where it was planned", _run(f"reg-{region.region}", command), region.range)
 
 
+def _is_active(guest: KvmGuest | XenGuest | XenBootGuest) -> Proof:
+    unit = _run(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
+    return _simple(f"domain {guest.name}", "its unit is active", unit, "active")
+
+
+def _boot_domain(guest: XenBootGuest) -> Iterator[Proof]:
+    subject = f"domain {guest.name}"
+    yield _is_active(guest)
+    built = f'xl list {guest.domain_id} | awk \'NR == 2 {{ print $(NF-3) " MiB, " $(NF-2) " CPUs" }}\''
+    size = f"{guest.memory_bytes // MIB} MiB, {guest.cpus} CPUs"
+    yield _simple(subject, f"Xen built it as domain {guest.domain_id}", _run(f"built-{guest.name}", built), size)
+    if guest.ready:
+        said = _run(f"ready-{guest.name}", f"test -e /run/vtool/ready/{guest.name} && echo said")
+        yield _simple(subject, "its console said its ready text in this boot", said, "said")
+
+
+def _event_channel(end: EventChannelEnd, numbers: Mapping[str, int]) -> Proof:
+    """What Xen itself says of a port: which port of which domain is its other end."""
+    dump = (
+        f'/Event channel information/ {{ mine = $NF == "{numbers[end.domain]}:" }} '
+        f'mine && $2 == "{end.port}" {{ line = $0 }} '
+        "END { if (match(line, /d=[0-9]+ p=[0-9]+/)) print substr(line, RSTART, RLENGTH) }"
+    )
+    step = _run(f"channel-{end.channel}-{end.domain}", f"xl debug-keys e; xl dmesg | awk '{dump}'")
+    other = f"d={numbers[end.other_domain]} p={end.other_port}"
+    return _simple(f"event channel {end.channel}", f"what Xen bound port {end.port} of '{end.domain}' to", step, other)
+
+
 def _domain(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
     subject = f"domain {guest.name}"
-    unit = _run(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
-    yield _simple(subject, "its unit is active", unit, "active")
+    yield _is_active(guest)
     yield _simple(subject, "its shell answers", _in(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive")
 
 

@@ -521,11 +521,15 @@ class StaticRange:
 class XenBootGuest:
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
-    ``hard_affinity`` is where each of its CPUs may run; ``capabilities`` are Xen's bits; ``sve_bits`` is 0 for
-    the longest vector there is; ``says_passthrough``: no partial device tree implies it.
+    ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
+    in Xen's own log. ``hard_affinity`` is where each of its CPUs may run; ``capabilities`` are Xen's bits;
+    ``sve_bits`` is 0 for the longest vector there is; ``says_passthrough``: no partial device tree implies it.
     """
 
     name: str
+    domain_id: int
+    unit: str
+    ready: str
     node_name: str
     cpus: int
     memory_bytes: int
@@ -558,6 +562,11 @@ class XenBootGuest:
     qemu: XenQemu | None = None
 
     @property
+    def has_xenstore(self) -> bool:
+        """Tell whether dom0's toolstack can reach it once ``init-dom0less`` ran."""
+        return self.enhanced == "enabled"
+
+    @property
     def modules(self) -> tuple[BootModule, ...]:
         """Return the files that are loaded for it, in order."""
         return tuple(module for module in (self.kernel, self.ramdisk, self.device_tree) if module is not None)
@@ -577,6 +586,11 @@ class XenBoot:
     def empty(self) -> bool:
         """Tell whether there is nothing beyond dom0."""
         return not (self.guests or self.shared or self.event_channels or self.cpupools or self.static_heap)
+
+    @property
+    def channel_ends(self) -> tuple[EventChannelEnd, ...]:
+        """Return both ends of every static event channel."""
+        return (*self.event_channels, *(end for guest in self.guests for end in guest.event_channels))
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
-from vtool.model.topology import Domain, Xen
+from vtool.model.topology import Domain, Start, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
@@ -140,14 +140,22 @@ def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
 
 def added_arguments(scope: BoardScope, hypervisor: Xen) -> tuple[plan.XenArgument, ...]:
     """Decide what Xen's command line needs for this topology and the user did not write."""
+    written = {word.split("=")[0] for word in hypervisor.bootargs.split()}
+    return tuple(added for added in _wanted_arguments(scope) if added.words.split("=")[0] not in written)
+
+
+def _wanted_arguments(scope: BoardScope) -> Iterator[plan.XenArgument]:
+    if any(guest.start is Start.DOM0LESS for guest in scope.guests.values()):
+        reason = "guests that Xen builds speak to Xen's log, where their ready text is looked for; 16 KiB are too few"
+        yield plan.XenArgument("conring_size=1m", reason)
     served = next((device for device in scope.devices.values() if device.backend in scope.guests), None)
-    if served is None or any(word.startswith("xsm=") for word in hypervisor.bootargs.split()):
-        return ()
+    if served is None:
+        return
     reason = (
         f"'{served.backend}' serves '{served.frontend}': Xen's default on Arm, SILO, forbids grants and event channels "
         "between guests; now it forbids them to none"
     )
-    return (plan.XenArgument("xsm=dummy", reason),)
+    yield plan.XenArgument("xsm=dummy", reason)
 
 
 def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:

@@ -18,7 +18,7 @@ from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
-from vtool.plan.scope import BoardScope, fixed_by_user, join
+from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 
 _ID_LENGTH = 15
@@ -158,6 +158,9 @@ def _plan_guest(
     reach = max(where.end for where in (*ram, *(view.inside for view in shared))) - layouts.XEN_GUEST_RAM[0].base
     return plan.XenBootGuest(
         name=name,
+        domain_id=domain_id(scope, name),
+        unit=domain_unit(name),
+        ready=domain.ready if settings.uart else "",
         node_name=f"domain-{name}",
         cpus=domain.cpus,
         memory_bytes=domain.memory,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from vtool.plan.types import BoardPlan, KvmGuest, XenGuest
+from vtool.plan.types import BoardPlan, KvmGuest, XenBootGuest, XenGuest
 from vtool.render.artifacts import Artifact, Kind, Place
 
 
@@ -18,7 +18,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "hypervisor": board.hypervisor,
         "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "control": board.control.name,
-        "domains": {guest.name: _domain(guest) for guest in board.guests},
+        "domains": {guest.name: _domain(guest) for guest in (*board.xen_boot.guests, *board.guests)},
         "disks": [_disk(disk) for disk in _disks(board)],
         "backends": dict(_backends(board)),
     }
@@ -31,7 +31,9 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     )
 
 
-def _domain(guest: KvmGuest | XenGuest) -> dict[str, Any]:
+def _domain(guest: KvmGuest | XenGuest | XenBootGuest) -> dict[str, Any]:
+    if isinstance(guest, XenBootGuest):
+        return {"unit": guest.unit, "ready": guest.ready, "kind": "dom0less", "domain_id": guest.domain_id}
     common = {"unit": guest.unit, "ready": guest.ready, "console_log": guest.console_log}
     if isinstance(guest, KvmGuest):
         return {**common, "kind": "kvm", "console": guest.console_socket, "qmp": guest.qmp_socket}

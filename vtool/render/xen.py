@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.plan.types import PROGRAM, BoardPlan, XenBootGuest, XenGuest
+from vtool.plan.types import PROGRAM, BoardPlan, XenBoot, XenBootGuest, XenGuest
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
+
+INTRODUCE_UNIT = "vtool-dom0less.service"
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
@@ -30,11 +32,21 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             text = fill("xen/share.service.j2", guest=guest, share=share)
             yield _unit(share.backend_unit, text, ("devices", share.name), guest.unit)
         yield from _virtio_units(guest)
-    for boot_guest in board.xen_boot.guests:
-        yield from _qemu_units(boot_guest, "xen.service")
+    yield from _boot_units(board.xen_boot)
     for bridge in board.bridges:
         users = [g.unit for g in board.xen_guests if bridge.name in g.bridges]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
+
+
+def _boot_units(boot: XenBoot) -> Iterator[Artifact]:
+    """One unit that finds each guest Xen built at boot, after the one that gives them their xenstore."""
+    introduced = [guest.unit for guest in boot.guests if guest.has_xenstore]
+    if introduced:
+        yield _unit(INTRODUCE_UNIT, fill("xen/dom0less.service.j2"), ("domains",), *introduced)
+    for guest in boot.guests:
+        text = fill("xen/boot-domain.service.j2", guest=guest, introduce_unit=INTRODUCE_UNIT)
+        yield _unit(guest.unit, text, ("domains", guest.name))
+        yield from _qemu_units(guest, guest.unit)
 
 
 def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:

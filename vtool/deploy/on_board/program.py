@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -23,6 +24,9 @@ from typing import Any
 
 from . import generations, lock
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
+
+READY = Path("/run/vtool/ready")
+XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 
 # ---------------------------------------------------------------- what is there
 
@@ -59,6 +63,8 @@ def verb_state(_: argparse.Namespace) -> dict[str, Any]:
 
 def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     """Tell whether the hypervisor has the domain."""
+    if domain["kind"] == "dom0less":
+        return run("xl", "list", str(domain["domain_id"]), check=False, timeout=20).returncode == 0
     if domain["kind"] == "xen":
         return run("xl", "domid", name, check=False, timeout=20).returncode == 0
     return unit_state(domain["unit"]) == "active"
@@ -91,11 +97,19 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
-    """Wait until the domain's console has said its ready text."""
-    log = Path(domain["console_log"])
+    """Wait until the domain's console has said its ready text.
+
+    A domain that Xen built is waited for once a boot: it ends with the board, and Xen's log forgets.
+    """
+    seen = READY / name
+    if domain["kind"] == "dom0less" and seen.exists():
+        return
     while True:
-        text = log.read_bytes() if log.exists() else b""
+        text = console_text(domain)
         if domain["ready"].encode() in text:
+            if domain["kind"] == "dom0less":
+                READY.mkdir(parents=True, exist_ok=True)
+                seen.touch()
             return
         if time.monotonic() > deadline or not domain_runs(name, domain):
             state = "does not run" if not domain_runs(name, domain) else "is not ready in time"
@@ -105,6 +119,15 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
                 detail=clean_lines(text)[-15:],
             )
         time.sleep(0.2)  # polling a log file; the loop above has the deadline
+
+
+def console_text(domain: dict[str, Any]) -> bytes:
+    """Return what a domain's console said; that of a domain that Xen built is in Xen's own log."""
+    if domain["kind"] == "dom0less":
+        said = re.findall(rf"^\(XEN\) DOM{domain['domain_id']}: (.*)$", run("xl", "dmesg").stdout, re.MULTILINE)
+        return "\n".join(said).encode()
+    log = Path(domain["console_log"])
+    return log.read_bytes() if log.exists() else b""
 
 
 def verb_await(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -169,6 +192,8 @@ def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BoardError("VT709", f"the console of domain '{name}' is in use by another vtool") from None
+        if domain["kind"] == "dom0less":
+            raise BoardError("VT710", f"domain '{name}' has no console here: Xen built it at boot", XENS_CONSOLE)
         if domain["kind"] == "xen":
             domid = run("xl", "domid", name, check=False, timeout=20).stdout.strip()
             if not domid:
@@ -285,6 +310,10 @@ def verb_logs(arguments: argparse.Namespace) -> dict[str, Any]:
     follow = ["-f"] if arguments.follow else []
     if domain:
         subprocess.run(["journalctl", "-u", unit, "-n", count, "--no-pager"], check=False)
+        if domain["kind"] == "dom0less":
+            lines = clean_lines(console_text(domain))
+            print("\n".join(lines[-arguments.lines :]))
+            raise SystemExit(0)
         os.execvp("tail", ["tail", "-n", count, *follow, "--", domain["console_log"]])
     os.execvp("journalctl", ["journalctl", "-u", unit, "-n", count, "--no-pager", *follow])
 
