@@ -18,7 +18,7 @@ import pytest
 from .conftest import EXAMPLES, Bench
 
 pytestmark = pytest.mark.board
-KVM, XEN = EXAMPLES / "kvm-pool.yaml", EXAMPLES / "xen-pv.yaml"
+KVM, XEN, DOM0LESS = (EXAMPLES / f"{name}.yaml" for name in ("kvm-pool", "xen-pv", "dom0less"))
 UNIT = "vtool-domain-fe0.service"
 
 
@@ -184,23 +184,35 @@ def test_xen_is_verified_again(bench: Bench) -> None:
     assert "VT703" in wrong and "'xen-pv' is deployed on board 'board0', not 'kvm-pool'" in wrong
 
 
+def test_domains_that_xen_builds_at_boot(bench: Bench) -> None:
+    report = bench.deploy(DOM0LESS)
+    assert report["proven"] and report["rebooted"]
+    seen = {(row["subject"], row["what"]): row["seen"] for row in report["rows"]}
+    assert seen["domain be0", "Xen built it as domain 1"] == "128 MiB, 1 CPUs"
+    assert seen["event channel bell", "what Xen bound port 7 of 'fe0' to"] == "d=1 p=1"
+    assert bench.vtool("logs", "fe0").stdout.count("vtool: domain ready") == 1
+    assert "Ctrl-A" in bench.vtool("exec", "fe0", "--", "true", code=3).stderr
+    assert not bench.deploy(DOM0LESS)["changed"]
+
+
 def test_a_power_cut_loses_nothing(bench: Bench) -> None:
     bench.vtool("board", "power", "off")
-    assert "power off" in bench.vtool("status", XEN, code=3).stdout
-    assert "VT602" in bench.vtool("verify", XEN, code=3).stderr
+    assert "power off" in bench.vtool("status", DOM0LESS, code=3).stdout
+    assert "VT602" in bench.vtool("verify", DOM0LESS, code=3).stderr
     begin = time.monotonic()
-    report = bench.deploy(XEN)
+    report = bench.deploy(DOM0LESS)
     print(f"deploy to a board that was off: {time.monotonic() - begin:.0f} s")
     assert report["proven"] and not report["changed"]
 
 
 def test_down_leaves_the_board_clean(bench: Bench) -> None:
-    bench.vtool("down", XEN)
+    bench.vtool("down", DOM0LESS)
     left = bench.ssh(
         "cat /proc/cmdline; ls -d /var/lib/vtool /run/vtool /usr/local/sbin/vtool-board /boot/vtool 2>/dev/null; "
-        "find /etc/systemd /run/systemd/generator /boot -name '*vtool*'; getent passwd | grep vtool; ip link show xenbr0 2>/dev/null; true"
+        "find /etc/systemd/system /etc/systemd/system-generators /run/systemd/generator /boot -name '*vtool*'; "
+        "getent passwd | grep vtool; ip link show xenbr0 2>/dev/null; true"
     )
     assert "vtool.boot=factory" in left and len(left.splitlines()) == 1, left
-    assert "deployed  board0  nothing" in bench.vtool("status", XEN, code=3).stdout
-    assert "VT703" in bench.vtool("verify", XEN, code=3).stderr
+    assert "deployed  board0  nothing" in bench.vtool("status", DOM0LESS, code=3).stdout
+    assert "VT703" in bench.vtool("verify", DOM0LESS, code=3).stderr
     assert "ended by itself" in bench.vtool("board", "down").stdout

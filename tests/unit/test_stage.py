@@ -111,7 +111,7 @@ def test_a_partial_tree_has_the_devices_as_planned_and_lint_knows_their_pools_on
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("number", lambda g: dataclasses.replace(g, qemu=dataclasses.replace(g.qemu, domain_id=g.qemu.domain_id + 1))),
+        ("number", lambda g: dataclasses.replace(g, domain_id=g.domain_id + 1)),
         ("phandle", lambda g: dataclasses.replace(g, virtio=(dataclasses.replace(g.virtio[0], pool_phandle=1),))),
     ],
 )

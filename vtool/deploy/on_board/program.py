@@ -474,6 +474,16 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def tell(error: BoardError, verb: str) -> int:
+    """Print an error, as one line of JSON; in words for the verbs whose output a person reads; return the exit code."""
+    if verb in ("console", "logs"):
+        hints = "".join(f"\n   hint: {hint}" for hint in error.hints)
+        print(f"error[{error.code}]: {error.message}{hints}", file=sys.stderr)
+    else:
+        print(json.dumps({"error": error.to_json()}))
+    return 3
+
+
 def main() -> int:
     """Run one verb; print its result as one line of JSON."""
     arguments = parse_arguments()
@@ -482,13 +492,11 @@ def main() -> int:
             lock.require(arguments.lock)
         result = arguments.function(arguments)
     except BoardError as error:
-        print(json.dumps({"error": error.to_json()}))
-        return 3
+        return tell(error, arguments.name)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        failed = BoardError("VT704", f"'{arguments.name}' failed on the board: {error.strerror or error}{where}")
-        print(json.dumps({"error": failed.to_json()}))
-        return 3
+        message = f"'{arguments.name}' failed on the board: {error.strerror or error}{where}"
+        return tell(BoardError("VT704", message), arguments.name)
     if arguments.name != "console":
         print(json.dumps(result))
     return 0
