@@ -1,0 +1,96 @@
+"""Generations on a real emulated board: the difference shown, a trial that fails taken back, rolled back by hand.
+
+The tests run in order on one board.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import EXAMPLES, Bench
+
+pytestmark = pytest.mark.board
+
+
+@pytest.fixture(scope="module")
+def topology(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("topology") / "t.yaml"
+    path.write_text((EXAMPLES / "kvm-pool.yaml").read_text())
+    return path
+
+
+def change(topology: Path, written: str, instead: str) -> None:
+    text = topology.read_text()
+    assert text.count(written) == 1
+    topology.write_text(text.replace(written, instead))
+
+
+def generations(bench: Bench, topology: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return each generation's roles, and the history's events."""
+    told: Any = json.loads(bench.vtool("generations", topology, "--format", "json").stdout)["board0"]
+    roles = {item["generation"]: ",".join(item["roles"] + ["runs"] * item["running"]) for item in told["generations"]}
+    return roles, [(line["event"], line["generation"]) for line in told["history"]]
+
+
+@pytest.fixture(scope="module")
+def first(bench: Bench, topology: Path) -> str:
+    report = bench.deploy(topology)
+    assert report["proven"] and report["confirmed"]
+    assert generations(bench, topology)[0] == {report["generation"]: "good,runs"}
+    return str(report["generation"])
+
+
+def test_nothing_to_do_is_said_with_zero(bench: Bench, topology: Path, first: str) -> None:
+    assert "nothing to do" in bench.vtool("plan", topology, "--against-board").stdout
+
+
+def test_a_trial_that_fails_is_taken_back(bench: Bench, topology: Path, first: str) -> None:
+    change(topology, "  fe0:\n", "  fe0:\n    ready: never said\n")
+    report = bench.deploy(topology, code=3)
+    assert (report["failure"][0]["code"], report["fault"], report["went_back_to"]) == ("VT708", "board", first)
+    roles, events = generations(bench, topology)
+    assert roles == {first: "good,runs"} and events[-1] == ("taken back", report["generation"])
+    change(topology, "    ready: never said\n", "")
+    assert not bench.deploy(topology)["changed"]
+
+
+def test_a_kernel_that_never_comes_up_is_left_behind(bench: Bench, topology: Path, first: str) -> None:
+    """The kernel panics after the board rebooted for it; the board comes back by itself."""
+    change(topology, "    role: control\n", "    role: control\n    bootargs: init=/nosuch root=/dev/nosuch\n")
+    report = bench.deploy(topology, code=3)
+    assert (report["fault"], report["went_back_to"]) == ("board", first)
+    roles, events = generations(bench, topology)
+    assert roles == {first: "good,runs"} and events[-1][0] in ("did not come up", "taken back")
+    assert "vtool.generation=" + first in bench.ssh("cat /proc/cmdline")
+    change(topology, "    bootargs: init=/nosuch root=/dev/nosuch\n", "")
+
+
+def test_a_saved_plan_is_refused_once_the_board_moved_on(
+    bench: Bench, topology: Path, first: str, tmp_path: Path
+) -> None:
+    change(topology, "    memory: 256MiB\n", "    memory: 192MiB\n")
+    line = topology.read_text().splitlines().index("  fe0:") + 1
+    shown = bench.vtool("plan", topology, "--against-board", "--save", tmp_path / "saved", code=2).stdout
+    assert f"generation/units/vtool-domain-fe0.service  domains.fe0 ({topology}:{line})" in shown
+    assert "restarts: vtool-domain-fe0.service" in shown
+    assert bench.vtool("deploy", topology, "--dry-run").stdout.splitlines()[1:] == shown.splitlines()[1:]
+    assert generations(bench, topology)[0] == {first: "good,runs"}, "looking changes nothing"
+    report = bench.deploy(topology, "--plan", str(tmp_path / "saved"))
+    assert report["proven"] and report["changed"] and not report["rebooted"]
+    assert generations(bench, topology)[0] == {first: "last", report["generation"]: "good,runs"}
+    assert "VT718" in bench.vtool("deploy", topology, "--plan", tmp_path / "saved", code=3).stderr
+
+
+def test_rolled_back_and_forward(bench: Bench, topology: Path, first: str) -> None:
+    second = next(name for name, roles in generations(bench, topology)[0].items() if name != first)
+    assert f"runs generation {first}" in bench.vtool("rollback", topology).stdout
+    roles, events = generations(bench, topology)
+    assert roles == {first: "good,runs", second: "last"} and events[-1] == ("confirmed", first)
+    assert "VT717" in bench.vtool("rollback", topology, "--to", "nosuch", code=3).stderr
+    bench.vtool("rollback", topology, "--to", second)
+    assert generations(bench, topology)[0] == {first: "last", second: "good,runs"}
+    assert not bench.deploy(topology)["changed"]
