@@ -191,6 +191,7 @@ def test_domains_that_xen_builds_at_boot(bench: Bench) -> None:
     assert seen["domain be0", "Xen built it as domain 1"] == "128 MiB, 1 CPUs"
     assert seen["event channel bell", "what Xen bound port 7 of 'fe0' to"] == "d=1 p=1"
     assert bench.vtool("logs", "fe0").stdout.count("vtool: domain ready") == 1
+    assert "domain    fe0     running" in bench.vtool("status", DOM0LESS).stdout
     assert "Ctrl-A" in bench.vtool("exec", "fe0", "--", "true", code=3).stderr
     assert not bench.deploy(DOM0LESS)["changed"]
 

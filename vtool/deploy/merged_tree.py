@@ -138,7 +138,7 @@ def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[s
         if [by_phandle.get(handle) for handle in handles] != [cpus[cpu] for cpu in pool.cpus]:
             yield f"pool '{pool.name}' does not name the CPUs {pool.cpus}"
     places = {guest.name: chosen.children[guest.node_name] for guest in boot.guests}
-    for end in (*boot.event_channels, *(end for guest in boot.guests for end in guest.event_channels)):
+    for end in boot.channel_ends:
         node = places.get(end.domain, chosen).children[f"evtchn-{end.channel}"]
         port, handle = node.properties["xen,evtchn"].cells
         other = by_phandle.get(handle)

@@ -659,6 +659,11 @@ class BoardPlan:
         """All guests that are started on the running board, whatever the hypervisor."""
         return (*self.kvm_guests, *self.xen_guests)
 
+    @property
+    def all_guests(self) -> tuple[XenBootGuest | KvmGuest | XenGuest, ...]:
+        """All guests, those that Xen builds at boot first."""
+        return (*self.xen_boot.guests, *self.guests)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -18,7 +18,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "hypervisor": board.hypervisor,
         "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "control": board.control.name,
-        "domains": {guest.name: _domain(guest) for guest in (*board.xen_boot.guests, *board.guests)},
+        "domains": {guest.name: _domain(guest) for guest in board.all_guests},
         "disks": [_disk(disk) for disk in _disks(board)],
         "backends": dict(_backends(board)),
     }
