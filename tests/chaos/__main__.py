@@ -1,0 +1,196 @@
+"""``python -m tests.chaos``: break deploys on purpose, one after the other, on one emulated board.
+
+The same seed chooses the same faults, wishes and moments; what the machine does in between is its own. The table has a
+line a fault: when it struck, what ran afterwards (the generation of before, or the new one), how long it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.chaos.faults import FAULTS, Fault, strike_at
+from tests.integration.conftest import EXAMPLES, Bench
+from vtool.report.summary import table
+
+KVM = (EXAMPLES / "kvm-pool.yaml").read_text()
+LINES, AFTER_S = 10, 12.0
+"""A strike comes after so many lines of a deploy's progress at most, and so many seconds later at most."""
+
+
+class Broken(Exception):
+    """What a fault must never do to a board."""
+
+
+@dataclass
+class Outcome:
+    """A line of the table."""
+
+    number: int
+    fault: str
+    wish: str
+    moment: str
+    runs: str
+    seconds: float
+    broken: str = ""
+
+
+def main() -> int:
+    """Break deploys; return 0 when the board came through all of it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", type=int, default=200, help="how many (default 200)")
+    parser.add_argument(
+        "--only", type=int, action="append", default=[], help="only this number of the run (repeatable)"
+    )
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="vt-"))
+    bench = Bench(folder)
+    try:
+        outcomes = list(run(bench, arguments.seed, arguments.faults, arguments.only))
+    finally:
+        subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
+        shutil.rmtree(folder)
+    broken = [outcome for outcome in outcomes if outcome.broken]
+    print(f"\nseed {arguments.seed}: {len(outcomes)} faults, {len(broken)} that the board did not come through")
+    return 1 if broken else 0
+
+
+def run(bench: Bench, seed: int, count: int, only: list[int]) -> Iterator[Outcome]:
+    """Yield an outcome a fault, each printed as it comes."""
+    topology = bench.folder / "topology.yaml"
+    topology.write_text(KVM)
+    if not bench.deploy(topology)["proven"]:
+        raise SystemExit("the first deploy, without a fault, is not proven")
+    for number in only or range(1, count + 1):
+        # A fault of its own generator, so that one can be replayed without those before it.
+        outcome = one(bench, topology, number, Random(f"{seed} {number}"), order(seed)[(number - 1) % len(FAULTS)])
+        print(*table([tuple(str(value) for value in vars(outcome).values())], indent=""), flush=True)
+        yield outcome
+
+
+def order(seed: int) -> list[Fault]:
+    """Return every kind of fault once, in this seed's order."""
+    faults = list(FAULTS)
+    Random(seed).shuffle(faults)
+    return faults
+
+
+def one(bench: Bench, topology: Path, number: int, rng: Random, fault: Fault) -> Outcome:
+    """Break one deploy, look at the board, deploy plainly."""
+    begin = time.monotonic()
+    reboots = rng.random() < 0.5
+    words = f"    bootargs: vtool.chaos={number}\n" if reboots else ""
+    text = KVM.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
+    good = text.replace("    role: control\n", f"    role: control\n{words}")
+    after = "    role: control\n" if "bootargs" in fault.wish else "  fe0:\n"
+    bad = text.replace(after, after + fault.wish)
+    outcome = Outcome(number, fault.name, "reboot" if reboots or "bootargs" in fault.wish else "switch", "", "", 0.0)
+    before = truth(bench)
+    try:
+        outcome.moment = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
+        bench.vtool("board", "up")
+        seen = settled(bench, before)
+        outcome.runs = "before" if seen["running"] == before["running"] else "new"
+        if outcome.runs == "new" and fault.fails:
+            raise Broken(f"{seen['running']} runs, which cannot work")
+        topology.write_text(good)
+        report = bench.deploy(topology)
+        if not (report["proven"] and report["confirmed"]):
+            raise Broken(f"a plain deploy afterwards is not proven: {report['failure']}")
+        if truth(bench)["good"] != report["generation"]:
+            raise Broken("what was proven is not what boots")
+    except (Broken, AssertionError) as error:
+        outcome.broken = str(error)
+    outcome.seconds = round(time.monotonic() - begin, 1)
+    return outcome
+
+
+def broken_deploy(bench: Bench, topology: Path, text: str, fault: Fault, rng: Random) -> str:
+    """Deploy with a fault; return the moment of it. Broken when the deploy ends as it must not."""
+    topology.write_text(text)
+    line, after_s = rng.randrange(LINES), rng.uniform(0, AFTER_S)
+    with (
+        fault.around(bench, rng) if fault.around else contextlib.nullcontext(),
+        subprocess.Popen(
+            bench.command("deploy", topology),
+            env=bench.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        ) as deploy,
+    ):
+        moment = strike_at(bench, deploy, fault.strike, line, after_s) if fault.strike else "all the while"
+        assert deploy.stderr is not None
+        said = deploy.stderr.read()
+        code = deploy.wait(900)
+    if "Traceback" in said:
+        raise Broken(f"a traceback: {said[-2000:]}")
+    if fault.fails and code == 0:
+        raise Broken("a deploy that cannot work said it did")
+    return moment
+
+
+def truth(bench: Bench) -> dict[str, Any]:
+    """Return what a board says without vtool's own program: what runs, what boots, what is damaged."""
+    script = r"""
+    running=$(readlink /run/vtool-current); echo "running ${running##*/}"
+    booted=$(grep -o 'vtool.generation=[0-9a-f]*' /proc/cmdline); echo "booted ${booted#*=}"
+    state=$(dd if=/dev/vda bs=512 skip=2040 count=1 2>/dev/null | tr -d '\0')
+    echo "$state" | sed -n 's/^vtool_good=/good /p; s/^vtool_trial=/trial /p'
+    echo "generation $(cat "$running/generation.json")"
+    """
+    lines = [line.split(" ", 1) for line in bench.ssh(script).splitlines()]
+    said = {"good": "", "trial": "", **{line[0]: line[1] for line in lines if len(line) == 2}}
+    generation = json.loads(said.pop("generation", "null"))
+    paths = {
+        f"/var/lib/vtool/generations/{said['running']}/{file['name']}"
+        if file["place"] == "generation"
+        else f"/boot/vtool/{generation['boot_set']}/{file['name']}": file["sha256"]
+        for file in generation["files"]
+    }
+    sums = bench.ssh("xargs sha256sum 2>&1 || true", "\n".join(paths).encode())
+    seen = {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
+    return {**said, "damaged": sorted(path.rsplit("/", 1)[-1] for path in paths if seen.get(path) != paths[path])}
+
+
+def settled(bench: Bench, before: dict[str, Any]) -> dict[str, Any]:
+    """Return the truth once the board is at rest; Broken when it is no whole generation, or status says otherwise."""
+    seen = truth(bench)
+    done = subprocess.run(
+        bench.command("status", bench.folder / "topology.yaml", "--format", "json"),
+        env=bench.environment,
+        capture_output=True,
+        text=True,
+    )
+    told = json.loads(done.stdout)["board0"]
+    said = (told["deployed"] or {}).get("generation", "")
+    if said != seen["running"]:
+        raise Broken(f"status says that {said or 'nothing'} runs, the board runs {seen['running'] or 'nothing'}")
+    if told["confirmed"] != (seen["good"] == seen["running"]):
+        raise Broken(f"status says confirmed {told['confirmed']}, the boot state has {seen['good']}")
+    if set(told["damaged"]) < set(seen["damaged"]):
+        raise Broken(f"status names {told['damaged']} as damaged, these are: {seen['damaged']}")
+    if not seen["running"]:
+        raise Broken("the board runs none of vtool's generations")
+    return seen
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""What can go wrong in the middle of a deploy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from random import Random
+
+from tests.integration.conftest import Bench
+
+Strike = Callable[[Bench, "subprocess.Popen[str]"], None]
+Around = Callable[[Bench, Random], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``strike`` hits a running deploy, ``around`` is there all the while, ``wish`` is what cannot work itself.
+
+    ``fails``: the deploy cannot succeed with it.
+    """
+
+    name: str
+    strike: Strike | None = None
+    around: Around | None = None
+    wish: str = ""
+    fails: bool = False
+
+
+# -- while a deploy runs
+
+
+def _cut_power(bench: Bench, _: subprocess.Popen[str]) -> None:
+    pid = bench.board_folder / "qemu.pid"
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def _kill_controller(_: Bench, deploy: subprocess.Popen[str]) -> None:
+    # All of it, as when the machine it runs on goes away.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(deploy.pid, signal.SIGKILL)
+
+
+def _interrupt(_: Bench, deploy: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(deploy.pid, signal.SIGINT)
+
+
+def _cut_network(bench: Bench, deploy: subprocess.Popen[str]) -> None:
+    """The board's link is down until the deploy has given up, or for a while."""
+    with contextlib.suppress(OSError):
+        _link(bench, up=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            deploy.wait(45)
+        _link(bench, up=True)
+
+
+def _link(bench: Bench, *, up: bool) -> None:
+    from qemu.qmp import QMPClient
+
+    (path,) = (bench.folder / "run" / "vtool").glob("board0-*/qmp.sock")
+
+    async def say() -> None:
+        client = QMPClient()
+        await client.connect(str(path))
+        try:
+            await client.execute("set_link", {"name": "net", "up": up})
+        finally:
+            await client.disconnect()
+
+    asyncio.run(say())
+
+
+# -- all the while
+
+
+@contextlib.contextmanager
+def _disk_full(bench: Bench, rng: Random) -> Iterator[None]:
+    left = rng.randrange(1 << 20, 6 << 20)
+    bench.ssh(f"fallocate -l $(($(df --output=avail -B1 / | tail -1) - {left})) /filler")
+    try:
+        yield
+    finally:
+        bench.ssh("rm -f /filler")
+
+
+@contextlib.contextmanager
+def _boot_partition_full(bench: Bench, rng: Random) -> Iterator[None]:
+    left = rng.randrange(64, 4096)
+    bench.ssh(f"dd if=/dev/zero of=/boot/filler bs=1K count=$(($(df --output=avail -k /boot | tail -1) - {left})) 2>&1")
+    try:
+        yield
+    finally:
+        bench.ssh("rm -f /boot/filler")
+
+
+@contextlib.contextmanager
+def _read_only(bench: Bench, rng: Random) -> Iterator[None]:
+    mount = rng.choice(["/", "/boot"])
+    bench.ssh(f"sync; echo u > /proc/sysrq-trigger; sleep 1; mount -o remount,rw {'/boot' if mount == '/' else '/'}")
+    try:
+        yield
+    finally:
+        # What a failing disk leaves behind is mended by a boot.
+        bench.vtool("board", "power", "cycle")
+        bench.vtool("board", "up")
+
+
+@contextlib.contextmanager
+def _corrupted(bench: Bench, rng: Random) -> Iterator[None]:
+    folder = rng.choice(["/var/lib/vtool/store", "/var/lib/vtool/generations", "/boot/vtool"])
+    files = bench.ssh(f"find {folder} -type f -size +0 ! -name '*.env' | sort").split()
+    victim = rng.choice(files)
+    bench.ssh(f"printf '\\377\\000\\125' | dd of={victim} conv=notrunc bs=1 seek={rng.randrange(16)} 2>&1")
+    yield
+
+
+@contextlib.contextmanager
+def _wrong_clock(bench: Bench, rng: Random) -> Iterator[None]:
+    bench.ssh(f"date -s @{rng.choice([1, 315532800, 2147483000, 4102444800])}")
+    yield
+
+
+@contextlib.contextmanager
+def _backend_crashes(bench: Bench, rng: Random) -> Iterator[None]:
+    loop = "while :; do pkill -9 -x qemu-storage-da; sleep 0.5; done"
+    bench.ssh(f"systemd-run --unit=crash --quiet sh -c '{loop}'")
+    try:
+        yield
+    finally:
+        bench.ssh("systemctl stop crash 2>/dev/null; true")
+
+
+FAULTS = (
+    Fault("power cut", strike=_cut_power),
+    Fault("network cut", strike=_cut_network),
+    Fault("controller killed", strike=_kill_controller),
+    Fault("ctrl-C", strike=_interrupt),
+    Fault("disk full", around=_disk_full),
+    Fault("boot partition full", around=_boot_partition_full),
+    Fault("read-only disk", around=_read_only, fails=True),
+    Fault("corrupted file", around=_corrupted),
+    Fault("wrong clock", around=_wrong_clock),
+    Fault("kernel panics", wish="    bootargs: root=/dev/nosuch\n", fails=True),
+    Fault("kernel hangs", wish="    bootargs: init=/bin/cat\n", fails=True),
+    Fault("guest never comes up", wish="    ready: never said\n", fails=True),
+    Fault("backend crashes in a loop", around=_backend_crashes),
+)
+
+
+def strike_at(bench: Bench, deploy: subprocess.Popen[str], strike: Strike, line: int, after_s: float) -> str:
+    """Strike once the deploy has told so many lines and some time has gone by; return the line it was at."""
+    assert deploy.stderr is not None
+    at = "start"
+    for number, text in enumerate(deploy.stderr):
+        at = " ".join(text.split()[1:-2]) or at
+        if number + 1 >= line:
+            break
+    time.sleep(after_s)  # the moment is the experiment
+    strike(bench, deploy)
+    return f"{after_s:.1f} s after '{at}'"
