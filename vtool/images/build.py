@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from vtool.diagnostics import VtoolError
 from vtool.images import debian
-from vtool.images.catalogue import CATALOGUE, RELEASE_LOCK
+from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import ChildProcesses, Image, Recipe, Store, cache_folder
 from vtool.progress import Progress
 
@@ -70,4 +70,4 @@ def cached(recipes: Mapping[str, Recipe] = CATALOGUE) -> dict[str, Image | None]
 
 def refresh() -> None:
     """Forget the pinned state of Debian's archive."""
-    debian.refresh(cache_folder() / RELEASE_LOCK)
+    debian.refresh(cache_folder() / debian.RELEASE_LOCK)

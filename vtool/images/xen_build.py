@@ -9,15 +9,19 @@ from pathlib import Path
 
 from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
-from vtool.images import DATA
+from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
 from vtool.images.kernel_options import options_in
-from vtool.model.topology import Topology, Xen
+from vtool.model.topology import Topology, Xen, XenPatch
 from vtool.source import Document
 
 _GZIP = b"\x1f\x8b\x08"
 _TITLE = re.compile(r"^# Xen/arm (\d+)\.(\d+)", re.MULTILINE)
-_DEBIAN = DATA / "xen-debian-4.20.config"
-"""The configuration inside Debian 13's xen-hypervisor-4.20-arm64, which is what ``vtool:xen`` is."""
+_CONFIGURATIONS = {
+    "vtool:xen": XEN_OPTIONS,
+    # what is inside Debian 13's xen-hypervisor-4.20-arm64
+    "vtool:xen-debian": "xen-debian-4.20.config",
+}
+_PATCHES = {"vtool:xen": frozenset({XenPatch.POOL_NODE})}
 
 
 def configuration_in(binary: bytes) -> str | None:
@@ -32,6 +36,12 @@ def configuration_in(binary: bytes) -> str | None:
             return text
         at = binary.find(_GZIP, at + 1)
     return None
+
+
+def release_in(text: str) -> str | None:
+    """Return the release, such as ``4.20``, that a configuration text names in its title."""
+    title = _TITLE.search(text)
+    return f"{title[1]}.{title[2]}" if title else None
 
 
 def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBuild], list[Diagnostic]]:
@@ -54,19 +64,18 @@ def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBui
                 span = document.span(("boards", board, "hypervisor", key))
                 message = f"{key} '{reference}' of board '{board}' cannot be used: {reason.lower()}"
                 unreadable.append(Diagnostic("VT505", message, span))
-        title = _TITLE.search(text or "")
-        version = hypervisor.version or (f"{title[1]}.{title[2]}" if title else None)
+        version = hypervisor.version or release_in(text or "")
         if version is not None:
             major, minor = version.split(".")
             source = f"{hypervisor.image}, {version}"
-            found[board] = XenBuild((int(major), int(minor)), options_in(text) if text else None, source)
+            patches = _PATCHES.get(hypervisor.image, frozenset())
+            found[board] = XenBuild((int(major), int(minor)), options_in(text) if text else None, source, patches)
     return found, unreadable
 
 
 def _configuration(folder: Path, reference: str, key: str) -> str | None:
-    if reference == "vtool:xen":
-        return _DEBIAN.read_text()
-    if reference.startswith("vtool:"):
-        return None
+    if reference.startswith(PREFIX):
+        file = _CONFIGURATIONS.get(reference)
+        return recipe_text(file) if file else None
     path = folder / reference
     return path.read_text() if key == "config" else configuration_in(path.read_bytes())
