@@ -169,6 +169,7 @@ def _qemu_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
         "sysroot": needs["qemu-sysroot"].sha256,
         "packages": debian.package_versions(_COMPILER, "ninja-build"),
         "options": recipe_lines(recipe_text("qemu/options.txt")),
+        "devices": recipe_text("qemu/devices.mak"),
     }
 
 
@@ -181,7 +182,7 @@ def _build_qemu(build: Build) -> None:
     # Debian's base-files, whose script makes it, is not configured there.
     if not (sysroot / "lib").exists():
         (sysroot / "lib").symlink_to("usr/lib")
-    libraries = sysroot / "usr/lib/aarch64-linux-gnu"
+    libraries, headers = sysroot / "usr/lib/aarch64-linux-gnu", sysroot / "usr/include"
     environment = {
         # Meson comes with the sysroot: the host's release may have one that is too old for QEMU.
         "PYTHONPATH": str(sysroot / "usr/lib/python3/dist-packages"),
@@ -194,14 +195,16 @@ def _build_qemu(build: Build) -> None:
         expected = ".".join(map(str, QEMU_OF_SUITE[Suite(debian.SUITE)]))
         _expect_release(build, "QEMU", expected, version.rpartition(".")[0])
         build.facts["version"] = version
+        (tree / "configs/devices/aarch64-softmmu/vtool.mak").write_text(build.inputs["devices"])
         objects.mkdir(exist_ok=True)
         configure = [
             str(tree / "configure"),
             f"--cross-prefix={_CROSS}",
             "--cpu=aarch64",
             "--python=/usr/bin/python3",
-            f"--extra-cflags=--sysroot={sysroot}",
-            f"--extra-ldflags=--sysroot={sysroot}",
+            # By name, too: the cross compiler has headers and libraries of the host's release, and takes them first.
+            f"--extra-cflags=--sysroot={sysroot} -isystem {headers}/aarch64-linux-gnu -isystem {headers}",
+            f"--extra-ldflags=--sysroot={sysroot} -L{libraries} -B{libraries}/",
             *build.inputs["options"],
         ]
         build.run("configure", configure, cwd=objects, env=environment)
