@@ -168,6 +168,7 @@ def image_paths(prepared: Prepared, board: BoardPlan, progress: Progress) -> Cal
     references = {board.control.kernel_image, board.xen_image}
     references |= {guest.kernel_image for guest in board.guests}
     references |= {guest.ramdisk_image for guest in board.guests}
+    references |= {qemu.image for _, qemu in board.xen_qemus}
     named = sorted(r.removeprefix(PREFIX) for r in references if r and r.startswith(PREFIX))
     images = ensure(named, progress)
 

@@ -76,7 +76,7 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     if artifact.kind is Kind.IMAGE:
         path = image_path(artifact.content)
         _check_window(artifact, board, path)
-        return _staged(artifact.place, artifact.name, 0o644, path, artifact.used_by)
+        return _staged(artifact.place, artifact.name, artifact.mode, path, artifact.used_by)
     source = work / artifact.place.value / artifact.name
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(artifact.content)

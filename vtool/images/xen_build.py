@@ -11,7 +11,7 @@ from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
 from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
 from vtool.images.kernel_options import options_in
-from vtool.model.topology import Topology, Xen, XenPatch
+from vtool.model.topology import QEMU_XENPVH, Topology, Xen, XenPatch
 from vtool.source import Document
 
 _GZIP = b"\x1f\x8b\x08"
@@ -53,17 +53,26 @@ def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBui
         if not isinstance(hypervisor, Xen):
             continue
         text = None
-        for key in ("config", "image"):
+        for key in ("config", "image", "qemu_image"):
             reference = getattr(hypervisor, key)
-            if reference is None or text is not None:
+            if reference is None:
                 continue
+            span = document.span(("boards", board, "hypervisor", key))
             try:
-                text = _configuration(document.path.parent, reference, key)
+                if reference.startswith(PREFIX):
+                    read = _own(reference, key)
+                elif key == "image" and text is not None:
+                    continue  # `config` says it
+                else:
+                    read = _given(document.path.parent / reference, key)
+                text = text or read
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "it is no text"
-                span = document.span(("boards", board, "hypervisor", key))
                 message = f"{key} '{reference}' of board '{board}' cannot be used: {reason.lower()}"
                 unreadable.append(Diagnostic("VT505", message, span))
+            except LookupError as error:
+                message = f"{key} '{reference}' of board '{board}' is not one that vtool builds"
+                unreadable.append(Diagnostic("VT505", message, span, hints=(f"there are: {error.args[0]}",)))
         version = hypervisor.version or release_in(text or "")
         if version is not None:
             major, minor = version.split(".")
@@ -73,9 +82,17 @@ def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBui
     return found, unreadable
 
 
-def _configuration(folder: Path, reference: str, key: str) -> str | None:
-    if reference.startswith(PREFIX):
-        file = _CONFIGURATIONS.get(reference)
-        return recipe_text(file) if file else None
-    path = folder / reference
-    return path.read_text() if key == "config" else configuration_in(path.read_bytes())
+def _own(reference: str, key: str) -> str | None:
+    """Return the configuration of an image of vtool's; LookupError, with those there are, when it is not one."""
+    known = (QEMU_XENPVH,) if key == "qemu_image" else tuple(_CONFIGURATIONS)
+    if reference not in known:
+        raise LookupError(", ".join(known))
+    return recipe_text(_CONFIGURATIONS[reference]) if key != "qemu_image" else None
+
+
+def _given(path: Path, key: str) -> str | None:
+    """Return the configuration in a user's file, None when it has none. OSError when it cannot be read."""
+    if key == "config":
+        return path.read_text()
+    binary = path.read_bytes()
+    return configuration_in(binary) if key == "image" else None

@@ -122,6 +122,10 @@ class XenPatch(Enum):
     POOL_NODE = "pool-node"
 
 
+QEMU_XENPVH = "vtool:qemu-xenpvh"
+"""The QEMU with Xen that vtool builds: of trixie, whatever the board runs."""
+
+
 class Xen(Model):
     """Xen; ``image`` is the hypervisor binary: Debian's own, ``vtool:xen``, or a file.
 
@@ -146,7 +150,7 @@ class Xen(Model):
     @property
     def qemu(self) -> Version | None:
         """Return the version of dom0's QEMU with Xen, None when there is none or it is not known."""
-        if self.qemu_version is None and self.qemu_image == "vtool:qemu-xenpvh":
+        if self.qemu_version is None and self.qemu_image == QEMU_XENPVH:
             return QEMU_OF_SUITE[Suite.TRIXIE]
         return _version(self.qemu_version) if self.qemu_version else None
 
