@@ -266,6 +266,19 @@ class Store:
             return None
         return Image(entry / recipe.output, manifest) if whole else None
 
+    def newest(self, recipe: Recipe) -> Image | None:
+        """Return the entry of the recipe that was completed last, whatever went into it."""
+        manifests = [*(self.folder / "images" / recipe.name).glob("*[!l]/manifest.json")]  # not .partial
+        for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
+            with contextlib.suppress(OSError, ValueError):
+                return Image(path.parent / recipe.output, json.loads(path.read_text()))
+        return None
+
+    def log_of(self, recipe: Recipe, inputs: Mapping[str, Any]) -> Path:
+        """Return the log of a build that is under way, or did not end well."""
+        entry = self.entry(recipe, inputs)
+        return entry.with_name(entry.name + ".partial") / "build.log"
+
     def get(self, recipe: Recipe, needs: Mapping[str, Image], progress: Progress, children: ChildProcesses) -> Image:
         """Return the image, building it when it is not there. VtoolError VT5xx when that fails."""
         inputs = recipe.inputs(needs)
@@ -280,12 +293,11 @@ class Store:
             with _locked(entry.with_name(entry.name + ".lock"), progress, task, children) as lock:
                 found = self.find(recipe, inputs)
                 if found is None:
-                    partial = entry.with_name(entry.name + ".partial")
-                    partial.mkdir(parents=True, exist_ok=True)
+                    log = self.log_of(recipe, inputs)
+                    log.parent.mkdir(parents=True, exist_ok=True)
                     build = Build(
-                        recipe, inputs, needs, partial, self.folder, partial / "build.log",
-                        progress, task, children, (lock,),
-                    )  # fmt: skip
+                        recipe, inputs, needs, log.parent, self.folder, log, progress, task, children, (lock,)
+                    )
                     recipe.build(build)
                     found = self._complete(build, entry, time.monotonic() - begin)
         except BaseException:
