@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vtool.diagnostics import VtoolError
+from vtool.cli.common import prepare
+from vtool.diagnostics import Severity, VtoolError
 from vtool.images import XEN_OPTIONS, debian, from_source, recipe_lines, recipe_text
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.kernel_options import dropped_options, options_in
@@ -18,6 +19,7 @@ from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, key_
 from vtool.images.xen_build import configuration_in, release_in
 from vtool.layouts import XEN_POOL_PHANDLE
 from vtool.progress import Silent
+from vtool.render import render
 
 URIS = """\
 Reading package lists...
@@ -82,6 +84,20 @@ def test_xen_is_what_the_issue_asks_for() -> None:
     wanted = "EXPERT UNSUPPORTED STATIC_MEMORY STATIC_SHM IOREQ_SERVER ARGO STATIC_EVTCHN DOM0LESS_BOOT HYPFS_CONFIG"
     assert [name for name in wanted.split() if options.get(name) != "y"] == []
     assert release_in(recipe_text(XEN_OPTIONS)) == release_in(recipe_text("xen-debian-4.20.config"))
+
+
+def test_a_topology_that_names_our_own_images_needs_no_more_words() -> None:
+    path = Path(__file__).parents[1] / "topologies" / "dom0less-pool.yaml"
+    assert not {"config:", "patches:", "qemu_version:"} & set(path.read_text().split())
+    prepared = prepare(path, keep=False)
+    (board,) = prepared.plan.boards
+    assert board.xen_image == "vtool:xen"
+    assert {qemu.image for _, qemu in board.xen_qemus} == {"vtool:qemu-xenpvh"}
+    program = render(board).get("domains/fe0/qemu-system-aarch64")
+    assert (program.content, program.mode, program.used_by) == ("vtool:qemu-xenpvh", 0o755, ("vtool-qemu-fe0.service",))
+    with pytest.raises(VtoolError) as raised:
+        prepare(path, settings=["boards.board0.hypervisor.image=vtool:xen-debian"], keep=False)
+    assert {d.code for d in raised.value.diagnostics if d.severity is Severity.ERROR} == {"VT371", "VT387"}
 
 
 def test_the_patch_numbers_pools_as_the_plan_does() -> None:
