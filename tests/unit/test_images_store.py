@@ -17,7 +17,7 @@ import pytest
 
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.images import NAMES
-from vtool.images.build import ensure
+from vtool.images.build import ensure, why
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, cache_folder
 from vtool.progress import Silent
@@ -485,6 +485,33 @@ def test_interrupting_vtool_ends_its_children(cache: Path, tmp_path: Path) -> No
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_S) == 130
     assert not is_alive(int(pid_file.read_text()))
+
+
+@pytest.mark.usefixtures("cache")
+def test_why_an_image_has_to_be_built_or_what_it_is_made_of() -> None:
+    def build(build: Build) -> None:
+        build.output.touch()
+        build.facts["version"] = "4.20"
+
+    def said(name: str, **changed: Recipe) -> str:
+        return "\n".join(why(name, {**recipes, **changed}))
+
+    source, other = (recipe(write(text), name="source", inputs={"url": text}) for text in ("here", "there"))
+    toy = recipe(build, inputs={"patch": "one\ntwo\n"}, needs=("source",))
+    recipes = {"source": source, "toy": toy}
+    assert said("toy") == "'toy' is not built: it needs source"
+    assert said("source") == "'source' is not built, and never was"
+    ensure(["toy"], Silent(), recipes)
+    assert "'toy' is built" in said("toy")
+    assert "it is version 4.20" in said("toy")
+    assert "made of patch (2 lines)" in said("toy")
+    assert said("source", source=other).endswith("changed since: url")
+    broken = recipe(failing, inputs={"patch": "three"}, needs=("source",))
+    with pytest.raises(VtoolError):
+        ensure(["toy"], Silent(), {**recipes, "toy": broken})
+    first, second = said("toy", toy=broken).splitlines()
+    assert first.endswith("changed since: patch")
+    assert "oops.c:1" in Path(second.split()[-1]).read_text()
 
 
 def test_the_catalogue_has_the_images_that_checks_know() -> None:

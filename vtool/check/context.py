@@ -9,7 +9,7 @@ from functools import cached_property
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
-from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology
+from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen, XenPatch
 from vtool.model.validate import LoadedFacts
 from vtool.source import DataPathTuple, Document
 
@@ -24,11 +24,12 @@ class KernelOptions:
 
 @dataclass(frozen=True)
 class XenBuild:
-    """How a Xen was built: release, Kconfig options (None when unknown), and where that was read."""
+    """How a Xen was built: release, Kconfig options (None when unknown), where that was read, and patches."""
 
     version: tuple[int, int]
     options: Mapping[str, str] | None
     source: str
+    patches: frozenset[XenPatch] = frozenset()
 
     @property
     def release(self) -> str:
@@ -78,6 +79,12 @@ class Context:
         """Return the hypervisor under a domain, or None when its board is not known."""
         board = self.board_of.get(domain)
         return self.topology.boards[board].hypervisor if board else None
+
+    def has_patch(self, board: str, patch: XenPatch) -> bool:
+        """Tell whether a board's Xen has a change: as its image is known to have it, or as the topology says."""
+        hypervisor = self.topology.boards[board].hypervisor
+        said = isinstance(hypervisor, Xen) and patch in hypervisor.patches
+        return said or (board in self.xens and patch in self.xens[board].patches)
 
     def members_of(self, region: Region) -> tuple[str, ...]:
         """Return the domains that exist among a region's owner and borrowers, owner first."""

@@ -38,7 +38,7 @@ class Feature:
     option: str | None
     what: str
     option_since: tuple[int, int] = (4, 0)
-    without: str = "such a Xen stops before its console is up, or ignores the node without a word: build another"
+    without: str = "such a Xen stops before its console is up, or ignores the node: see what `image: vtool:xen` has"
 
 
 STATIC_MEMORY = Feature((4, 16), "STATIC_MEMORY", "static memory")
@@ -74,7 +74,9 @@ _SETTINGS = {
 _LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
 """What xl has a key for, too."""
 SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
-_NO_IOREQ = "no backend can register for a guest's virtio-mmio accesses then: build another, Debian's has it not"
+_NO_IOREQ = (
+    "no backend can register for a guest's virtio-mmio accesses then: Debian's has it not, `image: vtool:xen` does"
+)
 VIRTIO = Feature((4, 15), "IOREQ_SERVER", "a virtio backend", without=_NO_IOREQ)
 VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_NO_IOREQ)
 VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)

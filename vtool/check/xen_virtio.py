@@ -47,7 +47,10 @@ def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
         assert row is not None
         if hypervisor.qemu is None:
             message = f"device '{name}' needs a QEMU built with Xen in dom0, board '{board}' names none"
-            hint = "Debian's QEMU for arm64 has no Xen: build one, and write `qemu_version` of the hypervisor"
+            hint = (
+                "Debian's QEMU for arm64 has no Xen: write `qemu_image: vtool:qemu-xenpvh` at the hypervisor, or "
+                "`qemu_version` of your own"
+            )
             yield context.find("VT382", message, ("devices", name, "program"), hints=(hint,))
         elif hypervisor.qemu < row.since:
             since, has = (".".join(map(str, version)) for version in (row.since, hypervisor.qemu))
@@ -123,17 +126,19 @@ def backends_may_map(context: Context) -> Iterator[Diagnostic]:
 
 def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
     """VT387, VT388: Xen writes a pool's node as Linux knows it, and the tree that names it is vtool's."""
-    for name, device, hypervisor in xen_virtio(context):
+    for name, device, _ in xen_virtio(context):
         frontend = context.topology.domains[device.frontend]
         if device.data_path is not DataPath.POOL or frontend.start is not Start.DOM0LESS:
             continue  # VT373: xl shares no regions
         board = context.board_of[device.frontend]
-        if XenPatch.POOL_NODE not in hypervisor.patches:
+        if not context.has_patch(board, XenPatch.POOL_NODE):
             message = (
                 f"device '{name}' has a pool, but the Xen of board '{board}' writes no node for it that Linux takes "
                 "for one: the guest would use all of its memory without a word"
             )
-            hint = "patch Xen as docs/explanation/data-paths.md says, and write `patches: [pool-node]`"
+            hint = (
+                "write `image: vtool:xen`; or patch your own (docs/explanation/data-paths.md): `patches: [pool-node]`"
+            )
             path: DataPathTuple = ("devices", name, "data_path")
             label = Label(context.span("boards", board, "hypervisor"), "this Xen has no such patch")
             yield context.find("VT387", message, path, labels=(label,), hints=(hint,))
@@ -171,7 +176,8 @@ def other_regions_stay_what_they_are(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(region.owner or "")
         if owner is None or owner.role is Role.CONTROL or not isinstance(hypervisor, Xen):
             continue
-        if region.use is RegionUse.SHARED_MEMORY and XenPatch.POOL_NODE in hypervisor.patches:
+        patched = context.has_patch(context.board_of[region.owner or ""], XenPatch.POOL_NODE)
+        if region.use is RegionUse.SHARED_MEMORY and patched:
             message = f"region '{name}' is owned by '{region.owner}', so that this Xen makes a pool of it, too"
             hint = "leave out `owner` and let both domains borrow it; Xen itself owns it then"
             yield context.find("VT390", message, ("regions", name, "owner"), hints=(hint,))

@@ -191,6 +191,7 @@ def _images_of(board: BoardPlan) -> Iterator[str]:
         yield guest.ramdisk_image or ""
     yield from (module.image for guest in board.xen_boot.guests for module in guest.modules)
     yield board.xen_image or ""
+    yield from (qemu.image or "" for _, qemu in board.xen_qemus)
 
 
 def require_boot(prepared: Prepared) -> None:

@@ -1,4 +1,4 @@
-"""``vtool images list|build|refresh``."""
+"""``vtool images list|build|why|refresh``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from vtool.cli.common import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
-from vtool.images.build import cached, ensure, refresh
+from vtool.images.build import cached, ensure, refresh, why
 from vtool.images.catalogue import CATALOGUE
 from vtool.report.summary import table
 from vtool.units import MIB
@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="build what is missing")
     build.add_argument("images", nargs="*", metavar="IMAGE", help="default: all")
     build.set_defaults(action=_build)
+    reason = actions.add_parser("why", help="what an image is made of, or why it has to be built")
+    reason.add_argument("images", nargs=1, metavar="IMAGE", help="an image that `list` shows")
+    reason.set_defaults(action=_why)
     again = actions.add_parser("refresh", help="take Debian's packages as they are now at the next build")
     again.set_defaults(action=_refresh)
 
@@ -47,12 +50,24 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    unknown = [name for name in arguments.images if name not in CATALOGUE]
-    if unknown:
-        print_lines([f"no image '{unknown[0]}'; there are: {', '.join(CATALOGUE)}"])
+    if _unknown(arguments.images):
         return 2
     ensure(arguments.images or CATALOGUE, ShownProgress())
     return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    if _unknown(arguments.images):
+        return 2
+    print_lines(why(arguments.images[0]))
+    return 0
+
+
+def _unknown(names: list[str]) -> bool:
+    unknown = [name for name in names if name not in CATALOGUE]
+    if unknown:
+        print_lines([f"no image '{unknown[0]}'; there are: {', '.join(CATALOGUE)}"])
+    return bool(unknown)
 
 
 def _refresh(_: argparse.Namespace) -> int:

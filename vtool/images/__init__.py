@@ -10,15 +10,40 @@ from pathlib import Path
 PREFIX = "vtool:"
 """A reference with this prefix means an image of the catalogue."""
 
-NAMES = ("linux", "rootfs", "xen", "guest-initramfs", "firmware", "root-disk")
+NAMES = (
+    "linux",
+    "rootfs",
+    "xen-debian",
+    "xen-source",
+    "xen",
+    "qemu-source",
+    "qemu-sysroot",
+    "qemu-xenpvh",
+    "guest-initramfs",
+    "firmware",
+    "root-disk",
+)
 """The images of the catalogue."""
 
 BOARD_IMAGES = ("firmware", "linux", "root-disk")
 """What a new emulated board is made of."""
 
+XEN_OPTIONS = "xen/options.config"
+"""The data file that says of what release ``vtool:xen`` is, and with which options it is built."""
+
 DATA = Path(__file__).parent / "recipes"
+
+
+def recipe_text(name: str) -> str:
+    """Return a data file of the recipes."""
+    return (DATA / name).read_text()
+
+
+def recipe_lines(text: str) -> list[str]:
+    """Return the lines of a data file, comments left out."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def kernel_fragment() -> str:
     """Return the configuration that ``vtool:linux`` is built with."""
-    return (DATA / "kernel.config").read_text()
+    return recipe_text("kernel.config")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from vtool.diagnostics import VtoolError
 from vtool.images import debian
-from vtool.images.catalogue import CATALOGUE, RELEASE_LOCK
+from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import ChildProcesses, Image, Recipe, Store, cache_folder
 from vtool.progress import Progress
 
@@ -68,6 +69,46 @@ def cached(recipes: Mapping[str, Recipe] = CATALOGUE) -> dict[str, Image | None]
     return found
 
 
+def why(name: str, recipes: Mapping[str, Recipe] = CATALOGUE) -> Iterator[str]:
+    """Yield lines that say what an image is made of, or why it has to be built.
+
+    Raises VtoolError VT5xx where what goes into it cannot be told.
+    """
+    recipe, store = recipes[name], Store(cache_folder())
+    found = cached({need: recipes[need] for need in _with_needs([name], recipes)})
+    image = found[name]
+    if image is not None:
+        yield f"'{name}' is built, in {image.manifest['seconds']} s: {image.path}"
+        yield from (f"it is {key} {_short(value)}" for key, value in image.manifest.get("facts", {}).items())
+        yield from (f"made of {key} {_short(value)}" for key, value in image.manifest["inputs"].items())
+        return
+    missing = [need for need in recipe.needs if found[need] is None]
+    if missing:
+        yield f"'{name}' is not built: it needs {', '.join(missing)}"
+        return
+    inputs = recipe.inputs({need: image for need in recipe.needs if (image := found[need]) is not None})
+    before = store.newest(recipe)
+    if before is None:
+        yield f"'{name}' is not built, and never was"
+    else:
+        others = before.manifest["inputs"]
+        changed = [key for key in sorted({*inputs, *others}) if inputs.get(key) != others.get(key)]
+        yield f"'{name}' is not built as it would be now; changed since: {', '.join(changed) or 'the file itself'}"
+    log = store.log_of(recipe, inputs)
+    if log.is_file():
+        yield f"the last try did not end; its log: {log}"
+
+
+def _short(value: Any) -> str:
+    """Return an input or fact on one line; of a long text the number of its lines."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    text = str(value)
+    return f"({text.count(chr(10))} lines)" if "\n" in text else text
+
+
 def refresh() -> None:
     """Forget the pinned state of Debian's archive."""
-    debian.refresh(cache_folder() / RELEASE_LOCK)
+    debian.refresh(cache_folder() / debian.RELEASE_LOCK)

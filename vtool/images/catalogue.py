@@ -6,16 +6,15 @@ Each says what goes in (its name in the cache) and how it is made. Data files ar
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vtool.diagnostics import board_failed
-from vtool.images import DATA, debian, kernel_fragment
-from vtool.images.store import Build, Image, Recipe, cache_folder
+from vtool.images import debian, from_source, kernel_fragment, recipe_lines, recipe_text
+from vtool.images.store import Build, Image, Recipe, cache_folder, counted, parallel
 from vtool.units import MIB
 
 KERNEL_SOURCE = "linux-source-6.12"
@@ -27,11 +26,6 @@ _KERNEL_STAMP = (
     "KBUILD_BUILD_VERSION=1",
 )
 _ROOT_DISK_BYTES = 1536 * MIB
-RELEASE_LOCK = "debian-release.json"
-
-
-def _text(name: str) -> str:
-    return (DATA / name).read_text()
 
 
 # -- kernel
@@ -63,40 +57,9 @@ def _build_kernel(build: Build) -> None:
         config.write_text(build.inputs["config"])
         make = ["make", "-C", str(source), "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-", *_KERNEL_STAMP]
         build.run("configure", [*make, f"KCONFIG_ALLCONFIG={config}", "allnoconfig"])
-        _check_kernel_config(build.inputs["config"], source / ".config")
-        jobs = f"-j{(os.cpu_count() or 1) + 1}"
-        build.run("compile", [*make, jobs, "Image"], on_line=_counted(r"\s+(CC|AS)\s", "objects compiled", 10))
+        build.check_configuration(build.inputs["config"], (source / ".config").read_text())
+        build.run("compile", [*make, parallel(), "Image"], on_line=counted(r"\s+(CC|AS)\s", "objects compiled", 10))
         shutil.copyfile(source / "arch/arm64/boot/Image", build.output)
-
-
-def _counted(pattern: str, what: str, every: int = 1) -> Callable[[str], str | None]:
-    """Return a reader of output lines that counts those that match."""
-    count = 0
-
-    def on_line(line: str) -> str | None:
-        nonlocal count
-        if not re.match(pattern, line):
-            return None
-        count += 1
-        return f"{count} {what}" if count % every == 0 else None
-
-    return on_line
-
-
-def _check_kernel_config(wanted: str, resulting: Path) -> None:
-    """Refuse a configuration in which Kconfig dropped an option that was asked for (VT504)."""
-    asked: dict[str, str] = {}
-    for line in wanted.splitlines():
-        if match := re.match(r"(CONFIG_\w+)=(.+)", line):
-            asked[match[1]] = match[2]
-        elif match := re.match(r"# (CONFIG_\w+) is not set", line):
-            asked[match[1]] = "n"
-    got = dict(re.findall(r"^(CONFIG_\w+)=(.+)$", resulting.read_text(), re.MULTILINE))
-    dropped = [f"{name}={value}" for name, value in asked.items() if got.get(name, "n") != value]
-    if dropped:
-        raise board_failed(
-            "VT504", f"the kernel's configuration does not take {', '.join(dropped)}: a dependency is missing"
-        )
 
 
 # -- root file system
@@ -107,8 +70,8 @@ def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
     return {
         "suite": debian.SUITE,
         "hooks": "extract",
-        "release": debian.pinned_release(cache_folder() / RELEASE_LOCK),
-        "files": {name: _text(f"rootfs/{name}") for name in names},
+        "release": debian.pinned_release(cache_folder() / debian.RELEASE_LOCK),
+        "files": {name: recipe_text(f"rootfs/{name}") for name in names},
     }
 
 
@@ -116,30 +79,20 @@ def _build_rootfs(build: Build) -> None:
     files: Mapping[str, str] = build.inputs["files"]
     build.run(
         "install packages",
-        [
-            "mmdebstrap",
-            *("--architectures=arm64", "--variant=extract", "--components=main", "--format=tar"),
-            f"--mode={'root' if os.getuid() == 0 else 'unshare'}",
-            *(f"--aptopt={option}" for option in debian.apt_options()),
-            '--aptopt=Apt::Install-Recommends "false"',
+        debian.mmdebstrap(
             "--include=?essential",
             # mmdebstrap runs no other kind of hook for a variant that installs nothing itself. Given as
             # text, not as a path: an ordinary user's files may be closed to the user it becomes.
             f"--extract-hook={files['configure.sh']}",
             f"--extract-hook={files['customise.sh']}",
-            *(debian.SUITE, str(build.output), f"deb {debian.mirror()} {debian.SUITE} main"),
-        ],
+            *(debian.SUITE, str(build.output), debian.archive()),
+        ),
         env={
-            "VTOOL_PACKAGES": " ".join(_lines(files["packages.txt"])),
-            "VTOOL_EXCLUDED": " ".join(_lines(files["excluded.txt"])),
+            "VTOOL_PACKAGES": " ".join(recipe_lines(files["packages.txt"])),
+            "VTOOL_EXCLUDED": " ".join(recipe_lines(files["excluded.txt"])),
         },
-        on_line=_counted("Setting up ", "packages configured"),
+        on_line=counted("Setting up ", "packages configured"),
     )
-
-
-def _lines(text: str) -> list[str]:
-    """Return the lines of a data file, comments left out."""
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 # -- what is taken out of, or made from, the root file system
@@ -158,13 +111,13 @@ def _extract(archive: Path, member: str, target: Path) -> None:
             shutil.copyfileobj(stream, out)
 
 
-def _build_xen(build: Build) -> None:
+def _build_debian_xen(build: Build) -> None:
     _extract(build.needs["rootfs"].path, "./usr/lib/vtool-images/xen", build.output)
 
 
 def _guest_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
-    files = {name: _text(f"guest/{name}") for name in ("init", "poweroff")}
-    return {**_no_more_inputs(needs), "files": files, "applets": _text("guest/applets.txt")}
+    files = {name: recipe_text(f"guest/{name}") for name in ("init", "poweroff")}
+    return {**_no_more_inputs(needs), "files": files, "applets": recipe_text("guest/applets.txt")}
 
 
 def _build_guest_initramfs(build: Build) -> None:
@@ -175,7 +128,7 @@ def _build_guest_initramfs(build: Build) -> None:
     busybox = root / "bin/busybox"
     _extract(build.needs["rootfs"].path, "./usr/bin/busybox", busybox)
     busybox.chmod(0o755)
-    for applet in _text("guest/applets.txt").split():
+    for applet in recipe_text("guest/applets.txt").split():
         (root / "bin" / applet).symlink_to("busybox")
     for name, content in build.inputs["files"].items():
         target = root / ("init" if name == "init" else f"sbin/{name}")
@@ -228,7 +181,8 @@ CATALOGUE: Mapping[str, Recipe] = {
     for recipe in (
         kernel_recipe(),
         Recipe("rootfs", "rootfs.tar", _rootfs_inputs, _build_rootfs),
-        Recipe("xen", "xen", _no_more_inputs, _build_xen, ("rootfs",)),
+        Recipe("xen-debian", "xen", _no_more_inputs, _build_debian_xen, ("rootfs",)),
+        *from_source.RECIPES,
         Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs",)),
         Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
         Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),

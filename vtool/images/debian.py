@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from vtool.diagnostics import board_failed
 
 SUITE = "trixie"
+RELEASE_LOCK = "debian-release.json"
+"""The file in the cache that keeps the pinned state."""
+_APT_HELPER = "/usr/lib/apt/apt-helper"
+_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 @cache
@@ -61,6 +67,66 @@ def apt_options() -> list[str]:
     return [line.rstrip(";") for line in dumped.splitlines() if line.startswith(wanted) and '""' not in line]
 
 
+def mmdebstrap(*options: str) -> list[str]:
+    """Return the command, but for target and source, that makes a tar file of arm64 packages of the suite."""
+    return [
+        "mmdebstrap",
+        *("--architectures=arm64", "--variant=extract", "--components=main", "--format=tar"),
+        f"--mode={'root' if os.getuid() == 0 else 'unshare'}",
+        *(f"--aptopt={option}" for option in apt_options()),
+        '--aptopt=Apt::Install-Recommends "false"',
+        *options,
+    ]
+
+
+def archive() -> str:
+    """Return the suite's binary packages as a line of apt's sources."""
+    return f"deb {mirror()} {SUITE} main"
+
+
+def apt_for_sources(folder: Path) -> list[str]:
+    """Return options that make apt look at the suite's source packages only, with all its state in ``folder``."""
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    listed = folder / "sources.list"
+    listed.write_text(f"deb-src [signed-by={_KEYS}] {mirror()} {SUITE} main\n")
+    places = {
+        "Dir::State": folder / "state",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": folder / "cache",
+        "Dir::Etc::sourcelist": listed,
+        "Dir::Etc::sourceparts": "/dev/null",
+    }
+    return ["--quiet", *(word for key, place in places.items() for word in ("-o", f"{key}={place}"))]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source package, where it is and its SHA-256."""
+
+    name: str
+    uri: str
+    sha256: str
+
+    def download(self, target: Path) -> list[str]:
+        """Return the command that fetches the file, and refuses another."""
+        return [_APT_HELPER, "download-file", self.uri, str(target), f"SHA256:{self.sha256}"]
+
+
+def source_files(lines: Iterable[str]) -> list[SourceFile]:
+    """Return the tar files that ``apt-get source --print-uris`` lists: upstream's first, then Debian's."""
+    found = (re.match(r"'(\S+)' (\S+\.tar\.\w+) [0-9]+ SHA256:([0-9a-f]{64})", line) for line in lines)
+    files = [SourceFile(match[2], match[1], match[3]) for match in found if match]
+    return sorted(files, key=lambda file: ".debian.tar." in file.name)
+
+
+def known_source(package: str, known: Iterable[str]) -> list[SourceFile]:
+    """Return the files of a version that is known to have been there; ``known`` are lines of ``sources.txt``."""
+    pool = f"{mirror().rstrip('/')}/pool/main/{package[0]}/{package}"
+    rows = (line.split() for line in known)
+    return [SourceFile(name, f"{pool}/{name}", digest) for of, name, digest in rows if of == package]
+
+
 def pinned_release(lock: Path) -> str:
     """Return the digest of the suite's InRelease file as first seen; ``refresh`` forgets it.
 
@@ -86,7 +152,7 @@ def refresh(lock: Path) -> None:
 
 
 def _apt_helper(arguments: Sequence[str]) -> None:
-    command = ["/usr/lib/apt/apt-helper", *arguments]
+    command = [_APT_HELPER, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise board_failed(

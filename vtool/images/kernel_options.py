@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Mapping
 
@@ -36,3 +37,15 @@ def options_in(text: str) -> Mapping[str, str]:
     """Return the options a configuration text sets."""
     pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_"))
     return {name.removeprefix("CONFIG_"): value.strip('"') for name, value in pairs}
+
+
+def dropped_options(wanted: str, resulting: str) -> list[str]:
+    """Return what a configuration text asks for and the resulting one does not have, as ``CONFIG_X=value``."""
+    asked: dict[str, str] = {}
+    for line in wanted.splitlines():
+        if match := re.match(r"(CONFIG_\w+)=(.+)", line):
+            asked[match[1]] = match[2]
+        elif match := re.match(r"# (CONFIG_\w+) is not set", line):
+            asked[match[1]] = "n"
+    got = dict(re.findall(r"^(CONFIG_\w+)=(.+)$", resulting, re.MULTILINE))
+    return [f"{name}={value}" for name, value in asked.items() if got.get(name, "n") != value]

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ import platformdirs
 
 from vtool.board.disk import with_system_programs
 from vtool.diagnostics import VtoolError, board_failed, not_installed
+from vtool.images.kernel_options import dropped_options
 from vtool.progress import Progress
 
 _LOG_TAIL_LINES = 20
@@ -73,6 +75,8 @@ class Build:
     task: str
     children: ChildProcesses
     inherited: tuple[int, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the build finds out about what it made; goes into the manifest."""
 
     @property
     def output(self) -> Path:
@@ -117,6 +121,15 @@ class Build:
                 detail=tail,
             )
 
+    def check_configuration(self, wanted: str, resulting: str) -> None:
+        """Refuse a configuration in which Kconfig dropped an option that was asked for (VT504)."""
+        if dropped := dropped_options(wanted, resulting):
+            raise board_failed(
+                "VT504",
+                f"the configuration of image '{self.recipe.name}' does not take {', '.join(dropped)}: "
+                "a dependency is missing",
+            )
+
     @contextlib.contextmanager
     def work_tree(self, name: str) -> Iterator[Path]:
         """Yield a folder kept between builds (an object tree), for one build at a time."""
@@ -128,6 +141,25 @@ class Build:
                 yield tree
             finally:
                 self.inherited = before
+
+
+def counted(pattern: str, what: str, every: int = 1) -> Callable[[str], str | None]:
+    """Return a reader of output lines that counts those that match."""
+    count = 0
+
+    def on_line(line: str) -> str | None:
+        nonlocal count
+        if not re.match(pattern, line):
+            return None
+        count += 1
+        return f"{count} {what}" if count % every == 0 else None
+
+    return on_line
+
+
+def parallel() -> str:
+    """Return make's and ninja's option to keep all processors busy."""
+    return f"-j{(os.cpu_count() or 1) + 1}"
 
 
 @dataclass
@@ -234,6 +266,19 @@ class Store:
             return None
         return Image(entry / recipe.output, manifest) if whole else None
 
+    def newest(self, recipe: Recipe) -> Image | None:
+        """Return the entry of the recipe that was completed last, whatever went into it."""
+        manifests = [*(self.folder / "images" / recipe.name).glob("*[!l]/manifest.json")]  # not .partial
+        for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
+            with contextlib.suppress(OSError, ValueError):
+                return Image(path.parent / recipe.output, json.loads(path.read_text()))
+        return None
+
+    def log_of(self, recipe: Recipe, inputs: Mapping[str, Any]) -> Path:
+        """Return the log of a build that is under way, or did not end well."""
+        entry = self.entry(recipe, inputs)
+        return entry.with_name(entry.name + ".partial") / "build.log"
+
     def get(self, recipe: Recipe, needs: Mapping[str, Image], progress: Progress, children: ChildProcesses) -> Image:
         """Return the image, building it when it is not there. VtoolError VT5xx when that fails."""
         inputs = recipe.inputs(needs)
@@ -248,12 +293,11 @@ class Store:
             with _locked(entry.with_name(entry.name + ".lock"), progress, task, children) as lock:
                 found = self.find(recipe, inputs)
                 if found is None:
-                    partial = entry.with_name(entry.name + ".partial")
-                    partial.mkdir(parents=True, exist_ok=True)
+                    log = self.log_of(recipe, inputs)
+                    log.parent.mkdir(parents=True, exist_ok=True)
                     build = Build(
-                        recipe, inputs, needs, partial, self.folder, partial / "build.log",
-                        progress, task, children, (lock,),
-                    )  # fmt: skip
+                        recipe, inputs, needs, log.parent, self.folder, log, progress, task, children, (lock,)
+                    )
                     recipe.build(build)
                     found = self._complete(build, entry, time.monotonic() - begin)
         except BaseException:
@@ -266,6 +310,7 @@ class Store:
         manifest = {
             "name": build.recipe.name,
             "inputs": build.inputs,
+            "facts": build.facts,
             "needs": {name: image.sha256 for name, image in build.needs.items()},
             "seconds": round(seconds, 1),
             "size_bytes": build.output.stat().st_size,
@@ -309,4 +354,15 @@ def _locked(path: Path, progress: Progress, task: str, children: ChildProcesses)
         yield lock.fileno()
 
 
-__all__ = ["Build", "ChildProcesses", "Image", "Recipe", "Store", "VtoolError", "cache_folder", "file_sha256"]
+__all__ = [
+    "Build",
+    "ChildProcesses",
+    "Image",
+    "Recipe",
+    "Store",
+    "VtoolError",
+    "cache_folder",
+    "counted",
+    "file_sha256",
+    "parallel",
+]

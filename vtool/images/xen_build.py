@@ -9,15 +9,19 @@ from pathlib import Path
 
 from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
-from vtool.images import DATA
+from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
 from vtool.images.kernel_options import options_in
-from vtool.model.topology import Topology, Xen
+from vtool.model.topology import QEMU_XENPVH, Topology, Xen, XenPatch
 from vtool.source import Document
 
 _GZIP = b"\x1f\x8b\x08"
 _TITLE = re.compile(r"^# Xen/arm (\d+)\.(\d+)", re.MULTILINE)
-_DEBIAN = DATA / "xen-debian-4.20.config"
-"""The configuration inside Debian 13's xen-hypervisor-4.20-arm64, which is what ``vtool:xen`` is."""
+_CONFIGURATIONS = {
+    "vtool:xen": XEN_OPTIONS,
+    # what is inside Debian 13's xen-hypervisor-4.20-arm64
+    "vtool:xen-debian": "xen-debian-4.20.config",
+}
+_PATCHES = {"vtool:xen": frozenset({XenPatch.POOL_NODE})}
 
 
 def configuration_in(binary: bytes) -> str | None:
@@ -34,6 +38,12 @@ def configuration_in(binary: bytes) -> str | None:
     return None
 
 
+def release_in(text: str) -> str | None:
+    """Return the release, such as ``4.20``, that a configuration text names in its title."""
+    title = _TITLE.search(text)
+    return f"{title[1]}.{title[2]}" if title else None
+
+
 def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBuild], list[Diagnostic]]:
     """Return how each board's Xen was built, and what could not be read (VT505)."""
     found: dict[str, XenBuild] = {}
@@ -43,30 +53,46 @@ def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBui
         if not isinstance(hypervisor, Xen):
             continue
         text = None
-        for key in ("config", "image"):
+        for key in ("config", "image", "qemu_image"):
             reference = getattr(hypervisor, key)
-            if reference is None or text is not None:
+            if reference is None:
                 continue
+            span = document.span(("boards", board, "hypervisor", key))
             try:
-                text = _configuration(document.path.parent, reference, key)
+                if reference.startswith(PREFIX):
+                    read = _own(reference, key)
+                elif key == "image" and text is not None:
+                    continue  # `config` says it
+                else:
+                    read = _given(document.path.parent / reference, key)
+                text = text or read
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "it is no text"
-                span = document.span(("boards", board, "hypervisor", key))
                 message = f"{key} '{reference}' of board '{board}' cannot be used: {reason.lower()}"
                 unreadable.append(Diagnostic("VT505", message, span))
-        title = _TITLE.search(text or "")
-        version = hypervisor.version or (f"{title[1]}.{title[2]}" if title else None)
+            except LookupError as error:
+                message = f"{key} '{reference}' of board '{board}' is not one that vtool builds"
+                unreadable.append(Diagnostic("VT505", message, span, hints=(f"there are: {error.args[0]}",)))
+        version = hypervisor.version or release_in(text or "")
         if version is not None:
             major, minor = version.split(".")
             source = f"{hypervisor.image}, {version}"
-            found[board] = XenBuild((int(major), int(minor)), options_in(text) if text else None, source)
+            patches = _PATCHES.get(hypervisor.image, frozenset())
+            found[board] = XenBuild((int(major), int(minor)), options_in(text) if text else None, source, patches)
     return found, unreadable
 
 
-def _configuration(folder: Path, reference: str, key: str) -> str | None:
-    if reference == "vtool:xen":
-        return _DEBIAN.read_text()
-    if reference.startswith("vtool:"):
-        return None
-    path = folder / reference
-    return path.read_text() if key == "config" else configuration_in(path.read_bytes())
+def _own(reference: str, key: str) -> str | None:
+    """Return the configuration of an image of vtool's; LookupError, with those there are, when it is not one."""
+    known = (QEMU_XENPVH,) if key == "qemu_image" else tuple(_CONFIGURATIONS)
+    if reference not in known:
+        raise LookupError(", ".join(known))
+    return recipe_text(_CONFIGURATIONS[reference]) if key != "qemu_image" else None
+
+
+def _given(path: Path, key: str) -> str | None:
+    """Return the configuration in a user's file, None when it has none. OSError when it cannot be read."""
+    if key == "config":
+        return path.read_text()
+    binary = path.read_bytes()
+    return configuration_in(binary) if key == "image" else None

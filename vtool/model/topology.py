@@ -122,19 +122,26 @@ class XenPatch(Enum):
     POOL_NODE = "pool-node"
 
 
+QEMU_XENPVH = "vtool:qemu-xenpvh"
+"""The QEMU with Xen that vtool builds: of trixie, whatever the board runs."""
+
+
 class Xen(Model):
-    """Xen; ``image`` is the hypervisor binary.
+    """Xen; ``image`` is the hypervisor binary: Debian's own, ``vtool:xen``, or a file.
 
     ``version`` and ``config`` (a ``.config`` file) say how it was built; both are read from the image
-    where it carries them, as Debian's does. ``patches`` are the changes to its source, which nothing else
-    tells. ``qemu_version`` is that of a QEMU in dom0 that was built with Xen; Debian's for arm64 was not.
+    where it carries them, as Debian's does. ``patches`` are the changes to the source of a Xen that vtool did not
+    build, which nothing else tells. ``qemu_image`` is a QEMU for dom0 that was built with Xen, which Debian's for
+    arm64 was not; ``qemu_version`` is its version where that is not ``vtool:qemu-xenpvh``, or, alone, that of one
+    that is on the board.
     """
 
     kind: Literal["xen"]
-    image: ImageReference = "vtool:xen"
+    image: ImageReference = "vtool:xen-debian"
     version: Annotated[str, Field(pattern=r"^4\.[0-9]{1,2}$", description="a Xen release such as 4.20")] | None = None
     config: ImageReference | None = None
     patches: tuple[XenPatch, ...] = ()
+    qemu_image: ImageReference | None = None
     qemu_version: QemuVersion | None = None
     bootargs: KernelArguments = ""
     static_heap: StaticMemory | None = None
@@ -142,7 +149,9 @@ class Xen(Model):
 
     @property
     def qemu(self) -> Version | None:
-        """Return the version of dom0's QEMU with Xen, None when there is none."""
+        """Return the version of dom0's QEMU with Xen, None when there is none or it is not known."""
+        if self.qemu_version is None and self.qemu_image == QEMU_XENPVH:
+            return QEMU_OF_SUITE[Suite.TRIXIE]
         return _version(self.qemu_version) if self.qemu_version else None
 
 

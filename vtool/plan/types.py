@@ -362,11 +362,13 @@ class XenQemu:
     """The QEMU in dom0 that has all virtio devices of one guest, in the order of their places.
 
     ``domain_id`` is None where only the running board knows it. ``memory_bytes`` is what QEMU must take
-    for the guest's RAM, from the base of Xen's first bank on.
+    for the guest's RAM, from the base of Xen's first bank on. ``image`` is what becomes ``executable``, None
+    where the board has its own.
     """
 
     unit: str
     executable: str
+    image: str | None
     run_folder: str
     qmp_socket: str
     memory_bytes: int
@@ -663,6 +665,13 @@ class BoardPlan:
     def all_guests(self) -> tuple[XenBootGuest | KvmGuest | XenGuest, ...]:
         """All guests, those that Xen builds at boot first."""
         return (*self.xen_boot.guests, *self.guests)
+
+    @property
+    def xen_qemus(self) -> tuple[tuple[str, XenQemu], ...]:
+        """Each guest of Xen with a QEMU of its own in dom0, and that."""
+        named = [(guest.name, guest.qemu) for guest in self.xen_boot.guests]
+        named += [(guest.name, guest.qemu) for guest in self.xen_guests]
+        return tuple((name, qemu) for name, qemu in named if qemu is not None)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ fills them in the order of its options: both orders are this one (libxl_arm.c, h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 from vtool import layouts
 from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
 from vtool.model.devices import BlockDevice, DataPath, Device, Disk, NetworkDevice, Program, Transport, disks_of
+from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon
 from vtool.plan.networks import derived_mac, plan_tap
@@ -124,9 +126,12 @@ def plan_qemu(
     folder = _run_folder(guest)
     nodes = [node for device in mine for node in device_nodes(scope.devices[device.name])]
     taps = [device.tap for device in mine if device.tap]
+    hypervisor, own = scope.board.hypervisor, PROGRAMS[Program.QEMU_XENPVH].executable
+    image = hypervisor.qemu_image if isinstance(hypervisor, Xen) else None
     return plan.XenQemu(
         unit=f"vtool-qemu-{guest}.service",
-        executable=PROGRAMS[Program.QEMU_XENPVH].executable,
+        executable=f"{plan.CURRENT}/domains/{guest}/{PurePosixPath(own).name}" if image else own,
+        image=image,
         run_folder=folder,
         qmp_socket=f"{folder}/qmp.sock",
         memory_bytes=memory_bytes,

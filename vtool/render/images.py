@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
@@ -22,6 +24,11 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         yield _image(Place.GENERATION, f"{folder}/Image", guest.kernel_image, asked_by, guest.unit)
         if guest.ramdisk_image is not None:
             yield _image(Place.GENERATION, f"{folder}/ramdisk", guest.ramdisk_image, asked_by, guest.unit)
+    for guest_name, qemu in board.xen_qemus:
+        if qemu.image is not None:
+            file = f"domains/{guest_name}/{PurePosixPath(qemu.executable).name}"
+            asked = ("boards", board.name, "hypervisor", "qemu_image")
+            yield replace(_image(Place.GENERATION, file, qemu.image, asked, qemu.unit), mode=0o755)
     for domu in board.xen_guests:
         if domu.device_tree_image is not None:
             name = f"domains/{domu.name}/partial.dtb"
