@@ -30,10 +30,12 @@ def change(topology: Path, written: str, instead: str) -> None:
 
 
 def generations(bench: Bench, topology: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return each generation's roles, and the history's events."""
+    """Return the roles of generations that have some, and the history's events."""
     told: Any = json.loads(bench.vtool("generations", topology, "--format", "json").stdout)["board0"]
     roles = {item["generation"]: ",".join(item["roles"] + ["runs"] * item["running"]) for item in told["generations"]}
-    return roles, [(line["event"], line["generation"]) for line in told["history"]]
+    return {name: words for name, words in roles.items() if words}, [
+        (line["event"], line["generation"]) for line in told["history"]
+    ]
 
 
 @pytest.fixture(scope="module")
