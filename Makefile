@@ -9,9 +9,11 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 STEP := .ci/step
+SEED ?= 1
+FAULTS ?= 200
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host host-dev setup setup-dev demo check test test-quick bench clean
+.PHONY: help host host-dev setup setup-dev demo check test chaos test-quick bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,9 @@ check: setup-dev ## every check that needs no board
 
 test: setup-dev ## all tests, those that boot an emulated board included
 	@$(STEP) 'pytest' $(BIN)/pytest
+
+chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)
 
 test-quick: setup-dev ## the tests that need no board
 	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'

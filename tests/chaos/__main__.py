@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -59,7 +59,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="vt-"))
     bench = Bench(folder)
     try:
-        outcomes = list(run(bench, arguments.seed, arguments.faults, arguments.only))
+        outcomes = list(run(bench, arguments.seed, arguments.only or range(1, arguments.faults + 1)))
     finally:
         subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
         shutil.rmtree(folder)
@@ -68,13 +68,13 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def run(bench: Bench, seed: int, count: int, only: list[int]) -> Iterator[Outcome]:
+def run(bench: Bench, seed: int, numbers: Iterable[int]) -> Iterator[Outcome]:
     """Yield an outcome a fault, each printed as it comes."""
     topology = bench.folder / "topology.yaml"
     topology.write_text(KVM)
     if not bench.deploy(topology)["proven"]:
         raise SystemExit("the first deploy, without a fault, is not proven")
-    for number in only or range(1, count + 1):
+    for number in numbers:
         # A fault of its own generator, so that one can be replayed without those before it.
         outcome = one(bench, topology, number, Random(f"{seed} {number}"), order(seed)[(number - 1) % len(FAULTS)])
         print(*table([tuple(str(value) for value in vars(outcome).values())], indent=""), flush=True)
