@@ -46,7 +46,9 @@ def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
         row = combination_of("xen", device)
         assert row is not None
         if hypervisor.qemu is None:
-            message = f"device '{name}' needs a QEMU built with Xen in dom0, board '{board}' names none"
+            image = hypervisor.qemu_image
+            names = f"names '{image}' without its `qemu_version`" if image else "names none"
+            message = f"device '{name}' needs a QEMU built with Xen in dom0, board '{board}' {names}"
             hint = (
                 "Debian's QEMU for arm64 has no Xen: write `qemu_image: vtool:qemu-xenpvh` at the hypervisor, or "
                 "`qemu_version` of your own"

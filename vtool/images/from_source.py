@@ -93,7 +93,7 @@ def _source_tree(build: Build, source: str, *patches: Path) -> Iterator[Path]:
         series = partial / "debian/patches"
         names = [line.split()[0] for line in recipe_lines((series / "series").read_text()) if line.split()]
         for patch in (*(series / name for name in names), *patches):
-            patching = ["patch", "-p1", "--batch", "--forward", "--no-backup-if-mismatch", "-i", str(patch)]
+            patching = ["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", str(patch)]
             build.run(f"apply {patch.name}", patching, cwd=partial)
         for archive in (upstream, packaging):
             (build.folder / archive).unlink()
