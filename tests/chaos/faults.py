@@ -148,7 +148,7 @@ FAULTS = (
     Fault("read-only disk", around=_read_only, fails=True),
     Fault("corrupted file", around=_corrupted),
     Fault("wrong clock", around=_wrong_clock),
-    Fault("kernel panics", wish="    bootargs: root=/dev/nosuch\n", fails=True),
+    Fault("kernel panics", wish="    bootargs: init=/nosuch\n", fails=True),
     Fault("kernel hangs", wish="    bootargs: init=/bin/cat\n", fails=True),
     Fault("guest never comes up", wish="    ready: never said\n", fails=True),
     Fault("backend crashes in a loop", around=_backend_crashes),

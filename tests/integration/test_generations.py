@@ -62,13 +62,13 @@ def test_a_trial_that_fails_is_taken_back(bench: Bench, topology: Path, first: s
 
 def test_a_kernel_that_never_comes_up_is_left_behind(bench: Bench, topology: Path, first: str) -> None:
     """The kernel panics after the board rebooted for it; the board comes back by itself."""
-    change(topology, "    role: control\n", "    role: control\n    bootargs: init=/nosuch root=/dev/nosuch\n")
+    change(topology, "    role: control\n", "    role: control\n    bootargs: init=/nosuch\n")
     report = bench.deploy(topology, code=3)
     assert (report["fault"], report["went_back_to"]) == ("board", first)
     roles, events = generations(bench, topology)
     assert roles == {first: "good,runs"} and events[-1][0] in ("did not come up", "taken back")
     assert "vtool.generation=" + first in bench.ssh("cat /proc/cmdline")
-    change(topology, "    bootargs: init=/nosuch root=/dev/nosuch\n", "")
+    change(topology, "    bootargs: init=/nosuch\n", "")
 
 
 def test_a_saved_plan_is_refused_once_the_board_moved_on(
