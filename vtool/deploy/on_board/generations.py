@@ -81,14 +81,19 @@ def current_state() -> dict[str, str]:
 def summary() -> dict[str, Any]:
     """Return what runs, what would boot, and what is not as it was deployed."""
     running, state = running_generation(), current_state()
-    keys = ("topology", "generation", "boot_set")
-    good = load_generation(state["good"])
-    drift = damaged_files(running) + changed_entry(running) if running else []
-    if good and running and good["generation"] != running["generation"]:
-        drift += [f"last good generation: {name}" for name in damaged_files(good)]
+    identity = running_id()
+    deployed = {"topology": "?", "generation": identity, "boot_set": booted_set()} if identity else None
+    drift = ["generation.json"] if identity and not running else []
+    if running:
+        deployed = {key: running[key] for key in ("topology", "generation", "boot_set")}
+        drift += damaged_files(running) + changed_entry(running)
+    if state["good"] not in ("", identity):
+        good = load_generation(state["good"])
+        names = damaged_files(good) if good else ["generation.json"]
+        drift += [f"last good generation: {name}" for name in names]
     return {
-        "deployed": {key: running[key] for key in keys} if running else None,
-        "confirmed": running is not None and state["good"] == running["generation"],
+        "deployed": deployed,
+        "confirmed": identity != "" and state["good"] == identity,
         "good": state["good"],
         "last": state["last"],
         "trial": state["trial"],
@@ -311,6 +316,8 @@ def lay_out(generation: dict[str, Any]) -> None:
             for file in files:
                 if sha256_of(folder / file["name"]) != file["sha256"]:
                     place_object(file, folder / file["name"])
+            if place == "generation":
+                replace_file(folder / "generation.json", content)
             continue
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -401,20 +408,21 @@ def verb_confirm(arguments: argparse.Namespace) -> dict[str, Any]:
 def verb_revert(arguments: argparse.Namespace) -> dict[str, Any]:
     """Go back from an unconfirmed generation to the last good one; ``reboot`` says whether a boot does that."""
     running, state, boot = running_generation(), current_state(), read_json(BOARD)
-    good = load_generation(state["good"])
-    if boot is None or (good and running and good["generation"] == running["generation"]):
+    if boot is None or (state["good"] and state["good"] == running_id()):
         settled()
         return {"generation": state["good"], "reboot": False, "reverted": False}
     if running:
         remember("taken back", running, arguments)
     settled()
-    if good is None:
+    if not state["good"]:
         boot_state.forget_state(boot)
         reboot = booted_set() not in ("", "factory")
     else:
         boot_state.write_state(boot, {**state, "trial": "", "trial_set": ""})
-        reboot = booted_set() != good["boot_set"]
-        if not reboot:
+        good = load_generation(state["good"])
+        # What cannot be read is left to a boot, which needs nothing of it but its units.
+        reboot = good is None or booted_set() != good["boot_set"]
+        if good is not None and not reboot:
             switch(good, units_to_restart(running, good, []))
             run("systemctl", "start", "--no-block", "vtool.target", check=False)
     if reboot and arguments.reboot:
@@ -453,10 +461,9 @@ def verb_reboot(_: argparse.Namespace) -> dict[str, Any]:
 
 def verb_booted(_: argparse.Namespace) -> dict[str, Any]:
     """Note after a boot that the system is up: a generation on trial has its time to be confirmed now."""
-    running, state, boot, pending = running_generation(), current_state(), read_json(BOARD), read_json(PENDING)
-    if running is None or boot is None:
+    identity, state, boot, pending = running_id(), current_state(), read_json(BOARD), read_json(PENDING)
+    if not identity or boot is None:
         return {}
-    identity = running["generation"]
     if pending and pending["generation"] != identity:
         failed = load_generation(pending["generation"])
         if failed:
@@ -539,10 +546,13 @@ def collect_garbage() -> None:
     kept_ids |= {state["good"], state["last"], state["trial"]}
     kept = [generation for generation in map(load_generation, sorted(kept_ids)) if generation]
     sets = {generation["boot_set"] for generation in kept} | {booted_set()}
+    sets |= {state["good_set"], state["last_set"], state["trial_set"]}
     for folder, names in ((GENERATIONS, kept_ids), (Path(boot["mount"]) / "vtool", sets)):
         for child in folder.glob("*/"):
             if child.name not in names:
                 shutil.rmtree(child, ignore_errors=True)
+    if any((GENERATIONS / identity).exists() for identity in kept_ids - {"", *(g["generation"] for g in kept)}):
+        return  # one that is kept cannot be read, so nobody knows which objects it needs
     objects = {file["sha256"] for generation in kept for file in generation["files"]}
     for item in STORE.glob("*"):
         if item.name not in objects:
