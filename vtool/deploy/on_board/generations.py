@@ -502,11 +502,20 @@ def remember(event: str, generation: dict[str, Any], arguments: argparse.Namespa
 
 
 def history_lines() -> list[str]:
-    """Return the history's lines, oldest first."""
+    """Return the history's lines, oldest first; those that a failing disk spoiled are left out."""
     try:
-        return HISTORY.read_text().splitlines()
+        lines = HISTORY.read_text(errors="replace").splitlines()
     except OSError:
         return []
+    return [line for line in lines if is_json(line)]
+
+
+def is_json(line: str) -> bool:
+    """Tell whether a line is an object."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def known_ids() -> list[str]:
