@@ -29,7 +29,7 @@ def _lines(document: Document, item: Difference) -> Iterator[str]:
     rows = [(change.change, f"{change.place}/{change.name}", _reason(document, change)) for change in item.changes]
     rows += [("repaired", name, "changed by hand on the board") for name in item.damaged]
     yield from table(rows)
-    yield f"  to send: {format_size(item.send_bytes)}"
+    yield f"  to send: at most {format_size(item.send_bytes)}"
     if item.reboot:
         yield "  the board reboots: its hypervisor, kernel, device tree or boot script is another one"
     elif item.restart:

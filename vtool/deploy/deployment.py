@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def deploy(
                 tree, artifacts = job.board.base_device_tree(), render(plan)
                 job.staged = stage(topology, plan, artifacts, tree, image_path, work)
                 job.staged.write(work / "push")
-                job.objects = work / "push" / "objects"
+                job.objects, job.program = work / "push" / "objects", work / "vtool-board"
                 job.report.generation = job.staged.generation["generation"]
 
         def boot(job: Job) -> None:
@@ -170,7 +171,7 @@ def _host(job: Job) -> Host:
         control = f"ControlPath={job.held_board.control_path}"
         variables |= {
             "vtool_generation": packed(json.dumps(job.staged.generation, sort_keys=True).encode()),
-            "vtool_objects": str(job.objects),
+            "vtool_send": shlex.join([sys.executable, "-I", str(job.program), "send", str(job.objects)]),
             "vtool_ssh": shlex.join(ssh_command(job.board.ssh(), "-o", control)),
             "vtool_start_deadline": str(START_DEADLINE_S),
         }

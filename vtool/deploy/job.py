@@ -59,6 +59,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.report = report
         self.staged: Staged | None = None
         self.objects = Path()
+        self.program = Path()
         self.applied = False
         self.boot_before = ""
         self._held: Held | None = None

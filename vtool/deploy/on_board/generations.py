@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from . import boot_state
+from . import boot_state, delta
 from .base import (
     CURRENT,
     FOLDER,
@@ -149,6 +148,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "boot_id": boot_id(),
         "missing": [],
         "missing_bytes": 0,
+        "bases": {},
     }
     if answer["current"]:
         return answer
@@ -160,7 +160,29 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     answer["missing"], answer["missing_bytes"] = missing, sum(objects[digest] for digest in missing)
     check_space(generation, answer["missing_bytes"], may_forget=not arguments.look_only)
     check_disks(generation)
+    if not arguments.look_only:
+        answer["bases"] = dict(bases(generation, set(missing)))
     return answer
+
+
+def bases(wanted: dict[str, Any], missing: set[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each large missing object for which the board has an older file of the same name, with that."""
+    state = current_state()
+    older = [load_generation(identity) for identity in (running_id(), state["good"], state["last"])]
+    for file in wanted["files"]:
+        if file["sha256"] not in missing or file["size_bytes"] < delta.LEAST_BYTES:
+            continue
+        of_same_name = (
+            other["sha256"]
+            for generation in older
+            if generation
+            for other in generation["files"]
+            if (other["place"], other["name"]) == (file["place"], file["name"])
+        )
+        found = next(of_same_name, None)
+        base = delta.base_of(STORE / found, found) if found else None
+        if base is not None:
+            yield file["sha256"], base
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any]) -> Iterator[dict[str, str]]:
@@ -280,23 +302,24 @@ def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
     try:
         with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
             received = sum(take_object(member, tar.extractfile(member)) for member in tar)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise BoardError("VT707", f"the objects did not arrive whole: {error}", ["deploy again"]) from None
     os.sync()
     return {"received_bytes": received}
 
 
 def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
-    """Write one object beside the store's, and into it if its digest is its name; return its size."""
+    """Write one object beside the store's, and into it if its digest is its name; return what came for it."""
     if stream is None:
         return 0
-    target, digest = STORE / Path(member.name).name, hashlib.sha256()
+    target = STORE / Path(member.name).name.removesuffix(delta.SUFFIX)
     temporary = target.with_name(target.name + ".partial")
     with temporary.open("wb") as out:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-            out.write(block)
-    if digest.hexdigest() != target.name:
+        if member.name.endswith(delta.SUFFIX):
+            delta.apply_delta(stream, STORE, out)
+        else:
+            shutil.copyfileobj(stream, out, 1 << 20)
+    if sha256_of(temporary) != target.name:
         temporary.unlink()
         raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
     temporary.rename(target)

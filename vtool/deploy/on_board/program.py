@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import generations, lock
+from . import delta, generations, lock
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 READY = Path("/run/vtool/ready")
@@ -68,6 +68,13 @@ def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     if domain["kind"] == "xen":
         return run("xl", "domid", name, check=False, timeout=20).returncode == 0
     return unit_state(domain["unit"]) == "active"
+
+
+def verb_send(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Beside the objects, not on a board: write what `receive` takes; stdin has what `compare` said."""
+    compared = json.load(sys.stdin)
+    delta.send(Path(arguments.objects), compared["missing"], compared["bases"], sys.stdout.buffer)
+    return {}
 
 
 # ---------------------------------------------------------------- running it
@@ -447,6 +454,7 @@ def parse_arguments() -> argparse.Namespace:
     verb("hold", lock.verb_hold).add_argument("holder", type=json.loads)
     verb("compare", generations.verb_compare).add_argument("--look-only", action="store_true")
     verb("receive", generations.verb_receive)
+    verb("send", verb_send).add_argument("objects")
     owner(verb("apply", generations.verb_apply))
     owner(verb("confirm", generations.verb_confirm)).add_argument("generation")
     owner(verb("revert", generations.verb_revert)).add_argument("--reboot", action="store_true")
@@ -497,6 +505,6 @@ def main() -> int:
         where = f" ({error.filename})" if error.filename else ""
         message = f"'{arguments.name}' failed on the board: {error.strerror or error}{where}"
         return tell(BoardError("VT704", message), arguments.name)
-    if arguments.name != "console":
+    if arguments.name not in ("console", "send"):
         print(json.dumps(result))
     return 0
