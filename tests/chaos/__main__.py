@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from random import Random
 from typing import Any
 
 from tests.chaos.faults import FAULTS, Fault, strike_at
-from tests.integration.conftest import EXAMPLES, Bench
+from tests.integration.conftest import EXAMPLES, Bench, takes_ctrl_c
 from vtool.report.summary import table
 
 KVM = (EXAMPLES / "kvm-pool.yaml").read_text()
@@ -132,8 +131,7 @@ def broken_deploy(bench: Bench, topology: Path, text: str, fault: Fault, rng: Ra
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
-            # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+            preexec_fn=takes_ctrl_c,  # noqa: PLW1509 - no threads
         ) as deploy,
     ):
         moment = strike_at(bench, deploy, fault.strike, line, after_s) if fault.strike else "all the while"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,33 @@ class Bench:
         )
         assert done.returncode == code, (command, done.stdout, done.stderr)
         return done.stdout.decode()
+
+
+def interrupted(
+    command: list[str], environment: dict[str, str], at: str, before: Callable[[], None] = lambda: None
+) -> tuple[int, str]:
+    """Run a command, press Ctrl-C once it has said ``at``; return its exit code and what it said afterwards."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=takes_ctrl_c,  # noqa: PLW1509 - no threads
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if at in line:
+                before()
+                running.send_signal(signal.SIGINT)
+                break
+        rest = running.stderr.read()
+        return running.wait(300), rest
+
+
+def takes_ctrl_c() -> None:
+    """Undo that a shell's background job ignores Ctrl-C and hands that down; a user's terminal does not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

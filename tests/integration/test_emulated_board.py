@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import EXAMPLES, Bench
+from .conftest import EXAMPLES, Bench, interrupted
 
 pytestmark = pytest.mark.board
 KVM, XEN, DOM0LESS = (EXAMPLES / f"{name}.yaml" for name in ("kvm-pool", "xen-pv", "dom0less"))
@@ -147,22 +147,7 @@ def test_a_board_that_does_not_answer(bench: Bench) -> None:
 
 
 def test_interrupted_in_the_middle_then_deployed(bench: Bench) -> None:
-    with subprocess.Popen(
-        bench.command("deploy", KVM),
-        env=bench.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
-    ) as running:
-        assert running.stderr is not None
-        for line in running.stderr:
-            if "Ask what the board lacks" in line:
-                running.send_signal(signal.SIGINT)
-                break
-        rest = running.stderr.read()
-        code = running.wait(60)
+    code, rest = interrupted(bench.command("deploy", KVM), bench.environment, "Ask what the board lacks")
     assert code == 130, rest
     assert "interrupted" in rest and "Traceback" not in rest
     assert bench.deploy(KVM)["proven"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import pytest
 from vtool.board.emulated import EmulatedBoard
 from vtool.model.validate import load_facts
 
-from .conftest import EXAMPLES, Bench
+from .conftest import EXAMPLES, Bench, interrupted
 from .lab import Lab, SerialLine, forward, power_switch
 
 pytestmark = pytest.mark.board
@@ -102,23 +101,10 @@ def test_it_is_looked_at_through_the_lab(user: User) -> None:
 
 
 def test_an_interrupted_deploy_gives_the_place_back(user: User) -> None:
-    with subprocess.Popen(
-        user.command("deploy", KVM),
-        env=user.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        # A shell's background job ignores Ctrl-C and hands that down; a user's terminal does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
-    ) as running:
-        assert running.stderr is not None
-        for line in running.stderr:
-            if "Ask what the board lacks" in line:
-                assert (user.lab.holder() or "").endswith("/me")
-                running.send_signal(signal.SIGINT)
-                break
-        rest = running.stderr.read()
-        code = running.wait(120)
+    def is_mine() -> None:
+        assert (user.lab.holder() or "").endswith("/me")
+
+    code, rest = interrupted(user.command("deploy", KVM), user.environment, "Ask what the board lacks", is_mine)
     assert code == 130 and "Traceback" not in rest, rest
     assert user.lab.holder() is None
 
