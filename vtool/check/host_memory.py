@@ -93,4 +93,29 @@ def static_heaps_are_whole(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT403", message, ("boards", board, "hypervisor", "static_heap", "size"))
 
 
-RULES = (fixed_places_are_free, static_heaps_are_whole)
+def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
+    """VT398: with a static heap, Xen takes the memory of every domain that has no static memory from it."""
+    for board, declared in context.topology.boards.items():
+        heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
+        if heap is None:
+            continue
+        dynamic = {
+            name: domain.memory
+            for name, domain in context.topology.domains.items()
+            if context.board_of.get(name) == board
+            and domain.memory is not None
+            and not (domain.xen and domain.xen.static_memory)
+        }
+        needed = sum(dynamic.values())
+        if heap.size < needed:
+            names = ", ".join(f"'{name}' {format_size(memory)}" for name, memory in dynamic.items())
+            message = (
+                f"the static heap of board '{board}' has {format_size(heap.size)}, and Xen takes from it the "
+                f"{format_size(needed)} of domains without static memory: {names}"
+            )
+            hint = "make it larger, or give guests that Xen builds `static_memory`; dom0 can have none"
+            path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "size")
+            yield context.find("VT398", message, path, hints=(hint,))
+
+
+RULES = (fixed_places_are_free, static_heaps_are_whole, static_heaps_have_room)

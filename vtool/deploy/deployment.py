@@ -206,7 +206,7 @@ def _settle(job: Job, progress: Progress, *, keep: bool) -> None:
         if report.proven:
             job.held_board.run("confirm", report.generation)
             report.confirmed = True
-        elif keep:
+        elif keep and job.is_held:
             job.held_board.run("keep")
         else:
             report.went_back_to = go_back(job, progress)
