@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vtool.model.board_facts import BoardFacts
 from vtool.model.validate import load_facts
-from vtool.units import KIB, MIB
+from vtool.units import KIB, MIB, parse_size
 
 BOARDS = ("qemu-virt", "rpi4", "juno-r2", "rb5", "imx8mp-evk", "zcu102", "spider", "sk-am62")
 PASSED = ("/soc-test/one@1000", "/soc-test/two@2000")
@@ -33,8 +33,6 @@ def topologies(draw: st.DrawFn, careless: bool) -> dict[str, Any]:
     names = _NAMES[: draw(st.integers(0, len(_NAMES)))]
     pools = draw(_pools(facts)) if draw(st.booleans()) else {}
     hypervisor: dict[str, Any] = {"kind": "xen", "version": release}
-    if draw(st.integers(0, 3)) == 0:
-        hypervisor["static_heap"] = {"size": draw(st.sampled_from(["64MiB", "128MiB"]))} | draw(_at(facts, careless))
     if pools:
         hypervisor["cpupools"] = pools
     domains: dict[str, Any] = {DOM0: {"role": "control", "memory": "128MiB"}}
@@ -45,6 +43,11 @@ def topologies(draw: st.DrawFn, careless: bool) -> dict[str, Any]:
             domains[guest]["xen"]["scmi_smc"] = True
         if release not in ("4.17", "4.18") and number < len(PASSED) and draw(st.integers(0, 3)) == 3:
             domains[guest]["passthrough"] = [PASSED[number], *(PASSED[:1] if careless else [])]
+    if draw(st.integers(0, 3)) == 0:
+        dynamic = [d["memory"] for d in domains.values() if not d.get("xen", {}).get("static_memory")]
+        needed = 0 if careless else sum(parse_size(memory) for memory in dynamic)
+        size = f"{needed // MIB + draw(st.sampled_from([64, 128]))}MiB"
+        hypervisor["static_heap"] = {"size": size} | draw(_at(facts, careless))
     regions = {
         f"{draw(st.sampled_from(['r', 'a-region-with-a-long-name-']))}{number}": draw(_region(facts, domains, careless))
         for number in range(draw(st.integers(0, 4)))

@@ -65,10 +65,10 @@ def test_what_xen_builds_at_boot_is_in_the_merged_tree(base: bytes, tmp_path: Pa
         ('role = "owner"', 'role = "borrower"'),
         ('xen,shm-id = "ring0"', 'xen,shm-id = "ring9"'),
         ("memory = <0x0 0x40000>", "memory = <0x0 0x4000>"),
-        ("xen,static-mem = <0x0 0xd8000000", "xen,static-mem = <0x0 0xc8000000"),
+        ("xen,static-mem = <0x0 0x98000000", "xen,static-mem = <0x0 0xc8000000"),
         ("xen,evtchn = <7 ", "xen,evtchn = <8 "),
         ("&evtchn_bell_AT_be0>", "&evtchn_tick_AT_be0>"),
-        ("xen,static-heap = <0x0 0xe8000000", "xen,static-heap = <0x1 0xe8000000"),
+        ("xen,static-heap = <0x0 0xa8000000", "xen,static-heap = <0x1 0xa8000000"),
         ("reg = <0x0 0x52000000", "reg = <0x0 0x53000000"),
     ],
 )

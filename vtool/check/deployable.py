@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
-from vtool.model.topology import Kvm, Topology, Vmm, Xen
+from vtool.model.topology import Kvm, Topology, Vmm
 from vtool.source import Document
 
 
@@ -26,15 +26,8 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         if domain.passthrough:
             yield f"domain '{name}' with devices passed through", ("domains", name)
     for name, board in context.topology.boards.items():
-        if isinstance(board.hypervisor, Xen) and board.hypervisor.cpupools:
-            yield f"board '{name}' with CPU pools", ("boards", name)
-        if isinstance(board.hypervisor, Xen) and board.hypervisor.static_heap is not None:
-            yield f"board '{name}' with a static heap", ("boards", name)
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
-    for name, region in context.topology.regions.items():
-        if context.is_static_shared(region):
-            yield f"region '{name}', which Xen shares at boot,", ("regions", name)
     for name, device in context.sound_devices():
         if device.type != "ivshmem" and context.by_a_guest(device):
             yield f"device '{name}', which the guest '{device.backend}' serves,", ("devices", name)

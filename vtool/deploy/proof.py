@@ -17,6 +17,7 @@ from vtool.plan.types import (
     KvmDevice,
     KvmGuest,
     XenBootGuest,
+    XenCpuPool,
     XenDisk,
     XenGuest,
     XenInterface,
@@ -27,6 +28,7 @@ Step = dict[str, Any]
 Results = Mapping[str, Any]
 TRANSFER_BYTES = 1 * MIB
 _GUEST_DEADLINE_S = 60
+_TREE = "/sys/firmware/devicetree/base"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,13 @@ def proofs(board: BoardPlan) -> list[Proof]:
         for device in guest.devices:
             if device.deployed:  # the others never get here: VT714
                 found += _pool_disk(guest, device)
+    pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
-        found += _boot_domain(boot_guest)
+        found += _boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
+    for view in board.xen_boot.shared:
+        command = f"od -An -v -tx1 {_TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
+        what = f"stands in the tree of '{board.control.name}' where it was planned"
+        found.append(_region_reg(f"region {view.region}", what, _run(f"dom0-{view.region}", command), view.inside))
     numbers = {board.control.name: 0, **{guest.name: guest.domain_id for guest in board.xen_boot.guests}}
     found += [_event_channel(end, numbers) for end in board.xen_boot.channel_ends]
     for domain in board.xen_guests:
@@ -157,7 +164,7 @@ def _region_reg(subject: str, what: str, step: Step, where: AddressRange) -> Pro
 def _host_region(region: HostRegion) -> Iterator[Proof]:
     subject = f"region {region.region}"
     # A region stands where it was planned, by its content and not by its name: any node of that region.
-    command = f"od -An -v -tx1 /sys/firmware/devicetree/base/reserved-memory/vtool-{region.region}@*/reg | tr -d ' \\n'"
+    command = f"od -An -v -tx1 {_TREE}/reserved-memory/vtool-{region.region}@*/reg | tr -d ' \\n'"
     yield _region_reg(subject, "stands where it was planned", _run(f"reg-{region.region}", command), region.range)
 
 
@@ -166,7 +173,7 @@ def _is_active(guest: KvmGuest | XenGuest | XenBootGuest) -> Proof:
     return _simple(f"domain {guest.name}", "its unit is active", unit, "active")
 
 
-def _boot_domain(guest: XenBootGuest) -> Iterator[Proof]:
+def _boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]:
     subject = f"domain {guest.name}"
     yield _is_active(guest)
     built = f'xl list {guest.domain_id} | awk \'NR == 2 {{ print $(NF-3) " MiB, " $(NF-2) " CPUs" }}\''
@@ -175,6 +182,25 @@ def _boot_domain(guest: XenBootGuest) -> Iterator[Proof]:
     if guest.ready:
         said = _run(f"ready-{guest.name}", f"test -e /run/vtool/ready/{guest.name} && echo said")
         yield _simple(subject, "its console said its ready text in this boot", said, "said")
+    if guest.static_memory is not None:
+        where = guest.static_memory.range
+        bank = f"xl dmesg | sed -n 's/^(XEN) d{guest.domain_id}: STATIC BANK.0. //p' | tail -n 1"
+        step = _run(f"static-{guest.name}", bank)
+        yield _simple(subject, "memory that Xen gave it", step, f"{where.base:#016x}-{where.end:#016x}")
+    if pool is not None:
+        cpus = (
+            f"P=$(xl list -c {guest.domain_id} | awk 'NR == 2 {{ print $NF }}'); "
+            "xl cpupool-list -c | awk -v p=$P '$1 == p { print $2 }'"
+        )
+        wanted = ",".join(map(str, pool.cpus))
+        yield _simple(subject, f"CPUs of its pool '{pool.name}'", _run(f"pool-{guest.name}", cpus), wanted)
+    for view in guest.shared if guest.uart else ():
+        # Its kernel says so at boot; there is no shell to ask.
+        line = f"DOM{guest.domain_id}: .*reserved mem: 0x[0-9a-f]*[.][.]0x[0-9a-f]* .*xen-shmem@{view.inside.base:x}"
+        seen = f"xl dmesg | grep -a -o '{line}' | tail -n 1 | sed 's/.*mem: //; s/ .*//'"
+        reach = f"{view.inside.base:#018x}..{view.inside.end - 1:#018x}"
+        step = _run(f"view-{view.region}-{guest.name}", seen)
+        yield _simple(f"region {view.region}", f"where the kernel of '{guest.name}' found it", step, reach)
 
 
 def _event_channel(end: EventChannelEnd, numbers: Mapping[str, int]) -> Proof:
