@@ -96,3 +96,9 @@ def test_rolled_back_and_forward(bench: Bench, topology: Path, first: str) -> No
     bench.vtool("rollback", topology, "--to", second)
     assert generations(bench, topology)[0] == {first: "last", second: "good,runs"}
     assert not bench.deploy(topology)["changed"]
+
+
+def test_nothing_is_left(bench: Bench, topology: Path, first: str) -> None:
+    bench.vtool("down", topology)
+    assert bench.ssh("ls /var/lib/vtool /boot/vtool 2>/dev/null; true") == ""
+    assert "vtool.boot=factory" in bench.ssh("cat /proc/cmdline")
