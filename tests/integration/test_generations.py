@@ -40,6 +40,7 @@ def generations(bench: Bench, topology: Path) -> tuple[dict[str, str], list[tupl
 
 @pytest.fixture(scope="module")
 def first(bench: Bench, topology: Path) -> str:
+    bench.fresh()
     report = bench.deploy(topology)
     assert report["proven"] and report["confirmed"]
     assert generations(bench, topology)[0] == {report["generation"]: "good,runs"}

@@ -66,8 +66,7 @@ def user(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Use
         for name in ("VTOOL_STATE", "XDG_RUNTIME_DIR"):
             environment.setenv(name, bench.environment[name])
         board = EmulatedBoard("board0", load_facts("qemu-virt").facts)
-        if not board.exists():
-            bench.vtool("board", "up")
+        bench.fresh()
         board.off()
         stack.callback(board.off)
         port_file = board.folder / "ssh_port"
