@@ -84,9 +84,10 @@ def _source_tree(build: Build, source: str, *patches: Path) -> Iterator[Path]:
         partial = build.folder / "tree.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        with tarfile.open(build.needs[source].path) as tar:
-            tar.extractall(build.folder, filter="data")
+        both = build.needs[source].path
+        with tarfile.open(both) as tar:
             upstream, packaging = tar.getnames()
+        build.run("take both parts out", ["tar", "xf", str(both), "-C", str(build.folder)])
         unpack = ["tar", "xf", str(build.folder / upstream), "-C", str(partial), "--strip-components=1"]
         build.run("unpack the source", unpack)
         build.run("unpack Debian's part", ["tar", "xf", str(build.folder / packaging), "-C", str(partial)])
