@@ -1,0 +1,52 @@
+"""What is looked at on a board, and what it must show: steps for vtool-board, rows for people.
+
+Pure: a plan gives steps; steps' results give rows. A row that is not proven says what was expected and
+what was seen. I/O steps come in an order: a guest's write before the board reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.deploy.proof.boot import boot_domain, event_channel
+from vtool.deploy.proof.kvm import pool_disk
+from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
+from vtool.deploy.proof.xen import xen_disk, xen_interface
+from vtool.plan.types import BoardPlan, HostRegion
+
+__all__ = ["Proof", "Row", "proofs", "steps_of"]
+
+
+def proofs(board: BoardPlan) -> list[Proof]:
+    """Return everything that has to be shown for a board, in order."""
+    found: list[Proof] = []
+    for region in board.host_regions:
+        found += _host_region(region)
+    for guest in board.kvm_guests:
+        found += domain_answers(guest)
+        for device in guest.devices:
+            if device.deployed:  # the others never get here: VT714
+                found += pool_disk(guest, device)
+    pools = {pool.label: pool for pool in board.xen_boot.cpupools}
+    for boot_guest in board.xen_boot.guests:
+        found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
+    for view in board.xen_boot.shared:
+        command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
+        what = f"stands in the tree of '{board.control.name}' where it was planned"
+        found.append(region_reg(f"region {view.region}", what, on_board(f"dom0-{view.region}", command), view.inside))
+    numbers = {board.control.name: 0, **{guest.name: guest.domain_id for guest in board.xen_boot.guests}}
+    found += [event_channel(end, numbers) for end in board.xen_boot.channel_ends]
+    for domain in board.xen_guests:
+        found += domain_answers(domain)
+        for disk in domain.disks:
+            found += xen_disk(domain, disk)
+        for interface in domain.interfaces:
+            found += xen_interface(domain, interface)
+    return found
+
+
+def _host_region(region: HostRegion) -> Iterator[Proof]:
+    subject = f"region {region.region}"
+    # A region stands where it was planned, by its content and not by its name: any node of that region.
+    command = f"od -An -v -tx1 {TREE}/reserved-memory/vtool-{region.region}@*/reg | tr -d ' \\n'"
+    yield region_reg(subject, "stands where it was planned", on_board(f"reg-{region.region}", command), region.range)

@@ -1,0 +1,52 @@
+"""Domains that Xen builds at boot, and their event channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from vtool.deploy.proof.steps import Proof, is_active, on_board, shows
+from vtool.plan.types import EventChannelEnd, XenBootGuest, XenCpuPool
+from vtool.units import MIB
+
+
+def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]:
+    """Return what has to be shown of a domain that Xen builds at boot."""
+    subject = f"domain {guest.name}"
+    yield is_active(guest)
+    built = f'xl list {guest.domain_id} | awk \'NR == 2 {{ print $(NF-3) " MiB, " $(NF-2) " CPUs" }}\''
+    size = f"{guest.memory_bytes // MIB} MiB, {guest.cpus} CPUs"
+    yield shows(subject, f"Xen built it as domain {guest.domain_id}", on_board(f"built-{guest.name}", built), size)
+    if guest.ready:
+        said = on_board(f"ready-{guest.name}", f"test -e /run/vtool/ready/{guest.name} && echo said")
+        yield shows(subject, "its console said its ready text in this boot", said, "said")
+    if guest.static_memory is not None:
+        where = guest.static_memory.range
+        bank = f"xl dmesg | sed -n 's/^(XEN) d{guest.domain_id}: STATIC BANK.0. //p' | tail -n 1"
+        step = on_board(f"static-{guest.name}", bank)
+        yield shows(subject, "memory that Xen gave it", step, f"{where.base:#016x}-{where.end:#016x}")
+    if pool is not None:
+        cpus = (
+            f"P=$(xl list -c {guest.domain_id} | awk 'NR == 2 {{ print $NF }}'); "
+            "xl cpupool-list -c | awk -v p=$P '$1 == p { print $2 }'"
+        )
+        wanted = ",".join(map(str, pool.cpus))
+        yield shows(subject, f"CPUs of its pool '{pool.name}'", on_board(f"pool-{guest.name}", cpus), wanted)
+    for view in guest.shared if guest.uart else ():
+        # Its kernel says so at boot; there is no shell to ask.
+        line = f"DOM{guest.domain_id}: .*reserved mem: 0x[0-9a-f]*[.][.]0x[0-9a-f]* .*xen-shmem@{view.inside.base:x}"
+        seen = f"xl dmesg | grep -a -o '{line}' | tail -n 1 | sed 's/.*mem: //; s/ .*//'"
+        reach = f"{view.inside.base:#018x}..{view.inside.end - 1:#018x}"
+        step = on_board(f"view-{view.region}-{guest.name}", seen)
+        yield shows(f"region {view.region}", f"where the kernel of '{guest.name}' found it", step, reach)
+
+
+def event_channel(end: EventChannelEnd, numbers: Mapping[str, int]) -> Proof:
+    """What Xen itself says of a port: which port of which domain is its other end."""
+    dump = (
+        f'/Event channel information/ {{ mine = $NF == "{numbers[end.domain]}:" }} '
+        f'mine && $2 == "{end.port}" {{ line = $0 }} '
+        "END { if (match(line, /d=[0-9]+ p=[0-9]+/)) print substr(line, RSTART, RLENGTH) }"
+    )
+    step = on_board(f"channel-{end.channel}-{end.domain}", f"xl debug-keys e; xl dmesg | awk '{dump}'")
+    other = f"d={numbers[end.other_domain]} p={end.other_port}"
+    return shows(f"event channel {end.channel}", f"what Xen bound port {end.port} of '{end.domain}' to", step, other)

@@ -1,0 +1,175 @@
+"""A row that has to be shown, the steps it takes, and the rows that every hypervisor shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vtool.plan.types import KvmGuest, XenBootGuest, XenGuest
+from vtool.units import MIB, AddressRange, format_size
+
+Step = dict[str, Any]
+Results = Mapping[str, Any]
+TRANSFER_BYTES = 1 * MIB
+GUEST_DEADLINE_S = 60
+TREE = "/sys/firmware/devicetree/base"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that had to be shown of one subject."""
+
+    subject: str
+    what: str
+    expected: str
+    seen: str
+    proven: bool
+    detail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A row to be: the steps it needs and how their results are read."""
+
+    steps: tuple[Step, ...]
+    read: Callable[[Results], Row]
+
+
+def steps_of(found: list[Proof]) -> list[Step]:
+    """Return all steps in order, each id once."""
+    steps = {step["id"]: step for proof in found for step in proof.steps}
+    return list(steps.values())
+
+
+def value_of(results: Results, step: Step, key: str = "output") -> tuple[str | None, tuple[str, ...]]:
+    """Return a step's result as text (None when it failed) with the words of the failure."""
+    result = results.get(step["id"], {"error": {"message": "not observed", "detail": []}})
+    if "error" in result:
+        error = result["error"]
+        return None, (error["message"], *error.get("detail", ()))
+    if result.get("code", 0) != 0:
+        said = (str(result.get("output", "")) + str(result.get("errors", ""))).strip()
+        return None, (f"exit code {result['code']}: {said[-300:]}",)
+    return str(result[key]).strip(), ()
+
+
+def shows(
+    subject: str,
+    what: str,
+    step: Step,
+    expected: str,
+    fits: Callable[[str], bool] | None = None,
+    key: str = "output",
+) -> Proof:
+    """A row that compares one step's output with what was expected."""
+
+    def read(results: Results) -> Row:
+        seen, why = value_of(results, step, key)
+        proven = seen is not None and (fits(seen) if fits else seen == expected)
+        return Row(subject, what, expected, "nothing" if seen is None else seen, proven, why)
+
+    return Proof((step,), read)
+
+
+def same_digest(subject: str, what: str, first: Step, second: Step) -> Proof:
+    """A row that is proven when two steps, on both sides, yield the same digest."""
+
+    def read(results: Results) -> Row:
+        (one, why_one), (two, why_two) = value_of(results, first), value_of(results, second)
+        digest = (one or "").split(" ")[0]
+        proven = len(digest) == 64 and digest == (two or "").split(" ")[0]
+        seen = f"{(two or 'nothing')[:16]}" if not proven else f"{digest[:16]}…"
+        return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, (*why_one, *why_two))
+
+    return Proof((first, second), read)
+
+
+def on_board(identifier: str, command: str, timeout_s: int = 30) -> Step:
+    """Return a step that runs a command on the board, in its control domain."""
+    return {"id": identifier, "op": "run", "command": command, "timeout_s": timeout_s}
+
+
+def in_domain(domain: str, identifier: str, command: str, timeout_s: int = GUEST_DEADLINE_S) -> Step:
+    """Return a step that runs a command in a domain, through its console."""
+    return {"id": identifier, "op": "domain", "domain": domain, "command": command, "timeout_s": timeout_s}
+
+
+def reg_of(where: AddressRange) -> str:
+    """Return a range as the bytes of a `reg` property with two cells each, in hexadecimal."""
+    return where.base.to_bytes(8, "big").hex() + where.size_bytes.to_bytes(8, "big").hex()
+
+
+def shown_reg(text: str | None) -> str:
+    """Return such bytes for people."""
+    if text is None or len(text) != 32:
+        return text or "no such node"
+    base, size = int(text[:16], 16), int(text[16:], 16)
+    return f"{AddressRange.of_size(base, size)}" if size else f"base {base:#x}, size 0"
+
+
+# -- regions and domains
+
+
+def region_reg(subject: str, what: str, step: Step, where: AddressRange) -> Proof:
+    """Return the row that a `reg` read on the board is the planned range."""
+
+    def read(results: Results) -> Row:
+        seen, why = value_of(results, step)
+        return Row(subject, what, str(where), shown_reg(seen), seen == reg_of(where), why)
+
+    return Proof((step,), read)
+
+
+def is_active(guest: KvmGuest | XenGuest | XenBootGuest) -> Proof:
+    """Return the row that a domain's unit is active."""
+    unit = on_board(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
+    return shows(f"domain {guest.name}", "its unit is active", unit, "active")
+
+
+def domain_answers(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
+    """Return what has to be shown of every domain that has a shell."""
+    subject = f"domain {guest.name}"
+    yield is_active(guest)
+    yield shows(subject, "its shell answers", in_domain(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive")
+
+
+def disk_io(
+    subject: str, domain: str, identity: str, block: str, path: str, scratch: AddressRange | None
+) -> Iterator[Proof]:
+    """The guest reads what the file holds; with scratch space each side writes and the other reads."""
+    blocks = TRANSFER_BYTES // MIB
+    if scratch is not None:
+        front, back = scratch.base // MIB, scratch.base // MIB + blocks
+        write = in_domain(
+            domain,
+            f"write-{identity}",
+            f"dd if=/dev/urandom of=/tmp/w bs=1M count={blocks} 2>/dev/null; "
+            f"dd if=/tmp/w of={block} bs=1M seek={front} oflag=direct conv=fsync 2>/dev/null || exit 1; "
+            "sha256sum /tmp/w; rm /tmp/w",
+        )
+        check = on_board(
+            f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum"
+        )
+        yield same_digest(
+            subject,
+            f"{format_size(TRANSFER_BYTES)} written by the frontend, read at the backend's file",
+            write,
+            check,
+        )
+        fill = on_board(
+            f"fill-{identity}",
+            f"dd if=/dev/urandom of={path} bs=1M seek={back} count={blocks} conv=notrunc,fsync status=none && "
+            f"dd if={path} bs=1M skip={back} count={blocks} status=none | sha256sum",
+        )
+    else:
+        back = 0
+        fill = on_board(f"fill-{identity}", f"dd if={path} bs=1M count={blocks} status=none | sha256sum")
+    fetch = in_domain(
+        domain,
+        f"read-{identity}",
+        f"dd if={block} bs=1M skip={back} count={blocks} iflag=direct 2>/dev/null | sha256sum",
+    )
+    yield same_digest(
+        subject, f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend", fill, fetch
+    )

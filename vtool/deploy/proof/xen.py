@@ -1,0 +1,74 @@
+"""Xen's PV disk and network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.deploy.proof.steps import TRANSFER_BYTES, Proof, disk_io, in_domain, on_board, same_digest, shows
+from vtool.plan.types import XenDisk, XenGuest, XenInterface
+from vtool.units import MIB, format_size
+
+
+def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
+    """Return what has to be shown of a PV disk."""
+    subject, identity = f"device {disk.name}", f"{guest.name}-{disk.name}"
+    block = f"/dev/{disk.virtual_device}"
+    yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
+    state = on_board(
+        f"state-{identity}",
+        f"D=$(xl domid {guest.name}); for B in $(xenstore-list /local/domain/0/backend/vbd/$D); do "
+        f'P=/local/domain/0/backend/vbd/$D/$B; [ "$(xenstore-read $P/dev)" = {disk.virtual_device} ] || continue; '
+        "F=$(xenstore-read $P/frontend); "
+        'echo "state $(xenstore-read $P/state), ring by grant '
+        '$(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done',
+    )
+    yield shows(subject, "blkback connected, ring granted", state, "state 4, ring by grant yes")
+    counter = on_board(
+        f"written-sectors-{identity}",
+        f"D=$(xl domid {guest.name}); for S in /sys/bus/xen-backend/devices/vbd-$D-*; do "
+        f'P=$(cat $S/nodename); [ "$(xenstore-read /local/domain/0/$P/dev)" = {disk.virtual_device} ] && '
+        "cat $S/statistics/wr_sect; done; true",
+    )
+    yield shows(subject, "sectors that blkback wrote", counter, "above 0", lambda t: t.isdigit() and int(t) > 0)
+
+
+def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
+    """Return what has to be shown of a PV network interface."""
+    subject, identity = f"device {interface.name}", f"{guest.name}-{interface.name}"
+    address = interface.frontend_address.split("/")[0]
+    size, blocks = format_size(TRANSFER_BYTES), TRANSFER_BYTES // MIB
+    serve = in_domain(
+        guest.name,
+        f"serve-{identity}",
+        f"dd if=/dev/urandom of=/tmp/n bs=1M count={blocks} 2>/dev/null; (nc -l -p 7002 </tmp/n >/dev/null 2>&1 &); "
+        "sha256sum /tmp/n",
+    )
+    fetch = {"id": f"fetch-{identity}", "op": "receive", "address": address, "port": 7002}
+    yield same_digest(subject, f"{size} sent by the frontend, received in the backend domain", serve, fetch)
+    listen = in_domain(
+        guest.name,
+        f"listen-{identity}",
+        "rm -f /tmp/r /tmp/n /tmp/s; "
+        "(nc -l -p 7001 </dev/null >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
+        "echo ok",
+    )
+    send = {
+        "id": f"send-{identity}",
+        "op": "send",
+        "address": address,
+        "port": 7001,
+        "size_bytes": TRANSFER_BYTES,
+    }
+    received = in_domain(
+        guest.name,
+        f"received-{identity}",
+        "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000; done; cat /tmp/s",
+    )
+    both = same_digest(subject, f"{size} sent by the backend domain, received in the frontend", send, received)
+    yield Proof((listen, *both.steps), both.read)
+    copy = on_board(
+        f"copy-{identity}",
+        f"D=$(xl domid {guest.name}); F=/local/domain/$D/device/vif/{interface.index}; "
+        'echo "state $(xenstore-read $F/state), rx by grant copy $(xenstore-read $F/request-rx-copy)"',
+    )
+    yield shows(subject, "netback connected, grant copy asked for", copy, "state 4, rx by grant copy 1")
