@@ -261,7 +261,21 @@ _OF_PATH = {
     DataPath.POOL_IN_RAM: ("DMA_RESTRICTED_POOL",),
     DataPath.GRANT: ("XEN_VIRTIO",),
 }
-_DEPLOYED_UNDER_KVM = {("blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON)}
+_DEPLOYED_UNDER_KVM = {
+    ("blk", DataPath.SHARED_RAM, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    ("blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    ("blk", DataPath.POOL_IN_RAM, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    ("blk", DataPath.POOL_IN_RAM, Transport.PCI, Program.QEMU),
+    ("blk", DataPath.VIOMMU, Transport.PCI, Program.QEMU),
+    ("net", DataPath.SHARED_RAM, Transport.MMIO, Program.PASST),
+    ("net", DataPath.POOL, Transport.MMIO, Program.PASST),
+    ("net", DataPath.POOL_IN_RAM, Transport.PCI, Program.QEMU),
+    ("net", DataPath.VIOMMU, Transport.PCI, Program.QEMU),
+    ("fs", DataPath.SHARED_RAM, Transport.MMIO, Program.VIRTIOFSD),
+    ("fs", DataPath.POOL, Transport.MMIO, Program.VIRTIOFSD),
+    ("iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU),
+    ("ivshmem", DataPath.BAR, Transport.PCI, Program.QEMU),
+}
 
 
 def _under_kvm(service: _Service, path: DataPath, transport: Transport) -> Combination:

@@ -202,6 +202,8 @@ class KvmDevice:
     tap: KvmTap | None
     region_file: RegionFile | None
     options: tuple[QemuOption, ...]
+    frontend_address: str = ""
+    backend_address: str = ""
 
     def setting(self, key: str) -> str:
         """Return the value of a key of its options, or the empty text."""

@@ -19,6 +19,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,18 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     for unit in units:
         started = run("systemctl", "start", unit, check=False, timeout=arguments.deadline)
         if started.returncode != 0:
-            words = run("journalctl", "-u", unit, "-n", "20", "--no-pager", "-o", "cat", check=False)
-            raise BoardError("VT704", f"unit {unit} did not start", detail=words.stdout.splitlines()[-20:])
+            raise BoardError("VT704", f"unit {unit} did not start", detail=journal(unit))
     for name, domain in found["domains"].items():
         begin = time.monotonic()
         wait_ready(name, domain, deadline)
         waited[name] = round(time.monotonic() - begin, 1)
     return {"ready_after_s": waited}
+
+
+def journal(units: str) -> list[str]:
+    """Return the last lines that units (a name or pattern) and systemd about them said in this boot."""
+    words = ("-b", "-u", units, "-n", "20", "--no-pager", "-o", "cat")
+    return run("journalctl", *words, check=False).stdout.splitlines()
 
 
 def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
@@ -120,10 +126,12 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
             return
         if time.monotonic() > deadline or not domain_runs(name, domain):
             state = "does not run" if not domain_runs(name, domain) else "is not ready in time"
+            # A console that said nothing: something before it failed.
+            said = clean_lines(text) or journal("vtool-*")
             raise BoardError(
                 "VT708",
                 f"domain '{name}' {state}: its console never said '{domain['ready']}'",
-                detail=clean_lines(text)[-15:],
+                detail=said[-15:],
             )
         time.sleep(0.2)  # polling a log file; the loop above has the deadline
 
@@ -335,12 +343,12 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     for step in json.load(sys.stdin)["steps"]:
         begin = time.monotonic()
         try:
-            if step["op"] == "domain" and step["domain"] in silent:
+            if step["op"] in SHELL_OPERATIONS and step["domain"] in silent:
                 raise BoardError("VT710", f"domain '{step['domain']}' had not answered before")
             results[step["id"]] = OPERATIONS[step["op"]](step)
         except BoardError as error:
             # A domain that hangs is waited for once, not once a step.
-            if step["op"] == "domain":
+            if step["op"] in SHELL_OPERATIONS:
                 silent.add(step["domain"])
             results[step["id"]] = {"error": error.to_json()}
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
@@ -422,7 +430,38 @@ def observe_send(step: dict[str, Any]) -> dict[str, Any]:
     return {"output": hashlib.sha256(data).hexdigest()}
 
 
+def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line in a domain that connects to the board's loopback; PORT in it becomes the port.
+
+    With ``size_bytes`` so many random bytes are sent to it, else what it sends is read. Returns its output and
+    the ``digest`` of what went across.
+    """
+    timeout_s = step.get("timeout_s", 60)
+
+    def transfer(server: socket.socket) -> str:
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(timeout_s)
+            if step.get("size_bytes"):
+                data = os.urandom(step["size_bytes"])
+                connection.sendall(data)
+                return hashlib.sha256(data).hexdigest()
+            digest = hashlib.sha256()
+            for block in iter(lambda: connection.recv(1 << 16), b""):
+                digest.update(block)
+            return digest.hexdigest()
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
+        server.settimeout(timeout_s)
+        transferred = other.submit(transfer, server)
+        command = step["command"].replace("PORT", str(server.getsockname()[1]))
+        answer = domain_shell(step["domain"], command, timeout_s)
+        return {**answer, "digest": transferred.result()}
+
+
+SHELL_OPERATIONS = ("domain", "exchange")
 OPERATIONS = {
+    "exchange": observe_exchange,
     "receive": observe_receive,
     "send": observe_send,
     "run": observe_run,

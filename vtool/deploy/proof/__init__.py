@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.deploy.proof.boot import boot_domain, event_channel
-from vtool.deploy.proof.kvm import pool_disk
+from vtool.deploy.proof.kvm import kvm_guest, window, windows
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import xen_disk, xen_interface
 from vtool.plan.types import BoardPlan, HostRegion
@@ -22,11 +22,9 @@ def proofs(board: BoardPlan) -> list[Proof]:
     found: list[Proof] = []
     for region in board.host_regions:
         found += _host_region(region)
-    for guest in board.kvm_guests:
-        found += domain_answers(guest)
-        for device in guest.devices:
-            if device.deployed:  # the others never get here: VT714
-                found += pool_disk(guest, device)
+    found += [proof for guest in board.kvm_guests for proof in kvm_guest(guest)]
+    for device, guests in windows(board.kvm_guests):
+        found += window(device, guests)
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
