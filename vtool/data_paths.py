@@ -155,7 +155,7 @@ ROWS = (
         kvm=Way(
             Parts.BUILT,
             ("mmio", "pci"),
-            _DAEMONS,
+            ("qemu", *("qemu", *_DAEMONS)),
             (
                 Need("QEMU", "RAM in a share=on backend, iommu_platform=on, -dtb with the pool", "7.2"),
                 Need("backend", "on PCI: inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),
@@ -182,14 +182,8 @@ ROWS = (
         backend_reaches="the BAR",
         cost="1 copy each way",
         data_path="bar",
-        kvm=Way(
-            Parts.OUTSIDE,
-            ("pci",),
-            (),
-            (Need("QEMU", "ivshmem-plain or ivshmem-doorbell", "7.2"),),
-            ("a virtio driver over ivshmem", "ivshmem-server"),
-            "upstream has the device, but no virtio driver over it",
-        ),
+        # The window alone: upstream has no virtio driver over it, and Debian no ivshmem-server for its doorbells.
+        kvm=Way(Parts.DEBIAN, ("pci",), ("qemu",), (Need("QEMU", "ivshmem-plain", "7.2"),)),
         xen=Way(Parts.NONE, obstacle="Xen has no ivshmem, and its vPCI is for passthrough only"),
     ),
     Row(
@@ -260,7 +254,7 @@ ROWS = (
         kvm=Way(
             Parts.DEBIAN,
             ("pci",),
-            ("QEMU",),
+            ("qemu",),
             (
                 Need("QEMU", "virtio-iommu-pci or iommu=smmuv3, iommu_platform=on, disable-legacy=on", "7.2"),
                 Need("backend", "inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),

@@ -194,7 +194,9 @@ def _memory_backends(guest: KvmGuest) -> Proof:
         "commands": [{"execute": "query-memdev"}],
     }
     wanted = {memory.identity: (memory.size_bytes, memory.shared) for memory in guest.memory}
-    what = "only the pool is shared memory" if guest.pools else "memory that is shared with daemons"
+    wanted |= {f"region-{d.name}": (d.region_file.size_bytes, True) for d in guest.devices if d.region_file}
+    alone = any(pool.numa_node for pool in guest.pools)
+    what = "only the pool is shared memory" if alone else "its memory, private and shared"
 
     def shown(backends: Mapping[str, tuple[int, bool]]) -> str:
         return ", ".join(
