@@ -155,7 +155,7 @@ ROWS = (
         kvm=Way(
             Parts.BUILT,
             ("mmio", "pci"),
-            ("qemu", *("qemu", *_DAEMONS)),
+            ("qemu", *_DAEMONS),
             (
                 Need("QEMU", "RAM in a share=on backend, iommu_platform=on, -dtb with the pool", "7.2"),
                 Need("backend", "on PCI: inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),

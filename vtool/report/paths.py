@@ -51,7 +51,9 @@ def known(row: Row, hypervisor: str) -> tuple[Combination, ...]:
     return tuple(
         c
         for c in COMBINATIONS
-        if (c.hypervisor, c.data_path.value) == (hypervisor, row.data_path) and (not row.types or c.type in row.types)
+        if (c.hypervisor, c.data_path.value) == (hypervisor, row.data_path)
+        and c.type != "iommu"  # carries no data itself
+        and (not row.types or c.type in row.types)
     )
 
 
