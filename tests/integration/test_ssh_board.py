@@ -29,7 +29,7 @@ from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.progress import Silent
 
-from .machine import USER, Machine, make_key
+from .machine import USER, Machine, make_key, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to" / "reach-boards.md"
@@ -41,6 +41,8 @@ def documented_sudoers() -> str:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    if reason := why_not():
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="vtool machine "))  # spaces reach every command line
     folder.chmod(0o755)
     monkeypatch.setenv("VTOOL_STATE", str(folder / "state of vtool"))

@@ -30,6 +30,8 @@ from vtool.render import render
 
 START_DEADLINE_S = 120
 Target = tuple[BoardPlan, Board]
+Images = Callable[[str], Path]
+"""From an image's reference to its file."""
 
 
 @contextlib.contextmanager
@@ -38,18 +40,11 @@ def _jobs(targets: Sequence[Target]) -> Iterator[list[Job]]:
         yield [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
 
 
-def deploy(
-    topology: str,
-    targets: Sequence[Target],
-    image_path: Callable[[str], Path],
-    progress: Progress,
-    *,
-    keep: bool = False,
-) -> list[Report]:
-    """Make the plans what runs on the boards, and prove it. Returns a report a board, failures in them.
-
-    What is not proven is taken back; with ``keep`` it is left running, unconfirmed, to be looked at.
-    """
+@contextlib.contextmanager
+def staged_jobs(
+    topology: str, targets: Sequence[Target], image_path: Images, progress: Progress
+) -> Iterator[list[Job]]:
+    """Yield the boards' jobs: each board answers and is held, what it shall run is staged; failures are in them."""
     with _jobs(targets) as jobs, tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
 
         def prepare(job: Job) -> None:
@@ -66,16 +61,33 @@ def deploy(
                 job.objects = work / "push" / "objects"
                 job.report.generation = job.staged.generation["generation"]
 
+        each(prepare, jobs)
+        yield jobs
+
+
+def deploy(
+    topology: str,
+    targets: Sequence[Target],
+    image_path: Images,
+    progress: Progress,
+    *,
+    keep: bool = False,
+) -> list[Report]:
+    """Make the plans what runs on the boards, and prove it. Returns a report a board, failures in them.
+
+    What is not proven is taken back; with ``keep`` it is left running, unconfirmed, to be looked at.
+    """
+    with staged_jobs(topology, targets, image_path, progress) as jobs:
+
         def boot(job: Job) -> None:
             with job.phase("boot"):
                 job.let_go()
                 wait_for_boot(job, job.boot_before, progress)
                 job.hold()
 
-        each(prepare, jobs)
-        _play("deploy", "push and prove", jobs, progress)
+        play("deploy", "push and prove", jobs, progress)
         each(boot, [job for job in jobs if job.report.rebooted])
-        _play("start", "start and prove", [job for job in jobs if job.report.rebooted], progress)
+        play("start", "start and prove", [job for job in jobs if job.report.rebooted], progress)
         each(lambda job: _settle(job, progress, keep=keep), jobs, failed_too=True)
         return [job.report for job in jobs]
 
@@ -91,7 +103,7 @@ def verify(topology: str, targets: Sequence[Target], progress: Progress) -> list
                 job.hold()
 
         each(prepare, jobs)
-        _play("verify", "verify", jobs, progress)
+        play("verify", "verify", jobs, progress)
         return [job.report for job in jobs]
 
 
@@ -138,12 +150,12 @@ def tear_down(targets: Sequence[Target], progress: Progress) -> list[Report]:
                 wait_for_boot(job, job.boot_before, progress)
 
         each(prepare, jobs)
-        _play("teardown", "tear down", jobs, progress)
+        play("teardown", "tear down", jobs, progress)
         each(boot, [job for job in jobs if job.report.rebooted])
         return [job.report for job in jobs]
 
 
-def _play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> None:
+def play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> None:
     """Run a playbook on the boards that nothing has failed on, and take over what its tasks said."""
     jobs = [job for job in jobs if job.well]
     if not jobs:
