@@ -305,7 +305,7 @@ def push(topology: Path, inventory: Path) -> None:
     targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
     images = image_paths(prepared, [plan for plan, _ in targets], Silent())
     with staged_jobs(prepared.topology.name, targets, images, Silent()) as jobs:
-        play("push", "push", jobs, Silent())
+        play("push", "push", [job for job in jobs if not job.applied], Silent())
         for job in jobs:
             if job.report.failure:
                 raise job.report.failure

@@ -11,6 +11,7 @@ import contextlib
 import json
 import shlex
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from vtool.deploy.board_lock import packed
 from vtool.deploy.booting import bring_up, go_back, wait_for_boot
 from vtool.deploy.connection import ssh_command
 from vtool.deploy.job import Job, Report, each
-from vtool.deploy.playbook import Events, Host, run_playbook
+from vtool.deploy.playbook import JOB_DEADLINE_S, Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
 from vtool.deploy.stage import stage
 from vtool.diagnostics import VtoolError
@@ -29,6 +30,7 @@ from vtool.progress import Progress
 from vtool.render import render
 
 START_DEADLINE_S = 120
+ASK = "Ask what the board lacks"
 Target = tuple[BoardPlan, Board]
 Images = Callable[[str], Path]
 """From an image's reference to its file."""
@@ -37,14 +39,16 @@ Images = Callable[[str], Path]
 @contextlib.contextmanager
 def _jobs(targets: Sequence[Target]) -> Iterator[list[Job]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
+        jobs = [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
+        yield jobs
+        each(Job.let_go, jobs, failed_too=True)  # side by side, where the stack would do it one by one
 
 
 @contextlib.contextmanager
 def staged_jobs(
     topology: str, targets: Sequence[Target], image_path: Images, progress: Progress
 ) -> Iterator[list[Job]]:
-    """Yield the boards' jobs: each board answers and is held, what it shall run is staged; failures are in them."""
+    """Yield the boards' jobs: each board is held, what it shall run staged, what it lacks known; failures in them."""
     with _jobs(targets) as jobs, tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
 
         def prepare(job: Job) -> None:
@@ -60,9 +64,25 @@ def staged_jobs(
                 job.staged.write(work / "push")
                 job.objects = work / "push" / "objects"
                 job.report.generation = job.staged.generation["generation"]
+            with job.phase("compare"):
+                task, begin = f"{job.board.name}: {ASK}" if len(jobs) > 1 else ASK, time.monotonic()
+                progress.start(task)
+                _compare(job)
+                progress.finish(task, "ok", time.monotonic() - begin)
 
         each(prepare, jobs)
         yield jobs
+
+
+def _compare(job: Job) -> None:
+    """Ask the board what it lacks: through the connection that holds it, which costs no Ansible task."""
+    assert job.staged is not None, "it is staged first"
+    wanted = json.dumps(job.staged.generation, sort_keys=True)
+    said = job.held_board.run("compare", stdin=wanted, timeout_s=JOB_DEADLINE_S)
+    job.boot_before, job.applied = said["boot_id"], said["current"]
+    job.report.confirmed = said["current"] and said["confirmed"]
+    # Names of our own: what a board says never gets into Ansible's variables, which are templates.
+    job.missing = sorted({file.sha256 for file in job.staged.files} & set(said["missing"]))
 
 
 def deploy(
@@ -183,6 +203,8 @@ def _host(job: Job) -> Host:
         variables |= {
             "vtool_generation": packed(json.dumps(job.staged.generation, sort_keys=True).encode()),
             "vtool_objects": str(job.objects),
+            "vtool_missing": job.missing,
+            "vtool_current": job.applied,
             "vtool_ssh": shlex.join(ssh_command(job.board.ssh(), "-o", control)),
             "vtool_start_deadline": str(START_DEADLINE_S),
         }
@@ -191,14 +213,9 @@ def _host(job: Job) -> Host:
 
 def _take_over(job: Job, events: Events) -> None:
     report = job.report
-    compared, applied, seen, cleaned = (
-        events.outputs.get(task) or {}
-        for task in ("Ask what the board lacks", "Apply the generation", "Observe what runs", "Stop and remove")
+    applied, seen, cleaned = (
+        events.outputs.get(task) or {} for task in ("Apply the generation", "Observe what runs", "Stop and remove")
     )
-    if compared:
-        job.boot_before = compared["boot_id"]
-        report.confirmed = compared["current"] and compared["confirmed"]
-        job.applied = compared["current"]
     if applied:
         job.applied = True
         report.changed, report.rebooted, report.restarted = applied["changed"], applied["reboot"], applied["restarted"]

@@ -52,6 +52,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
     """A board and its report; leaving it lets go of the board.
 
     ``applied``: the board runs, or will boot, what this verb wants. ``boot_before`` is the boot id it had.
+    ``missing`` are the digests of what it lacks of ``objects``.
     """
 
     def __init__(self, board: Board, report: Report) -> None:
@@ -59,6 +60,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.report = report
         self.staged: Staged | None = None
         self.objects = Path()
+        self.missing: list[str] = []
         self.applied = False
         self.boot_before = ""
         self._held: Held | None = None

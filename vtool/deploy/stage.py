@@ -6,6 +6,7 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -131,19 +132,26 @@ def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
 
 
 def _staged(artifact: Artifact, name: str, path: Path) -> StagedFile:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    about = path.stat()
+    digest = _digest_of(path, about.st_ino, about.st_size, about.st_mtime_ns)
     return StagedFile(
         place=artifact.place,
         name=name,
         mode=artifact.mode,
         path=path,
         sha256=digest,
-        size_bytes=path.stat().st_size,
+        size_bytes=about.st_size,
         used_by=artifact.used_by,
         asked_by=artifact.asked_by,
         image=artifact.content if artifact.kind is Kind.IMAGE else "",
     )
+
+
+@functools.cache
+def _digest_of(path: Path, *_as_it_is: int) -> str:
+    """Return a file's digest; an image that many boards use is read once."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dict[str, Any]:
