@@ -8,8 +8,9 @@ ratios mean something. The set is what vtool stages for a Xen board with seven g
 and hypervisor among them, and a kernel of 10 MiB; in the last situation an image too. Every tool is a whole process,
 from its command line to its end:
 
-vtool     load, plan, render, stage, hold the boards, then the playbook ``push.yml``: compare, receive, apply. Not
-          measured: starting and proving, which the others do not do.
+vtool     load, plan, render, stage, hold the boards, compare, then for boards that lack something the playbook
+          ``push.yml``: receive, apply (``benchmarks/push.py``). Not measured: starting and proving, which the others
+          do not do, and for which ``vtool deploy`` starts Ansible even when nothing changed.
 tar       all files in one tar per board through one ssh, boards side by side: the floor
 rsync     rsync -a per board, boards side by side
 ansible   one copy task a file, one template for a guest's configuration; forks = boards, pipelining, no facts
@@ -55,7 +56,7 @@ MIB = 1 << 20
 GUESTS = 7
 MEMORY_MIB = 64
 MOUNTS = 'mount -t tmpfs tmpfs /boot; mkdir -p "$1/systemd"; mount --bind "$1/systemd" /etc/systemd'
-STAND_INS = {"systemctl": "test \"$1\" = is-active && echo active\nexit 0\n", "systemd-sysusers": "exit 0\n"}
+STAND_INS = {"systemctl": 'test "$1" = is-active && echo active\nexit 0\n', "systemd-sysusers": "exit 0\n"}
 TOOLS = ("vtool", "tar", "rsync", "ansible", "pyinfra")
 Tool = Callable[[], None]
 Seconds = dict[tuple[str, str], list[float]]
@@ -155,7 +156,9 @@ class Fleet:
             machine = self.machines[name] = Machine(folder / name, MOUNTS)
             for kind in ("passwd", "group"):
                 with (machine.folder / "etc" / kind).open("a") as users:
-                    users.write("vtool-backend:x:61235:61236::/:/bin/false\n" if kind == "passwd" else "vtool:x:61236:\n")
+                    users.write(
+                        "vtool-backend:x:61235:61236::/:/bin/false\n" if kind == "passwd" else "vtool:x:61236:\n"
+                    )
             (machine.folder / "cmdline").write_text(f"vtool.boot={source.staged[name].generation['boot_set']}\n")
             stack.callback(machine.off)
             self.clear(name, "vtool")
@@ -241,8 +244,8 @@ def tools(folder: Path, source: Source) -> dict[str, Tool]:
             list(pool.map(lambda name: run(["bash", "-o", "pipefail", "-c", command_for(name)]), source.names))
 
     def vtool() -> None:
-        command = [sys.executable, "-m", "benchmarks.fleet", "--push", source.folder / "topology.yaml"]
-        run([*command, "--inventory", folder / "vtool.yaml"], VTOOL_STATE=str(folder / "state"))
+        words = [source.folder / "topology.yaml", folder / "vtool.yaml"]
+        run([sys.executable, "-m", "benchmarks.push", *words], VTOOL_STATE=str(folder / "state"))
 
     def tar() -> None:
         unpack = "mkdir -p /var/lib/tar && tar -x -C /var/lib/tar"
@@ -295,25 +298,6 @@ def write_scripts(folder: Path, source: Source) -> None:
     )
 
 
-def push(topology: Path, inventory: Path) -> None:
-    """Be the process that is measured as vtool: all that ``vtool deploy`` does up to a generation that lies there."""
-    from vtool.cli.common import image_paths, targets_of
-    from vtool.deploy.deployment import play, staged_jobs
-    from vtool.progress import Silent
-
-    prepared = prepare(topology)
-    targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
-    images = image_paths(prepared, [plan for plan, _ in targets], Silent())
-    with staged_jobs(prepared.topology.name, targets, images, Silent()) as jobs:
-        play("push", "push", [job for job in jobs if not job.applied], Silent())
-        for job in jobs:
-            if job.report.failure:
-                raise job.report.failure
-        if any(job.report.rebooted for job in jobs):
-            raise SystemExit("a board wants a reboot")
-        print(json.dumps({job.board.name: job.report.seconds for job in jobs}))
-
-
 # ---------------------------------------------------------------- measuring
 
 
@@ -340,15 +324,17 @@ def small_files(fleet: Fleet, folder: Path, chosen: dict[str, Tool], runs: int) 
                 fleet.clear(board, name)
 
 
-def large_image(fleet: Fleet, folder: Path, chosen: dict[str, Tool], runs: int, mib: int) -> Iterator[tuple[str, str, float]]:
+def large_image(
+    fleet: Fleet, folder: Path, chosen: dict[str, Tool], runs: int, mib: int
+) -> Iterator[tuple[str, str, float]]:
     """Yield situation, tool and seconds: an image of which one MiB changed; it was there before."""
     source = fleet.source
     source.make_image(mib)
     source.write()
     write_scripts(folder, source)
-    for name in chosen:
+    for name, tool in chosen.items():
         if name == "vtool":
-            chosen[name]()
+            tool()
             continue
         for board in source.names:
             shutil.copytree(source.files / board, fleet.machines[board].folder / "lib" / name)
@@ -426,18 +412,19 @@ def main() -> None:
     parser.add_argument("--image-mib", type=int, default=300, help="0 leaves that situation out")
     parser.add_argument("--tool", choices=TOOLS, action="append", help="only this one (repeatable)")
     parser.add_argument(
-        "--folder", type=Path, default=Path("/var/tmp"), help="on the root file system, as vtool wants"  # noqa: S108
+        "--folder",
+        type=Path,
+        default=Path("/var/tmp"),  # noqa: S108
+        help="on the root file system, as vtool wants",
     )
-    parser.add_argument("--push", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--inventory", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.push:
-        push(arguments.push, arguments.inventory)
-        return
     if reason := why_not():
         raise SystemExit(reason)
     chosen = arguments.tool or list(TOOLS)
-    with tempfile.TemporaryDirectory(prefix="vtool-fleet-", dir=arguments.folder) as text, contextlib.ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="vtool-fleet-", dir=arguments.folder) as text,
+        contextlib.ExitStack() as stack,
+    ):
         folder = Path(text)
         folder.chmod(0o755)
         source = Source(folder, arguments.boards)

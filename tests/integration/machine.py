@@ -72,7 +72,8 @@ class Machine:
         make_key(self.identity)
         (etc / "sshd_config").write_text(
             f'ListenAddress 127.0.0.1\nPort {self.port}\nHostKey "{folder}/host"\nPidFile none\nUsePAM no\n'
-            f'StrictModes no\nAuthorizedKeysFile "{folder}/identity.pub"\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n'
+            f'StrictModes no\nAuthorizedKeysFile "{folder}/identity.pub"\nPasswordAuthentication no\n'
+            "Subsystem sftp internal-sftp\n"
         )
         os.chown(folder / "home", USER_ID, USER_ID)
         self.allow("")

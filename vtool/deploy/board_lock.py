@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import gzip
 import json
+import queue
 import secrets
 import shlex
 import socket
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,33 +37,62 @@ _OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
 
 @dataclass(frozen=True)
 class Held:
-    """A board that is ours: the token its program asks for, who and when, and ssh's control socket."""
+    """A board that is ours: the token its program asks for, who and when, ssh's control socket.
+
+    ``process`` is the connection: what ``vtool-board hold`` reads and says.
+    """
 
     board: Board
     token: str
     who: str
     since: str
     control_path: Path
+    process: subprocess.Popen[str]
+    said: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def owner(self) -> str:
         """Return the options of vtool-board's changing verbs."""
-        return shlex.join(["--lock", self.token, "--by", self.who, "--at", self.since])
+        return shlex.join(self._owner)
+
+    @property
+    def _owner(self) -> list[str]:
+        return ["--lock", self.token, "--by", self.who, "--at", self.since]
 
     def run(self, verb: str, *words: str, stdin: str = "", timeout_s: float = 180.0) -> dict[str, Any]:
-        """Run a verb of vtool-board over the open connection. Raises VtoolError of what it says, VT603."""
-        target = self.board.ssh()
-        line = shlex.join([*target.escalation, ON_BOARD, verb, *words]) + (f" {self.owner}" if verb in _OWNED else "")
-        command = [*ssh_command(target, "-o", f"ControlPath={self.control_path}"), line]
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
-        except subprocess.TimeoutExpired:
-            raise no_answer(self.board, timeout_s, f"'vtool-board {verb}' did not end") from None
-        if done.returncode == 255:
-            raise no_answer(self.board, timeout_s, (done.stderr.strip().splitlines() or ["ssh ended"])[-1])
-        if done.returncode != 0 and done.stderr.startswith("sudo: "):
-            raise may_not_be_root(self.board, done.stderr)
-        return board_json(done.stdout, done.stderr)
+        """Run a verb of vtool-board in the process that holds the board. Raises VtoolError of what it says, VT603."""
+        line = [verb, *words, *(self._owner if verb in _OWNED else ())]
+        request = {"id": secrets.token_hex(4), "words": line, "stdin": stdin}
+        deadline = time.monotonic() + timeout_s
+        with contextlib.suppress(OSError):  # a connection that ended says so below
+            self.write(json.dumps(request) + "\n")
+        while True:
+            try:
+                text = self.said.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise no_answer(self.board, timeout_s, f"'vtool-board {verb}' did not end") from None
+            if not text:
+                self.said.put("")  # so it is for whoever asks next
+                raise no_answer(self.board, timeout_s, "the connection that holds it ended")
+            answer = board_json(text, "")
+            if answer.get("id") == request["id"]:  # an earlier one may have come too late
+                return board_json(json.dumps(answer["said"]), "")
+
+    def write(self, text: str) -> None:
+        """Send text to the process that holds the board; OSError or ValueError when it has ended."""
+        assert self.process.stdin is not None
+        with self.writing:
+            self.process.stdin.write(text)
+            self.process.stdin.flush()
+
+    def listen(self) -> None:
+        """Take what the process says, line by line, and an empty text when it ends."""
+        assert self.process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in self.process.stdout:
+                self.said.put(line)
+        self.said.put("")
 
 
 def packed(data: bytes) -> str:
@@ -88,12 +118,12 @@ def hold(board: Board) -> Iterator[Held]:
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     with tempfile.TemporaryDirectory(prefix="vtool-ssh-") as folder:
-        held = Held(board, secrets.token_hex(8), who, since, Path(folder) / "control")
-        holder = json.dumps({"token": held.token, "who": who, "since": since})
+        token, control_path = secrets.token_hex(8), Path(folder) / "control"
         target = board.ssh()
-        hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", holder])
+        owner = json.dumps({"token": token, "who": who, "since": since})
+        hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
         command = f"{_install(board_program(), target)} && exec {hold_it}"
-        master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={held.control_path}")
+        master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={control_path}")
         process = subprocess.Popen(
             [*ssh_command(target, *master), command],
             stdin=subprocess.PIPE,
@@ -103,33 +133,37 @@ def hold(board: Board) -> Iterator[Held]:
             start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
         )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        held = Held(board, token, who, since, control_path, process)
         stop = threading.Event()
-        beat = threading.Thread(target=_beat, args=(process, stop), daemon=True)
+        beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)
+        listener = threading.Thread(target=held.listen, daemon=True)
         try:
             said = process.stdout.readline()
             if not said:
                 raise _refused(board, process.stderr.read().strip())
             board_json(said, "")
             beat.start()
+            listener.start()
             yield held
         finally:
             stop.set()
-            process.stdin.close()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             process.kill()
             process.wait()
+            if listener.is_alive():
+                listener.join(5)
             process.stdout.close()
             process.stderr.close()
 
 
-def _beat(process: subprocess.Popen[str], stop: threading.Event) -> None:
+def _beat(held: Held, stop: threading.Event) -> None:
     """Say now and then that this vtool lives."""
-    assert process.stdin is not None
     while not stop.wait(_HEARTBEAT_S):
         try:
-            process.stdin.write("\n")
-            process.stdin.flush()
+            held.write("\n")
         except (OSError, ValueError):
             return
 

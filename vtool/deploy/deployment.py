@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.deploy.asking import require_deployed
@@ -194,7 +195,7 @@ def play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> 
 
 
 def _host(job: Job) -> Host:
-    variables = {
+    variables: dict[str, Any] = {
         "vtool_steps": packed(json.dumps({"steps": steps_of(proofs(job.report.board))}).encode()),
         "vtool_owner": job.held_board.owner,
     }

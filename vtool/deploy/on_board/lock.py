@@ -2,15 +2,16 @@
 
 ``hold`` keeps the lock while its standard input brings a line now and then; it ends with the connection,
 or when nothing was heard for the lease. A lock therefore outlives a dead controller by the lease at most.
+A line that is not empty asks for a verb, so that its owner does not pay for a start of Python each time.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ LOCK = Path("/run/vtool-board.lock")
 LEASE_S = 30.0
 
 
-def verb_hold(arguments: argparse.Namespace) -> dict[str, Any]:
+def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """Take the lock, say so, and keep it until stdin ends or is silent for the lease; VT605 when it is taken.
 
-    ``holder`` is ``{"token", "who", "since"}``; the time is the controller's.
+    ``owner`` is ``{"token", "who", "since"}``; the time is the controller's. Each line of stdin that is not empty is
+    a JSON object for ``answer``, whose result goes to stdout as one line.
     """
     with LOCK.open("a+") as file:
         try:
@@ -31,11 +33,14 @@ def verb_hold(arguments: argparse.Namespace) -> dict[str, Any]:
         except OSError:
             raise taken() from None
         file.truncate(0)
-        file.write(json.dumps(arguments.holder))
+        file.write(json.dumps(owner))
         file.flush()
         print(json.dumps({"held": True}), flush=True)
-        while select.select([0], [], [], LEASE_S)[0] and os.read(0, 4096):
-            pass
+        heard = b""
+        while select.select([0], [], [], LEASE_S)[0] and (data := os.read(0, 1 << 16)):
+            *lines, heard = (heard + data).split(b"\n")
+            for line in filter(None, lines):
+                print(json.dumps(answer(json.loads(line))), flush=True)
         file.truncate(0)
     return {"held": False}
 
