@@ -235,6 +235,11 @@ def run(command: Sequence[str | Path], **environment: str) -> None:
         raise SystemExit(f"{words}\n{Path(command[0]).name} failed with {done.returncode}")
 
 
+def own_folders(folder: Path) -> dict[str, str]:
+    """Return the environment of a vtool whose boards are its own, whatever theirs are called elsewhere."""
+    return {"VTOOL_STATE": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder)}
+
+
 def tools(folder: Path, source: Source) -> dict[str, Tool]:
     """Return how each tool pushes the source to the whole fleet."""
     ssh = ["ssh", "-F", str(folder / "ssh_config")]
@@ -245,7 +250,7 @@ def tools(folder: Path, source: Source) -> dict[str, Tool]:
 
     def vtool() -> None:
         words = [source.folder / "topology.yaml", folder / "vtool.yaml"]
-        run([sys.executable, "-m", "benchmarks.push", *words], VTOOL_STATE=str(folder / "state"))
+        run([sys.executable, "-m", "benchmarks.push", *words], **own_folders(folder))
 
     def tar() -> None:
         unpack = "mkdir -p /var/lib/tar && tar -x -C /var/lib/tar"

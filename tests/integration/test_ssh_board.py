@@ -144,6 +144,10 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
     (machine.folder / "objects" / name).write_bytes(data)
     with hold(reached) as held:
         assert held.run("state")["deployed"] is None
+        assert refusal(held.run, "confirm", "nosuch").diagnostics[0].code == "VT717"
+        broken = refusal(lambda: held.run("compare", stdin="{")).diagnostics[0]
+        assert broken.code == "VT704" and "JSONDecodeError" in broken.message
+        assert held.run("state")["lock"]["token"] == held.token, "a verb that breaks does not end the hold"
         assert refusal(lambda: hold(reached).__enter__()).diagnostics[0].code == "VT605"
         # As the task that sends what is missing does.
         sshd = shlex.join(ssh_command(reached.ssh(), "-o", f"ControlPath={held.control_path}"))
@@ -152,7 +156,11 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
         line = f"set -o pipefail; {tar} | {sshd} '{root} /usr/local/sbin/vtool-board receive'"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
+        assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
+        machine.off()
+        held.process.kill()  # as when the connection breaks
+        gone = [refusal(held.run, "state").diagnostics[0] for _ in range(2)]
+    assert all(error.code == "VT603" and "the connection that holds it ended" in error.message for error in gone)
 
 
 def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machine) -> None:

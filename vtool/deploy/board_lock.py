@@ -1,6 +1,7 @@
 """One vtool at a board at a time: a lock on the board itself, kept by a connection that stays open.
 
-The connection is also the one that Ansible's tasks go through, so holding the board costs no handshake.
+The connection is also the one that Ansible's tasks go through, so holding the board costs no handshake. The process
+that keeps the lock runs vtool-board's other verbs when asked, so that they cost no start of Python.
 """
 
 from __future__ import annotations
