@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,14 @@ from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.board_lock import hold, packed
-from vtool.deploy.connection import ssh_command
+from vtool.deploy.bundle import bundle
 from vtool.deploy.playbook import Host, run_playbook
 from vtool.deploy.stage import board_program
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.progress import Silent
 
-from .machine import USER, Machine, make_key
+from .machine import USER, Machine, make_key, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to" / "reach-boards.md"
@@ -41,6 +40,8 @@ def documented_sudoers() -> str:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    if reason := why_not():
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="vtool machine "))  # spaces reach every command line
     folder.chmod(0o755)
     monkeypatch.setenv("VTOOL_STATE", str(folder / "state of vtool"))
@@ -136,21 +137,28 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
     machine.allow(documented_sudoers())
     machine.on()
     reached = board(machine, user=user)
-    (machine.folder / "objects").mkdir()
     data = b"an object"
     name = hashlib.sha256(data).hexdigest()
-    (machine.folder / "objects" / name).write_bytes(data)
+    (machine.folder / name).write_bytes(data)
     with hold(reached) as held:
         assert held.run("state")["deployed"] is None
+        assert refusal(held.run, "confirm", "nosuch").diagnostics[0].code == "VT717"
+        broken = refusal(lambda: held.run("compare", stdin="{")).diagnostics[0]
+        assert broken.code == "VT704" and "JSONDecodeError" in broken.message
+        assert held.run("state")["lock"]["token"] == held.token, "a verb that breaks does not end the hold"
         assert refusal(lambda: hold(reached).__enter__()).diagnostics[0].code == "VT605"
-        # As the task that sends what is missing does.
-        sshd = shlex.join(ssh_command(reached.ssh(), "-o", f"ControlPath={held.control_path}"))
-        root = " ".join(reached.ssh().escalation)
-        tar = f"tar --create --directory {shlex.quote(str(machine.folder / 'objects'))} -- {name}"
-        line = f"set -o pipefail; {tar} | {sshd} '{root} /usr/local/sbin/vtool-board receive'"
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
+        held.run("receive", stdin=bundle({name: machine.folder / name}, {}))
+        for cut in ([], [b"no tar"], [bytes(range(256)) * 4096]):
+            assert refusal(lambda pieces=cut: held.run("receive", stdin=pieces)).diagnostics[0].code == "VT707"
+        for missing in ({name: machine.folder / "none"}, {"0": machine.folder / name, name: machine.folder / "none"}):
+            with pytest.raises(FileNotFoundError):
+                held.run("receive", stdin=bundle(missing, {}))
+            assert held.run("state")["lock"]["token"] == held.token, "what breaks here does not, either"
+        assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
+        machine.off()
+        held.process.kill()  # as when the connection breaks
+        gone = [refusal(held.run, "state").diagnostics[0] for _ in range(2)]
+    assert all(error.code == "VT603" and "the connection that holds it ended" in error.message for error in gone)
 
 
 def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machine) -> None:

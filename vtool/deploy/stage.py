@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtool.deploy.bundle import once_per_file
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
 from vtool.devicetree import read_blob
@@ -63,15 +64,6 @@ class Staged:
 
     files: tuple[StagedFile, ...]
     generation: dict[str, Any]
-
-    def write(self, folder: Path) -> None:
-        """Write ``objects/<sha256>`` (links) for the push."""
-        objects = folder / "objects"
-        objects.mkdir(parents=True)
-        for file in self.files:
-            link = objects / file.sha256
-            if not link.is_symlink():
-                link.symlink_to(file.path.resolve())
 
 
 def stage(
@@ -131,19 +123,26 @@ def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
 
 
 def _staged(artifact: Artifact, name: str, path: Path) -> StagedFile:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    about = path.stat()
+    digest = _digest_of(path)
     return StagedFile(
         place=artifact.place,
         name=name,
         mode=artifact.mode,
         path=path,
         sha256=digest,
-        size_bytes=path.stat().st_size,
+        size_bytes=about.st_size,
         used_by=artifact.used_by,
         asked_by=artifact.asked_by,
         image=artifact.content if artifact.kind is Kind.IMAGE else "",
     )
+
+
+@once_per_file
+def _digest_of(path: Path) -> str:
+    """Return a file's digest; an image that many boards use is read once."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dict[str, Any]:
