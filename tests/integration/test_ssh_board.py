@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -159,6 +160,91 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
         held.process.kill()  # as when the connection breaks
         gone = [refusal(held.run, "state").diagnostics[0] for _ in range(2)]
     assert all(error.code == "VT603" and "the connection that holds it ended" in error.message for error in gone)
+
+
+def older_generation(machine: Machine, files: list[dict[str, Any]]) -> None:
+    """Make these files the generation that runs on the machine."""
+    folder = machine.folder / "lib" / "vtool" / "generations" / "older"
+    folder.mkdir(parents=True)
+    (folder / "generation.json").write_text(json.dumps(generation("older", files)))
+    (machine.folder / "run" / "vtool-current").symlink_to("/var/lib/vtool/generations/older")
+
+
+def generation(identity: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    boot = {"mount": "/dev/shm", "state_device": "", "state_sector": 0}
+    names = {"topology": "t", "generation": identity, "boot_set": f"set-{identity}"}
+    return {**names, "boot": boot, "files": files, "units": {}, "disks": []}
+
+
+def file_of(name: str, data: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    place = {"place": "generation", "mode": 0o644, "used_by": []}
+    return {**place, "name": name, "sha256": digest, "size_bytes": len(data)}
+
+
+@pytest.mark.parametrize("user", ["root", USER])
+@pytest.mark.parametrize("spoil", ["nothing", "base before", "base after", "stream"])
+def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
+    machine: Machine, user: str, spoil: str
+) -> None:
+    delta = pytest.importorskip("vtool.deploy.on_board.delta")
+    machine.allow(documented_sudoers())
+    machine.on()
+    old = Random(1).randbytes(64 << 20)
+    place, length = 20 * delta.BLOCK_BYTES, 1 << 20
+    new = old[:place] + Random(2).randbytes(length) + old[place + length :]
+    was, wanted = file_of("disk.img", old), file_of("disk.img", new)
+    store, objects = machine.folder / "lib" / "vtool" / "store", machine.folder / "objects"
+    for folder, file, data in ((store, was, old), (objects, wanted, new)):
+        folder.mkdir(parents=True)
+        (folder / file["sha256"]).write_bytes(data)
+    older_generation(machine, [was, file_of("entry.scr", b"")])
+    # The generation's file is another name of the object: it may never be written to.
+    linked = machine.folder / "lib" / "vtool" / "generations" / "older" / "disk.img"
+    linked.hardlink_to(store / was["sha256"])
+
+    def spoil_base() -> None:
+        with (store / was["sha256"]).open("r+b") as stream:
+            stream.seek(len(old) // 2)
+            stream.write(bytes([old[len(old) // 2] ^ 1]))
+
+    with hold(board(machine, user=user)) as held:
+        target = held.board.ssh()
+        receive = shlex.join([*target.escalation, "/usr/local/sbin/vtool-board", "receive"])
+        ssh = [*ssh_command(target, "-o", f"ControlPath={held.control_path}"), receive]
+        program = machine.folder / "sbin" / "vtool-board"
+
+        def stream() -> bytes:
+            """Return what is sent, as the task that sends what is missing makes it."""
+            compared = json.dumps(held.run("compare", stdin=json.dumps(generation("newer", [wanted]))))
+            command = [sys.executable, "-I", program, "send", objects]
+            return subprocess.run(command, input=compared.encode(), capture_output=True, check=True).stdout
+
+        def push(data: bytes) -> dict[str, Any]:
+            done = subprocess.run(ssh, input=data, capture_output=True)
+            return dict(json.loads(done.stdout))
+
+        if spoil == "base before":
+            spoil_base()
+        first = stream()
+        if spoil == "base before":
+            assert len(first) > len(new)
+        else:
+            assert length <= len(first) <= length + delta.BLOCK_BYTES
+        if spoil == "base after":
+            spoil_base()
+        said = push(first[: len(first) // 2] if spoil == "stream" else first)
+        if spoil in ("base after", "stream"):
+            assert said["error"]["code"] == "VT707"
+            assert not (store / wanted["sha256"]).exists()
+            again = stream()
+            assert len(again) > len(new) if spoil == "base after" else len(again) == len(first)
+            said = push(again)
+        assert "error" not in said
+    assert (store / wanted["sha256"]).read_bytes() == new
+    if spoil in ("nothing", "stream"):
+        assert linked.read_bytes() == old
+    assert linked.stat().st_nlink == 2
 
 
 def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machine) -> None:
