@@ -229,7 +229,9 @@ class Fleet:
 
 def run(command: Sequence[str | Path], **environment: str) -> None:
     """Run a command to its end; ends the program with its words when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    # Python may keep what it compiled, as it does where tools are installed.
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=inherited | environment)
     if done.returncode != 0:
         words = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
         raise SystemExit(f"{words}\n{Path(command[0]).name} failed with {done.returncode}")

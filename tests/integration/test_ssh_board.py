@@ -107,7 +107,7 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
     machine.on()
     assert whoami(board(machine, user=user)) == user
     assert observe(board(machine, user=user)) == {"results": {}}
-    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program()
+    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program(compiled=True)
 
     other = make_key(machine.folder / "other")
     wrong = board(machine, user=user, host_key=other)

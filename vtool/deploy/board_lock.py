@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import getpass
 import gzip
 import json
@@ -33,6 +34,8 @@ from vtool.diagnostics import VtoolError
 
 _HEARTBEAT_S = 5.0
 _CONNECT_S = 20.0
+_MOST_IN_A_LINE = 120 << 10
+"""Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
 Piece = bytes | memoryview
 _OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
 
@@ -122,16 +125,20 @@ class Held:
         self.said.put("")
 
 
+@functools.cache
 def packed(data: bytes) -> str:
     """Write bytes as a word that a shell line can carry."""
     return base64.b64encode(gzip.compress(data, mtime=0)).decode()
 
 
-def _install(program: bytes, target: SshTarget) -> str:
+def _install(target: SshTarget) -> str:
     """Return the command line that puts the program there; sudo permits one name beside it, root needs none."""
     root, new = "".join(f"{word} " for word in target.escalation), "$P.new" if target.escalation else "$P.$$"
+    program = packed(board_program(compiled=True))
+    if len(program) > _MOST_IN_A_LINE:
+        program = packed(board_program())
     return (
-        f"P={ON_BOARD}; printf %s {packed(program)} | base64 -d | gzip -d "
+        f"P={ON_BOARD}; printf %s {program} | base64 -d | gzip -d "
         f"| {root}install -m 0755 /dev/stdin {new} && {root}mv {new} $P"
     )
 
@@ -149,7 +156,7 @@ def hold(board: Board) -> Iterator[Held]:
         target = board.ssh()
         owner = json.dumps({"token": token, "who": who, "since": since})
         hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
-        command = f"{_install(board_program(), target)} && exec {hold_it}"
+        command = f"{_install(target)} && exec {hold_it}"
         master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={control_path}")
         process = subprocess.Popen(
             [*ssh_command(target, *master), command],

@@ -17,7 +17,7 @@ from typing import Any
 from vtool.board.protocols import Board
 from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import packed
-from vtool.deploy.booting import bring_up, go_back, wait_for_boot
+from vtool.deploy.booting import bring_up_and_hold, go_back, wait_for_boot
 from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
@@ -53,8 +53,7 @@ def pushed_jobs(
             plan, work = job.report.board, Path(folder) / job.board.name
             with job.phase("board"):
                 job.own()
-                bring_up(job.board, progress)
-                job.hold()
+                bring_up_and_hold(job, progress)
             with job.phase("stage"):
                 work.mkdir()
                 tree, artifacts = job.board.base_device_tree(), render(plan)
@@ -115,8 +114,7 @@ def rollback(targets: Sequence[Target], generation: str, progress: Progress) -> 
         def work(job: Job) -> None:
             with job.phase("board"):
                 job.own()
-                bring_up(job.board, progress)
-                job.hold()
+                bring_up_and_hold(job, progress)
             with job.phase("roll back"):
                 said = job.held_board.run("rollback", *([generation] if generation else []))
                 job.applied, job.report.changed = True, True
@@ -141,8 +139,7 @@ def tear_down(targets: Sequence[Target], progress: Progress) -> list[Report]:
         def prepare(job: Job) -> None:
             with job.phase("board"):
                 job.own()
-                bring_up(job.board, progress)
-                job.hold()
+                bring_up_and_hold(job, progress)
                 job.boot_before = job.held_board.run("state")["boot_id"]
 
         def boot(job: Job) -> None:

@@ -6,9 +6,12 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import io
 import json
+import marshal
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,8 +31,13 @@ from vtool.units import format_size
 ON_BOARD = Path(__file__).with_name("on_board")
 
 
-def board_program() -> bytes:
-    """Pack vtool-board into one executable file; the same sources give the same bytes."""
+@functools.cache
+def board_program(*, compiled: bool = False) -> bytes:
+    """Pack vtool-board into one executable file; the same sources give the same bytes.
+
+    With ``compiled`` they are in it as this Python's code too (without docstrings), which a board's Python of the same
+    version takes instead: most of a start is compiling. A generation has it without: it must not depend on this Python.
+    """
     packed = io.BytesIO(b"#!/usr/bin/env python3\n")
     packed.seek(0, io.SEEK_END)
     sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
@@ -37,6 +45,11 @@ def board_program() -> bytes:
     with zipfile.ZipFile(packed, "a") as archive:
         for name, text in sources.items():
             archive.writestr(zipfile.ZipInfo(name), text)
+            if compiled and name != "__main__.py":
+                code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2))
+                # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
+                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+                archive.writestr(zipfile.ZipInfo(f"{name}c"), head + code)
     return packed.getvalue()
 
 

@@ -33,7 +33,6 @@ from .base import (
     replace_link,
     run,
     sha256_of,
-    sync_folder,
 )
 
 STORE = FOLDER / "store"
@@ -272,6 +271,7 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     lay_out(generation)
     install_entry(generation)
     make_users_and_disks(generation)
+    os.sync()  # all of it is on the disks before anything refers to it
     changed = running is None or running["generation"] != generation["generation"]
     remember("applied", generation, arguments)
     answer = try_generation(generation, damaged)
@@ -337,7 +337,11 @@ def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
 
 
 def lay_out(generation: dict[str, Any]) -> None:
-    """Write a generation's files and its boot set beside what is there; put right what was changed by hand."""
+    """Write a generation's files and its boot set beside what is there; put right what was changed by hand.
+
+    It is for the caller to sync before anything refers to them. A power cut before that may leave folders with files
+    that are not whole: nothing boots them, and the next time they are put right here.
+    """
     content = json.dumps(generation, sort_keys=True).encode()
     folders = (
         ("generation", GENERATIONS / generation["generation"]),
@@ -359,10 +363,7 @@ def lay_out(generation: dict[str, Any]) -> None:
             place_object(file, partial / file["name"])
         if place == "generation":
             (partial / "generation.json").write_bytes(content)
-        os.sync()
         partial.rename(folder)
-        sync_folder(folder.parent)
-    os.sync()
 
 
 def place_object(file: dict[str, Any], target: Path) -> None:
@@ -409,7 +410,6 @@ def install_entry(generation: dict[str, Any]) -> None:
     if entry.exists() and not backup.exists():
         replace_file(backup, entry.read_bytes())
     replace_file(entry, (boot_folder(generation) / generation["boot_set"] / "entry.scr").read_bytes())
-    os.sync()
 
 
 def switch(generation: dict[str, Any], stop: list[str]) -> None:
