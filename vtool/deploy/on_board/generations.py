@@ -34,6 +34,7 @@ from .base import (
     run,
     sha256_of,
 )
+from .boot_partition import make_sound
 
 STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"
@@ -152,6 +153,8 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if answer["current"]:
         return answer
+    if not arguments.look_only:
+        make_sound(Path(generation["boot"]["mount"]))
     check_writable(generation)
     if not arguments.look_only:
         collect_garbage()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,14 @@ Step = dict[str, Any]
 Results = Mapping[str, Any]
 TRANSFER_BYTES = 1 * MIB
 GUEST_DEADLINE_S = 60
+_OF_NOTHING = hashlib.sha256().hexdigest()
+REACH = "what its backend can reach"
 TREE = "/sys/firmware/devicetree/base"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that had to be shown of one subject."""
+    """One thing that had to be shown of one subject; ``bytes_checked`` went across and came out the same."""
 
     subject: str
     what: str
@@ -26,6 +29,7 @@ class Row:
     seen: str
     proven: bool
     detail: tuple[str, ...] = ()
+    bytes_checked: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,15 @@ def shows(
 
 
 def same_digest(subject: str, what: str, first: Step, second: Step) -> Proof:
-    """A row that is proven when two steps, on both sides, yield the same digest."""
+    """Return the row that TRANSFER_BYTES have one SHA-256 on both sides."""
 
     def read(results: Results) -> Row:
         (one, why_one), (two, why_two) = value_of(results, first), value_of(results, second)
         digest = (one or "").split(" ")[0]
-        proven = len(digest) == 64 and digest == (two or "").split(" ")[0]
+        proven = len(digest) == 64 and digest != _OF_NOTHING and digest == (two or "").split(" ")[0]
         seen = f"{(two or 'nothing')[:16]}" if not proven else f"{digest[:16]}…"
-        return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, (*why_one, *why_two))
+        expected, why = f"{digest[:16] or 'a digest'}…", (*why_one, *why_two)
+        return Row(subject, what, expected, seen, proven, why, TRANSFER_BYTES if proven else 0)
 
     return Proof((first, second), read)
 
