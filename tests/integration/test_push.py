@@ -1,4 +1,4 @@
-"""A push to several sshds on loopback, by the playbook itself, on the machines of ``benchmarks.fleet``."""
+"""A push to several sshds on loopback, on the machines of ``benchmarks.fleet``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_only_what_a_board_lacks_is_sent_to_it(fleet: Fleet) -> None:
     assert all("push" in phases for phases in push(fleet).values())
     fleet.check("vtool")
     first = store(fleet, "b0")
-    assert not any("push" in phases for phases in push(fleet).values()), "Ansible has nothing to do"
+    assert not any("push" in phases for phases in push(fleet).values()), "nothing is left to do"
 
     (fleet.arrived("b1", "vtool") / fleet.source.config("b1").removeprefix("generation/")).write_text("by hand")
     assert ["push" in phases for phases in push(fleet).values()] == [False, True]

@@ -139,7 +139,7 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
     machine.allow(documented_sudoers())
     machine.on()
     reached = board(machine, user=user)
-    data = b"an object"
+    data = b"an object".ljust(1024)  # blocks of a tar
     name = hashlib.sha256(data).hexdigest()
     (machine.folder / name).write_bytes(data)
     with hold(reached) as held:
@@ -149,7 +149,8 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
         assert broken.code == "VT704" and "JSONDecodeError" in broken.message
         assert held.run("state")["lock"]["token"] == held.token, "a verb that breaks does not end the hold"
         assert refusal(lambda: hold(reached).__enter__()).diagnostics[0].code == "VT605"
-        held.run("receive", stdin=bundle({name: machine.folder / name}, {}))
+        assert held.run("receive", stdin=bundle({name: machine.folder / name}, {}))["received_bytes"] == len(data)
+        assert held.run("state")["lock"]["token"] == held.token, "all that was sent was read"
         for cut in ([], [b"no tar"], [bytes(range(256)) * 4096]):
             assert refusal(lambda pieces=cut: held.run("receive", stdin=pieces)).diagnostics[0].code == "VT707"
         for missing in ({name: machine.folder / "none"}, {"0": machine.folder / name, name: machine.folder / "none"}):

@@ -84,7 +84,10 @@ class Held:
                 raise no_answer(self.board, timeout_s, f"'vtool-board {verb}' did not end") from None
             if not text:
                 self.said.put("")  # so it is for whoever asks next
-                raise no_answer(self.board, timeout_s, "the connection that holds it ended")
+                assert self.process.stderr is not None
+                words = self.process.stderr.read().decode(errors="replace").split("\n")
+                why = next((f": {word.strip()}" for word in reversed(words) if word.strip()), "")
+                raise no_answer(self.board, timeout_s, f"the connection that holds it ended{why}")
             answer = board_json(text, "")
             if answer.get("id") == request["id"]:  # an earlier one may have come too late
                 return board_json(json.dumps(answer["said"]), "")
@@ -96,7 +99,7 @@ class Held:
             return
         going = self.write(line, flush=False)
         try:
-            for piece in pieces:
+            for piece in filter(len, pieces):  # an empty one would be the end
                 going = going and self.write(b"%x\n" % len(piece), piece, flush=False)
                 if not going:
                     return
