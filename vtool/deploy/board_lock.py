@@ -85,8 +85,8 @@ class Held:
             if not text:
                 self.said.put("")  # so it is for whoever asks next
                 assert self.process.stderr is not None
-                words = self.process.stderr.read().decode(errors="replace").split("\n")
-                why = next((f": {word.strip()}" for word in reversed(words) if word.strip()), "")
+                last = self.process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+                why = f": {last[0]}" if last else ""
                 raise no_answer(self.board, timeout_s, f"the connection that holds it ended{why}")
             answer = board_json(text, "")
             if answer.get("id") == request["id"]:  # an earlier one may have come too late
