@@ -66,9 +66,10 @@ paths: setup-dev ## deploy every data path to an emulated board in turn, print w
 test-quick: setup-dev ## the tests that need no board
 	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'
 
-bench: setup-dev ## measure vtool against its peers; takes minutes
+bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.fleet
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import delta, generations, lock
+from . import generations, lock
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 READY = Path("/run/vtool/ready")
@@ -69,13 +70,6 @@ def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     if domain["kind"] == "xen":
         return run("xl", "domid", name, check=False, timeout=20).returncode == 0
     return unit_state(domain["unit"]) == "active"
-
-
-def verb_send(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Beside the objects, not on a board: write what `receive` takes; stdin has what `compare` said."""
-    compared = json.load(sys.stdin)
-    delta.send(Path(arguments.objects), compared["missing"], compared["bases"], sys.stdout.buffer)
-    return {}
 
 
 # ---------------------------------------------------------------- running it
@@ -472,8 +466,27 @@ OPERATIONS = {
 }
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line: a verb and its options."""
+def verb_hold(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Hold the board for a controller, and run what it asks for meanwhile."""
+    return lock.keep(arguments.holder, answer)
+
+
+def answer(request: dict[str, Any], data: io.RawIOBase) -> dict[str, Any]:
+    """Run ``{"words", "stdin"}`` as a command line would be; return what it would print, and the request's ``id``.
+
+    Its standard input is the text ``stdin``; ``data`` where that is null.
+    """
+    text = request["stdin"]
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(data)) if text is None else io.StringIO(text)
+    try:
+        said = outcome(parse_arguments(request["words"]))
+    except Exception as error:  # a bug ends its verb, not the hold on the board
+        said = {"error": BoardError("VT704", f"'{request['words'][0]}' failed on the board: {error!r}").to_json()}
+    return {"id": request["id"], "said": said}
+
+
+def parse_arguments(words: list[str]) -> argparse.Namespace:
+    """Read a command line: a verb and its options."""
     parser = argparse.ArgumentParser(prog="vtool-board")
     verbs = parser.add_subparsers(required=True)
 
@@ -490,10 +503,9 @@ def parse_arguments() -> argparse.Namespace:
         return added
 
     verb("state", verb_state)
-    verb("hold", lock.verb_hold).add_argument("holder", type=json.loads)
+    verb("hold", verb_hold).add_argument("holder", type=json.loads)
     verb("compare", generations.verb_compare).add_argument("--look-only", action="store_true")
     verb("receive", generations.verb_receive)
-    verb("send", verb_send).add_argument("objects")
     owner(verb("apply", generations.verb_apply))
     owner(verb("confirm", generations.verb_confirm)).add_argument("generation")
     owner(verb("revert", generations.verb_revert)).add_argument("--reboot", action="store_true")
@@ -518,32 +530,36 @@ def parse_arguments() -> argparse.Namespace:
     logs.add_argument("name_of")
     logs.add_argument("--lines", type=int, default=50)
     logs.add_argument("--follow", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def tell(error: BoardError, verb: str) -> int:
-    """Print an error, as one line of JSON; in words for the verbs whose output a person reads; return the exit code."""
-    if verb in ("console", "logs"):
-        hints = "".join(f"\n   hint: {hint}" for hint in error.hints)
-        print(f"error[{error.code}]: {error.message}{hints}", file=sys.stderr)
-    else:
-        print(json.dumps({"error": error.to_json()}))
-    return 3
-
-
-def main() -> int:
-    """Run one verb; print its result as one line of JSON."""
-    arguments = parse_arguments()
+def outcome(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run a verb; return its result, or ``{"error": ...}``."""
     try:
         if hasattr(arguments, "lock"):
             lock.require(arguments.lock)
-        result = arguments.function(arguments)
+        result: dict[str, Any] = arguments.function(arguments)
     except BoardError as error:
-        return tell(error, arguments.name)
+        return {"error": error.to_json()}
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         message = f"'{arguments.name}' failed on the board: {error.strerror or error}{where}"
-        return tell(BoardError("VT704", message), arguments.name)
-    if arguments.name not in ("console", "send"):
-        print(json.dumps(result))
-    return 0
+        return {"error": BoardError("VT704", message).to_json()}
+    return result
+
+
+def main() -> int:
+    """Run one verb; print its result or its error as one line of JSON, in words for verbs that a person reads."""
+    arguments = parse_arguments(sys.argv[1:])
+    said = outcome(arguments)
+    if "error" not in said:
+        if arguments.name != "console":
+            print(json.dumps(said))
+        return 0
+    if arguments.name in ("console", "logs"):
+        error = said["error"]
+        hints = "".join(f"\n   hint: {hint}" for hint in error["hints"])
+        print(f"error[{error['code']}]: {error['message']}{hints}", file=sys.stderr)
+    else:
+        print(json.dumps(said))
+    return 3
