@@ -37,7 +37,7 @@ def _domain(guest: KvmGuest | XenGuest | XenBootGuest) -> dict[str, Any]:
     common = {"unit": guest.unit, "ready": guest.ready, "console_log": guest.console_log}
     if isinstance(guest, KvmGuest):
         return {**common, "kind": "kvm", "console": guest.console_socket, "qmp": guest.qmp_socket}
-    return {**common, "kind": "xen"}
+    return {**common, "kind": "xen", **({"qmp": guest.qemu.qmp_socket} if guest.qemu else {})}
 
 
 def _disks(board: BoardPlan) -> list[Any]:

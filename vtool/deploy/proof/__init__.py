@@ -12,6 +12,7 @@ from vtool.deploy.proof.boot import boot_domain, event_channel
 from vtool.deploy.proof.kvm import pool_disk
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import xen_disk, xen_interface
+from vtool.deploy.proof.xen_virtio import xen_virtio
 from vtool.plan.types import BoardPlan, HostRegion
 
 __all__ = ["Proof", "Row", "proofs", "steps_of"]
@@ -42,6 +43,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
             found += xen_disk(domain, disk)
         for interface in domain.interfaces:
             found += xen_interface(domain, interface)
+        found += xen_virtio(domain)
     return found
 
 

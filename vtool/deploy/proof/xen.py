@@ -35,10 +35,21 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
 def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
     """Return what has to be shown of a PV network interface."""
     subject, identity = f"device {interface.name}", f"{guest.name}-{interface.name}"
-    address = interface.frontend_address.split("/")[0]
+    yield from network_io(subject, guest.name, identity, interface.frontend_address)
+    copy = on_board(
+        f"copy-{identity}",
+        f"D=$(xl domid {guest.name}); F=/local/domain/$D/device/vif/{interface.index}; "
+        'echo "state $(xenstore-read $F/state), rx by grant copy $(xenstore-read $F/request-rx-copy)"',
+    )
+    yield shows(subject, "netback connected, grant copy asked for", copy, "state 4, rx by grant copy 1")
+
+
+def network_io(subject: str, domain: str, identity: str, frontend_address: str) -> Iterator[Proof]:
+    """Each side sends and the other receives; the address is the frontend's, with or without its prefix."""
+    address = frontend_address.split("/", maxsplit=1)[0]
     size, blocks = format_size(TRANSFER_BYTES), TRANSFER_BYTES // MIB
     serve = in_domain(
-        guest.name,
+        domain,
         f"serve-{identity}",
         f"dd if=/dev/urandom of=/tmp/n bs=1M count={blocks} 2>/dev/null; (nc -l -p 7002 </tmp/n >/dev/null 2>&1 &); "
         "sha256sum /tmp/n",
@@ -46,7 +57,7 @@ def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
     fetch = {"id": f"fetch-{identity}", "op": "receive", "address": address, "port": 7002}
     yield same_digest(subject, f"{size} sent by the frontend, received in the backend domain", serve, fetch)
     listen = in_domain(
-        guest.name,
+        domain,
         f"listen-{identity}",
         "rm -f /tmp/r /tmp/n /tmp/s; "
         "(nc -l -p 7001 </dev/null >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
@@ -60,15 +71,9 @@ def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
         "size_bytes": TRANSFER_BYTES,
     }
     received = in_domain(
-        guest.name,
+        domain,
         f"received-{identity}",
         "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000; done; cat /tmp/s",
     )
     both = same_digest(subject, f"{size} sent by the backend domain, received in the frontend", send, received)
     yield Proof((listen, *both.steps), both.read)
-    copy = on_board(
-        f"copy-{identity}",
-        f"D=$(xl domid {guest.name}); F=/local/domain/$D/device/vif/{interface.index}; "
-        'echo "state $(xenstore-read $F/state), rx by grant copy $(xenstore-read $F/request-rx-copy)"',
-    )
-    yield shows(subject, "netback connected, grant copy asked for", copy, "state 4, rx by grant copy 1")
