@@ -355,6 +355,7 @@ class XenVirtio:
     backend: KvmBackend | None
     pool: str | None
     pool_phandle: int | None
+    deployed: bool
 
 
 @dataclass(frozen=True)

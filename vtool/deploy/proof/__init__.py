@@ -12,7 +12,7 @@ from vtool.deploy.proof.boot import boot_domain, event_channel
 from vtool.deploy.proof.kvm import pool_disk
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import xen_disk, xen_interface
-from vtool.deploy.proof.xen_virtio import xen_virtio
+from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
 from vtool.plan.types import BoardPlan, HostRegion
 
 __all__ = ["Proof", "Row", "proofs", "steps_of"]
@@ -31,6 +31,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
+        found += pool_virtio(boot_guest)
     for view in board.xen_boot.shared:
         command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
         what = f"stands in the tree of '{board.control.name}' where it was planned"

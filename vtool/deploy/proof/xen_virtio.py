@@ -1,13 +1,24 @@
-"""virtio devices of Xen guests, which one QEMU in dom0 serves by grants or by foreign mappings."""
+"""virtio devices of Xen guests, which one QEMU in dom0 serves by grants, foreign mappings or a pool."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from vtool.deploy.proof.steps import Proof, Results, Row, Step, disk_io, in_domain, shows, value_of
+from vtool.deploy.proof.steps import (
+    TRANSFER_BYTES,
+    Proof,
+    Results,
+    Row,
+    Step,
+    disk_io,
+    in_domain,
+    on_board,
+    shows,
+    value_of,
+)
 from vtool.deploy.proof.xen import network_io
-from vtool.plan.types import XenGuest, XenQemu, XenVirtio
-from vtool.units import KIB, format_size
+from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
+from vtool.units import KIB, MIB, AddressRange, format_size
 
 GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
 IOREQ_BYTES = 8 * KIB
@@ -71,7 +82,6 @@ def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
                 f"(dd if={block} of=/dev/null bs=64k count=512 iflag=direct >/dev/null 2>&1 &); echo ok",
             ),
         )
-    maps: Step = {"id": f"maps-{qemu.unit}", "op": "maps", "unit": qemu.unit}
     wanted = " and ".join(
         words
         for words, there in (
@@ -81,8 +91,19 @@ def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
         if there
     )
 
+    def right(by_grants: int, foreign: int) -> bool:
+        return (by_grants > 0, foreign > IOREQ_BYTES) == (True in paths, False in paths)
+
+    found = _mapped(guest.name, qemu, "memory of the guest that QEMU maps, while a disk is read", wanted, right)
+    return Proof((*busy, *found.steps), found.read)
+
+
+def _mapped(guest: str, qemu: XenQemu, what: str, wanted: str, right: Callable[[int, int], bool]) -> Proof:
+    """Compare the bytes that QEMU maps by grants and as foreign memory, its own pages for accesses among them."""
+    maps: Step = {"id": f"maps-{qemu.unit}", "op": "maps", "unit": qemu.unit}
+
     def read(results: Results) -> Row:
-        subject, what = f"backend of {guest.name}", "memory of the guest that QEMU maps, while a disk is read"
+        subject = f"backend of {guest}"
         _, why = value_of(results, maps, "shared")
         if why:
             return Row(subject, what, wanted, "nothing", False, why)
@@ -90,8 +111,74 @@ def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
         for mapping in results[maps["id"]]["shared"]:
             if mapping["name"] in sizes:
                 sizes[mapping["name"]] += mapping["size_bytes"]
-        by_grants, foreign = sizes[GRANTS] > 0, sizes[FOREIGN] > IOREQ_BYTES
         seen = f"{format_size(sizes[GRANTS])} by gntdev, {format_size(sizes[FOREIGN])} by privcmd"
-        return Row(subject, what, wanted, seen, (by_grants, foreign) == (True in paths, False in paths))
+        return Row(subject, what, wanted, seen, right(sizes[GRANTS], sizes[FOREIGN]))
 
-    return Proof((*busy, maps), read)
+    return Proof((maps,), read)
+
+
+# -- through a pool, in a guest that Xen builds at boot and whose shell nobody here reaches
+
+
+def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
+    """Return what has to be shown of the disks that a guest has through pools."""
+    views = {view.region: view for view in guest.shared}
+    for device in guest.virtio:
+        subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
+        assert device.pool is not None
+        inside = views[device.pool].inside
+        said = f"xl dmesg | grep -a 'DOM{guest.domain_id}: '"
+        created = f"created restricted DMA pool at {inside.base:#018x}, size {inside.size_bytes // MIB} MiB"
+        step = on_board(f"created-{identity}", f"{said} | grep -a -c '{created}'")
+        yield shows(f"region {device.pool}", "kernel made it a restricted DMA pool", step, "1")
+        line = f"{device.place.base:x}.virtio: assigned reserved memory node xen-shmem@{inside.base:x}"
+        assigned = on_board(f"assigned-{identity}", f"{said} | grep -a -q '{line}' && echo assigned")
+        yield shows(subject, "kernel assigned it the pool", assigned, "assigned")
+        yield features(device, guest.name)
+        for disk in device.disks:
+            if disk.scratch is not None:
+                yield from _echoed(guest, device, disk.disk_path, disk.scratch)
+    if guest.qemu is not None:
+        pools = sum(view.inside.size_bytes for view in guest.shared if view.region in {d.pool for d in guest.virtio})
+        yield _mapped(
+            guest.name,
+            guest.qemu,
+            "memory of the guest that QEMU maps",
+            f"up to {format_size(pools)} (privcmd)",
+            lambda by_grants, foreign: by_grants == 0 and IOREQ_BYTES < foreign <= pools + IOREQ_BYTES,
+        )
+
+
+def _echoed(guest: XenBootGuest, device: XenVirtio, path: str, scratch: AddressRange) -> Iterator[Proof]:
+    """What the board writes into one MiB of the file, the guest copies into the next: both ways, no shell needed.
+
+    The guest looks at the first page, which is therefore written last (vtool/images/recipes/guest/init).
+    """
+    identity = f"{guest.name}-{device.name}"
+    first = scratch.base // MIB
+    block = f"dd if={path} bs=1M count=1 status=none"
+    step = on_board(
+        f"echo-{identity}",
+        f"W=$(mktemp); dd if=/dev/urandom of=$W bs=1M count=1 status=none; "
+        f"dd if=$W of={path} bs=4k skip=1 seek={first * 256 + 1} conv=notrunc,fsync status=none; "
+        f"dd if=$W of={path} bs=4k count=1 seek={first * 256} conv=notrunc,fsync status=none; "
+        f"D=$(sha256sum <$W); rm $W; n=0; "
+        f'while [ "$({block} skip={first + 1} | sha256sum)" != "$D" ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 1; done; '
+        f'{block} skip={first + 1} | sha256sum; echo "$D"',
+        timeout_s=120,
+    )
+
+    def read(results: Results) -> Row:
+        output, why = value_of(results, step)
+        back, _, there = (output or "").partition("\n")
+        digest, proven = there[:16], len(there.split(" ")[0]) == 64 and back == there
+        what = f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend and written beside it"
+        return Row(f"device {device.name}", what, f"{digest or 'a digest'}…", f"{back[:16] or 'nothing'}…", proven, why)
+
+    yield Proof((step,), read)
+    words = f"s/.*vtool: copied .* on {device.place.base:x}, pool \\([0-9]*\\) slots.*/\\1/p"
+    used = on_board(
+        f"hiwater-{identity}", f"xl dmesg | grep -a 'DOM{guest.domain_id}: ' | sed -n '{words}' | tail -n 1"
+    )
+    what = "slots of the pool that the guest has used (high-water mark)"
+    yield shows(f"region {device.pool}", what, used, "above 0", lambda t: t.isdigit() and int(t) > 0)
