@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from vtool.deploy.proof.boot import boot_domain, event_channel
 from vtool.deploy.proof.kvm import pool_disk
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
-from vtool.deploy.proof.xen import xen_disk, xen_interface
+from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
 from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
 from vtool.plan.types import BoardPlan, HostRegion
 
@@ -21,6 +21,7 @@ __all__ = ["Proof", "Row", "proofs", "steps_of"]
 def proofs(board: BoardPlan) -> list[Proof]:
     """Return everything that has to be shown for a board, in order."""
     found: list[Proof] = []
+    found += argo(board)
     for region in board.host_regions:
         found += _host_region(region)
     for guest in board.kvm_guests:
