@@ -274,9 +274,12 @@ ROWS = (
             Parts.OUTSIDE,
             (),
             (),
-            (Need("Xen", "UNSUPPORTED, ARGO, argo=1"), Need("guest kernel", "a driver from outside Linux (2023)")),
+            (
+                Need("Xen", "UNSUPPORTED, ARGO, argo=1"),
+                Need("guest kernel", "OpenXT's linux-xen-argo, from outside Linux (2023, for 6.1)"),
+            ),
             ("Xen with ARGO", "the driver"),
-            "the Linux driver is outside Linux, and there is no virtio over it",
+            "its only Linux driver, linux-xen-argo, is outside Linux, and there is no virtio over it",
         ),
     ),
     Row(

@@ -350,6 +350,12 @@ def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
     return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
 
 
+_DEPLOYED_UNDER_XEN = {
+    *((kind, path, Program.QEMU_XENPVH) for kind in ("blk", "net") for path in (DataPath.GRANT, DataPath.SHARED_RAM)),
+    ("blk", DataPath.POOL, Program.QEMU_XENPVH),
+}
+
+
 def _under_xen(service: _XenService, path: DataPath) -> Combination:
     return Combination(
         "xen",
@@ -357,6 +363,7 @@ def _under_xen(service: _XenService, path: DataPath) -> Combination:
         path,
         Transport.MMIO,
         service.program,
+        deployed=(service.type, path, service.program) in _DEPLOYED_UNDER_XEN,
         qemu_device=service.qemu_device,
         since=XENPVH_SINCE if service.qemu_device else (0, 0),
         kernel=(*_OF_PATH.get(path, ()), "VIRTIO_MMIO", *service.kernel),

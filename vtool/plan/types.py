@@ -357,6 +357,7 @@ class XenVirtio:
     backend: KvmBackend | None
     pool: str | None
     pool_phandle: int | None
+    deployed: bool
 
 
 @dataclass(frozen=True)
