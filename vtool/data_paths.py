@@ -74,7 +74,7 @@ class Row:
 
 HYPERVISORS = ("kvm", "xen")
 
-_XENPVH = ("QEMU xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
+_XENPVH = ("qemu-xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
 _DAEMONS = ("qemu-storage-daemon", "virtiofsd", "passt", "vhost-device-*")
 _XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", "4.15")
 # xenpvh is in QEMU 8.1; since 9.2 it has grants, and its virtio-mmio windows in the order in which xl fills them.
@@ -135,7 +135,7 @@ ROWS = (
         xen=Way(
             Parts.PATCHED,
             ("mmio",),
-            ("QEMU xenpvh",),
+            ("qemu-xenpvh",),
             (
                 Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM, IOREQ_SERVER", "4.19"),
                 Need("Xen", "patched: restricted-dma-pool and a phandle on the xen-shmem node"),
@@ -166,7 +166,7 @@ ROWS = (
         xen=Way(
             Parts.PATCHED,
             ("mmio",),
-            ("QEMU xenpvh",),
+            ("qemu-xenpvh",),
             (
                 _XEN_IOREQ,
                 Need("xl", "virtio=[…grant_usage=0], patched (or guest firmware) to write the pool's node", "4.18"),
