@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import delta, generations, lock
+from . import delta, generations, lock, reach
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 READY = Path("/run/vtool/ready")
@@ -422,7 +422,19 @@ def observe_send(step: dict[str, Any]) -> dict[str, Any]:
     return {"output": hashlib.sha256(data).hexdigest()}
 
 
+def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
+    """Say what a domain's backend can reach of it (``reach.look``)."""
+    return reach.look(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
+
+
+def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
+    """Say which pages of a domain of Xen are granted (``reach.granted``)."""
+    return reach.granted(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
+
+
 OPERATIONS = {
+    "reach": observe_reach,
+    "granted": observe_granted,
     "receive": observe_receive,
     "send": observe_send,
     "run": observe_run,

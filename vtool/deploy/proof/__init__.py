@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from vtool.deploy.proof.boot import boot_domain, event_channel
 from vtool.deploy.proof.kvm import pool_disk
+from vtool.deploy.proof.reach import kvm_reach, xen_reach
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import xen_disk, xen_interface
 from vtool.plan.types import BoardPlan, HostRegion
@@ -26,7 +27,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
         found += domain_answers(guest)
         for device in guest.devices:
             if device.deployed:  # the others never get here: VT714
-                found += pool_disk(guest, device)
+                found += [*pool_disk(guest, device), *kvm_reach(guest, device)]
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
@@ -39,9 +40,9 @@ def proofs(board: BoardPlan) -> list[Proof]:
     for domain in board.xen_guests:
         found += domain_answers(domain)
         for disk in domain.disks:
-            found += xen_disk(domain, disk)
+            found += [*xen_disk(domain, disk), *xen_reach(domain, disk)]
         for interface in domain.interfaces:
-            found += xen_interface(domain, interface)
+            found += [*xen_interface(domain, interface), *xen_reach(domain, interface)]
     return found
 
 

@@ -1,0 +1,263 @@
+"""What a backend can reach of a domain: bytes that only the domain knows are looked for in the backend's memory.
+
+The domain makes a seed and, from it, a secret in its RAM and a control that it hands to the device. The seed
+crosses the console, the bytes do not: both sides derive them (SHA-256 of "secret SEED" and "control SEED",
+repeated). What is searched is what the backend's processes have mapped or could map from what they hold open.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .base import BoardError, run
+
+Shell = Callable[[str, float], dict[str, Any]]
+Identity = tuple[int, int]
+
+FOLDER = "/tmp/.vtool-reach"  # noqa: S108 - in the domain, which has one user
+# 1 MiB each; `cat` doubles 32 bytes 15 times.
+PLANT = rf"""D={FOLDER}; mkdir -p $D
+S=$(dd if=/dev/urandom bs=64 count=1 2>/dev/null | sha256sum | cut -c1-32)
+for N in secret control; do
+    H=$(printf %s "$N $S" | sha256sum | cut -c1-64)
+    printf "$(printf %s $H | sed 's/../\\x&/g')" >$D/$N
+    for I in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do cat $D/$N $D/$N >$D/w; mv $D/w $D/$N; done
+done
+echo $S"""
+# A process that waits with the secret in a buffer of its own; the page map of that buffer.
+HOLD = rf"""mknod {FOLDER}/f p; sleep 120 <>{FOLDER}/f & echo $! >{FOLDER}/waiting
+dd if={FOLDER}/secret of={FOLDER}/f bs=1M 2>/dev/null & P=$!
+sleep 1
+while read RANGE MODE OFFSET DEVICE INODE NAME; do
+    B=$((0x${{RANGE%-*}} / 4096)); E=$((0x${{RANGE#*-}} / 4096))
+    [ "$MODE$INODE" = rw-p0 ] && [ $((E - B)) -ge 256 ] &&
+        dd if=/proc/$P/pagemap bs=8 skip=$B count=$((E - B)) 2>/dev/null
+done </proc/$P/maps | base64"""
+UPROOT = f"[ ! -e {FOLDER}/waiting ] || kill $(cat {FOLDER}/waiting); rm -r {FOLDER}"
+GRANT = re.compile(r"\[0x[0-9a-f]+\]\s+(\d+) 0x[0-9a-f]+ 0x[0-9a-f]+\s+\d+ 0x([0-9a-f]+) 0x")
+CHUNK_BYTES = 16 << 20
+# What VMMs and daemons share memory by.
+MEMORY_OBJECTS = ("/memfd:", "/dev/shm/", "/dev/hugepages/")  # noqa: S108 - names that are compared
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def bytes_of(kind: str, seed: str) -> bytes:
+    """Return the 64 bytes that are looked for: two repetitions."""
+    return hashlib.sha256(f"{kind} {seed}".encode()).digest() * 2
+
+
+def look(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
+    """Plant both in the domain, hand the control to its device, and search the memory of a unit's processes.
+
+    ``control`` is a shell line that sends the file $C through the device; it may be empty. Returns bytes of both
+    that were found, in memory shared with the VMM and elsewhere; ``objects``: identity and size of the memory that
+    the unit shares with the VMM; ``searched_bytes``; ``unread``: names of shared memory that could not be read.
+    """
+    planted = shell(PLANT, 60)
+    seed = planted["output"].strip()
+    if planted["code"] != 0 or not re.fullmatch("[0-9a-f]{32}", seed):
+        raise BoardError("VT704", f"no secret could be made in domain '{step['domain']}'", detail=[seed[-300:]])
+    try:
+        if step["control"]:
+            sent = shell(f"C={FOLDER}/control; {step['control']}", 60)
+            if sent["code"] != 0:
+                raise BoardError("VT704", "the control did not go through the device", detail=[sent["output"][-300:]])
+        return search(processes(step["unit"]), processes(step["vmm"]), seed)
+    finally:
+        shell(UPROOT, 20)
+
+
+def search(backend: list[int], vmm: list[int], seed: str) -> dict[str, Any]:
+    """Search all that the backend's processes can reach; see ``look``."""
+    needles = {kind: bytes_of(kind, seed) for kind in ("secret", "control")}
+    found = {f"{kind}_{where}": 0 for kind in needles for where in ("shared", "own")}
+    of_vmm = {identity for pid in vmm for identity, _ in objects_of(pid)} if set(backend) != set(vmm) else set()
+    objects: dict[Identity, int] = {}
+    searched, unread, seen = 0, [], set()
+    for pid in backend:
+        for identity, size_bytes in objects_of(pid):
+            if identity in of_vmm:
+                objects[identity] = max(objects.get(identity, 0), size_bytes)
+        for piece in pieces(pid):
+            # What several mappings or processes share is searched once.
+            if piece.identity in seen:
+                continue
+            seen |= {piece.identity} if piece.whole else set()
+            where = "shared" if piece.identity in of_vmm else "own"
+            try:
+                for data in piece.read():
+                    searched += len(data)
+                    for kind, needle in needles.items():
+                        found[f"{kind}_{where}"] += data.count(needle) * len(needle)
+            except OSError:
+                if where == "shared":
+                    unread.append(piece.name)
+    return {
+        **found,
+        "searched_bytes": searched,
+        "objects": [{"identity": f"{a:x}:{b}", "size_bytes": size} for (a, b), size in sorted(objects.items())],
+        "unread": unread,
+        "processes": len(backend),
+    }
+
+
+def processes(unit: str) -> list[int]:
+    """Return the processes of a unit, children in groups of their own as well; BoardError VT710 when it has none."""
+    group = run("systemctl", "show", "-p", "ControlGroup", "--value", unit).stdout.strip()
+    folder = Path(f"/sys/fs/cgroup{group}")
+    found = (
+        {int(pid) for path in folder.glob("**/cgroup.procs") for pid in path.read_text().split()} if group else set()
+    )
+    if not found:
+        raise BoardError("VT710", f"unit {unit} has no process")
+    return sorted(found)
+
+
+class Mapping:
+    """A readable mapping of a process: [base, end) in its address space."""
+
+    def __init__(self, pid: int, line: str) -> None:
+        fields = line.split(None, 5)
+        self.pid, self.whole = pid, False
+        self.base, self.end = (int(number, 16) for number in fields[0].split("-"))
+        major, minor = (int(number, 16) for number in fields[3].split(":"))
+        inode = int(fields[4])
+        self.private = inode == 0
+        # Private memory is nobody else's: each process's own.
+        self.identity: Any = (os.makedev(major, minor), inode) if inode else (pid, self.base, self.end)
+        self.name = fields[5].strip() if len(fields) > 5 else ""
+        self.readable, self.shared = fields[1][0] == "r", fields[1][3] == "s"
+
+    def read(self) -> Iterator[bytes]:
+        """Yield its content in pieces; pages that nobody has touched are left out. OSError: it cannot be read."""
+        process = Path(f"/proc/{self.pid}")
+        with (process / "mem").open("rb", 0) as memory, (process / "pagemap").open("rb", 0) as pagemap:
+            for base in range(self.base, self.end, CHUNK_BYTES):
+                size = min(CHUNK_BYTES, self.end - base)
+                if self.private and not any(os.pread(pagemap.fileno(), size // PAGE_BYTES * 8, base // PAGE_BYTES * 8)):
+                    continue
+                data = os.pread(memory.fileno(), size, base)
+                yield data
+                if len(data) < size:  # the next page cannot be read; the caller shall know
+                    os.pread(memory.fileno(), 1, base + len(data))
+
+
+class HeldOpen:
+    """A memory object (memfd, tmpfs or deleted file) that a process holds open: it can map all of it."""
+
+    def __init__(self, path: Path, name: str, status: os.stat_result) -> None:
+        self.path, self.name, self.whole = path, name, True
+        self.identity: Any = (status.st_dev, status.st_ino)
+        self.size_bytes = status.st_size
+
+    def read(self) -> Iterator[bytes]:
+        """Yield its content in pieces, without its holes."""
+        with self.path.open("rb", 0) as stream:
+            offset = 0
+            while offset < self.size_bytes:
+                try:
+                    offset = os.lseek(stream.fileno(), offset, os.SEEK_DATA)
+                except OSError:  # nothing but a hole is left
+                    return
+                data = os.pread(stream.fileno(), CHUNK_BYTES, offset)
+                if not data:
+                    return
+                yield data
+                offset += len(data)
+
+
+def mappings(pid: int) -> Iterator[Mapping]:
+    """Yield what a process has mapped and may read."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        mapping = Mapping(pid, line)
+        if mapping.readable and not mapping.name.startswith("[v"):  # vvar, vdso, vsyscall: the kernel's
+            yield mapping
+
+
+def held_open(pid: int) -> Iterator[HeldOpen]:
+    """Yield the memory objects behind a process's open files."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            name = os.readlink(path)
+            if name.startswith(MEMORY_OBJECTS):
+                yield HeldOpen(path, name, path.stat())
+
+
+def pieces(pid: int) -> Iterator[Mapping | HeldOpen]:
+    """Yield all that a process can reach; what it could map as a whole comes first."""
+    yield from held_open(pid)
+    yield from mappings(pid)
+
+
+def objects_of(pid: int) -> Iterator[tuple[Identity, int]]:
+    """Yield identity and reachable bytes of the memory that a process may share with others."""
+    sizes: dict[Identity, int] = {}
+    for mapping in mappings(pid):
+        if mapping.shared and not mapping.private and mapping.name.startswith(MEMORY_OBJECTS):
+            sizes[mapping.identity] = sizes.get(mapping.identity, 0) + mapping.end - mapping.base
+    for held in held_open(pid):
+        sizes[held.identity] = held.size_bytes
+    yield from sizes.items()
+
+
+# ---------------------------------------------------------------- Xen
+
+
+def granted(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
+    """Compare the frames that hold a secret in a domain with those that Xen's grant table has granted and in use.
+
+    Returns ``granted`` and ``secret`` (numbers of guest frames), ``common`` (frames in both), ``pages`` (the
+    domain's), ``complete`` (false when Xen's log had no room for the table).
+    """
+    domain_id = int(run("xl", "domid", step["domain"], timeout=20).stdout)
+    planted = shell(PLANT, 60)
+    if planted["code"] != 0:
+        raise BoardError("VT704", f"no secret could be made in domain '{step['domain']}'", detail=[planted["output"]])
+    try:
+        held = base64.b64decode("".join(shell(HOLD, 60)["output"].split()))
+        secret = {entry & (1 << 55) - 1 for (entry,) in struct.iter_unpack("<Q", held) if entry >> 63}
+        if len(secret) < 256:
+            raise BoardError("VT704", f"{len(secret)} page frames of the secret in domain '{step['domain']}', not 256")
+        frames, complete = grant_table(domain_id)
+    finally:
+        shell(UPROOT, 20)
+    memory_mib = int(run("xl", "list", step["domain"], timeout=20).stdout.splitlines()[1].split()[2])
+    return {
+        "granted": len(frames),
+        "secret": len(secret),
+        "common": len(frames & secret),
+        "pages": memory_mib * 256,
+        "complete": complete,
+    }
+
+
+def grant_table(domain_id: int) -> tuple[set[int], bool]:
+    """Return the guest frames that a domain granted and somebody uses, and whether Xen's log has all of them."""
+    run("xl", "debug-keys", "g", timeout=20)
+    deadline = time.monotonic() + 20
+    while True:
+        log = run("xl", "dmesg", timeout=20).stdout
+        dumped = log.rpartition("gnttab_usage_print_all [")[2] if "gnttab_usage_print_all [" in log else log
+        if "gnttab_usage_print_all ]" in dumped:
+            break
+        if time.monotonic() > deadline:
+            raise BoardError("VT704", "Xen did not print its grant tables", detail=log.splitlines()[-5:])
+        time.sleep(0.2)  # polling Xen's log; the loop has the deadline
+    frames: set[int] = set()
+    current = None
+    for line in dumped.splitlines():
+        table = re.search(r"grant-table for remote d(\d+)", line)
+        current = int(table[1]) if table else current
+        entry = GRANT.search(line)
+        if entry and current == domain_id:
+            frames.add(int(entry[2], 16))
+    return frames, "gnttab_usage_print_all [" in log
