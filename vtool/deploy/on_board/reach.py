@@ -51,8 +51,8 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def bytes_of(kind: str, seed: str) -> bytes:
-    """Return the 64 bytes that are looked for: two repetitions."""
-    return hashlib.sha256(f"{kind} {seed}".encode()).digest() * 2
+    """Return the 256 bytes that are looked for: eight repetitions."""
+    return hashlib.sha256(f"{kind} {seed}".encode()).digest() * 8
 
 
 def look(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
