@@ -132,8 +132,8 @@ def test_what_a_backend_can_reach_is_what_was_found() -> None:
 
 def test_granted_pages_are_counted_and_the_secret_is_not_among_them() -> None:
     found = proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])
-    good = {"granted": 290, "secret": 257, "common": 0, "pages": 65536, "complete": True}
-    cases = [({}, True), ({"common": 1}, False), ({"granted": 0}, False), ({"secret": 12}, False)]
+    good = {"granted": 290, "secret": 0, "control": 256, "pages": 65536, "complete": True}
+    cases = [({}, True), ({"secret": 1}, False), ({"granted": 0}, False), ({"control": 0}, False)]
     for changes, proven in cases:
         rows = [proof.read({"granted-fe0": {**good, **changes}}) for proof in found]
         reached = [(row.subject, row.proven) for row in rows if row.what == REACH]

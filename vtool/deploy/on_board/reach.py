@@ -7,12 +7,10 @@ repeated). What is searched is what the backend's processes have mapped or could
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import os
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,26 +31,35 @@ for N in secret control; do
     for I in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do cat $D/$N $D/$N >$D/w; mv $D/w $D/$N; done
 done
 echo $S"""
-# A process that waits with the secret in a buffer of its own; the page map of that buffer.
-HOLD = rf"""mknod {FOLDER}/f p; sleep 120 <>{FOLDER}/f & echo $! >{FOLDER}/waiting
-dd if={FOLDER}/secret of={FOLDER}/f bs=1M 2>/dev/null & P=$!
-sleep 1
-while read RANGE MODE OFFSET DEVICE INODE NAME; do
-    B=$((0x${{RANGE%-*}} / 4096)); E=$((0x${{RANGE#*-}} / 4096))
-    [ "$MODE$INODE" = rw-p0 ] && [ $((E - B)) -ge 256 ] &&
-        dd if=/proc/$P/pagemap bs=8 skip=$B count=$((E - B)) 2>/dev/null
-done </proc/$P/maps | base64"""
-UPROOT = f"[ ! -e {FOLDER}/waiting ] || kill $(cat {FOLDER}/waiting); rm -r {FOLDER}"
+UPROOT = f"rm -r {FOLDER}"
+PAGE_BYTES = 4096  # Xen counts in these
+PAGE = f"bs={PAGE_BYTES} count=1 2>/dev/null"
 GRANT = re.compile(r"\[0x[0-9a-f]+\]\s+(\d+) 0x[0-9a-f]+ 0x[0-9a-f]+\s+\d+ 0x([0-9a-f]+) 0x")
 CHUNK_BYTES = 16 << 20
 # What VMMs and daemons share memory by.
 MEMORY_OBJECTS = ("/memfd:", "/dev/shm/", "/dev/hugepages/")  # noqa: S108 - names that are compared
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def bytes_of(kind: str, seed: str) -> bytes:
     """Return the 256 bytes that are looked for: eight repetitions."""
     return hashlib.sha256(f"{kind} {seed}".encode()).digest() * 8
+
+
+@contextlib.contextmanager
+def planted(step: dict[str, Any], shell: Shell) -> Iterator[str]:
+    """Have the domain make both and hand the control to its device; yield the seed; take them away again."""
+    made = shell(PLANT, 60)
+    seed = made["output"].strip()
+    if made["code"] != 0 or not re.fullmatch("[0-9a-f]{32}", seed):
+        raise BoardError("VT704", f"no secret could be made in domain '{step['domain']}'", detail=[seed[-300:]])
+    try:
+        if step["control"]:
+            sent = shell(f"C={FOLDER}/control; {step['control']}", 60)
+            if sent["code"] != 0:
+                raise BoardError("VT704", "the control did not go through the device", detail=[sent["output"][-300:]])
+        yield seed
+    finally:
+        shell(UPROOT, 20)
 
 
 def look(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
@@ -62,18 +69,8 @@ def look(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
     that were found, in memory shared with the VMM and elsewhere; ``objects``: identity and size of the memory that
     the unit shares with the VMM; ``searched_bytes``; ``unread``: names of shared memory that could not be read.
     """
-    planted = shell(PLANT, 60)
-    seed = planted["output"].strip()
-    if planted["code"] != 0 or not re.fullmatch("[0-9a-f]{32}", seed):
-        raise BoardError("VT704", f"no secret could be made in domain '{step['domain']}'", detail=[seed[-300:]])
-    try:
-        if step["control"]:
-            sent = shell(f"C={FOLDER}/control; {step['control']}", 60)
-            if sent["code"] != 0:
-                raise BoardError("VT704", "the control did not go through the device", detail=[sent["output"][-300:]])
+    with planted(step, shell) as seed:
         return search(processes(step["unit"]), processes(step["vmm"]), seed)
-    finally:
-        shell(UPROOT, 20)
 
 
 def search(backend: list[int], vmm: list[int], seed: str) -> dict[str, Any]:
@@ -138,17 +135,13 @@ class Mapping:
         self.readable, self.shared = fields[1][0] == "r", fields[1][3] == "s"
 
     def read(self) -> Iterator[bytes]:
-        """Yield its content in pieces; pages that nobody has touched are left out. OSError: it cannot be read."""
-        process = Path(f"/proc/{self.pid}")
-        with (process / "mem").open("rb", 0) as memory, (process / "pagemap").open("rb", 0) as pagemap:
-            for base in range(self.base, self.end, CHUNK_BYTES):
-                size = min(CHUNK_BYTES, self.end - base)
-                if self.private and not any(os.pread(pagemap.fileno(), size // PAGE_BYTES * 8, base // PAGE_BYTES * 8)):
-                    continue
-                data = os.pread(memory.fileno(), size, base)
+        """Yield its content in pieces. OSError: (the rest of) it cannot be read."""
+        with Path(f"/proc/{self.pid}/mem").open("rb", 0) as memory:
+            base = self.base
+            while base < self.end:
+                data = os.pread(memory.fileno(), min(CHUNK_BYTES, self.end - base), base)
                 yield data
-                if len(data) < size:  # the next page cannot be read; the caller shall know
-                    os.pread(memory.fileno(), 1, base + len(data))
+                base += len(data)
 
 
 class HeldOpen:
@@ -213,30 +206,32 @@ def objects_of(pid: int) -> Iterator[tuple[Identity, int]]:
 
 
 def granted(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
-    """Compare the frames that hold a secret in a domain with those that Xen's grant table has granted and in use.
+    """Say what is in the pages of a domain that its backends have mapped: which, by Xen's grant tables; what, by it.
 
-    Returns ``granted`` and ``secret`` (numbers of guest frames), ``common`` (frames in both), ``pages`` (the
-    domain's), ``complete`` (false when Xen's log had no room for the table).
+    ``control`` as in ``look``. Returns ``granted`` and ``pages`` (granted and in use; all there are), ``secret`` and
+    ``control`` (how many of the granted ones hold a page of it), ``complete`` (false: Xen's log lost some).
     """
     domain_id = int(run("xl", "domid", step["domain"], timeout=20).stdout)
-    planted = shell(PLANT, 60)
-    if planted["code"] != 0:
-        raise BoardError("VT704", f"no secret could be made in domain '{step['domain']}'", detail=[planted["output"]])
-    try:
-        held = base64.b64decode("".join(shell(HOLD, 60)["output"].split()))
-        secret = {entry & (1 << 55) - 1 for (entry,) in struct.iter_unpack("<Q", held) if entry >> 63}
-        if len(secret) < 256:
-            raise BoardError("VT704", f"{len(secret)} page frames of the secret in domain '{step['domain']}', not 256")
+    with planted(step, shell) as seed:
         frames, complete = grant_table(domain_id)
-    finally:
-        shell(UPROOT, 20)
+        each = "; ".join(f"{name}=$(dd if={FOLDER}/{name} {PAGE} | sha256sum)" for name in ("secret", "control"))
+        read = shell(
+            f"{each}; S=0; C=0; N=0; for F in {' '.join(map(str, sorted(frames)))}; do "
+            f"H=$(dd if=/dev/mem skip=$F {PAGE} | sha256sum); N=$((N+1)); "
+            'case $H in "$secret") S=$((S+1));; "$control") C=$((C+1));; esac; done; echo $N $S $C',
+            120,
+        )
+    said = read["output"].split()
+    if len(said) != 3 or int(said[0]) != len(frames):
+        raise BoardError("VT704", f"domain '{step['domain']}' cannot read its pages", detail=[read["output"][-300:]])
     memory_mib = int(run("xl", "list", step["domain"], timeout=20).stdout.splitlines()[1].split()[2])
     return {
         "granted": len(frames),
-        "secret": len(secret),
-        "common": len(frames & secret),
+        "secret": int(said[1]),
+        "control": int(said[2]),
         "pages": memory_mib * 256,
         "complete": complete,
+        "seed": seed,
     }
 
 
