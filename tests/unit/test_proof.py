@@ -42,7 +42,18 @@ GOOD: dict[str, Any] = {
         "shared": [*SHARED, {**SHARED[0], "identity": "00:01:9", "name": "/dev/zero"}]
     },
     "maps-vtool-domain-fe0.service": {"shared": SHARED},
+    "reach-fe0-disk0": {
+        "secret_shared": 0,
+        "secret_own": 0,
+        "control_shared": 1 << 20,
+        "control_own": 0,
+        "searched_bytes": 90 << 20,
+        "objects": [{"identity": "1:7", "size_bytes": 16 << 20}],
+        "unread": [],
+        "processes": 1,
+    },
 }
+REACH = "what its backend can reach"
 
 
 def read(changes: dict[str, Any]) -> dict[str, Row]:
@@ -104,6 +115,32 @@ def test_a_backend_that_maps_more_or_nothing_fails() -> None:
         }
     ) == [what]
     assert wrong({"maps-vtool-backend-disk0.service": {"shared": []}}) == [what]
+
+
+def test_what_a_backend_can_reach_is_what_was_found() -> None:
+    good = GOOD["reach-fe0-disk0"]
+    assert read({})[REACH].seen == "region pool0 (16MiB): secret not found in 90MiB of its memory, control found"
+    both = [*good["objects"], {"identity": "1:9", "size_bytes": 256 << 20}]
+    cases = [
+        ({"secret_own": 64}, "all RAM: secret found in 90MiB of its memory, control found"),
+        ({"secret_shared": 64, "objects": both}, "all RAM: secret found in 90MiB of its memory, control found"),
+        ({"objects": both}, "272MiB of the guest: secret not found in 90MiB of its memory, control found"),
+        ({"control_shared": 0}, "not known: secret not found in 90MiB of its memory, control not found"),
+        ({"unread": ["/memfd:x"]}, read({})[REACH].seen),
+    ]
+    for changes, seen in cases:
+        assert wrong({"reach-fe0-disk0": {**good, **changes}}) == [REACH], changes
+        assert read({"reach-fe0-disk0": {**good, **changes}})[REACH].seen == seen
+
+
+def test_granted_pages_are_counted_and_the_secret_is_not_among_them() -> None:
+    found = proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])
+    good = {"granted": 290, "secret": 0, "control": 256, "pages": 65536, "complete": True}
+    cases = [({}, True), ({"secret": 1}, False), ({"granted": 0}, False), ({"control": 0}, False)]
+    for changes, proven in cases:
+        rows = [proof.read({"granted-fe0": {**good, **changes}}) for proof in found]
+        reached = [(row.subject, row.proven) for row in rows if row.what == REACH]
+        assert reached == [("device disk0", proven), ("device net0", proven)], changes
 
 
 def test_private_ram_that_is_shared_fails() -> None:

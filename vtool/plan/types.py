@@ -205,6 +205,11 @@ class KvmDevice:
     frontend_address: str = ""
     backend_address: str = ""
 
+    @property
+    def virtio(self) -> bool:
+        """Tell whether it is a virtio device that carries data: no IOMMU, and no window alone."""
+        return self.type not in ("iommu", "ivshmem")
+
     def setting(self, key: str) -> str:
         """Return the value of a key of its options, or the empty text."""
         return next((value for option in self.options for name, value in option.pairs if name == key), "")

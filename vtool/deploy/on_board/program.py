@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import generations, lock
+from . import generations, lock, reach
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 READY = Path("/run/vtool/ready")
@@ -453,9 +453,21 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
         return {**answer, "digest": transferred.result()}
 
 
-SHELL_OPERATIONS = ("domain", "exchange")
+def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
+    """Say what a domain's backend can reach of it (``reach.look``)."""
+    return reach.look(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
+
+
+def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
+    """Say which pages of a domain of Xen are granted (``reach.granted``)."""
+    return reach.granted(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
+
+
+SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted")
 OPERATIONS = {
     "exchange": observe_exchange,
+    "reach": observe_reach,
+    "granted": observe_granted,
     "receive": observe_receive,
     "send": observe_send,
     "run": observe_run,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from vtool.deploy.proof.boot import boot_domain, event_channel
 from vtool.deploy.proof.kvm import kvm_guest, window, windows
+from vtool.deploy.proof.reach import kvm_reach, xen_reach
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
 from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
@@ -24,7 +25,9 @@ def proofs(board: BoardPlan) -> list[Proof]:
     found += argo(board)
     for region in board.host_regions:
         found += _host_region(region)
-    found += [proof for guest in board.kvm_guests for proof in kvm_guest(guest)]
+    for guest in board.kvm_guests:
+        found += kvm_guest(guest)
+        found += [proof for device in guest.devices if device.virtio for proof in kvm_reach(guest, device)]
     for device, guests in windows(board.kvm_guests):
         found += window(device, guests)
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
@@ -40,9 +43,9 @@ def proofs(board: BoardPlan) -> list[Proof]:
     for domain in board.xen_guests:
         found += domain_answers(domain)
         for disk in domain.disks:
-            found += xen_disk(domain, disk)
+            found += [*xen_disk(domain, disk), *xen_reach(domain, disk)]
         for interface in domain.interfaces:
-            found += xen_interface(domain, interface)
+            found += [*xen_interface(domain, interface), *xen_reach(domain, interface)]
         found += xen_virtio(domain)
     return found
 

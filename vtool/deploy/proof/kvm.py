@@ -47,7 +47,7 @@ def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
     for pool in used:
         yield from _pool(guest, pool)
     for device in guest.devices:
-        if device.deployed and device.type not in ("iommu", "ivshmem"):
+        if device.virtio:
             yield from _virtio(guest, device)
 
 

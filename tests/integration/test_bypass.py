@@ -1,0 +1,71 @@
+"""A pool that is bypassed behind vtool's back: the disk works, and `vtool verify` says what its backend can reach.
+
+vtool refuses such topologies; so the guest's unit is changed on the board. All of its RAM is made shared, too:
+otherwise the disk would just not work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import EXAMPLES, Bench
+
+pytestmark = pytest.mark.board
+TOPOLOGY = EXAMPLES / "kvm-pool.yaml"
+UNIT = "vtool-domain-fe0.service"
+CHANGED = f"/run/systemd/system/{UNIT}.d/bypass.conf"
+FEATURES, ASSIGNED = "features the driver accepted", "kernel assigned it the pool"
+SHARED = ("memory-backend-ram,id=private,size=256M", "memory-backend-memfd,id=private,size=256M,share=on")
+KERNEL = "/run/vtool-bypass-Image"
+# Case: what is changed in QEMU's command line, and the row that fails besides what can be reached.
+CASES = {
+    "no ACCESS_PLATFORM": (("iommu_platform=on,", "iommu_platform=off,"), FEATURES),
+    "legacy mmio": (("force-legacy=false", "force-legacy=true"), FEATURES),
+    "kernel that knows no pools": (("/var/lib/vtool/current/domains/fe0/Image", KERNEL), ASSIGNED),
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(bench: Bench) -> Iterator[Bench]:
+    bench.deploy(TOPOLOGY)
+    # A kernel without DMA_RESTRICTED_POOL is one that has no such name in its table.
+    bench.ssh(
+        f"sed 's/restricted-dma-pool/unconfined-dma-poo_/g' /var/lib/vtool/current/domains/fe0/Image > {KERNEL}; "
+        f"chmod a+r {KERNEL}"
+    )
+    yield bench
+    bench.ssh(f"rm -f {CHANGED} {KERNEL}")
+    restart(bench)
+    bench.vtool("down", TOPOLOGY)
+
+
+def restart(bench: Bench) -> None:
+    bench.ssh(f"systemctl daemon-reload; systemctl restart {UNIT}; /var/lib/vtool/current/vtool-board converge")
+
+
+def reach(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in rows if row["what"] == "what its backend can reach")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_pool_that_is_bypassed_is_named(deployed: Bench, case: str) -> None:
+    change, also = CASES[case]
+    unit = deployed.ssh(f"cat $(systemctl show -p FragmentPath --value {UNIT})")
+    found = re.search(r"^ExecStart=(?:.*\\\n)*.*\n", unit, re.MULTILINE)
+    assert found is not None
+    command = found[0]
+    for written, instead in (SHARED, change):
+        assert written in command
+        command = command.replace(written, instead)
+    deployed.ssh(f"mkdir -p $(dirname {CHANGED}); cat > {CHANGED}", f"[Service]\nExecStart=\n{command}".encode())
+    restart(deployed)
+    rows = deployed.verify(TOPOLOGY, code=3)
+    assert not reach(rows)["proven"] and reach(rows)["seen"].startswith("all RAM: secret found"), rows
+    failed = [row["what"] for row in rows if not row["proven"]]
+    assert any(what.startswith(also) for what in failed), failed
+    moved = [row for row in rows if "written by the frontend" in row["what"] or "read by the frontend" in row["what"]]
+    assert len(moved) == 2 and all(row["proven"] for row in moved), "silent: the disk works"

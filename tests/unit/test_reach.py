@@ -1,0 +1,113 @@
+"""What vtool-board finds in the memory of real processes, and how that is read."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from vtool.deploy.on_board import reach
+
+SEED = "ab" * 16
+SIZE = 4 << 20
+WAITS = "print(flush=True); sys.stdin.read()"
+MAPS = f"import mmap, sys; kept = mmap.mmap(int(sys.argv[1]), {SIZE}); " + WAITS
+HOLDS_OPEN = "import sys; " + WAITS
+HAS = "import hashlib, sys; kept = hashlib.sha256(b'secret ' + sys.argv[2].encode()).digest() * 32768; " + WAITS
+
+
+@pytest.fixture
+def memory() -> Iterator[tuple[int, mmap.mmap]]:
+    """Guest memory that this process, the VMM, shares."""
+    descriptor = os.memfd_create("memory-backend-memfd")
+    os.ftruncate(descriptor, SIZE)
+    yield descriptor, mmap.mmap(descriptor, SIZE)
+    os.close(descriptor)
+
+
+@pytest.fixture
+def backend(memory: tuple[int, mmap.mmap]) -> Iterator[Callable[[str], int]]:
+    """Start a process that is given the memory; return its number."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(program: str) -> int:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(memory[0]), SEED],
+            pass_fds=[memory[0]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        running.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process.pid
+
+    yield start
+    for process in running:
+        process.communicate()
+
+
+def put(memory: mmap.mmap, kind: str) -> None:
+    memory[1 << 20 : 2 << 20] = reach.bytes_of(kind, SEED) * (1 << 12)
+
+
+@pytest.mark.parametrize("program", [MAPS, HOLDS_OPEN])
+@pytest.mark.parametrize("kind", ["secret", "control"])
+def test_what_is_shared_is_found(
+    memory: tuple[int, mmap.mmap], backend: Callable[[str], int], program: str, kind: str
+) -> None:
+    put(memory[1], kind)
+    seen = reach.search([backend(program)], [os.getpid()], SEED)
+    other = {"secret": "control", "control": "secret"}[kind]
+    assert (seen[f"{kind}_shared"], seen[f"{other}_shared"]) == (1 << 20, 0)
+    assert [item["size_bytes"] for item in seen["objects"]] == [SIZE]
+
+
+def test_nothing_is_found_where_nothing_is(memory: tuple[int, mmap.mmap], backend: Callable[[str], int]) -> None:
+    seen = reach.search([backend(MAPS)], [os.getpid()], SEED)
+    assert sum(seen[f"{kind}_{where}"] for kind in ("secret", "control") for where in ("shared", "own")) == 0
+    assert seen["searched_bytes"] > SIZE and not seen["unread"]
+
+
+def test_a_copy_that_the_backend_made_is_found(backend: Callable[[str], int]) -> None:
+    seen = reach.search([backend(HAS)], [os.getpid()], SEED)
+    assert (seen["secret_own"], seen["secret_shared"]) == (1 << 20, 0)
+
+
+def test_the_domain_makes_the_bytes_that_are_looked_for() -> None:
+    made = reach.PLANT.replace(reach.FOLDER, "$VTOOL_FOLDER")
+    assert made.count("$VTOOL_FOLDER") == 1
+    said = subprocess.run(
+        ["bash", "-c", f"VTOOL_FOLDER=$(mktemp -d); {made}\ncat $D/secret $D/control; rm -r $D"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    seed, _, data = said.partition(b"\n")
+    assert data == b"".join(reach.bytes_of(kind, seed.decode()) * (1 << 12) for kind in ("secret", "control"))
+
+
+def test_xens_grant_table_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = """(XEN) gnttab_usage_print_all [ key 'g' pressed
+(XEN) grant-table for remote d0 (v1)
+(XEN)   1 frames (64 max), 0 maptrack frames (1024 max)
+(XEN) no active grant table entries
+(XEN)       -------- active --------       -------- shared --------
+(XEN) [ref] localdom mfn      pin          localdom gmfn     flags
+(XEN) grant-table for remote d1 (v1)
+(XEN) [0x001]      0 0x0bfffe 0x00000002          0 0x039000 0x19
+(XEN) [0x008]      0 0x0a5f8c 0x00000001          0 0x04578c 0x19
+(XEN) gnttab_usage_print_all ] done
+"""
+
+    def run(*argv: str, **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, 0, log if "dmesg" in argv else "", "")
+
+    monkeypatch.setattr(reach, "run", run)
+    assert reach.grant_table(1) == ({0x39000, 0x4578C}, True)
+    assert reach.grant_table(0) == (set(), True)
+    log = log.split("\n", 1)[1]
+    assert reach.grant_table(1) == ({0x39000, 0x4578C}, False)

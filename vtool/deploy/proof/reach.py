@@ -1,0 +1,102 @@
+"""What a backend can reach of a domain, as observed: all RAM, the region, granted pages, nothing.
+
+A secret outside of what the path shares is looked for in all the backend's memory; a control that went through
+the device must be found in what is shared, so that a probe that sees nothing proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vtool.deploy.proof.steps import REACH, Proof, Results, Row, Step, value_of
+from vtool.model.devices import DataPath
+from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, XenDisk, XenGuest, XenInterface
+from vtool.units import MIB, AddressRange, format_size
+
+
+def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
+    """Return the row of a device: its daemon's memory is searched, or QEMU's where QEMU is the backend."""
+    unit = device.backend.unit if device.backend else guest.unit
+    step: Step = {
+        "id": f"reach-{guest.name}-{device.name}",
+        "op": "reach",
+        "domain": guest.name,
+        "unit": unit,
+        "vmm": guest.unit,
+        "control": _control(device),
+    }
+    shared = [pool for pool in guest.pools if pool.shared]
+    sizes = sorted(pool.range.size_bytes for pool in shared)
+    confined = device.backend is not None and device.data_path == DataPath.POOL.value
+    regions = ", ".join(f"region {pool.region} ({format_size(pool.range.size_bytes)})" for pool in shared)
+    expected = regions if confined else "all RAM"
+
+    def read(results: Results) -> Row:
+        subject = f"device {device.name}"
+        _, why = value_of(results, step, "searched_bytes")
+        if why:
+            return Row(subject, REACH, expected, "nothing observed", False, why)
+        seen = results[step["id"]]
+        reached = _reached(seen, sizes, regions, step["control"])
+        proven = reached == expected and not seen["unread"]
+        return Row(
+            subject, REACH, expected, f"{reached}: {_found(seen, step['control'])}", proven, tuple(seen["unread"])
+        )
+
+    yield Proof((step,), read)
+
+
+def _control(device: KvmDevice) -> str:
+    """Return a shell line that sends the file $C through a device; empty where nothing may be written."""
+    if not device.disks:
+        return ""
+    bus = "/sys/bus/pci/devices" if isinstance(device.place, PciPlace) else "/sys/devices/platform"
+    return _to_disk(f"/dev/$(ls {bus}/{device.guest_device}/virtio*/block)", device.disks[0].scratch)
+
+
+def _to_disk(block: str, scratch: AddressRange | None) -> str:
+    if scratch is None:
+        return ""
+    return f"dd if=$C of={block} bs=1M seek={scratch.base // MIB} oflag=direct conv=fsync 2>/dev/null"
+
+
+def _reached(seen: Mapping[str, Any], sizes: list[int], regions: str, control: str) -> str:
+    """Say in a word what was reached; a probe that found neither secret nor a control that was sent says so."""
+    if seen["secret_shared"] or seen["secret_own"]:
+        return "all RAM"
+    if control and not seen["control_shared"]:
+        return "not known"
+    observed = sorted(item["size_bytes"] for item in seen["objects"])
+    return regions if observed == sizes else f"{format_size(sum(observed))} of the guest"
+
+
+def _found(seen: Mapping[str, Any], control: str) -> str:
+    secret = seen["secret_shared"] + seen["secret_own"]
+    size = format_size(seen["searched_bytes"] >> 20 << 20)
+    words = [f"secret {'found' if secret else 'not found'} in {size} of its memory"]
+    found = "found" if seen["control_shared"] + seen["control_own"] else "not found"
+    words.append(f"control {found}" if control else "no control: nothing may be written")
+    return ", ".join(words)
+
+
+def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof]:
+    """Return the row of a PV device: what the domain granted; dom0 is privileged besides."""
+    controls = (_to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in guest.disks)
+    control = next(filter(None, controls), "")
+    step: Step = {"id": f"granted-{guest.name}", "op": "granted", "domain": guest.name, "control": control}
+    expected = "granted pages"
+
+    def read(results: Results) -> Row:
+        subject = f"device {device.name}"
+        _, why = value_of(results, step, "pages")
+        if why:
+            return Row(subject, REACH, expected, "nothing observed", False, why)
+        seen = results[step["id"]]
+        count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
+        sent = f"control in {seen['control']}" if control else "no control: nothing may be written"
+        words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
+        proven = seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
+        return Row(subject, REACH, expected, words, proven)
+
+    yield Proof((step,), read)
