@@ -20,12 +20,13 @@ from typing import Any
 
 from tests.integration.conftest import EXAMPLES, Bench
 from vtool.data_paths import HYPERVISORS, ROWS
+from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
 from vtool.language import load_topology
 from vtool.model.combinations import PROGRAMS, Combination, wish_of
 from vtool.model.validate import validate
 from vtool.report.paths import PROVEN, choices_of, why_not
-from vtool.report.summary import table
+from vtool.report.summary import proof_lines, table
 
 VMM = "/usr/bin/qemu-system-aarch64"
 KEYS = ("hypervisor", "data_path", "type", "transport", "program")
@@ -40,8 +41,13 @@ def main() -> int:
     arguments = parser.parse_args()
     examples = [EXAMPLES / f"{name}.yaml" for name in arguments.only] or sorted(EXAMPLES.glob("*.yaml"))
     bench = Bench(Path(tempfile.mkdtemp(prefix="vt-")))
+    found: list[tuple[tuple[str, ...], dict[str, Any]]] = []
     try:
-        found = [line for example in examples for line in run(bench, example)]
+        for example in examples:
+            of_example = list(run(bench, example))
+            found += of_example
+            if arguments.record:
+                record([entry for _, entry in of_example if entry])
     finally:
         subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
         shutil.rmtree(bench.folder)
@@ -52,8 +58,6 @@ def main() -> int:
         if (reason := why_not(row, hypervisor))
     ]
     print("\n".join(table([HEAD, *(line for line, _ in found), *refused], indent="")))
-    if arguments.record:
-        record([entry for _, entry in found if entry])
     return 0 if all(line[-1] == "proven" for line, _ in found) else 1
 
 
@@ -65,7 +69,9 @@ def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str
     )
     (report,) = json.loads(done.stdout or "[{}]")
     rows = report.get("rows", [])
-    hypervisor = next(iter(topology.boards.values())).hypervisor.kind.value
+    print(f"{example.stem}: exit code {done.returncode}")
+    print("\n".join(proof_lines([Row(**row) for row in rows])), flush=True)
+    hypervisor = next(iter(topology.boards.values())).hypervisor.kind
     for name, device in topology.devices.items():
         of_device = [row for row in rows if row["subject"] in (f"device {name}", f"backend of {name}")]
         checked = sum(row["bytes_checked"] for row in of_device)
