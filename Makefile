@@ -13,7 +13,7 @@ SEED ?= 1
 FAULTS ?= 200
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host host-dev setup setup-dev demo check test chaos test-quick bench clean
+.PHONY: help host host-dev setup setup-dev demo check test paths chaos test-quick bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,12 +60,16 @@ test: setup-dev ## all tests, those that boot an emulated board included
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)
 
+paths: setup-dev ## deploy every data path to an emulated board in turn, print what each showed
+	@$(BIN)/python -m tests.paths --record
+
 test-quick: setup-dev ## the tests that need no board
 	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'
 
-bench: setup-dev ## measure vtool against its peers; takes minutes
+bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.fleet
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

@@ -19,27 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-import platformdirs
+from benchmarks.peers import peer
 
-LOPPER = "lopper[yaml,dt]==1.6.0"
 REGIONS = (10, 50, 200)
 BOARDS = (1, 10, 100, 1000)
 MIB = 1 << 20
 RUNS = 3
-
-
-def lopper() -> Path:
-    """Return Lopper's program, installed into an environment of its own in the cache when it is not there."""
-    folder = Path(platformdirs.user_cache_dir("vtool")) / "benchmarks" / LOPPER
-    program = folder / "bin" / "lopper"
-    if not program.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", LOPPER], check=True)
-    return program
 
 
 def regions_topology(count: int) -> str:
@@ -110,7 +98,7 @@ def best(command: Sequence[str | Path], cwd: Path) -> float:
 
 def against_lopper(folder: Path) -> None:
     """Print seconds of both and their ratio, by number of regions."""
-    program = lopper()
+    program = peer("lopper")
     vtool = Path(sys.executable).with_name("vtool")
     print(f"{'regions':>8} {'vtool s':>9} {'lopper s':>9} {'ratio':>7}")
     for count in REGIONS:

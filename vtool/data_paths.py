@@ -74,7 +74,7 @@ class Row:
 
 HYPERVISORS = ("kvm", "xen")
 
-_XENPVH = ("QEMU xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
+_XENPVH = ("qemu-xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
 _DAEMONS = ("qemu-storage-daemon", "virtiofsd", "passt", "vhost-device-*")
 _XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", "4.15")
 # xenpvh is in QEMU 8.1; since 9.2 it has grants, and its virtio-mmio windows in the order in which xl fills them.
@@ -135,7 +135,7 @@ ROWS = (
         xen=Way(
             Parts.PATCHED,
             ("mmio",),
-            ("QEMU xenpvh",),
+            ("qemu-xenpvh",),
             (
                 Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM, IOREQ_SERVER", "4.19"),
                 Need("Xen", "patched: restricted-dma-pool and a phandle on the xen-shmem node"),
@@ -155,7 +155,7 @@ ROWS = (
         kvm=Way(
             Parts.BUILT,
             ("mmio", "pci"),
-            _DAEMONS,
+            ("qemu", *_DAEMONS),
             (
                 Need("QEMU", "RAM in a share=on backend, iommu_platform=on, -dtb with the pool", "7.2"),
                 Need("backend", "on PCI: inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),
@@ -166,7 +166,7 @@ ROWS = (
         xen=Way(
             Parts.PATCHED,
             ("mmio",),
-            ("QEMU xenpvh",),
+            ("qemu-xenpvh",),
             (
                 _XEN_IOREQ,
                 Need("xl", "virtio=[…grant_usage=0], patched (or guest firmware) to write the pool's node", "4.18"),
@@ -182,14 +182,8 @@ ROWS = (
         backend_reaches="the BAR",
         cost="1 copy each way",
         data_path="bar",
-        kvm=Way(
-            Parts.OUTSIDE,
-            ("pci",),
-            (),
-            (Need("QEMU", "ivshmem-plain or ivshmem-doorbell", "7.2"),),
-            ("a virtio driver over ivshmem", "ivshmem-server"),
-            "upstream has the device, but no virtio driver over it",
-        ),
+        # The window alone: upstream has no virtio driver over it, and Debian no ivshmem-server for its doorbells.
+        kvm=Way(Parts.DEBIAN, ("pci",), ("qemu",), (Need("QEMU", "ivshmem-plain", "7.2"),)),
         xen=Way(Parts.NONE, obstacle="Xen has no ivshmem, and its vPCI is for passthrough only"),
     ),
     Row(
@@ -260,7 +254,7 @@ ROWS = (
         kvm=Way(
             Parts.DEBIAN,
             ("pci",),
-            ("QEMU",),
+            ("qemu",),
             (
                 Need("QEMU", "virtio-iommu-pci or iommu=smmuv3, iommu_platform=on, disable-legacy=on", "7.2"),
                 Need("backend", "inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),
@@ -280,9 +274,12 @@ ROWS = (
             Parts.OUTSIDE,
             (),
             (),
-            (Need("Xen", "UNSUPPORTED, ARGO, argo=1"), Need("guest kernel", "a driver from outside Linux (2023)")),
+            (
+                Need("Xen", "UNSUPPORTED, ARGO, argo=1"),
+                Need("guest kernel", "OpenXT's linux-xen-argo, from outside Linux (2023, for 6.1)"),
+            ),
             ("Xen with ARGO", "the driver"),
-            "the Linux driver is outside Linux, and there is no virtio over it",
+            "its only Linux driver, linux-xen-argo, is outside Linux, and there is no virtio over it",
         ),
     ),
     Row(

@@ -1,7 +1,7 @@
 """A machine to reach over ssh: Debian's sshd and sudo in a mount namespace of their own.
 
 Its users, sudoers, /usr/local/sbin, /run, /var/lib, /sys/firmware and kernel command line are its own; the rest is this
-machine's. It lives as long as its sshd process.
+machine's. It lives as long as its sshd process. Tests and benchmarks make it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 USER, USER_ID = "vtool", 61234
 _ENTER = """
 set -e
@@ -27,6 +25,7 @@ mount --bind "$1/firmware" /sys/firmware
 mount --bind "$1/cmdline" /proc/cmdline
 mount --bind "$1/run" /run
 mount --bind "$1/lib" /var/lib
+eval "$2"
 mkdir -p -m 0755 /run/sshd
 exec /usr/sbin/sshd -D -e -f "$1/etc/sshd_config"
 """
@@ -43,14 +42,20 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-class Machine:
-    """``folder`` must be one that other users can enter."""
+def why_not() -> str:
+    """Tell why there can be no machine here; empty when there can."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
+        return "a machine with users of its own needs root and mount namespaces"
+    if not Path("/usr/sbin/sshd").exists() or shutil.which("sudo") is None:
+        return "openssh-server or sudo is not installed"
+    return ""
 
-    def __init__(self, folder: Path) -> None:
-        if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
-            pytest.skip("a machine with users of its own needs root and mount namespaces")
-        if not Path("/usr/sbin/sshd").exists() or shutil.which("sudo") is None:
-            pytest.skip("openssh-server or sudo is not installed")
+
+class Machine:
+    """``folder`` must be one that other users can enter; ``mounts`` are shell lines for more ("$1" is the folder)."""
+
+    def __init__(self, folder: Path, mounts: str = "") -> None:
+        self._mounts = mounts
         self.folder, self.port = folder, free_port()
         etc = folder / "etc"
         for name in ("etc", "sbin", "firmware", "home", "run", "lib"):
@@ -68,6 +73,7 @@ class Machine:
         (etc / "sshd_config").write_text(
             f'ListenAddress 127.0.0.1\nPort {self.port}\nHostKey "{folder}/host"\nPidFile none\nUsePAM no\n'
             f'StrictModes no\nAuthorizedKeysFile "{folder}/identity.pub"\nPasswordAuthentication no\n'
+            "Subsystem sftp internal-sftp\n"
         )
         os.chown(folder / "home", USER_ID, USER_ID)
         self.allow("")
@@ -83,7 +89,7 @@ class Machine:
     def on(self) -> None:
         if self.is_on():
             return
-        command = ["unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", str(self.folder)]
+        command = ["unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", str(self.folder), self._mounts]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 20
@@ -91,7 +97,7 @@ class Machine:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return
             time.sleep(0.05)
-        pytest.fail(f"sshd does not listen: {(self.folder / 'log').read_text()}")
+        raise RuntimeError(f"sshd does not listen: {(self.folder / 'log').read_text()}")
 
     def off(self) -> None:
         if self._process is not None:

@@ -26,7 +26,7 @@ from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError
 
 from .lab import SECRET, Console, Lab, power_switch
-from .machine import USER, Machine, make_key
+from .machine import USER, Machine, make_key, why_not
 
 pytest.importorskip("labgrid")
 
@@ -84,6 +84,8 @@ class Rack:
 
 @pytest.fixture(scope="module")
 def rack() -> Iterator[Rack]:
+    if reason := why_not():
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="vtool-lab-"))
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as environment:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,14 +22,15 @@ from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.board_lock import hold, packed
-from vtool.deploy.connection import ssh_command
+from vtool.deploy.bundle import bundle
+from vtool.deploy.on_board import delta
 from vtool.deploy.playbook import Host, run_playbook
 from vtool.deploy.stage import board_program
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.progress import Silent
 
-from .machine import USER, Machine, make_key
+from .machine import USER, Machine, make_key, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to" / "reach-boards.md"
@@ -41,6 +42,8 @@ def documented_sudoers() -> str:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    if reason := why_not():
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="vtool machine "))  # spaces reach every command line
     folder.chmod(0o755)
     monkeypatch.setenv("VTOOL_STATE", str(folder / "state of vtool"))
@@ -104,7 +107,7 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
     machine.on()
     assert whoami(board(machine, user=user)) == user
     assert observe(board(machine, user=user)) == {"results": {}}
-    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program()
+    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program(compiled=True)
 
     other = make_key(machine.folder / "other")
     wrong = board(machine, user=user, host_key=other)
@@ -136,21 +139,101 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
     machine.allow(documented_sudoers())
     machine.on()
     reached = board(machine, user=user)
-    (machine.folder / "objects").mkdir()
-    data = b"an object"
+    data = b"an object".ljust(1024)  # blocks of a tar
     name = hashlib.sha256(data).hexdigest()
-    (machine.folder / "objects" / name).write_bytes(data)
+    (machine.folder / name).write_bytes(data)
     with hold(reached) as held:
         assert held.run("state")["deployed"] is None
+        assert refusal(held.run, "confirm", "nosuch").diagnostics[0].code == "VT717"
+        broken = refusal(lambda: held.run("compare", stdin="{")).diagnostics[0]
+        assert broken.code == "VT704" and "JSONDecodeError" in broken.message
+        assert held.run("state")["lock"]["token"] == held.token, "a verb that breaks does not end the hold"
         assert refusal(lambda: hold(reached).__enter__()).diagnostics[0].code == "VT605"
-        # As the task that sends what is missing does.
-        sshd = shlex.join(ssh_command(reached.ssh(), "-o", f"ControlPath={held.control_path}"))
-        root = " ".join(reached.ssh().escalation)
-        tar = f"tar --create --directory {shlex.quote(str(machine.folder / 'objects'))} -- {name}"
-        line = f"set -o pipefail; {tar} | {sshd} '{root} /usr/local/sbin/vtool-board receive'"
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
+        assert held.run("receive", stdin=bundle({name: machine.folder / name}, {}))["received_bytes"] == len(data)
+        assert held.run("state")["lock"]["token"] == held.token, "all that was sent was read"
+        for cut in ([], [b"no tar"], [bytes(range(256)) * 4096]):
+            assert refusal(lambda pieces=cut: held.run("receive", stdin=pieces)).diagnostics[0].code == "VT707"
+        for missing in ({name: machine.folder / "none"}, {"0": machine.folder / name, name: machine.folder / "none"}):
+            with pytest.raises(FileNotFoundError):
+                held.run("receive", stdin=bundle(missing, {}))
+            assert held.run("state")["lock"]["token"] == held.token, "what breaks here does not, either"
+        assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
+        machine.off()
+        held.process.kill()  # as when the connection breaks
+        gone = [refusal(held.run, "state").diagnostics[0] for _ in range(2)]
+    assert all(error.code == "VT603" and "the connection that holds it ended" in error.message for error in gone)
+
+
+def older_generation(machine: Machine, files: list[dict[str, Any]]) -> None:
+    """Make these files the generation that runs on the machine."""
+    folder = machine.folder / "lib" / "vtool" / "generations" / "older"
+    folder.mkdir(parents=True)
+    (folder / "generation.json").write_text(json.dumps(generation("older", files)))
+    (machine.folder / "run" / "vtool-current").symlink_to("/var/lib/vtool/generations/older")
+
+
+def generation(identity: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    boot = {"mount": "/dev/shm", "state_device": "", "state_sector": 0}
+    names = {"topology": "t", "generation": identity, "boot_set": f"set-{identity}"}
+    return {**names, "boot": boot, "files": files, "units": {}, "disks": []}
+
+
+def file_of(name: str, data: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    place = {"place": "generation", "mode": 0o644, "used_by": []}
+    return {**place, "name": name, "sha256": digest, "size_bytes": len(data)}
+
+
+@pytest.mark.parametrize("user", ["root", USER])
+@pytest.mark.parametrize("spoil", ["nothing", "base before", "base after", "stream"])
+def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
+    machine: Machine, user: str, spoil: str
+) -> None:
+    machine.allow(documented_sudoers())
+    machine.on()
+    old = Random(1).randbytes(64 << 20)
+    place, length = 20 * delta.BLOCK_BYTES, 1 << 20
+    new = old[:place] + Random(2).randbytes(length) + old[place + length :]
+    was, wanted = file_of("disk.img", old), file_of("disk.img", new)
+    store, objects = machine.folder / "lib" / "vtool" / "store", machine.folder / "objects"
+    for folder, file, data in ((store, was, old), (objects, wanted, new)):
+        folder.mkdir(parents=True)
+        (folder / file["sha256"]).write_bytes(data)
+    older_generation(machine, [was, file_of("entry.scr", b"")])
+    # The generation's file is another name of the object: it may never be written to.
+    linked = machine.folder / "lib" / "vtool" / "generations" / "older" / "disk.img"
+    linked.hardlink_to(store / was["sha256"])
+
+    def spoil_base() -> None:
+        with (store / was["sha256"]).open("r+b") as stream:
+            stream.seek(len(old) // 2)
+            stream.write(bytes([old[len(old) // 2] ^ 1]))
+
+    with hold(board(machine, user=user)) as held:
+
+        def stream() -> bytes:
+            """Return what is sent."""
+            compared = held.run("compare", stdin=json.dumps(generation("newer", [wanted])))
+            return b"".join(bundle({digest: objects / digest for digest in compared["missing"]}, compared["bases"]))
+
+        if spoil == "base before":
+            spoil_base()
+        first = stream()
+        more = 2 if spoil == "base before" else 1  # blocks
+        assert length <= len(first) <= length + more * delta.BLOCK_BYTES
+        if spoil == "base after":
+            spoil_base()
+        if spoil in ("base after", "stream"):
+            sent = [first[: len(first) // 2] if spoil == "stream" else first]
+            assert refusal(lambda: held.run("receive", stdin=sent)).diagnostics[0].code == "VT707"
+            assert [path.name for path in store.iterdir()] == [was["sha256"]]
+            first = stream()
+            assert length <= len(first) <= length + 2 * delta.BLOCK_BYTES
+        held.run("receive", stdin=[first])
+    assert (store / wanted["sha256"]).read_bytes() == new
+    if spoil in ("nothing", "stream"):
+        assert linked.read_bytes() == old
+    assert linked.stat().st_nlink == 2
 
 
 def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machine) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
-import tarfile
 from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta, generations
 
 B = delta.BLOCK_BYTES
@@ -25,22 +26,26 @@ def put(folder: Path, content: bytes) -> str:
     return digest
 
 
+def receive(data: bytes) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        generations.verb_receive(argparse.Namespace())
+
+
 def sent(folder: Path, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch) -> int:
     """Send one object to a store that has another one; return how much went over."""
     store = folder / "store"
     monkeypatch.setattr(generations, "STORE", store)
-    base, digest, out = put(store, old), put(folder / "new", new), io.BytesIO()
+    base, digest = put(store, old), put(folder / "new", new)
     offered = delta.base_of(store / base, base)
     assert offered is not None
-    delta.send(folder / "new", [digest], {digest: offered}, out)
-    out.seek(0)
-    with tarfile.open(fileobj=out, mode="r|") as tar:
-        for member in tar:
-            generations.take_object(member, tar.extractfile(member))
+    data = b"".join(bundle({digest: folder / "new" / digest}, {digest: offered}))
+    receive(data)
     assert (store / digest).read_bytes() == new and (store / base).read_bytes() == old
-    return len(out.getvalue())
+    return len(data)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 5 * B), st.integers(0, 5 * B), EDITS)
 def test_what_arrives_is_the_new_one(before: int, after: int, edits: list[tuple[int, int]]) -> None:
     rng = Random(before + after)
@@ -61,25 +66,46 @@ def test_what_did_not_change_is_not_sent(tmp_path: Path, monkeypatch: pytest.Mon
     assert sent(tmp_path, old, new, monkeypatch) < 2 * B
 
 
-def test_a_damaged_base_is_not_offered(tmp_path: Path) -> None:
-    digest = put(tmp_path, b"a" * B)
-    (tmp_path / digest).write_bytes(b"b" * B)
-    assert delta.base_of(tmp_path / digest, digest) is None and delta.base_of(tmp_path / "none", digest) is None
+def test_a_damaged_base_is_built_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, data = tmp_path / "store", Random(3).randbytes(8 * B)
+    monkeypatch.setattr(generations, "STORE", store)
+    base, digest = put(store, data), put(tmp_path / "new", data[: 6 * B] + b"new")
+    (store / base).write_bytes(b"damaged" + data[7:])
+    offered = delta.base_of(store / base, base)
+    assert offered is not None
+    receive(b"".join(bundle({digest: tmp_path / "new" / digest}, {digest: offered})))
+    assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
+    assert delta.base_of(store / "none", "none") is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 600))
+def test_what_is_cut_off_is_no_object(end: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as text, pytest.MonkeyPatch.context() as monkeypatch:
+        folder = Path(text)
+        monkeypatch.setattr(generations, "STORE", folder / "store")
+        old, new = b"o" * (2 * B), b"o" * B + b"n" * B
+        digest, base = put(folder / "new", new), put(folder / "store", old)
+        offered = delta.base_of(folder / "store" / base, base)
+        assert offered is not None
+        whole = b"".join(bundle({digest: folder / "new" / digest}, {digest: offered}))
+        with pytest.raises(generations.BoardError) as caught:
+            receive(whole[: end * len(whole) // 1000])
+        assert caught.value.code == "VT707"
+        assert [path.name for path in (folder / "store").iterdir()] == [base]
 
 
 def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, old = tmp_path / "store", Random(2).randbytes(4 * B)
     monkeypatch.setattr(generations, "STORE", store)
-    base, out = put(store, old), io.BytesIO()
+    base = put(store, old)
     digest = put(tmp_path / "new", old[:B] + b"new" + old[B + 3 :])
     offered = delta.base_of(store / base, base)
     assert offered is not None
-    delta.send(tmp_path / "new", [digest], {digest: offered}, out)
+    sent = b"".join(bundle({digest: tmp_path / "new" / digest}, {digest: offered}))
     (store / base).write_bytes(b"spoiled" + old[7:])
-    out.seek(0)
-    with tarfile.open(fileobj=out, mode="r|") as tar:
-        member = tar.next()
-        assert member is not None and member.name.endswith(delta.SUFFIX)
-        with pytest.raises(generations.BoardError) as caught:
-            generations.take_object(member, tar.extractfile(member))
+    with pytest.raises(generations.BoardError) as caught:
+        receive(sent)
     assert caught.value.code == "VT707" and sorted(path.name for path in store.iterdir()) == [base]

@@ -98,9 +98,9 @@ def test_a_kernel_without_an_option_is_only_warned_of_where_nothing_is_deployed(
     kernels = {"vtool:linux": KernelOptions({"KVM": "y"}, "mine")}
     found = check(document, validate(document), {"board0": load_facts("qemu-virt")}, kernels)
     severity = {finding.message.split("CONFIG_")[1].split(",")[0]: finding.severity for finding in found}
-    assert severity["GPIO_VIRTIO"] is severity["VIRTIO_FS"] is Severity.WARNING
-    # The disk of the other guest goes through a pool, which is deployed.
-    assert severity["DMA_RESTRICTED_POOL"] is Severity.ERROR
+    assert severity["GPIO_VIRTIO"] is severity["SND_VIRTIO"] is Severity.WARNING
+    # Files, and the disk of the other guest through a pool, are deployed.
+    assert severity["VIRTIO_FS"] is severity["DMA_RESTRICTED_POOL"] is Severity.ERROR
 
 
 def test_a_gicv2_serves_eight_cpus() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs, steps_of
@@ -14,8 +17,8 @@ SHARED = [{"size_bytes": 16 << 20, "identity": "00:01:7", "name": "/memfd:memory
 GOOD: dict[str, Any] = {
     "unit-fe0": {"code": 0, "output": "active\n"},
     "shell-fe0": {"code": 0, "output": "alive\n"},
-    "option-fe0-disk0": {"value": "y"},
-    "tree-fe0-disk0": {"code": 0, "output": "00000000500000000000000001000000"},
+    "option-fe0": {"value": "y"},
+    "tree-fe0-pool0": {"code": 0, "output": "00000000500000000000000001000000"},
     "memdev-fe0": {
         "answers": [
             [
@@ -27,7 +30,7 @@ GOOD: dict[str, Any] = {
     "features-disk0": {
         "answers": [{"guest-features": {"transports": ["VIRTIO_F_VERSION_1: x", "VIRTIO_F_IOMMU_PLATFORM: y"]}}]
     },
-    "created-fe0-disk0": {"code": 0, "output": "1"},
+    "created-fe0-pool0": {"code": 0, "output": "1"},
     "assigned-fe0-disk0": {"code": 0, "output": "1"},
     "reset-fe0-disk0": {"code": 0, "output": "0"},
     "write-fe0-disk0": {"code": 0, "output": f"{DIGEST}  /tmp/w"},
@@ -72,15 +75,15 @@ def test_each_bad_observation_fails_its_row() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"unit-fe0": {"code": 0, "output": "failed"}}, "its unit is active"),
         ({"shell-fe0": {"error": {"message": "no answer"}}}, "its shell answers"),
-        ({"option-fe0-disk0": {"value": "n"}}, "kernel has CONFIG_DMA_RESTRICTED_POOL"),
-        ({"option-fe0-disk0": {"value": "unknown"}}, "kernel has CONFIG_DMA_RESTRICTED_POOL"),
-        ({"created-fe0-disk0": {"code": 0, "output": "0"}}, "kernel made it a restricted DMA pool"),
+        ({"option-fe0": {"value": "n"}}, "kernel has CONFIG_DMA_RESTRICTED_POOL"),
+        ({"option-fe0": {"value": "unknown"}}, "kernel has CONFIG_DMA_RESTRICTED_POOL"),
+        ({"created-fe0-pool0": {"code": 0, "output": "0"}}, "kernel made it a restricted DMA pool"),
         ({"assigned-fe0-disk0": {"code": 0, "output": "0"}}, "kernel assigned it the pool"),
-        ({"hiwater-fe0-disk0": {"code": 0, "output": "0"}}, "slots used by that I/O (high-water mark)"),
-        ({"hiwater-fe0-disk0": {"code": 1, "output": ""}}, "slots used by that I/O (high-water mark)"),
+        ({"hiwater-fe0-disk0": {"code": 0, "output": "0"}}, "slots of 'pool0' used by that I/O (high-water mark)"),
+        ({"hiwater-fe0-disk0": {"code": 1, "output": ""}}, "slots of 'pool0' used by that I/O (high-water mark)"),
         (
             {"features-disk0": {"answers": [{"class": "DeviceNotFound"}]}},
-            "features the driver accepted (bits 32 and 33)",
+            "features the driver accepted (of bits 32 and 33)",
         ),
     ]
     for changes, what in cases:
@@ -88,7 +91,7 @@ def test_each_bad_observation_fails_its_row() -> None:
 
 
 def test_a_moved_region_says_where_it_was_expected_and_seen() -> None:
-    row = read({"tree-fe0-disk0": {"code": 0, "output": "00000000480000000000000001000000"}})[
+    row = read({"tree-fe0-pool0": {"code": 0, "output": "00000000480000000000000001000000"}})[
         "stands where it was planned (device tree)"
     ]
     assert not row.proven
@@ -145,6 +148,27 @@ def test_private_ram_that_is_shared_fails() -> None:
     assert wrong({"memdev-fe0": {"answers": [backends]}}) == ["only the pool is shared memory"]
 
 
-def test_nothing_observed_proves_nothing() -> None:
-    found = proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])
-    assert all(not proof.read({}).proven for proof in found)
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_nothing_observed_proves_nothing(example: Path) -> None:
+    for board in prepare(example).plan.boards:
+        found = proofs(board)
+        ids = [step["id"] for step in steps_of(found)]
+        assert found and all(not proof.read({}).proven for proof in found)
+        assert all(proof.read({}).bytes_checked == 0 for proof in found) and len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_data_goes_through_every_device_of_the_examples(example: Path) -> None:
+    topology, board = prepare(example).topology, prepare(example).plan.boards[0]
+    said = {"code": 0, "output": DIGEST, "digest": DIGEST}
+    steps = steps_of(proofs(board))
+    good = {step["id"]: said for step in steps if step["op"] not in ("qmp", "maps", "kernel-option")}
+    good |= {name: {**said, "output": f"{DIGEST}\n{DIGEST}"} for name in good if name.startswith("echo-")}
+    checked = {row.subject: row.bytes_checked for proof in proofs(board) if (row := proof.read(good)).bytes_checked}
+    assert set(checked) == {f"device {name}" for name, device in topology.devices.items() if device.type != "iommu"}
+
+
+def test_two_digests_of_nothing_are_not_proof() -> None:
+    nothing = {"code": 0, "output": hashlib.sha256().hexdigest()}
+    what = "1MiB written by the frontend, read at the backend's file"
+    assert wrong({"write-fe0-disk0": nothing, "written-fe0-disk0": nothing}) == [what]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
+from vtool.model.devices import NetworkDevice
 from vtool.model.topology import Kvm, Topology, Vmm
 from vtool.source import Document
 
@@ -36,3 +37,5 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         row = combination_of(hypervisor.kind, device) if hypervisor else None
         if row is not None and not row.deployed:
             yield f"device '{name}' ({device.type} with {row})", ("devices", name)
+        elif isinstance(device, NetworkDevice) and not device.network.frontend_address:
+            yield f"device '{name}' without a `frontend_address`, through which it is proven,", ("devices", name)

@@ -168,9 +168,9 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
                 label = Label(context.span("devices", macs[network.mac], "network", "mac"), "the other is here")
                 yield context.find("VT330", message, (*path, "mac"), labels=(label,))
             macs.setdefault(network.mac, name)
+        yield from _addresses_meet(context, name, device)
         if not network.bridge:
             continue
-        yield from _addresses_meet(context, name, device)
         key = (device.backend, network.bridge)
         taken = addresses.setdefault((*key, network.frontend_address), name)
         if taken != name and network.frontend_address:

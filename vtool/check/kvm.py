@@ -37,13 +37,15 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
         program = device.program.value
         if isinstance(device, NetworkDevice):
             user = device.program is Program.PASST
+            if user and device.network.bridge:
+                message = f"`bridge` of '{name}' has no effect: {program} takes the board's own network"
+                yield context.find("VT340", message, (*path, "network", "bridge"), key=True)
+            any_address = device.network.frontend_address or device.network.backend_address
             for key in ("bridge", "frontend_address", "backend_address"):
-                given = bool(getattr(device.network, key))
-                if given and user:
-                    message = f"`{key}` of '{name}' has no effect: {program} takes the board's own network"
-                    yield context.find("VT340", message, (*path, "network", key), key=True)
                 # The address of a driver domain's bridge, if it has any, is its own matter.
-                elif not given and not user and not (key == "backend_address" and context.by_a_guest(device)):
+                own = key == "backend_address" and context.by_a_guest(device)
+                needed = bool(any_address) and key != "bridge" if user else not own
+                if needed and not getattr(device.network, key):
                     message = f"'{name}' by {program} needs `{key}`"
                     yield context.find("VT340", message, (*path, "network"), key=True)
             if device.network.forward_tcp and not user:

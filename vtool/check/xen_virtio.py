@@ -164,9 +164,11 @@ def frontend_waits(context: Context) -> Iterator[Diagnostic]:
     """VT389: a guest that Xen starts must not touch its virtio devices before dom0 has their backend (warning)."""
     for domain in context.topology.domains:
         pooled = [n for n, d, _ in xen_virtio(context, domain) if d.data_path is DataPath.POOL]
-        if pooled and context.topology.domains[domain].start is Start.DOM0LESS:
+        if not pooled or context.has_patch(context.board_of[domain], XenPatch.VIRTIO_WAITS):
+            continue
+        if context.topology.domains[domain].start is Start.DOM0LESS:
             message = f"'{domain}' runs before dom0 serves '{pooled[0]}', and Linux stops at a device without a backend"
-            hint = "its kernel has VIRTIO_MMIO as a module, and its ramdisk loads it once dom0 says so"
+            hint = "write `image: vtool:xen`, or VIRTIO_MMIO is a module that its ramdisk loads once dom0 says so"
             path = ("domains", domain, "start")
             yield context.find("VT389", message, path, hints=(hint,), severity=Severity.WARNING)
 

@@ -1,15 +1,18 @@
 """One vtool at a board at a time: a lock on the board itself, kept by a connection that stays open.
 
-The connection is also the one that Ansible's tasks go through, so holding the board costs no handshake.
+The connection is also the one that Ansible's tasks go through, so holding the board costs no handshake. The process
+that keeps the lock runs vtool-board's other verbs when asked, so that they cost no start of Python.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import getpass
 import gzip
 import json
+import queue
 import secrets
 import shlex
 import socket
@@ -17,8 +20,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,50 +34,114 @@ from vtool.diagnostics import VtoolError
 
 _HEARTBEAT_S = 5.0
 _CONNECT_S = 20.0
+_MOST_IN_A_LINE = 120 << 10
+"""Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
+Piece = bytes | memoryview
 _OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
 
 
 @dataclass(frozen=True)
 class Held:
-    """A board that is ours: the token its program asks for, who and when, and ssh's control socket."""
+    """A board that is ours: the token its program asks for, who and when, ssh's control socket.
+
+    ``process`` is the connection: what ``vtool-board hold`` reads and says.
+    """
 
     board: Board
     token: str
     who: str
     since: str
     control_path: Path
+    process: subprocess.Popen[bytes]
+    said: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def owner(self) -> str:
         """Return the options of vtool-board's changing verbs."""
-        return shlex.join(["--lock", self.token, "--by", self.who, "--at", self.since])
+        return shlex.join(self._owner)
 
-    def run(self, verb: str, *words: str, stdin: str = "", timeout_s: float = 180.0) -> dict[str, Any]:
-        """Run a verb of vtool-board over the open connection. Raises VtoolError of what it says, VT603."""
-        target = self.board.ssh()
-        line = shlex.join([*target.escalation, ON_BOARD, verb, *words]) + (f" {self.owner}" if verb in _OWNED else "")
-        command = [*ssh_command(target, "-o", f"ControlPath={self.control_path}"), line]
+    @property
+    def _owner(self) -> list[str]:
+        return ["--lock", self.token, "--by", self.who, "--at", self.since]
+
+    def run(
+        self, verb: str, *words: str, stdin: str | Iterable[Piece] = "", timeout_s: float = 180.0
+    ) -> dict[str, Any]:
+        """Run a verb of vtool-board in the process that holds the board. Raises VtoolError of what it says, VT603.
+
+        ``stdin`` is a text or, for what is large, pieces of bytes; the time that they take to send is not counted.
+        """
+        line = [verb, *words, *(self._owner if verb in _OWNED else ())]
+        text, pieces = (stdin, None) if isinstance(stdin, str) else (None, stdin)
+        request = {"id": secrets.token_hex(4), "words": line, "stdin": text}
+        self._tell(json.dumps(request).encode() + b"\n", pieces)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                text = self.said.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise no_answer(self.board, timeout_s, f"'vtool-board {verb}' did not end") from None
+            if not text:
+                self.said.put("")  # so it is for whoever asks next
+                assert self.process.stderr is not None
+                last = self.process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+                why = f": {last[0]}" if last else ""
+                raise no_answer(self.board, timeout_s, f"the connection that holds it ended{why}")
+            answer = board_json(text, "")
+            if answer.get("id") == request["id"]:  # an earlier one may have come too late
+                return board_json(json.dumps(answer["said"]), "")
+
+    def _tell(self, line: bytes, pieces: Iterable[Piece] | None) -> None:
+        """Send a request, and what follows it; a connection that ended says so when the answer is read."""
+        if pieces is None:
+            self.write(line)
+            return
+        going = self.write(line, flush=False)
         try:
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
-        except subprocess.TimeoutExpired:
-            raise no_answer(self.board, timeout_s, f"'vtool-board {verb}' did not end") from None
-        if done.returncode == 255:
-            raise no_answer(self.board, timeout_s, (done.stderr.strip().splitlines() or ["ssh ended"])[-1])
-        if done.returncode != 0 and done.stderr.startswith("sudo: "):
-            raise may_not_be_root(self.board, done.stderr)
-        return board_json(done.stdout, done.stderr)
+            for piece in filter(len, pieces):  # an empty one would be the end
+                going = going and self.write(b"%x\n" % len(piece), piece, flush=False)
+                if not going:
+                    return
+        finally:
+            self.write(b"0\n")
+
+    def write(self, *pieces: Piece, flush: bool = True) -> bool:
+        """Send bytes to the process that holds the board; tell whether it is still there to read them."""
+        assert self.process.stdin is not None
+        try:
+            with self.writing:
+                for piece in pieces:
+                    self.process.stdin.write(piece)
+                if flush:
+                    self.process.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def listen(self) -> None:
+        """Take what the process says, line by line, and an empty text when it ends."""
+        assert self.process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in self.process.stdout:
+                self.said.put(line.decode(errors="replace"))
+        self.said.put("")
 
 
+@functools.cache
 def packed(data: bytes) -> str:
     """Write bytes as a word that a shell line can carry."""
     return base64.b64encode(gzip.compress(data, mtime=0)).decode()
 
 
-def _install(program: bytes, target: SshTarget) -> str:
+def _install(target: SshTarget) -> str:
     """Return the command line that puts the program there; sudo permits one name beside it, root needs none."""
     root, new = "".join(f"{word} " for word in target.escalation), "$P.new" if target.escalation else "$P.$$"
+    program = packed(board_program(compiled=True))
+    if len(program) > _MOST_IN_A_LINE:
+        program = packed(board_program())
     return (
-        f"P={ON_BOARD}; printf %s {packed(program)} | base64 -d | gzip -d "
+        f"P={ON_BOARD}; printf %s {program} | base64 -d | gzip -d "
         f"| {root}install -m 0755 /dev/stdin {new} && {root}mv {new} $P"
     )
 
@@ -88,49 +155,51 @@ def hold(board: Board) -> Iterator[Held]:
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     with tempfile.TemporaryDirectory(prefix="vtool-ssh-") as folder:
-        held = Held(board, secrets.token_hex(8), who, since, Path(folder) / "control")
-        holder = json.dumps({"token": held.token, "who": who, "since": since})
+        token, control_path = secrets.token_hex(8), Path(folder) / "control"
         target = board.ssh()
-        hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", holder])
-        command = f"{_install(board_program(), target)} && exec {hold_it}"
-        master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={held.control_path}")
+        owner = json.dumps({"token": token, "who": who, "since": since})
+        hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
+        command = f"{_install(target)} && exec {hold_it}"
+        master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={control_path}")
         process = subprocess.Popen(
             [*ssh_command(target, *master), command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=1 << 18,
             start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
         )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        held = Held(board, token, who, since, control_path, process)
         stop = threading.Event()
-        beat = threading.Thread(target=_beat, args=(process, stop), daemon=True)
+        beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)
+        listener = threading.Thread(target=held.listen, daemon=True)
         try:
             said = process.stdout.readline()
             if not said:
-                raise _refused(board, process.stderr.read().strip())
-            board_json(said, "")
+                raise _refused(board, process.stderr.read().decode(errors="replace").strip())
+            board_json(said.decode(errors="replace"), "")
             beat.start()
+            listener.start()
             yield held
         finally:
             stop.set()
-            process.stdin.close()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             process.kill()
             process.wait()
+            if listener.is_alive():
+                listener.join(5)
             process.stdout.close()
             process.stderr.close()
 
 
-def _beat(process: subprocess.Popen[str], stop: threading.Event) -> None:
+def _beat(held: Held, stop: threading.Event) -> None:
     """Say now and then that this vtool lives."""
-    assert process.stdin is not None
     while not stop.wait(_HEARTBEAT_S):
-        try:
-            process.stdin.write("\n")
-            process.stdin.flush()
-        except (OSError, ValueError):
+        if not held.write(b"\n"):
             return
 
 

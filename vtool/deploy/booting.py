@@ -22,6 +22,20 @@ _LINES_OF_TWO_BOOTS = 3000
 _LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.")
 
 
+def bring_up_and_hold(job: Job, progress: Progress) -> None:
+    """Make the board if need be, switch it on, wait for ssh, hold it. One that answers costs one connection."""
+    if job.board.exists() and job.board.power.is_on():
+        try:
+            job.hold()
+        except VtoolError as error:
+            if error.diagnostics[0].code != "VT603":
+                raise
+        else:
+            return
+    bring_up(job.board, progress)
+    job.hold()
+
+
 def bring_up(board: Board, progress: Progress) -> bool:
     """Make the board if need be, switch it on, wait for ssh. Returns whether it was off."""
     if isinstance(board, EmulatedBoard) and not board.exists():

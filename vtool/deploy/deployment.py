@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import packed
-from vtool.deploy.booting import bring_up, go_back, wait_for_boot
-from vtool.deploy.connection import ssh_command
+from vtool.deploy.booting import bring_up_and_hold, go_back, wait_for_boot
 from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
+from vtool.deploy.push import push
 from vtool.deploy.stage import stage
 from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
@@ -31,18 +30,45 @@ from vtool.render import render
 
 START_DEADLINE_S = 120
 Target = tuple[BoardPlan, Board]
+Images = Callable[[str], Path]
+"""From an image's reference to its file."""
 
 
 @contextlib.contextmanager
 def _jobs(targets: Sequence[Target]) -> Iterator[list[Job]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
+        jobs = [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
+        yield jobs
+        each(Job.let_go, jobs, failed_too=True)  # side by side, where the stack would do it one by one
+
+
+@contextlib.contextmanager
+def pushed_jobs(
+    topology: str, targets: Sequence[Target], image_path: Images, progress: Progress
+) -> Iterator[list[Job]]:
+    """Yield the boards' jobs: each board is held, and what it shall run is applied; failures in them."""
+    with _jobs(targets) as jobs, tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
+
+        def prepare(job: Job) -> None:
+            plan, work = job.report.board, Path(folder) / job.board.name
+            with job.phase("board"):
+                job.own()
+                bring_up_and_hold(job, progress)
+            with job.phase("stage"):
+                work.mkdir()
+                tree, artifacts = job.board.base_device_tree(), render(plan)
+                job.staged = stage(topology, plan, artifacts, tree, image_path, work)
+                job.report.generation = job.staged.generation["generation"]
+            push(job, f"{job.board.name}: " if len(jobs) > 1 else "", progress)
+
+        each(prepare, jobs)
+        yield jobs
 
 
 def deploy(
     topology: str,
     targets: Sequence[Target],
-    image_path: Callable[[str], Path],
+    image_path: Images,
     progress: Progress,
     *,
     keep: bool = False,
@@ -51,21 +77,7 @@ def deploy(
 
     What is not proven is taken back; with ``keep`` it is left running, unconfirmed, to be looked at.
     """
-    with _jobs(targets) as jobs, tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
-
-        def prepare(job: Job) -> None:
-            plan, work = job.report.board, Path(folder) / job.board.name
-            with job.phase("board"):
-                job.own()
-                bring_up(job.board, progress)
-                job.hold()
-            with job.phase("stage"):
-                work.mkdir()
-                tree, artifacts = job.board.base_device_tree(), render(plan)
-                job.staged = stage(topology, plan, artifacts, tree, image_path, work)
-                job.staged.write(work / "push")
-                job.objects, job.program = work / "push" / "objects", work / "vtool-board"
-                job.report.generation = job.staged.generation["generation"]
+    with pushed_jobs(topology, targets, image_path, progress) as jobs:
 
         def boot(job: Job) -> None:
             with job.phase("boot"):
@@ -73,10 +85,9 @@ def deploy(
                 wait_for_boot(job, job.boot_before, progress)
                 job.hold()
 
-        each(prepare, jobs)
-        _play("deploy", "push and prove", jobs, progress)
+        play("deploy", "start and prove", jobs, progress)
         each(boot, [job for job in jobs if job.report.rebooted])
-        _play("start", "start and prove", [job for job in jobs if job.report.rebooted], progress)
+        play("start", "start and prove", [job for job in jobs if job.report.rebooted], progress)
         each(lambda job: _settle(job, progress, keep=keep), jobs, failed_too=True)
         return [job.report for job in jobs]
 
@@ -92,7 +103,7 @@ def verify(topology: str, targets: Sequence[Target], progress: Progress) -> list
                 job.hold()
 
         each(prepare, jobs)
-        _play("verify", "verify", jobs, progress)
+        play("verify", "verify", jobs, progress)
         return [job.report for job in jobs]
 
 
@@ -103,8 +114,7 @@ def rollback(targets: Sequence[Target], generation: str, progress: Progress) -> 
         def work(job: Job) -> None:
             with job.phase("board"):
                 job.own()
-                bring_up(job.board, progress)
-                job.hold()
+                bring_up_and_hold(job, progress)
             with job.phase("roll back"):
                 said = job.held_board.run("rollback", *([generation] if generation else []))
                 job.applied, job.report.changed = True, True
@@ -129,8 +139,7 @@ def tear_down(targets: Sequence[Target], progress: Progress) -> list[Report]:
         def prepare(job: Job) -> None:
             with job.phase("board"):
                 job.own()
-                bring_up(job.board, progress)
-                job.hold()
+                bring_up_and_hold(job, progress)
                 job.boot_before = job.held_board.run("state")["boot_id"]
 
         def boot(job: Job) -> None:
@@ -139,12 +148,12 @@ def tear_down(targets: Sequence[Target], progress: Progress) -> list[Report]:
                 wait_for_boot(job, job.boot_before, progress)
 
         each(prepare, jobs)
-        _play("teardown", "tear down", jobs, progress)
+        play("teardown", "tear down", jobs, progress)
         each(boot, [job for job in jobs if job.report.rebooted])
         return [job.report for job in jobs]
 
 
-def _play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> None:
+def play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> None:
     """Run a playbook on the boards that nothing has failed on, and take over what its tasks said."""
     jobs = [job for job in jobs if job.well]
     if not jobs:
@@ -163,34 +172,18 @@ def _play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) ->
 
 
 def _host(job: Job) -> Host:
-    variables = {
+    variables: dict[str, Any] = {
         "vtool_steps": packed(json.dumps({"steps": steps_of(proofs(job.report.board))}).encode()),
         "vtool_owner": job.held_board.owner,
     }
     if job.staged is not None:
-        control = f"ControlPath={job.held_board.control_path}"
-        variables |= {
-            "vtool_generation": packed(json.dumps(job.staged.generation, sort_keys=True).encode()),
-            "vtool_send": shlex.join([sys.executable, "-I", str(job.program), "send", str(job.objects)]),
-            "vtool_ssh": shlex.join(ssh_command(job.board.ssh(), "-o", control)),
-            "vtool_start_deadline": str(START_DEADLINE_S),
-        }
+        variables |= {"vtool_reboot": job.report.rebooted, "vtool_start_deadline": str(START_DEADLINE_S)}
     return Host(job.board, variables, job.held_board.control_path)
 
 
 def _take_over(job: Job, events: Events) -> None:
     report = job.report
-    compared, applied, seen, cleaned = (
-        events.outputs.get(task) or {}
-        for task in ("Ask what the board lacks", "Apply the generation", "Observe what runs", "Stop and remove")
-    )
-    if compared:
-        job.boot_before = compared["boot_id"]
-        report.confirmed = compared["current"] and compared["confirmed"]
-        job.applied = compared["current"]
-    if applied:
-        job.applied = True
-        report.changed, report.rebooted, report.restarted = applied["changed"], applied["reboot"], applied["restarted"]
+    seen, cleaned = (events.outputs.get(task) or {} for task in ("Observe what runs", "Stop and remove"))
     if seen:
         report.rows = [proof.read(seen["results"]) for proof in proofs(report.board)]
     if cleaned:

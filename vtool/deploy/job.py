@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from vtool.board.emulated import runtime_folder
 from vtool.board.protocols import Board
@@ -58,8 +57,6 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.board = board
         self.report = report
         self.staged: Staged | None = None
-        self.objects = Path()
-        self.program = Path()
         self.applied = False
         self.boot_before = ""
         self._held: Held | None = None
@@ -100,6 +97,11 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self._held = None
         self._hold.close()
 
+    def cut(self) -> None:
+        """End the connection, so that whoever waits for the board does not any more."""
+        if self._held is not None:
+            self._held.process.kill()
+
     @property
     def held_board(self) -> Held:
         """Return the board as it is held."""
@@ -127,7 +129,12 @@ def each(work: Callable[[Job], None], jobs: Sequence[Job], *, failed_too: bool =
         one(jobs[0])
     elif jobs:
         with ThreadPoolExecutor(max_workers=min(len(jobs), MOST_AT_ONCE)) as pool:
-            list(pool.map(one, jobs))
+            try:
+                list(pool.map(one, jobs))
+            except BaseException:  # Ctrl-C: nobody waits for what is being sent
+                for job in jobs:
+                    job.cut()
+                raise
 
 
 @contextlib.contextmanager

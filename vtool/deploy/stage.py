@@ -6,15 +6,19 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import io
 import json
+import marshal
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtool.deploy.bundle import once_per_file
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
 from vtool.devicetree import read_blob
@@ -27,8 +31,13 @@ from vtool.units import format_size
 ON_BOARD = Path(__file__).with_name("on_board")
 
 
-def board_program() -> bytes:
-    """Pack vtool-board into one executable file; the same sources give the same bytes."""
+@functools.cache
+def board_program(*, compiled: bool = False) -> bytes:
+    """Pack vtool-board into one executable file; the same sources give the same bytes.
+
+    With ``compiled`` they are in it as this Python's code too (without docstrings), which a board's Python of the same
+    version takes instead: most of a start is compiling. A generation has it without: it must not depend on this Python.
+    """
     packed = io.BytesIO(b"#!/usr/bin/env python3\n")
     packed.seek(0, io.SEEK_END)
     sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
@@ -36,6 +45,11 @@ def board_program() -> bytes:
     with zipfile.ZipFile(packed, "a") as archive:
         for name, text in sources.items():
             archive.writestr(zipfile.ZipInfo(name), text)
+            if compiled and name != "__main__.py":
+                code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2))
+                # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
+                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+                archive.writestr(zipfile.ZipInfo(f"{name}c"), head + code)
     return packed.getvalue()
 
 
@@ -63,15 +77,6 @@ class Staged:
 
     files: tuple[StagedFile, ...]
     generation: dict[str, Any]
-
-    def write(self, folder: Path) -> None:
-        """Write ``objects/<sha256>`` (links) for the push."""
-        objects = folder / "objects"
-        objects.mkdir(parents=True)
-        for file in self.files:
-            link = objects / file.sha256
-            if not link.is_symlink():
-                link.symlink_to(file.path.resolve())
 
 
 def stage(
@@ -131,19 +136,26 @@ def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
 
 
 def _staged(artifact: Artifact, name: str, path: Path) -> StagedFile:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    about = path.stat()
+    digest = _digest_of(path)
     return StagedFile(
         place=artifact.place,
         name=name,
         mode=artifact.mode,
         path=path,
         sha256=digest,
-        size_bytes=path.stat().st_size,
+        size_bytes=about.st_size,
         used_by=artifact.used_by,
         asked_by=artifact.asked_by,
         image=artifact.content if artifact.kind is Kind.IMAGE else "",
     )
+
+
+@once_per_file
+def _digest_of(path: Path) -> str:
+    """Return a file's digest; an image that many boards use is read once."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dict[str, Any]:

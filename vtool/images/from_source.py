@@ -121,7 +121,7 @@ def _xen_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
         "source": needs["xen-source"].sha256,
         "packages": debian.package_versions(_COMPILER),
         "options": recipe_text(XEN_OPTIONS),
-        "patches": {"pool-node.patch": recipe_text("xen/pool-node.patch")},
+        "patches": {name: recipe_text(f"xen/{name}") for name in ("pool-node.patch", "virtio-waits.patch")},
         "stamp": _XEN_STAMP,
     }
 

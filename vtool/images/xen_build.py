@@ -21,7 +21,7 @@ _CONFIGURATIONS = {
     # what is inside Debian 13's xen-hypervisor-4.20-arm64
     "vtool:xen-debian": "xen-debian-4.20.config",
 }
-_PATCHES = {"vtool:xen": frozenset({XenPatch.POOL_NODE})}
+_PATCHES = {"vtool:xen": frozenset(XenPatch)}
 
 
 def configuration_in(binary: bytes) -> str | None:

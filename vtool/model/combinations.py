@@ -261,7 +261,21 @@ _OF_PATH = {
     DataPath.POOL_IN_RAM: ("DMA_RESTRICTED_POOL",),
     DataPath.GRANT: ("XEN_VIRTIO",),
 }
-_DEPLOYED_UNDER_KVM = {("blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON)}
+_DEPLOYED_UNDER_KVM = {
+    ("blk", DataPath.SHARED_RAM, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    ("blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    ("blk", DataPath.POOL_IN_RAM, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
+    ("blk", DataPath.POOL_IN_RAM, Transport.PCI, Program.QEMU),
+    ("blk", DataPath.VIOMMU, Transport.PCI, Program.QEMU),
+    ("net", DataPath.SHARED_RAM, Transport.MMIO, Program.PASST),
+    ("net", DataPath.POOL, Transport.MMIO, Program.PASST),
+    ("net", DataPath.POOL_IN_RAM, Transport.PCI, Program.QEMU),
+    ("net", DataPath.VIOMMU, Transport.PCI, Program.QEMU),
+    ("fs", DataPath.SHARED_RAM, Transport.MMIO, Program.VIRTIOFSD),
+    ("fs", DataPath.POOL, Transport.MMIO, Program.VIRTIOFSD),
+    ("iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU),
+    ("ivshmem", DataPath.BAR, Transport.PCI, Program.QEMU),
+}
 
 
 def _under_kvm(service: _Service, path: DataPath, transport: Transport) -> Combination:
@@ -336,6 +350,12 @@ def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
     return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
 
 
+_DEPLOYED_UNDER_XEN = {
+    *((kind, path, Program.QEMU_XENPVH) for kind in ("blk", "net") for path in (DataPath.GRANT, DataPath.SHARED_RAM)),
+    ("blk", DataPath.POOL, Program.QEMU_XENPVH),
+}
+
+
 def _under_xen(service: _XenService, path: DataPath) -> Combination:
     return Combination(
         "xen",
@@ -343,6 +363,7 @@ def _under_xen(service: _XenService, path: DataPath) -> Combination:
         path,
         Transport.MMIO,
         service.program,
+        deployed=(service.type, path, service.program) in _DEPLOYED_UNDER_XEN,
         qemu_device=service.qemu_device,
         since=XENPVH_SINCE if service.qemu_device else (0, 0),
         kernel=(*_OF_PATH.get(path, ()), "VIRTIO_MMIO", *service.kernel),

@@ -115,7 +115,8 @@ class Network(Model):
     The bridge is in the backend domain; in a driver domain its own root file system makes it.
 
     Addresses are written as ``192.0.2.1/24``. A bridge is needed by all programs but passt, which has
-    none (then ``bridge`` and the addresses are empty) and instead forwards the board's TCP ports.
+    none and instead forwards the board's TCP ports; with addresses it gives the frontend its own, and the
+    backend's is then the board's loopback as the frontend sees it.
     """
 
     bridge: Annotated[

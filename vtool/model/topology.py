@@ -117,9 +117,11 @@ class XenPatch(Enum):
 
     ``pool-node``: the ``xen-shmem`` node of a region's owner is also compatible with
     ``restricted-dma-pool``, and the N-th such node of a domain has the phandle 65100 + N, from 0.
+    ``virtio-waits``: a place for virtio that nobody serves yet reads zero, where Xen has a fault for the guest.
     """
 
     POOL_NODE = "pool-node"
+    VIRTIO_WAITS = "virtio-waits"
 
 
 QEMU_XENPVH = "vtool:qemu-xenpvh"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import types
 from collections.abc import Mapping
@@ -45,7 +46,16 @@ def load_facts(name: str) -> LoadedFacts:
 
 
 def read_facts(path: Path) -> LoadedFacts:
-    """Read a facts file. Raises VtoolError VT1xx or VT2xx."""
+    """Read a facts file; one that many boards share is read once. Raises VtoolError VT1xx or VT2xx."""
+    try:
+        about = path.stat()
+    except OSError:
+        return _read_facts(path)  # which says what is wrong with it
+    return _read_facts(path, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+@functools.cache
+def _read_facts(path: Path, *_as_it_is: int) -> LoadedFacts:
     document = load(path)
     return LoadedFacts(validate_as(BoardFacts, document), document)
 

@@ -194,6 +194,8 @@ class _DevicePlanner:
             tap=tap,
             region_file=region_file,
             options=device_options(wiring, place),
+            frontend_address=device.network.frontend_address if isinstance(device, NetworkDevice) else "",
+            backend_address=device.network.backend_address if isinstance(device, NetworkDevice) else "",
         )
 
     def _wiring(

@@ -6,6 +6,7 @@ Nothing is quoted: a renderer does that. Sources: QEMU docs/system, the daemons'
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -225,8 +226,16 @@ def _virtiofsd(wiring: Wiring) -> Lines:
 
 def _passt(wiring: Wiring) -> Lines:
     assert wiring.device.type == "net"
-    ports = ",".join(wiring.device.network.forward_tcp)
-    return (("--foreground",), ("--vhost-user",), ("--socket", wiring.listen), *((("-t", ports),) if ports else ()))
+    network = wiring.device.network
+    ports: Lines = (("-t", ",".join(network.forward_tcp)),) if network.forward_tcp else ()
+    addresses: Lines = ()
+    if network.frontend_address:
+        frontend, backend = (ipaddress.IPv4Interface(a) for a in (network.frontend_address, network.backend_address))
+        addresses = (
+            ("--ipv4-only", "--address", str(frontend.ip), "--netmask", str(frontend.netmask)),
+            ("--gateway", str(backend.ip), "--map-host-loopback", str(backend.ip)),
+        )
+    return (("--foreground",), ("--vhost-user",), ("--socket", wiring.listen), *addresses, *ports)
 
 
 _DAEMONS: Mapping[Program, Callable[[Wiring], Lines]] = {

@@ -202,6 +202,13 @@ class KvmDevice:
     tap: KvmTap | None
     region_file: RegionFile | None
     options: tuple[QemuOption, ...]
+    frontend_address: str = ""
+    backend_address: str = ""
+
+    @property
+    def virtio(self) -> bool:
+        """Tell whether it is a virtio device that carries data: no IOMMU, and no window alone."""
+        return self.type not in ("iommu", "ivshmem")
 
     def setting(self, key: str) -> str:
         """Return the value of a key of its options, or the empty text."""
@@ -355,6 +362,7 @@ class XenVirtio:
     backend: KvmBackend | None
     pool: str | None
     pool_phandle: int | None
+    deployed: bool
 
 
 @dataclass(frozen=True)

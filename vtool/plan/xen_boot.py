@@ -7,7 +7,7 @@ the guest's RAM, in its first bank as long as there is room, in the order of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from vtool import layouts
 from vtool.diagnostics import VtoolError
@@ -188,12 +188,23 @@ def _plan_guest(
         device_tree=modules.take(name, "dtb", domain.device_tree or "", "multiboot,device-tree")
         if _has_tree(scope, name, domain)
         else None,
-        bootargs=join("console=ttyAMA0" if settings.uart else "", domain.bootargs),
+        bootargs=join("console=ttyAMA0" if settings.uart else "", *_looked_for(virtio), domain.bootargs),
         shared=shared,
         event_channels=channels,
         virtio=virtio,
         qemu=xen_virtio.plan_qemu(scope, name, virtio, reach, domain.cpus, domain_id(scope, name)),
     )
+
+
+def _looked_for(virtio: tuple[plan.XenVirtio, ...]) -> Iterator[str]:
+    """Tell vtool's guest which devices to look for until dom0 serves them, and which disk to copy in for `verify`."""
+    for device in virtio:
+        place = f"{device.place.base:x}"
+        scratch = next((disk.scratch for disk in device.disks), None)
+        if scratch is None:
+            yield f"vtool.find={place}"
+        else:
+            yield f"vtool.echo={place}:{scratch.base // MIB}:{scratch.base // MIB + 1}"
 
 
 def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange, ...]:

@@ -87,6 +87,7 @@ def _plan_device(
         backend=plan_daemon(wiring, None, 0 if device.data_path is DataPath.GRANT else memory) if by_vhost else None,
         pool=device.region,
         pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
+        deployed=row.deployed,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from vtool.check.devices import why_not as why_no_combination
@@ -17,6 +19,27 @@ _PARTS = {
     Parts.OUTSIDE: "code from outside upstream",
 }
 
+PROVEN = Path(__file__).parents[1] / "proven.json"
+"""What `make paths` proved last: an entry a combination, with its date, versions, bytes and reach."""
+
+
+def choices_of(combination: Combination) -> dict[str, str]:
+    """Return the five choices as plain data."""
+    return {
+        "hypervisor": combination.hypervisor,
+        "data_path": combination.data_path.value,
+        "type": combination.type,
+        "transport": combination.transport.value,
+        "program": combination.program.value,
+    }
+
+
+def proven(combination: Combination) -> dict[str, Any] | None:
+    """Return what was recorded when a combination was proven last, or None."""
+    choices = choices_of(combination)
+    found = (entry for entry in json.loads(PROVEN.read_text()) if entry.items() >= choices.items())
+    return next(({key: value for key, value in entry.items() if key not in choices} for entry in found), None)
+
 
 def deployed(row: Row, hypervisor: str) -> tuple[Combination, ...]:
     """Return the combinations of a row that this vtool deploys and proves."""
@@ -28,7 +51,9 @@ def known(row: Row, hypervisor: str) -> tuple[Combination, ...]:
     return tuple(
         c
         for c in COMBINATIONS
-        if (c.hypervisor, c.data_path.value) == (hypervisor, row.data_path) and (not row.types or c.type in row.types)
+        if (c.hypervisor, c.data_path.value) == (hypervisor, row.data_path)
+        and c.type != "iommu"  # carries no data itself
+        and (not row.types or c.type in row.types)
     )
 
 
@@ -76,7 +101,8 @@ def _way_data(row: Row, hypervisor: str) -> dict[str, Any]:
         "deployed": {
             "today": bool(combinations),
             "combinations": [
-                {"type": c.type, "transport": c.transport.value, "program": c.program.value} for c in combinations
+                {"type": c.type, "transport": c.transport.value, "program": c.program.value, "proven": proven(c)}
+                for c in combinations
             ],
         },
         "rendered": sorted({c.type for c in known(row, hypervisor)}),
@@ -99,6 +125,10 @@ def _way_lines(row: Row, hypervisor: str) -> Iterator[str]:
     yield f"   {hypervisor}: {said}" + (f"; {_PARTS[way.parts]}" if way.parts in _PARTS else "")
     for combination in combinations:
         yield f"        deployed: {combination.type}, {combination}"
+        if (record := proven(combination)) is not None:
+            with_what = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+            reach = f"; its backend could reach: {record['reach']}" if record["reach"] else ""
+            yield f"        proven {record['date']} with {with_what}{reach}"
     reason = why_not(row, hypervisor)
     if reason:
         yield f"        why not: {reason}"

@@ -116,7 +116,8 @@ def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iter
     for device in devices:
         where = f"{device.place.slot + 1}. virtio-mmio at {device.place.base:#x}, intid {device.intid}"
         path = device.data_path + (f" '{device.pool}'" if device.pool else "")
-        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program}, rendered only")
+        only = "" if device.deployed else ", rendered only"
+        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program}{only}")
         if device.daemon is not None:
             yield ("backend", device.name, f"{device.program}, {device.daemon.unit}")
         if device.backend is not None:

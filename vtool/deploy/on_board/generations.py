@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -32,8 +33,8 @@ from .base import (
     replace_link,
     run,
     sha256_of,
-    sync_folder,
 )
+from .boot_partition import make_sound
 
 STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"
@@ -152,6 +153,8 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if answer["current"]:
         return answer
+    if not arguments.look_only:
+        make_sound(Path(generation["boot"]["mount"]))
     check_writable(generation)
     if not arguments.look_only:
         collect_garbage()
@@ -179,10 +182,11 @@ def bases(wanted: dict[str, Any], missing: set[str]) -> Iterator[tuple[str, dict
             for other in generation["files"]
             if (other["place"], other["name"]) == (file["place"], file["name"])
         )
-        found = next(of_same_name, None)
-        base = delta.base_of(STORE / found, found) if found else None
-        if base is not None:
-            yield file["sha256"], base
+        for found in of_same_name:
+            base = delta.base_of(STORE / found, found)
+            if base is not None:
+                yield file["sha256"], base
+                break
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any]) -> Iterator[dict[str, str]]:
@@ -270,6 +274,7 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     lay_out(generation)
     install_entry(generation)
     make_users_and_disks(generation)
+    os.sync()  # all of it is on the disks before anything refers to it
     changed = running is None or running["generation"] != generation["generation"]
     remember("applied", generation, arguments)
     answer = try_generation(generation, damaged)
@@ -300,34 +305,46 @@ def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
     """Take objects into the store from a tar on stdin, each named by its digest; VT707 for one that is not it."""
     STORE.mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|", bufsize=delta.PIECE_BYTES) as tar:
             received = sum(take_object(member, tar.extractfile(member)) for member in tar)
-    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
+    except (tarfile.TarError, EOFError, delta.Damaged) as error:
         raise BoardError("VT707", f"the objects did not arrive whole: {error}", ["deploy again"]) from None
-    os.sync()
     return {"received_bytes": received}
 
 
 def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
-    """Write one object beside the store's, and into it if its digest is its name; return what came for it."""
+    """Write one object beside the store's, and into it if its digest is its name; return what came for it.
+
+    Nothing waits for a disk: what a power cut leaves in the store is not what its name says, and `compare` sees that.
+    """
     if stream is None:
         return 0
-    target = STORE / Path(member.name).name.removesuffix(delta.SUFFIX)
+    name = Path(member.name).name
+    target = STORE / name[: -len(delta.SUFFIX)] if name.endswith(delta.SUFFIX) else STORE / name
     temporary = target.with_name(target.name + ".partial")
-    with temporary.open("wb") as out:
-        if member.name.endswith(delta.SUFFIX):
-            delta.apply_delta(stream, STORE, out)
-        else:
-            shutil.copyfileobj(stream, out, 1 << 20)
-    if sha256_of(temporary) != target.name:
-        temporary.unlink()
-        raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
-    temporary.rename(target)
+    try:
+        with temporary.open("wb", buffering=0) as out:
+            if target.name != name:
+                digest = delta.apply_delta(stream, STORE, out)
+            else:
+                whole = hashlib.sha256()
+                delta.copy(stream, out, whole, member.size)
+                digest = whole.hexdigest()
+        if digest != target.name:
+            raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
+        temporary.rename(target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
     return member.size
 
 
 def lay_out(generation: dict[str, Any]) -> None:
-    """Write a generation's files and its boot set beside what is there; put right what was changed by hand."""
+    """Write a generation's files and its boot set beside what is there; put right what was changed by hand.
+
+    It is for the caller to sync before anything refers to them. A power cut before that may leave folders with files
+    that are not whole: nothing boots them, and the next time they are put right here.
+    """
     content = json.dumps(generation, sort_keys=True).encode()
     folders = (
         ("generation", GENERATIONS / generation["generation"]),
@@ -349,10 +366,7 @@ def lay_out(generation: dict[str, Any]) -> None:
             place_object(file, partial / file["name"])
         if place == "generation":
             (partial / "generation.json").write_bytes(content)
-        os.sync()
         partial.rename(folder)
-        sync_folder(folder.parent)
-    os.sync()
 
 
 def place_object(file: dict[str, Any], target: Path) -> None:
@@ -399,7 +413,6 @@ def install_entry(generation: dict[str, Any]) -> None:
     if entry.exists() and not backup.exists():
         replace_file(backup, entry.read_bytes())
     replace_file(entry, (boot_folder(generation) / generation["boot_set"] / "entry.scr").read_bytes())
-    os.sync()
 
 
 def switch(generation: dict[str, Any], stop: list[str]) -> None:

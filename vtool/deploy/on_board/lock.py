@@ -2,15 +2,18 @@
 
 ``hold`` keeps the lock while its standard input brings a line now and then; it ends with the connection,
 or when nothing was heard for the lease. A lock therefore outlives a dead controller by the lease at most.
+A line that is not empty asks for a verb, so that its owner does not pay for a start of Python each time. What such
+a verb reads may follow its line in pieces: how many bytes, in hexadecimal, on a line; the bytes; at the end a zero.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
+import io
 import json
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,70 @@ LOCK = Path("/run/vtool-board.lock")
 LEASE_S = 30.0
 
 
-def verb_hold(arguments: argparse.Namespace) -> dict[str, Any]:
+class Heard:
+    """What the owner sends: lines, and between them bytes."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def line(self) -> bytes:
+        """Return the next line that is not empty, without its end; nothing once the owner is gone."""
+        while True:
+            end = self._bytes.find(b"\n")
+            if end < 0:
+                data = self._read(1 << 16)
+                if not data:
+                    return b""
+                self._bytes += data
+                continue
+            line = bytes(self._bytes[:end])
+            del self._bytes[: end + 1]
+            if line:
+                return line
+
+    def some(self, most: int) -> bytes:
+        """Return bytes as they come, at most so many; nothing once the owner is gone."""
+        if not self._bytes:
+            return self._read(most)
+        data = bytes(self._bytes[:most])
+        del self._bytes[:most]
+        return data
+
+    def _read(self, most: int) -> bytes:
+        return os.read(0, most) if select.select([0], [], [], LEASE_S)[0] else b""
+
+
+class Data(io.RawIOBase):
+    """The pieces that follow a request, read as one stream; a stream that ends early ends as one that is whole."""
+
+    def __init__(self, heard: Heard) -> None:
+        self._heard, self._left, self._ended = heard, 0, False
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes; none at the end."""
+        if self._left == 0 and not self._ended:
+            self._left = int(self._heard.line() or b"0", 16)
+            self._ended = self._left == 0
+        data = self._heard.some(min(self._left, len(buffer))) if self._left else b""
+        self._ended, self._left = self._ended or not data, self._left - len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def skip(self) -> None:
+        """Read what is left, so that the next line is a line again."""
+        while not self._ended:
+            self.readinto(bytearray(1 << 16))
+
+
+def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase], dict[str, Any]]) -> dict[str, Any]:
     """Take the lock, say so, and keep it until stdin ends or is silent for the lease; VT605 when it is taken.
 
-    ``holder`` is ``{"token", "who", "since"}``; the time is the controller's.
+    ``owner`` is ``{"token", "who", "since"}``; the time is the controller's. Each line of stdin that is not empty is
+    a JSON object for ``answer``, whose result goes to stdout as one line; pieces follow it if its ``stdin`` is null.
     """
     with LOCK.open("a+") as file:
         try:
@@ -31,11 +94,16 @@ def verb_hold(arguments: argparse.Namespace) -> dict[str, Any]:
         except OSError:
             raise taken() from None
         file.truncate(0)
-        file.write(json.dumps(arguments.holder))
+        file.write(json.dumps(owner))
         file.flush()
         print(json.dumps({"held": True}), flush=True)
-        while select.select([0], [], [], LEASE_S)[0] and os.read(0, 4096):
-            pass
+        heard = Heard()
+        while line := heard.line():
+            request, data = json.loads(line), Data(heard)
+            said = answer(request, data)
+            if request["stdin"] is None:
+                data.skip()
+            print(json.dumps(said), flush=True)
         file.truncate(0)
     return {"held": False}
 

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,10 +20,11 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import delta, generations, lock, reach
+from . import generations, lock, reach
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 READY = Path("/run/vtool/ready")
@@ -70,13 +72,6 @@ def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     return unit_state(domain["unit"]) == "active"
 
 
-def verb_send(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Beside the objects, not on a board: write what `receive` takes; stdin has what `compare` said."""
-    compared = json.load(sys.stdin)
-    delta.send(Path(arguments.objects), compared["missing"], compared["bases"], sys.stdout.buffer)
-    return {}
-
-
 # ---------------------------------------------------------------- running it
 
 
@@ -94,13 +89,18 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     for unit in units:
         started = run("systemctl", "start", unit, check=False, timeout=arguments.deadline)
         if started.returncode != 0:
-            words = run("journalctl", "-u", unit, "-n", "20", "--no-pager", "-o", "cat", check=False)
-            raise BoardError("VT704", f"unit {unit} did not start", detail=words.stdout.splitlines()[-20:])
+            raise BoardError("VT704", f"unit {unit} did not start", detail=journal(unit))
     for name, domain in found["domains"].items():
         begin = time.monotonic()
         wait_ready(name, domain, deadline)
         waited[name] = round(time.monotonic() - begin, 1)
     return {"ready_after_s": waited}
+
+
+def journal(units: str) -> list[str]:
+    """Return the last lines that units (a name or pattern) and systemd about them said in this boot."""
+    words = ("-b", "-u", units, "-n", "20", "--no-pager", "-o", "cat")
+    return run("journalctl", *words, check=False).stdout.splitlines()
 
 
 def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
@@ -120,10 +120,12 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
             return
         if time.monotonic() > deadline or not domain_runs(name, domain):
             state = "does not run" if not domain_runs(name, domain) else "is not ready in time"
+            # A console that said nothing: something before it failed.
+            said = clean_lines(text) or journal("vtool-*")
             raise BoardError(
                 "VT708",
                 f"domain '{name}' {state}: its console never said '{domain['ready']}'",
-                detail=clean_lines(text)[-15:],
+                detail=said[-15:],
             )
         time.sleep(0.2)  # polling a log file; the loop above has the deadline
 
@@ -335,12 +337,12 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     for step in json.load(sys.stdin)["steps"]:
         begin = time.monotonic()
         try:
-            if step["op"] == "domain" and step["domain"] in silent:
+            if step["op"] in SHELL_OPERATIONS and step["domain"] in silent:
                 raise BoardError("VT710", f"domain '{step['domain']}' had not answered before")
             results[step["id"]] = OPERATIONS[step["op"]](step)
         except BoardError as error:
             # A domain that hangs is waited for once, not once a step.
-            if step["op"] == "domain":
+            if step["op"] in SHELL_OPERATIONS:
                 silent.add(step["domain"])
             results[step["id"]] = {"error": error.to_json()}
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
@@ -422,6 +424,35 @@ def observe_send(step: dict[str, Any]) -> dict[str, Any]:
     return {"output": hashlib.sha256(data).hexdigest()}
 
 
+def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line in a domain that connects to the board's loopback; PORT in it becomes the port.
+
+    With ``size_bytes`` so many random bytes are sent to it, else what it sends is read. Returns its output and
+    the ``digest`` of what went across.
+    """
+    timeout_s = step.get("timeout_s", 60)
+
+    def transfer(server: socket.socket) -> str:
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(timeout_s)
+            if step.get("size_bytes"):
+                data = os.urandom(step["size_bytes"])
+                connection.sendall(data)
+                return hashlib.sha256(data).hexdigest()
+            digest = hashlib.sha256()
+            for block in iter(lambda: connection.recv(1 << 16), b""):
+                digest.update(block)
+            return digest.hexdigest()
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
+        server.settimeout(timeout_s)
+        transferred = other.submit(transfer, server)
+        command = step["command"].replace("PORT", str(server.getsockname()[1]))
+        answer = domain_shell(step["domain"], command, timeout_s)
+        return {**answer, "digest": transferred.result()}
+
+
 def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
     """Say what a domain's backend can reach of it (``reach.look``)."""
     return reach.look(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
@@ -432,7 +463,9 @@ def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
     return reach.granted(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
 
 
+SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted")
 OPERATIONS = {
+    "exchange": observe_exchange,
     "reach": observe_reach,
     "granted": observe_granted,
     "receive": observe_receive,
@@ -445,8 +478,27 @@ OPERATIONS = {
 }
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line: a verb and its options."""
+def verb_hold(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Hold the board for a controller, and run what it asks for meanwhile."""
+    return lock.keep(arguments.holder, answer)
+
+
+def answer(request: dict[str, Any], data: io.RawIOBase) -> dict[str, Any]:
+    """Run ``{"words", "stdin"}`` as a command line would be; return what it would print, and the request's ``id``.
+
+    Its standard input is the text ``stdin``; ``data`` where that is null.
+    """
+    text = request["stdin"]
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(data)) if text is None else io.StringIO(text)
+    try:
+        said = outcome(parse_arguments(request["words"]))
+    except Exception as error:  # a bug ends its verb, not the hold on the board
+        said = {"error": BoardError("VT704", f"'{request['words'][0]}' failed on the board: {error!r}").to_json()}
+    return {"id": request["id"], "said": said}
+
+
+def parse_arguments(words: list[str]) -> argparse.Namespace:
+    """Read a command line: a verb and its options."""
     parser = argparse.ArgumentParser(prog="vtool-board")
     verbs = parser.add_subparsers(required=True)
 
@@ -463,10 +515,9 @@ def parse_arguments() -> argparse.Namespace:
         return added
 
     verb("state", verb_state)
-    verb("hold", lock.verb_hold).add_argument("holder", type=json.loads)
+    verb("hold", verb_hold).add_argument("holder", type=json.loads)
     verb("compare", generations.verb_compare).add_argument("--look-only", action="store_true")
     verb("receive", generations.verb_receive)
-    verb("send", verb_send).add_argument("objects")
     owner(verb("apply", generations.verb_apply))
     owner(verb("confirm", generations.verb_confirm)).add_argument("generation")
     owner(verb("revert", generations.verb_revert)).add_argument("--reboot", action="store_true")
@@ -491,32 +542,36 @@ def parse_arguments() -> argparse.Namespace:
     logs.add_argument("name_of")
     logs.add_argument("--lines", type=int, default=50)
     logs.add_argument("--follow", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def tell(error: BoardError, verb: str) -> int:
-    """Print an error, as one line of JSON; in words for the verbs whose output a person reads; return the exit code."""
-    if verb in ("console", "logs"):
-        hints = "".join(f"\n   hint: {hint}" for hint in error.hints)
-        print(f"error[{error.code}]: {error.message}{hints}", file=sys.stderr)
-    else:
-        print(json.dumps({"error": error.to_json()}))
-    return 3
-
-
-def main() -> int:
-    """Run one verb; print its result as one line of JSON."""
-    arguments = parse_arguments()
+def outcome(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run a verb; return its result, or ``{"error": ...}``."""
     try:
         if hasattr(arguments, "lock"):
             lock.require(arguments.lock)
-        result = arguments.function(arguments)
+        result: dict[str, Any] = arguments.function(arguments)
     except BoardError as error:
-        return tell(error, arguments.name)
+        return {"error": error.to_json()}
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         message = f"'{arguments.name}' failed on the board: {error.strerror or error}{where}"
-        return tell(BoardError("VT704", message), arguments.name)
-    if arguments.name not in ("console", "send"):
-        print(json.dumps(result))
-    return 0
+        return {"error": BoardError("VT704", message).to_json()}
+    return result
+
+
+def main() -> int:
+    """Run one verb; print its result or its error as one line of JSON, in words for verbs that a person reads."""
+    arguments = parse_arguments(sys.argv[1:])
+    said = outcome(arguments)
+    if "error" not in said:
+        if arguments.name != "console":
+            print(json.dumps(said))
+        return 0
+    if arguments.name in ("console", "logs"):
+        error = said["error"]
+        hints = "".join(f"\n   hint: {hint}" for hint in error["hints"])
+        print(f"error[{error['code']}]: {error['message']}{hints}", file=sys.stderr)
+    else:
+        print(json.dumps(said))
+    return 3

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.deploy.proof.boot import boot_domain, event_channel
-from vtool.deploy.proof.kvm import pool_disk
+from vtool.deploy.proof.kvm import kvm_guest, window, windows
 from vtool.deploy.proof.reach import kvm_reach, xen_reach
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
-from vtool.deploy.proof.xen import xen_disk, xen_interface
+from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
+from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
 from vtool.plan.types import BoardPlan, HostRegion
 
 __all__ = ["Proof", "Row", "proofs", "steps_of"]
@@ -21,16 +22,18 @@ __all__ = ["Proof", "Row", "proofs", "steps_of"]
 def proofs(board: BoardPlan) -> list[Proof]:
     """Return everything that has to be shown for a board, in order."""
     found: list[Proof] = []
+    found += argo(board)
     for region in board.host_regions:
         found += _host_region(region)
     for guest in board.kvm_guests:
-        found += domain_answers(guest)
-        for device in guest.devices:
-            if device.deployed:  # the others never get here: VT714
-                found += [*pool_disk(guest, device), *kvm_reach(guest, device)]
+        found += kvm_guest(guest)
+        found += [proof for device in guest.devices if device.virtio for proof in kvm_reach(guest, device)]
+    for device, guests in windows(board.kvm_guests):
+        found += window(device, guests)
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
+        found += pool_virtio(boot_guest)
     for view in board.xen_boot.shared:
         command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
         what = f"stands in the tree of '{board.control.name}' where it was planned"
@@ -43,6 +46,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
             found += [*xen_disk(domain, disk), *xen_reach(domain, disk)]
         for interface in domain.interfaces:
             found += [*xen_interface(domain, interface), *xen_reach(domain, interface)]
+        found += xen_virtio(domain)
     return found
 
 

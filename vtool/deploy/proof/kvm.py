@@ -1,80 +1,202 @@
-"""A disk behind vhost-user, through a pool."""
+"""KVM guests: what their VMM and their kernel say of a device's path, data through it, what its daemon maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from vtool.deploy.proof.steps import (
+    TRANSFER_BYTES,
     Proof,
     Results,
     Row,
     Step,
     disk_io,
+    domain_answers,
+    exchanged,
     in_domain,
+    network_io,
     on_board,
     region_reg,
+    same_digest,
     shows,
     value_of,
 )
-from vtool.plan.types import KvmDevice, KvmGuest
-from vtool.units import format_size
+from vtool.model.devices import DataPath
+from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, Pool
+from vtool.units import MIB, format_size
+
+_POOLED = (DataPath.POOL.value, DataPath.POOL_IN_RAM.value)
+_VERSION_1, _PLATFORM = "VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM"
+WINDOW_WORDS = 32
+"""Words of 8 bytes that go each way through a BAR: a guest's devmem writes one at a time."""
 
 
-def pool_disk(guest: KvmGuest, disk: KvmDevice) -> Iterator[Proof]:
-    """Return what has to be shown of a disk that is served through a pool."""
-    subject, name = f"device {disk.name}", guest.name
-    pool, identity = disk.pool, f"{guest.name}-{disk.name}"
-    assert pool is not None
-    option = {
-        "id": f"option-{identity}",
-        "op": "kernel-option",
-        "path": guest.kernel,
-        "option": "DMA_RESTRICTED_POOL",
-    }
-    yield shows(subject, "kernel has CONFIG_DMA_RESTRICTED_POOL", option, "y", key="value")
+def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
+    """Return what has to be shown of a guest and of its devices."""
+    yield from domain_answers(guest)
+    used = [pool for pool in guest.pools if any(device.pool == pool for device in guest.devices)]
+    if used:
+        option = {
+            "id": f"option-{guest.name}",
+            "op": "kernel-option",
+            "path": guest.kernel,
+            "option": "DMA_RESTRICTED_POOL",
+        }
+        yield shows(f"domain {guest.name}", "kernel has CONFIG_DMA_RESTRICTED_POOL", option, "y", key="value")
+    yield _memory_backends(guest)
+    for pool in used:
+        yield from _pool(guest, pool)
+    for device in guest.devices:
+        if device.virtio:
+            yield from _virtio(guest, device)
+
+
+def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
+    subject, identity = f"region {pool.region}", f"{guest.name}-{pool.region}"
     node = f"$(fdtget -l {guest.device_tree} /reserved-memory | grep '^vtool-{pool.region}@')"
     cells = f"fdtget -t x {guest.device_tree} /reserved-memory/{node} reg"
     tree = on_board(f"tree-{identity}", f"for cell in $({cells}); do printf %08x 0x$cell; done")
-    yield region_reg(f"region {pool.region}", "stands where it was planned (device tree)", tree, pool.range)
-    yield _memory_backend(guest)
-    yield _features(disk, name)
-    log = (
-        f"grep -a -c 'created restricted DMA pool at 0x{pool.range.base:016x}, size {pool.range.size_bytes >> 20} MiB'"
-    )
-    created = on_board(f"created-{identity}", f"{log} {guest.console_log} || true")
-    yield shows(f"region {pool.region}", "kernel made it a restricted DMA pool", created, "1")
-    line = f"{disk.guest_device}: assigned reserved memory node {pool.node_name}"
-    assigned = on_board(f"assigned-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
-    yield shows(subject, "kernel assigned it the pool", assigned, "1")
-    counter = f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
-    reset = in_domain(
-        name, f"reset-{identity}", f"{counter} echo 0 > $F/io_tlb_used_hiwater; cat $F/io_tlb_used_hiwater", 20
-    )
-    block = f"/dev/$(ls /sys/devices/platform/{disk.guest_device}/virtio*/block)"
-    io = list(disk_io(subject, name, identity, block, disk.disks[0].disk_path, disk.disks[0].scratch))
-    first = io[0]
-    yield Proof((reset, *first.steps), first.read)
-    yield from io[1:]
-    used = in_domain(name, f"hiwater-{identity}", f"{counter} cat $F/io_tlb_used_hiwater", 20)
-    yield shows(
-        f"region {pool.region}",
-        "slots used by that I/O (high-water mark)",
-        used,
-        "above 0",
-        lambda text: text.isdigit() and int(text) > 0,
-    )
-    yield _backend_maps(guest, disk)
+    yield region_reg(subject, "stands where it was planned (device tree)", tree, pool.range)
+    line = f"created restricted DMA pool at 0x{pool.range.base:016x}, size {pool.range.size_bytes >> 20} MiB"
+    created = on_board(f"created-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
+    yield shows(subject, "kernel made it a restricted DMA pool", created, "1")
 
 
-def _memory_backend(guest: KvmGuest) -> Proof:
+def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
+    subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
+    yield _features(device, guest.name)
+    if device.data_path == DataPath.VIOMMU.value:
+        kind = in_domain(
+            guest.name, f"translated-{identity}", f"cat /sys/bus/pci/devices/{device.guest_device}/iommu_group/type", 20
+        )
+        yield shows(
+            subject, "its IOMMU group translates", kind, "DMA or DMA-FQ", lambda text: text in ("DMA", "DMA-FQ")
+        )
+    io = list(_io(guest, device, subject, identity))
+    pool = device.pool if device.data_path in _POOLED else None
+    if pool is None:
+        yield from io
+    else:
+        line = f"{device.guest_device}: assigned reserved memory node {pool.node_name}"
+        assigned = on_board(f"assigned-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
+        yield shows(subject, "kernel assigned it the pool", assigned, "1")
+        counter = f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
+        high = "$F/io_tlb_used_hiwater"
+        reset = in_domain(guest.name, f"reset-{identity}", f"{counter} echo 0 > {high}; cat {high}", 20)
+        yield Proof((reset, *io[0].steps), io[0].read)
+        yield from io[1:]
+        used = in_domain(guest.name, f"hiwater-{identity}", f"{counter} cat {high}", 20)
+        what = f"slots of '{pool.region}' used by that I/O (high-water mark)"
+        yield shows(subject, what, used, "above 0", lambda text: text.isdigit() and int(text) > 0)
+    if device.backend is not None:
+        yield _backend_maps(guest, device)
+
+
+def _io(guest: KvmGuest, device: KvmDevice, subject: str, identity: str) -> Iterator[Proof]:
+    """Return the rows of data through a device: at least one."""
+    bus = "/sys/bus/pci/devices" if isinstance(device.place, PciPlace) else "/sys/devices/platform"
+    match device.type:
+        case "blk":
+            block = f"/dev/$(ls {bus}/{device.guest_device}/virtio*/block)"
+            disk = device.disks[0]
+            yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
+        case "net" if device.tap is not None:
+            yield from network_io(subject, guest.name, identity, device.frontend_address)
+        case "net":
+            yield from _through_loopback(subject, guest.name, identity, device.backend_address.split("/")[0])
+        case "fs":
+            yield from _share_io(subject, guest.name, identity, device)
+        case _:
+            raise AssertionError(f"nothing proves a device of type {device.type}")
+
+
+def _through_loopback(subject: str, domain: str, identity: str, board: str) -> Iterator[Proof]:
+    """Passt lets the frontend reach the board's loopback: it connects, and sends or reads."""
+    size, blocks = format_size(TRANSFER_BYTES), TRANSFER_BYTES // MIB
+    random = f"dd if=/dev/urandom of=/tmp/n bs=1M count={blocks} 2>/dev/null"
+    send = f"{random}; nc {board} PORT </tmp/n >/dev/null; sha256sum /tmp/n; rm /tmp/n"
+    step: Step = {"id": f"sent-{identity}", "op": "exchange", "domain": domain, "command": send}
+    yield exchanged(subject, f"{size} sent by the frontend, received on the board", step)
+    # An input that never ends: with one that does, nc ends its half, and passt lets go of the other half, too.
+    fetch = f"rm -f /tmp/f; mknod /tmp/f p; exec 3<>/tmp/f; nc {board} PORT <&3 | sha256sum; rm /tmp/f"
+    step = {
+        "id": f"fetched-{identity}",
+        "op": "exchange",
+        "domain": domain,
+        "command": fetch,
+        "size_bytes": TRANSFER_BYTES,
+    }
+    yield exchanged(subject, f"{size} sent by the board, received in the frontend", step)
+
+
+def _share_io(subject: str, domain: str, identity: str, device: KvmDevice) -> Iterator[Proof]:
+    """Files written on one side are read on the other; a share that is read-only goes one way."""
+    assert device.backend is not None
+    folder, size = f"/var/lib/{device.backend.state_folder}", format_size(TRANSFER_BYTES)
+    copy = f"bs=1M count={TRANSFER_BYTES // MIB}"
+    mount = f"mkdir -p /tmp/share; mount -t virtiofs {device.name} /tmp/share"
+    here, there = ".vtool-from-board", ".vtool-from-frontend"
+    put = on_board(
+        f"put-{identity}",
+        f"cd {folder} && dd if=/dev/urandom of={here} {copy} status=none && chmod a+r {here} && sha256sum {here}",
+    )
+    get = in_domain(domain, f"get-{identity}", f"{mount} && sha256sum /tmp/share/{here}; umount /tmp/share")
+    yield same_digest(subject, f"{size} in a file of the backend's, read by the frontend", put, get)
+    if ("--readonly",) in device.backend.arguments:
+        return
+    write = in_domain(
+        domain,
+        f"write-{identity}",
+        f"{mount} && dd if=/dev/urandom of=/tmp/share/{there} {copy} 2>/dev/null && sha256sum /tmp/share/{there}; "
+        "umount /tmp/share",
+    )
+    check = on_board(f"written-{identity}", f"cd {folder} && sha256sum {there}; rm -f {there} {here}")
+    yield same_digest(subject, f"{size} in a file of the frontend's, read on the board", write, check)
+
+
+def windows(guests: Sequence[KvmGuest]) -> Iterator[tuple[KvmDevice, tuple[KvmGuest, KvmGuest]]]:
+    """Yield each device that two guests have, with both."""
+    for index, guest in enumerate(guests):
+        for device in guest.devices:
+            for other in guests[index + 1 :]:
+                if device.type == "ivshmem" and device.name in {d.name for d in other.devices}:
+                    yield device, (guest, other)
+
+
+def window(device: KvmDevice, guests: tuple[KvmGuest, KvmGuest]) -> Iterator[Proof]:
+    """Return the rows that two guests see the same bytes behind a BAR, whoever writes them."""
+    subject, size = f"device {device.name}", WINDOW_WORDS * 8
+    for number, (writer, reader) in enumerate((guests, guests[::-1])):
+        ends = [next(d.guest_device for d in guest.devices if d.name == device.name) for guest in (writer, reader)]
+        # What was there before is not what is proven now.
+        value = "0x$(dd if=/dev/urandom bs=8 count=1 2>/dev/null | hexdump -v -e '8/1 \"%02X\"')"
+        write = in_domain(writer.name, f"write-{device.name}-{number}", _each_word(ends[0], f"devmem $A 64 {value}"))
+        read = in_domain(reader.name, f"read-{device.name}-{number}", _each_word(ends[1], ":"))
+        what = f"{size} bytes written by '{writer.name}', read by '{reader.name}'"
+        yield same_digest(subject, what, write, read, size)
+
+
+def _each_word(guest_device: str, command: str) -> str:
+    """Return a shell line that runs a command for each word's address A, then prints the digest of all words."""
+    device = f"/sys/bus/pci/devices/{guest_device}"
+    words = f"for N in $(seq 0 {WINDOW_WORDS - 1}); do A=$((B + N * 8))"
+    return (
+        f"echo 1 > {device}/enable; B=$(sed -n 3p {device}/resource | cut -d' ' -f1); "
+        f"{words}; {command}; done; {words}; devmem $A 64; done | sha256sum"
+    )
+
+
+def _memory_backends(guest: KvmGuest) -> Proof:
     step: Step = {
         "id": f"memdev-{guest.name}",
         "op": "qmp",
         "domain": guest.name,
         "commands": [{"execute": "query-memdev"}],
     }
-    wanted = {"private": (guest.ram.size_bytes, False)}
-    wanted |= {f"pool-{pool.region}": (pool.range.size_bytes, pool.shared) for pool in guest.pools}
+    wanted = {memory.identity: (memory.size_bytes, memory.shared) for memory in guest.memory}
+    wanted |= {f"region-{d.name}": (d.region_file.size_bytes, True) for d in guest.devices if d.region_file}
+    alone = any(pool.numa_node for pool in guest.pools)
+    what = "only the pool is shared memory" if alone else "its memory, private and shared"
 
     def shown(backends: Mapping[str, tuple[int, bool]]) -> str:
         return ", ".join(
@@ -87,21 +209,24 @@ def _memory_backend(guest: KvmGuest) -> Proof:
         seen: dict[str, tuple[int, bool]] = {}
         if answers is not None:
             answer = results[step["id"]]["answers"][0]
-            seen = {item["id"]: (item["size"], item["share"]) for item in answer}
+            seen = {
+                item["id"]: (item["size"], item["share"]) for item in answer if item["id"] in wanted or item["share"]
+            }
         return Row(
-            f"domain {guest.name}", "only the pool is shared memory", shown(wanted), shown(seen) or "nothing",
+            f"domain {guest.name}", what, shown(wanted), shown(seen) or "nothing",
             seen == wanted, why,
         )  # fmt: skip
 
     return Proof((step,), read)
 
 
-def _features(disk: KvmDevice, domain: str) -> Proof:
+def _features(device: KvmDevice, domain: str) -> Proof:
     """Ask the VMM, not the guest: it answers for a guest that hangs on the device, too."""
-    path = f"/machine/peripheral/device-{disk.name}"
+    path = f"/machine/peripheral/device-{device.name}"
+    path += "/virtio-backend" if isinstance(device.place, PciPlace) else ""
     command = {"execute": "x-query-virtio-status", "arguments": {"path": path}}
-    step: Step = {"id": f"features-{disk.name}", "op": "qmp", "domain": domain, "commands": [command]}
-    wanted = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
+    step: Step = {"id": f"features-{device.name}", "op": "qmp", "domain": domain, "commands": [command]}
+    wanted = [_VERSION_1] if device.data_path == DataPath.SHARED_RAM.value else [_VERSION_1, _PLATFORM]
 
     def read(results: Results) -> Row:
         answers, why = value_of(results, step, "answers")
@@ -109,23 +234,23 @@ def _features(disk: KvmDevice, domain: str) -> Proof:
         if answers is not None:
             features = results[step["id"]]["answers"][0].get("guest-features", {})
             named = {text.split(":")[0] for text in features.get("transports", [])}
-        seen = [word for word in wanted if word in named]
-        proven = len(seen) == len(wanted)
-        what = "features the driver accepted (bits 32 and 33)"
-        return Row(f"device {disk.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", proven, why)
+        seen = [word for word in (_VERSION_1, _PLATFORM) if word in named]
+        what = "features the driver accepted (of bits 32 and 33)"
+        return Row(f"device {device.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", seen == wanted, why)
 
     return Proof((step,), read)
 
 
-def _backend_maps(guest: KvmGuest, disk: KvmDevice) -> Proof:
-    assert disk.backend is not None
-    backend = {"id": f"maps-{disk.backend.unit}", "op": "maps", "unit": disk.backend.unit}
+def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
+    assert device.backend is not None
+    backend = {"id": f"maps-{device.backend.unit}", "op": "maps", "unit": device.backend.unit}
     vmm = {"id": f"maps-{guest.unit}", "op": "maps", "unit": guest.unit}
-    wanted, objects = disk.backend.maps_bytes, sum(pool.shared for pool in guest.pools)
-    expected = f"the pool's {format_size(wanted)}" if objects == 1 else f"{objects} pools, {format_size(wanted)}"
+    wanted, objects = device.backend.maps_bytes, sum(memory.shared for memory in guest.memory)
+    whose = "all RAM" if guest.memory[0].shared else "the pool" if objects == 1 else f"{objects} pools"
+    expected = f"{whose}, {format_size(wanted)}"
 
     def read(results: Results) -> Row:
-        subject, what = f"backend of {disk.name}", "guest memory it maps"
+        subject, what = f"backend of {device.name}", "guest memory it maps"
         _, why = value_of(results, backend, "shared")
         _, why_vmm = value_of(results, vmm, "shared")
         if why or why_vmm:

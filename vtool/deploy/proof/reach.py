@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vtool.deploy.proof.steps import Proof, Results, Row, Step, value_of
+from vtool.deploy.proof.steps import REACH, Proof, Results, Row, Step, value_of
+from vtool.model.devices import DataPath
 from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, XenDisk, XenGuest, XenInterface
 from vtool.units import MIB, AddressRange, format_size
-
-WHAT = "what its backend can reach"
 
 
 def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
@@ -29,7 +28,7 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     }
     shared = [pool for pool in guest.pools if pool.shared]
     sizes = sorted(pool.range.size_bytes for pool in shared)
-    confined = device.backend is not None and device.pool in shared
+    confined = device.backend is not None and device.data_path == DataPath.POOL.value
     regions = ", ".join(f"region {pool.region} ({format_size(pool.range.size_bytes)})" for pool in shared)
     expected = regions if confined else "all RAM"
 
@@ -37,12 +36,12 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
         subject = f"device {device.name}"
         _, why = value_of(results, step, "searched_bytes")
         if why:
-            return Row(subject, WHAT, expected, "nothing observed", False, why)
+            return Row(subject, REACH, expected, "nothing observed", False, why)
         seen = results[step["id"]]
         reached = _reached(seen, sizes, regions, step["control"])
         proven = reached == expected and not seen["unread"]
         return Row(
-            subject, WHAT, expected, f"{reached}: {_found(seen, step['control'])}", proven, tuple(seen["unread"])
+            subject, REACH, expected, f"{reached}: {_found(seen, step['control'])}", proven, tuple(seen["unread"])
         )
 
     yield Proof((step,), read)
@@ -92,12 +91,12 @@ def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof
         subject = f"device {device.name}"
         _, why = value_of(results, step, "pages")
         if why:
-            return Row(subject, WHAT, expected, "nothing observed", False, why)
+            return Row(subject, REACH, expected, "nothing observed", False, why)
         seen = results[step["id"]]
         count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
         sent = f"control in {seen['control']}" if control else "no control: nothing may be written"
         words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
         proven = seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
-        return Row(subject, WHAT, expected, words, proven)
+        return Row(subject, REACH, expected, words, proven)
 
     yield Proof((step,), read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,14 @@ Step = dict[str, Any]
 Results = Mapping[str, Any]
 TRANSFER_BYTES = 1 * MIB
 GUEST_DEADLINE_S = 60
+_OF_NOTHING = hashlib.sha256().hexdigest()
+REACH = "what its backend can reach"
 TREE = "/sys/firmware/devicetree/base"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that had to be shown of one subject."""
+    """One thing that had to be shown of one subject; ``bytes_checked`` went across and came out the same."""
 
     subject: str
     what: str
@@ -26,6 +29,7 @@ class Row:
     seen: str
     proven: bool
     detail: tuple[str, ...] = ()
+    bytes_checked: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,31 @@ def shows(
     return Proof((step,), read)
 
 
-def same_digest(subject: str, what: str, first: Step, second: Step) -> Proof:
-    """A row that is proven when two steps, on both sides, yield the same digest."""
+def same_digest(subject: str, what: str, first: Step, second: Step, size_bytes: int = TRANSFER_BYTES) -> Proof:
+    """Return the row that so many bytes have one SHA-256 on both sides."""
 
     def read(results: Results) -> Row:
         (one, why_one), (two, why_two) = value_of(results, first), value_of(results, second)
-        digest = (one or "").split(" ")[0]
-        proven = len(digest) == 64 and digest == (two or "").split(" ")[0]
-        seen = f"{(two or 'nothing')[:16]}" if not proven else f"{digest[:16]}…"
-        return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, (*why_one, *why_two))
+        return _compared(subject, what, one, two, size_bytes, (*why_one, *why_two))
 
     return Proof((first, second), read)
+
+
+def exchanged(subject: str, what: str, step: Step) -> Proof:
+    """Return the row that TRANSFER_BYTES that a step exchanges with a domain have one SHA-256 on both sides."""
+
+    def read(results: Results) -> Row:
+        (inside, why), (here, _) = value_of(results, step), value_of(results, step, "digest")
+        return _compared(subject, what, inside, here, TRANSFER_BYTES, why)
+
+    return Proof((step,), read)
+
+
+def _compared(subject: str, what: str, one: str | None, two: str | None, size_bytes: int, why: tuple[str, ...]) -> Row:
+    digest = (one or "").split(" ")[0]
+    proven = len(digest) == 64 and digest != _OF_NOTHING and digest == (two or "").split(" ")[0]
+    seen = f"{(two or 'nothing')[:16]}" if not proven else f"{digest[:16]}…"
+    return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, why, size_bytes if proven else 0)
 
 
 def on_board(identifier: str, command: str, timeout_s: int = 30) -> Step:
@@ -173,3 +191,41 @@ def disk_io(
     yield same_digest(
         subject, f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend", fill, fetch
     )
+
+
+# -- data through a network, both ways
+
+
+def network_io(subject: str, domain: str, identity: str, address: str) -> Iterator[Proof]:
+    """Return the rows that each side sends and the other receives; ``address`` is the frontend's."""
+    address = address.split("/", maxsplit=1)[0]
+    size, blocks = format_size(TRANSFER_BYTES), TRANSFER_BYTES // MIB
+    serve = in_domain(
+        domain,
+        f"serve-{identity}",
+        f"dd if=/dev/urandom of=/tmp/n bs=1M count={blocks} 2>/dev/null; (nc -l -p 7002 </tmp/n >/dev/null 2>&1 &); "
+        "sha256sum /tmp/n",
+    )
+    fetch = {"id": f"fetch-{identity}", "op": "receive", "address": address, "port": 7002}
+    yield same_digest(subject, f"{size} sent by the frontend, received in the backend domain", serve, fetch)
+    listen = in_domain(
+        domain,
+        f"listen-{identity}",
+        "rm -f /tmp/r /tmp/n /tmp/s; "
+        "(nc -l -p 7001 </dev/null >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
+        "echo ok",
+    )
+    send = {
+        "id": f"send-{identity}",
+        "op": "send",
+        "address": address,
+        "port": 7001,
+        "size_bytes": TRANSFER_BYTES,
+    }
+    received = in_domain(
+        domain,
+        f"received-{identity}",
+        "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000; done; cat /tmp/s",
+    )
+    both = same_digest(subject, f"{size} sent by the backend domain, received in the frontend", send, received)
+    yield Proof((listen, *both.steps), both.read)

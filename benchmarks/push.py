@@ -1,0 +1,36 @@
+"""The process that ``benchmarks.fleet`` measures as vtool: what ``vtool deploy`` does until a generation lies there.
+
+    python -m benchmarks.push TOPOLOGY INVENTORY
+
+Prints the seconds of each phase of each board, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from vtool.cli.common import image_paths, prepare, targets_of
+from vtool.progress import Silent
+
+
+def main(topology: Path, inventory: Path) -> None:
+    """Push to every board of the topology."""
+    from vtool.deploy.deployment import pushed_jobs
+
+    prepared = prepare(topology)
+    targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
+    images = image_paths(prepared, [plan for plan, _ in targets], Silent())
+    with pushed_jobs(prepared.topology.name, targets, images, Silent()) as jobs:
+        for job in jobs:
+            if job.report.failure:
+                raise job.report.failure
+            if job.report.rebooted:
+                raise SystemExit(f"board {job.board.name} wants a reboot")
+        print(json.dumps({job.board.name: job.report.seconds for job in jobs}))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""A push to several sshds on loopback, on the machines of ``benchmarks.fleet``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fleet import Fleet, Source, own_folders
+
+from .machine import why_not
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    if reason := why_not():
+        pytest.skip(reason)
+    if Path("/var/tmp").stat().st_dev != Path("/").stat().st_dev:
+        pytest.skip("/var/tmp is not on the root file system, where a board has vtool's folder")
+    with tempfile.TemporaryDirectory(prefix="vtool-fleet-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o755)
+        source = Source(Path(folder), 2)
+        source.write()
+        yield Fleet(Path(folder), source, stack)
+
+
+def push(fleet: Fleet) -> dict[str, dict[str, float]]:
+    """Return the seconds of every board's phases."""
+    folder = fleet.source.folder
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.push", folder / "topology.yaml", folder / "vtool.yaml"],
+        env=os.environ | own_folders(folder),
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def store(fleet: Fleet, board: str) -> dict[str, int]:
+    folder = fleet.machines[board].folder / "lib" / "vtool" / "store"
+    return {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+
+def test_only_what_a_board_lacks_is_sent_to_it(fleet: Fleet) -> None:
+    assert all("push" in phases for phases in push(fleet).values())
+    fleet.check("vtool")
+    first = store(fleet, "b0")
+    assert not any("push" in phases for phases in push(fleet).values()), "nothing is left to do"
+
+    (fleet.arrived("b1", "vtool") / fleet.source.config("b1").removeprefix("generation/")).write_text("by hand")
+    assert ["push" in phases for phases in push(fleet).values()] == [False, True]
+    fleet.check("vtool")
+
+    fleet.source.write(memory_mib=96)
+    assert all("push" in phases for phases in push(fleet).values())
+    fleet.check("vtool")
+    second = store(fleet, "b0")
+    assert 0 < len(second.keys() - first.keys()) < 4
+    assert all(second[name] == first[name] for name in second.keys() & first.keys()), "what was there stayed"

@@ -1,0 +1,1 @@
+"""Every data path on an emulated board in turn."""

@@ -1,0 +1,105 @@
+"""``python -m tests.paths``: deploy every example to one emulated board in turn, and print what each data path showed.
+
+The table has a line a device: how many bytes came out the same on the other side, what its backend could reach,
+whether all of it is proven; then a line a way that vtool refuses, with the reason. ``--record`` writes what was
+proven, and with which versions, to ``vtool/proven.json``, which `vtool paths` tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.integration.conftest import EXAMPLES, Bench
+from vtool.data_paths import HYPERVISORS, ROWS
+from vtool.deploy.proof.steps import REACH
+from vtool.language import load_topology
+from vtool.model.combinations import PROGRAMS, Combination, wish_of
+from vtool.model.validate import validate
+from vtool.report.paths import PROVEN, choices_of, why_not
+from vtool.report.summary import table
+
+VMM = "/usr/bin/qemu-system-aarch64"
+KEYS = ("hypervisor", "data_path", "type", "transport", "program")
+HEAD = ("path", "hypervisor", "device", "bytes checked", "reach observed", "verdict")
+
+
+def main() -> int:
+    """Deploy and print; return 0 when everything was proven."""
+    parser = argparse.ArgumentParser(prog="python -m tests.paths", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="EXAMPLE", help="only this one (repeatable)")
+    parser.add_argument("--record", action="store_true", help=f"write what was proven to {PROVEN.name}")
+    arguments = parser.parse_args()
+    examples = [EXAMPLES / f"{name}.yaml" for name in arguments.only] or sorted(EXAMPLES.glob("*.yaml"))
+    bench = Bench(Path(tempfile.mkdtemp(prefix="vt-")))
+    try:
+        found = [line for example in examples for line in run(bench, example)]
+    finally:
+        subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
+        shutil.rmtree(bench.folder)
+    refused = [
+        (row.key, hypervisor, "", "", "", f"refused: {reason}")
+        for row in ROWS
+        for hypervisor in HYPERVISORS
+        if (reason := why_not(row, hypervisor))
+    ]
+    print("\n".join(table([HEAD, *(line for line, _ in found), *refused], indent="")))
+    if arguments.record:
+        record([entry for _, entry in found if entry])
+    return 0 if all(line[-1] == "proven" for line, _ in found) else 1
+
+
+def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Yield a line and an entry for the record for each device of a topology; no entry for what is not proven."""
+    topology = validate(load_topology(example))
+    done = subprocess.run(
+        bench.command("deploy", example, "--format", "json"), env=bench.environment, stdout=subprocess.PIPE, text=True
+    )
+    (report,) = json.loads(done.stdout or "[{}]")
+    rows = report.get("rows", [])
+    hypervisor = next(iter(topology.boards.values())).hypervisor.kind.value
+    for name, device in topology.devices.items():
+        of_device = [row for row in rows if row["subject"] in (f"device {name}", f"backend of {name}")]
+        checked = sum(row["bytes_checked"] for row in of_device)
+        reach = next((row["seen"] for row in of_device if row["what"] == REACH), "")
+        missing = [row["what"] for row in of_device if not row["proven"]]
+        well = done.returncode == 0 and of_device and checked and not missing
+        verdict = "proven" if well else f"NOT PROVEN: {', '.join(missing) or report.get('failure') or 'no data'}"
+        wish = wish_of(hypervisor, device)
+        line = (wish.data_path.value, hypervisor, f"{name} ({device.type}, {wish})", str(checked), reach, verdict)
+        entry = {**choices_of(wish), "bytes_checked": checked, "reach": reach, **versions(bench, wish)} if well else {}
+        yield line, entry
+
+
+def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
+    """Return today's date, and the versions that the board names of what takes part."""
+    asked = {"Linux": "uname -r", "Xen": "xl info | sed -n 's/^xen_version *: //p'"}
+    if wish.hypervisor == "kvm":
+        asked |= {"QEMU": f"{VMM} --version | sed -n 's/.*version \\([^ ]*\\).*/\\1/p'"}
+        del asked["Xen"]
+    if wish.program in PROGRAMS and PROGRAMS[wish.program].executable != VMM:
+        asked[wish.program.value] = (
+            f"{PROGRAMS[wish.program].executable} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
+        )
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {n: bench.ssh(c).strip() for n, c in asked.items()},
+    }
+
+
+def record(entries: list[dict[str, Any]]) -> None:
+    """Put entries into the record, in place of earlier ones of the same choices."""
+    by_choices = {tuple(entry[key] for key in KEYS): entry for entry in (*json.loads(PROVEN.read_text()), *entries)}
+    PROVEN.write_text(json.dumps([by_choices[key] for key in sorted(by_choices)], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

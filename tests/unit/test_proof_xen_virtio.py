@@ -1,0 +1,90 @@
+"""What virtio under Xen has to show: each bad observation fails its own row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vtool.cli.common import prepare
+from vtool.deploy.proof import Row, proofs
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+DIGEST = "a" * 64
+MAPS, KERNEL, FEATURES = "maps-vtool-qemu-fe0.service", "option-fe0-disk0", "features-disk0"
+ACCEPTED = "features the driver accepted (bits 32 and 33)"
+BUSY = "memory of the guest that QEMU maps, while a disk is read"
+
+
+def accepted(*names: str) -> dict[str, Any]:
+    return {"answers": [{"guest-features": {"transports": [f"VIRTIO_F_{name}: words" for name in names]}}]}
+
+
+def mapped(grants: int, foreign: int) -> dict[str, Any]:
+    """Return mappings of so many KiB; guest memory of other kinds is beside the point."""
+    sizes = (("/dev/xen/gntdev", grants), ("/dev/xen/privcmd", foreign), ("/dev/zero", 4096))
+    return {"shared": [{"name": name, "size_bytes": size << 10, "identity": "0:5:1"} for name, size in sizes]}
+
+
+PLATFORM, PLAIN = accepted("VERSION_1", "IOMMU_PLATFORM"), accepted("VERSION_1")
+COPIED = {"code": 0, "output": f"{DIGEST}  -\n{DIGEST}  -\n"}
+GOOD: dict[str, dict[str, Any]] = {
+    "xen-grant": {FEATURES: PLATFORM, KERNEL: {"value": "y"}, MAPS: mapped(156, 4)},
+    "xen-foreign": {FEATURES: PLAIN, MAPS: mapped(0, 2048)},
+    "xen-pool": {
+        FEATURES: PLATFORM,
+        MAPS: mapped(0, 2048),
+        "created-fe0-disk0": {"code": 0, "output": "1\n"},
+        "assigned-fe0-disk0": {"code": 0, "output": "assigned\n"},
+        "echo-fe0-disk0": COPIED,
+        "hiwater-fe0-disk0": {"code": 0, "output": "521\n"},
+    },
+}
+
+
+def rows(example: str, changes: dict[str, Any]) -> dict[str, Row]:
+    """Read the rows whose steps are all among the results."""
+    results = {**GOOD[example], **changes}
+    found = proofs(prepare(EXAMPLES / f"{example}.yaml").plan.boards[0])
+    judged = [p for p in found if p.steps[-1]["id"] in results]
+    assert {p.steps[-1]["id"] for p in judged} == set(results)
+    return {row.what: row for row in (p.read(results) for p in judged)}
+
+
+@pytest.mark.parametrize("example", GOOD)
+def test_all_good_is_all_proven(example: str) -> None:
+    assert [what for what, row in rows(example, {}).items() if not row.proven] == []
+
+
+@pytest.mark.parametrize(
+    ("example", "changes", "what"),
+    [
+        ("xen-grant", {FEATURES: PLAIN}, ACCEPTED),
+        ("xen-grant", {FEATURES: {"answers": [{"class": "DeviceNotFound"}]}}, ACCEPTED),
+        ("xen-grant", {KERNEL: {"value": "n"}}, "kernel has CONFIG_XEN_VIRTIO"),
+        ("xen-grant", {MAPS: mapped(156, 2048)}, BUSY),
+        ("xen-grant", {MAPS: mapped(0, 4)}, BUSY),
+        ("xen-grant", {MAPS: {"error": {"message": "no process"}}}, BUSY),
+        ("xen-foreign", {FEATURES: PLATFORM}, ACCEPTED),
+        ("xen-foreign", {MAPS: mapped(156, 2048)}, BUSY),
+        ("xen-foreign", {MAPS: mapped(0, 4)}, BUSY),
+        ("xen-pool", {FEATURES: PLAIN}, ACCEPTED),
+        ("xen-pool", {MAPS: mapped(0, 32 << 10)}, "memory of the guest that QEMU maps"),
+        ("xen-pool", {MAPS: mapped(4, 2048)}, "memory of the guest that QEMU maps"),
+        ("xen-pool", {"created-fe0-disk0": {"code": 1, "output": "0"}}, "kernel made it a restricted DMA pool"),
+        ("xen-pool", {"assigned-fe0-disk0": {"code": 1, "output": ""}}, "kernel assigned it the pool"),
+        (
+            "xen-pool",
+            {"echo-fe0-disk0": {"code": 0, "output": f"{'b' * 64}  -\n{DIGEST}  -\n"}},
+            "1MiB at the backend's file, read by the frontend and written beside it",
+        ),
+        (
+            "xen-pool",
+            {"hiwater-fe0-disk0": {"code": 0, "output": "0"}},
+            "slots of the pool that the guest has used (high-water mark)",
+        ),
+    ],
+)
+def test_each_bad_observation_fails_its_row(example: str, changes: dict[str, Any], what: str) -> None:
+    assert [name for name, row in rows(example, changes).items() if not row.proven] == [what]

@@ -1,0 +1,185 @@
+"""virtio devices of Xen guests, which one QEMU in dom0 serves by grants, foreign mappings or a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from vtool.deploy.proof.steps import (
+    TRANSFER_BYTES,
+    Proof,
+    Results,
+    Row,
+    Step,
+    disk_io,
+    in_domain,
+    network_io,
+    on_board,
+    shows,
+    value_of,
+)
+from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
+from vtool.units import KIB, MIB, AddressRange, format_size
+
+GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
+IOREQ_BYTES = 8 * KIB
+"""QEMU maps the pages by which Xen hands it accesses through privcmd, too: one, and one for buffered ones."""
+
+
+def xen_virtio(guest: XenGuest) -> Iterator[Proof]:
+    """Return what has to be shown of the virtio devices of a guest, and of the QEMU that serves them."""
+    for device in guest.virtio:
+        subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
+        if device.grants:
+            option = {
+                "id": f"option-{identity}",
+                "op": "kernel-option",
+                "path": guest.kernel,
+                "option": "XEN_VIRTIO",
+            }
+            yield shows(subject, "kernel has CONFIG_XEN_VIRTIO", option, "y", key="value")
+        yield features(device, guest.name)
+        if device.disks:
+            block = f"/dev/$(ls /sys/devices/platform/{device.place.base:x}.virtio/virtio*/block)"
+            disk = device.disks[0]
+            yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
+        if device.tap is not None:
+            yield from network_io(subject, guest.name, identity, device.frontend_address)
+    if guest.qemu is not None:
+        yield mappings(guest, guest.qemu)
+
+
+def features(device: XenVirtio, domain: str) -> Proof:
+    """Ask QEMU which of bits 32 and 33 the driver accepted: with the second, its addresses are not plain memory."""
+    command = {"execute": "x-query-virtio-status", "arguments": {"path": f"/machine/peripheral/device-{device.name}"}}
+    step: Step = {"id": f"features-{device.name}", "op": "qmp", "domain": domain, "commands": [command]}
+    known = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
+    wanted = known[:1] if device.data_path == "shared-ram" else known
+
+    def read(results: Results) -> Row:
+        answers, why = value_of(results, step, "answers")
+        named: set[str] = set()
+        if answers is not None:
+            accepted = results[step["id"]]["answers"][0].get("guest-features", {})
+            named = {text.split(":")[0] for text in accepted.get("transports", [])}
+        seen = tuple(word for word in known if word in named)
+        what = "features the driver accepted (bits 32 and 33)"
+        return Row(f"device {device.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", seen == wanted, why)
+
+    return Proof((step,), read)
+
+
+def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
+    """What QEMU has mapped of the guest while a disk is read: granted pages, or the guest's memory."""
+    paths = {device.grants for device in guest.virtio}
+    disk = next((device for device in guest.virtio if device.disks), None)
+    busy: tuple[Step, ...] = ()
+    if disk is not None:
+        block = f"/dev/$(ls /sys/devices/platform/{disk.place.base:x}.virtio/virtio*/block)"
+        busy = (
+            in_domain(
+                guest.name,
+                f"busy-{guest.name}",
+                f"(dd if={block} of=/dev/null bs=64k count=512 iflag=direct >/dev/null 2>&1 &); echo ok",
+            ),
+        )
+    wanted = " and ".join(
+        words
+        for words, there in (
+            ("granted pages (gntdev)", True in paths),
+            ("its memory (privcmd)" if False in paths else "nothing else (privcmd)", True),
+        )
+        if there
+    )
+
+    def right(by_grants: int, foreign: int) -> bool:
+        return (by_grants > 0, foreign > IOREQ_BYTES) == (True in paths, False in paths)
+
+    found = _mapped(guest.name, qemu, "memory of the guest that QEMU maps, while a disk is read", wanted, right)
+    return Proof((*busy, *found.steps), found.read)
+
+
+def _mapped(guest: str, qemu: XenQemu, what: str, wanted: str, right: Callable[[int, int], bool]) -> Proof:
+    """Compare the bytes that QEMU maps by grants and as foreign memory, its own pages for accesses among them."""
+    maps: Step = {"id": f"maps-{qemu.unit}", "op": "maps", "unit": qemu.unit}
+
+    def read(results: Results) -> Row:
+        subject = f"backend of {guest}"
+        _, why = value_of(results, maps, "shared")
+        if why:
+            return Row(subject, what, wanted, "nothing", False, why)
+        sizes = {GRANTS: 0, FOREIGN: 0}
+        for mapping in results[maps["id"]]["shared"]:
+            if mapping["name"] in sizes:
+                sizes[mapping["name"]] += mapping["size_bytes"]
+        seen = f"{format_size(sizes[GRANTS])} by gntdev, {format_size(sizes[FOREIGN])} by privcmd"
+        return Row(subject, what, wanted, seen, right(sizes[GRANTS], sizes[FOREIGN]))
+
+    return Proof((maps,), read)
+
+
+# -- through a pool, in a guest that Xen builds at boot and whose shell nobody here reaches
+
+
+def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
+    """Return what has to be shown of the disks that a guest has through pools."""
+    views = {view.region: view for view in guest.shared}
+    for device in guest.virtio:
+        subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
+        assert device.pool is not None
+        inside = views[device.pool].inside
+        said = f"xl dmesg | grep -a 'DOM{guest.domain_id}: '"
+        created = f"created restricted DMA pool at {inside.base:#018x}, size {inside.size_bytes // MIB} MiB"
+        step = on_board(f"created-{identity}", f"{said} | grep -a -c '{created}'")
+        yield shows(f"region {device.pool}", "kernel made it a restricted DMA pool", step, "1")
+        line = f"{device.place.base:x}.virtio: assigned reserved memory node xen-shmem@{inside.base:x}"
+        assigned = on_board(f"assigned-{identity}", f"{said} | grep -a -q '{line}' && echo assigned")
+        yield shows(subject, "kernel assigned it the pool", assigned, "assigned")
+        yield features(device, guest.name)
+        for disk in device.disks:
+            if disk.scratch is not None:
+                yield from _echoed(guest, device, disk.disk_path, disk.scratch)
+    if guest.qemu is not None:
+        pools = sum(view.inside.size_bytes for view in guest.shared if view.region in {d.pool for d in guest.virtio})
+        yield _mapped(
+            guest.name,
+            guest.qemu,
+            "memory of the guest that QEMU maps",
+            f"up to {format_size(pools)} (privcmd)",
+            lambda by_grants, foreign: by_grants == 0 and IOREQ_BYTES < foreign <= pools + IOREQ_BYTES,
+        )
+
+
+def _echoed(guest: XenBootGuest, device: XenVirtio, path: str, scratch: AddressRange) -> Iterator[Proof]:
+    """What the board writes into one MiB of the file, the guest copies into the next: both ways, no shell needed.
+
+    The guest looks at the first page, which is therefore written last (vtool/images/recipes/guest/init).
+    """
+    identity = f"{guest.name}-{device.name}"
+    first = scratch.base // MIB
+    block = f"dd if={path} bs=1M count=1 status=none"
+    step = on_board(
+        f"echo-{identity}",
+        f"W=$(mktemp); dd if=/dev/urandom of=$W bs=1M count=1 status=none; "
+        f"dd if=$W of={path} bs=4k skip=1 seek={first * 256 + 1} conv=notrunc,fsync status=none; "
+        f"dd if=$W of={path} bs=4k count=1 seek={first * 256} conv=notrunc,fsync status=none; "
+        f"D=$(sha256sum <$W); rm $W; n=0; "
+        f'while [ "$({block} skip={first + 1} | sha256sum)" != "$D" ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 1; done; '
+        f'{block} skip={first + 1} | sha256sum; echo "$D"',
+        timeout_s=120,
+    )
+
+    def read(results: Results) -> Row:
+        output, why = value_of(results, step)
+        back, _, there = (output or "").partition("\n")
+        digest, proven = there[:16], len(there.split(" ")[0]) == 64 and back == there
+        what = f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend and written beside it"
+        expected, seen, both_ways = f"{digest or 'a digest'}…", f"{back[:16] or 'nothing'}…", 2 * TRANSFER_BYTES
+        return Row(f"device {device.name}", what, expected, seen, proven, why, both_ways if proven else 0)
+
+    yield Proof((step,), read)
+    words = f"s/.*vtool: copied .* on {device.place.base:x}, pool \\([0-9]*\\) slots.*/\\1/p"
+    used = on_board(
+        f"hiwater-{identity}", f"xl dmesg | grep -a 'DOM{guest.domain_id}: ' | sed -n '{words}' | tail -n 1"
+    )
+    what = "slots of the pool that the guest has used (high-water mark)"
+    yield shows(f"region {device.pool}", what, used, "above 0", lambda t: t.isdigit() and int(t) > 0)
