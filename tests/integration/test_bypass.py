@@ -21,11 +21,12 @@ CHANGED = f"/run/systemd/system/{UNIT}.d/bypass.conf"
 FEATURES, ASSIGNED = "features the driver accepted", "kernel assigned it the pool"
 SHARED = ("memory-backend-ram,id=private,size=256M", "memory-backend-memfd,id=private,size=256M,share=on")
 KERNEL = "/run/vtool-bypass-Image"
-# Case: what is changed in QEMU's command line, and the row that fails besides what can be reached.
+# Case: what is changed in QEMU's command line, the row that fails besides what can be reached, and whether the disk
+# works all the same. With legacy mmio it does not: libvhost-user, in the daemon, refuses virtio before 1.0.
 CASES = {
-    "no ACCESS_PLATFORM": (("iommu_platform=on,", "iommu_platform=off,"), FEATURES),
-    "legacy mmio": (("force-legacy=false", "force-legacy=true"), FEATURES),
-    "kernel that knows no pools": (("/var/lib/vtool/current/domains/fe0/Image", KERNEL), ASSIGNED),
+    "no ACCESS_PLATFORM": (("iommu_platform=on,", "iommu_platform=off,"), FEATURES, True),
+    "legacy mmio": (("force-legacy=false", "force-legacy=true"), FEATURES, False),
+    "kernel that knows no pools": (("/var/lib/vtool/current/domains/fe0/Image", KERNEL), ASSIGNED, True),
 }
 
 
@@ -44,7 +45,9 @@ def deployed(bench: Bench) -> Iterator[Bench]:
 
 
 def restart(bench: Bench) -> None:
-    bench.ssh(f"systemctl daemon-reload; systemctl restart {UNIT}; /var/lib/vtool/current/vtool-board converge")
+    """Start the guest again; one that does not come up is for `vtool verify` to name."""
+    bench.ssh(f"systemctl daemon-reload; systemctl restart {UNIT}")
+    bench.ssh("/var/lib/vtool/current/vtool-board converge --deadline 60 || true")
 
 
 def reach(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def reach(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_pool_that_is_bypassed_is_named(deployed: Bench, case: str) -> None:
-    change, also = CASES[case]
+    change, also, works = CASES[case]
     unit = deployed.ssh(f"cat $(systemctl show -p FragmentPath --value {UNIT})")
     found = re.search(r"^ExecStart=(?:.*\\\n)*.*\n", unit, re.MULTILINE)
     assert found is not None
@@ -64,8 +67,11 @@ def test_a_pool_that_is_bypassed_is_named(deployed: Bench, case: str) -> None:
     deployed.ssh(f"mkdir -p $(dirname {CHANGED}); cat > {CHANGED}", f"[Service]\nExecStart=\n{command}".encode())
     restart(deployed)
     rows = deployed.verify(TOPOLOGY, code=3)
-    assert not reach(rows)["proven"] and reach(rows)["seen"].startswith("all RAM: secret found"), rows
+    assert not reach(rows)["proven"], rows
     failed = [row["what"] for row in rows if not row["proven"]]
     assert any(what.startswith(also) for what in failed), failed
+    if not works:
+        return
+    assert reach(rows)["seen"].startswith("all RAM: secret found"), rows
     moved = [row for row in rows if "written by the frontend" in row["what"] or "read by the frontend" in row["what"]]
     assert len(moved) == 2 and all(row["proven"] for row in moved), "silent: the disk works"

@@ -76,7 +76,7 @@ def _found(seen: Mapping[str, Any], control: str) -> str:
     size = format_size(seen["searched_bytes"] >> 20 << 20)
     words = [f"secret {'found' if secret else 'not found'} in {size} of its memory"]
     found = "found" if seen["control_shared"] + seen["control_own"] else "not found"
-    words.append(f"control {found}" if control else "no control: nothing may be written")
+    words.append(f"control {found}" if control else "no control")
     return ", ".join(words)
 
 
@@ -94,7 +94,7 @@ def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof
             return Row(subject, REACH, expected, "nothing observed", False, why)
         seen = results[step["id"]]
         count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
-        sent = f"control in {seen['control']}" if control else "no control: nothing may be written"
+        sent = f"control in {seen['control']}" if control else "no control"
         words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
         proven = seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
         return Row(subject, REACH, expected, words, proven)
