@@ -98,8 +98,12 @@ def test_driver_domains_get_one_word_for_xen(words: str, tmp_path: Path) -> None
     text = DRIVER_DOMAINS.read_text().replace('version: "4.20"}', f'version: "4.20", bootargs: "{words}"}}')
     board = plan_of(text, tmp_path)
     assert (board.xen_bootargs or "").split().count("xsm=dummy") == 1
-    assert [argument.words for argument in board.xen_arguments] == ([] if words else ["xsm=dummy"])
-    assert prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0].xen_arguments == ()
+    assert [argument.words for argument in board.xen_arguments] == [
+        "conring_size=1m",
+        *([] if words else ["xsm=dummy"]),
+    ]
+    other = prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0]
+    assert [argument.words for argument in other.xen_arguments] == ["conring_size=1m"]
 
 
 def test_a_driver_domain_hears_no_more_than_its_event_channels(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
-from vtool.model.topology import Domain, Start, Xen
+from vtool.model.topology import Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
@@ -145,8 +145,8 @@ def added_arguments(scope: BoardScope, hypervisor: Xen) -> tuple[plan.XenArgumen
 
 
 def _wanted_arguments(scope: BoardScope) -> Iterator[plan.XenArgument]:
-    if any(guest.start is Start.DOM0LESS for guest in scope.guests.values()):
-        reason = "guests that Xen builds speak to Xen's log, where their ready text is looked for; 16 KiB are too few"
+    if scope.guests:
+        reason = "words of guests that Xen builds, and tables of grants, are looked for in its log; 16 KiB are too few"
         yield plan.XenArgument("conring_size=1m", reason)
     served = next((device for device in scope.devices.values() if device.backend in scope.guests), None)
     if served is None:

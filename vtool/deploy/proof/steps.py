@@ -211,8 +211,9 @@ def network_io(subject: str, domain: str, identity: str, address: str) -> Iterat
     listen = in_domain(
         domain,
         f"listen-{identity}",
-        "rm -f /tmp/r /tmp/n /tmp/s; "
-        "(nc -l -p 7001 </dev/null >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
+        # An input that never ends: with one that does, nc ends its half, which not everything between waits beyond.
+        "rm -f /tmp/r /tmp/n /tmp/s /tmp/f; mknod /tmp/f p; exec 3<>/tmp/f; "
+        "(nc -l -p 7001 <&3 >/tmp/r 2>/dev/null; sha256sum /tmp/r >/tmp/s) >/dev/null 2>&1 & "
         "echo ok",
     )
     send = {
