@@ -97,8 +97,8 @@ def one(bench: Bench, topology: Path, number: int, rng: Random, fault: Fault) ->
     after = "    role: control\n" if "bootargs" in fault.wish else "  fe0:\n"
     bad = text.replace(after, after + fault.wish)
     outcome = Outcome(number, fault.name, "reboot" if reboots or "bootargs" in fault.wish else "switch", "", "", 0.0)
-    before = truth(bench)
     try:
+        before = truth(bench)
         outcome.moment = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
         bench.vtool("board", "up")
         seen = settled(bench, before)
@@ -112,7 +112,7 @@ def one(bench: Bench, topology: Path, number: int, rng: Random, fault: Fault) ->
         if truth(bench)["good"] != report["generation"]:
             raise Broken("what was proven is not what boots")
     except (Broken, AssertionError) as error:
-        outcome.broken = str(error)
+        outcome.broken = str(error)[-800:]
     outcome.seconds = round(time.monotonic() - begin, 1)
     return outcome
 

@@ -97,7 +97,7 @@ def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
         )
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "versions": {n: bench.ssh(c).strip() for n, c in asked.items()},
+        "versions": {name: said for name, command in asked.items() if (said := bench.ssh(command).strip())},
     }
 
 

@@ -10,7 +10,8 @@ import pytest
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = dict.fromkeys(("xen-grant", "xen-foreign"), ROOT / "topology/examples")
 DIGEST = "a" * 64
 MAPS, KERNEL, FEATURES = "maps-vtool-qemu-fe0.service", "option-fe0-disk0", "features-disk0"
 ACCEPTED = "features the driver accepted (bits 32 and 33)"
@@ -46,7 +47,7 @@ GOOD: dict[str, dict[str, Any]] = {
 def rows(example: str, changes: dict[str, Any]) -> dict[str, Row]:
     """Read the rows whose steps are all among the results."""
     results = {**GOOD[example], **changes}
-    found = proofs(prepare(EXAMPLES / f"{example}.yaml").plan.boards[0])
+    found = proofs(prepare(FOLDERS.get(example, ROOT / "tests/topologies") / f"{example}.yaml").plan.boards[0])
     judged = [p for p in found if p.steps[-1]["id"] in results]
     assert {p.steps[-1]["id"] for p in judged} == set(results)
     return {row.what: row for row in (p.read(results) for p in judged)}

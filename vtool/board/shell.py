@@ -6,6 +6,7 @@ For verbs a person waits on (status, exec, logs, console). Converging is Ansible
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import sys
@@ -69,6 +70,8 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
     import paramiko  # noqa: PLC0415
     from fabric import Config, Connection  # noqa: PLC0415
 
+    # What it cannot do it raises; it would print it, too, with a traceback.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     target = board.ssh()
     wait_for_sshd(board, target, deadline_s)
     identity = {"key_filename": str(target.identity_file)} if target.identity_file else {}

@@ -352,7 +352,6 @@ def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
 
 _DEPLOYED_UNDER_XEN = {
     *((kind, path, Program.QEMU_XENPVH) for kind in ("blk", "net") for path in (DataPath.GRANT, DataPath.SHARED_RAM)),
-    ("blk", DataPath.POOL, Program.QEMU_XENPVH),
 }
 
 
