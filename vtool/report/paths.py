@@ -127,7 +127,7 @@ def _way_lines(row: Row, hypervisor: str) -> Iterator[str]:
         yield f"        deployed: {combination.type}, {combination}"
         if (record := proven(combination)) is not None:
             with_what = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-            reach = f"; its backend could reach: {record['reach']}" if record["reach"] else ""
+            reach = f"; its backend could reach: {record['reach'].split(':')[0]}" if record["reach"] else ""
             yield f"        proven {record['date']} with {with_what}{reach}"
     reason = why_not(row, hypervisor)
     if reason:

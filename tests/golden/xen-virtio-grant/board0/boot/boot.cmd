@@ -7,7 +7,7 @@ mw.l 1000000c 80; mw.l 1000000c 86; mw.l 10000000 b400
 mw.l 1000000c 80; mw.l 1000000c 86; mw.l 10000004 b400
 mw.l 1000000c 80; mw.l 1000000c 86; mw.l 1000000c 100
 pci write.b 0.1.0 68 3
-setenv xen_args 'console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus=1'
+setenv xen_args 'console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus=1 conring_size=1m'
 load virtio 0:1 0x48000000 vtool/${vtool_set}/xen
 load virtio 0:1 0x4a000000 vtool/${vtool_set}/Image
 setenv kernel_size 0x${filesize}
