@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,12 @@ _ROOT_DISK_BYTES = 1536 * MIB
 # -- kernel
 
 
-def kernel_recipe(extra: Sequence[str] = ()) -> Recipe:
-    """Return the kernel's recipe; ``extra`` are configuration lines that override the fragment."""
+def kernel_recipe() -> Recipe:
+    """Return the kernel's recipe."""
 
     def inputs(_: Mapping[str, Image]) -> dict[str, Any]:
         versions = debian.package_versions(KERNEL_SOURCE, "gcc-aarch64-linux-gnu")
-        config = kernel_fragment() + "".join(f"{line}\n" for line in extra)
-        return {"packages": versions, "config": config, "stamp": _KERNEL_STAMP}
+        return {"packages": versions, "config": kernel_fragment(), "stamp": _KERNEL_STAMP}
 
     return Recipe("linux", "Image", inputs, _build_kernel)
 
