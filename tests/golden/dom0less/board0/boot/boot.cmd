@@ -3,8 +3,8 @@ setenv linux_args 'console=hvc0 root=/dev/vda2 rootfstype=ext4 rw rootwait panic
 setenv linux_args "${linux_args} vtool.generation=${vtool_generation} vtool.boot=${vtool_set}"
 pci enum
 pci write.w 0.1.0 60 0
-mw.l 1000000c 80; mw.l 1000000c 86; mw.l 10000000 b400
-mw.l 1000000c 80; mw.l 1000000c 86; mw.l 10000004 b400
+mw.l 1000000c 80; mw.l 1000000c 86; mw.l 10000000 16800
+mw.l 1000000c 80; mw.l 1000000c 86; mw.l 10000004 16800
 mw.l 1000000c 80; mw.l 1000000c 86; mw.l 1000000c 100
 pci write.b 0.1.0 68 3
 setenv xen_args 'console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus=1 conring_size=1m'
