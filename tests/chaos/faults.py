@@ -83,22 +83,27 @@ def _link(bench: Bench, *, up: bool) -> None:
 
 @contextlib.contextmanager
 def _disk_full(bench: Bench, rng: Random) -> Iterator[None]:
-    left = rng.randrange(1 << 20, 6 << 20)
-    bench.ssh(f"fallocate -l $(($(df --output=avail -B1 / | tail -1) - {left})) /filler")
-    try:
+    with _filled(bench, "/", rng.randrange(1 << 10, 6 << 10)):
         yield
-    finally:
-        bench.ssh("rm -f /filler")
 
 
 @contextlib.contextmanager
 def _boot_partition_full(bench: Bench, rng: Random) -> Iterator[None]:
-    left = rng.randrange(64, 4096)
-    bench.ssh(f"dd if=/dev/zero of=/boot/filler bs=1K count=$(($(df --output=avail -k /boot | tail -1) - {left})) 2>&1")
+    with _filled(bench, "/boot", rng.randrange(64, 4096)):
+        yield
+
+
+@contextlib.contextmanager
+def _filled(bench: Bench, mount: str, left_kib: int) -> Iterator[None]:
+    size_kib = f"$(($(df --output=avail -k {mount} | tail -1) - {left_kib}))"
+    # FAT knows no fallocate.
+    bench.ssh(
+        f"fallocate -l {size_kib}K {mount}/filler 2>&1 || dd if=/dev/zero of={mount}/filler bs=1K count={size_kib} 2>&1"
+    )
     try:
         yield
     finally:
-        bench.ssh("rm -f /boot/filler")
+        bench.ssh(f"rm -f {mount}/filler")
 
 
 @contextlib.contextmanager

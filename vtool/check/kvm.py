@@ -36,21 +36,7 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
         path = ("devices", name)
         program = device.program.value
         if isinstance(device, NetworkDevice):
-            user = device.program is Program.PASST
-            if user and device.network.bridge:
-                message = f"`bridge` of '{name}' has no effect: {program} takes the board's own network"
-                yield context.find("VT340", message, (*path, "network", "bridge"), key=True)
-            any_address = device.network.frontend_address or device.network.backend_address
-            for key in ("bridge", "frontend_address", "backend_address"):
-                # The address of a driver domain's bridge, if it has any, is its own matter.
-                own = key == "backend_address" and context.by_a_guest(device)
-                needed = bool(any_address) and key != "bridge" if user else not own
-                if needed and not getattr(device.network, key):
-                    message = f"'{name}' by {program} needs `{key}`"
-                    yield context.find("VT340", message, (*path, "network"), key=True)
-            if device.network.forward_tcp and not user:
-                message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
-                yield context.find("VT340", message, (*path, "network", "forward_tcp"), key=True)
+            yield from _network_settings(context, name, device)
         if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
             message = f"`read_only` of '{name}' has no effect: xl cannot say it of a 9p share"
             hint = "let the guest mount it with the option ro; what shall be safe from it, share as a copy"
@@ -63,6 +49,27 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
             elif device.console is not None and not by_daemon:
                 message = f"`console` of '{name}' has no effect: {program} offers a socket of its own"
                 yield context.find("VT340", message, (*path, "console"), key=True)
+
+
+def _network_settings(context: Context, name: str, device: NetworkDevice) -> Iterator[Diagnostic]:
+    settings, program, path = device.network, device.program.value, ("devices", name, "network")
+    if device.program is Program.PASST:
+        if settings.bridge:
+            message = f"`bridge` of '{name}' has no effect: {program} takes the board's own network"
+            yield context.find("VT340", message, (*path, "bridge"), key=True)
+        needed: tuple[str, ...] = ("frontend_address", "backend_address")
+        if not any(getattr(settings, key) for key in needed):
+            needed = ()
+    else:
+        if settings.forward_tcp:
+            message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
+            yield context.find("VT340", message, (*path, "forward_tcp"), key=True)
+        needed = ("bridge", "frontend_address")
+        if not context.by_a_guest(device):  # the address of a driver domain's bridge is its own matter
+            needed = (*needed, "backend_address")
+    for key in needed:
+        if not getattr(settings, key):
+            yield context.find("VT340", f"'{name}' by {program} needs `{key}`", path, key=True)
 
 
 def _who_has(device: Device) -> tuple[str, ...]:

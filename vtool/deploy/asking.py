@@ -31,6 +31,11 @@ def board_json(stdout: str, stderr: str) -> dict[str, Any]:
         raise board_failed(
             "VT704", "vtool-board did not answer with JSON", detail=(stdout + stderr).splitlines()[-10:]
         ) from None
+    return checked(said)
+
+
+def checked(said: Any) -> dict[str, Any]:
+    """Return an answer of vtool-board's as it is; one that is an error becomes VtoolError."""
     if isinstance(said, dict) and "error" in said:
         error = said["error"]
         raise VtoolError(

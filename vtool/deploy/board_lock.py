@@ -27,7 +27,7 @@ from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
 from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
-from vtool.deploy.asking import ON_BOARD, board_json
+from vtool.deploy.asking import ON_BOARD, board_json, checked
 from vtool.deploy.connection import ssh_command
 from vtool.deploy.stage import board_program
 from vtool.diagnostics import VtoolError
@@ -90,7 +90,7 @@ class Held:
                 raise no_answer(self.board, timeout_s, f"the connection that holds it ended{why}")
             answer = board_json(text, "")
             if answer.get("id") == request["id"]:  # an earlier one may have come too late
-                return board_json(json.dumps(answer["said"]), "")
+                return checked(answer["said"])
 
     def _tell(self, line: bytes, pieces: Iterable[Piece] | None) -> None:
         """Send a request, and what follows it; a connection that ended says so when the answer is read."""

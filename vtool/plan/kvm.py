@@ -167,6 +167,7 @@ class _DevicePlanner:
         row = combination_of("kvm", device)
         assert row is not None
         place = self._place(device)
+        network = device.network if isinstance(device, NetworkDevice) else None
         tap = None
         if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
             tap = plan_tap(name, device, "vtool-domain")
@@ -194,8 +195,8 @@ class _DevicePlanner:
             tap=tap,
             region_file=region_file,
             options=device_options(wiring, place),
-            frontend_address=device.network.frontend_address if isinstance(device, NetworkDevice) else "",
-            backend_address=device.network.backend_address if isinstance(device, NetworkDevice) else "",
+            frontend_address=network.frontend_address if network else "",
+            backend_address=network.backend_address if network else "",
         )
 
     def _wiring(
@@ -268,6 +269,7 @@ def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.Kv
         own_network=device.type not in _ON_THE_NETWORK,
         self_sandboxed=device.program is Program.PASST,
         changes_owners=device.program is Program.VIRTIOFSD,
+        read_only=device.type == "fs" and device.share.read_only,
         # Some end when the guest goes away; the next one shall find them again.
         restarts_always=facts.readiness is Readiness.LISTENS,
         host_cpus=device.backend_cpus,

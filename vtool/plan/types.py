@@ -155,6 +155,7 @@ class KvmBackend:
     changes_owners: bool = False
     restarts_always: bool = False
     host_cpus: tuple[int, ...] = ()
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,12 @@ class KvmDevice:
     def virtio(self) -> bool:
         """Tell whether it is a virtio device that carries data: no IOMMU, and no window alone."""
         return self.type not in ("iommu", "ivshmem")
+
+    @property
+    def guest_sysfs(self) -> str:
+        """Return its folder in the guest's sysfs."""
+        bus = "/sys/bus/pci/devices" if isinstance(self.place, PciPlace) else "/sys/devices/platform"
+        return f"{bus}/{self.guest_device}"
 
     def setting(self, key: str) -> str:
         """Return the value of a key of its options, or the empty text."""

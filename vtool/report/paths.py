@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,16 @@ def choices_of(combination: Combination) -> dict[str, str]:
     }
 
 
+@cache
+def _record() -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(PROVEN.read_text())
+    return entries
+
+
 def proven(combination: Combination) -> dict[str, Any] | None:
     """Return what was recorded when a combination was proven last, or None."""
     choices = choices_of(combination)
-    found = (entry for entry in json.loads(PROVEN.read_text()) if entry.items() >= choices.items())
+    found = (entry for entry in _record() if entry.items() >= choices.items())
     return next(({key: value for key, value in entry.items() if key not in choices} for entry in found), None)
 
 

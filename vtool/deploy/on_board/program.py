@@ -20,7 +20,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -445,6 +445,8 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
                 digest.update(block)
             return digest.hexdigest()
 
+    from concurrent.futures import ThreadPoolExecutor  # it imports logging: no other verb shall wait for that
+
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
         server.settimeout(timeout_s)
         transferred = other.submit(transfer, server)
@@ -455,12 +457,12 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
 
 def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
     """Say what a domain's backend can reach of it (``reach.look``)."""
-    return reach.look(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
+    return reach.look(step, partial(domain_shell, step["domain"]))
 
 
 def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
     """Say which pages of a domain of Xen are granted (``reach.granted``)."""
-    return reach.granted(step, lambda command, timeout_s: domain_shell(step["domain"], command, timeout_s))
+    return reach.granted(step, partial(domain_shell, step["domain"]))
 
 
 SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted")

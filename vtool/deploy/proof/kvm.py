@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 from vtool.deploy.proof.steps import (
+    SHARE,
     TRANSFER_BYTES,
     Proof,
     Results,
     Row,
     Step,
+    block_device,
     disk_io,
     domain_answers,
     exchanged,
+    features,
+    has_option,
     in_domain,
+    mount_share,
     network_io,
     on_board,
     region_reg,
@@ -26,7 +32,6 @@ from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, Pool
 from vtool.units import MIB, format_size
 
 _POOLED = (DataPath.POOL.value, DataPath.POOL_IN_RAM.value)
-_VERSION_1, _PLATFORM = "VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM"
 WINDOW_WORDS = 32
 """Words of 8 bytes that go each way through a BAR: a guest's devmem writes one at a time."""
 
@@ -36,13 +41,7 @@ def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
     yield from domain_answers(guest)
     used = [pool for pool in guest.pools if any(device.pool == pool for device in guest.devices)]
     if used:
-        option = {
-            "id": f"option-{guest.name}",
-            "op": "kernel-option",
-            "path": guest.kernel,
-            "option": "DMA_RESTRICTED_POOL",
-        }
-        yield shows(f"domain {guest.name}", "kernel has CONFIG_DMA_RESTRICTED_POOL", option, "y", key="value")
+        yield has_option(f"domain {guest.name}", guest.name, guest.kernel, "DMA_RESTRICTED_POOL")
     yield _memory_backends(guest)
     for pool in used:
         yield from _pool(guest, pool)
@@ -64,11 +63,13 @@ def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
 
 def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
-    yield _features(device, guest.name)
+    what = "features the driver accepted (of bits 32 and 33)"
+    path = f"/machine/peripheral/device-{device.name}"
+    path += "/virtio-backend" if isinstance(device.place, PciPlace) else ""
+    platform = device.data_path != DataPath.SHARED_RAM.value
+    yield features(subject, what, guest.name, device.name, path, platform=platform)
     if device.data_path == DataPath.VIOMMU.value:
-        kind = in_domain(
-            guest.name, f"translated-{identity}", f"cat /sys/bus/pci/devices/{device.guest_device}/iommu_group/type", 20
-        )
+        kind = in_domain(guest.name, f"translated-{identity}", f"cat {device.guest_sysfs}/iommu_group/type", 20)
         yield shows(
             subject, "its IOMMU group translates", kind, "DMA or DMA-FQ", lambda text: text in ("DMA", "DMA-FQ")
         )
@@ -94,11 +95,9 @@ def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
 
 def _io(guest: KvmGuest, device: KvmDevice, subject: str, identity: str) -> Iterator[Proof]:
     """Return the rows of data through a device: at least one."""
-    bus = "/sys/bus/pci/devices" if isinstance(device.place, PciPlace) else "/sys/devices/platform"
     match device.type:
         case "blk":
-            block = f"/dev/$(ls {bus}/{device.guest_device}/virtio*/block)"
-            disk = device.disks[0]
+            block, disk = block_device(device.guest_sysfs), device.disks[0]
             yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
         case "net" if device.tap is not None:
             yield from network_io(subject, guest.name, identity, device.frontend_address)
@@ -134,21 +133,21 @@ def _share_io(subject: str, domain: str, identity: str, device: KvmDevice) -> It
     assert device.backend is not None
     folder, size = f"/var/lib/{device.backend.state_folder}", format_size(TRANSFER_BYTES)
     copy = f"bs=1M count={TRANSFER_BYTES // MIB}"
-    mount = f"mkdir -p /tmp/share; mount -t virtiofs {device.name} /tmp/share"
+    mount = mount_share(device.name)
     here, there = ".vtool-from-board", ".vtool-from-frontend"
     put = on_board(
         f"put-{identity}",
         f"cd {folder} && dd if=/dev/urandom of={here} {copy} status=none && chmod a+r {here} && sha256sum {here}",
     )
-    get = in_domain(domain, f"get-{identity}", f"{mount} && sha256sum /tmp/share/{here}; umount /tmp/share")
+    get = in_domain(domain, f"get-{identity}", f"{mount} && sha256sum {SHARE}/{here}; umount {SHARE}")
     yield same_digest(subject, f"{size} in a file of the backend's, read by the frontend", put, get)
-    if ("--readonly",) in device.backend.arguments:
+    if device.backend.read_only:
         return
     write = in_domain(
         domain,
         f"write-{identity}",
-        f"{mount} && dd if=/dev/urandom of=/tmp/share/{there} {copy} 2>/dev/null && sha256sum /tmp/share/{there}; "
-        "umount /tmp/share",
+        f"{mount} && dd if=/dev/urandom of={SHARE}/{there} {copy} 2>/dev/null && sha256sum {SHARE}/{there}; "
+        f"umount {SHARE}",
     )
     check = on_board(f"written-{identity}", f"cd {folder} && sha256sum {there}; rm -f {there} {here}")
     yield same_digest(subject, f"{size} in a file of the frontend's, read on the board", write, check)
@@ -156,11 +155,9 @@ def _share_io(subject: str, domain: str, identity: str, device: KvmDevice) -> It
 
 def windows(guests: Sequence[KvmGuest]) -> Iterator[tuple[KvmDevice, tuple[KvmGuest, KvmGuest]]]:
     """Yield each device that two guests have, with both."""
-    for index, guest in enumerate(guests):
-        for device in guest.devices:
-            for other in guests[index + 1 :]:
-                if device.type == "ivshmem" and device.name in {d.name for d in other.devices}:
-                    yield device, (guest, other)
+    for guest, other in combinations(guests, 2):
+        shared = {device.name for device in guest.devices if device.type == "ivshmem"}
+        yield from ((device, (guest, other)) for device in other.devices if device.name in shared)
 
 
 def window(device: KvmDevice, guests: tuple[KvmGuest, KvmGuest]) -> Iterator[Proof]:
@@ -216,27 +213,6 @@ def _memory_backends(guest: KvmGuest) -> Proof:
             f"domain {guest.name}", what, shown(wanted), shown(seen) or "nothing",
             seen == wanted, why,
         )  # fmt: skip
-
-    return Proof((step,), read)
-
-
-def _features(device: KvmDevice, domain: str) -> Proof:
-    """Ask the VMM, not the guest: it answers for a guest that hangs on the device, too."""
-    path = f"/machine/peripheral/device-{device.name}"
-    path += "/virtio-backend" if isinstance(device.place, PciPlace) else ""
-    command = {"execute": "x-query-virtio-status", "arguments": {"path": path}}
-    step: Step = {"id": f"features-{device.name}", "op": "qmp", "domain": domain, "commands": [command]}
-    wanted = [_VERSION_1] if device.data_path == DataPath.SHARED_RAM.value else [_VERSION_1, _PLATFORM]
-
-    def read(results: Results) -> Row:
-        answers, why = value_of(results, step, "answers")
-        named: set[str] = set()
-        if answers is not None:
-            features = results[step["id"]]["answers"][0].get("guest-features", {})
-            named = {text.split(":")[0] for text in features.get("transports", [])}
-        seen = [word for word in (_VERSION_1, _PLATFORM) if word in named]
-        what = "features the driver accepted (of bits 32 and 33)"
-        return Row(f"device {device.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", seen == wanted, why)
 
     return Proof((step,), read)
 

@@ -6,12 +6,12 @@ the device must be found in what is shared, so that a probe that sees nothing pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vtool.deploy.proof.steps import REACH, Proof, Results, Row, Step, value_of
+from vtool.deploy.proof.steps import REACH, SHARE, Proof, Results, Row, Step, block_device, mount_share, value_of
 from vtool.model.devices import DataPath
-from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, XenDisk, XenGuest, XenInterface
+from vtool.plan.types import KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface
 from vtool.units import MIB, AddressRange, format_size
 
 
@@ -32,30 +32,34 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     regions = ", ".join(f"region {pool.region} ({format_size(pool.range.size_bytes)})" for pool in shared)
     expected = regions if confined else "all RAM"
 
-    def read(results: Results) -> Row:
-        subject = f"device {device.name}"
-        _, why = value_of(results, step, "searched_bytes")
-        if why:
-            return Row(subject, REACH, expected, "nothing observed", False, why)
-        seen = results[step["id"]]
+    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
         reached = _reached(seen, sizes, regions, step["control"])
-        proven = reached == expected and not seen["unread"]
-        return Row(
-            subject, REACH, expected, f"{reached}: {_found(seen, step['control'])}", proven, tuple(seen["unread"])
-        )
+        return f"{reached}: {_found(seen, step['control'])}", reached == expected and not seen["unread"]
 
-    yield Proof((step,), read)
+    yield _row(device.name, step, expected, judged)
+
+
+def _row(device: str, step: Step, expected: str, judged: Callable[[Mapping[str, Any]], tuple[str, bool]]) -> Proof:
+    """Return the row of a device; ``judged`` says in words what a look came to, and whether it was as expected."""
+
+    def read(results: Results) -> Row:
+        _, why = value_of(results, step, "seconds")
+        if why:
+            return Row(f"device {device}", REACH, expected, "nothing observed", False, why)
+        seen = results[step["id"]]
+        return Row(f"device {device}", REACH, expected, *judged(seen), tuple(seen.get("unread", ())))
+
+    return Proof((step,), read)
 
 
 def _control(device: KvmDevice) -> str:
     """Return a shell line that sends the file $C through a device; empty where nothing may be written."""
-    if device.type == "fs" and device.backend is not None and ("--readonly",) not in device.backend.arguments:
-        copy = "cp $C /tmp/share/.vtool-control && sync; R=$?; rm -f /tmp/share/.vtool-control"
-        return f"mkdir -p /tmp/share; mount -t virtiofs {device.name} /tmp/share; {copy}; umount /tmp/share; exit $R"
+    if device.type == "fs" and device.backend is not None and not device.backend.read_only:
+        copy = f"cp $C {SHARE}/.vtool-control && sync; R=$?; rm -f {SHARE}/.vtool-control"
+        return f"{mount_share(device.name)}; {copy}; umount {SHARE}; exit $R"
     if not device.disks:
         return ""
-    bus = "/sys/bus/pci/devices" if isinstance(device.place, PciPlace) else "/sys/devices/platform"
-    return _to_disk(f"/dev/$(ls {bus}/{device.guest_device}/virtio*/block)", device.disks[0].scratch)
+    return _to_disk(block_device(device.guest_sysfs), device.disks[0].scratch)
 
 
 def _to_disk(block: str, scratch: AddressRange | None) -> str:
@@ -88,18 +92,11 @@ def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof
     controls = (_to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in guest.disks)
     control = next(filter(None, controls), "")
     step: Step = {"id": f"granted-{guest.name}", "op": "granted", "domain": guest.name, "control": control}
-    expected = "granted pages"
 
-    def read(results: Results) -> Row:
-        subject = f"device {device.name}"
-        _, why = value_of(results, step, "pages")
-        if why:
-            return Row(subject, REACH, expected, "nothing observed", False, why)
-        seen = results[step["id"]]
+    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
         count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
         sent = f"control in {seen['control']}" if control else "no control"
         words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
-        proven = seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
-        return Row(subject, REACH, expected, words, proven)
+        return words, seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
 
-    yield Proof((step,), read)
+    yield _row(device.name, step, "granted pages", judged)

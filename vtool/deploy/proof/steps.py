@@ -16,6 +16,7 @@ TRANSFER_BYTES = 1 * MIB
 GUEST_DEADLINE_S = 60
 _OF_NOTHING = hashlib.sha256().hexdigest()
 REACH = "what its backend can reach"
+SHARE = "/tmp/share"  # noqa: S108 - in a guest, which has one user
 TREE = "/sys/firmware/devicetree/base"
 
 
@@ -101,6 +102,45 @@ def _compared(subject: str, what: str, one: str | None, two: str | None, size_by
     proven = len(digest) == 64 and digest != _OF_NOTHING and digest == (two or "").split(" ")[0]
     seen = f"{(two or 'nothing')[:16]}" if not proven else f"{digest[:16]}…"
     return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, why, size_bytes if proven else 0)
+
+
+def features(subject: str, what: str, domain: str, device: str, path: str, *, platform: bool) -> Proof:
+    """Return the row of the features that a driver accepted, of VERSION_1 and ACCESS_PLATFORM (bits 32 and 33).
+
+    Asks the VMM, not the guest: it answers for a guest that hangs on the device, too. ``path`` is the device's in QEMU;
+    with ``platform`` both have to be accepted, else the first alone.
+    """
+    command = {"execute": "x-query-virtio-status", "arguments": {"path": path}}
+    step: Step = {"id": f"features-{device}", "op": "qmp", "domain": domain, "commands": [command]}
+    known = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
+    wanted = known if platform else known[:1]
+
+    def read(results: Results) -> Row:
+        answers, why = value_of(results, step, "answers")
+        named: set[str] = set()
+        if answers is not None:
+            accepted = results[step["id"]]["answers"][0].get("guest-features", {})
+            named = {text.split(":")[0] for text in accepted.get("transports", [])}
+        seen = tuple(word for word in known if word in named)
+        return Row(subject, what, ", ".join(wanted), ", ".join(seen) or "neither", seen == wanted, why)
+
+    return Proof((step,), read)
+
+
+def has_option(subject: str, identity: str, kernel: str, option: str) -> Proof:
+    """Return the row that a guest's kernel was built with an option."""
+    step: Step = {"id": f"option-{identity}", "op": "kernel-option", "path": kernel, "option": option}
+    return shows(subject, f"kernel has CONFIG_{option}", step, "y", key="value")
+
+
+def block_device(sysfs: str) -> str:
+    """Return a shell word for the disk of a virtio device, from its folder in a guest's sysfs."""
+    return f"/dev/$(ls {sysfs}/virtio*/block)"
+
+
+def mount_share(tag: str) -> str:
+    """Return a shell line that mounts a folder of the backend's in a guest, on SHARE."""
+    return f"mkdir -p {SHARE}; mount -t virtiofs {tag} {SHARE}"
 
 
 def on_board(identifier: str, command: str, timeout_s: int = 30) -> Step:

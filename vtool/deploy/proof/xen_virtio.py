@@ -10,13 +10,17 @@ from vtool.deploy.proof.steps import (
     Results,
     Row,
     Step,
+    block_device,
     disk_io,
+    features,
+    has_option,
     in_domain,
     network_io,
     on_board,
     shows,
     value_of,
 )
+from vtool.model.devices import DataPath
 from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
 from vtool.units import KIB, MIB, AddressRange, format_size
 
@@ -30,42 +34,25 @@ def xen_virtio(guest: XenGuest) -> Iterator[Proof]:
     for device in guest.virtio:
         subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
         if device.grants:
-            option = {
-                "id": f"option-{identity}",
-                "op": "kernel-option",
-                "path": guest.kernel,
-                "option": "XEN_VIRTIO",
-            }
-            yield shows(subject, "kernel has CONFIG_XEN_VIRTIO", option, "y", key="value")
-        yield features(device, guest.name)
+            yield has_option(subject, identity, guest.kernel, "XEN_VIRTIO")
+        yield _features(device, guest.name)
         if device.disks:
-            block = f"/dev/$(ls /sys/devices/platform/{device.place.base:x}.virtio/virtio*/block)"
             disk = device.disks[0]
-            yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
+            yield from disk_io(subject, guest.name, identity, _disk_of(device), disk.disk_path, disk.scratch)
         if device.tap is not None:
             yield from network_io(subject, guest.name, identity, device.frontend_address)
     if guest.qemu is not None:
         yield mappings(guest, guest.qemu)
 
 
-def features(device: XenVirtio, domain: str) -> Proof:
-    """Ask QEMU which of bits 32 and 33 the driver accepted: with the second, its addresses are not plain memory."""
-    command = {"execute": "x-query-virtio-status", "arguments": {"path": f"/machine/peripheral/device-{device.name}"}}
-    step: Step = {"id": f"features-{device.name}", "op": "qmp", "domain": domain, "commands": [command]}
-    known = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
-    wanted = known[:1] if device.data_path == "shared-ram" else known
+def _features(device: XenVirtio, domain: str) -> Proof:
+    subject, what = f"device {device.name}", "features the driver accepted (bits 32 and 33)"
+    path, platform = f"/machine/peripheral/device-{device.name}", device.data_path != DataPath.SHARED_RAM.value
+    return features(subject, what, domain, device.name, path, platform=platform)
 
-    def read(results: Results) -> Row:
-        answers, why = value_of(results, step, "answers")
-        named: set[str] = set()
-        if answers is not None:
-            accepted = results[step["id"]]["answers"][0].get("guest-features", {})
-            named = {text.split(":")[0] for text in accepted.get("transports", [])}
-        seen = tuple(word for word in known if word in named)
-        what = "features the driver accepted (bits 32 and 33)"
-        return Row(f"device {device.name}", what, ", ".join(wanted), ", ".join(seen) or "neither", seen == wanted, why)
 
-    return Proof((step,), read)
+def _disk_of(device: XenVirtio) -> str:
+    return block_device(f"/sys/devices/platform/{device.place.base:x}.virtio")
 
 
 def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
@@ -74,22 +61,16 @@ def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
     disk = next((device for device in guest.virtio if device.disks), None)
     busy: tuple[Step, ...] = ()
     if disk is not None:
-        block = f"/dev/$(ls /sys/devices/platform/{disk.place.base:x}.virtio/virtio*/block)"
         busy = (
             in_domain(
                 guest.name,
                 f"busy-{guest.name}",
-                f"(dd if={block} of=/dev/null bs=64k count=512 iflag=direct >/dev/null 2>&1 &); echo ok",
+                f"(dd if={_disk_of(disk)} of=/dev/null bs=64k count=512 iflag=direct >/dev/null 2>&1 &); echo ok",
             ),
         )
-    wanted = " and ".join(
-        words
-        for words, there in (
-            ("granted pages (gntdev)", True in paths),
-            ("its memory (privcmd)" if False in paths else "nothing else (privcmd)", True),
-        )
-        if there
-    )
+    wanted = "its memory (privcmd)" if False in paths else "nothing else (privcmd)"
+    if True in paths:
+        wanted = f"granted pages (gntdev) and {wanted}"
 
     def right(by_grants: int, foreign: int) -> bool:
         return (by_grants > 0, foreign > IOREQ_BYTES) == (True in paths, False in paths)
@@ -134,7 +115,7 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
         line = f"{device.place.base:x}.virtio: assigned reserved memory node xen-shmem@{inside.base:x}"
         assigned = on_board(f"assigned-{identity}", f"{said} | grep -a -q '{line}' && echo assigned")
         yield shows(subject, "kernel assigned it the pool", assigned, "assigned")
-        yield features(device, guest.name)
+        yield _features(device, guest.name)
         for disk in device.disks:
             if disk.scratch is not None:
                 yield from _echoed(guest, device, disk.disk_path, disk.scratch)
