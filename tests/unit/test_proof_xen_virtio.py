@@ -11,7 +11,6 @@ from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = dict.fromkeys(("xen-grant", "xen-foreign"), ROOT / "topology/examples")
 DIGEST = "a" * 64
 MAPS, KERNEL, FEATURES = "maps-vtool-qemu-fe0.service", "option-fe0-disk0", "features-disk0"
 ACCEPTED = "features the driver accepted (bits 32 and 33)"
@@ -36,9 +35,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "xen-pool": {
         FEATURES: PLATFORM,
         MAPS: mapped(0, 2048),
-        "created-fe0-disk0": {"code": 0, "output": "1\n"},
+        "created-fe0-pool0": {"code": 0, "output": "1\n"},
         "assigned-fe0-disk0": {"code": 0, "output": "assigned\n"},
         "echo-fe0-disk0": COPIED,
+        "echo-fe0-net0": {"output": DIGEST, "digest": DIGEST},
         "hiwater-fe0-disk0": {"code": 0, "output": "521\n"},
     },
 }
@@ -47,7 +47,7 @@ GOOD: dict[str, dict[str, Any]] = {
 def rows(example: str, changes: dict[str, Any]) -> dict[str, Row]:
     """Read the rows whose steps are all among the results."""
     results = {**GOOD[example], **changes}
-    found = proofs(prepare(FOLDERS.get(example, ROOT / "tests/topologies") / f"{example}.yaml").plan.boards[0])
+    found = proofs(prepare(ROOT / "topology/examples" / f"{example}.yaml").plan.boards[0])
     judged = [p for p in found if p.steps[-1]["id"] in results]
     assert {p.steps[-1]["id"] for p in judged} == set(results)
     return {row.what: row for row in (p.read(results) for p in judged)}
@@ -73,12 +73,17 @@ def test_all_good_is_all_proven(example: str) -> None:
         ("xen-pool", {FEATURES: PLAIN}, ACCEPTED),
         ("xen-pool", {MAPS: mapped(0, 32 << 10)}, "memory of the guest that QEMU maps"),
         ("xen-pool", {MAPS: mapped(4, 2048)}, "memory of the guest that QEMU maps"),
-        ("xen-pool", {"created-fe0-disk0": {"code": 1, "output": "0"}}, "kernel made it a restricted DMA pool"),
+        ("xen-pool", {"created-fe0-pool0": {"code": 1, "output": "0"}}, "kernel made it a restricted DMA pool"),
         ("xen-pool", {"assigned-fe0-disk0": {"code": 1, "output": ""}}, "kernel assigned it the pool"),
         (
             "xen-pool",
             {"echo-fe0-disk0": {"code": 0, "output": f"{'b' * 64}  -\n{DIGEST}  -\n"}},
             "1MiB at the backend's file, read by the frontend and written beside it",
+        ),
+        (
+            "xen-pool",
+            {"echo-fe0-net0": {"output": "b" * 64, "digest": DIGEST}},
+            "1MiB sent by the backend domain, received and sent back by the frontend",
         ),
         (
             "xen-pool",

@@ -351,7 +351,9 @@ def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
 
 
 _DEPLOYED_UNDER_XEN = {
-    *((kind, path, Program.QEMU_XENPVH) for kind in ("blk", "net") for path in (DataPath.GRANT, DataPath.SHARED_RAM)),
+    (kind, path, Program.QEMU_XENPVH)
+    for kind in ("blk", "net")
+    for path in (DataPath.GRANT, DataPath.SHARED_RAM, DataPath.POOL)
 }
 
 

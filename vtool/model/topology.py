@@ -126,6 +126,8 @@ class XenPatch(Enum):
 
 QEMU_XENPVH = "vtool:qemu-xenpvh"
 """The QEMU with Xen that vtool builds: of trixie, whatever the board runs."""
+OWN_RAMDISK = "vtool:guest-initramfs"
+"""vtool's reference guest, whose init helps to prove what nobody can ask a guest for."""
 
 
 class Xen(Model):

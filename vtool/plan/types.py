@@ -214,7 +214,7 @@ class KvmDevice:
     @property
     def guest_sysfs(self) -> str:
         """Return its folder in the guest's sysfs."""
-        bus = "/sys/bus/pci/devices" if isinstance(self.place, PciPlace) else "/sys/devices/platform"
+        bus = "/sys/bus/pci/devices" if isinstance(self.place, PciPlace) else "/sys/bus/platform/devices"
         return f"{bus}/{self.guest_device}"
 
     def setting(self, key: str) -> str:
@@ -488,7 +488,8 @@ class BootModule:
 class SharedView:
     """How one domain sees a static shared region.
 
-    ``host`` is None when Xen takes pages from its heap; ``role`` is None when Xen itself is the owner.
+    ``host`` is None when Xen takes pages from its heap; ``role`` is None when Xen itself is the owner. ``slot`` is the
+    number of the 64 bytes that vtool's own guest writes there for `verify`; None where the domain is another.
     """
 
     region: str
@@ -499,6 +500,7 @@ class SharedView:
     inside: AddressRange
     inside_origin: Origin
     node_name: str
+    slot: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vtool import layouts
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Transport
-from vtool.model.topology import Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
+from vtool.model.topology import OWN_RAMDISK, Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
@@ -188,7 +188,9 @@ def _plan_guest(
         device_tree=modules.take(name, "dtb", domain.device_tree or "", "multiboot,device-tree")
         if _has_tree(scope, name, domain)
         else None,
-        bootargs=join("console=ttyAMA0" if settings.uart else "", *_looked_for(virtio), domain.bootargs),
+        bootargs=join(
+            "console=ttyAMA0" if settings.uart else "", *_looked_for(virtio), *_shares(scope, shared), domain.bootargs
+        ),
         shared=shared,
         event_channels=channels,
         virtio=virtio,
@@ -197,14 +199,27 @@ def _plan_guest(
 
 
 def _looked_for(virtio: tuple[plan.XenVirtio, ...]) -> Iterator[str]:
-    """Tell vtool's guest which devices to look for until dom0 serves them, and which disk to copy in for `verify`."""
+    """Tell vtool's guest what to look for until dom0 serves it, and what to copy or send back for `verify`."""
     for device in virtio:
         place = f"{device.place.base:x}"
         scratch = next((disk.scratch for disk in device.disks), None)
-        if scratch is None:
+        if device.frontend_address:
+            yield f"vtool.net={place}:{device.frontend_address}"
+        elif scratch is None:
             yield f"vtool.find={place}"
         else:
             yield f"vtool.echo={place}:{scratch.base // MIB}:{scratch.base // MIB + 1}"
+
+
+def _shares(scope: BoardScope, views: tuple[plan.SharedView, ...]) -> Iterator[str]:
+    """Tell vtool's guest which slot of a region it writes, and how many there are, for `verify`."""
+    for view in views:
+        if view.slot is not None:
+            yield f"vtool.share={view.inside.base:x}:{view.slot}:{len(_ends(scope.regions[view.region]))}"
+
+
+def _ends(region: Region) -> tuple[str, ...]:
+    return (region.owner, *region.borrowers) if region.owner else region.borrowers
 
 
 def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange, ...]:
@@ -231,6 +246,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
             if kept is not None:
                 fixed[region_name] = kept
                 taken.append(kept.range)
+    speaks = domain.role is not Role.CONTROL and domain.ramdisk == OWN_RAMDISK and (domain.xen or XenDomain()).uart
     views = []
     for region_name, region in mine.items():
         host = placed.get(f"region {region_name}")
@@ -251,6 +267,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
                 inside=inside.range,
                 inside_origin=inside.origin,
                 node_name=f"shm@{host.range.base:x}" if host else f"shm-heap@{inside.range.base:x}",
+                slot=_ends(region).index(name) if speaks and region.use is RegionUse.SHARED_MEMORY else None,
             )
         )
     return tuple(views)

@@ -455,6 +455,24 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
         return {**answer, "digest": transferred.result()}
 
 
+def observe_echo(step: dict[str, Any]) -> dict[str, Any]:
+    """Send random bytes to a domain that sends back what it gets; return the digest of both."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    data, back = os.urandom(step["size_bytes"]), hashlib.sha256()
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+    with connect(step) as connection, ThreadPoolExecutor(1) as other:
+        sent = other.submit(send, connection)
+        for block in iter(lambda: connection.recv(1 << 16), b""):
+            back.update(block)
+        sent.result()
+    return {"output": back.hexdigest(), "digest": hashlib.sha256(data).hexdigest()}
+
+
 def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
     """Say what a domain's backend can reach of it (``reach.look``)."""
     return reach.look(step, partial(domain_shell, step["domain"]))
@@ -468,6 +486,7 @@ def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
 SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted")
 OPERATIONS = {
     "exchange": observe_exchange,
+    "echo": observe_echo,
     "reach": observe_reach,
     "granted": observe_granted,
     "receive": observe_receive,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.deploy.proof.boot import boot_domain, event_channel
+from vtool.deploy.proof.boot import boot_domain, event_channel, shared_bytes
 from vtool.deploy.proof.kvm import kvm_guest, window, windows
 from vtool.deploy.proof.reach import kvm_reach, xen_reach
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
@@ -34,6 +34,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
         found += pool_virtio(boot_guest)
+    found += shared_bytes(board.xen_boot.guests)
     for view in board.xen_boot.shared:
         command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
         what = f"stands in the tree of '{board.control.name}' where it was planned"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
 
-from vtool.deploy.proof.steps import Proof, is_active, on_board, shows
+from vtool.deploy.proof.steps import Proof, Results, Row, is_active, on_board, shows, value_of
 from vtool.plan.types import EventChannelEnd, XenBootGuest, XenCpuPool
 from vtool.units import MIB
+
+SLOT_BYTES = 64
 
 
 def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]:
@@ -14,7 +17,8 @@ def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]
     subject = f"domain {guest.name}"
     yield is_active(guest)
     built = f'xl list {guest.domain_id} | awk \'NR == 2 {{ print $(NF-3) " MiB, " $(NF-2) " CPUs" }}\''
-    size = f"{guest.memory_bytes // MIB} MiB, {guest.cpus} CPUs"
+    owned = sum(view.inside.size_bytes for view in guest.shared if view.role == "owner")
+    size = f"{(guest.memory_bytes + owned) // MIB} MiB, {guest.cpus} CPUs"
     yield shows(subject, f"Xen built it as domain {guest.domain_id}", on_board(f"built-{guest.name}", built), size)
     if guest.ready:
         said = on_board(f"ready-{guest.name}", f"test -e /run/vtool/ready/{guest.name} && echo said")
@@ -38,6 +42,41 @@ def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]
         reach = f"{view.inside.base:#018x}..{view.inside.end - 1:#018x}"
         step = on_board(f"view-{view.region}-{guest.name}", seen)
         yield shows(f"region {view.region}", f"where the kernel of '{guest.name}' found it", step, reach)
+
+
+def shared_bytes(guests: Sequence[XenBootGuest]) -> Iterator[Proof]:
+    """Return the rows that of two guests each sees in a region what the other wrote there (the guest's init)."""
+    for writer, reader in permutations(guests, 2):
+        seen_by = {view.region: view for view in reader.shared if view.slot is not None}
+        for view in writer.shared:
+            if view.slot is not None and view.region in seen_by:
+                wrote = _said(writer, view.inside.base, "s/.* wrote //; s/,.*//")
+                saw = (
+                    _said(reader, seen_by[view.region].inside.base, "s/.* sees //")
+                    + f" | cut -d ' ' -f {view.slot + 1}"
+                )
+                yield _same_bytes(view.region, writer.name, reader.name, wrote, saw)
+
+
+def _said(guest: XenBootGuest, base: int, field: str) -> str:
+    line = f"DOM{guest.domain_id}: .*vtool: region at {base:x}:"
+    return f"xl dmesg | grep -a '{line}' | tail -n 1 | tr -d '\\r' | sed '{field}'"
+
+
+def _same_bytes(region: str, writer: str, reader: str, wrote: str, saw: str) -> Proof:
+    # A guest looks every few seconds, and writes when it starts.
+    look = f'while A=$({wrote}); B=$({saw}); [ "$A" != "$B" ] && [ $n -lt 15 ]; do n=$((n+1)); sleep 1; done'
+    step = on_board(f"bytes-{region}-{writer}-{reader}", f'n=0; {look}; echo "$A"; echo "$B"', timeout_s=60)
+
+    def read(results: Results) -> Row:
+        output, why = value_of(results, step)
+        there, _, here = (output or "").partition("\n")
+        proven = len(there) == 16 and there == here
+        what = f"{SLOT_BYTES} bytes written by '{writer}', seen by '{reader}'"
+        expected, seen = f"{there or 'a digest'}…", f"{here or 'nothing'}…"
+        return Row(f"region {region}", what, expected, seen, proven, why, SLOT_BYTES if proven else 0)
+
+    return Proof((step,), read)
 
 
 def event_channel(end: EventChannelEnd, numbers: Mapping[str, int]) -> Proof:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vtool.deploy.proof.steps import REACH, SHARE, Proof, Results, Row, Step, block_device, mount_share, value_of
+from vtool.deploy.proof.steps import REACH, SHARE, Proof, Results, Row, Step, block_device, failure, mount_share
 from vtool.model.devices import DataPath
 from vtool.plan.types import KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface
 from vtool.units import MIB, AddressRange, format_size
@@ -43,7 +43,7 @@ def _row(device: str, step: Step, expected: str, judged: Callable[[Mapping[str, 
     """Return the row of a device; ``judged`` says in words what a look came to, and whether it was as expected."""
 
     def read(results: Results) -> Row:
-        _, why = value_of(results, step, "seconds")
+        why = failure(results, step)
         if why:
             return Row(f"device {device}", REACH, expected, "nothing observed", False, why)
         seen = results[step["id"]]

@@ -47,16 +47,22 @@ def steps_of(found: list[Proof]) -> list[Step]:
     return list(steps.values())
 
 
-def value_of(results: Results, step: Step, key: str = "output") -> tuple[str | None, tuple[str, ...]]:
-    """Return a step's result as text (None when it failed) with the words of the failure."""
+def failure(results: Results, step: Step) -> tuple[str, ...]:
+    """Return the words of a step's failure; none when it went well."""
     result = results.get(step["id"], {"error": {"message": "not observed", "detail": []}})
     if "error" in result:
         error = result["error"]
-        return None, (error["message"], *error.get("detail", ()))
+        return (error["message"], *error.get("detail", ()))
     if result.get("code", 0) != 0:
         said = (str(result.get("output", "")) + str(result.get("errors", ""))).strip()
-        return None, (f"exit code {result['code']}: {said[-300:]}",)
-    return str(result[key]).strip(), ()
+        return (f"exit code {result['code']}: {said[-300:]}",)
+    return ()
+
+
+def value_of(results: Results, step: Step, key: str = "output") -> tuple[str | None, tuple[str, ...]]:
+    """Return a step's result as text (None when it failed) with the words of the failure."""
+    why = failure(results, step)
+    return (None, why) if why else (str(results[step["id"]][key]).strip(), ())
 
 
 def shows(
@@ -87,12 +93,12 @@ def same_digest(subject: str, what: str, first: Step, second: Step, size_bytes: 
     return Proof((first, second), read)
 
 
-def exchanged(subject: str, what: str, step: Step) -> Proof:
-    """Return the row that TRANSFER_BYTES that a step exchanges with a domain have one SHA-256 on both sides."""
+def exchanged(subject: str, what: str, step: Step, size_bytes: int = TRANSFER_BYTES) -> Proof:
+    """Return the row that so many bytes, which a step exchanges with a domain, have one SHA-256 on both sides."""
 
     def read(results: Results) -> Row:
         (inside, why), (here, _) = value_of(results, step), value_of(results, step, "digest")
-        return _compared(subject, what, inside, here, TRANSFER_BYTES, why)
+        return _compared(subject, what, inside, here, size_bytes, why)
 
     return Proof((step,), read)
 

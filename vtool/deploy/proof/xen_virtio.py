@@ -12,6 +12,7 @@ from vtool.deploy.proof.steps import (
     Step,
     block_device,
     disk_io,
+    exchanged,
     features,
     has_option,
     in_domain,
@@ -25,6 +26,8 @@ from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
 from vtool.units import KIB, MIB, AddressRange, format_size
 
 GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
+ECHO_PORT = 7003
+"""Where vtool's guest sends back what it gets (vtool/images/recipes/guest/init)."""
 IOREQ_BYTES = 8 * KIB
 """QEMU maps the pages by which Xen hands it accesses through privcmd, too: one, and one for buffered ones."""
 
@@ -52,7 +55,7 @@ def _features(device: XenVirtio, domain: str) -> Proof:
 
 
 def _disk_of(device: XenVirtio) -> str:
-    return block_device(f"/sys/devices/platform/{device.place.base:x}.virtio")
+    return block_device(f"/sys/bus/platform/devices/{device.place.base:x}.virtio")
 
 
 def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
@@ -102,16 +105,18 @@ def _mapped(guest: str, qemu: XenQemu, what: str, wanted: str, right: Callable[[
 
 
 def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
-    """Return what has to be shown of the disks that a guest has through pools."""
+    """Return what has to be shown of what a guest has through pools."""
     views = {view.region: view for view in guest.shared}
+    said = f"xl dmesg | grep -a 'DOM{guest.domain_id}: '"
+    for pool in dict.fromkeys(device.pool for device in guest.virtio if device.pool):
+        inside = views[pool].inside
+        created = f"created restricted DMA pool at {inside.base:#018x}, size {inside.size_bytes // MIB} MiB"
+        step = on_board(f"created-{guest.name}-{pool}", f"{said} | grep -a -c '{created}'")
+        yield shows(f"region {pool}", "kernel made it a restricted DMA pool", step, "1")
     for device in guest.virtio:
         subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
         assert device.pool is not None
         inside = views[device.pool].inside
-        said = f"xl dmesg | grep -a 'DOM{guest.domain_id}: '"
-        created = f"created restricted DMA pool at {inside.base:#018x}, size {inside.size_bytes // MIB} MiB"
-        step = on_board(f"created-{identity}", f"{said} | grep -a -c '{created}'")
-        yield shows(f"region {device.pool}", "kernel made it a restricted DMA pool", step, "1")
         line = f"{device.place.base:x}.virtio: assigned reserved memory node xen-shmem@{inside.base:x}"
         assigned = on_board(f"assigned-{identity}", f"{said} | grep -a -q '{line}' && echo assigned")
         yield shows(subject, "kernel assigned it the pool", assigned, "assigned")
@@ -119,6 +124,11 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
         for disk in device.disks:
             if disk.scratch is not None:
                 yield from _echoed(guest, device, disk.disk_path, disk.scratch)
+        if device.tap is not None:
+            what = f"{format_size(TRANSFER_BYTES)} sent by the backend domain, received and sent back by the frontend"
+            echo: Step = {"id": f"echo-{identity}", "op": "echo", "port": ECHO_PORT, "size_bytes": TRANSFER_BYTES}
+            echo["address"] = device.frontend_address.partition("/")[0]
+            yield exchanged(subject, what, echo, 2 * TRANSFER_BYTES)
     if guest.qemu is not None:
         pools = sum(view.inside.size_bytes for view in guest.shared if view.region in {d.pool for d in guest.virtio})
         yield _mapped(
