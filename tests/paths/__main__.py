@@ -76,6 +76,8 @@ def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str
         of_device = [row for row in rows if row["subject"] in (f"device {name}", f"backend of {name}")]
         checked = sum(row["bytes_checked"] for row in of_device)
         reach = next((row["seen"] for row in of_device if row["what"] == REACH), "")
+        mapped = (row for row in rows if row["subject"] == f"backend of {device.frontend}")
+        reach = reach or next((f"maps {row['seen']}" for row in mapped if row["proven"]), "")
         missing = [row["what"] for row in of_device if not row["proven"]]
         well = done.returncode == 0 and of_device and checked and not missing
         verdict = "proven" if well else f"NOT PROVEN: {', '.join(missing) or report.get('failure') or 'no data'}"
@@ -92,9 +94,10 @@ def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
         asked |= {"QEMU": f"{VMM} --version | sed -n 's/.*version \\([^ ]*\\).*/\\1/p'"}
         del asked["Xen"]
     if wish.program in PROGRAMS and PROGRAMS[wish.program].executable != VMM:
-        asked[wish.program.value] = (
-            f"{PROGRAMS[wish.program].executable} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
-        )
+        # What vtool builds is part of the generation.
+        found = f"ls /var/lib/vtool/current/domains/*/{Path(PROGRAMS[wish.program].executable).name} 2>/dev/null"
+        program = f"$({found} || echo {PROGRAMS[wish.program].executable})"
+        asked[wish.program.value] = f"{program} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: said for name, command in asked.items() if (said := bench.ssh(command).strip())},

@@ -38,7 +38,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "created-fe0-pool0": {"code": 0, "output": "1\n"},
         "assigned-fe0-disk0": {"code": 0, "output": "assigned\n"},
         "echo-fe0-disk0": COPIED,
-        "echo-fe0-net0": {"output": DIGEST, "digest": DIGEST},
+        "back-fe0-net0": {"output": DIGEST, "digest": DIGEST},
         "hiwater-fe0-disk0": {"code": 0, "output": "521\n"},
     },
 }
@@ -82,7 +82,7 @@ def test_all_good_is_all_proven(example: str) -> None:
         ),
         (
             "xen-pool",
-            {"echo-fe0-net0": {"output": "b" * 64, "digest": DIGEST}},
+            {"back-fe0-net0": {"output": "b" * 64, "digest": DIGEST}},
             "1MiB sent by the backend domain, received and sent back by the frontend",
         ),
         (

@@ -269,6 +269,7 @@ def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.Kv
         own_network=device.type not in _ON_THE_NETWORK,
         self_sandboxed=device.program is Program.PASST,
         changes_owners=device.program is Program.VIRTIOFSD,
+        found_again=wiring.row.reconnects,
         read_only=device.type == "fs" and device.share.read_only,
         # Some end when the guest goes away; the next one shall find them again.
         restarts_always=facts.readiness is Readiness.LISTENS,

@@ -132,7 +132,8 @@ class KvmBackend:
     which is not always the path in them. ``maps_bytes`` is the guest memory that QEMU hands to it: all
     that is shared of that guest, whatever this device uses. ``device_nodes`` become its user's,
     ``device_class`` is (class of nodes, group). ``self_sandboxed``: it makes namespaces of its own and
-    cannot be shut in further; ``changes_owners``: it acts for the guest's users in a folder.
+    cannot be shut in further; ``changes_owners``: it acts for the guest's users in a folder;
+    ``found_again``: QEMU connects again when it was restarted.
     """
 
     program: str
@@ -156,6 +157,7 @@ class KvmBackend:
     restarts_always: bool = False
     host_cpus: tuple[int, ...] = ()
     read_only: bool = False
+    found_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,11 @@ class KvmGuest:
     host_cpus: tuple[int, ...]
     kernel_image: str
     ramdisk_image: str | None
+
+    @property
+    def outlives(self) -> frozenset[str]:
+        """Return the units that it needs to start and goes on without: QEMU finds them again."""
+        return frozenset(d.backend.unit for d in self.devices if d.backend is not None and d.backend.found_again)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ def domain_xml(guest: KvmGuest) -> str:
     _text(system, "cmdline", guest.bootargs)
     ET.SubElement(ET.SubElement(domain, "features"), "gic", version=str(guest.gic_version))
     ET.SubElement(domain, "cpu", mode="host-passthrough")
-    _text(domain, "on_reboot", "destroy")
     devices = ET.SubElement(domain, "devices")
     _text(devices, "emulator", "/usr/bin/qemu-system-aarch64")
     serial = ET.SubElement(devices, "serial", type="unix")

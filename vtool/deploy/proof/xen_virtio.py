@@ -126,7 +126,7 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
                 yield from _echoed(guest, device, disk.disk_path, disk.scratch)
         if device.tap is not None:
             what = f"{format_size(TRANSFER_BYTES)} sent by the backend domain, received and sent back by the frontend"
-            echo: Step = {"id": f"echo-{identity}", "op": "echo", "port": ECHO_PORT, "size_bytes": TRANSFER_BYTES}
+            echo: Step = {"id": f"back-{identity}", "op": "echo", "port": ECHO_PORT, "size_bytes": TRANSFER_BYTES}
             echo["address"] = device.frontend_address.partition("/")[0]
             yield exchanged(subject, what, echo, 2 * TRANSFER_BYTES)
     if guest.qemu is not None:

@@ -1,0 +1,104 @@
+"""What happens to a disk behind a pool when its backend or its guest goes away under load: no byte is lost or changed.
+
+One write load for all of it: 4 MiB of random bytes, again and again to the same place, each write waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import EXAMPLES, Bench
+
+pytestmark = pytest.mark.board
+TOPOLOGY = EXAMPLES / "kvm-pool.yaml"
+BACKEND, DOMAIN = "vtool-backend-disk0.service", "vtool-domain-fe0.service"
+DISK = "/var/lib/vtool/disks/fe0-disk0.img"
+SIZE_MIB, AT_MIB = 4, 8
+WRITE = f"dd if=/tmp/w of=/dev/vda bs=64k seek={AT_MIB * 16} oflag=direct conv=fsync 2>>/tmp/said"
+LOAD = (
+    f"rm -f /tmp/done /tmp/said; dd if=/dev/urandom of=/tmp/w bs=1M count={SIZE_MIB} 2>/dev/null; "
+    f"(for n in $(seq 40); do {WRITE} || echo failed >>/tmp/said; done; echo done >/tmp/done) >/dev/null 2>&1 & "
+    "sha256sum </tmp/w"
+)
+
+
+@pytest.fixture(scope="module")
+def deployed(bench: Bench) -> Iterator[Bench]:
+    bench.deploy(TOPOLOGY)
+    yield bench
+    bench.vtool("down", TOPOLOGY)
+
+
+def inside(bench: Bench, command: str) -> str:
+    return bench.vtool("exec", "fe0", "--", "sh", "-c", command).stdout
+
+
+def waited_for(bench: Bench, command: str, tries: int = 60) -> None:
+    """Wait until a command in the guest succeeds."""
+    for _ in range(tries):
+        if inside(bench, f"{command} && echo yes || echo no").strip().endswith("yes"):
+            return
+        time.sleep(2)  # the loop has the deadline
+    raise AssertionError(f"{command}: {inside(bench, 'cat /tmp/said; dmesg | tail -n 20')}")
+
+
+def on_disk(bench: Bench) -> str:
+    return bench.ssh(f"dd if={DISK} bs=1M skip={AT_MIB} count={SIZE_MIB} status=none | sha256sum")
+
+
+def unproven(bench: Bench, topology: Path = TOPOLOGY, code: int = 0) -> list[str]:
+    return [row["what"] for row in bench.verify(topology, code=code) if not row["proven"]]
+
+
+def test_a_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(deployed: Bench) -> None:
+    wrote = inside(deployed, LOAD)
+    for pause_s in (0.3, 1.7, 2.9, 3.6):  # whatever it is at then
+        time.sleep(pause_s)
+        deployed.ssh(f"systemctl kill -s KILL {BACKEND}")
+    waited_for(deployed, "test -e /tmp/done")
+    assert "failed" not in inside(deployed, "cat /tmp/said")
+    assert on_disk(deployed) == wrote
+    again = f"dd if=/dev/vda bs=1M skip={AT_MIB} count={SIZE_MIB} iflag=direct 2>/dev/null | sha256sum"
+    assert inside(deployed, again) == wrote
+    assert int(deployed.ssh(f"systemctl show -p NRestarts --value {BACKEND}")) >= 4
+    assert unproven(deployed) == []
+
+
+def test_a_frontend_that_reboots_under_load_is_back_with_its_disk(deployed: Bench) -> None:
+    wrote = inside(deployed, LOAD)
+    inside(deployed, WRITE)
+    pid = deployed.ssh(f"systemctl show -p MainPID --value {DOMAIN}")
+    inside(deployed, "(sleep 1; echo b >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    time.sleep(2)  # the guest's shell answers until then
+    waited_for(deployed, "test ! -e /tmp/w")
+    assert on_disk(deployed) == wrote
+    assert deployed.ssh(f"systemctl show -p MainPID --value {DOMAIN}") == pid, "the guest rebooted, its VMM did not end"
+    assert unproven(deployed) == []
+
+
+def test_a_pool_that_is_exhausted_makes_requests_wait_and_none_fail(bench: Bench, tmp_path: Path) -> None:
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(TOPOLOGY.read_text().replace("size: 16MiB", "size: 2MiB"))
+    bench.deploy(topology)
+    fill = f"dd if=/dev/urandom of=/tmp/w bs=1M count=8; dd if=/tmp/w of=/dev/vda bs=1M seek={AT_MIB}"
+    wrote = inside(bench, f"({fill}; sync) 2>/dev/null; sha256sum </tmp/w")
+    # Eight readers with a request of a MiB each want four times what the pool has.
+    read = f"dd if=/dev/vda of=/tmp/r$n bs=1M skip=$(({AT_MIB} + n)) count=1 iflag=direct 2>/dev/null || echo failed"
+    inside(bench, f"echo 3 >/proc/sys/vm/drop_caches; for n in 0 1 2 3 4 5 6 7; do ({read}) & done; wait")
+    assert inside(bench, "cat /tmp/r0 /tmp/r1 /tmp/r2 /tmp/r3 /tmp/r4 /tmp/r5 /tmp/r6 /tmp/r7 | sha256sum") == wrote
+    assert "swiotlb buffer is full" in inside(bench, "dmesg")
+    assert unproven(bench, topology) == []
+
+
+def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_who_comes_later(bench: Bench) -> None:
+    topology = EXAMPLES / "kvm-bar.yaml"
+    bench.deploy(topology)
+    bench.ssh("rm /dev/shm/vtool-window0")
+    assert unproven(bench, topology) == []
+    bench.ssh(f"systemctl restart {DOMAIN}; /var/lib/vtool/current/vtool-board converge --deadline 120 >/dev/null")
+    lost = unproven(bench, topology, code=3)
+    assert [what for what in lost if what.endswith(("read by 'fe0'", "read by 'be0'"))] == lost != []
