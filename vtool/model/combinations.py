@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from vtool.model.devices import DataPath, Device, Program, Transport
+from vtool.records import record
 
 Version = tuple[int, int]
 
@@ -43,7 +44,7 @@ class Readiness(Enum):
     """The kernel's table of sockets says that it listens."""
 
 
-@dataclass(frozen=True)
+@record
 class ProgramFacts:
     """A daemon: where Debian has it, how its socket is named, how it gets ready.
 
@@ -110,7 +111,7 @@ _IN_VMM = {**_SHARED, DataPath.POOL_IN_RAM: _BOTH, DataPath.VIOMMU: (Transport.P
 _ONLY_PCI = {DataPath.SHARED_RAM: (Transport.PCI,)}
 
 
-@dataclass(frozen=True)
+@record
 class _Service:
     """How one program serves one type of device under KVM: QEMU's names by transport.
 
@@ -301,7 +302,7 @@ XENPVH_SINCE: Version = (9, 2)
 before, the first device was in the highest one, where an unpatched Xen's guest does not look."""
 
 
-@dataclass(frozen=True)
+@record
 class _XenService:
     """How one program in dom0 serves one type of virtio device of a Xen guest."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from vtool.grants import GRANTED_REQUESTS
 from vtool.model.combinations import Combination, Version
 from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport
 from vtool.plan import types as plan
+from vtool.records import record
 
 Pairs = tuple[tuple[str, str], ...]
 Lines = tuple[tuple[str, ...] | plan.QemuOption, ...]
@@ -38,7 +38,7 @@ _GENERIC: Mapping[str, Pairs] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Wiring:
     """One device and what was decided around it; texts are empty where the device has no such thing.
 
@@ -60,7 +60,7 @@ class Wiring:
     region_file: plan.RegionFile | None = None
 
 
-@dataclass(frozen=True)
+@record
 class _Parts:
     """Options before a device's own, key-value pairs of its own, and options after it."""
 

@@ -1,16 +1,16 @@
 """What was decided: every address, interrupt, socket, unit and order. Nothing optional left to choose.
 
-Frozen dataclasses in the vocabulary of the hypervisors. A renderer loops over them and prints; if it
+Records in the vocabulary of the hypervisors. A renderer loops over them and prints; if it
 needs arithmetic, a field is missing here. Addresses carry their origin.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from vtool.diagnostics import Span
 from vtool.model.board_facts import BoardFacts, Watchdog
+from vtool.records import record
 from vtool.units import AddressRange
 
 BOARD_FOLDER = "/var/lib/vtool"
@@ -33,7 +33,7 @@ class OriginKind(Enum):
     ALLOCATED = "allocated"
 
 
-@dataclass(frozen=True)
+@record
 class Origin:
     """Who chose a number, and why or where."""
 
@@ -41,7 +41,7 @@ class Origin:
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class Pool:
     """A pool of a KVM guest: guest-physical range and its device-tree node and label.
 
@@ -61,7 +61,7 @@ class Pool:
     shared: bool = True
 
 
-@dataclass(frozen=True)
+@record
 class HostRegion:
     """A region in the host's reserved-memory: host-physical range and its device-tree node.
 
@@ -78,7 +78,7 @@ class HostRegion:
     device_nodes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class QemuOption:
     """One option of QEMU: its name, the word it begins with (or none), and key-value pairs, all unquoted."""
 
@@ -87,7 +87,7 @@ class QemuOption:
     pairs: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class MmioPlace:
     """A virtio-mmio slot: guest-physical base and interrupt."""
 
@@ -96,7 +96,7 @@ class MmioPlace:
     spi_index: int
 
 
-@dataclass(frozen=True)
+@record
 class PciPlace:
     """A device number on the root bus, function 0; ``config_cell`` is its first cell in ``reg`` (IEEE 1275 PCI)."""
 
@@ -104,7 +104,7 @@ class PciPlace:
     config_cell: int
 
 
-@dataclass(frozen=True)
+@record
 class KvmMemory:
     """One memory backend of QEMU, which is one NUMA node; ``cpus`` is empty where there are none."""
 
@@ -115,7 +115,7 @@ class KvmMemory:
     cpus: str
 
 
-@dataclass(frozen=True)
+@record
 class KvmDisk:
     """A file behind a KVM guest's device."""
 
@@ -124,7 +124,7 @@ class KvmDisk:
     scratch: AddressRange | None
 
 
-@dataclass(frozen=True)
+@record
 class KvmBackend:
     """A daemon that serves one device of one guest, and what its unit lets it do.
 
@@ -160,7 +160,7 @@ class KvmBackend:
     found_again: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class KvmTap:
     """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
 
@@ -171,7 +171,7 @@ class KvmTap:
     owner: str
 
 
-@dataclass(frozen=True)
+@record
 class RegionFile:
     """A region that two guests see: a file in the board's memory, and the unit that makes it."""
 
@@ -181,7 +181,7 @@ class RegionFile:
     unit: str
 
 
-@dataclass(frozen=True)
+@record
 class KvmDevice:
     """A device of a KVM guest on a place of its own, served by a daemon or, without ``backend``, by QEMU.
 
@@ -224,7 +224,7 @@ class KvmDevice:
         return next((value for option in self.options for name, value in option.pairs if name == key), "")
 
 
-@dataclass(frozen=True)
+@record
 class KvmGuest:
     """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
 
@@ -270,7 +270,7 @@ class KvmGuest:
         return frozenset(d.backend.unit for d in self.devices if d.backend is not None and d.backend.found_again)
 
 
-@dataclass(frozen=True)
+@record
 class XenDisk:
     """A PV disk: a file on a loop device behind a stable link, granted by the frontend (grant map)."""
 
@@ -283,7 +283,7 @@ class XenDisk:
     backend_unit: str
 
 
-@dataclass(frozen=True)
+@record
 class XenServedDisk:
     """A PV disk that a driver domain serves: ``target`` is a block device inside that domain."""
 
@@ -294,7 +294,7 @@ class XenServedDisk:
     backend_unit: str
 
 
-@dataclass(frozen=True)
+@record
 class XenShare:
     """A folder of the control domain over Xen's 9p transport; ``type`` is xl's word for what serves it."""
 
@@ -305,7 +305,7 @@ class XenShare:
     backend_unit: str
 
 
-@dataclass(frozen=True)
+@record
 class XenInterface:
     """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge.
 
@@ -322,7 +322,7 @@ class XenInterface:
     backend: str | None = None
 
 
-@dataclass(frozen=True)
+@record
 class DriverDomain:
     """What a guest is to the guests whose PV devices it serves, and what that takes of it at worst.
 
@@ -336,7 +336,7 @@ class DriverDomain:
     event_channels_available: int
 
 
-@dataclass(frozen=True)
+@record
 class XenDaemon:
     """A program in dom0 that serves one virtio device of a Xen guest; ``files`` are what it opens on the board."""
 
@@ -347,7 +347,7 @@ class XenDaemon:
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class XenVirtio:
     """A virtio device of a Xen guest, on the place that libxl gives it: disks first, then the others.
 
@@ -379,7 +379,7 @@ class XenVirtio:
     deployed: bool
 
 
-@dataclass(frozen=True)
+@record
 class XenQemu:
     """The QEMU in dom0 that has all virtio devices of one guest, in the order of their places.
 
@@ -402,7 +402,7 @@ class XenQemu:
     own_network: bool
 
 
-@dataclass(frozen=True)
+@record
 class XenVhostFrontend:
     """The program in dom0 that joins vhost-user daemons to one guest, by links in a folder of its own.
 
@@ -418,7 +418,7 @@ class XenVhostFrontend:
     requires: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class XenGuest:
     """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready.
 
@@ -477,7 +477,7 @@ class XenGuest:
         return tuple(dict.fromkeys(units))
 
 
-@dataclass(frozen=True)
+@record
 class BootModule:
     """A file that U-Boot loads for Xen: its name in the boot set, its host-physical address and window.
 
@@ -491,7 +491,7 @@ class BootModule:
     compatible: str
 
 
-@dataclass(frozen=True)
+@record
 class SharedView:
     """How one domain sees a static shared region.
 
@@ -510,7 +510,7 @@ class SharedView:
     slot: int | None = None
 
 
-@dataclass(frozen=True)
+@record
 class EventChannelEnd:
     """One end of a static event channel: its port, and the labels of its node and of the other end's."""
 
@@ -524,7 +524,7 @@ class EventChannelEnd:
     other_port: int
 
 
-@dataclass(frozen=True)
+@record
 class XenCpuPool:
     """CPUs that Xen sets apart at boot, with the label that domains name."""
 
@@ -535,7 +535,7 @@ class XenCpuPool:
     scheduler: str | None
 
 
-@dataclass(frozen=True)
+@record
 class StaticRange:
     """Host memory set aside for one purpose, with who chose it."""
 
@@ -543,7 +543,7 @@ class StaticRange:
     origin: Origin
 
 
-@dataclass(frozen=True)
+@record
 class XenBootGuest:
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
@@ -598,7 +598,7 @@ class XenBootGuest:
         return tuple(module for module in (self.kernel, self.ramdisk, self.device_tree) if module is not None)
 
 
-@dataclass(frozen=True)
+@record
 class XenBoot:
     """What Xen is told at boot beside dom0: guests, shared memory of dom0, pools, heap, event channels."""
 
@@ -619,7 +619,7 @@ class XenBoot:
         return (*self.event_channels, *(end for guest in self.guests for end in guest.event_channels))
 
 
-@dataclass(frozen=True)
+@record
 class Bridge:
     """A bridge in the control domain, with its address and prefix."""
 
@@ -628,7 +628,7 @@ class Bridge:
     unit: str
 
 
-@dataclass(frozen=True)
+@record
 class XenArgument:
     """Words that vtool adds to Xen's command line for what the topology asks, and why."""
 
@@ -636,7 +636,7 @@ class XenArgument:
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class ControlDomain:
     """The domain that owns the hardware: the KVM host or dom0."""
 
@@ -647,7 +647,7 @@ class ControlDomain:
     bootargs: str
 
 
-@dataclass(frozen=True)
+@record
 class PassthroughNode:
     """A node of the board's device tree that dom0 leaves to a guest, and where the user wrote it."""
 
@@ -656,7 +656,7 @@ class PassthroughNode:
     place: Span
 
 
-@dataclass(frozen=True)
+@record
 class BoardPlan:
     """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM."""
 
@@ -698,7 +698,7 @@ class BoardPlan:
         return tuple((name, qemu) for name, qemu in named if qemu is not None)
 
 
-@dataclass(frozen=True)
+@record
 class Plan:
     """The whole topology, decided."""
 
