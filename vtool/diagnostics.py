@@ -6,7 +6,6 @@ Owns the shape of a diagnostic and its rendering as text and JSON. The table of 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -131,6 +130,8 @@ def in_order(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return a hint with the known name that looks most like this one, or nothing."""
+    import difflib  # noqa: PLC0415 - only faults need it
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return (f"did you mean '{close[0]}'?",) if close else ()
 

@@ -5,12 +5,11 @@ Constants only, each with its source. The planner places things by them and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from vtool.records import record
 from vtool.units import KIB, MIB, AddressRange
 
 
-@dataclass(frozen=True)
+@record
 class Window:
     """A range of guest-physical addresses that belongs to the machine, and where that is written."""
 
@@ -19,7 +18,7 @@ class Window:
     source: str
 
 
-@dataclass(frozen=True)
+@record
 class MmioSlots:
     """A row of virtio-mmio slots; slot N raises SPI ``first_spi_index + N``."""
 

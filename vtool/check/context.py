@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
@@ -11,10 +10,11 @@ from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen, XenPatch
 from vtool.model.validate import LoadedFacts
+from vtool.records import record
 from vtool.source import DataPathTuple, Document
 
 
-@dataclass(frozen=True)
+@record
 class KernelOptions:
     """How a kernel was built (option -> y, m or a value; unset ones absent) and where that was read."""
 
@@ -22,7 +22,7 @@ class KernelOptions:
     source: str
 
 
-@dataclass(frozen=True)
+@record
 class XenBuild:
     """How a Xen was built: release, Kconfig options (None when unknown), where that was read, and patches."""
 
@@ -37,7 +37,7 @@ class XenBuild:
         return f"{self.version[0]}.{self.version[1]}"
 
 
-@dataclass(frozen=True)
+@record
 class Context:
     """Everything a rule may look at.
 

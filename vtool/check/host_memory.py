@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.topology import Role, Xen
+from vtool.records import record
 from vtool.source import DataPathTuple
 from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
 
 STATIC_HEAP_ALIGNMENT = 64 * KIB
 
 
-@dataclass(frozen=True)
+@record
 class Fixed:
     """Host memory at an address that the user wrote at ``path``."""
 

@@ -7,7 +7,6 @@ without a word (xen.md 1.5): nothing on a board tells the user afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vtool import layouts
 from vtool.check.context import Context, XenBuild
@@ -23,6 +22,7 @@ from vtool.grants import (
 from vtool.model.combinations import combination_of
 from vtool.model.devices import DataPath, Program
 from vtool.model.topology import Capability, Domain, Enhanced, RegionUse, Role, Start, Xen, XenDomain
+from vtool.records import record
 from vtool.source import DataPathTuple
 from vtool.units import PAGE_BYTES, AddressRange
 
@@ -30,7 +30,7 @@ MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""
 
 
-@dataclass(frozen=True)
+@record
 class Feature:
     """Something a Xen needs to have: the first release with it, and the Kconfig option since when it is one."""
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,14 @@ from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
 from vtool.progress import Progress
+from vtool.records import record
 from vtool.source import Document
 
 if TYPE_CHECKING:
     from vtool.board.protocols import Board
 
 
-@dataclass(frozen=True)
+@record
 class Prepared:
     """A topology that passed every check, and its plan."""
 

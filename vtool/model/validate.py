@@ -6,7 +6,7 @@ import functools
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -16,13 +16,14 @@ from pydantic import BaseModel, ValidationError
 from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Topology
+from vtool.records import record
 from vtool.rooms import room
 from vtool.source import DataPathTuple, Document, load
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
 
-@dataclass(frozen=True)
+@record
 class LoadedFacts:
     """A board's facts with the file they come from, so that a rule can point into it."""
 

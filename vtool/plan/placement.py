@@ -10,7 +10,6 @@ where somebody was, or RAM is so full that the two directions meet.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from vtool.diagnostics import Diagnostic, VtoolError
@@ -19,6 +18,7 @@ from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
+from vtool.records import record
 from vtool.source import DataPathTuple, Document
 from vtool.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges
 
@@ -35,7 +35,7 @@ class Direction(Enum):
     DOWN = "from the top"
 
 
-@dataclass(frozen=True)
+@record
 class Wish:
     """Something that needs host memory: what, how much, where the user wrote it, and where it shall be if fixed."""
 
