@@ -72,7 +72,7 @@ def test_a_frontend_that_reboots_under_load_is_back_with_its_disk(deployed: Benc
     wrote = inside(deployed, LOAD)
     inside(deployed, WRITE)
     pid = deployed.ssh(f"systemctl show -p MainPID --value {DOMAIN}")
-    inside(deployed, "(sleep 1; echo b >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    inside(deployed, "(sleep 1; reboot -f) >/dev/null 2>&1 &")
     time.sleep(2)  # the guest's shell answers until then
     waited_for(deployed, "test ! -e /tmp/w")
     assert on_disk(deployed) == wrote
