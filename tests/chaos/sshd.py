@@ -11,20 +11,22 @@ import contextlib
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from benchmarks.fleet import STAND_INS, Fleet, Source, own_folders
+from tests.chaos.outcome import Broken, Outcome
 from tests.chaos.push import WANTS_REBOOT
 from tests.integration.conftest import takes_ctrl_c
 from vtool.deploy.on_board import boot_state
@@ -40,10 +42,6 @@ mkdir -p /run/units
 test ! -e /etc/systemd/system-generators/vtool-generator || sh /etc/systemd/system-generators/vtool-generator /run/units
 test ! -e /var/lib/vtool/current/vtool-board || /var/lib/vtool/current/vtool-board booted || true
 """
-
-
-class Broken(Exception):
-    """What a fault must never do to a board."""
 
 
 class Box:
@@ -387,19 +385,38 @@ FAULTS = (
 )
 
 
-def one(box: Box, number: int, rng: Random, fault: Fault) -> tuple[str, str, str]:
-    """Break one deploy, look, deploy plainly. Returns wish, moment and what ran afterwards; Broken."""
+def run(seed: int, numbers: Iterable[int]) -> Iterator[Outcome]:
+    """Yield an outcome a fault on an sshd, each printed as it comes."""
+    with tempfile.TemporaryDirectory(prefix="vtool-chaos-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o755)
+        box = Box(Path(folder), stack)
+        box.deploy()
+        for number in numbers:
+            fault, rng = order(seed)[(number - 1) % len(FAULTS)], Random(f"{seed} {number}")
+            yield Outcome("sshd", number, fault.name).measure(partial(one, box, rng, fault))
+
+
+def order(seed: int) -> list[Fault]:
+    """Return every kind of fault once, in this seed's order."""
+    faults = list(FAULTS)
+    Random(seed).shuffle(faults)
+    return faults
+
+
+def one(box: Box, rng: Random, fault: Fault, outcome: Outcome) -> None:
+    """Break one deploy, look, deploy plainly; Broken when anything is not as it must be."""
     reboot = rng.random() < 0.4
+    outcome.wish = "reboot" if reboot else "switch"
     before = box.truth()["running"]
-    box.wish(number, reboot=reboot)
+    box.wish(outcome.number, reboot=reboot)
     if fault.before:
         fault.before(box, rng)
-    moment = "before"
+    outcome.moment = "before"
     if not (fault.before and rng.random() < 0.5):  # else nothing comes between it and the look
-        moment = _broken_deploy(box, rng, fault)
+        outcome.moment = _broken_deploy(box, rng, fault)
     if fault.boots or rng.random() < 0.3:
         box.boot()
-        moment += ", then a boot"
+        outcome.moment += ", then a boot"
     seen, told = box.truth(), box.status()
     said = (told["deployed"] or {}).get("generation", "")
     if not seen["running"]:
@@ -412,14 +429,13 @@ def one(box: Box, number: int, rng: Random, fault: Fault) -> tuple[str, str, str
         raise Broken(f"status names {told['damaged']} as damaged, these are: {seen['damaged']}")
     if seen["damaged"] and not fault.damages:
         raise Broken(f"damaged: {seen['damaged']}")
-    runs = "before" if seen["running"] == before else "new"
+    outcome.runs = "before" if seen["running"] == before else "new"
     box.deploy()
     after = box.truth()
     if after["good"] != after["running"] or after["damaged"]:
         raise Broken(f"after a plain deploy {after}")
     if left := box.superfluous():
         raise Broken(f"left lying: {left}")
-    return "reboot" if reboot else "switch", moment, runs
 
 
 def _broken_deploy(box: Box, rng: Random, fault: Fault) -> str:
@@ -433,10 +449,3 @@ def _broken_deploy(box: Box, rng: Random, fault: Fault) -> str:
     if "Traceback" in said or "a bug in vtool" in said:
         raise Broken(f"a bug: {said[-2000:]}")
     return f"{after_s:.2f} s after its start" if fault.strike else "all the while" if fault.around else "before"
-
-
-def order(seed: int) -> list[Fault]:
-    """Return every kind of fault once, in this seed's order."""
-    faults = list(FAULTS)
-    random.Random(seed).shuffle(faults)
-    return faults
