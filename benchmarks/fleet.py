@@ -148,12 +148,12 @@ class Source:
 class Fleet:
     """The machines, and the ways to them: an inventory for each tool."""
 
-    def __init__(self, folder: Path, source: Source, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: Path, source: Source, stack: contextlib.ExitStack, mounts: str = MOUNTS) -> None:
         self.source = source
         self.machines: dict[str, Machine] = {}
         for name in source.names:
             (folder / name).mkdir()
-            machine = self.machines[name] = Machine(folder / name, MOUNTS)
+            machine = self.machines[name] = Machine(folder / name, mounts)
             for kind in ("passwd", "group"):
                 with (machine.folder / "etc" / kind).open("a") as users:
                     users.write(

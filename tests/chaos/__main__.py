@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: break deploys on purpose, one after the other, on one emulated board.
+"""``python -m tests.chaos``: break deploys on purpose, one after the other, on an emulated board and on an sshd.
 
 The same seed chooses the same faults, wishes and moments; what the machine does in between is its own. The table has a
 line a fault: when it struck, what ran afterwards (the generation of before, or the new one), how long it took.
@@ -13,14 +13,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.chaos import sshd
 from tests.chaos.faults import FAULTS, Fault, strike_at
+from tests.chaos.outcome import Broken, Outcome
 from tests.integration.conftest import EXAMPLES, Bench, takes_ctrl_c
 from vtool.report.summary import table
 
@@ -29,55 +30,50 @@ LINES, AFTER_S = 10, 12.0
 """A strike comes after so many lines of a deploy's progress at most, and so many seconds later at most."""
 
 
-class Broken(Exception):
-    """What a fault must never do to a board."""
-
-
-@dataclass
-class Outcome:
-    """A line of the table."""
-
-    number: int
-    fault: str
-    wish: str
-    moment: str
-    runs: str
-    seconds: float
-    broken: str = ""
-
-
 def main() -> int:
-    """Break deploys; return 0 when the board came through all of it."""
+    """Break deploys; return 0 when both came through all of it."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--on", choices=("board", "sshd", "both"), default="both")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--faults", type=int, default=200, help="how many (default 200)")
     parser.add_argument(
-        "--only", type=int, action="append", default=[], help="only this number of the run (repeatable)"
+        "--faults", type=int, default=200, help="how many; of both, nine of ten on the sshd (default 200)"
     )
+    parser.add_argument("--only", type=int, action="append", default=[], help="only this number (repeatable)")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="vt-"))
-    bench = Bench(folder)
-    try:
-        outcomes = list(run(bench, arguments.seed, arguments.only or range(1, arguments.faults + 1)))
-    finally:
-        subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
-        shutil.rmtree(folder)
+    on_sshd = {"board": 0, "sshd": arguments.faults, "both": arguments.faults * 9 // 10}[arguments.on]
+    on_board = arguments.faults - on_sshd
+    outcomes: list[Outcome] = []
+    if on_sshd:
+        outcomes += sshd.run(arguments.seed, arguments.only or range(1, on_sshd + 1))
+    if on_board:
+        folder = Path(tempfile.mkdtemp(prefix="vt-"))
+        bench = Bench(folder)
+        try:
+            outcomes += run(bench, arguments.seed, arguments.only or range(1, on_board + 1))
+        finally:
+            subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
+            shutil.rmtree(folder)
     broken = [outcome for outcome in outcomes if outcome.broken]
     print(f"\nseed {arguments.seed}: {len(outcomes)} faults, {len(broken)} that the board did not come through")
+    rows = [("on", "fault", "times", "before", "new", "broken")]
+    for on, fault in dict.fromkeys((outcome.on, outcome.fault) for outcome in outcomes):
+        of = [outcome for outcome in outcomes if (outcome.on, outcome.fault) == (on, fault)]
+        runs = [sum(outcome.runs == what for outcome in of) for what in ("before", "new")]
+        rows.append((on, fault, *map(str, (len(of), *runs, sum(bool(outcome.broken) for outcome in of)))))
+    print("\n".join(table(rows, indent="")))
     return 1 if broken else 0
 
 
 def run(bench: Bench, seed: int, numbers: Iterable[int]) -> Iterator[Outcome]:
-    """Yield an outcome a fault, each printed as it comes."""
+    """Yield an outcome a fault on the emulated board, each printed as it comes."""
     topology = bench.folder / "topology.yaml"
     topology.write_text(KVM)
     if not bench.deploy(topology)["proven"]:
         raise SystemExit("the first deploy, without a fault, is not proven")
     for number in numbers:
         # A fault of its own generator, so that one can be replayed without those before it.
-        outcome = one(bench, topology, number, Random(f"{seed} {number}"), order(seed)[(number - 1) % len(FAULTS)])
-        print(*table([tuple(str(value) for value in vars(outcome).values())], indent=""), flush=True)
-        yield outcome
+        fault, rng = order(seed)[(number - 1) % len(FAULTS)], Random(f"{seed} {number}")
+        yield Outcome("board", number, fault.name).measure(partial(one, bench, topology, rng, fault))
 
 
 def order(seed: int) -> list[Fault]:
@@ -87,34 +83,28 @@ def order(seed: int) -> list[Fault]:
     return faults
 
 
-def one(bench: Bench, topology: Path, number: int, rng: Random, fault: Fault) -> Outcome:
+def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcome) -> None:
     """Break one deploy, look at the board, deploy plainly."""
-    begin = time.monotonic()
-    reboots = rng.random() < 0.5
+    number, reboots = outcome.number, rng.random() < 0.5
     words = f"    bootargs: vtool.chaos={number}\n" if reboots else ""
     text = KVM.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
     good = text.replace("    role: control\n", f"    role: control\n{words}")
     after = "    role: control\n" if "bootargs" in fault.wish else "  fe0:\n"
     bad = text.replace(after, after + fault.wish)
-    outcome = Outcome(number, fault.name, "reboot" if reboots or "bootargs" in fault.wish else "switch", "", "", 0.0)
-    try:
-        before = truth(bench)
-        outcome.moment = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
-        bench.vtool("board", "up")
-        seen = settled(bench, before)
-        outcome.runs = "before" if seen["running"] == before["running"] else "new"
-        if outcome.runs == "new" and fault.fails:
-            raise Broken(f"{seen['running']} runs, which cannot work")
-        topology.write_text(good)
-        report = bench.deploy(topology)
-        if not (report["proven"] and report["confirmed"]):
-            raise Broken(f"a plain deploy afterwards is not proven: {report['failure']}")
-        if truth(bench)["good"] != report["generation"]:
-            raise Broken("what was proven is not what boots")
-    except (Broken, AssertionError) as error:
-        outcome.broken = str(error)[-800:]
-    outcome.seconds = round(time.monotonic() - begin, 1)
-    return outcome
+    outcome.wish = "reboot" if reboots or "bootargs" in fault.wish else "switch"
+    before = truth(bench)
+    outcome.moment = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
+    bench.vtool("board", "up")
+    seen = settled(bench, before)
+    outcome.runs = "before" if seen["running"] == before["running"] else "new"
+    if outcome.runs == "new" and fault.fails:
+        raise Broken(f"{seen['running']} runs, which cannot work")
+    topology.write_text(good)
+    report = bench.deploy(topology)
+    if not (report["proven"] and report["confirmed"]):
+        raise Broken(f"a plain deploy afterwards is not proven: {report['failure']}")
+    if truth(bench)["good"] != report["generation"]:
+        raise Broken("what was proven is not what boots")
 
 
 def broken_deploy(bench: Bench, topology: Path, text: str, fault: Fault, rng: Random) -> str:

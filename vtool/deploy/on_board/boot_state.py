@@ -37,15 +37,15 @@ def read_state(boot: dict[str, Any]) -> dict[str, str]:
 
 
 def parse(raw: bytes) -> dict[str, str] | None:
-    """Read environment text; None when it is not a boot state of this format."""
+    """Read environment text; None when it is no boot state of this format, or somebody wrote over some of it."""
     pairs: dict[str, str] = {}
     for line in raw.split(b"\0", 1)[0].decode("ascii", errors="replace").splitlines():
         key, separator, value = line.partition("=")
         if separator and key.startswith("vtool_"):
             pairs[key[len("vtool_") :]] = value
-    if pairs.get("state") != FORMAT:
-        return None
-    return {key: pairs.get(key, "") for key in KEYS}
+    state = {key: pairs.get(key, "") for key in KEYS}
+    sound = all(value.isascii() and (not value or value.isalnum()) for value in state.values())
+    return state if pairs.get("state") == FORMAT and sound else None
 
 
 def format_state(state: dict[str, str]) -> bytes:

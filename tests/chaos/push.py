@@ -1,0 +1,49 @@
+"""A deploy without units and domains, for boards that are sshds: push what is wished, and confirm it.
+
+    python -m tests.chaos.push TOPOLOGY INVENTORY
+
+Ends as `vtool deploy` does, and with 10 when the board must boot before it can be confirmed.
+"""
+
+import sys
+
+WANTS_REBOOT = 10
+
+
+def main() -> int:
+    """Deploy once; Ctrl-C and errors end it as they end `vtool deploy`."""
+    try:
+        return _deploy(*sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+def _deploy(topology: str, inventory: str) -> int:
+    # Ctrl-C may come as early as here.
+    import argparse
+    from pathlib import Path
+
+    from vtool.cli.common import image_paths, prepare, targets_of
+    from vtool.deploy.deployment import pushed_jobs
+    from vtool.diagnostics import VtoolError, format_diagnostic
+    from vtool.progress import Silent
+
+    try:
+        prepared = prepare(Path(topology))
+        targets = targets_of(prepared, argparse.Namespace(inventory=Path(inventory)))
+        images = image_paths(prepared, [plan for plan, _ in targets], Silent())
+        with pushed_jobs(prepared.topology.name, targets, images, Silent()) as (job,):
+            if job.report.failure:
+                raise job.report.failure
+            if job.report.rebooted:
+                return WANTS_REBOOT
+            if not job.report.confirmed:
+                job.held_board.run("confirm", job.report.generation)
+    except VtoolError as error:
+        print("\n".join(map(format_diagnostic, error.diagnostics)), file=sys.stderr)
+        return error.exit_code.value
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
