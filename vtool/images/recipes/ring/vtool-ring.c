@@ -673,6 +673,8 @@ int main(int argc, char **argv)
         END(USAGE, "%s lacks an option (vtool-ring --help)", command);
     uint64_t bytes = given[BYTES] ? number(given[BYTES], "--bytes") : 0;
     uint64_t seed = given[SEED] ? number(given[SEED], "--seed") : 1;
+    if (service == RING_CHECK && bytes == 0)
+        END(USAGE, "--bytes is 1 or more");
     timeout_s = given[TIMEOUT] ? number(given[TIMEOUT], "--timeout") : 10;
     timeout_s = service <= RING_EXPORT ? 0 : timeout_s; /* a link and an export wait for as long as it takes */
     sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_stop}, NULL);
