@@ -234,7 +234,9 @@ __attribute__((noreturn)) static void run_net(const char *tap_name)
     static char frame[RING_PAYLOAD_MAX]; /* read of the TAP, and perhaps waiting for room */
     uint32_t waiting = 0, length, tag;
     int tap = open_tap(tap_name);
+    set_carrier(tap, 0);
     connect_to(RING_NET);
+    set_carrier(tap, 1);
     note("%s: %s is linked to side %c", region_name, tap_name, other_name);
     for (;;) {
         enum ring_state out = RING_OK, in = RING_OK;
