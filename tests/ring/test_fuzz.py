@@ -49,7 +49,7 @@ MUTANTS = (
     (" && *distance % 8 == 0", ""),
     ("(size & (size - 1)) == 0 &&", ""),
     ("RING_PAGES * RING_PAGE + 2 * size <= region", "RING_PAGES * RING_PAGE + size <= region"),
-    ("uint64_t word = 0;", "uint64_t word = ~0ull;"),
+    ("uint64_t word, last = 0;", "uint64_t word, last = ~0ull;"),
 )
 
 

@@ -162,10 +162,16 @@ static inline enum ring_state ring_idle(const struct ring *ring)
 
 static inline void ring_put(struct ring *ring, uint64_t *position, const void *bytes, uint32_t length)
 {
-    for (uint32_t done = 0; done < length; done += 8, *position += 8) {
-        uint64_t word = 0; /* what pads a record is zero, never what happened to be in memory */
-        memcpy(&word, (const char *)bytes + done, length - done < 8 ? length - done : 8);
+    const char *from = bytes;
+    uint64_t word, last = 0; /* what pads a record is zero, never what happened to be in memory */
+    for (const char *end = from + length / 8 * 8; from != end; from += 8, *position += 8) {
+        memcpy(&word, from, 8);
         ring_store(ring_word(ring->out, *position, ring->size), word);
+    }
+    if (length % 8) {
+        memcpy(&last, from, length % 8);
+        ring_store(ring_word(ring->out, *position, ring->size), last);
+        *position += 8;
     }
 }
 

@@ -10,6 +10,7 @@
 #include <linux/nbd.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -99,8 +100,11 @@ static uint64_t now_ns(void)
 static void wait_a_little(int fd)
 {
     end_if_stopped();
-    if (idle_tries++ < SPINS)
+    if (idle_tries++ < SPINS) {
+        if (idle_tries % 16 == 0)
+            sched_yield();
         return;
+    }
     uint64_t now = now_ns(), longer = (idle_tries - SPINS) / 4;
     idle_since = idle_since ? idle_since : now;
     if (timeout_s && (now - idle_since) / 1000000000u >= timeout_s)
