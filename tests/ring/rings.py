@@ -80,6 +80,8 @@ class Peer:
     def __init__(self, path: Path, side: str, service: int, offset: int = 0) -> None:
         with path.open("r+b") as file:
             self.map = mmap.mmap(file.fileno(), 0)
+        # struct would move a counter byte by byte, and the other side see half of it.
+        self.words = memoryview(self.map).cast("Q")
         self.offset, self.service = offset, service
         self.size = struct.unpack_from("<I", self.map, offset + 12)[0]
         first = side == "a"
@@ -92,10 +94,10 @@ class Peer:
             self.put(self.mine + field, value)
 
     def get(self, at: int) -> int:
-        return int(struct.unpack_from("<Q", self.map, at)[0])
+        return self.words[at // 8]
 
     def put(self, at: int, value: int) -> None:
-        struct.pack_into("<Q", self.map, at, value & MASK)
+        self.words[at // 8] = value & MASK
 
     def try_to_connect(self) -> bool:
         their_epoch = self.get(self.other + EPOCH)
