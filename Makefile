@@ -66,6 +66,7 @@ test-quick: setup-dev ## the tests that need no board
 bench: setup-dev ## measure vtool against its peers; takes minutes
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.rings
 
 clean: ## remove the Python environment and all that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible
