@@ -88,6 +88,15 @@ def test_a_part_of_a_region_is_all_that_is_touched(ring: Ring) -> None:
     assert (after[:first], after[last:]) == (content[:first], content[last:])
 
 
+def test_two_rings_in_one_file(ring: Ring) -> None:
+    processes = []
+    for offset in (0, 1 << 19):
+        ring.region = f"{ring.path}:{offset}+{1 << 19}"
+        ring.init()
+        processes += [ring.start("check", "--side", side, "--bytes", "3000000") for side in "ab"]
+    assert [ended(process)[0] for process in processes] == [0, 0, 0, 0]
+
+
 def test_a_peer_that_starts_anew_is_told(ring: Ring) -> None:
     ring.init()
     process = ring.start("check", "--side", "a", "--bytes", str(1 << 50))

@@ -42,7 +42,7 @@ static struct ring ring;
 static uint64_t record[RING_PAYLOAD_MAX / 8]; /* what was received last: the only place bytes of the region go to */
 static const char *region_name = "", *waits_for = "the other side to start";
 static char side_name, other_name;
-static uint64_t timeout_s, sent, received, refused, restarts;
+static uint64_t region_offset, timeout_s, sent, received, refused, restarts;
 static uint64_t idle_tries, idle_since; /* since the last record */
 static volatile sig_atomic_t stopped;
 
@@ -173,13 +173,13 @@ static uint64_t number(const char *text, const char *what)
 
 static void *map_region(char *text, uint64_t *size, int *fd)
 {
-    uint64_t offset = 0, wanted = 0;
+    uint64_t wanted = 0;
     char *colon = strrchr(text, ':'), *plus = colon ? strchr(colon, '+') : NULL;
     struct stat status;
     region_name = strdup(text);
     if (plus) { /* the names of PCI devices have colons, too, but no sum behind them */
         *colon = *plus = 0;
-        offset = number(colon + 1, "the region's offset");
+        region_offset = number(colon + 1, "the region's offset");
         wanted = number(plus + 1, "the region's size");
     }
     *fd = open(text, O_RDWR | O_CLOEXEC);
@@ -188,12 +188,13 @@ static void *map_region(char *text, uint64_t *size, int *fd)
     uint64_t there = S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
     if (!there && !wanted)
         END(USAGE, "%s: its size is not known: write %s:OFFSET+SIZE", text, text);
-    if (there && (offset > there || wanted > there - offset))
-        END(USAGE, "%s: it has 0x%" PRIx64 " bytes, less than 0x%" PRIx64 "+0x%" PRIx64, text, there, offset, wanted);
-    *size = wanted ? wanted : there - offset;
-    if (*size < RING_PAGES * RING_PAGE || *size > SIZE_MAX / 2 || offset % (uint64_t)sysconf(_SC_PAGESIZE))
+    if (there && (region_offset > there || wanted > there - region_offset))
+        END(USAGE, "%s: it has 0x%" PRIx64 " bytes, less than 0x%" PRIx64 "+0x%" PRIx64, text, there,
+            region_offset, wanted);
+    *size = wanted ? wanted : there - region_offset;
+    if (*size < RING_PAGES * RING_PAGE || *size > SIZE_MAX / 2 || region_offset % (uint64_t)sysconf(_SC_PAGESIZE))
         END(USAGE, "%s: the region has to start at a page and be larger than %u bytes", text, RING_PAGES * RING_PAGE);
-    void *region = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, (off_t)offset);
+    void *region = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, (off_t)region_offset);
     if (region == MAP_FAILED)
         END(SYSTEM, "%s: cannot be mapped: %s", region_name, strerror(errno));
     return region;
@@ -204,7 +205,8 @@ static void open_side(char *region_text, uint64_t service)
     uint64_t size;
     int fd;
     void *region = map_region(region_text, &size, &fd);
-    struct flock lock = {.l_type = F_WRLCK, .l_start = side_name == 'a' ? RING_PAGE : 2 * RING_PAGE, .l_len = 1};
+    uint64_t page = region_offset + (side_name == 'a' ? RING_PAGE : 2 * RING_PAGE);
+    struct flock lock = {.l_type = F_WRLCK, .l_start = (off_t)page, .l_len = 1};
     if (fcntl(fd, F_OFD_SETLK, &lock) < 0 && errno == EAGAIN)
         END(SYSTEM, "%s: side %c is served by another process here", region_name, side_name);
     const char *wrong = ring_open(&ring, region, size, side_name, service);
@@ -291,7 +293,7 @@ static bool moved_all(int fd, char *bytes, uint32_t length, uint64_t at, bool wr
     return true;
 }
 
-/* Answer the request in `record`, which is ours and does not change. Return the bytes of data that go with the reply. */
+/* Answer the request in `record`, which is ours and does not change. Return the bytes of data of the reply. */
 static uint32_t serve(int fd, uint64_t size, bool read_only, uint32_t length, uint32_t tag, struct block_message *reply,
                       char *data)
 {
@@ -491,7 +493,8 @@ static void serve_nbd(int fd)
         if (type == NBD_CMD_FLUSH)
             status = transfer(OP_FLUSH, 0, NULL, 0);
         else if ((type == NBD_CMD_READ || type == NBD_CMD_WRITE) && length)
-            status = transfer(type == NBD_CMD_READ ? OP_READ : OP_WRITE, __builtin_bswap64(request.from), buffer, length);
+            status = transfer(type == NBD_CMD_READ ? OP_READ : OP_WRITE, __builtin_bswap64(request.from), buffer,
+                              length);
         reply.error = __builtin_bswap32(status < sizeof errors / sizeof *errors ? errors[status] : EIO);
         memcpy(&reply.handle, &request.handle, sizeof reply.handle);
         all_bytes(fd, (char *)&reply, sizeof reply, true, "NBD");
