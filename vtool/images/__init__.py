@@ -19,6 +19,7 @@ NAMES = (
     "qemu-source",
     "qemu-sysroot",
     "qemu-xenpvh",
+    "ring",
     "guest-initramfs",
     "firmware",
     "root-disk",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vtool.diagnostics import board_failed
-from vtool.images import debian, from_source, kernel_fragment, recipe_lines, recipe_text
+from vtool.images import debian, from_source, kernel_fragment, recipe_lines, recipe_text, ring_build
 from vtool.images.store import Build, Image, Recipe, cache_folder, counted, parallel
 from vtool.units import MIB
 
@@ -182,6 +182,7 @@ CATALOGUE: Mapping[str, Recipe] = {
         Recipe("rootfs", "rootfs.tar", _rootfs_inputs, _build_rootfs),
         Recipe("xen-debian", "xen", _no_more_inputs, _build_debian_xen, ("rootfs",)),
         *from_source.RECIPES,
+        ring_build.RECIPE,
         Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs",)),
         Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
         Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),
