@@ -81,20 +81,6 @@ def test_a_frontend_that_reboots_under_load_is_back_with_its_disk(deployed: Benc
     assert unproven(deployed) == []
 
 
-def test_a_pool_that_is_exhausted_makes_requests_wait_and_none_fail(bench: Bench, tmp_path: Path) -> None:
-    topology = tmp_path / "topology.yaml"
-    topology.write_text(TOPOLOGY.read_text().replace("size: 16MiB", "size: 4MiB"))
-    bench.deploy(topology)
-    fill = f"dd if=/dev/urandom of=/tmp/w bs=1M count=8; dd if=/tmp/w of=/dev/vda bs=1M seek={AT_MIB}"
-    wrote = inside(bench, f"({fill}; sync) 2>/dev/null; sha256sum </tmp/w")
-    # Eight readers with a request of a MiB each want twice what the pool has.
-    read = f"dd if=/dev/vda of=/tmp/r$n bs=1M skip=$(({AT_MIB} + n)) count=1 iflag=direct 2>/dev/null || echo failed"
-    inside(bench, f"echo 3 >/proc/sys/vm/drop_caches; for n in 0 1 2 3 4 5 6 7; do ({read}) & done; wait")
-    assert inside(bench, "cat /tmp/r0 /tmp/r1 /tmp/r2 /tmp/r3 /tmp/r4 /tmp/r5 /tmp/r6 /tmp/r7 | sha256sum") == wrote
-    assert "swiotlb buffer is full" in inside(bench, "dmesg")
-    assert unproven(bench, topology) == []
-
-
 def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_who_comes_later(bench: Bench) -> None:
     topology = EXAMPLES / "kvm-bar.yaml"
     bench.deploy(topology)
