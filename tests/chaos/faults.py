@@ -42,13 +42,13 @@ def _cut_power(bench: Bench, _: subprocess.Popen[str]) -> None:
         os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
-def _kill_controller(_: Bench, deploy: subprocess.Popen[str]) -> None:
+def kill_controller(_: object, deploy: subprocess.Popen[str]) -> None:
     # All of it, as when the machine it runs on goes away.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(deploy.pid, signal.SIGKILL)
 
 
-def _interrupt(_: Bench, deploy: subprocess.Popen[str]) -> None:
+def interrupt(_: object, deploy: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(deploy.pid, signal.SIGINT)
 
@@ -146,8 +146,8 @@ def _backend_crashes(bench: Bench, rng: Random) -> Iterator[None]:
 FAULTS = (
     Fault("power cut", strike=_cut_power),
     Fault("network cut", strike=_cut_network),
-    Fault("controller killed", strike=_kill_controller),
-    Fault("ctrl-C", strike=_interrupt),
+    Fault("controller killed", strike=kill_controller),
+    Fault("ctrl-C", strike=interrupt),
     Fault("disk full", around=_disk_full),
     Fault("boot partition full", around=_boot_partition_full),
     Fault("read-only disk", around=_read_only, fails=True),

@@ -17,15 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.fleet import STAND_INS, Fleet, Source, own_folders
+from tests.chaos.faults import interrupt, kill_controller
 from tests.chaos.outcome import Broken, Outcome
 from tests.chaos.push import WANTS_REBOOT
 from tests.integration.conftest import takes_ctrl_c
@@ -108,9 +110,11 @@ class Box:
 
     def state(self) -> dict[str, str]:
         """Return the boot state as U-Boot reads it: the sector, else the copy on the boot partition."""
-        sector, copy = self._sector(), self.boot_partition / "vtool" / "state.env"
-        found = boot_state.parse(sector) or (boot_state.parse(copy.read_bytes()) if copy.exists() else None)
-        return found or dict.fromkeys(boot_state.KEYS, "")
+        copy = self.boot_partition / "vtool" / "state.env"
+        pairs = _imported(self._sector())
+        if pairs.get("state") != "1":
+            pairs = _imported(copy.read_bytes()) if copy.exists() else {}
+        return {key: pairs.get(key, "") for key in boot_state.KEYS}
 
     def _sector(self) -> bytes:
         facts = json.loads((self.source.folder / "facts.yaml").read_text())
@@ -148,12 +152,14 @@ class Box:
             text = self.files[0].read_text()
             self.files[0].write_text(text.replace("role: control,", f"role: control, bootargs: chaos={number},"))
 
-    def deploying(self) -> subprocess.Popen[str]:
-        """Start a deploy."""
+    def deploying(
+        self, topology: Path | None = None, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.Popen[str]:
+        """Start a deploy of the topology, or of another one by another vtool."""
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.push", *map(str, self.files)],
+            [sys.executable, "-m", "tests.chaos.push", str(topology or self.files[0]), str(self.files[1])],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -164,18 +170,25 @@ class Box:
 
     def deploy(self) -> None:
         """Deploy to the end, with a boot where it wants one; Broken when that fails."""
-        for _ in range(2):
-            begin = time.monotonic()
+        for again in (False, True):
             with self.deploying() as deploy:
+                self.wait_for_session(deploy)
+                begin = time.monotonic()
                 assert deploy.stderr is not None
                 said = deploy.stderr.read()
-            self.took_s = time.monotonic() - begin
+            if not again:  # else it only confirms
+                self.took_s = time.monotonic() - begin
             if deploy.returncode == 0:
                 return
             if deploy.returncode != WANTS_REBOOT:
                 break
             self.boot()
         raise Broken(f"a plain deploy ends with {deploy.returncode}: {said[-1500:]}")
+
+    def wait_for_session(self, deploy: subprocess.Popen[str]) -> None:
+        """Wait until somebody is connected to the board, or the deploy has ended."""
+        while deploy.poll() is None and len(self.processes()) < 2:
+            time.sleep(0.01)
 
     def status(self) -> dict[str, Any]:
         """Return what `vtool status` says of the board."""
@@ -235,6 +248,12 @@ class Box:
         return sorted([*(there - kept), *(objects - needed)])
 
 
+def _imported(raw: bytes) -> dict[str, str]:
+    """Read text as ``env import -t`` does; the names without ``vtool_``."""
+    lines = raw.split(b"\0", 1)[0].decode("latin-1").splitlines()
+    return dict(line.removeprefix("vtool_").split("=", 1) for line in lines if "=" in line)
+
+
 # ---------------------------------------------------------------- faults
 
 Strike = Callable[[Box, "subprocess.Popen[str]"], None]
@@ -253,16 +272,6 @@ class Fault:
     around: Callable[[Box, Random], AbstractContextManager[None]] | None = None
     boots: bool = False
     damages: bool = False
-
-
-def _kill_controller(_: Box, deploy: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(deploy.pid, signal.SIGKILL)
-
-
-def _interrupt(_: Box, deploy: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(deploy.pid, signal.SIGINT)
 
 
 def _cut_connections(box: Box, _: subprocess.Popen[str]) -> None:
@@ -317,8 +326,8 @@ def _leave_remains(box: Box, rng: Random) -> None:
 
 
 def _tear_state(box: Box, rng: Random) -> None:
-    """A sector that is not written whole, or by somebody else."""
-    box.write_sector(rng.randbytes(rng.randrange(1, 512)), rng.choice((0, 0, 6, 40)))
+    """A sector that somebody else wrote over, from its beginning; vtool and U-Boot write a whole one or none."""
+    box.write_sector(rng.randbytes(rng.randrange(1, 512)))
 
 
 def _lose_sector(box: Box, _: Random) -> None:
@@ -327,17 +336,16 @@ def _lose_sector(box: Box, _: Random) -> None:
 
 @contextlib.contextmanager
 def _second_controller(box: Box, rng: Random) -> Iterator[None]:
-    """Another machine deploys to the board meanwhile: one of the two is told who has it, or comes after."""
-    other = box.environment
-    box.environment = other | own_folders(box.source.folder / "other")
-    (box.source.folder / "other").mkdir(exist_ok=True)
-    with box.deploying() as second:
-        box.environment = other
+    """Another machine deploys something else meanwhile: one of the two is told who has the board, or comes after."""
+    topology, folder = box.source.folder / "other.yaml", box.source.folder / "other"
+    topology.write_text(box.files[0].read_text().replace("memory: 64MiB", "memory: 62MiB"))
+    folder.mkdir(exist_ok=True)
+    with box.deploying(topology, own_folders(folder)) as second:
         time.sleep(rng.uniform(0, box.took_s))  # the moment is the experiment
         yield
         assert second.stderr is not None
         said = second.stderr.read()
-    if second.returncode not in (0, 3, WANTS_REBOOT):
+    if second.returncode not in (0, 3, WANTS_REBOOT) or "Traceback" in said:
         raise Broken(f"the other controller ends with {second.returncode}: {said[-800:]}")
 
 
@@ -368,8 +376,8 @@ def _read_only(box: Box, rng: Random) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault("controller killed", strike=_kill_controller),
-    Fault("ctrl-C", strike=_interrupt),
+    Fault("controller killed", strike=kill_controller),
+    Fault("ctrl-C", strike=interrupt),
     Fault("network cut", strike=_cut_connections),
     Fault("power cut", strike=_cut_power),
     Fault("vtool-board killed", strike=_kill_program),
@@ -380,7 +388,7 @@ FAULTS = (
     Fault("corrupted file", before=_corrupt_file, damages=True),
     Fault("generation.json cut short", before=_cut_generation_short, damages=True),
     Fault("remains of a push", before=_leave_remains),
-    Fault("torn boot state", before=_tear_state, boots=True),
+    Fault("boot state written over", before=_tear_state, boots=True),
     Fault("boot state lost", before=_lose_sector, boots=True),
 )
 
@@ -413,7 +421,8 @@ def one(box: Box, rng: Random, fault: Fault, outcome: Outcome) -> None:
         fault.before(box, rng)
     outcome.moment = "before"
     if not (fault.before and rng.random() < 0.5):  # else nothing comes between it and the look
-        outcome.moment = _broken_deploy(box, rng, fault)
+        outcome.moment = _confirming(box) if reboot and rng.random() < 0.5 else ""
+        outcome.moment += _broken_deploy(box, rng, fault)
     if fault.boots or rng.random() < 0.3:
         box.boot()
         outcome.moment += ", then a boot"
@@ -442,14 +451,26 @@ def one(box: Box, rng: Random, fault: Fault, outcome: Outcome) -> None:
             raise Broken(f"left lying: {left}")
 
 
+def _confirming(box: Box) -> str:
+    """Deploy what the board has to boot for, and boot it: what is struck next is what confirms it."""
+    with box.deploying() as deploy:
+        assert deploy.stderr is not None
+        deploy.stderr.read()
+    if deploy.returncode != WANTS_REBOOT:
+        return ""
+    box.boot()
+    return "after the boot, "
+
+
 def _broken_deploy(box: Box, rng: Random, fault: Fault) -> str:
     after_s = rng.uniform(0, box.took_s)
     with fault.around(box, rng) if fault.around else contextlib.nullcontext(), box.deploying() as deploy:
         if fault.strike:
+            box.wait_for_session(deploy)
             time.sleep(after_s)  # the moment is the experiment
             fault.strike(box, deploy)
         assert deploy.stderr is not None
         said = deploy.stderr.read()
     if "Traceback" in said or "a bug in vtool" in said:
         raise Broken(f"a bug: {said[-2000:]}")
-    return f"{after_s:.2f} s after its start" if fault.strike else "all the while" if fault.around else "before"
+    return f"{after_s:.2f} s after it connected" if fault.strike else "all the while" if fault.around else "before"

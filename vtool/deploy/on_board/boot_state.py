@@ -44,7 +44,7 @@ def parse(raw: bytes) -> dict[str, str] | None:
         if separator and key.startswith("vtool_"):
             pairs[key[len("vtool_") :]] = value
     state = {key: pairs.get(key, "") for key in KEYS}
-    sound = all(value.isascii() and (not value or value.isalnum()) for value in state.values())
+    sound = all(set(value) <= set("0123456789abcdef") for value in state.values())
     return state if pairs.get("state") == FORMAT and sound else None
 
 
