@@ -72,6 +72,17 @@ class Row:
         return self.xen if hypervisor == "xen" else self.kvm
 
 
+def _by_vtool_ring(region: str) -> Way:
+    return Way(
+        Parts.OUTSIDE,
+        (),
+        ("vtool-ring",),
+        (Need("both domains", f"vtool's own program (`vtool images build ring`) and {region}"),),
+        ("the program",),
+        "no virtio does it; vtool's own program does, by hand: no topology can name it yet (docs/paths/ring.md)",
+    )
+
+
 HYPERVISORS = ("kvm", "xen")
 
 _XENPVH = ("qemu-xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
@@ -288,8 +299,8 @@ ROWS = (
         backend_reaches="the ring",
         cost="1 copy each way",
         data_path="ring",
-        kvm=Way(Parts.NONE, obstacle="no code upstream; ivshmem could carry it"),
-        xen=Way(Parts.NONE, obstacle="no code upstream; static shared memory could carry it"),
+        kvm=_by_vtool_ring("a region by ivshmem"),
+        xen=_by_vtool_ring("static shared memory"),
     ),
     Row(
         key="msg",
