@@ -31,7 +31,7 @@ from tests.chaos.faults import interrupt, kill_controller
 from tests.chaos.outcome import Broken, Outcome
 from tests.chaos.push import WANTS_REBOOT
 from tests.integration.conftest import takes_ctrl_c
-from vtool.deploy.on_board import boot_state
+from vtool.deploy.on_board import u_boot
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = "b0"
@@ -114,13 +114,13 @@ class Box:
         pairs = _imported(self._sector())
         if pairs.get("state") != "1":
             pairs = _imported(copy.read_bytes()) if copy.exists() else {}
-        return {key: pairs.get(key, "") for key in boot_state.KEYS}
+        return {key: pairs.get(key, "") for key in u_boot.KEYS}
 
     def _sector(self) -> bytes:
         facts = json.loads((self.source.folder / "facts.yaml").read_text())
-        self.at = facts["boot"]["state"]["sector"] * boot_state.SECTOR_BYTES
+        self.at = facts["boot"]["state"]["sector"] * u_boot.SECTOR_BYTES
         with (self.folder / "run" / "boot-state").open("rb") as device:
-            return os.pread(device.fileno(), boot_state.SECTOR_BYTES, self.at)
+            return os.pread(device.fileno(), u_boot.SECTOR_BYTES, self.at)
 
     def write_sector(self, content: bytes, offset: int = 0) -> None:
         self._sector()
@@ -134,7 +134,7 @@ class Box:
         count = int(state["count"] or "0", 16) + 1
         state.update(trial="", trial_set="", count=state["count"] if trial else f"{count:x}")
         if state["good"] or trial:
-            self.write_sector(boot_state.format_state(state))
+            self.write_sector(u_boot.format_state(state))
         order = [(trial, trial_set)]
         order += [(state["last"], state["last_set"])] if count > 3 else []
         order += [(state["good"], state["good_set"]), (state["last"], state["last_set"])]
@@ -331,7 +331,7 @@ def _tear_state(box: Box, rng: Random) -> None:
 
 
 def _lose_sector(box: Box, _: Random) -> None:
-    box.write_sector(bytes(boot_state.SECTOR_BYTES))
+    box.write_sector(bytes(u_boot.SECTOR_BYTES))
 
 
 @contextlib.contextmanager

@@ -22,19 +22,20 @@ EXAMPLES = ROOT / "topology" / "examples"
 class Bench:
     """The command line with its own state folder, and a back door onto the board."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, board: str = "board0") -> None:
         self.folder = folder
+        self.board = board
         self.environment = {
             **os.environ,
             "VTOOL_STATE": str(folder / "state"),
             "XDG_RUNTIME_DIR": str(folder / "run"),
             "NO_COLOR": "1",
         }
-        (folder / "run").mkdir()
+        (folder / "run").mkdir(exist_ok=True)
 
     @property
     def board_folder(self) -> Path:
-        return self.folder / "state" / "boards" / "board0"
+        return self.folder / "state" / "boards" / self.board
 
     def command(self, *words: str | Path) -> list[str]:
         return [sys.executable, "-m", "vtool.cli.main", *map(str, words)]
@@ -68,7 +69,7 @@ class Bench:
         """Make the board anew, as nobody deployed to it."""
         if self.board_folder.exists():
             self.vtool("board", "power", "off")
-            self.vtool("board", "destroy", "board0")
+            self.vtool("board", "destroy", self.board)
         self.vtool("board", "up")
 
     def ssh(self, command: str, stdin: bytes = b"", code: int = 0) -> str:

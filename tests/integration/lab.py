@@ -177,7 +177,9 @@ def _start(words: list[str], ready: str, folder: Path, log: Path, stack: context
 class Lab:
     """Places ``rack1`` and ``rack2``: a board, and an empty one with other tags."""
 
-    def __init__(self, folder: Path, console_port: int, ssh_port: int, power_port: int, user: str) -> None:
+    def __init__(
+        self, folder: Path, console_port: int, ssh_port: int, power_port: int, user: str, medium: str | None = None
+    ) -> None:
         self.folder = folder
         self.coordinator = f"127.0.0.1:{free_port()}"
         self._group: Mapping[str, Any] = {
@@ -189,6 +191,9 @@ class Lab:
                 "index": 1,
             },
         }
+        if medium is not None:  # as an exporter announces a card reader; its host is found by the user's ssh
+            reader = {"host": "lab-host", "busnum": 1, "devnum": 2, "path": medium, "vendor_id": 1, "model_id": 1}
+            self._group = {**self._group, "NetworkUSBMassStorage": reader}
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Lab]:

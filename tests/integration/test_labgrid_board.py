@@ -20,6 +20,7 @@ from vtool.model.validate import load_facts
 
 from .conftest import EXAMPLES, Bench, interrupted
 from .lab import Lab, SerialLine, forward, power_switch
+from .machine import Machine
 
 pytestmark = pytest.mark.board
 pytest.importorskip("labgrid")
@@ -29,8 +30,8 @@ KVM = EXAMPLES / "kvm-pool.yaml"
 class User:
     """Somebody at a desk, with an inventory and a state folder of their own."""
 
-    def __init__(self, lab: Lab, bench: Bench, board: EmulatedBoard, folder: Path) -> None:
-        self.lab, self.bench, self.board, self.folder = lab, bench, board, folder
+    def __init__(self, lab: Lab, bench: Bench, board: EmulatedBoard, folder: Path, image: Path, programs: Path) -> None:
+        self.lab, self.bench, self.board, self.folder, self.image = lab, bench, board, folder, image
         self.inventory = folder / "inventory.yaml"
         host_key = (board.folder / "host_ed25519.pub").read_text().strip()
         entry = {
@@ -43,6 +44,7 @@ class User:
         }
         self.inventory.write_text(json.dumps({"version": 1, "boards": {"board0": entry}}))
         self.environment = {**bench.environment, "VTOOL_STATE": str(folder / "state"), "LG_USERNAME": "me"}
+        self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
 
     def command(self, *words: str | Path) -> list[str]:
         return [sys.executable, "-m", "vtool.cli.main", *map(str, words), "--inventory", str(self.inventory)]
@@ -68,14 +70,44 @@ def user(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Use
         board = EmulatedBoard("board0", load_facts("qemu-virt").facts)
         bench.fresh()
         board.off()
+        image = tmp_path_factory.mktemp("image") / "disk.img"
+        subprocess.run(["cp", "--sparse=always", str(board._files.disk), str(image)], check=True)
         stack.callback(board.off)
         port_file = board.folder / "ssh_port"
         ssh = forward(lambda: socket.create_connection(("127.0.0.1", int(port_file.read_text()))), stack)
         line = SerialLine(board._files.console_socket, stack)
         folder = tmp_path_factory.mktemp("lab")
-        lab = Lab(folder, line.console.port, ssh, power_switch(board, stack), "root")
+        medium, programs = card_reader(board._files.disk, tmp_path_factory.mktemp("lab-host"), stack)
+        lab = Lab(folder, line.console.port, ssh, power_switch(board, stack), "root", medium)
         stack.enter_context(lab.open())
-        yield User(lab, bench, board, tmp_path_factory.mktemp("desk"))
+        yield User(lab, bench, board, tmp_path_factory.mktemp("desk"), image, programs)
+
+
+def card_reader(disk: Path, folder: Path, stack: contextlib.ExitStack) -> tuple[str, Path]:
+    """Make a block device of a board's disk, and a machine that has it, ``lab-host`` to the ssh in the folder returned.
+
+    Returns the device's path, and that folder.
+    """
+    attached = subprocess.run(["losetup", "--find", "--show", str(disk)], capture_output=True, text=True)
+    assert attached.returncode == 0, attached.stderr
+    device = attached.stdout.strip()
+    stack.callback(subprocess.run, ["losetup", "--detach", device])
+    folder.chmod(0o755)
+    host = Machine(folder)
+    host.on()
+    stack.callback(host.off)
+    known = folder / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{host.port} {host.host_key}\n")
+    config = folder / "ssh_config"
+    config.write_text(
+        f"Host lab-host\n  HostName 127.0.0.1\n  Port {host.port}\n  User root\n"
+        f"  IdentityFile {host.identity}\n  UserKnownHostsFile {known}\n"
+    )
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F "{config}" "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    return device, programs
 
 
 def test_a_topology_is_deployed_through_the_lab(user: User) -> None:
@@ -116,3 +148,16 @@ def test_a_board_that_went_off_is_switched_on_and_left_clean(user: User) -> None
     user.vtool("down", KVM)
     assert "ended by itself" in user.vtool("board", "down").stdout
     assert not user.board.is_on() and user.lab.holder() is None
+
+
+def test_a_disk_that_was_lost_is_written_through_the_lab(user: User, tmp_path: Path) -> None:
+    with user.board._files.disk.open("r+b") as disk:
+        disk.write(bytes(64 << 20))
+    too_large = tmp_path / "too-large.img"
+    with too_large.open("wb") as stream:
+        stream.truncate(8 << 30)
+    assert "VT627" in user.vtool("board", "write", too_large, "--force", code=3).stderr
+    assert "boots next" in user.vtool("board", "write", user.image, "--force").stdout
+    assert user.lab.holder() is None
+    assert "answers at" in user.vtool("board", "up").stdout
+    assert "is on" in user.vtool("board", "write", user.image, code=3).stderr

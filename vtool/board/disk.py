@@ -44,7 +44,7 @@ def make_disk(
     with fat.open("wb") as stream:
         stream.truncate(BOOT_PARTITION_BYTES)
     _run("format the boot partition", ["mkfs.vfat", "-n", "BOOT", "-i", "0b0a4d00", str(fat)])
-    for folder in sorted({str(Path(name).parent) for name in boot_files} - {"."}):
+    for folder in sorted({parent for name in boot_files for parent in Path(name).parents} - {Path()}):
         _run("make a boot folder", ["mmd", "-i", str(fat), f"::{folder}"])
     for name, source in boot_files.items():
         _run("copy a boot file", ["mcopy", "-i", str(fat), str(source), f"::{name}"])

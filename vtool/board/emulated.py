@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from vtool.board.disk import RootFile, make_disk
 from vtool.board.protocols import SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
-from vtool.model.board_facts import BoardFacts
+from vtool.model.board_facts import BoardFacts, Boot
 from vtool.render.templating import fill
 
 
@@ -37,6 +38,8 @@ class EmulatedImages:
     firmware: Path
     kernel: Path
     root_disk: Path
+    loader: Path | None = None
+    """Where the firmware is not the boot loader itself."""
 
 
 def state_folder() -> Path:
@@ -58,6 +61,7 @@ class EmulatedBoard:
     driver = "emulated"
     can_switch = True
     can_join = True
+    can_write = True
 
     def __init__(self, name: str, facts: BoardFacts) -> None:
         self.name = name
@@ -66,7 +70,7 @@ class EmulatedBoard:
         sockets = runtime_folder() / f"{name}-{zlib.crc32(str(self.folder).encode()):08x}"
         self.machine = Machine(facts.cpus, sum(bank.size for bank in facts.ram))
         self._files = QemuFiles(
-            firmware=self.folder / "u-boot.bin",
+            firmware=self.folder / _FIRMWARE[facts.boot.loader if facts.boot else "u-boot"],
             disk=self.folder / "disk.img",
             console_log=self.folder / "console.log",
             pid_file=self.folder / "qemu.pid",
@@ -84,24 +88,22 @@ class EmulatedBoard:
     def create(self, images: EmulatedImages) -> None:
         """Make the board: keys, device tree, disk with a factory system. VtoolError VT613 on failure."""
         assert self.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
+        make_boot_files = _BOOT_FILES[self.facts.boot.loader]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.folder.parent) as temporary:
             new = Path(temporary) / "board"
             new.mkdir(mode=0o700)
             work = Path(temporary) / "work"
             work.mkdir()
-            shutil.copyfile(images.firmware, new / "u-boot.bin")
+            shutil.copyfile(images.firmware, new / self._files.firmware.name)
             for key in ("id_ed25519", "host_ed25519"):
                 _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(new / key)])
             dump_device_tree(self.machine, new / "base.dtb")
-            (work / "factory.cmd").write_text(fill("uboot/factory.cmd.j2", boot=self.facts.boot))
-            script = work / "boot.scr"
-            source = str(work / "factory.cmd")
-            _run(["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-d", source, str(script)])
+            boot_files = make_boot_files(self.facts.boot, images, work)
             make_disk(
                 new / "disk.img",
                 images.root_disk,
-                {"boot.scr": script, "factory/Image": images.kernel, "factory/board.dtb": new / "base.dtb"},
+                {**boot_files, "factory/Image": images.kernel, "factory/board.dtb": new / "base.dtb"},
                 [
                     RootFile("/root/.ssh/authorized_keys", (new / "id_ed25519.pub").read_bytes(), 0o600),
                     RootFile("/etc/ssh/ssh_host_ed25519_key", (new / "host_ed25519").read_bytes(), 0o600),
@@ -129,6 +131,17 @@ class EmulatedBoard:
     def console(self) -> EmulatedBoard:
         """The serial console."""
         return self
+
+    @property
+    def media(self) -> EmulatedBoard:
+        """Its disk."""
+        return self
+
+    def write(self, image: Path) -> None:
+        """Replace the disk by a copy of an image. VtoolError VT613."""
+        new = self._files.disk.with_name("disk.img.new")
+        _run(["cp", "--sparse=always", "--", str(image), str(new)])
+        new.rename(self._files.disk)
 
     def standing(self) -> Standing:
         """Tell whether it was made and runs, and its port."""
@@ -209,6 +222,35 @@ class EmulatedBoard:
                 raise board_failed("VT602", f"console of board '{self.name}' is not there: {error}") from None
             print(f"console of '{self.name}'; leave with Ctrl-]", file=sys.stderr)  # noqa: T201
             return join_terminal(console)
+
+
+def made_of(name: str) -> str | None:
+    """Return the facts that a board was made by, None when it was not made."""
+    try:
+        return str(json.loads((state_folder() / "boards" / name / "board.json").read_text())["facts"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _for_u_boot(boot: Boot, _: EmulatedImages, work: Path) -> dict[str, Path]:
+    source, script = work / "factory.cmd", work / "boot.scr"
+    source.write_text(fill("uboot/factory.cmd.j2", boot=boot))
+    _run(["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-d", str(source), str(script)])
+    return {"boot.scr": script}
+
+
+def _for_systemd_boot(boot: Boot, images: EmulatedImages, work: Path) -> dict[str, Path]:
+    assert images.loader is not None
+    entry = work / "factory.conf"
+    entry.write_text(fill("systemd-boot/factory.conf.j2", boot=boot))
+    return {"EFI/BOOT/BOOTAA64.EFI": images.loader, "loader/entries/factory.conf": entry}
+
+
+_FIRMWARE = {"u-boot": "u-boot.bin", "systemd-boot": "uefi.fd"}
+_BOOT_FILES: Mapping[str, Callable[[Boot, EmulatedImages, Path], dict[str, Path]]] = {
+    "u-boot": _for_u_boot,
+    "systemd-boot": _for_systemd_boot,
+}
 
 
 def _run(command: list[str]) -> None:

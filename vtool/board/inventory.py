@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vtool.board.commands import CommandConsole, CommandPower
-from vtool.board.emulated import EmulatedBoard, state_folder
+from vtool.board.emulated import EmulatedBoard, made_of, state_folder
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
 from vtool.board.labgrid_place import LabgridBoard
 from vtool.board.pinned_keys import key_fault
@@ -75,7 +75,7 @@ class Inventory:
         return sorted(made | set(self._file.boards))
 
     def _facts(self, name: str, entry: Entry | None) -> BoardFacts:
-        wanted = entry.facts if entry else _DEFAULT_FACTS
+        wanted = entry.facts if entry else made_of(name) or _DEFAULT_FACTS
         if is_path(wanted) and (path := self._document.path.parent / wanted).is_file():
             return read_facts(path).facts
         if wanted not in known_facts():

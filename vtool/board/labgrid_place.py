@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from vtool.board.emulated import state_folder
 from vtool.board.inventory_file import LabgridEntry
 from vtool.board.labgrid_session import SERIAL, SERVICE, Coordinator, coordinator
-from vtool.board.protocols import Console, NoConsole, NoPower, Power, SshTarget, Standing
+from vtool.board.protocols import Console, Media, NoConsole, NoMedia, NoPower, Power, SshTarget, Standing
 from vtool.board.serial_pump import SerialPump
 from vtool.board.ssh_only import Identity, base_tree, wait_for_end
 from vtool.diagnostics import VtoolError, board_failed, nearest
@@ -39,6 +39,7 @@ class LabgridBoard:
         self.facts = facts
         self.power: Power = NoPower()
         self.console: Console = NoConsole()
+        self.media: Media = NoMedia()
         self._entry = entry
         self._identity = identity
         self._device_tree = device_tree
@@ -68,7 +69,7 @@ class LabgridBoard:
             try:
                 yield
             finally:
-                self.power, self.console, self._address = NoPower(), NoConsole(), None
+                self.power, self.console, self.media, self._address = NoPower(), NoConsole(), NoMedia(), None
 
     def reserve(self) -> str:
         """Take the place and keep it after this process; returns its name. VtoolError VT605."""
@@ -209,6 +210,8 @@ class LabgridBoard:
                 self._address = (str(args["address"]), int(args.get("port", 22)), str(args["username"]))
             if lab.power_class(place) is not None:
                 self.power = _LabgridPower(self._entry.coordinator, place)
+            if lab.media_class(place) is not None:
+                self.media = _LabgridMedia(self._entry.coordinator, place)
             if serial is not None:
                 log = state_folder() / "consoles" / f"{self.name}.log"
                 try:
@@ -248,6 +251,21 @@ class _LabgridPower:
     def _act(self, act: Callable[[Any], Result]) -> Result:
         with coordinator(self._address) as lab:
             return lab.power(self._place, act)
+
+
+class _LabgridMedia:
+    """The boot medium of a place, through the drivers that labgrid has for it."""
+
+    can_write = True
+
+    def __init__(self, address: str, place: str) -> None:
+        self._address = address
+        self._place = place
+
+    def write(self, image: Path) -> None:
+        """Write an image; VtoolError VT619 in the driver's words, VT627 when it does not fit."""
+        with coordinator(self._address) as lab:
+            lab.write_media(self._place, image)
 
 
 class _DeafConsole(NoConsole):

@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vtool.diagnostics import VtoolError, board_failed
@@ -37,6 +38,13 @@ _POWER_DRIVERS: Mapping[str, str] = {
     "NetworkYKUSHPowerPort": "YKUSHPowerDriver",
 }
 """As ``labgrid-client power`` chooses them."""
+_MEDIA_SWITCHES: Mapping[str, str] = {
+    "NetworkUSBSDMuxDevice": "USBSDMuxDriver",
+    "NetworkUSBSDWireDevice": "USBSDWireDriver",
+    "NetworkUSBSDWire3Device": "USBSDWire3Driver",
+}
+"""What hands a card to the exporter's host and back to the board; a plain storage device is at the host for good."""
+_MEDIA = ("NetworkUSBMassStorage", *_MEDIA_SWITCHES)
 SERVICE, SERIAL = "NetworkService", "NetworkSerialPort"
 
 
@@ -118,6 +126,27 @@ class Coordinator:
     def power(self, place: str, act: Callable[[Any], Result]) -> Result:
         """Do something with the driver of the place's supply. VtoolError VT619 in the driver's words."""
         return self._with_driver(place, _POWER_DRIVERS[self.power_class(place) or ""], act)
+
+    def media_class(self, place: str) -> str | None:
+        """Return the class of the place's boot medium, None without one."""
+        found = self.one(place, *_MEDIA)
+        return found[0] if found else None
+
+    def write_media(self, place: str, image: Path) -> None:
+        """Write an image to the place's boot medium. VtoolError VT619, VT627 for one too large."""
+
+        def write(driver: Any) -> None:
+            size, room = image.stat().st_size, driver.get_size()
+            if size > room:
+                raise board_failed("VT627", f"'{image}' has {size} bytes, the medium of place '{place}' has {room}")
+            driver.write_image(str(image))
+
+        switch = _MEDIA_SWITCHES.get(self.media_class(place) or "")
+        if switch is not None:
+            self._with_driver(place, switch, lambda driver: driver.set_mode("host"))
+        self._with_driver(place, "USBStorageDriver", write)
+        if switch is not None:
+            self._with_driver(place, switch, lambda driver: driver.set_mode("dut"))
 
     def serial(self, place: str) -> Any:
         """Open the place's serial port and return it (pyserial). VtoolError VT619."""

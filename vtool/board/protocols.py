@@ -1,7 +1,7 @@
 """What vtool asks of any board, emulated or real.
 
 Drivers implement these; ``vtool.deploy`` and ``vtool.cli`` know nothing else of a board. What a board
-cannot do is a value too (``NoPower``, ``NoConsole``), so that nobody has to ask for its driver.
+cannot do is a value too (``NoPower``, ``NoConsole``, ``NoMedia``), so that nobody has to ask for its driver.
 """
 
 from __future__ import annotations
@@ -82,6 +82,17 @@ class Console(Protocol):
         """Connect the terminal to the console until the user leaves; returns an exit code."""
 
 
+class Media(Protocol):
+    """What the board boots from, written from outside while the board is off."""
+
+    @property
+    def can_write(self) -> bool:
+        """Tell whether ``write`` does anything."""
+
+    def write(self, image: Path) -> None:
+        """Put a disk image on it; what was there is lost. VtoolError VT627 when it does not fit."""
+
+
 class Board(Protocol):
     """One board."""
 
@@ -104,6 +115,10 @@ class Board(Protocol):
     @property
     def console(self) -> Console:
         """The serial console."""
+
+    @property
+    def media(self) -> Media:
+        """What it boots from."""
 
     def exists(self) -> bool:
         """Tell whether the board is there; only emulated ones have to be made."""
@@ -164,3 +179,12 @@ class NoConsole:
     def interact(self) -> int:
         """Do nothing."""
         return 0
+
+
+class NoMedia:
+    """The boot medium of a board that nobody can write from outside."""
+
+    can_write = False
+
+    def write(self, image: Path) -> None:
+        """Do nothing."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from vtool.board.emulated import state_folder
 from vtool.board.live_tree import live_tree
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
-from vtool.board.protocols import Board, Console, Power, SshTarget, Standing
+from vtool.board.protocols import Board, Console, NoMedia, Power, SshTarget, Standing
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.model.board_facts import BoardFacts
 
@@ -69,6 +69,7 @@ class SshOnlyBoard:
         self.facts = facts
         self.power = power
         self.console = console
+        self.media = NoMedia()
         self._host, self._port, self._user = address
         self._identity = identity
         self._device_tree = device_tree

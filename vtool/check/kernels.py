@@ -90,7 +90,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
 def _watchdog_driver(context: Context, board: str) -> tuple[str, ...]:
     """Return the driver that must pet what the loader starts, or else the board is reset while it runs."""
     loaded = context.facts.get(board)
-    watchdog = loaded.facts.boot.watchdog if loaded and loaded.facts.boot else None
+    watchdog = loaded.facts.watchdog if loaded else None
     return (watchdog.kernel_option,) if watchdog and context.topology.boards[board].watchdog else ()
 
 

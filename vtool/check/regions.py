@@ -232,7 +232,7 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
             faults.append((("cpus",), f"{facts.cpus} CPUs are not the {len(facts.cpu_nodes)} of `cpu_nodes`"))
         if sum(uart.stdout for uart in facts.uarts) > 1:
             faults.append((("uarts",), "more than one UART is `stdout`"))
-        for key, address in facts.boot.load if facts.boot else ():
+        for key, address in facts.load or ():
             if not any(carve.range.base <= address < carve.range.end for carve in facts.carve_outs):
                 reason = f"boot loads the {key} at {address:#x}, which no carve-out keeps free"
                 faults.append((("boot", "load", key), reason))

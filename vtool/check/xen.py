@@ -19,6 +19,7 @@ from vtool.grants import (
     available_grants,
     grants_of,
 )
+from vtool.model.board_facts import SystemdBoot
 from vtool.model.combinations import combination_of
 from vtool.model.devices import DataPath, Program
 from vtool.model.topology import Capability, Domain, Enhanced, RegionUse, Role, Start, Xen, XenDomain
@@ -190,6 +191,18 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
             yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+
+
+def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
+    """VT399: what Xen starts at boot is in memory by then: U-Boot loads it, systemd-boot does not."""
+    for name, domain in context.topology.domains.items():
+        board = context.board_of.get(name, "")
+        loaded = context.facts.get(board)
+        if domain.start is Start.DOM0LESS and loaded and isinstance(loaded.facts.boot, SystemdBoot):
+            message = f"nothing loads domain '{name}' for Xen: board '{board}' boots by systemd-boot"
+            label = Label(loaded.document.span(("boot", "loader")), "so its facts say")
+            hints = ("`start: xl` makes dom0 start it",)
+            yield context.find("VT399", message, ("domains", name, "start"), labels=(label,), hints=hints)
 
 
 def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
@@ -487,6 +500,7 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     features_are_built,
     settings_fit_the_start,
+    loaders_bring_guests,
     devices_fit_the_start,
     regions_are_shared_at_boot,
     guests_are_told_of_regions,

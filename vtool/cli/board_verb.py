@@ -1,4 +1,4 @@
-"""``vtool board up|down|power|console|list|reserve|release|destroy|import``."""
+"""``vtool board up|down|power|console|write|list|reserve|release|destroy|import``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     power.add_argument("board", nargs="?", default="board0", help="default: board0")
     add_inventory(power)
     power.set_defaults(action=_power)
+    text = "write a disk image to the board's boot medium; all that is on it is lost"
+    write = actions.add_parser("write", help=text, description=text)
+    write.add_argument("image", type=Path, help="a whole disk, not compressed")
+    write.add_argument("board", nargs="?", default="board0", help="default: board0")
+    write.add_argument("--force", action="store_true", help="cut the board's power if it is on")
+    add_inventory(write)
+    write.set_defaults(action=_write)
     _add_import(actions.add_parser("import", help="write a facts file from a device tree", description=_IMPORT))
     listing = actions.add_parser("list", help="the boards there are", description="the boards there are")
     add_inventory(listing)
@@ -154,6 +161,21 @@ def _console(arguments: argparse.Namespace) -> int:
         if not board.console.can_join:
             raise inventory.cannot(board.name, "has no console that can be joined", _HOW_TO)
         return board.console.interact()
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    if not arguments.image.is_file():
+        raise board_failed("VT627", f"'{arguments.image}' is not a file")
+    with _held(arguments) as (inventory, board), local_lock(board.name):
+        if not board.media.can_write or not board.power.can_switch:
+            raise inventory.cannot(board.name, "has no boot medium that can be written from outside", _HOW_TO)
+        if board.power.is_on() and not arguments.force:
+            hints = (f"vtool board down {board.name}, or --force, which cuts its power",)
+            raise board_failed("VT627", f"board '{board.name}' is on", hints=hints)
+        board.power.off()
+        board.media.write(arguments.image)
+    print(f"'{arguments.image}' is what board '{board.name}' boots next: vtool board up {board.name}")
+    return 0
 
 
 def _destroy(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from vtool.progress import Progress
 
 BOOT_DEADLINE_S = 120
 _LINES_OF_TWO_BOOTS = 3000
-_LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.")
+_LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.|UEFI firmware ")
 
 
 def bring_up_and_hold(job: Job, progress: Progress) -> None:
@@ -39,10 +39,12 @@ def bring_up_and_hold(job: Job, progress: Progress) -> None:
 def bring_up(board: Board, progress: Progress) -> bool:
     """Make the board if need be, switch it on, wait for ssh. Returns whether it was off."""
     if isinstance(board, EmulatedBoard) and not board.exists():
-        images = ensure(BOARD_IMAGES, progress)
+        assert board.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
+        names = BOARD_IMAGES[board.facts.boot.loader]
+        images = {name: image.path for name, image in ensure(names, progress).items()}
         begin = time.monotonic()
         progress.start(f"make board {board.name}")
-        board.create(EmulatedImages(images["firmware"].path, images["linux"].path, images["root-disk"].path))
+        board.create(EmulatedImages(images[names[0]], images["linux"], images["root-disk"], images.get("systemd-boot")))
         progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
     was_off = not board.power.is_on()
     begin = time.monotonic()
@@ -71,8 +73,8 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     """
     task, begin = f"boot {job.board.name}", time.monotonic()
     progress.start(task)
-    boot = job.report.board.facts.boot
-    watchdog_s = boot.watchdog.timeout_s if boot and boot.watchdog and job.report.board.watchdog else 0
+    watchdog = job.report.board.watchdog
+    watchdog_s = watchdog.timeout_s if watchdog else 0
     booted = _another_boot(job.board, before, BOOT_DEADLINE_S)
     if booted is None:
         booted = _another_boot(job.board, before, watchdog_s + BOOT_DEADLINE_S) if watchdog_s else None

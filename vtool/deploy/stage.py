@@ -23,7 +23,7 @@ from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.model.board_facts import Boot
+from vtool.model.board_facts import Boot, UBoot
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import format_size
@@ -186,7 +186,10 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
 
 
 def _boot(facts: Boot) -> dict[str, Any]:
-    return {"mount": facts.partition_mount, "state_device": facts.state.device, "state_sector": facts.state.sector}
+    said: dict[str, Any] = {"loader": facts.loader, "mount": facts.partition_mount}
+    if isinstance(facts, UBoot):
+        said |= {"state_device": facts.state.device, "state_sector": facts.state.sector}
+    return said
 
 
 def _digest(files: Iterable[StagedFile]) -> str:

@@ -5,6 +5,7 @@ Here is what a check needs to know of the images; ``vtool.images.build`` makes t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 PREFIX = "vtool:"
@@ -22,12 +23,17 @@ NAMES = (
     "ring",
     "guest-initramfs",
     "firmware",
+    "firmware-uefi",
+    "systemd-boot",
     "root-disk",
 )
 """The images of the catalogue."""
 
-BOARD_IMAGES = ("firmware", "linux", "root-disk")
-"""What a new emulated board is made of."""
+BOARD_IMAGES: Mapping[str, tuple[str, ...]] = {
+    "u-boot": ("firmware", "linux", "root-disk"),
+    "systemd-boot": ("firmware-uefi", "linux", "root-disk", "systemd-boot"),
+}
+"""What a new emulated board is made of, by its boot loader; its firmware first."""
 
 XEN_OPTIONS = "xen/options.config"
 """The data file that says of what release ``vtool:xen`` is, and with which options it is built."""

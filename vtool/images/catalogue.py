@@ -153,6 +153,18 @@ def _build_firmware(build: Build) -> None:
     shutil.copyfile("/usr/lib/u-boot/qemu_arm64/u-boot.bin", build.output)
 
 
+def _uefi_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
+    return {"packages": debian.package_versions("qemu-efi-aarch64")}
+
+
+def _build_uefi(build: Build) -> None:
+    shutil.copyfile("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", build.output)
+
+
+def _build_systemd_boot(build: Build) -> None:
+    _extract(build.needs["rootfs"].path, "./usr/lib/systemd/boot/efi/systemd-bootaa64.efi", build.output)
+
+
 def _root_disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
     return {**_no_more_inputs(needs), "size_bytes": _ROOT_DISK_BYTES, "layout": 1}
 
@@ -185,6 +197,8 @@ CATALOGUE: Mapping[str, Recipe] = {
         ring_build.RECIPE,
         Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs",)),
         Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
+        Recipe("firmware-uefi", "QEMU_EFI.fd", _uefi_inputs, _build_uefi),
+        Recipe("systemd-boot", "BOOTAA64.EFI", _no_more_inputs, _build_systemd_boot, ("rootfs",)),
         Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),
     )
 }

@@ -88,19 +88,33 @@ class Watchdog(Model):
     kernel_arguments: KernelArguments = ""
 
 
-class Boot(Model):
-    """How the board starts: its loader, its boot partition, the console and root device it has."""
+class _Boot(Model):
+    """What is said of every board that starts: its boot partition, the console and root device it has."""
 
-    loader: Literal["u-boot"]
-    load_command: str
-    state: BootState
-    watchdog: Watchdog | None = None
     partition_mount: str
     root_device: str
     root_filesystem: str
     console: str
     xen_console: str
+
+
+class UBoot(_Boot):
+    """U-Boot, which runs scripts: vtool's comes first on the boot partition, and looks up the boot state."""
+
+    loader: Literal["u-boot"]
+    load_command: str
+    state: BootState
+    watchdog: Watchdog | None = None
     load: LoadAddresses
+
+
+class SystemdBoot(_Boot):
+    """UEFI and systemd-boot, which counts how often it tries an entry; the boot partition is the EFI system's."""
+
+    loader: Literal["systemd-boot"]
+
+
+Boot = Annotated[UBoot | SystemdBoot, Field(discriminator="loader")]
 
 
 class DeviceTreeFacts(Model):
@@ -192,6 +206,16 @@ class BoardFacts(Model):
     iommus: tuple[Iommu, ...] = ()
     device_tree: DeviceTreeFacts
     boot: Boot | None = None
+
+    @property
+    def load(self) -> LoadAddresses | None:
+        """Return where the boot loader puts things, where it has to be told."""
+        return self.boot.load if isinstance(self.boot, UBoot) else None
+
+    @property
+    def watchdog(self) -> Watchdog | None:
+        """Return the watchdog that the boot loader starts, if it can."""
+        return self.boot.watchdog if isinstance(self.boot, UBoot) else None
 
     @property
     def stdout(self) -> Uart | None:

@@ -37,7 +37,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     hypervisor = scope.board.hypervisor
     facts = scope.facts
     is_xen = isinstance(hypervisor, Xen)
-    watchdog = facts.boot.watchdog if facts.boot and scope.board.watchdog else None
+    watchdog = facts.watchdog if scope.board.watchdog else None
     own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not scope.is_static_shared(r)}
     wishes = [region_wish(scope, name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):

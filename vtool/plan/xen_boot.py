@@ -73,9 +73,9 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
 
 def _loader_windows(facts: BoardFacts) -> range:
     """Return the bases of windows from where the boot loader puts ramdisks to the end of what is kept for it."""
-    if facts.boot is None:
+    load = facts.load
+    if load is None:
         return range(0)
-    load = facts.boot.load
     kept = [carve.range.end for carve in facts.carve_outs if carve.range.base <= load.ramdisk < carve.range.end]
     others = [a for a in (load.hypervisor, load.kernel, load.device_tree) if a > load.ramdisk]
     end = min([*kept, *others], default=load.ramdisk) if kept else load.ramdisk

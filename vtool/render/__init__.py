@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from vtool.plan.types import BoardPlan
-from vtool.render import board_manifest, devicetree, imagebuilder, images, kvm, libvirt, systemd, uboot, xen
+from vtool.render import (
+    board_manifest,
+    devicetree,
+    imagebuilder,
+    images,
+    kvm,
+    libvirt,
+    systemd,
+    systemd_boot,
+    uboot,
+    xen,
+)
 from vtool.render.artifacts import Artifact, ArtifactSet
 
 Renderer = Callable[[BoardPlan], Iterable[Artifact]]
@@ -18,6 +29,7 @@ RENDERERS: tuple[Renderer, ...] = (
     kvm.render,
     libvirt.render,
     systemd.render,
+    systemd_boot.render,
     uboot.render,
     xen.render,
 )

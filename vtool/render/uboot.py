@@ -1,13 +1,14 @@
 """What U-Boot runs: a first script that chooses the generation, and the script of its boot set.
 
 The choice is made by the boot state, one sector that the first script and vtool-board read and write
-(``vtool.deploy.on_board.boot_state``).
+(``vtool.deploy.on_board.u_boot``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.model.board_facts import UBoot
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
@@ -19,9 +20,9 @@ STARTS = 3
 def render(board: BoardPlan) -> Iterator[Artifact]:
     """``entry.cmd`` (becomes /boot.scr) and ``boot.cmd`` (the set's own); the same as one FIT image.
 
-    Nothing where the facts do not say how the board boots.
+    Nothing for a board that boots otherwise.
     """
-    if board.facts.boot is None:
+    if not isinstance(board.facts.boot, UBoot):
         return
     for name in ("boot", "entry"):
         yield Artifact(

@@ -188,9 +188,9 @@ def _boot_loads(board: BoardPlan, around: list[Entry]) -> Iterator[Entry]:
             origin = Origin(OriginKind.ALLOCATED, "one window above the other")
             yield Entry(module.window, Kind.BOOT_LOAD, module.file, origin, guest.name)
     facts = board.facts
-    if facts.boot is None:
+    load = facts.load
+    if load is None:
         return
-    load = facts.boot.load
     addresses = {"device tree": load.device_tree, "kernel of the control domain": load.kernel, "ramdisk": load.ramdisk}
     if board.xen_image is not None:
         addresses["hypervisor"] = load.hypervisor

@@ -3,7 +3,7 @@
 A generation is complete and named by its content. ``/var/lib/vtool/generations/ID`` holds its files, a
 folder on the boot partition its boot set, ``store/`` every object by digest. What runs is a link in /run
 that a systemd generator makes at boot from the kernel's command line: nothing on a disk has to be changed
-to switch, and a power cut at any moment boots the last confirmed generation. ``boot_state`` says which.
+to switch, and a power cut at any moment boots the last confirmed generation. ``loader`` says which.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from . import boot_state, delta
+from . import delta, loader
 from .base import (
     CURRENT,
     FOLDER,
@@ -44,7 +44,6 @@ HISTORY = FOLDER / "history.jsonl"
 HISTORY_LINES = 100
 RUNNING = Path("/run/vtool-current")
 UNIT_GENERATOR = Path("/etc/systemd/system-generators/vtool-generator")
-ENTRY_BACKUP = "boot.scr.before-vtool"
 LINKED_BYTES = 1 << 20
 """Files of at least this size are links to their object in the store, smaller ones are copies."""
 
@@ -75,7 +74,7 @@ def booted_set() -> str:
 def current_state() -> dict[str, str]:
     """Return the boot state, empty when vtool never deployed here."""
     boot = read_json(BOARD)
-    return boot_state.read_state(boot) if boot else dict.fromkeys(boot_state.KEYS, "")
+    return loader.of(boot).read_state(boot) if boot else dict.fromkeys(loader.KEYS, "")
 
 
 def summary() -> dict[str, Any]:
@@ -120,10 +119,10 @@ def damaged_files(generation: dict[str, Any]) -> list[str]:
 
 
 def changed_entry(generation: dict[str, Any]) -> list[str]:
-    """Return the boot partition's first script if it is not vtool's."""
-    entry = Path(generation["boot"]["mount"]) / "boot.scr"
-    wanted = next(file["sha256"] for file in generation["files"] if file["name"] == "entry.scr")
-    return [] if sha256_of(entry) == wanted else [str(entry)]
+    """Return what keeps the loader from vtool's way in."""
+    boot = generation["boot"]
+    name = loader.of(boot).ENTRY
+    return loader.changed(boot, next(file["sha256"] for file in generation["files"] if file["name"] == name))
 
 
 # ---------------------------------------------------------------- asking
@@ -233,7 +232,7 @@ def check_space(generation: dict[str, Any], objects_bytes: int, *, may_forget: b
         wanted.append((Path(generation["boot"]["mount"]), boot_bytes + (1 << 20)))
     state = current_state()
     if may_forget and any(free_bytes(path) < size for path, size in wanted) and state["last"] not in ("", running_id()):
-        boot_state.write_state(generation["boot"], {**state, "last": "", "last_set": ""})
+        loader.of(generation["boot"]).write_state(generation["boot"], {**state, "last": "", "last_set": ""})
         collect_garbage()
     for path, size in wanted:
         free = free_bytes(path)
@@ -292,7 +291,7 @@ def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, 
         replace_file(PENDING, json.dumps({"generation": generation["generation"]}).encode())
     if reboot:
         identity = {"trial": generation["generation"], "trial_set": generation["boot_set"]}
-        boot_state.write_state(generation["boot"], {**current_state(), **identity})
+        loader.of(generation["boot"]).write_state(generation["boot"], {**current_state(), **identity})
         restart = sorted({*restart, *(running["units"] if running else ())})
     else:
         switch(generation, restart)
@@ -399,20 +398,13 @@ def make_users_and_disks(generation: dict[str, Any]) -> None:
 
 
 def install_entry(generation: dict[str, Any]) -> None:
-    """Put vtool's two ways in: the boot partition's first script, and the generator of units.
-
-    What the board booted by before is kept beside it, and is what the script ends with.
-    """
+    """Put vtool's two ways in: what the loader reads first, and the generator of units."""
     replace_file(BOARD, json.dumps(generation["boot"]).encode())
     if not CURRENT.is_symlink() or os.readlink(CURRENT) != str(RUNNING):
         replace_link(CURRENT, RUNNING)
     folder = GENERATIONS / generation["generation"]
     replace_file(UNIT_GENERATOR, (folder / "unit-generator").read_bytes(), 0o755)
-    entry = Path(generation["boot"]["mount"]) / "boot.scr"
-    backup = entry.with_name(ENTRY_BACKUP)
-    if entry.exists() and not backup.exists():
-        replace_file(backup, entry.read_bytes())
-    replace_file(entry, (boot_folder(generation) / generation["boot_set"] / "entry.scr").read_bytes())
+    loader.install(generation["boot"], boot_folder(generation) / generation["boot_set"])
 
 
 def switch(generation: dict[str, Any], stop: list[str]) -> None:
@@ -435,7 +427,7 @@ def verb_confirm(arguments: argparse.Namespace) -> dict[str, Any]:
         state["last"], state["last_set"] = state["good"], state["good_set"]
         remember("confirmed", running, arguments)
     state.update(good=running["generation"], good_set=running["boot_set"], trial="", trial_set="", count="")
-    boot_state.write_state(running["boot"], state)
+    loader.of(running["boot"]).write_state(running["boot"], state)
     settled()
     collect_garbage()
     return {"generation": running["generation"], "last": state["last"]}
@@ -451,10 +443,10 @@ def verb_revert(arguments: argparse.Namespace) -> dict[str, Any]:
         remember("taken back", running, arguments)
     settled()
     if not state["good"]:
-        boot_state.forget_state(boot)
+        loader.of(boot).forget_state(boot)
         reboot = booted_set() not in ("", "factory")
     else:
-        boot_state.write_state(boot, {**state, "trial": "", "trial_set": ""})
+        loader.of(boot).write_state(boot, {**state, "trial": "", "trial_set": ""})
         good = load_generation(state["good"])
         # What cannot be read is left to a boot, which needs nothing of it but its units.
         reboot = good is None or booted_set() != good["boot_set"]
@@ -512,7 +504,7 @@ def verb_booted(_: argparse.Namespace) -> dict[str, Any]:
         if good:
             remember("does not boot", good, None)
         state.update(good=state["last"], good_set=state["last_set"], last="", last_set="")
-    boot_state.write_state(boot, {**state, "count": ""})
+    loader.of(boot).write_state(boot, {**state, "count": ""})
     return {"generation": identity, "trial": bool(pending)}
 
 
@@ -615,11 +607,8 @@ def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
     run("systemctl", "daemon-reload")
     run("systemctl", "reset-failed", check=False)
     if boot is not None:
-        mount = Path(boot["mount"])
-        if (mount / ENTRY_BACKUP).exists():
-            (mount / ENTRY_BACKUP).replace(mount / "boot.scr")
-        boot_state.forget_state(boot)
-        shutil.rmtree(mount / "vtool", ignore_errors=True)
+        loader.uninstall(boot)
+        shutil.rmtree(Path(boot["mount"]) / "vtool", ignore_errors=True)
     reboot = booted_set() not in ("", "factory")
     for folder in (FOLDER, Path("/var/log/vtool"), Path("/run/vtool")):
         shutil.rmtree(folder, ignore_errors=True)

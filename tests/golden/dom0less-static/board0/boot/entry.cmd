@@ -44,5 +44,8 @@ if test -n "${vtool_last}"; then
   run vtool_start
 fi
 echo vtool: what the board came with
-load virtio 0:1 0x50000000 boot.scr.before-vtool
-source 0x50000000
+if load virtio 0:1 0x50000000 boot.scr.before-vtool; then
+  if itest 0x${filesize} -gt 0; then source 0x50000000; fi
+fi
+sysboot virtio 0:1 any 0x50000000 /extlinux/extlinux.conf.before-vtool
+sysboot virtio 0:1 any 0x50000000 /boot/extlinux/extlinux.conf.before-vtool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtool.deploy.on_board.boot_state import KEYS, SECTOR_BYTES, format_state, parse
+from vtool.deploy.on_board.u_boot import KEYS, SECTOR_BYTES, format_state, parse
 
 STATE = {**dict.fromkeys(KEYS, ""), "good": "0123456789abcdef", "good_set": "f" * 16, "count": "a"}
 

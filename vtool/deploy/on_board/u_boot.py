@@ -1,13 +1,8 @@
-"""Which generation the boot loader starts: one sector outside of every file system.
+"""U-Boot: vtool's script is the first it runs, and one sector outside of every file system says what that starts.
 
 The sector holds U-Boot environment text, so that U-Boot reads and writes it with ``env import -t`` and
 ``env export -t``. A sector is written whole or not at all, by the loader and by Linux, which no file on a
-FAT file system is. The meaning, and the loader's half, stand in ``templates/uboot/entry.cmd.j2``:
-
-good, good_set    the last generation that was confirmed, and its folder on the boot partition
-last, last_set    the one confirmed before it
-trial, trial_set  the one to boot next, once: the loader takes it out before it starts it
-count             starts of the system since Linux last said that it is up (hexadecimal)
+FAT file system is. The loader's half stands in ``templates/uboot/entry.cmd.j2``.
 """
 
 from __future__ import annotations
@@ -17,18 +12,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .base import replace_file
+from .base import replace_file, sync_folder
 
 SECTOR_BYTES = 512
 FORMAT = "1"
+ENTRY = "entry.scr"
 KEYS = ("good", "good_set", "last", "last_set", "trial", "trial_set", "count")
 
 
 def read_state(boot: dict[str, Any]) -> dict[str, str]:
-    """Return the boot state; every key is there, empty where nothing is known.
-
-    ``boot`` is a generation's own: ``mount`` of the boot partition, ``state_device``, ``state_sector``.
-    """
+    """Return the boot state: the sector's, or the copy's where somebody wrote over it."""
     for raw in (_read_sector(boot), _read_copy(boot)):
         found = parse(raw)
         if found is not None:
@@ -92,3 +85,33 @@ def _read_copy(boot: dict[str, Any]) -> bytes:
         return copy_path(boot).read_bytes()
     except OSError:
         return b""
+
+
+# U-Boot looks for these first, and for its scripts where there are none.
+_EXTLINUX = ("extlinux/extlinux.conf", "boot/extlinux/extlinux.conf")
+
+
+def entry_path(boot: dict[str, Any]) -> Path:
+    """Return the script that U-Boot runs."""
+    return Path(boot["mount"]) / "boot.scr"
+
+
+def in_the_way(boot: dict[str, Any]) -> list[Path]:
+    """Return what U-Boot would take before its script."""
+    return [path for name in _EXTLINUX if (path := Path(boot["mount"]) / name).exists()]
+
+
+def set_aside(boot: dict[str, Any]) -> None:
+    """Leave U-Boot its script alone to find; that one ends with what is set aside."""
+    for path in in_the_way(boot):
+        path.replace(path.with_name(f"{path.name}.before-vtool"))
+        sync_folder(path.parent)
+
+
+def put_back(boot: dict[str, Any]) -> None:
+    """Undo ``set_aside``."""
+    for name in _EXTLINUX:
+        path = Path(boot["mount"]) / name
+        backup = path.with_name(f"{path.name}.before-vtool")
+        if backup.exists():
+            backup.replace(path)

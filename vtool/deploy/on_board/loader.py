@@ -1,0 +1,61 @@
+"""The board's boot loader: which generation it starts, and vtool's way into it.
+
+A loader is a module with ``ENTRY`` (the file of a boot set that is its way in), ``entry_path``, ``read_state``,
+``write_state``, ``forget_state``, ``set_aside`` and ``put_back``. ``boot`` is a generation's own: ``loader``, ``mount``
+of the boot partition, and what else that loader needs. A boot state is these texts, each empty where nothing is known:
+
+good, good_set    the last generation that was confirmed, and its folder on the boot partition
+last, last_set    the one confirmed before it
+trial, trial_set  the one to boot next, once: the loader takes it out before it starts it
+count             starts of the system since Linux last said that it is up (hexadecimal)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from . import systemd_boot, u_boot
+from .base import replace_file, sha256_of
+
+KEYS = u_boot.KEYS
+_LOADERS = {"u-boot": u_boot, "systemd-boot": systemd_boot}
+
+
+def of(boot: dict[str, Any]) -> ModuleType:
+    """Return the board's loader. What was deployed before there were two is U-Boot's."""
+    return _LOADERS[boot.get("loader", "u-boot")]
+
+
+def install(boot: dict[str, Any], boot_set: Path) -> None:
+    """Make vtool's file of a boot set the first that the loader reads; what was there before is kept beside it."""
+    entry = of(boot).entry_path(boot)
+    backup = _backup(entry)
+    if not backup.exists():
+        replace_file(backup, entry.read_bytes() if entry.exists() else b"")
+    replace_file(entry, (boot_set / of(boot).ENTRY).read_bytes())
+    of(boot).set_aside(boot)
+
+
+def changed(boot: dict[str, Any], wanted_sha256: str) -> list[str]:
+    """Return what somebody put between the loader and vtool's file."""
+    entry = of(boot).entry_path(boot)
+    found = [] if sha256_of(entry) == wanted_sha256 else [str(entry)]
+    return found + [str(path) for path in of(boot).in_the_way(boot)]
+
+
+def uninstall(boot: dict[str, Any]) -> None:
+    """Let the board boot as it did before vtool."""
+    entry = of(boot).entry_path(boot)
+    backup = _backup(entry)
+    of(boot).put_back(boot)
+    if backup.exists():
+        backup.replace(entry)
+        if not entry.stat().st_size:
+            entry.unlink()
+    of(boot).forget_state(boot)
+
+
+def _backup(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.before-vtool")
