@@ -55,7 +55,7 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'codespell' $(BIN)/codespell
 
 test: setup-dev ## all tests, those that boot an emulated board included
-	@$(STEP) 'pytest' $(BIN)/pytest
+	@$(STEP) 'pytest' $(BIN)/pytest -n 2 --dist loadgroup
 
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)

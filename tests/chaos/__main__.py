@@ -93,10 +93,12 @@ def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcom
     bad = text.replace(after, after + fault.wish)
     outcome.wish = "reboot" if reboots or "bootargs" in fault.wish else "switch"
     before = truth(bench)
-    outcome.moment = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
+    outcome.moment, code = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
     bench.vtool("board", "up")
     seen = settled(bench, before)
     outcome.runs = "before" if seen["running"] == before["running"] else "new"
+    if outcome.runs == "before" and code == 0:
+        raise Broken("the deploy said that it did, and what was there before runs")
     if outcome.runs == "new" and fault.fails:
         raise Broken(f"{seen['running']} runs, which cannot work")
     topology.write_text(good)
@@ -107,8 +109,8 @@ def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcom
         raise Broken("what was proven is not what boots")
 
 
-def broken_deploy(bench: Bench, topology: Path, text: str, fault: Fault, rng: Random) -> str:
-    """Deploy with a fault; return the moment of it. Broken when the deploy ends as it must not."""
+def broken_deploy(bench: Bench, topology: Path, text: str, fault: Fault, rng: Random) -> tuple[str, int]:
+    """Deploy with a fault; return its moment and the deploy's exit code. Broken when that is as it must not be."""
     topology.write_text(text)
     line, after_s = rng.randrange(LINES), rng.uniform(0, AFTER_S)
     with (
@@ -132,7 +134,7 @@ def broken_deploy(bench: Bench, topology: Path, text: str, fault: Fault, rng: Ra
         raise Broken(f"a traceback: {said[-2000:]}")
     if fault.fails and code == 0:
         raise Broken("a deploy that cannot work said it did")
-    return moment
+    return moment, code
 
 
 def truth(bench: Bench) -> dict[str, Any]:

@@ -343,6 +343,7 @@ def test_what_a_board_cannot_do_is_said_with_the_place(machine: Machine) -> None
         ("console", "rack1"),
         ("reserve", "rack1"),
         ("destroy", "rack1"),
+        ("write", str(path), "rack1"),
     ):
         done = vtool("board", *words, "--inventory", path)
         assert done.returncode == 1 and f"{path}:1:" in done.stderr and "VT614" in done.stderr, done.stderr

@@ -153,7 +153,9 @@ def test_shipped_facts_can_be_planned_with(name: str, tmp_path: Path) -> None:
         assert any(bank.range.contains(region.range) for bank in facts.ram)
         assert not any(carve.range.overlaps(region.range) for carve in facts.carve_outs)
         assert render(board).get("board.dts").content.count(region.node_name) == 1
-    assert name.startswith("qemu-virt") or (facts.source and facts.stdout and facts.gic.distributor and facts.boot is None)
+    assert name.startswith("qemu-virt") or (
+        facts.source and facts.stdout and facts.gic.distributor and facts.boot is None
+    )
 
 
 @pytest.mark.parametrize(("cells", "reg"), [("<1>", "<0x80000000 0x100000>"), ("<2>", "<0 0x80000000 0 0x100000>")])

@@ -12,6 +12,7 @@ import pytest
 
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
+from vtool.deploy.merge import run_tool
 from vtool.deploy.stage import Staged, stage
 from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
@@ -196,3 +197,16 @@ def test_only_what_changed_restarts(base: bytes, tmp_path: Path) -> None:
     changed = {unit for unit in before["units"] if before["units"][unit] != after["units"][unit]}
     assert changed == {"vtool-domain-fe0.service"}
     assert before["boot_set"] == after["boot_set"] and before["generation"] != after["generation"]
+
+
+def test_a_tool_that_ctrl_c_cut_off_writes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def interrupted(process: subprocess.Popen[str]) -> None:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_tool(["sleep", "5"])
+    assert started[0].returncode is not None, "it has ended"

@@ -59,14 +59,22 @@ def decompile(blob: Path) -> str:
 def run_tool(command: list[str]) -> str:
     """Run a tool that makes a file and says nothing; return its output. VtoolError VT701, VT501."""
     environment = {"SOURCE_DATE_EPOCH": "0", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
     except FileNotFoundError:
         raise not_installed(command[0]) from None
-    if done.returncode != 0 or done.stderr.strip():
+    with process:
+        try:
+            output, complaints = process.communicate()
+        except BaseException:  # Ctrl-C: its folder is removed next, and it would go on writing there
+            process.kill()
+            process.wait()
+            raise
+    if process.returncode != 0 or complaints.strip():
         message = f"'{command[0]}' refuses {Path(command[-1]).name}"
-        raise board_failed("VT701", message, detail=done.stderr.splitlines()[-10:])
-    return done.stdout
+        raise board_failed("VT701", message, detail=complaints.splitlines()[-10:])
+    return output
 
 
 def _merge(base: Path, source: Path) -> bytes:

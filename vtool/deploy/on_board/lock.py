@@ -2,6 +2,7 @@
 
 ``hold`` keeps the lock while its standard input brings a line now and then; it ends with the connection,
 or when nothing was heard for the lease. A lock therefore outlives a dead controller by the lease at most.
+Who is gone while a verb of theirs still works keeps the lock until it ends; somebody else waits for that then.
 A line that is not empty asks for a verb, so that its owner does not pay for a start of Python each time. What such
 a verb reads may follow its line in pieces: how many bytes, in hexadecimal, on a line; the bytes; at the end a zero.
 """
@@ -13,14 +14,20 @@ import io
 import json
 import os
 import select
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .base import BoardError, read_json
+from .base import BoardError, read_json, replace_file
 
 LOCK = Path("/run/vtool-board.lock")
+GONE = Path("/run/vtool-board.gone")
+"""The token of the last owner whose connection ended."""
 LEASE_S = 30.0
+LAST_VERB_S = 120.0
+"""So long somebody waits for what is left of a vtool that is gone."""
 
 
 class Heard:
@@ -83,19 +90,17 @@ class Data(io.RawIOBase):
 
 
 def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase], dict[str, Any]]) -> dict[str, Any]:
-    """Take the lock, say so, and keep it until stdin ends or is silent for the lease; VT605 when it is taken.
+    """Take the lock, say so, and keep it until stdin ends or is silent for the lease; VT605 when somebody has it.
 
     ``owner`` is ``{"token", "who", "since"}``; the time is the controller's. Each line of stdin that is not empty is
     a JSON object for ``answer``, whose result goes to stdout as one line; pieces follow it if its ``stdin`` is null.
     """
     with LOCK.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise taken() from None
+        take(file)
         file.truncate(0)
         file.write(json.dumps(owner))
         file.flush()
+        threading.Thread(target=say_when_gone, args=(owner["token"],), daemon=True).start()
         print(json.dumps({"held": True}), flush=True)
         heard = Heard()
         while line := heard.line():
@@ -106,6 +111,34 @@ def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase],
             print(json.dumps(said), flush=True)
         file.truncate(0)
     return {"held": False}
+
+
+def take(file: IO[str]) -> None:
+    """Take the lock, as soon as what a vtool that is gone began has ended; VT605 when its owner is there."""
+    deadline = time.monotonic() + LAST_VERB_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            found = holder()
+            if found is not None and not (is_gone(found["token"]) and time.monotonic() < deadline):
+                raise taken() from None
+            time.sleep(0.1)  # polling a lock that has no queue; the loop has the deadline
+        else:
+            return
+
+
+def say_when_gone(token: str) -> None:
+    """Wait until nobody can write to stdin any more, whatever a verb does meanwhile, and write that down."""
+    poll = select.poll()
+    poll.register(0, select.POLLRDHUP)
+    poll.poll()
+    replace_file(GONE, token.encode())
+
+
+def is_gone(token: str) -> bool:
+    """Tell whether the owner of a lock is known to have gone away."""
+    return GONE.exists() and GONE.read_text() == token
 
 
 def holder() -> dict[str, Any] | None:
