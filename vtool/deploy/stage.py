@@ -6,6 +6,7 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.util
@@ -29,28 +30,40 @@ from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import format_size
 
 ON_BOARD = Path(__file__).with_name("on_board")
+_MARSHAL = 2
+"""Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
 
 
 @functools.cache
 def board_program(*, compiled: bool = False) -> bytes:
     """Pack vtool-board into one executable file; the same sources give the same bytes.
 
-    With ``compiled`` they are in it as this Python's code too (without docstrings), which a board's Python of the same
-    version takes instead: most of a start is compiling. A generation has it without: it must not depend on this Python.
+    With ``compiled`` they are in it without comments and as this Python's code too, which a board's Python of the same
+    version takes instead: most of a start is compiling. A generation has them as they are, independent of this Python.
     """
     packed = io.BytesIO(b"#!/usr/bin/env python3\n")
     packed.seek(0, io.SEEK_END)
     sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
     sources["__main__.py"] = "import sys\nfrom on_board.program import main\nsys.exit(main())\n"
     with zipfile.ZipFile(packed, "a") as archive:
-        for name, text in sources.items():
+        for name, source in sources.items():
+            text = _bare(source) if compiled else source
             archive.writestr(zipfile.ZipInfo(name), text)
             if compiled and name != "__main__.py":
-                code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2))
+                code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2), _MARSHAL)
                 # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
                 head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
                 archive.writestr(zipfile.ZipInfo(f"{name}c"), head + code)
     return packed.getvalue()
+
+
+def _bare(source: str) -> str:
+    """Return a module without its comments and docstrings, which a command line has no room for."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 @dataclass(frozen=True)
