@@ -13,7 +13,7 @@ SEED ?= 1
 FAULTS ?= 200
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host host-dev setup setup-dev demo check test paths chaos test-quick bench clean
+.PHONY: help host host-dev setup setup-dev demo check test test-board test-quick paths chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,12 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
 	@$(STEP) 'codespell' $(BIN)/codespell
 
-test: setup-dev ## all tests, those that boot an emulated board included
-	@$(STEP) 'pytest' $(BIN)/pytest -n 2 --dist loadgroup
+test: setup-dev ## all tests: those that boot an emulated board, and beside them those that need none
+	@$(STEP) 'images, made once' $(BIN)/vtool images build
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-board test-quick
+
+test-board: setup-dev ## the tests that boot an emulated board
+	@$(STEP) 'pytest with a board' $(BIN)/pytest -m board
 
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)
