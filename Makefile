@@ -56,7 +56,7 @@ check: setup-dev ## every check that needs no board
 
 test: setup-dev ## all tests: those that boot an emulated board, and beside them those that need none
 	@$(STEP) 'images, made once' $(BIN)/vtool images build
-	@$(MAKE) --no-print-directory -j2 --output-sync=line test-board test-quick
+	@$(MAKE) --no-print-directory -j2 test-board test-quick
 
 test-board: setup-dev ## the tests that boot an emulated board
 	@$(STEP) 'pytest with a board' $(BIN)/pytest -m board
