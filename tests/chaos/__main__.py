@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 from tests.chaos import sshd
-from tests.chaos.faults import FAULTS, Fault, strike_at
+from tests.chaos.faults import FAULTS, NOT_ITS_CONFIG, Fault, strike_at
 from tests.chaos.outcome import Broken, Outcome
 from tests.integration.conftest import EXAMPLES, Bench, takes_ctrl_c
 from vtool.report.summary import table
@@ -68,6 +68,7 @@ def run(bench: Bench, seed: int, numbers: Iterable[int]) -> Iterator[Outcome]:
     """Yield an outcome a fault on the emulated board, each printed as it comes."""
     topology = bench.folder / "topology.yaml"
     topology.write_text(KVM)
+    (bench.folder / "not-its.config").write_text(NOT_ITS_CONFIG)
     if not bench.deploy(topology)["proven"]:
         raise SystemExit("the first deploy, without a fault, is not proven")
     for number in numbers:
@@ -90,10 +91,10 @@ def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcom
     text = KVM.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
     good = text.replace("    role: control\n", f"    role: control\n{words}")
     after = "    role: control\n" if "bootargs" in fault.wish else "  fe0:\n"
-    bad = text.replace(after, after + fault.wish)
-    outcome.wish = "reboot" if reboots or "bootargs" in fault.wish else "switch"
+    bad = fault.topology or text.replace(after, after + fault.wish)
+    outcome.wish = "reboot" if reboots or "bootargs" in fault.wish or fault.topology else "switch"
     before = truth(bench)
-    outcome.moment, code = broken_deploy(bench, topology, bad if fault.wish else good, fault, rng)
+    outcome.moment, code = broken_deploy(bench, topology, bad if fault.wish or fault.topology else good, fault, rng)
     bench.vtool("board", "up")
     seen = settled(bench, before)
     outcome.runs = "before" if seen["running"] == before["running"] else "new"

@@ -23,14 +23,35 @@ Around = Callable[[Bench, Random], AbstractContextManager[None]]
 class Fault:
     """``strike`` hits a running deploy, ``around`` is there all the while, ``wish`` is what cannot work itself.
 
-    ``fails``: the deploy cannot succeed with it.
+    ``topology`` is a whole one that cannot work. ``fails``: the deploy cannot succeed with it.
     """
 
     name: str
     strike: Strike | None = None
     around: Around | None = None
     wish: str = ""
+    topology: str = ""
     fails: bool = False
+
+
+# Debian's Xen, of which this configuration says what it has not: it dies at the node of the region and prints nothing.
+NOT_ITS_CONFIG = """\
+# Xen/arm 4.20.0 Configuration
+CONFIG_DOM0LESS_BOOT=y
+CONFIG_STATIC_MEMORY=y
+CONFIG_STATIC_SHM=y
+"""
+XEN_DIES_SILENTLY = """\
+version: 1
+name: kvm-pool
+boards:
+  board0: {facts: qemu-virt, hypervisor: {kind: xen, config: not-its.config}}
+domains:
+  dom0: {role: control, memory: 768MiB}
+  fe0: {start: dom0less, memory: 128MiB, ramdisk: vtool:guest-initramfs}
+regions:
+  ring0: {size: 4MiB, borrowers: [fe0, dom0], use: shared-memory}
+"""
 
 
 # -- while a deploy runs
@@ -156,6 +177,7 @@ FAULTS = (
     Fault("wrong clock", around=_wrong_clock),
     Fault("kernel panics", wish="    bootargs: init=/nosuch\n", fails=True),
     Fault("kernel hangs", wish="    bootargs: init=/bin/cat\n", fails=True),
+    Fault("Xen dies before its console", topology=XEN_DIES_SILENTLY, fails=True),
     Fault("guest never comes up", wish="    ready: never said\n", fails=True),
     Fault("backend crashes in a loop", around=_backend_crashes),
 )

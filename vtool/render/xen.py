@@ -32,17 +32,20 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             text = fill("xen/share.service.j2", guest=guest, share=share)
             yield _unit(share.backend_unit, text, ("devices", share.name), guest.unit)
         yield from _virtio_units(guest)
-    yield from _boot_units(board.xen_boot)
+    yield from _boot_units(board.xen_boot, [guest.create_unit or guest.unit for guest in board.xen_guests])
     for bridge in board.bridges:
         users = [g.unit for g in board.xen_guests if bridge.name in g.bridges]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
 
 
-def _boot_units(boot: XenBoot) -> Iterator[Artifact]:
-    """One unit that finds each guest Xen built at boot, after the one that gives them their xenstore."""
+def _boot_units(boot: XenBoot, creators: list[str]) -> Iterator[Artifact]:
+    """One unit that finds each guest Xen built at boot, after the one that gives them their xenstore.
+
+    ``creators`` are the units that run `xl create`, which that one must not run beside.
+    """
     introduced = [guest.unit for guest in boot.guests if guest.has_xenstore]
     if introduced:
-        yield _unit(INTRODUCE_UNIT, fill("xen/dom0less.service.j2"), ("domains",), *introduced)
+        yield _unit(INTRODUCE_UNIT, fill("xen/dom0less.service.j2", creators=creators), ("domains",), *introduced)
     for guest in boot.guests:
         text = fill("xen/boot-domain.service.j2", guest=guest, introduce_unit=INTRODUCE_UNIT)
         yield _unit(guest.unit, text, ("domains", guest.name))
