@@ -1,0 +1,47 @@
+"""Emulated boards as files: a disk image put in the place of a disk, a board known by what it was made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vtool.board.emulated import EmulatedBoard
+from vtool.board.inventory import Inventory
+from vtool.cli.main import main
+from vtool.model.validate import load_facts
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmulatedBoard:
+    """A board that is not in the inventory, off, with a disk of nothing."""
+    monkeypatch.setenv("VTOOL_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    board = EmulatedBoard("efi0", load_facts("qemu-virt-efi").facts)
+    board.folder.mkdir(parents=True)
+    (board.folder / "board.json").write_text(json.dumps({"format": 1, "facts": "qemu-virt-efi"}))
+    (board.folder / "disk.img").write_bytes(bytes(1 << 20))
+    return board
+
+
+def test_a_board_that_was_made_is_what_it_was_made_of(board: EmulatedBoard) -> None:
+    assert Inventory().board("efi0").facts.name == "qemu-virt-efi"
+    assert Inventory().board("efi1").facts.name == "qemu-virt"
+
+
+def test_an_image_takes_the_place_of_the_disk(
+    board: EmulatedBoard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"image" + bytes(8 << 20))
+    assert main(["board", "write", str(image), "efi0"]) == 0
+    assert "vtool board up efi0" in capsys.readouterr().out
+    disk = board.folder / "disk.img"
+    assert disk.read_bytes() == image.read_bytes() and disk.stat().st_blocks * 512 < 1 << 20, "with its holes"
+    assert sorted(path.name for path in board.folder.iterdir()) == ["board.json", "disk.img"]
+
+
+def test_what_is_no_image_is_refused(board: EmulatedBoard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["board", "write", str(tmp_path), "efi0"]) == 3
+    assert "VT627" in capsys.readouterr().err
