@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import io
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import pytest
 
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
+from vtool.deploy.board_lock import packed
 from vtool.deploy.merge import run_tool
-from vtool.deploy.stage import Staged, stage
+from vtool.deploy.stage import Staged, board_program, stage
 from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import Kind as LintKind
@@ -210,3 +214,22 @@ def test_a_tool_that_ctrl_c_cut_off_writes_no_more(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         run_tool(["sleep", "5"])
     assert started[0].returncode is not None, "it has ended"
+
+
+def test_the_board_program_without_comments_is_the_same_program() -> None:
+    def bare(source: str) -> str:
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(body := getattr(node, "body", None), list):
+                kept = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+                node.body = kept  # type: ignore[attr-defined]
+        return ast.dump(tree)
+
+    def modules(program: bytes) -> dict[str, str]:
+        with zipfile.ZipFile(io.BytesIO(program)) as archive:
+            return {name: archive.read(name).decode() for name in archive.namelist() if name.endswith(".py")}
+
+    whole, short = modules(board_program()), modules(board_program(compiled=True))
+    assert {name: bare(text) for name, text in whole.items()} == {name: bare(text) for name, text in short.items()}
+    assert sum(map(len, short.values())) < 0.8 * sum(map(len, whole.values()))
+    assert len(packed(board_program(compiled=True))) <= 120 << 10, "it fits into a command line"

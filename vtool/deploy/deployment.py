@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
 from vtool.deploy.push import push
-from vtool.deploy.stage import stage
+from vtool.deploy.stage import stage, stage_folder
 from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
 from vtool.progress import Progress
@@ -47,7 +46,7 @@ def pushed_jobs(
     topology: str, targets: Sequence[Target], image_path: Images, progress: Progress
 ) -> Iterator[list[Job]]:
     """Yield the boards' jobs: each board is held, and what it shall run is applied; failures in them."""
-    with _jobs(targets) as jobs, tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
+    with _jobs(targets) as jobs, stage_folder(len(targets)) as folder:
 
         def prepare(job: Job) -> None:
             plan, work = job.report.board, Path(folder) / job.board.name

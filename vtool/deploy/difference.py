@@ -6,7 +6,6 @@ It can be saved and applied later, as long as both the wish and the board are st
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.asking import ON_BOARD, board_json
-from vtool.deploy.stage import Staged, stage
+from vtool.deploy.stage import Staged, stage, stage_folder
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 from vtool.render import render
@@ -68,7 +67,7 @@ def differences(
     """
     found = []
     for plan, board in targets:
-        with board.hold(), tempfile.TemporaryDirectory(prefix="vtool-stage-") as folder:
+        with board.hold(), stage_folder(1) as folder:
             staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, Path(folder))
             found.append(_difference(staged, board))
     return found

@@ -6,13 +6,16 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.util
 import io
 import json
 import marshal
+import os
+import re
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,9 +30,12 @@ from vtool.diagnostics import VtoolError, board_failed
 from vtool.model.board_facts import Boot, UBoot
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
-from vtool.units import format_size
+from vtool.units import MIB, format_size
 
 ON_BOARD = Path(__file__).with_name("on_board")
+_STAGED_BYTES = 16 * MIB
+_DOCSTRINGS = re.compile(r'^( *)"""(?:.|\n)*?"""$', re.MULTILINE)
+_COMMENTS = re.compile(r"^ *#.*\n", re.MULTILINE)
 _MARSHAL = 2
 """Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
 
@@ -58,12 +64,18 @@ def board_program(*, compiled: bool = False) -> bytes:
 
 
 def _bare(source: str) -> str:
-    """Return a module without its comments and docstrings, which a command line has no room for."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    """Return a module without docstrings and lines of comments, which a command line has no room for."""
+    return _COMMENTS.sub("", _DOCSTRINGS.sub(r'\1""', source))
+
+
+def stage_folder(boards: int) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for staging: in memory where there is room, since a disk that others sync is slow to remove files.
+
+    Images are not copied there; what is made for a board, its device trees above all, takes a few MiB.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is this user's alone
+    has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > boards * _STAGED_BYTES
+    return tempfile.TemporaryDirectory(prefix="vtool-stage-", dir=memory if has_room else None)
 
 
 @dataclass(frozen=True)
