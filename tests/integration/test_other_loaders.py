@@ -12,7 +12,7 @@ from .conftest import EXAMPLES, ROOT, Bench
 
 pytestmark = pytest.mark.board
 KVM, XEN = (ROOT / "tests" / "topologies" / f"uefi-{name}.yaml" for name in ("kvm", "xen"))
-PANICS = "role: control, bootargs: init=/nosuch"
+PANICS = "bootargs: init=/nosuch"
 EXTLINUX = """\
 default factory
 label factory
@@ -23,11 +23,11 @@ label factory
 FILES = ["./extlinux/extlinux.conf", "./factory/Image", "./factory/board.dtb"]
 
 
-def with_a_kernel_that_panics(topology: Path, folder: Path, written: str) -> Path:
+def changed(topology: Path, folder: Path, written: str, instead: str) -> Path:
     text = topology.read_text()
     assert text.count(written) == 1
     path = folder / topology.name
-    path.write_text(text.replace(written, written.replace("role: control", PANICS)))
+    path.write_text(text.replace(written, instead))
     return path
 
 
@@ -35,12 +35,8 @@ def test_a_board_that_came_with_extlinux_boots_by_it_again(bench: Bench, tmp_pat
     bench.fresh()
     bench.ssh("mkdir /boot/extlinux; cat > /boot/extlinux/extlinux.conf; rm /boot/boot.scr; sync", EXTLINUX.encode())
     topology = EXAMPLES / "kvm-pool.yaml"
-    written = "    role: control\n"
-    text = topology.read_text()
-    assert text.count(written) == 1
-    panics = tmp_path / topology.name
-    panics.write_text(text.replace(written, f"{written}    bootargs: init=/nosuch\n"))
-    report = bench.deploy(panics, code=3)
+    control = "    role: control\n"
+    report = bench.deploy(changed(topology, tmp_path, control, f"{control}    {PANICS}\n"), code=3)
     assert (report["fault"], report["went_back_to"]) == ("board", "")
     assert "from=extlinux" in bench.ssh("cat /proc/cmdline"), "vtool's script ends with what it set aside"
     assert bench.deploy(topology)["confirmed"]
@@ -81,7 +77,8 @@ def test_systemd_boot_starts_a_generation_and_what_it_was_confirmed_by_is_its_na
 
 
 def test_a_kernel_that_panics_under_systemd_boot_is_left_behind(uefi: Bench, first: str, tmp_path: Path) -> None:
-    report = uefi.deploy(with_a_kernel_that_panics(KVM, tmp_path, "host: {role: control}"), code=3)
+    panics = changed(KVM, tmp_path, "host: {role: control}", f"host: {{role: control, {PANICS}}}")
+    report = uefi.deploy(panics, code=3)
     assert (report["fault"], report["went_back_to"]) == ("board", first)
     assert f"vtool.generation={first}" in uefi.ssh("cat /proc/cmdline")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vtool.deploy.on_board import loader, systemd_boot
+from vtool.render.uboot import STARTS
 
 A, B, C = ("a" * 16, "b" * 16, "c" * 16)
 FACTORY = "factory"
@@ -96,6 +97,10 @@ def test_the_same_again_on_trial_and_back(board: Uefi) -> None:
 def test_a_good_one_that_never_comes_up_gives_way_to_the_one_before_and_that_to_the_factory(board: Uefi) -> None:
     board.write(good=B, last=A)
     assert [board.boot() for _ in range(7)] == [B, B, B, A, A, A, FACTORY]
+
+
+def test_every_loader_tries_as_often() -> None:
+    assert systemd_boot.TRIES == STARTS
 
 
 def test_starts_are_counted_until_linux_is_up(board: Uefi) -> None:

@@ -75,7 +75,7 @@ class Inventory:
         return sorted(made | set(self._file.boards))
 
     def _facts(self, name: str, entry: Entry | None) -> BoardFacts:
-        made = made_of(name)
+        made = None if entry else made_of(name)
         wanted = entry.facts if entry else made if made in known_facts() else _DEFAULT_FACTS
         if is_path(wanted) and (path := self._document.path.parent / wanted).is_file():
             return read_facts(path).facts

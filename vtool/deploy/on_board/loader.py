@@ -1,8 +1,9 @@
 """The board's boot loader: which generation it starts, and vtool's way into it.
 
-A loader is a module with ``ENTRY`` (the file of a boot set that is its way in), ``entry_path``, ``read_state``,
-``write_state``, ``forget_state``, ``set_aside`` and ``put_back``. ``boot`` is a generation's own: ``loader``, ``mount``
-of the boot partition, and what else that loader needs. A boot state is these texts, each empty where nothing is known:
+A loader is a module with ``ENTRY`` (the file of a boot set that is its way in), ``IN_THE_WAY`` (what it would take
+before that, on the boot partition), ``entry_path``, ``read_state``, ``write_state`` and ``forget_state``. ``boot`` is a
+generation's own: ``loader``, ``mount`` of the boot partition, and what else that loader needs. A boot state is these
+texts, each empty where nothing is known:
 
 good, good_set    the last generation that was confirmed, and its folder on the boot partition
 last, last_set    the one confirmed before it
@@ -17,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from . import systemd_boot, u_boot
-from .base import replace_file, sha256_of
+from .base import replace_file, sha256_of, sync_folder
 
 KEYS = u_boot.KEYS
 _LOADERS = {"u-boot": u_boot, "systemd-boot": systemd_boot}
@@ -35,27 +36,32 @@ def install(boot: dict[str, Any], boot_set: Path) -> None:
     if not backup.exists():
         replace_file(backup, entry.read_bytes() if entry.exists() else b"")
     replace_file(entry, (boot_set / of(boot).ENTRY).read_bytes())
-    of(boot).set_aside(boot)
+    for path in filter(Path.exists, _in_the_way(boot)):
+        path.replace(_backup(path))
+        sync_folder(path.parent)
 
 
 def changed(boot: dict[str, Any], wanted_sha256: str) -> list[str]:
     """Return what somebody put between the loader and vtool's file."""
     entry = of(boot).entry_path(boot)
     found = [] if sha256_of(entry) == wanted_sha256 else [str(entry)]
-    return found + [str(path) for path in of(boot).in_the_way(boot)]
+    return found + [str(path) for path in _in_the_way(boot) if path.exists()]
 
 
 def uninstall(boot: dict[str, Any]) -> None:
     """Let the board boot as it did before vtool."""
     entry = of(boot).entry_path(boot)
-    backup = _backup(entry)
-    of(boot).put_back(boot)
-    if backup.exists():
-        backup.replace(entry)
-        if not entry.stat().st_size:
-            entry.unlink()
+    for path in (*_in_the_way(boot), entry):
+        if _backup(path).exists():
+            _backup(path).replace(path)
+    if entry.exists() and not entry.stat().st_size:
+        entry.unlink()
     of(boot).forget_state(boot)
 
 
-def _backup(entry: Path) -> Path:
-    return entry.with_name(f"{entry.name}.before-vtool")
+def _in_the_way(boot: dict[str, Any]) -> list[Path]:
+    return [Path(boot["mount"]) / name for name in of(boot).IN_THE_WAY]
+
+
+def _backup(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before-vtool")

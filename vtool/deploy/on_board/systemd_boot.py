@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from .base import replace_file, sync_folder
+from .u_boot import KEYS
 
 ENTRY = "loader.conf"
+IN_THE_WAY: tuple[str, ...] = ()
+"""Nothing: vtool's entries come first by their names."""
 TRIES = 3
 """So often the last good generation is started without Linux saying that it is up, before another one is."""
 
@@ -44,7 +47,7 @@ class Entry:
 
 def read_state(boot: dict[str, Any]) -> dict[str, str]:
     """Return the boot state. A trial that was started is none any more."""
-    state = dict.fromkeys((*_ROLES, *(f"{role}_set" for role in _ROLES), "count"), "")
+    state = dict.fromkeys(KEYS, "")
     roles = {False: ["good", "last"], True: ["trial"]}
     for entry in reversed(_entries(boot)):
         tries = entry.left + entry.done
@@ -85,19 +88,6 @@ def forget_state(boot: dict[str, Any]) -> None:
 def entry_path(boot: dict[str, Any]) -> Path:
     """Return the loader's own settings."""
     return Path(boot["mount"]) / "loader" / "loader.conf"
-
-
-def in_the_way(boot: dict[str, Any]) -> list[Path]:  # noqa: ARG001 - as every loader's
-    """Return nothing: vtool's entries come first by their names."""
-    return []
-
-
-def set_aside(boot: dict[str, Any]) -> None:
-    """Do nothing: as above."""
-
-
-def put_back(boot: dict[str, Any]) -> None:
-    """Do nothing: as above."""
 
 
 def _folder(boot: dict[str, Any]) -> Path:

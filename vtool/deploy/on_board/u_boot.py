@@ -12,11 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .base import replace_file, sync_folder
+from .base import replace_file
 
 SECTOR_BYTES = 512
 FORMAT = "1"
 ENTRY = "entry.scr"
+IN_THE_WAY = ("extlinux/extlinux.conf", "boot/extlinux/extlinux.conf")
+"""U-Boot looks for these first, and for its script where there are none; the script ends with what is set aside."""
 KEYS = ("good", "good_set", "last", "last_set", "trial", "trial_set", "count")
 
 
@@ -87,31 +89,6 @@ def _read_copy(boot: dict[str, Any]) -> bytes:
         return b""
 
 
-# U-Boot looks for these first, and for its scripts where there are none.
-_EXTLINUX = ("extlinux/extlinux.conf", "boot/extlinux/extlinux.conf")
-
-
 def entry_path(boot: dict[str, Any]) -> Path:
     """Return the script that U-Boot runs."""
     return Path(boot["mount"]) / "boot.scr"
-
-
-def in_the_way(boot: dict[str, Any]) -> list[Path]:
-    """Return what U-Boot would take before its script."""
-    return [path for name in _EXTLINUX if (path := Path(boot["mount"]) / name).exists()]
-
-
-def set_aside(boot: dict[str, Any]) -> None:
-    """Leave U-Boot its script alone to find; that one ends with what is set aside."""
-    for path in in_the_way(boot):
-        path.replace(path.with_name(f"{path.name}.before-vtool"))
-        sync_folder(path.parent)
-
-
-def put_back(boot: dict[str, Any]) -> None:
-    """Undo ``set_aside``."""
-    for name in _EXTLINUX:
-        path = Path(boot["mount"]) / name
-        backup = path.with_name(f"{path.name}.before-vtool")
-        if backup.exists():
-            backup.replace(path)
