@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,6 +137,7 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
     """Read the options of every kernel named: from the recipe for vtool's own, else from the file."""
     kernels: dict[str, KernelOptions] = {}
     findings: list[Diagnostic] = []
+    options_of = functools.cache(lambda path: kernel_options(path.read_bytes()))  # many domains have the same
     for name, domain in topology.domains.items():
         for key, reference in (("kernel", domain.kernel), ("ramdisk", domain.ramdisk)):
             if reference is None:
@@ -151,7 +153,7 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
                 continue
             file = _beside(document.path, reference)
             try:
-                options = kernel_options(file.read_bytes()) if key == "kernel" else {}
+                options = options_of(file) if key == "kernel" else {}
                 if key == "ramdisk" and not file.is_file():
                     raise ValueError("no such file")
             except (OSError, ValueError) as error:

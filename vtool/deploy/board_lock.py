@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
+import fcntl
 import getpass
 import gzip
 import json
@@ -29,10 +29,13 @@ from vtool.board.protocols import Board, SshTarget
 from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
 from vtool.deploy.asking import ON_BOARD, board_json, checked
 from vtool.deploy.connection import ssh_command
+from vtool.deploy.once import once
 from vtool.deploy.stage import board_program
 from vtool.diagnostics import VtoolError
 
 _HEARTBEAT_S = 5.0
+_PIPE_BYTES = 1 << 20
+"""Linux's most for one pipe of an ordinary user (pipe(7)): each time less is in it, ssh waits for this process."""
 _CONNECT_S = 20.0
 _MOST_IN_A_LINE = 120 << 10
 """Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
@@ -128,7 +131,7 @@ class Held:
         self.said.put("")
 
 
-@functools.cache
+@once
 def packed(data: bytes) -> str:
     """Write bytes as a word that a shell line can carry."""
     return base64.b64encode(gzip.compress(data, mtime=0)).decode()
@@ -170,6 +173,8 @@ def hold(board: Board) -> Iterator[Held]:
             start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
         )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        with contextlib.suppress(OSError):  # one of many may get no more
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         held = Held(board, token, who, since, control_path, process)
         stop = threading.Event()
         beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)

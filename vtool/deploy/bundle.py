@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import tarfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from vtool.deploy.on_board.delta import BLOCK_BYTES, DIGEST_BYTES, PIECE_BYTES, SUFFIX, block_digests
+from vtool.deploy.on_board.delta import BLOCK_BYTES, DIGEST_BYTES, SUFFIX, block_digests
+from vtool.deploy.once import once_per_file
 
-
-def once_per_file(work: Callable[[Path], Any]) -> Callable[[Path], Any]:
-    """Remember what was found out about a file as long as it is the same; two threads do not find it out twice."""
-    making: dict[Any, threading.Lock] = {}
-
-    @functools.cache
-    def found(path: Path, *_as_it_is: int) -> Any:
-        return work(path)
-
-    @functools.wraps(work)
-    def once(path: Path) -> Any:
-        about = path.stat()
-        key = (path, about.st_ino, about.st_size, about.st_mtime_ns)
-        with making.setdefault(key, threading.Lock()):
-            return found(*key)
-
-    return once
+_PIECE_BYTES = 64 << 10
+"""What the C library takes from memory that it keeps: larger pieces cost page faults each."""
 
 
 def changed_runs(blocks: bytes, known: bytes) -> list[list[int]]:
@@ -74,7 +58,8 @@ def bundle(objects: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) 
 
 def _pieces(stream: IO[bytes], left: int) -> Iterator[bytes]:
     while left > 0:
-        piece = stream.read(min(left, PIECE_BYTES)) or bytes(min(left, PIECE_BYTES))  # the board finds one that shrank
+        most = min(left, _PIECE_BYTES)
+        piece = stream.read(most) or bytes(most)  # the board finds one that shrank
         yield piece
         left -= len(piece)
 

@@ -6,7 +6,6 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.util
 import io
@@ -22,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtool.deploy.bundle import once_per_file
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
+from vtool.deploy.once import once, once_per_file
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.model.board_facts import Boot, UBoot
@@ -40,14 +39,14 @@ _MARSHAL = 2
 """Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
 
 
-@functools.cache
+@once
 def board_program(*, compiled: bool = False) -> bytes:
     """Pack vtool-board into one executable file; the same sources give the same bytes.
 
     With ``compiled`` they are in it without comments and as this Python's code too, which a board's Python of the same
     version takes instead: most of a start is compiling. A generation has them as they are, independent of this Python.
     """
-    packed = io.BytesIO(b"#!/usr/bin/env python3\n")
+    packed = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
     packed.seek(0, io.SEEK_END)
     sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
     sources["__main__.py"] = "import sys\nfrom on_board.program import main\nsys.exit(main())\n"

@@ -135,15 +135,15 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     generation = json.load(sys.stdin)
     running = running_generation()
-    damaged = damaged_files(running) + changed_entry(running) if running else []
     same = running is not None and running["generation"] == generation["generation"]
+    damaged = damaged_files(running) + changed_entry(running) if running and same else []
     answer = {
         "running": running_id(),
         "current": same and booted_set() == generation["boot_set"] and not damaged,
         "confirmed": current_state()["good"] == generation["generation"],
-        "damaged": damaged if same else [],
+        "damaged": damaged,
         "reboot": booted_set() != generation["boot_set"],
-        "restart": units_to_restart(running, generation, damaged if same else []),
+        "restart": units_to_restart(running, generation, damaged),
         "changes": list(changes(running, generation)),
         "boot_id": boot_id(),
         "missing": [],

@@ -9,6 +9,7 @@ a verb reads may follow its line in pieces: how many bytes, in hexadecimal, on a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import json
@@ -26,6 +27,7 @@ LOCK = Path("/run/vtool-board.lock")
 GONE = Path("/run/vtool-board.gone")
 """The token of the last owner whose connection ended."""
 LEASE_S = 30.0
+PIPE_BYTES = 1 << 20
 LAST_VERB_S = 120.0
 """So long somebody waits for what is left of a vtool that is gone."""
 
@@ -41,7 +43,7 @@ class Heard:
         while True:
             end = self._bytes.find(b"\n")
             if end < 0:
-                data = self._read(1 << 16)
+                data = os.read(0, 1 << 16) if is_heard() else b""
                 if not data:
                     return b""
                 self._bytes += data
@@ -51,16 +53,19 @@ class Heard:
             if line:
                 return line
 
-    def some(self, most: int) -> bytes:
-        """Return bytes as they come, at most so many; nothing once the owner is gone."""
+    def readinto(self, buffer: memoryview) -> int:
+        """Take bytes as they come, at most as many as fit; none once the owner is gone."""
         if not self._bytes:
-            return self._read(most)
-        data = bytes(self._bytes[:most])
-        del self._bytes[:most]
-        return data
+            return os.readv(0, [buffer]) if is_heard() else 0
+        size = min(len(buffer), len(self._bytes))
+        buffer[:size] = self._bytes[:size]
+        del self._bytes[:size]
+        return size
 
-    def _read(self, most: int) -> bytes:
-        return os.read(0, most) if select.select([0], [], [], LEASE_S)[0] else b""
+
+def is_heard() -> bool:
+    """Tell whether the owner says something, or has gone, within the lease."""
+    return bool(select.select([0], [], [], LEASE_S)[0])
 
 
 class Data(io.RawIOBase):
@@ -78,10 +83,9 @@ class Data(io.RawIOBase):
         if self._left == 0 and not self._ended:
             self._left = int(self._heard.line() or b"0", 16)
             self._ended = self._left == 0
-        data = self._heard.some(min(self._left, len(buffer))) if self._left else b""
-        self._ended, self._left = self._ended or not data, self._left - len(data)
-        buffer[: len(data)] = data
-        return len(data)
+        size = self._heard.readinto(memoryview(buffer)[: self._left]) if self._left else 0
+        self._ended, self._left = self._ended or not size, self._left - size
+        return size
 
     def skip(self) -> None:
         """Read what is left, so that the next line is a line again."""
@@ -102,6 +106,8 @@ def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase],
         file.flush()
         threading.Thread(target=say_when_gone, args=(owner["token"],), daemon=True).start()
         print(json.dumps({"held": True}), flush=True)
+        with contextlib.suppress(OSError):  # a socket, or no more is allowed: sshd then has to wait more often
+            fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         heard = Heard()
         while line := heard.line():
             request, data = json.loads(line), Data(heard)

@@ -20,7 +20,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -520,6 +520,12 @@ def answer(request: dict[str, Any], data: io.RawIOBase) -> dict[str, Any]:
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     """Read a command line: a verb and its options."""
+    return argument_parser().parse_args(words)
+
+
+@cache
+def argument_parser() -> argparse.ArgumentParser:
+    """Make the parser of all verbs, once for all that is asked while the board is held."""
     parser = argparse.ArgumentParser(prog="vtool-board")
     verbs = parser.add_subparsers(required=True)
 
@@ -563,7 +569,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     logs.add_argument("name_of")
     logs.add_argument("--lines", type=int, default=50)
     logs.add_argument("--follow", action="store_true")
-    return parser.parse_args(words)
+    return parser
 
 
 def outcome(arguments: argparse.Namespace) -> dict[str, Any]:

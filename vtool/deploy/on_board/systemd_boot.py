@@ -10,9 +10,8 @@ cut tore, what is left is the entry below it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .base import replace_file, sync_folder
 from .u_boot import KEYS
@@ -28,8 +27,7 @@ _ROLES = ("last", "good", "trial")
 """The one that is preferred last."""
 
 
-@dataclass(frozen=True, order=True)
-class Entry:
+class Entry(NamedTuple):
     """One of vtool's entries, as its file's name says."""
 
     number: int
