@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtool.deploy.board_lock import Held
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta, generations
+from vtool.deploy.push import send
+from vtool.diagnostics import Diagnostic, VtoolError
 
 B = delta.BLOCK_BYTES
 EDITS = st.lists(st.tuples(st.integers(0, 6 * B), st.integers(1, 2 * B)), max_size=4)
@@ -109,3 +115,26 @@ def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: p
     with pytest.raises(generations.BoardError) as caught:
         receive(sent)
     assert caught.value.code == "VT707" and sorted(path.name for path in store.iterdir()) == [base]
+
+
+def test_where_two_blocks_have_one_checksum_all_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, old, sizes = tmp_path / "store", Random(4).randbytes(4 * B), list[int]()
+    monkeypatch.setattr(generations, "STORE", store)
+    twin = bytes(a ^ b for a, b in zip(old[:5], (0x1DB710641).to_bytes(5, "little"), strict=True)) + old[5:]
+    assert twin != old and zlib.crc32(twin) == zlib.crc32(old), "CRC-32's polynomial changes nothing"
+    base, digest = put(store, old), put(tmp_path / "new", twin[: 3 * B] + bytes(B))
+    offered = delta.base_of(store / base, base)
+    assert offered is not None
+
+    class Board:
+        def run(self, verb: str, *, stdin: Iterable[bytes], timeout_s: float) -> None:
+            assert verb == "receive" and timeout_s
+            data = b"".join(stdin)
+            sizes.append(len(data) // B)
+            try:
+                receive(data)
+            except generations.BoardError as error:
+                raise VtoolError(Diagnostic(error.code, error.message)) from None
+
+    send(cast("Held", Board()), {digest: tmp_path / "new" / digest}, {digest: offered})
+    assert sizes == [1, 4] and (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from vtool.deploy.on_board.delta import BLOCK_BYTES, DIGEST_BYTES, SUFFIX, block_digests
+from vtool.deploy.on_board.delta import BLOCK_BYTES, CHECKSUM_BYTES, SUFFIX, block_checksums
 from vtool.deploy.once import once_per_file
 
 _PIECE_BYTES = 64 << 10
@@ -17,10 +17,10 @@ _PIECE_BYTES = 64 << 10
 
 
 def changed_runs(blocks: bytes, known: bytes) -> list[list[int]]:
-    """Return which blocks are not the same in both (digests of each): [first, how many] each, in order."""
+    """Return which blocks are not the same in both (checksums of each): [first, how many] each, in order."""
     runs: list[list[int]] = []
-    for number in range(len(blocks) // DIGEST_BYTES):
-        place = slice(number * DIGEST_BYTES, (number + 1) * DIGEST_BYTES)
+    for number in range(len(blocks) // CHECKSUM_BYTES):
+        place = slice(number * CHECKSUM_BYTES, (number + 1) * CHECKSUM_BYTES)
         if blocks[place] == known[place]:
             continue
         if runs and sum(runs[-1]) == number:
@@ -40,7 +40,7 @@ def bundle(objects: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) 
         size = path.stat().st_size
         runs, head = [[0, -(-size // BLOCK_BYTES)]], b""
         if digest in bases:
-            fewer = changed_runs(digests_of(path), base64.b64decode(bases[digest]["blocks"]))
+            fewer = changed_runs(checksums_of(path), base64.b64decode(bases[digest]["blocks"]))
             if fewer != runs:
                 runs, about = fewer, {"base": bases[digest]["object"], "size_bytes": size, "runs": fewer}
                 head = json.dumps(about).encode() + b"\n"
@@ -64,4 +64,4 @@ def _pieces(stream: IO[bytes], left: int) -> Iterator[bytes]:
         left -= len(piece)
 
 
-digests_of = once_per_file(block_digests)
+checksums_of = once_per_file(block_checksums)

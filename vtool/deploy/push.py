@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from vtool.deploy.board_lock import Held
 from vtool.deploy.bundle import bundle
 from vtool.deploy.job import Job
 from vtool.deploy.playbook import JOB_DEADLINE_S
@@ -37,7 +39,7 @@ def push(job: Job, prefix: str, progress: Progress) -> None:
         if missing:
             with _task(progress, f"{prefix}Send what is missing", "changed"):
                 try:
-                    held.run("receive", stdin=bundle(missing, said["bases"]), timeout_s=JOB_DEADLINE_S)
+                    send(held, missing, said["bases"])
                 except OSError as error:
                     message = f"'{error.filename}' cannot be read: {(error.strerror or str(error)).lower()}"
                     raise VtoolError(Diagnostic("VT100", message)) from None
@@ -45,6 +47,16 @@ def push(job: Job, prefix: str, progress: Progress) -> None:
             done = held.run("apply", stdin=wanted, timeout_s=JOB_DEADLINE_S)
     job.applied = True
     report.changed, report.rebooted, report.restarted = done["changed"], done["reboot"], done["restarted"]
+
+
+def send(held: Held, missing: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) -> None:
+    """Send what is missing by what differs, and once more as a whole when that did not make it."""
+    try:
+        held.run("receive", stdin=bundle(missing, bases), timeout_s=JOB_DEADLINE_S)
+    except VtoolError as error:
+        if error.diagnostics[0].code != "VT707" or not bases:
+            raise
+        held.run("receive", stdin=bundle(missing, {}), timeout_s=JOB_DEADLINE_S)
 
 
 @contextlib.contextmanager
