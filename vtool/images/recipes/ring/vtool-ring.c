@@ -29,6 +29,8 @@ enum { TAG_FRAME = 1, TAG_REQUEST, TAG_REPLY, TAG_PATTERN };
 enum { OP_INFO = 1, OP_READ, OP_WRITE, OP_FLUSH };
 enum { DONE, OUTSIDE, READ_ONLY, IO_FAILED, NOT_UNDERSTOOD };
 enum { CHUNK_MAX = 65536, FRAME_MIN = 14, IN_FLIGHT = 32, SPINS = 2000, PAUSE_MAX_NS = 1000000 };
+/* After so long without a record a virtual machine has better to do than to be woken a thousand times a second. */
+enum { QUIET_AFTER_NS = 1000000000, QUIET_PAUSE_NS = 10000000 };
 
 /* Of a request `value` is where; of a reply to OP_INFO it is how large. Data follow a write and the reply to a read. */
 struct block_message {
@@ -112,7 +114,8 @@ static void wait_a_little(int fd)
             timeout_s, side_name, waits_for);
     struct pollfd wake = {.fd = fd, .events = POLLIN};
     long pause = longer > 10 ? PAUSE_MAX_NS : 1000l << longer;
-    ppoll(&wake, 1, &(struct timespec){.tv_nsec = pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS}, NULL);
+    pause = now - idle_since > QUIET_AFTER_NS ? QUIET_PAUSE_NS : pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS;
+    ppoll(&wake, 1, &(struct timespec){.tv_nsec = pause}, NULL);
 }
 
 static enum ring_state judged(enum ring_state state, uint64_t *count)
