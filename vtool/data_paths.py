@@ -21,6 +21,8 @@ class Parts(Enum):
     """Upstream's code, but something has to be built with other options than Debian's."""
     PATCHED = "patched"
     """As BUILT, and one part needs a patch of one's own."""
+    OWN = "own"
+    """As BUILT, and one part is a program of vtool's own."""
     OUTSIDE = "outside"
     """A part exists only outside the upstream projects."""
     NONE = "none"
@@ -72,15 +74,9 @@ class Row:
         return self.xen if hypervisor == "xen" else self.kvm
 
 
-def _by_vtool_ring(region: str) -> Way:
-    return Way(
-        Parts.OUTSIDE,
-        (),
-        ("vtool-ring",),
-        (Need("both domains", f"vtool's own program (`vtool images build ring`) and {region}"),),
-        ("the program",),
-        "no virtio does it; vtool's own program does, by hand: no topology can name it yet (docs/paths/ring.md)",
-    )
+def _by_vtool_ring(*needs: Need) -> Way:
+    program = Need("both domains", "vtool's own program, vtool-ring, which moves the data; no driver, no virtio")
+    return Way(Parts.OWN, ("shared-memory",), ("vtool-ring",), (program, *needs), ("the program",))
 
 
 HYPERVISORS = ("kvm", "xen")
@@ -299,8 +295,15 @@ ROWS = (
         backend_reaches="the ring",
         cost="1 copy each way",
         data_path="ring",
-        kvm=_by_vtool_ring("a region by ivshmem"),
-        xen=_by_vtool_ring("static shared memory"),
+        kvm=_by_vtool_ring(
+            Need("QEMU", "ivshmem-plain in both guests", "7.2"),
+            Need("guest kernel", "PCI_HOST_GENERIC; TUN for a network, BLK_DEV_NBD for a disk"),
+        ),
+        xen=_by_vtool_ring(
+            Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM", "4.19"),
+            Need("Xen", "frontend dom0less, backend dom0"),
+            Need("both kernels", "DEVMEM without STRICT_DEVMEM; TUN for a network, BLK_DEV_NBD for a disk"),
+        ),
     ),
     Row(
         key="msg",

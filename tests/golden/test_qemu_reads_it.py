@@ -43,6 +43,7 @@ SETTINGS = {
 NET = {
     Program.PASST: "network: {}",
     Program.QEMU: "network: {bridge: br0, frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}",
+    Program.VTOOL_RING: "network: {frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}",
 }
 HEAD = """version: 1
 name: one-of-each
@@ -57,6 +58,7 @@ regions:
   window0: {size: 2MiB, owner: fe0, borrowers: [fe1], use: shared-memory}
 devices:
 """
+OF_TWO = "{size: 2MiB, owner: fe0, borrowers: [fe1], use: shared-memory}"
 
 
 def version() -> tuple[int, ...]:
@@ -79,10 +81,13 @@ GROUPS = sorted({(row.data_path, row.transport) for row in ROWS}, key=lambda pai
 
 def device(name: str, row: Combination) -> str:
     pool = row.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
+    ring = row.data_path is DataPath.RING
     region = "region: pool0" if pool else "region: window0" if row.type == "ivshmem" else ""
-    backend = "fe1" if row.type == "ivshmem" else "host"
+    region = f"region: {name}" if ring else region
+    backend = "fe1" if ring or row.type == "ivshmem" else "host"
     choices = f"program: {row.program.value}, transport: {row.transport.value}, data_path: {row.data_path.value}"
     setting = NET[row.program] if row.type == "net" else SETTINGS.get(row.type, "").replace("NAME", name)
+    setting = "backend_device: /dev/sda" if ring and row.type == "blk" else setting
     words = [f"type: {row.type}", "frontend: fe0", f"backend: {backend}", choices, region, setting]
     return f"  {name}: {{{', '.join(word for word in words if word)}}}\n"
 
@@ -97,6 +102,9 @@ def planned(rows: list[Combination], folder: Path) -> BoardPlan:
         text = re.sub(r"  pool0.*\n", "", text)
     if DataPath.BAR not in used:
         text = re.sub(r"  window0: \{size.*\n", "", text)
+    if DataPath.RING in used:
+        rings = "".join(f"  {row.type}{index}: {OF_TWO}\n" for index, row in enumerate(rows))
+        text = text.replace("devices:\n", f"{rings}devices:\n")
     text = re.sub(r"regions:\n(?=devices)", "", text)
     path = folder / "topology.yaml"
     path.write_text(text)

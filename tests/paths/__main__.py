@@ -96,7 +96,8 @@ def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
     if wish.program in PROGRAMS and PROGRAMS[wish.program].executable != VMM:
         # What vtool builds is part of the generation.
         found = f"ls /var/lib/vtool/current/domains/*/{Path(PROGRAMS[wish.program].executable).name} 2>/dev/null"
-        program = f"$({found} || echo {PROGRAMS[wish.program].executable})"
+        program = f"P=$({found} | head -n 1); P=${{P:-{PROGRAMS[wish.program].executable}}}; [ ! -x $P ] || $P"
+        # Of a ring between guests the board has none.
         asked[wish.program.value] = f"{program} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
     return {
         "date": datetime.now(UTC).date().isoformat(),

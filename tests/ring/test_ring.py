@@ -237,3 +237,26 @@ def test_headers_that_are_none(ring: Ring, at: int, value: int, says: str) -> No
     done = ring.run("check", "--side", "a", "--bytes", "1")
     assert done.returncode == 1
     assert says in done.stderr.decode()
+
+
+def write(ring: Ring, at: int, word: int) -> None:
+    with ring.path.open("r+b") as region:
+        region.seek(at)
+        region.write(struct.pack("<Q", word))
+
+
+def test_init_if_needed_leaves_a_ring_that_fits_and_makes_any_other_anew(ring: Ring) -> None:
+    ring.init("--ring-size", "4096")
+    write(ring, PAGE + HEAD, 8)
+    assert ended(ring.start("init", "--if-needed", "--ring-size", "4096")) == (0, "", "")
+    assert struct.unpack_from("<Q", ring.path.read_bytes(), PAGE + HEAD) == (8,), "sides that use it go on"
+    code, out, _ = ended(ring.start("init", "--if-needed", "--ring-size", "8192"))
+    assert (code, json.loads(out)["ring_bytes"]) == (0, 8192)
+    write(ring, 0, 0)
+    assert ended(ring.start("init", "--if-needed", "--ring-size", "8192"))[0] == 0
+    assert struct.unpack_from("<Q", ring.path.read_bytes(), PAGE + HEAD) == (0,)
+    assert ended(ring.start("init"))[0] == 3
+
+
+def test_the_program_tells_its_formats_version(ring: Ring) -> None:
+    assert subprocess.run([ring.program, "--version"], capture_output=True, text=True, check=True).stdout == "1\n"

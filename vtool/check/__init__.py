@@ -13,6 +13,7 @@ from vtool.check import (
     kvm,
     references,
     regions,
+    rings,
     xen,
     xen_virtio,
 )
@@ -33,6 +34,7 @@ RULES = (
     *xen.RULES,
     *driver_domains.RULES,
     *xen_virtio.RULES,
+    *rings.RULES,
 )
 
 __all__ = ["RULES", "KernelOptions", "XenBuild", "check"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
-from vtool.model.devices import NetworkDevice
+from vtool.model.devices import NetworkDevice, is_ring
 from vtool.model.topology import Kvm, Topology, Vmm
 from vtool.source import Document
 
@@ -30,7 +30,7 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
     for name, device in context.sound_devices():
-        if device.type != "ivshmem" and context.by_a_guest(device):
+        if device.type != "ivshmem" and not is_ring(device) and context.by_a_guest(device):
             yield f"device '{name}', which the guest '{device.backend}' serves,", ("devices", name)
             continue
         hypervisor = context.hypervisor_of(device.frontend)

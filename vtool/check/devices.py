@@ -14,11 +14,13 @@ from vtool.model.devices import (
     POOLS,
     BlockDevice,
     DataPath,
+    Device,
     NetworkDevice,
     Program,
     Transport,
     VerifyAccess,
     disks_of,
+    is_ring,
 )
 from vtool.model.topology import RegionUse
 from vtool.source import DataPathTuple
@@ -33,9 +35,11 @@ __all__ = ["COMBINATIONS", "RULES", "Combination"]
 _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
 
-def why_not(wish: Combination) -> str:
+def why_not(wish: Combination) -> str:  # noqa: PLR0911 - a return a reason reads best
     """Return the reason why a combination does not exist, or nothing where there is none to tell."""
     path, program = wish.data_path, wish.program
+    if (path is DataPath.RING) != (program is Program.VTOOL_RING) or wish.transport is Transport.SHARED_MEMORY:
+        return "a ring, vtool-ring and the transport shared-memory belong together, for disks and networks"
     if wish.hypervisor == "xen":
         pool = "of Xen's backends, QEMU's xenpvh alone can serve through a region of its own"
         return pool if path in POOLS else ""
@@ -81,8 +85,8 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
         hypervisor = context.hypervisor_of(device.frontend)
-        if hypervisor is None or device.type == "ivshmem":
-            continue  # VT346 is on regions between guests
+        if hypervisor is None or device.type == "ivshmem" or is_ring(device):
+            continue  # VT346 is on regions between guests, VT351 on those of rings
         if combination_of(hypervisor.kind, device) is None and why_not(wish_of(hypervisor.kind, device)):
             continue  # VT310 says that no region would help
         if device.data_path not in POOLS:
@@ -234,6 +238,8 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(device, NetworkDevice) or address is None:
             continue
         bridge = device.network.bridge
+        if is_ring(device):
+            continue  # a link of two ends
         bridges = seen.setdefault(device.backend, {})
         if bridge in bridges:
             continue
@@ -259,6 +265,15 @@ def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT334", message, ("devices", name, "network", "bridge"), hints=(hint,))
 
 
+NBD_DEVICES = 16
+"""Linux drivers/block/nbd.c, nbds_max."""
+_ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
+
+
+def _at_both_ends(device: Device) -> bool:
+    return device.type == "ivshmem" or is_ring(device)
+
+
 def devices_have_places(context: Context) -> Iterator[Diagnostic]:
     """VT312: no more devices than the machine has slots, drives or interfaces for."""
     for name in context.topology.domains:
@@ -272,10 +287,11 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
             for n, d in mine.items()
             if isinstance(d, BlockDevice) and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)
         ]
-        interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice)]
+        interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice) and not is_ring(d)]
+        attached = [n for n, d in mine.items() if isinstance(d, BlockDevice) and is_ring(d)]
         both = list(context.lookup.devices_of[name])
-        pci = [n for n in both if n in mine or context.topology.devices[n].type == "ivshmem"]
-        pci = [n for n in pci if (d := context.topology.devices[n]).transport is Transport.PCI and d.type != "iommu"]
+        pci = [n for n in both if n in mine or _at_both_ends(context.topology.devices[n])]
+        pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and d.type != "iommu"]
         limits = (
             [
                 (virtio, QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine"),
@@ -293,7 +309,7 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
                 (interfaces, 1, "for now only a guest's first network interface would get its address"),
             ]
         )
-        for devices, limit, why in limits:
+        for devices, limit, why in (*limits, (attached, NBD_DEVICES, "nbd0 to nbd15 of its kernel")):
             for extra in devices[limit:]:
                 kind = context.topology.devices[extra].type
                 what = f"{limit} {kind} device{'s' if limit > 1 else ''}"

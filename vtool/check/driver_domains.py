@@ -14,7 +14,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load
 from vtool.model.combinations import combination_of
-from vtool.model.devices import BlockDevice, Device, Program, Transport
+from vtool.model.devices import BlockDevice, Device, Program, Transport, is_ring
 from vtool.model.topology import OWN_RAMDISK, Domain, Xen
 
 _PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
@@ -87,11 +87,12 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
             if device.disk is None:
                 yield context.find("VT393", f"device '{name}' needs `disk`", path, key=True)
             continue
-        if why_not_served(context, device):
+        if why_not_served(context, device) and not is_ring(device):
             continue  # VT306
         if device.disk is not None:
             message = f"`disk` of '{name}' is a file of the control domain, but '{device.backend}' serves the device"
-            hint = f"give '{device.backend}' a disk with that file, and serve it from there: backend_device: /dev/xvda"
+            hint = f"give '{device.backend}' a disk with that file, and serve it from there: "
+            hint += "backend_device: /dev/vda" if is_ring(device) else "backend_device: /dev/xvda"
             yield context.find("VT393", message, (*path, "disk"), key=True, hints=(hint,))
         if device.backend_device is None:
             message = f"device '{name}' needs `backend_device`: the block device of '{device.backend}' that it serves"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.model.combinations import combination_of
-from vtool.model.devices import DataPath, IommuModel
+from vtool.model.devices import DataPath, IommuModel, is_ring
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
@@ -75,7 +75,9 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
             add(DRIVER_DOMAIN, f"{why}, which '{name}' serves", deployed=False)
             add(("BRIDGE",) if device.type == "net" else (), f"{why}, which '{name}' serves", deployed=False)
         row = combination_of(hypervisor.kind, device)
-        if row is not None and hypervisor.kind == "xen" and device.backend == name and not pv:
+        if row is not None and is_ring(device) and device.backend == name:
+            add(tuple(option for option in row.kernel if option != "BLK_DEV_NBD"), f"{why}, which '{name}' serves")
+        elif row is not None and hypervisor.kind == "xen" and device.backend == name and not pv:
             add(XEN_VIRTIO_BACKEND, why, deployed=row.deployed)
         if row is not None and device.frontend == name:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)

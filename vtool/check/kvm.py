@@ -17,6 +17,7 @@ from vtool.model.devices import (
     NetworkDevice,
     Program,
     Transport,
+    is_ring,
 )
 from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
 from vtool.units import MIB, align_up, format_size
@@ -65,7 +66,12 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
             message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
             yield context.find("VT340", message, (*path, "forward_tcp"), key=True)
         needed = ("bridge", "frontend_address")
-        if not context.by_a_guest(device):  # the address of a driver domain's bridge is its own matter
+        if is_ring(device):
+            needed = ("frontend_address", "backend_address")
+            if settings.bridge:
+                message = f"`bridge` of '{name}' has no effect: a ring is a link of two ends"
+                yield context.find("VT340", message, (*path, "bridge"), key=True)
+        elif not context.by_a_guest(device):  # the address of a driver domain's bridge is its own matter
             needed = (*needed, "backend_address")
     for key in needed:
         if not getattr(settings, key):
@@ -73,8 +79,9 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
 
 
 def _who_has(device: Device) -> tuple[str, ...]:
-    """Return the domains whose VMM has the device: both ends of an ivshmem, else the frontend."""
-    return (device.frontend, device.backend) if device.type == "ivshmem" else (device.frontend,)
+    """Return the domains whose VMM has the device: both ends of a region between them, else the frontend."""
+    both = device.type == "ivshmem" or is_ring(device)
+    return (device.frontend, device.backend) if both else (device.frontend,)
 
 
 def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
@@ -86,7 +93,7 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
             continue
         for name, device in mine.items():
             shares = device.data_path is DataPath.SHARED_RAM and is_daemon(device.program)
-            if shares or device.data_path in (DataPath.POOL_IN_RAM, DataPath.BAR):
+            if shares or device.data_path in (DataPath.POOL_IN_RAM, DataPath.BAR, DataPath.RING):
                 message = (
                     f"device '{name}' of '{domain}' shares other memory of it ({device.data_path.value}), "
                     f"device '{behind}' has a pool that alone is shared"
@@ -175,10 +182,11 @@ def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
 
 
 def regions_between_guests_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT346: an ivshmem region is a power of two, one guest's own and lent to the other, and theirs alone."""
+    """VT346: a region behind BARs is a power of two, one guest's own and lent to the other, and theirs alone."""
     users: dict[str, str] = {}
     for name, device, _ in _kvm_devices(context):
         if device.type != "ivshmem":
+            yield from _size_of_a_bar(context, device.region) if is_ring(device) else ()
             continue
         for end in ("frontend", "backend"):
             if context.topology.domains[getattr(device, end)].role is not Role.GUEST:
@@ -199,16 +207,23 @@ def regions_between_guests_fit(context: Context) -> Iterator[Diagnostic]:
                 "owns and the other borrows"
             )
             yield context.find("VT346", message, path, labels=label)
-        if region.size & (region.size - 1) or region.size < MIB:
-            message = f"region '{device.region}' of {format_size(region.size)} cannot be a PCI BAR"
-            hint = "its size is a power of two, at least 1MiB"
-            yield context.find("VT346", message, ("regions", device.region, "size"), hints=(hint,))
-        if region.address is not None:
-            message = f"region '{device.region}' has an address, but a guest's kernel places PCI BARs"
-            yield context.find("VT346", message, ("regions", device.region, "address"), key=True)
+        yield from _size_of_a_bar(context, device.region)
         if users.setdefault(device.region, name) != name:
             message = f"region '{device.region}' is already behind device '{users[device.region]}'"
             yield context.find("VT346", message, path)
+
+
+def _size_of_a_bar(context: Context, name: str | None) -> Iterator[Diagnostic]:
+    region = context.topology.regions.get(name or "")
+    if name is None or region is None:
+        return  # VT301, VT346, VT351
+    if region.size & (region.size - 1) or region.size < MIB:
+        message = f"region '{name}' of {format_size(region.size)} cannot be a PCI BAR"
+        hint = "its size is a power of two, at least 1MiB"
+        yield context.find("VT346", message, ("regions", name, "size"), hints=(hint,))
+    if region.address is not None:
+        message = f"region '{name}' has an address, but a guest's kernel places PCI BARs"
+        yield context.find("VT346", message, ("regions", name, "address"), key=True)
 
 
 def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
 from vtool.diagnostics import Diagnostic, nearest
-from vtool.model.devices import Transport
+from vtool.model.devices import Transport, is_ring
 from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
 
@@ -113,6 +113,8 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT306", message, ("devices", name, "frontend"))
         if isinstance(context.hypervisor_of(device.frontend), Xen) and device.transport is Transport.MMIO:
             continue  # VT385 says why
+        if is_ring(device):
+            continue  # VT351 says where its ends can be
         why = why_not_served(context, device)
         if context.by_a_guest(device) and why:
             message = f"the backend of device '{name}' is the guest '{device.backend}', which cannot serve it: {why}"

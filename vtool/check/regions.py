@@ -8,7 +8,7 @@ from vtool import layouts
 from vtool.check.alignment import address_unit
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
-from vtool.model.devices import POOLS
+from vtool.model.devices import POOLS, is_ring
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.source import DataPathTuple
 from vtool.units import KIB, MIB, AddressRange, format_size
@@ -91,8 +91,9 @@ def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Di
 
 
 def _is_between_guests(context: Context, region: str) -> bool:
-    """Tell whether an ivshmem device shows the region to two guests; VT346 is on those."""
-    return any(d.type == "ivshmem" and d.region == region for d in context.topology.devices.values())
+    """Tell whether an ivshmem device or a ring shows the region to two guests; VT346 and VT351 are on those."""
+    users = context.lookup.users_of[region].values()
+    return any(user.type == "ivshmem" or is_ring(user) for user in users)
 
 
 def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:

@@ -21,7 +21,7 @@ from vtool.grants import (
 )
 from vtool.model.board_facts import SystemdBoot
 from vtool.model.combinations import combination_of
-from vtool.model.devices import DataPath, Program
+from vtool.model.devices import DataPath, Program, is_ring
 from vtool.model.topology import Capability, Domain, Enhanced, RegionUse, Role, Start, Xen, XenDomain
 from vtool.records import record
 from vtool.source import DataPathTuple
@@ -209,8 +209,8 @@ def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
     """VT372: a PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
-        if device.data_path is DataPath.POOL:
-            continue  # VT389 warns of the order
+        if device.data_path is DataPath.POOL or is_ring(device):
+            continue  # VT389 warns of the order; both ends of a ring wait for the other
         if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
             hint = "start it by xl, or let it use shared regions and event channels only"

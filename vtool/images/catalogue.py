@@ -129,6 +129,9 @@ def _build_guest_initramfs(build: Build) -> None:
     busybox.chmod(0o755)
     for applet in recipe_text("guest/applets.txt").split():
         (root / "bin" / applet).symlink_to("busybox")
+    ring = root / "bin/vtool-ring"
+    shutil.copyfile(build.needs["ring"].path, ring)
+    ring.chmod(0o755)
     for name, content in build.inputs["files"].items():
         target = root / ("init" if name == "init" else f"sbin/{name}")
         target.write_text(content)
@@ -195,7 +198,7 @@ CATALOGUE: Mapping[str, Recipe] = {
         Recipe("xen-debian", "xen", _no_more_inputs, _build_debian_xen, ("rootfs",)),
         *from_source.RECIPES,
         ring_build.RECIPE,
-        Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs",)),
+        Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs", "ring")),
         Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
         Recipe("firmware-uefi", "QEMU_EFI.fd", _uefi_inputs, _build_uefi),
         Recipe("systemd-boot", "BOOTAA64.EFI", _no_more_inputs, _build_systemd_boot, ("rootfs",)),

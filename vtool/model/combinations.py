@@ -95,12 +95,14 @@ PROGRAMS: Mapping[Program, ProgramFacts] = {
     Program.VHOST_DEVICE_SCSI: _by_hand(Program.VHOST_DEVICE_SCSI),
     Program.VHOST_DEVICE_SOUND: _by_hand(Program.VHOST_DEVICE_SOUND, activated=True),
     Program.VHOST_DEVICE_SPI: _by_hand(Program.VHOST_DEVICE_SPI, numbered=True),
+    # vtool's own: in its guest's ramdisk, and with the generation in dom0.
+    Program.VTOOL_RING: _by_hand(Program.VTOOL_RING),
 }
 
 
 def is_daemon(program: Program) -> bool:
     """Tell whether a program serves a device from a process of its own."""
-    return program in PROGRAMS and program not in (Program.QEMU, Program.QEMU_XENPVH)
+    return program in PROGRAMS and program not in (Program.QEMU, Program.QEMU_XENPVH, Program.VTOOL_RING)
 
 
 _BOTH = (Transport.MMIO, Transport.PCI)
@@ -373,6 +375,22 @@ def _under_xen(service: _XenService, path: DataPath) -> Combination:
     )
 
 
+def _by_ring(hypervisor: str, kind: str, driver: str) -> Combination:
+    """Return the row of a ring: under KVM both ends find the region behind a PCI BAR, under Xen in their memory."""
+    under_kvm = hypervisor == "kvm"
+    return Combination(
+        hypervisor,
+        kind,
+        DataPath.RING,
+        Transport.SHARED_MEMORY,
+        Program.VTOOL_RING,
+        deployed=True,
+        qemu_device="ivshmem-plain" if under_kvm else "",
+        since=(7, 2) if under_kvm else (0, 0),
+        kernel=("PCI_HOST_GENERIC" if under_kvm else "DEVMEM", driver),
+    )
+
+
 COMBINATIONS = (
     *(
         _under_kvm(service, path, transport)
@@ -385,6 +403,11 @@ COMBINATIONS = (
     Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.XEN_9PFSD, kernel=_XEN_9P),
     Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.QEMU, kernel=_XEN_9P),
     *(_under_xen(service, path) for service in _XEN_SERVICES for path in service.paths),
+    *(
+        _by_ring(hypervisor, kind, driver)
+        for hypervisor in ("kvm", "xen")
+        for kind, driver in (("blk", "BLK_DEV_NBD"), ("net", "TUN"))
+    ),
 )
 """Every way to serve a device that vtool knows."""
 

@@ -19,6 +19,8 @@ class Transport(Enum):
     MMIO = "mmio"
     PCI = "pci"
     XENBUS = "xenbus"
+    SHARED_MEMORY = "shared-memory"
+    """No virtio: a region that both sides map, and look into for the other's signs."""
 
 
 class DataPath(Enum):
@@ -37,6 +39,8 @@ class DataPath(Enum):
     GRANT = "grant"
     """The pages that the guest grants for each request (Xen)."""
     PV = "pv"
+    RING = "ring"
+    """A ring that carries the data itself, in a region of its own: neither side reaches more of the other."""
 
 
 POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
@@ -69,6 +73,8 @@ class Program(Enum):
     BLKBACK = "blkback"
     NETBACK = "netback"
     XEN_9PFSD = "xen-9pfsd"
+    VTOOL_RING = "vtool-ring"
+    """vtool's own program, which runs in both domains."""
 
 
 class VerifyAccess(Enum):
@@ -102,7 +108,7 @@ class Disk(Model):
 
 
 class BlockDevice(DeviceBase):
-    """A disk: a file of the control domain (``disk``), or a block device of a driver domain (``backend_device``)."""
+    """A disk: a file of the control domain (``disk``), or a block device that a guest serves (``backend_device``)."""
 
     type: Literal["blk"]
     disk: Disk | None = None
@@ -112,7 +118,8 @@ class BlockDevice(DeviceBase):
 class Network(Model):
     """What is behind a network device: a bridge and the addresses used on both ends, or the user's network.
 
-    The bridge is in the backend domain; in a driver domain its own root file system makes it.
+    The bridge is in the backend domain; in a driver domain its own root file system makes it. A ring is a link of
+    two ends and needs both addresses, and no bridge.
 
     Addresses are written as ``192.0.2.1/24``. A bridge is needed by all programs but passt, which has
     none and instead forwards the board's TCP ports; with addresses it gives the frontend its own, and the
@@ -368,6 +375,11 @@ Device = Annotated[
     Field(discriminator="type"),
     BuiltWhenUsed("type"),
 ]
+
+
+def is_ring(device: Device) -> bool:
+    """Tell whether a device is a ring, which both domains run a program for."""
+    return device.data_path is DataPath.RING
 
 
 def disks_of(device: Device) -> tuple[Disk, ...]:

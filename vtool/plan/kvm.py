@@ -20,12 +20,14 @@ from vtool.model.devices import (
     Program,
     Transport,
     disks_of,
+    is_ring,
 )
 from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.placement import flag_of
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
+from vtool.plan.rings import exported_disk, plan_end
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.units import AddressRange
 
@@ -50,11 +52,15 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     memory = _plan_memory(domain, ram, pools, wishes)
     run_folder = f"{plan.RUN}/domain-{name}"
     maps_bytes = sum(backend.size_bytes for backend in memory if backend.shared)
-    maps_bytes += sum(scope.regions[d.region].size for d in wishes.values() if d.type == "ivshmem" and d.region)
+    maps_bytes += sum(scope.regions[d.region].size for d in wishes.values() if _has_window(d) and d.region)
     planner = _DevicePlanner(scope, hypervisor, name, run_folder, {pool.region: pool for pool in pools}, maps_bytes)
     devices = tuple(planner.device(device_name, device) for device_name, device in wishes.items())
     smmu = any(d.type == "iommu" and d.iommu.model is IommuModel.SMMUV3 for d in wishes.values())
-    networks = [d.network for d in wishes.values() if isinstance(d, NetworkDevice) and d.network.frontend_address]
+    networks = [
+        d.network
+        for d in wishes.values()
+        if isinstance(d, NetworkDevice) and d.network.frontend_address and not is_ring(d)
+    ]
     inside = [device for device in devices if device.backend is None]
     return plan.KvmGuest(
         name=name,
@@ -66,7 +72,10 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
         bootargs=join(
-            "console=ttyAMA0", *(f"vtool.ip={network.frontend_address}" for network in networks[:1]), domain.bootargs
+            "console=ttyAMA0",
+            *(f"vtool.ip={network.frontend_address}" for network in networks[:1]),
+            *(device.ring.end.kernel_word for device in devices if device.ring),
+            domain.bootargs,
         ),
         ready=domain.ready,
         devices=devices,
@@ -97,7 +106,12 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
 
 def _devices_of(scope: BoardScope, name: str) -> dict[str, Device]:
     """Return a guest's devices in the order of the file; a region between two guests is a device of both."""
-    return {n: d for n, d in scope.devices.items() if name in (d.frontend, d.backend if d.type == "ivshmem" else None)}
+    return {n: d for n, d in scope.devices.items() if name in (d.frontend, d.backend if _has_window(d) else None)}
+
+
+def _has_window(device: Device) -> bool:
+    """Tell whether a device is a region that both its ends see behind a BAR."""
+    return device.type == "ivshmem" or is_ring(device)
 
 
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:
@@ -184,20 +198,25 @@ class _DevicePlanner:
             node_name=f"virtio_mmio@{place.base:x}"
             if isinstance(place, plan.MmioPlace)
             else f"virtio@{place.slot:x},0",
-            guest_device=f"{place.base:x}.virtio_mmio"
-            if isinstance(place, plan.MmioPlace)
-            else f"0000:00:{place.slot:02x}.0",
+            guest_device=f"{place.base:x}.virtio_mmio" if isinstance(place, plan.MmioPlace) else _pci_device(place),
             pool=self.pools.get(device.region or ""),
             disks=wiring.disks,
             backend=plan_daemon(wiring, self.hypervisor.suite, self.maps_bytes)
-            if device.program is not Program.QEMU
+            if device.program not in (Program.QEMU, Program.VTOOL_RING)
             else None,
             tap=tap,
             region_file=region_file,
             options=device_options(wiring, place),
             frontend_address=network.frontend_address if network else "",
             backend_address=network.backend_address if network else "",
+            ring=self._ring(name, device, place) if is_ring(device) else None,
         )
+
+    def _ring(self, name: str, device: Device, place: plan.MmioPlace | plan.PciPlace) -> plan.KvmRing:
+        assert isinstance(place, plan.PciPlace)
+        bar = f"/sys/bus/pci/devices/{_pci_device(place)}/resource2"
+        end = plan_end(self.scope, name, device, self.guest, bar)
+        return plan.KvmRing(end, *exported_disk(self.scope, device))
 
     def _wiring(
         self, name: str, device: Device, row: Combination, tap: plan.KvmTap | None, region_file: plan.RegionFile | None
@@ -231,7 +250,7 @@ class _DevicePlanner:
         return plan.PciPlace(slot, slot << 11)
 
     def _region_file(self, device: Device) -> plan.RegionFile | None:
-        if device.type != "ivshmem":
+        if not _has_window(device):
             return None
         assert device.region is not None
         region = device.region
@@ -244,6 +263,10 @@ class _DevicePlanner:
             return ""
         # QEMU's own prefix, and a tail that depends on the three names only.
         return device.network.mac or "52:54:00" + derived_mac(self.scope.name, self.guest, name)[8:]
+
+
+def _pci_device(place: plan.PciPlace) -> str:
+    return f"0000:00:{place.slot:02x}.0"
 
 
 def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.KvmBackend:

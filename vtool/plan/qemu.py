@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from vtool.grants import GRANTED_REQUESTS
 from vtool.model.combinations import Combination, Version
-from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport
+from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport, is_ring
 from vtool.plan import types as plan
 from vtool.records import record
 
@@ -84,7 +84,8 @@ def device_options(wiring: Wiring, place: plan.MmioPlace | plan.PciPlace | None)
         platform += _GRANTED.get(device.type, ())
     if platform and device.transport is Transport.PCI:
         platform += (("disable-legacy", "on"),)
-    parts = _in_vmm(wiring) if device.program in _OF_QEMU else _behind_daemon(wiring)
+    in_vmm = device.program in _OF_QEMU or is_ring(device)
+    parts = _in_vmm(wiring) if in_vmm else _behind_daemon(wiring)
     pairs = (("id", f"device-{name}"), *parts.own, *platform, *where)
     return (*parts.before, plan.QemuOption("-device", wiring.row.qemu_device, pairs), *parts.after)
 
@@ -110,7 +111,8 @@ def _behind_daemon(wiring: Wiring) -> _Parts:
 
 
 def _in_vmm(wiring: Wiring) -> _Parts:
-    of_type = _IN_VMM.get(wiring.device.type)
+    # Of a ring QEMU has the region alone.
+    of_type = _ivshmem if is_ring(wiring.device) else _IN_VMM.get(wiring.device.type)
     return of_type(wiring) if of_type else _Parts()
 
 

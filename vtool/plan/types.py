@@ -182,6 +182,49 @@ class RegionFile:
 
 
 @record
+class RingEnd:
+    """One domain's end of a ring, as vtool-ring is told it there.
+
+    Side ``a`` is the backend's, and makes the ring where there is none. ``region`` is a path with what of it,
+    ``target`` a TAP interface, a file or a block device. ``address`` and ``mac`` are those of an interface.
+    """
+
+    domain: str
+    command: str
+    side: str
+    region: str
+    target: str
+    address: str = ""
+    mac: str = ""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Return the words of its command line."""
+        option = {"net": "--tap", "export": "--file", "attach": "--nbd"}[self.command]
+        patient = ("--timeout", "0") if self.command == "attach" else ()
+        return (self.command, "--region", self.region, "--side", self.side, option, self.target, *patient)
+
+    @property
+    def kernel_word(self) -> str:
+        """Return what tells vtool's guest of it, on its kernel's command line."""
+        fields = (self.command, self.side, self.region, self.target, self.address, self.mac)
+        return "vtool.ring=" + ",".join(fields).rstrip(",")
+
+
+@record
+class KvmRing:
+    """A guest's end of a ring with another guest, behind a BAR of the same region in both.
+
+    ``disk_bytes`` is what the exported device holds where vtool knows it; ``scratch`` is the part of it that
+    ``vtool verify`` may write to.
+    """
+
+    end: RingEnd
+    disk_bytes: int | None = None
+    scratch: AddressRange | None = None
+
+
+@record
 class KvmDevice:
     """A device of a KVM guest on a place of its own, served by a daemon or, without ``backend``, by QEMU.
 
@@ -207,11 +250,12 @@ class KvmDevice:
     options: tuple[QemuOption, ...]
     frontend_address: str = ""
     backend_address: str = ""
+    ring: KvmRing | None = None
 
     @property
     def virtio(self) -> bool:
-        """Tell whether it is a virtio device that carries data: no IOMMU, and no window alone."""
-        return self.type not in ("iommu", "ivshmem")
+        """Tell whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
+        return self.type not in ("iommu", "ivshmem") and self.ring is None
 
     @property
     def guest_sysfs(self) -> str:
@@ -536,6 +580,28 @@ class XenCpuPool:
 
 
 @record
+class XenRing:
+    """A ring between a guest that Xen builds and dom0, in a region that both have.
+
+    dom0's end is ``unit``, with ``executable`` of ``image``; ``tap_unit`` makes its interface. ``disk`` is what it
+    exports.
+    """
+
+    name: str
+    type: str
+    data_path: str
+    region: str
+    size_bytes: int
+    frontend: RingEnd
+    backend: RingEnd
+    unit: str
+    tap_unit: str | None
+    executable: str
+    image: str
+    disk: KvmDisk | None = None
+
+
+@record
 class StaticRange:
     """Host memory set aside for one purpose, with who chose it."""
 
@@ -586,6 +652,7 @@ class XenBootGuest:
     event_channels: tuple[EventChannelEnd, ...]
     virtio: tuple[XenVirtio, ...] = ()
     qemu: XenQemu | None = None
+    rings: tuple[XenRing, ...] = ()
 
     @property
     def has_xenstore(self) -> bool:

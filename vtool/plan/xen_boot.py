@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from vtool import layouts
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import BoardFacts
-from vtool.model.devices import Transport
+from vtool.model.devices import Transport, is_ring
 from vtool.model.topology import OWN_RAMDISK, Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
+from vtool.plan.rings import plan_xen_rings
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 
@@ -154,6 +155,8 @@ def _plan_guest(
     otherwise = "enabled" if virtio else "no-xenstore" if channels else None
     enhanced = settings.enhanced.value if settings.enhanced else otherwise
     ram = _ram(domain, static)
+    in_dom0 = {view.region: view.inside for view in _views(scope, scope.control_name, placed)}
+    rings = tuple(plan_xen_rings(scope, name, {view.region: view.inside for view in shared}, in_dom0))
     # QEMU must take the pools for RAM, too.
     reach = max(where.end for where in (*ram, *(view.inside for view in shared))) - layouts.XEN_GUEST_RAM[0].base
     return plan.XenBootGuest(
@@ -189,12 +192,17 @@ def _plan_guest(
         if _has_tree(scope, name, domain)
         else None,
         bootargs=join(
-            "console=ttyAMA0" if settings.uart else "", *_looked_for(virtio), *_shares(scope, shared), domain.bootargs
+            "console=ttyAMA0" if settings.uart else "",
+            *_looked_for(virtio),
+            *_shares(scope, shared),
+            *map(_told_of_ring, rings),
+            domain.bootargs,
         ),
         shared=shared,
         event_channels=channels,
         virtio=virtio,
         qemu=xen_virtio.plan_qemu(scope, name, virtio, reach, domain.cpus, domain_id(scope, name)),
+        rings=rings,
     )
 
 
@@ -209,6 +217,14 @@ def _looked_for(virtio: tuple[plan.XenVirtio, ...]) -> Iterator[str]:
             yield f"vtool.find={place}"
         else:
             yield f"vtool.echo={place}:{scratch.base // MIB}:{scratch.base // MIB + 1}"
+
+
+def _told_of_ring(ring: plan.XenRing) -> str:
+    """Tell vtool's guest of its end of a ring, and what to copy or send back through it for `verify`."""
+    word, scratch = ring.frontend.kernel_word, ring.disk.scratch if ring.disk else None
+    if ring.type == "net":
+        return f"{word},echo"
+    return f"{word},echo,{scratch.base // MIB},{scratch.base // MIB + 1}" if scratch else word
 
 
 def _shares(scope: BoardScope, views: tuple[plan.SharedView, ...]) -> Iterator[str]:
@@ -246,6 +262,8 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
             if kept is not None:
                 fixed[region_name] = kept
                 taken.append(kept.range)
+    # A ring's region is the ring's alone.
+    ringed = {d.region for d in scope.devices.values() if is_ring(d)}
     speaks = domain.role is not Role.CONTROL and domain.ramdisk == OWN_RAMDISK and (domain.xen or XenDomain()).uart
     views = []
     for region_name, region in mine.items():
@@ -267,7 +285,9 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
                 inside=inside.range,
                 inside_origin=inside.origin,
                 node_name=f"shm@{host.range.base:x}" if host else f"shm-heap@{inside.range.base:x}",
-                slot=_ends(region).index(name) if speaks and region.use is RegionUse.SHARED_MEMORY else None,
+                slot=_ends(region).index(name)
+                if speaks and region.use is RegionUse.SHARED_MEMORY and region_name not in ringed
+                else None,
             )
         )
     return tuple(views)

@@ -46,6 +46,7 @@ def _disks(board: BoardPlan) -> list[Any]:
     xen = [disk for guest in board.xen_guests for disk in guest.disks]
     virtio = [device for guest in board.xen_guests for device in guest.virtio]
     virtio += [device for guest in board.xen_boot.guests for device in guest.virtio]
+    kvm += [ring.disk for guest in board.xen_boot.guests for ring in guest.rings if ring.disk]
     return kvm + xen + [disk for device in virtio for disk in (device.disk, *device.disks) if disk]
 
 
@@ -62,6 +63,7 @@ def _backends(board: BoardPlan) -> Iterator[tuple[str, str]]:
     for boot_guest in board.xen_boot.guests:
         if boot_guest.qemu is not None:
             yield from ((device.name, boot_guest.qemu.unit) for device in boot_guest.virtio)
+        yield from ((ring.name, ring.unit) for ring in boot_guest.rings)
 
 
 def _disk(disk: Any) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             file = f"domains/{guest_name}/{PurePosixPath(qemu.executable).name}"
             asked = ("boards", board.name, "hypervisor", "qemu_image")
             yield replace(_image(Place.GENERATION, file, qemu.image, asked, qemu.unit), mode=0o755)
+    for started in board.xen_boot.guests:
+        if started.rings:
+            units = [ring.unit for ring in started.rings]
+            program, name = started.rings[0].image, f"domains/{started.name}/vtool-ring"
+            yield replace(_image(Place.GENERATION, name, program, ("domains", started.name), *units), mode=0o755)
     for domu in board.xen_guests:
         if domu.device_tree_image is not None:
             name = f"domains/{domu.name}/partial.dtb"

@@ -227,4 +227,6 @@ _ELEMENTS: Mapping[tuple[str, str], Callable[[ET.Element, KvmDevice, int], None]
     ("balloon", "qemu"): _balloon,
     ("iommu", "qemu"): _iommu,
     ("ivshmem", "qemu"): _ivshmem,
+    ("blk", "vtool-ring"): _ivshmem,
+    ("net", "vtool-ring"): _ivshmem,
 }

@@ -50,6 +50,16 @@ def _boot_units(boot: XenBoot, creators: list[str]) -> Iterator[Artifact]:
         text = fill("xen/boot-domain.service.j2", guest=guest, introduce_unit=INTRODUCE_UNIT)
         yield _unit(guest.unit, text, ("domains", guest.name))
         yield from _qemu_units(guest, guest.unit)
+        yield from _ring_units(guest)
+
+
+def _ring_units(guest: XenBootGuest) -> Iterator[Artifact]:
+    """One unit for dom0's end of each ring, and one for its interface."""
+    for ring in guest.rings:
+        yield _unit(ring.unit, fill("xen/ring.service.j2", guest=guest, ring=ring), ("devices", ring.name))
+        if ring.tap_unit is not None:
+            text = fill("xen/ring-tap.service.j2", guest=guest, ring=ring)
+            yield _unit(ring.tap_unit, text, ("devices", ring.name), ring.unit)
 
 
 def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:

@@ -17,6 +17,7 @@ _PARTS = {
     Parts.DEBIAN: "Debian's packages suffice",
     Parts.BUILT: "upstream's code, built with other options",
     Parts.PATCHED: "upstream's code, patched",
+    Parts.OWN: "a program of vtool's own over upstream's code",
     Parts.OUTSIDE: "code from outside upstream",
 }
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from vtool.model.topology import Topology
+from vtool.model.topology import OWN_RAMDISK, Topology
 from vtool.plan.types import (
     BoardPlan,
     KvmDevice,
@@ -15,6 +15,7 @@ from vtool.plan.types import (
     MmioPlace,
     Origin,
     Plan,
+    RingEnd,
     XenBoot,
     XenGuest,
     XenQemu,
@@ -70,10 +71,19 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
     for device in guest.devices:
         yield ("device", device.name, ", ".join(_kvm_device(device)))
+        if device.ring is not None:
+            yield _ring_row(device.name, device.ring.end, guest.ramdisk_image)
         if device.backend is not None:
             files = f" on {', '.join(device.backend.files)}" if device.backend.files else ""
             maps = f"maps {format_size(device.backend.maps_bytes)} of '{guest.name}'"
             yield ("backend", device.name, f"{device.program}{files}, {maps}, {device.backend.unit}")
+
+
+def _ring_row(name: str, end: RingEnd, ramdisk: str | None) -> tuple[str, str, str]:
+    """Say what runs an end of a ring: vtool's own guest by itself, another has to be told."""
+    who = "runs" if ramdisk == OWN_RAMDISK else "has to run"
+    named = f", with {end.address}" if end.address else ""
+    return ("ring", name, f"'{end.domain}' {who}: vtool-ring {' '.join(end.arguments)}{named}")
 
 
 def _kvm_device(device: KvmDevice) -> Iterator[str]:
@@ -85,7 +95,7 @@ def _kvm_device(device: KvmDevice) -> Iterator[str]:
     yield f"{device.data_path}" + (f" '{device.pool.region}'" if device.pool else "")
     if device.region_file is not None:
         yield f"region '{device.region_file.region}' {format_size(device.region_file.size_bytes)}"
-    yield device.backend.socket if device.backend else "inside QEMU"
+    yield "both guests' vtool-ring" if device.ring else device.backend.socket if device.backend else "inside QEMU"
     if not device.deployed:
         yield "rendered only"
 
@@ -141,6 +151,11 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
             static = guest.static_memory
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
         yield from _xen_virtio_rows(guest.virtio, guest.qemu)
+        for ring in guest.rings:
+            yield ("device", ring.name, f"{ring.type}, {ring.data_path} in region '{ring.region}', vtool-ring")
+            yield _ring_row(ring.name, ring.frontend, guest.ramdisk.image if guest.ramdisk else None)
+            files = f" on {ring.disk.disk_path}" if ring.disk else f" with {ring.backend.address}"
+            yield ("backend", ring.name, f"vtool-ring{files}, maps {ring.backend.region}, {ring.unit}")
         for module in guest.modules:
             yield ("module", module.file, f"loaded in host-physical {module.window}")
     everybody = [(control, boot.shared, boot.event_channels)]

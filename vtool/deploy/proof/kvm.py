@@ -32,6 +32,7 @@ from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, Pool
 from vtool.units import MIB, format_size
 
 _POOLED = (DataPath.POOL.value, DataPath.POOL_IN_RAM.value)
+_SHARED_OBJECTS = ("/memfd:", "/dev/shm/vtool-")  # noqa: S108 - names that are compared
 WINDOW_WORDS = 32
 """Words of 8 bytes that go each way through a BAR: a guest's devmem writes one at a time."""
 
@@ -226,8 +227,15 @@ def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
     assert device.backend is not None
     backend = {"id": f"maps-{device.backend.unit}", "op": "maps", "unit": device.backend.unit}
     vmm = {"id": f"maps-{guest.unit}", "op": "maps", "unit": guest.unit}
-    wanted, objects = device.backend.maps_bytes, sum(memory.shared for memory in guest.memory)
-    whose = "all RAM" if guest.memory[0].shared else "the pool" if objects == 1 else f"{objects} pools"
+    regions = sum(other.region_file is not None for other in guest.devices)
+    wanted, objects = device.backend.maps_bytes, sum(memory.shared for memory in guest.memory) + regions
+    whose = (
+        "all RAM" + (" and regions" if regions else "")
+        if guest.memory[0].shared
+        else "the pool"
+        if objects == 1
+        else f"{objects} pools"
+    )
     expected = f"{whose}, {format_size(wanted)}"
 
     def read(results: Results) -> Row:
@@ -236,7 +244,7 @@ def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
         _, why_vmm = value_of(results, vmm, "shared")
         if why or why_vmm:
             return Row(subject, what, expected, "nothing", False, (*why, *why_vmm))
-        of_vmm = {m["identity"] for m in results[vmm["id"]]["shared"] if m["name"].startswith("/memfd:")}
+        of_vmm = {m["identity"] for m in results[vmm["id"]]["shared"] if m["name"].startswith(_SHARED_OBJECTS)}
         common = [m for m in results[backend["id"]]["shared"] if m["identity"] in of_vmm]
         total = sum(mapping["size_bytes"] for mapping in common)
         seen = f"{format_size(total)} in {len({m['identity'] for m in common})} memory object(s)" if common else "none"

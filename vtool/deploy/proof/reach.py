@@ -39,6 +39,17 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     yield _row(device.name, step, expected, judged)
 
 
+def reached_row(device: str, step: Step, regions: Mapping[str, int]) -> Proof:
+    """Return the row that a look finds these regions (name -> bytes) shared, and nothing of the domain besides."""
+    expected = ", ".join(f"{name} ({format_size(size)})" for name, size in regions.items())
+
+    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
+        reached = _reached(seen, sorted(regions.values()), expected, step["control"])
+        return f"{reached}: {_found(seen, step['control'])}", reached == expected and not seen["unread"]
+
+    return _row(device, step, expected, judged)
+
+
 def _row(device: str, step: Step, expected: str, judged: Callable[[Mapping[str, Any]], tuple[str, bool]]) -> Proof:
     """Return the row of a device; ``judged`` says in words what a look came to, and whether it was as expected."""
 
@@ -59,10 +70,11 @@ def _control(device: KvmDevice) -> str:
         return f"{mount_share(device.name)}; {copy}; umount {SHARE}; exit $R"
     if not device.disks:
         return ""
-    return _to_disk(block_device(device.guest_sysfs), device.disks[0].scratch)
+    return to_disk(block_device(device.guest_sysfs), device.disks[0].scratch)
 
 
-def _to_disk(block: str, scratch: AddressRange | None) -> str:
+def to_disk(block: str, scratch: AddressRange | None) -> str:
+    """Return a shell line that writes the file $C into a disk's scratch space; empty where there is none."""
     if scratch is None:
         return ""
     return f"dd if=$C of={block} bs=1M seek={scratch.base // MIB} oflag=direct conv=fsync 2>/dev/null"
@@ -89,7 +101,7 @@ def _found(seen: Mapping[str, Any], control: str) -> str:
 
 def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof]:
     """Return the row of a PV device: what the domain granted; dom0 is privileged besides."""
-    controls = (_to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in guest.disks)
+    controls = (to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in guest.disks)
     control = next(filter(None, controls), "")
     step: Step = {"id": f"granted-{guest.name}", "op": "granted", "domain": guest.name, "control": control}
 

@@ -199,9 +199,18 @@ def domain_answers(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
 
 
 def disk_io(
-    subject: str, domain: str, identity: str, block: str, path: str, scratch: AddressRange | None
+    subject: str,
+    domain: str,
+    identity: str,
+    block: str,
+    path: str,
+    scratch: AddressRange | None,
+    backend: Callable[[str, str], Step] = on_board,
 ) -> Iterator[Proof]:
-    """The guest reads what the file holds; with scratch space each side writes and the other reads."""
+    """The guest reads what the file holds; with scratch space each side writes and the other reads.
+
+    ``backend`` makes a step that runs where ``path`` is.
+    """
     blocks = TRANSFER_BYTES // MIB
     if scratch is not None:
         front, back = scratch.base // MIB, scratch.base // MIB + blocks
@@ -212,7 +221,7 @@ def disk_io(
             f"dd if=/tmp/w of={block} bs=1M seek={front} oflag=direct conv=fsync 2>/dev/null || exit 1; "
             "sha256sum /tmp/w; rm /tmp/w",
         )
-        check = on_board(
+        check = backend(
             f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum"
         )
         yield same_digest(
@@ -221,14 +230,14 @@ def disk_io(
             write,
             check,
         )
-        fill = on_board(
+        fill = backend(
             f"fill-{identity}",
             f"dd if=/dev/urandom of={path} bs=1M seek={back} count={blocks} conv=notrunc,fsync status=none && "
             f"dd if={path} bs=1M skip={back} count={blocks} status=none | sha256sum",
         )
     else:
         back = 0
-        fill = on_board(f"fill-{identity}", f"dd if={path} bs=1M count={blocks} status=none | sha256sum")
+        fill = backend(f"fill-{identity}", f"dd if={path} bs=1M count={blocks} status=none | sha256sum")
     fetch = in_domain(
         domain,
         f"read-{identity}",

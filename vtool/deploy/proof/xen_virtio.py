@@ -123,7 +123,8 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
         yield _features(device, guest.name)
         for disk in device.disks:
             if disk.scratch is not None:
-                yield from _echoed(guest, device, disk.disk_path, disk.scratch)
+                yield echoed(subject, identity, disk.disk_path, disk.scratch)
+                yield _slots_used(guest, device)
         if device.tap is not None:
             what = f"{format_size(TRANSFER_BYTES)} sent by the backend domain, received and sent back by the frontend"
             echo: Step = {"id": f"back-{identity}", "op": "echo", "port": ECHO_PORT, "size_bytes": TRANSFER_BYTES}
@@ -140,12 +141,11 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
         )
 
 
-def _echoed(guest: XenBootGuest, device: XenVirtio, path: str, scratch: AddressRange) -> Iterator[Proof]:
+def echoed(subject: str, identity: str, path: str, scratch: AddressRange) -> Proof:
     """What the board writes into one MiB of the file, the guest copies into the next: both ways, no shell needed.
 
     The guest looks at the first page, which is therefore written last (vtool/images/recipes/guest/init).
     """
-    identity = f"{guest.name}-{device.name}"
     first = scratch.base // MIB
     block = f"dd if={path} bs=1M count=1 status=none"
     step = on_board(
@@ -165,12 +165,16 @@ def _echoed(guest: XenBootGuest, device: XenVirtio, path: str, scratch: AddressR
         digest, proven = there[:16], len(there.split(" ")[0]) == 64 and back == there
         what = f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend and written beside it"
         expected, seen, both_ways = f"{digest or 'a digest'}…", f"{back[:16] or 'nothing'}…", 2 * TRANSFER_BYTES
-        return Row(f"device {device.name}", what, expected, seen, proven, why, both_ways if proven else 0)
+        return Row(subject, what, expected, seen, proven, why, both_ways if proven else 0)
 
-    yield Proof((step,), read)
+    return Proof((step,), read)
+
+
+def _slots_used(guest: XenBootGuest, device: XenVirtio) -> Proof:
+    identity = f"{guest.name}-{device.name}"
     words = f"s/.*vtool: copied .* on {device.place.base:x}, pool \\([0-9]*\\) slots.*/\\1/p"
     used = on_board(
         f"hiwater-{identity}", f"xl dmesg | grep -a 'DOM{guest.domain_id}: ' | sed -n '{words}' | tail -n 1"
     )
     what = "slots of the pool that the guest has used (high-water mark)"
-    yield shows(f"region {device.pool}", what, used, "above 0", lambda t: t.isdigit() and int(t) > 0)
+    return shows(f"region {device.pool}", what, used, "above 0", lambda t: t.isdigit() and int(t) > 0)

@@ -29,6 +29,8 @@ enum { TAG_FRAME = 1, TAG_REQUEST, TAG_REPLY, TAG_PATTERN };
 enum { OP_INFO = 1, OP_READ, OP_WRITE, OP_FLUSH };
 enum { DONE, OUTSIDE, READ_ONLY, IO_FAILED, NOT_UNDERSTOOD };
 enum { CHUNK_MAX = 65536, FRAME_MIN = 14, IN_FLIGHT = 32, SPINS = 2000, PAUSE_MAX_NS = 1000000 };
+/* After so long without a record a virtual machine has better to do than to be woken a thousand times a second. */
+enum { QUIET_AFTER_NS = 1000000000, QUIET_PAUSE_NS = 10000000 };
 
 /* Of a request `value` is where; of a reply to OP_INFO it is how large. Data follow a write and the reply to a read. */
 struct block_message {
@@ -112,7 +114,8 @@ static void wait_a_little(int fd)
             timeout_s, side_name, waits_for);
     struct pollfd wake = {.fd = fd, .events = POLLIN};
     long pause = longer > 10 ? PAUSE_MAX_NS : 1000l << longer;
-    ppoll(&wake, 1, &(struct timespec){.tv_nsec = pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS}, NULL);
+    pause = now - idle_since > QUIET_AFTER_NS ? QUIET_PAUSE_NS : pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS;
+    ppoll(&wake, 1, &(struct timespec){.tv_nsec = pause}, NULL);
 }
 
 static enum ring_state judged(enum ring_state state, uint64_t *count)
@@ -600,16 +603,25 @@ static void run_check(uint64_t bytes, uint64_t seed)
 
 static const char usage[] =
     "vtool-ring COMMAND --region PATH[:OFFSET+SIZE] ...\n"
-    "  init    [--ring-size BYTES] [--force]         make an empty ring; once, before both sides\n"
+    "  init    [--ring-size BYTES]                   make an empty ring; once, before both sides\n"
+    "          [--if-needed | --force]               leave one that fits as it is; make it anew\n"
     "  net     --side a|b --tap NAME                 a network link\n"
     "  export  [--side a] --file PATH [--read-only]  a block device, served\n"
     "  attach  [--side b] with one of                its client\n"
     "          --info | --read OFFSET LENGTH | --write OFFSET | --copy PATH | --nbd /dev/nbdN\n"
     "  check   --side a|b --bytes N [--seed N]       a pattern both ways, verified\n"
     "attach and check end when the other side gives no sign for --timeout SECONDS (10; 0: never).\n"
+    "vtool-ring --version tells the format's version.\n"
     "Exit codes: 0 well, 1 the other side or its data are wrong, 2 usage, 3 the system.\n";
 
-static void run_init(char *region_text, uint64_t size, bool force)
+/* Tell whether the region holds a ring of this version and size: whoever starts may then go on with it. */
+static bool holds_such_a_ring(const struct ring_header *header, uint64_t size)
+{
+    return ring_acquire(&header->magic) == RING_MAGIC && ring_load(&header->features) == 0 &&
+           ring_load(&header->version_and_size) == (RING_VERSION | size << 32);
+}
+
+static void run_init(char *region_text, uint64_t size, bool if_needed, bool force)
 {
     uint64_t region_bytes;
     int fd;
@@ -618,19 +630,21 @@ static void run_init(char *region_text, uint64_t size, bool force)
     if (!ring_sizes_fit(size, region_bytes))
         END(USAGE, "%s: a ring is a power of two of bytes from %u on, and two have to fit beside %u bytes",
             region_name, RING_SIZE_MIN, RING_PAGES * RING_PAGE);
-    if (ring_acquire(&header->magic) == RING_MAGIC && !force)
+    if (if_needed && holds_such_a_ring(header, size))
+        return;
+    if (ring_acquire(&header->magic) == RING_MAGIC && !if_needed && !force)
         END(SYSTEM, "%s: it holds a ring already; --force makes it anew (end both sides before)", region_name);
     ring_init(header, (uint32_t)size);
     printf("{\"version\": %u, \"ring_bytes\": %" PRIu64 ", \"record_bytes\": %u}\n", RING_VERSION, size,
            ring_payload_max((uint32_t)size));
 }
 
-enum { REGION = 1, SIDE, TAP, EXPORTED, RO, NBD, READ, WRITE, COPY, INFO, BYTES, SEED, SIZE, FORCE, TIMEOUT, HELP };
+enum { REGION = 1, SIDE, TAP, EXPORTED, RO, NBD, READ, WRITE, COPY, INFO, BYTES, SEED, SIZE, NEEDED, FORCE, TIMEOUT, HELP };
 static const struct option options[] = {
     {"region", 1, 0, REGION}, {"side", 1, 0, SIDE},   {"tap", 1, 0, TAP},     {"file", 1, 0, EXPORTED},
     {"read-only", 0, 0, RO},  {"nbd", 1, 0, NBD},     {"read", 1, 0, READ},   {"write", 1, 0, WRITE},
     {"copy", 1, 0, COPY},     {"info", 0, 0, INFO},   {"bytes", 1, 0, BYTES}, {"seed", 1, 0, SEED},
-    {"ring-size", 1, 0, SIZE}, {"force", 0, 0, FORCE}, {"timeout", 1, 0, TIMEOUT}, {"help", 0, 0, HELP}, {0}};
+    {"ring-size", 1, 0, SIZE}, {"if-needed", 0, 0, NEEDED}, {"force", 0, 0, FORCE}, {"timeout", 1, 0, TIMEOUT}, {"help", 0, 0, HELP}, {0}};
 
 static void run_attach(char **given, const char *length)
 {
@@ -660,6 +674,11 @@ int main(int argc, char **argv)
     const char *command = argc > 1 ? argv[1] : "--help";
     char *given[HELP + 1] = {0};
     uint64_t service = 0; /* 0: init; else enum ring_service */
+    setvbuf(stderr, NULL, _IOLBF, 0); /* a message is one write: a log takes it for one line */
+    if (strcmp(command, "--version") == 0) {
+        printf("%u\n", RING_VERSION);
+        return 0;
+    }
     if (strcmp(command, "--help") != 0)
         for (int option; (option = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1;) {
             if (option == '?')
@@ -691,7 +710,8 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &(struct sigaction){.sa_handler = on_bus_error}, NULL);
     signal(SIGPIPE, SIG_IGN);
     if (service == 0) {
-        run_init(given[REGION], given[SIZE] ? number(given[SIZE], "--ring-size") : 0, given[FORCE] != NULL);
+        run_init(given[REGION], given[SIZE] ? number(given[SIZE], "--ring-size") : 0, given[NEEDED] != NULL,
+                 given[FORCE] != NULL);
         leave(0);
     }
     const char *side = given[SIDE] ? given[SIDE] : service == RING_EXPORT ? "a" : service == RING_ATTACH ? "b" : "";

@@ -1,0 +1,92 @@
+"""Rings: which end runs what on what, and the names that both ends of a board's rings get.
+
+Interfaces and NBD devices are numbered in each domain, in the order of the file: those of one that is added after
+the others move nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.model.devices import BlockDevice, Device, NetworkDevice, is_ring
+from vtool.plan import types as plan
+from vtool.plan.networks import derived_mac
+from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of
+from vtool.units import AddressRange
+
+IMAGE = "vtool:ring"
+RING_MAC = "02:54:00"
+"""Locally administered: both ends of a link are vtool's own."""
+
+
+def rings_of(scope: BoardScope, domain: str) -> dict[str, Device]:
+    """Return the rings that a domain has an end of, in the order of the file."""
+    return {n: d for n, d in scope.devices.items() if is_ring(d) and domain in (d.frontend, d.backend)}
+
+
+def plan_end(scope: BoardScope, name: str, device: Device, domain: str, region: str) -> plan.RingEnd:
+    """Decide one domain's end of a ring; ``region`` is what vtool-ring maps there."""
+    is_backend = domain == device.backend
+    side = "a" if is_backend else "b"
+    if isinstance(device, NetworkDevice):
+        network = device.network
+        address = network.backend_address if is_backend else network.frontend_address
+        mac = None if is_backend else network.mac
+        return plan.RingEnd(
+            domain=domain,
+            command="net",
+            side=side,
+            region=region,
+            target=f"ring{_number(scope, name, domain)}",
+            address=address,
+            mac=mac or RING_MAC + derived_mac(scope.name, domain, name)[8:],
+        )
+    assert isinstance(device, BlockDevice)
+    if is_backend:
+        target = f"{plan.DISKS}/{device.disk.file}" if device.disk else device.backend_device or ""
+        return plan.RingEnd(domain, "export", side, region, target)
+    return plan.RingEnd(domain, "attach", side, region, f"/dev/nbd{_number(scope, name, domain)}")
+
+
+def _number(scope: BoardScope, name: str, domain: str) -> int:
+    """Return which of its kind a ring is at its end in a domain."""
+    kind = scope.devices[name].type
+    mine = rings_of(scope, domain).items()
+    return [n for n, d in mine if d.type == kind and (kind == "net" or d.frontend == domain)].index(name)
+
+
+def exported_disk(scope: BoardScope, device: Device) -> tuple[int | None, AddressRange | None]:
+    """Return size and scratch space of what a guest exports: known where it has one disk, which then is that."""
+    if not isinstance(device, BlockDevice):
+        return None, None
+    behind = [d for d in scope.devices_of(device.backend).values() if isinstance(d, BlockDevice) and not is_ring(d)]
+    if len(behind) != 1 or behind[0].disk is None:
+        return None, None
+    return behind[0].disk.size, scratch_of(behind[0].disk)
+
+
+def plan_xen_rings(
+    scope: BoardScope, guest: str, inside: dict[str, AddressRange], in_dom0: dict[str, AddressRange]
+) -> Iterator[plan.XenRing]:
+    """Decide the rings of a guest that Xen builds; the ranges are where it and dom0 see its regions."""
+    for name, device in rings_of(scope, guest).items():
+        assert device.region is not None
+        disk = file_disk(device.disk) if isinstance(device, BlockDevice) and device.disk else None
+        yield plan.XenRing(
+            name=name,
+            type=device.type,
+            data_path=device.data_path.value,
+            region=device.region,
+            size_bytes=in_dom0[device.region].size_bytes,
+            frontend=plan_end(scope, name, device, guest, _of_memory(inside[device.region])),
+            backend=plan_end(scope, name, device, scope.control_name, _of_memory(in_dom0[device.region])),
+            unit=backend_unit(name),
+            tap_unit=f"vtool-tap-{name}.service" if device.type == "net" else None,
+            executable=f"{plan.CURRENT}/domains/{guest}/vtool-ring",
+            image=IMAGE,
+            disk=disk,
+        )
+
+
+def _of_memory(where: AddressRange) -> str:
+    return f"/dev/mem:{where.base:#x}+{where.size_bytes:#x}"
