@@ -285,13 +285,17 @@ class XenDisk:
 
 @record
 class XenServedDisk:
-    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain."""
+    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain.
+
+    ``scratch`` is the end of it that verify may write to, where it is a disk of that domain's whose end is that.
+    """
 
     name: str
     virtual_device: str
     target: str
     backend: str
     backend_unit: str
+    scratch: AddressRange | None = None
 
 
 @record
