@@ -112,7 +112,9 @@ def driver_domains_can_serve(context: Context) -> Iterator[Diagnostic]:
     for domain, name in first.items():
         if context.topology.domains[domain].ramdisk == OWN_RAMDISK:
             message = f"'{domain}' serves device '{name}', but its ramdisk {OWN_RAMDISK} has no `xl devd`"
-            hint = f"ramdisk: {DRIVER_DOMAIN_RAMDISK}; or boot it from a disk that runs `xl devd` before it says `ready`"
+            hint = (
+                f"ramdisk: {DRIVER_DOMAIN_RAMDISK}; or boot it from a disk that runs `xl devd` before it says `ready`"
+            )
             yield context.find("VT394", message, ("domains", domain, "ramdisk"), hints=(hint,))
 
 

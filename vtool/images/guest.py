@@ -82,10 +82,10 @@ def _driver_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
     inputs = _guest_inputs(needs)
     return {
         **inputs,
-        "files": {**inputs["files"], "serve": recipe_text("driver-domain/serve")},
+        "files": {**inputs["files"], **{name: recipe_text(f"driver-domain/{name}") for name in ("logger", "serve")}},
         "applets": inputs["applets"] + recipe_text("driver-domain/applets.txt"),
         "taken": recipe_lines(recipe_text("driver-domain/files.txt")),
-        "probe": recipe_text("driver-domain/foreign-page.c"),
+        "probe": recipe_text("driver-domain/take-page.c"),
         "packages": debian.package_versions("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
     }
 
@@ -104,10 +104,10 @@ def _build_driver_domain(build: Build) -> None:
             archive.take_all(pattern)
         _take_libraries(build, archive)
     (root / "bin/bash").symlink_to("/usr/bin/bash")
-    source = build.folder / "foreign-page.c"
+    source = build.folder / "take-page.c"
     source.write_text(build.inputs["probe"])
     compiler = ("aarch64-linux-gnu-gcc", "-Os", "-s", "-static", "-Wall", "-Wextra", "-Werror")
-    build.run("compile", [*compiler, "-o", str(root / "sbin/foreign-page"), str(source)])
+    build.run("compile", [*compiler, "-o", str(root / "sbin/take-page"), str(source)])
     _pack(build, root)
 
 

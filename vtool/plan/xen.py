@@ -32,11 +32,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         if isinstance(device, BlockDevice):
             letter = next(letters)
             if device.backend_device:
-                unit = domain_unit(device.backend)
-                scratch = _scratch_behind(scope, device.backend, device.backend_device)
-                served.append(
-                    plan.XenServedDisk(device_name, f"xvd{letter}", device.backend_device, device.backend, unit, scratch)
-                )
+                served.append(_plan_served_disk(scope, device_name, device, letter))
             elif device.disk:
                 disks.append(xen_virtio.plan_disk(device_name, device.disk, letter))
         elif isinstance(device, NetworkDevice):
@@ -114,6 +110,18 @@ def _plan_driver_domain(
     )
 
 
+def _plan_served_disk(scope: BoardScope, name: str, device: BlockDevice, letter: str) -> plan.XenServedDisk:
+    return plan.XenServedDisk(
+        name=name,
+        virtual_device=f"xvd{letter}",
+        target=device.backend_device or "",
+        backend=device.backend,
+        backend_unit=domain_unit(device.backend),
+        scratch=_scratch_behind(scope, device.backend, device.backend_device or ""),
+        deployed=scope.domains[device.backend].ramdisk == DRIVER_DOMAIN_RAMDISK,
+    )
+
+
 def _scratch_behind(scope: BoardScope, backend: str, block: str) -> AddressRange | None:
     """Return where verify may write of a driver domain's own disk that it serves as a whole, None of all else."""
     disks = (d for d in scope.devices_of(backend).values() if isinstance(d, BlockDevice))
@@ -147,6 +155,7 @@ def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: 
         if device.backend in scope.guests
         else bridge_unit(device.network.bridge),
         backend=device.backend if device.backend in scope.guests else None,
+        deployed=device.backend not in scope.guests or scope.domains[device.backend].ramdisk == DRIVER_DOMAIN_RAMDISK,
     )
 
 
