@@ -52,6 +52,15 @@ def served_disk(guest: XenGuest, disk: XenServedDisk) -> Iterator[Proof]:
     )
     what = "backend by xenstore, blkback connected, ring granted"
     yield shows(subject, what, on_board(f"state-{identity}", ring), f"'{disk.backend}', state 4, ring by grant yes")
+    if disk.scratch is not None:
+        counter = in_domain(
+            disk.backend,
+            f"written-sectors-{identity}",
+            "for S in /sys/bus/xen-backend/devices/vbd-*; do "
+            f'[ "$(xenstore-read $(cat $S/nodename)/params)" = {behind} ] && cat $S/statistics/wr_sect; done; true',
+        )
+        what = f"sectors that blkback of '{disk.backend}' wrote"
+        yield shows(subject, what, counter, "above 0", lambda t: t.isdigit() and int(t) > 0)
 
 
 _BACKEND = "N=${B#/local/domain/}; N=\"'$(xl domname ${N%%/*})'\""
