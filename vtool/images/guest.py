@@ -99,7 +99,7 @@ def _build_driver_domain(build: Build) -> None:
     for folder in ("run/lock", "run/xen", "var/lib/xen", "var/log/xen"):
         (root / folder).mkdir(parents=True)
     with tarfile.open(build.needs["rootfs"].path) as tar:
-        archive = _Archive(tar, root)
+        archive = Archive(tar, root)
         for pattern in build.inputs["taken"]:
             archive.take_all(pattern)
         _take_libraries(build, archive)
@@ -111,7 +111,7 @@ def _build_driver_domain(build: Build) -> None:
     _pack(build, root)
 
 
-class _Archive:
+class Archive:
     """The root file system's archive, and the folder that files are taken into."""
 
     def __init__(self, tar: tarfile.TarFile, root: Path) -> None:
@@ -153,7 +153,7 @@ class _Archive:
             self.programs.add(target)
 
 
-def _take_libraries(build: Build, archive: _Archive) -> None:
+def _take_libraries(build: Build, archive: Archive) -> None:
     """Take the shared libraries that are needed, those that these need, and so on."""
     read: set[Path] = set()
     while new := sorted(archive.programs - read):
