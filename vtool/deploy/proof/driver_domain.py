@@ -131,19 +131,22 @@ def driver_domain(guest: XenGuest, frontends: list[XenGuest]) -> Iterator[Proof]
     for frontend in frontends:
         counted = on_board(
             f"pages-{guest.name}-{frontend.name}",
-            f"D=$(xl domid {frontend.name}); B=$(xl domid {guest.name}); xl debug-keys g; sleep 1; "
-            f"xl dmesg | awk -v d=$D -v b=$B '{_GRANTED}'",
+            f"D=$(xl domid {frontend.name}); B=$(xl domid {guest.name}); xl debug-keys g; n=0; "
+            f"until sleep 1; C=$(xl dmesg | awk -v d=$D -v b=$B '{_GRANTED}') || [ $n -ge 15 ]; "
+            "do n=$((n+1)); done; echo $C",
         )
         what = f"pages of '{frontend.name}' granted to it and in use, in Xen's table"
         yield shows(f"domain {guest.name}", what, counted, "above 0", lambda t: t.isdigit() and int(t) > 0)
     yield _other_pages(guest, frontends[0])
 
 
-# In what Xen prints for the key g: lines of the last print, of domain d's table, granted to domain b.
-_GRANTED = """/gnttab_usage_print_all \\[/ { n = 0 }
+# In what Xen prints for the key g: entries of the last print, of domain d's table, granted to domain b; fails while it
+# is being printed.
+_GRANTED = """/gnttab_usage_print_all \\[/ { n = 0; whole = 0 }
+/gnttab_usage_print_all \\]/ { whole = 1 }
 /grant-table for remote d/ { mine = index($0, "remote d" d " ") }
 mine && /\\[0x[0-9a-f]*\\] / { sub(/.*\\[0x[0-9a-f]*\\] */, ""); if ($1 == b) n++ }
-END { print n + 0 }"""
+END { print n + 0; exit !whole }"""
 
 # A page of a guest's RAM (from GUEST_RAM0_BASE on, Xen public/arch-arm.h), 16 MiB in: nobody grants it.
 _FRAME = 0x40000 + 16 * MIB // 4096
