@@ -58,7 +58,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """One data path. ``data_path`` is the word for it in a topology; ``types`` the device types, where they matter."""
+    """One data path. ``data_path`` is the word for it in a topology; ``types`` the device types, where they matter.
+
+    ``by_a_guest``: another guest serves the devices, where otherwise the host or dom0 does.
+    """
 
     key: str
     idea: str
@@ -68,6 +71,7 @@ class Row:
     kvm: Way
     data_path: str = ""
     types: tuple[str, ...] = ()
+    by_a_guest: bool = False
 
     def way(self, hypervisor: str) -> Way:
         """Return the way on ``xen`` or ``kvm``."""
@@ -326,6 +330,9 @@ ROWS = (
         idea="the backend in another virtual machine",
         backend_reaches="as its path says",
         cost="as its path says",
+        data_path="pv",
+        types=("blk", "net"),
+        by_a_guest=True,
         kvm=Way(
             Parts.NONE,
             obstacle="vhost-user passes files, which cannot leave the host; control plane and doorbells are missing",
@@ -337,6 +344,9 @@ ROWS = (
             (
                 Need("Xen", "xsm=dummy or a FLASK policy (the default on Arm, SILO, forbids it)"),
                 Need("xl", "driver_domain=1, backend=… on the device; `xl devd` in the driver domain"),
+                Need(
+                    "backend", "a guest with xl, Xen's hotplug scripts, XEN_BLKDEV_BACKEND, XEN_NETDEV_BACKEND, BRIDGE"
+                ),
             ),
         ),
     ),

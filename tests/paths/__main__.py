@@ -24,12 +24,13 @@ from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
 from vtool.language import load_topology
 from vtool.model.combinations import PROGRAMS, Combination, wish_of
+from vtool.model.topology import Role
 from vtool.model.validate import validate
-from vtool.report.paths import PROVEN, choices_of, why_not
+from vtool.report.paths import BACKEND, GUEST, PROVEN, choices_of, why_not
 from vtool.report.summary import proof_lines, table
 
 VMM = "/usr/bin/qemu-system-aarch64"
-KEYS = ("hypervisor", "data_path", "type", "transport", "program")
+KEYS = ("hypervisor", "data_path", "type", "transport", "program", BACKEND)
 HEAD = ("path", "hypervisor", "device", "bytes checked", "reach observed", "verdict")
 
 
@@ -84,6 +85,8 @@ def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str
         wish = wish_of(hypervisor, device)
         line = (wish.data_path.value, hypervisor, f"{name} ({device.type}, {wish})", str(checked), reach, verdict)
         entry = {**choices_of(wish), "bytes_checked": checked, "reach": reach, **versions(bench, wish)} if well else {}
+        if entry and device.type != "ivshmem" and topology.domains[device.backend].role is Role.GUEST:
+            entry[BACKEND] = GUEST
         yield line, entry
 
 
@@ -107,7 +110,8 @@ def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
 
 def record(entries: list[dict[str, Any]]) -> None:
     """Put entries into the record, in place of earlier ones of the same choices."""
-    by_choices = {tuple(entry[key] for key in KEYS): entry for entry in (*json.loads(PROVEN.read_text()), *entries)}
+    every = (*json.loads(PROVEN.read_text()), *entries)
+    by_choices = {tuple(entry.get(key, "") for key in KEYS): entry for entry in every}
     PROVEN.write_text(json.dumps([by_choices[key] for key in sorted(by_choices)], indent=2) + "\n")
 
 

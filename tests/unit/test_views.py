@@ -258,7 +258,7 @@ def test_without_graphviz_the_graph_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_every_combination_is_in_one_row_of_the_table() -> None:
-    shown = [c for row in ROWS for hypervisor in HYPERVISORS for c in known(row, hypervisor)]
+    shown = [c for row in ROWS if not row.by_a_guest for hypervisor in HYPERVISORS for c in known(row, hypervisor)]
     assert sorted(map(repr, shown)) == sorted(repr(c) for c in COMBINATIONS if c.type != "iommu")
     assert {c for row in ROWS for hypervisor in HYPERVISORS for c in deployed(row, hypervisor)} < set(COMBINATIONS)
 

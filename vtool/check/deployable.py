@@ -8,7 +8,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
 from vtool.model.devices import NetworkDevice, is_ring
-from vtool.model.topology import Kvm, Topology, Vmm
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Kvm, Topology, Vmm
 from vtool.source import Document
 
 
@@ -31,8 +31,13 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
     for name, device in context.sound_devices():
         if device.type != "ivshmem" and not is_ring(device) and context.by_a_guest(device):
-            yield f"device '{name}', which the guest '{device.backend}' serves,", ("devices", name)
-            continue
+            if context.topology.domains[device.backend].ramdisk != DRIVER_DOMAIN_RAMDISK:
+                why = f"which the guest '{device.backend}' serves without the ramdisk {DRIVER_DOMAIN_RAMDISK},"
+                yield f"device '{name}', {why}", ("devices", name)
+                continue
+            if isinstance(device, NetworkDevice) and not device.network.backend_address:
+                yield f"device '{name}' without a `backend_address`, through which it is proven,", ("devices", name)
+                continue
         hypervisor = context.hypervisor_of(device.frontend)
         row = combination_of(hypervisor.kind, device) if hypervisor else None
         if row is not None and not row.deployed:

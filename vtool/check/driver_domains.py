@@ -15,7 +15,7 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, Program, Transport, is_ring
-from vtool.model.topology import OWN_RAMDISK, Domain, Xen
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 
 _PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
 _NOT_A_DEVICE_MODEL = "only a control domain may emulate devices (dm_op) and map another guest's memory"
@@ -113,7 +113,9 @@ def driver_domains_can_serve(context: Context) -> Iterator[Diagnostic]:
     for domain, name in first.items():
         if context.topology.domains[domain].ramdisk == OWN_RAMDISK:
             message = f"'{domain}' serves device '{name}', but its ramdisk {OWN_RAMDISK} has no `xl devd`"
-            hint = "boot it from a disk or a ramdisk with Xen's tools, which runs `xl devd` before it says `ready`"
+            hint = (
+                f"ramdisk: {DRIVER_DOMAIN_RAMDISK}; or boot it from a disk that runs `xl devd` before it says `ready`"
+            )
             yield context.find("VT394", message, ("domains", domain, "ramdisk"), hints=(hint,))
 
 

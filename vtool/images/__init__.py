@@ -22,6 +22,7 @@ NAMES = (
     "qemu-xenpvh",
     "ring",
     "guest-initramfs",
+    "driver-domain",
     "firmware",
     "firmware-uefi",
     "systemd-boot",

@@ -1,19 +1,16 @@
-"""The recipes: kernel, root file system, hypervisor, guest initramfs, firmware, root disk.
+"""The recipes: kernel, root file system, hypervisor, firmware, root disk; those of other modules beside.
 
 Each says what goes in (its name in the cache) and how it is made. Data files are in ``recipes/``.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import tarfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from vtool.diagnostics import board_failed
-from vtool.images import debian, from_source, kernel_fragment, recipe_lines, recipe_text, ring_build
+from vtool.images import debian, from_source, guest, kernel_fragment, recipe_lines, recipe_text, ring_build
+from vtool.images.guest import extract
 from vtool.images.store import Build, Image, Recipe, cache_folder, counted, parallel
 from vtool.units import MIB
 
@@ -101,51 +98,8 @@ def _no_more_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
     return {name: image.sha256 for name, image in needs.items()}
 
 
-def _extract(archive: Path, member: str, target: Path) -> None:
-    with tarfile.open(archive) as tar:
-        stream = tar.extractfile(member)
-        if stream is None:
-            raise board_failed("VT502", f"'{member}' is not a file in {archive}")
-        with target.open("wb") as out:
-            shutil.copyfileobj(stream, out)
-
-
 def _build_debian_xen(build: Build) -> None:
-    _extract(build.needs["rootfs"].path, "./usr/lib/vtool-images/xen", build.output)
-
-
-def _guest_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
-    files = {name: recipe_text(f"guest/{name}") for name in ("init", "poweroff")}
-    return {**_no_more_inputs(needs), "files": files, "applets": recipe_text("guest/applets.txt")}
-
-
-def _build_guest_initramfs(build: Build) -> None:
-    root = build.folder / "root"
-    shutil.rmtree(root, ignore_errors=True)
-    for folder in ("bin", "sbin", "proc", "sys", "dev", "tmp", "root", "etc/acpi"):
-        (root / folder).mkdir(parents=True)
-    busybox = root / "bin/busybox"
-    _extract(build.needs["rootfs"].path, "./usr/bin/busybox", busybox)
-    busybox.chmod(0o755)
-    for applet in recipe_text("guest/applets.txt").split():
-        (root / "bin" / applet).symlink_to("busybox")
-    ring = root / "bin/vtool-ring"
-    shutil.copyfile(build.needs["ring"].path, ring)
-    ring.chmod(0o755)
-    for name, content in build.inputs["files"].items():
-        target = root / ("init" if name == "init" else f"sbin/{name}")
-        target.write_text(content)
-        target.chmod(0o755)
-    (root / "sbin/reboot").symlink_to("/bin/busybox")
-    (root / "etc/acpi.map").write_text("EV_KEY 0x01 KEY_POWER 116 1 power-button\n")
-    (root / "etc/acpi/power-button").symlink_to("/sbin/poweroff")
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-    for path in (root, *root.rglob("*")):
-        os.utime(path, (0, 0), follow_symlinks=False)
-    listing = build.folder / "files.txt"
-    listing.write_text("\n".join([".", *names]) + "\n")
-    line = f"cpio --quiet -o -H newc --reproducible -R 0:0 < {listing} | gzip -9n > {build.output}"
-    build.run("pack", ["bash", "-o", "pipefail", "-c", line], cwd=root)
+    extract(build.needs["rootfs"].path, "./usr/lib/vtool-images/xen", build.output)
 
 
 def _firmware_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
@@ -165,7 +119,7 @@ def _build_uefi(build: Build) -> None:
 
 
 def _build_systemd_boot(build: Build) -> None:
-    _extract(build.needs["rootfs"].path, "./usr/lib/systemd/boot/efi/systemd-bootaa64.efi", build.output)
+    extract(build.needs["rootfs"].path, "./usr/lib/systemd/boot/efi/systemd-bootaa64.efi", build.output)
 
 
 def _root_disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
@@ -198,7 +152,7 @@ CATALOGUE: Mapping[str, Recipe] = {
         Recipe("xen-debian", "xen", _no_more_inputs, _build_debian_xen, ("rootfs",)),
         *from_source.RECIPES,
         ring_build.RECIPE,
-        Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest_initramfs, ("rootfs", "ring")),
+        *guest.RECIPES,
         Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
         Recipe("firmware-uefi", "QEMU_EFI.fd", _uefi_inputs, _build_uefi),
         Recipe("systemd-boot", "BOOTAA64.EFI", _no_more_inputs, _build_systemd_boot, ("rootfs",)),

@@ -329,13 +329,19 @@ class XenDisk:
 
 @record
 class XenServedDisk:
-    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain."""
+    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain.
+
+    ``scratch`` is the end of it that verify may write to, where it is a disk of that domain's whose end is that.
+    ``deployed`` where that domain is vtool's own.
+    """
 
     name: str
     virtual_device: str
     target: str
     backend: str
     backend_unit: str
+    scratch: AddressRange | None
+    deployed: bool
 
 
 @record
@@ -353,7 +359,8 @@ class XenShare:
 class XenInterface:
     """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge.
 
-    ``backend`` is the driver domain that has the bridge, None for the control domain.
+    ``backend`` is the driver domain that has the bridge, None for the control domain; ``deployed`` but for a driver
+    domain that is not vtool's own.
     """
 
     name: str
@@ -364,6 +371,7 @@ class XenInterface:
     backend_address: str
     backend_unit: str
     backend: str | None = None
+    deployed: bool = True
 
 
 @record

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
-from vtool.model.topology import Domain, Xen
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
-from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, share_of
-from vtool.units import MIB, exact_division
+from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
+from vtool.units import MIB, AddressRange, exact_division
 
 _TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
 """xl.cfg(5), p9."""
@@ -32,10 +32,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         if isinstance(device, BlockDevice):
             letter = next(letters)
             if device.backend_device:
-                unit = domain_unit(device.backend)
-                served.append(
-                    plan.XenServedDisk(device_name, f"xvd{letter}", device.backend_device, device.backend, unit)
-                )
+                served.append(_plan_served_disk(scope, device_name, device, letter))
             elif device.disk:
                 disks.append(xen_virtio.plan_disk(device_name, device.disk, letter))
         elif isinstance(device, NetworkDevice):
@@ -50,7 +47,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         memory_bytes=domain.memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
-        bootargs=join("console=hvc0", *addresses[:1], domain.bootargs),
+        bootargs=join("console=hvc0", *addresses[:1], *_bridge_words(scope, name, domain), domain.bootargs),
         ready=domain.ready,
         disks=tuple(disks),
         interfaces=tuple(interfaces),
@@ -113,6 +110,39 @@ def _plan_driver_domain(
     )
 
 
+def _plan_served_disk(scope: BoardScope, name: str, device: BlockDevice, letter: str) -> plan.XenServedDisk:
+    return plan.XenServedDisk(
+        name=name,
+        virtual_device=f"xvd{letter}",
+        target=device.backend_device or "",
+        backend=device.backend,
+        backend_unit=domain_unit(device.backend),
+        scratch=_scratch_behind(scope, device.backend, device.backend_device or ""),
+        deployed=scope.domains[device.backend].ramdisk == DRIVER_DOMAIN_RAMDISK,
+    )
+
+
+def _scratch_behind(scope: BoardScope, backend: str, block: str) -> AddressRange | None:
+    """Return where verify may write of a driver domain's own disk that it serves as a whole, None of all else."""
+    disks = (d for d in scope.devices_of(backend).values() if isinstance(d, BlockDevice))
+    own = [d for d in disks if d.transport is Transport.XENBUS]
+    names = {f"/dev/xvd{chr(ord('a') + index)}": device for index, device in enumerate(own)}
+    device = names.get(block)
+    return scratch_of(device.disk) if device and device.disk else None
+
+
+def _bridge_words(scope: BoardScope, name: str, domain: Domain) -> tuple[str, ...]:
+    """Say to vtool's own driver domain which bridges to make, and their addresses."""
+    if domain.ramdisk != DRIVER_DOMAIN_RAMDISK:
+        return ()
+    bridges: dict[str, str] = {}
+    for device in scope.devices.values():
+        if isinstance(device, NetworkDevice) and device.backend == name:
+            network = device.network
+            bridges[network.bridge] = bridges.get(network.bridge) or network.backend_address
+    return tuple(f"vtool.bridge={bridge}" + f":{address}" * bool(address) for bridge, address in bridges.items())
+
+
 def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: int) -> plan.XenInterface:
     return plan.XenInterface(
         name=name,
@@ -125,6 +155,7 @@ def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: 
         if device.backend in scope.guests
         else bridge_unit(device.network.bridge),
         backend=device.backend if device.backend in scope.guests else None,
+        deployed=device.backend not in scope.guests or scope.domains[device.backend].ramdisk == DRIVER_DOMAIN_RAMDISK,
     )
 
 

@@ -22,7 +22,12 @@ _PARTS = {
 }
 
 PROVEN = Path(__file__).parents[1] / "proven.json"
-"""What `make paths` proved last: an entry a combination, with its date, versions, bytes and reach."""
+"""What `make paths` proved last: an entry a combination, with its date, versions, bytes and reach.
+
+Where a guest serves the device, an entry of its own, whose ``backend`` is ``guest``.
+"""
+BACKEND = "backend"
+GUEST = "guest"
 
 
 def choices_of(combination: Combination) -> dict[str, str]:
@@ -42,11 +47,12 @@ def _record() -> list[dict[str, Any]]:
     return entries
 
 
-def proven(combination: Combination) -> dict[str, Any] | None:
-    """Return what was recorded when a combination was proven last, or None."""
+def proven(combination: Combination, *, by_a_guest: bool) -> dict[str, Any] | None:
+    """Return what was recorded when a combination, served by a guest or not, was proven last; or None."""
     choices = choices_of(combination)
-    found = (entry for entry in _record() if entry.items() >= choices.items())
-    return next(({key: value for key, value in entry.items() if key not in choices} for entry in found), None)
+    found = (entry for entry in _record() if entry.items() >= choices.items() and (BACKEND in entry) == by_a_guest)
+    said = ({key: value for key, value in entry.items() if key not in (*choices, BACKEND)} for entry in found)
+    return next(said, None)
 
 
 def deployed(row: Row, hypervisor: str) -> tuple[Combination, ...]:
@@ -109,7 +115,8 @@ def _way_data(row: Row, hypervisor: str) -> dict[str, Any]:
         "deployed": {
             "today": bool(combinations),
             "combinations": [
-                {"type": c.type, "transport": c.transport.value, "program": c.program.value, "proven": proven(c)}
+                {"type": c.type, "transport": c.transport.value, "program": c.program.value}
+                | {"proven": proven(c, by_a_guest=row.by_a_guest)}
                 for c in combinations
             ],
         },
@@ -133,7 +140,7 @@ def _way_lines(row: Row, hypervisor: str) -> Iterator[str]:
     yield f"   {hypervisor}: {said}" + (f"; {_PARTS[way.parts]}" if way.parts in _PARTS else "")
     for combination in combinations:
         yield f"        deployed: {combination.type}, {combination}"
-        if (record := proven(combination)) is not None:
+        if (record := proven(combination, by_a_guest=row.by_a_guest)) is not None:
             with_what = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
             reach = f"; its backend could reach: {record['reach'].split(':')[0]}" if record["reach"] else ""
             yield f"        proven {record['date']} with {with_what}{reach}"

@@ -110,14 +110,15 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
     for disk in guest.disks:
         yield ("device", disk.name, f"PV disk {disk.virtual_device} (grant map), blkback on {disk.disk_path}")
     for served in guest.served_disks:
-        behind = f"blkback on {served.target} of '{served.backend}', rendered only"
+        behind = f"blkback on {served.target} of '{served.backend}'{'' if served.deployed else ', rendered only'}"
         yield ("device", served.name, f"PV disk {served.virtual_device} (grant map), {behind}")
     for share in guest.shares:
         behind = f"{share.type} on {share.path}, rendered only"
         yield ("device", share.name, f"PV share (grant map) with the tag {share.tag}, {behind}")
     for interface in guest.interfaces:
         ends = f"{interface.frontend_address} to {interface.backend_address or 'others'} on {interface.bridge}"
-        ends += f" of '{interface.backend}', rendered only" if interface.backend else ""
+        ends += f" of '{interface.backend}'" if interface.backend else ""
+        ends += "" if interface.deployed else ", rendered only"
         yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends}")
     yield from _xen_virtio_rows(guest.virtio, guest.qemu)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.deploy.proof.boot import boot_domain, event_channel, shared_bytes
+from vtool.deploy.proof.driver_domain import driver_domain, served_disk, served_interface
 from vtool.deploy.proof.kvm import kvm_guest, window, windows
 from vtool.deploy.proof.reach import kvm_reach, xen_reach
 from vtool.deploy.proof.rings import kvm_rings, xen_rings
@@ -48,9 +49,16 @@ def proofs(board: BoardPlan) -> list[Proof]:
         found += domain_answers(domain)
         for disk in domain.disks:
             found += [*xen_disk(domain, disk), *xen_reach(domain, disk)]
+        for served in domain.served_disks:
+            found += [*served_disk(domain, served), *xen_reach(domain, served)]
         for interface in domain.interfaces:
-            found += [*xen_interface(domain, interface), *xen_reach(domain, interface)]
+            of_interface = served_interface if interface.backend else xen_interface
+            found += [*of_interface(domain, interface), *xen_reach(domain, interface)]
         found += xen_virtio(domain)
+    by_name = {domain.name: domain for domain in board.xen_guests}
+    for domain in board.xen_guests:
+        if domain.driver_domain:
+            found += driver_domain(domain, [by_name[name] for name in domain.driver_domain.frontends])
     return found
 
 

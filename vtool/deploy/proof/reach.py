@@ -11,7 +11,7 @@ from typing import Any
 
 from vtool.deploy.proof.steps import REACH, SHARE, Proof, Results, Row, Step, block_device, failure, mount_share
 from vtool.model.devices import DataPath
-from vtool.plan.types import KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface
+from vtool.plan.types import KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface, XenServedDisk
 from vtool.units import MIB, AddressRange, format_size
 
 
@@ -99,9 +99,10 @@ def _found(seen: Mapping[str, Any], control: str) -> str:
     return ", ".join(words)
 
 
-def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof]:
+def xen_reach(guest: XenGuest, device: XenDisk | XenServedDisk | XenInterface) -> Iterator[Proof]:
     """Return the row of a PV device: what the domain granted; dom0 is privileged besides."""
-    controls = (to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in guest.disks)
+    disks: tuple[XenDisk | XenServedDisk, ...] = (*guest.disks, *guest.served_disks)
+    controls = (to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in disks)
     control = next(filter(None, controls), "")
     step: Step = {"id": f"granted-{guest.name}", "op": "granted", "domain": guest.name, "control": control}
 
