@@ -127,15 +127,13 @@ def xen_reach(guest: XenGuest, device: XenDisk | XenInterface) -> Iterator[Proof
 
 
 def xen_virtio_reach(guest: XenGuest, qemu: XenQemu) -> Iterator[Proof]:
-    """Return the rows of a guest that has a shell: it keeps the secret, and reads the control again and again."""
+    """Return the rows of a guest that has a shell: it keeps the secret, and writes the control again and again."""
     disk = next((d for d in guest.virtio if d.disks and d.disks[0].scratch), None)
     control = ""
     if disk is not None:
-        block = block_device(f"/sys/bus/platform/devices/{disk.place.base:x}.virtio")
-        scratch = disk.disks[0].scratch
-        assert scratch is not None
-        again = f"dd if={block} of=/dev/null bs=1M skip={scratch.base // MIB} count=1 iflag=direct"
-        control = f"{_to_disk(block, scratch)} && {{ while [ -e $C ]; do {again}; done >/dev/null 2>&1 & }}"
+        write = _to_disk(block_device(f"/sys/bus/platform/devices/{disk.place.base:x}.virtio"), disk.disks[0].scratch)
+        # What is written is in the granted pages as long as the request takes; what is read, at its end alone.
+        control = f"{write} && {{ while [ -e $C ]; do {write}; done >/dev/null 2>&1 & }}"
     command = _looks(qemu, f"$(xl domid {guest.name})", xen_guest_ram(guest.memory_bytes))
     step: Step = {"id": f"beside-{guest.name}", "op": "beside", "domain": guest.name, "control": control}
     yield from _virtio_rows(guest, {**step, "command": command}, bool(control))
