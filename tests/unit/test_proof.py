@@ -13,7 +13,7 @@ from vtool.deploy.proof import Row, proofs, steps_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 DIGEST = "a" * 64
-NO_SHELL = ("qmp", "maps", "kernel-option", "reach", "granted")
+NO_SHELL = ("qmp", "maps", "kernel-option", "reach", "granted", "beside")
 SHARED = [{"size_bytes": 16 << 20, "identity": "00:01:7", "name": "/memfd:memory-backend-memfd (deleted)"}]
 GOOD: dict[str, Any] = {
     "unit-fe0": {"code": 0, "output": "active\n"},

@@ -488,12 +488,18 @@ def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
     return reach.granted(step, partial(domain_shell, step["domain"]))
 
 
-SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted")
+def observe_beside(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line on the board while a domain has a secret (``reach.beside``)."""
+    return reach.beside(step, partial(domain_shell, step["domain"]))
+
+
+SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside")
 OPERATIONS = {
     "exchange": observe_exchange,
     "echo": observe_echo,
     "reach": observe_reach,
     "granted": observe_granted,
+    "beside": observe_beside,
     "receive": observe_receive,
     "send": observe_send,
     "run": observe_run,

@@ -205,6 +205,12 @@ def objects_of(pid: int) -> Iterator[tuple[Identity, int]]:
 # ---------------------------------------------------------------- Xen
 
 
+def beside(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
+    """Run a shell line on the board while a domain has both; $SEED in it is theirs. ``control`` as in ``look``."""
+    with planted(step, shell) as seed:
+        return {"output": run("/bin/sh", "-c", f"SEED={seed}; {step['command']}").stdout}
+
+
 def granted(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
     """Say what is in the pages of a domain that its backends have mapped: which, by Xen's grant tables; what, by it.
 

@@ -6,13 +6,43 @@ the device must be found in what is shared, so that a probe that sees nothing pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from vtool.deploy.proof.steps import REACH, SHARE, Proof, Results, Row, Step, block_device, failure, mount_share
+from vtool.deploy.proof.steps import (
+    REACH,
+    SHARE,
+    Proof,
+    Results,
+    Row,
+    Step,
+    block_device,
+    failure,
+    mount_share,
+    on_board,
+)
+from vtool.layouts import xen_guest_ram
 from vtool.model.devices import DataPath
-from vtool.plan.types import KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface, XenServedDisk
-from vtool.units import MIB, AddressRange, format_size
+from vtool.plan.types import (
+    KvmDevice,
+    KvmGuest,
+    XenBootGuest,
+    XenDisk,
+    XenGuest,
+    XenInterface,
+    XenQemu,
+    XenServedDisk,
+)
+from vtool.units import KIB, MIB, AddressRange, format_size
+
+IOREQ_BYTES = 8 * KIB
+"""QEMU maps the pages by which Xen hands it accesses through privcmd, too: one, and one for buffered ones."""
+_PAGE_BYTES = 4 * KIB
+_UNKNOWN = "not known"
+_PROGRAM = Path(__file__).with_name("foreign_memory.py").read_text()
 
 
 def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
@@ -85,7 +115,7 @@ def _reached(seen: Mapping[str, Any], sizes: list[int], regions: str, control: s
     if seen["secret_shared"] or seen["secret_own"]:
         return "all RAM"
     if control and not seen["control_shared"]:
-        return "not known"
+        return _UNKNOWN
     observed = sorted(item["size_bytes"] for item in seen["objects"])
     return regions if observed == sizes else f"{format_size(sum(observed))} of the guest"
 
@@ -113,3 +143,95 @@ def xen_reach(guest: XenGuest, device: XenDisk | XenServedDisk | XenInterface) -
         return words, seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
 
     yield _row(device.name, step, "granted pages", judged)
+
+
+# -- virtio of Xen's guests: one QEMU in dom0 has all devices of a guest
+
+
+def xen_virtio_reach(guest: XenGuest, qemu: XenQemu) -> Iterator[Proof]:
+    """Return the rows of a guest that has a shell: it keeps the secret, and writes the control again and again."""
+    disk = next((d for d in guest.virtio if d.disks and d.disks[0].scratch), None)
+    control = ""
+    if disk is not None:
+        write = _to_disk(block_device(f"/sys/bus/platform/devices/{disk.place.base:x}.virtio"), disk.disks[0].scratch)
+        # What is written is in the granted pages as long as the request takes; what is read, at its end alone.
+        control = f"{write} && {{ while [ -e $C ]; do {write}; done >/dev/null 2>&1 & }}"
+    command = _looks(qemu, f"$(xl domid {guest.name})", xen_guest_ram(guest.memory_bytes))
+    step: Step = {"id": f"beside-{guest.name}", "op": "beside", "domain": guest.name, "control": control}
+    yield from _virtio_rows(guest, {**step, "command": command}, bool(control))
+
+
+def pool_reach(guest: XenBootGuest, qemu: XenQemu, sent: str) -> Iterator[Proof]:
+    """Return the rows of a guest whose shell nobody reaches: it says its seed; ``sent`` hands it the control by $SEED.
+
+    ``sent`` is a shell line; it is empty where nothing may be written.
+    """
+    said = f"xl dmesg | sed -n 's/.*DOM{guest.domain_id}: vtool: secret \\([0-9a-f]*\\).*/\\1/p' | tail -n 1"
+    command = f"SEED=$({said}); {sent}{_looks(qemu, str(guest.domain_id), guest.ram, list(pools_of(guest).values()))}"
+    yield from _virtio_rows(guest, on_board(f"beside-{guest.name}", command, timeout_s=180), bool(sent))
+
+
+def _looks(qemu: XenQemu, domain: str, ram: Sequence[AddressRange], pools: Sequence[AddressRange] = ()) -> str:
+    """Return a shell line: what QEMU has mapped, what a process in its unit can map, and what is in the pools."""
+    join = "sh -c 'echo $$ >$0; exec \"$@\"' /sys/fs/cgroup$(systemctl show -p ControlGroup --value $U)/cgroup.procs"
+    rights = "nsenter -t $P -m setpriv --no-new-privs --bounding-set=-all,+dac_override"
+    lines = [
+        f"U={qemu.unit}; P=$(systemctl show -p MainPID --value $U); D={domain}; T={shlex.quote(_PROGRAM)}",
+        'python3 -c "$T" mapped $SEED $P',
+        f'{join} {rights} python3 -c "$T" own $SEED $D {_words(ram)}',
+        *([f'python3 -c "$T" region $SEED $D {_words(pools)}'] if pools else []),
+    ]
+    return "; ".join(lines)
+
+
+def _words(ranges: Sequence[AddressRange]) -> str:
+    return " ".join(f"{where.base:x}:{where.size_bytes:x}" for where in ranges)
+
+
+def _virtio_rows(guest: XenGuest | XenBootGuest, step: Step, control: bool) -> Iterator[Proof]:
+    paths, pools = {device.data_path for device in guest.virtio}, pools_of(guest)
+    region = ", ".join(f"region {name} ({format_size(where.size_bytes)})" for name, where in pools.items())
+    expected = "all RAM" if DataPath.SHARED_RAM.value in paths else region or "granted pages"
+    most = sum(where.size_bytes for where in pools.values())
+
+    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
+        try:
+            mapped, own, *more = (json.loads(line) for line in seen["output"].splitlines())
+        except ValueError:
+            return f"{_UNKNOWN}: {seen['output'].strip()[-80:] or 'the probe said nothing'}", False
+        looked = {**mapped, **more[0]} if more else mapped
+        foreign = max(0, mapped["privcmd"] * _PAGE_BYTES - IOREQ_BYTES)
+        right = _by_right(own)
+        if looked["secret"]:
+            word = "all RAM"
+        elif not foreign and mapped["gntdev"]:
+            word = "granted pages"
+        elif 0 < foreign <= most and not mapped["gntdev"]:
+            word = region
+        else:
+            word = "all RAM" if own["frame"] else _UNKNOWN
+        if word != "all RAM" and control and not looked["control"]:
+            word = _UNKNOWN
+        maps = f"QEMU maps {format_size(mapped['gntdev'] * _PAGE_BYTES)} granted, {format_size(foreign)} foreign"
+        sent = f"control in {looked['control']}" if control else "no control"
+        pages = looked["mapped"] if more else mapped["gntdev"]
+        content = f"secret in {looked['secret']} of {pages} pages, {sent}; " if more or mapped["gntdev"] else ""
+        return f"{word}: {maps}; {content}by right {right}", word == expected and right != _UNKNOWN
+
+    for device in guest.virtio:
+        yield _row(device.name, step, expected, judged)
+
+
+def pools_of(guest: XenGuest | XenBootGuest) -> dict[str, AddressRange]:
+    """Return the pools of a guest's devices, where the guest has them."""
+    views = {view.region: view.inside for view in guest.shared} if isinstance(guest, XenBootGuest) else {}
+    return {device.pool: views[device.pool] for device in guest.virtio if device.pool}
+
+
+def _by_right(own: Mapping[str, Any]) -> str:
+    """Say what a process with QEMU's rights got when it tried."""
+    if own["frame"]:
+        return f"all RAM, a process beside QEMU mapped the secret (frame {own['frame']})"
+    if own["refused"] and not own["mapped"]:
+        return f"no more, Xen refused {own['refused']} pages"
+    return _UNKNOWN
