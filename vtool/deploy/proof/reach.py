@@ -153,7 +153,7 @@ def xen_virtio_reach(guest: XenGuest, qemu: XenQemu) -> Iterator[Proof]:
     disk = next((d for d in guest.virtio if d.disks and d.disks[0].scratch), None)
     control = ""
     if disk is not None:
-        write = _to_disk(block_device(f"/sys/bus/platform/devices/{disk.place.base:x}.virtio"), disk.disks[0].scratch)
+        write = to_disk(block_device(f"/sys/bus/platform/devices/{disk.place.base:x}.virtio"), disk.disks[0].scratch)
         # What is written is in the granted pages as long as the request takes; what is read, at its end alone.
         control = f"{write} && {{ while [ -e $C ]; do {write}; done >/dev/null 2>&1 & }}"
     command = _looks(qemu, f"$(xl domid {guest.name})", xen_guest_ram(guest.memory_bytes))
