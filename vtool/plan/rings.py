@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, NetworkDevice, is_ring
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac
@@ -70,7 +71,8 @@ def plan_xen_rings(
 ) -> Iterator[plan.XenRing]:
     """Decide the rings of a guest that Xen builds; the ranges are where it and dom0 see its regions."""
     for name, device in rings_of(scope, guest).items():
-        assert device.region is not None
+        row = combination_of("xen", device)
+        assert row is not None and device.region is not None
         disk = file_disk(device.disk) if isinstance(device, BlockDevice) and device.disk else None
         yield plan.XenRing(
             name=name,
@@ -84,6 +86,7 @@ def plan_xen_rings(
             tap_unit=f"vtool-tap-{name}.service" if device.type == "net" else None,
             executable=f"{plan.CURRENT}/domains/{guest}/vtool-ring",
             image=IMAGE,
+            deployed=row.deployed,
             disk=disk,
         )
 

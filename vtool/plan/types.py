@@ -606,6 +606,7 @@ class XenRing:
     tap_unit: str | None
     executable: str
     image: str
+    deployed: bool
     disk: KvmDisk | None = None
 
 

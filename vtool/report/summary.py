@@ -153,7 +153,8 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
         yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         for ring in guest.rings:
-            yield ("device", ring.name, f"{ring.type}, {ring.data_path} in region '{ring.region}', vtool-ring")
+            only = "" if ring.deployed else ", rendered only"
+            yield ("device", ring.name, f"{ring.type}, {ring.data_path} in region '{ring.region}', vtool-ring{only}")
             yield _ring_row(ring.name, ring.frontend, guest.ramdisk.image if guest.ramdisk else None)
             files = f" on {ring.disk.disk_path}" if ring.disk else f" with {ring.backend.address}"
             yield ("backend", ring.name, f"vtool-ring{files}, maps {ring.backend.region}, {ring.unit}")
