@@ -1,10 +1,11 @@
-"""What happens to a disk behind a pool when its backend or its guest goes away under load: no byte is lost or changed.
+"""What happens on a path when a backend or a guest goes away under load, or a pool is full: no byte is lost or changed.
 
-One write load for all of it: 4 MiB of random bytes, again and again to the same place, each write waited for.
+One write load for a disk: 4 MiB of random bytes, again and again to the same place, each write waited for.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from .conftest import EXAMPLES, Bench
 
 pytestmark = pytest.mark.board
-TOPOLOGY = EXAMPLES / "kvm-pool.yaml"
+TOPOLOGY, DAEMONS = EXAMPLES / "kvm-pool.yaml", EXAMPLES / "kvm-pool-daemons.yaml"
 BACKEND, DOMAIN = "vtool-backend-disk0.service", "vtool-domain-fe0.service"
 DISK = "/var/lib/vtool/disks/fe0-disk0.img"
 READY = "grep -c 'vtool: domain ready' /var/log/vtool/fe0/console.log"
@@ -26,6 +27,42 @@ LOAD = (
     "sha256sum </tmp/w"
 )
 
+FULL = "swiotlb buffer is full"
+# Readers of 8 MiB at a time, of six places, while a writer has the seventh.
+READERS = (
+    "dmesg -c >/dev/null; rm -f /tmp/r*; dd if=/dev/urandom of=/tmp/w bs=8M count=1 2>/dev/null; "
+    "{{ dd if=/tmp/w of=/dev/vda bs=8M seek=6 oflag=direct conv=fsync 2>/dev/null || echo failed >/tmp/r-w; }} & "
+    "for n in $(seq 0 {last}); do "
+    "{{ dd if=/dev/vda bs=8M skip=$((n % 6)) count=1 iflag=direct 2>/dev/null | sha256sum >/tmp/r$n; }} & done; wait; "
+    f"dmesg | grep -c '{FULL}'; sha256sum </tmp/w; "
+    "for n in $(seq 0 {last}); do cat /tmp/r$n; done; cat /tmp/r-w 2>/dev/null; true"
+)
+# Takes one connection; says how many bytes came, whether they are the numbers from 1 on, and how it ended.
+COUNTS = """
+import json, socket
+server = socket.create_server(("127.0.0.1", 9009))
+server.settimeout(60)
+connection, _ = server.accept()
+connection.settimeout(20)
+came, ended = bytearray(), "closed"
+try:
+    while block := connection.recv(1 << 16):
+        came += block
+except OSError as error:
+    ended = type(error).__name__
+lines = came.split(b"\\n")
+numbers = [b"%d" % number for number in range(1, len(lines))]
+print(json.dumps({"bytes": len(came), "whole": lines[:-1] == numbers, "ended": ended}))
+"""
+SHARES = "/var/lib/vtool/shares/fe0"
+# A file is said to be there when it is with the backend; the console's log outlives the guest.
+FILES = (
+    "mkdir -p /tmp/share; mount -t virtiofs share0 /tmp/share; "
+    "dd if=/dev/urandom of=/tmp/m bs=1M count=1 2>/dev/null; sha256sum </tmp/m; "
+    "(n=0; while dd if=/tmp/m of=/tmp/share/f$n bs=64k conv=fsync; do echo wrote $n >/dev/console; n=$((n+1)); done) "
+    ">/dev/null 2>&1 & sleep 3"
+)
+
 
 @pytest.fixture(scope="module")
 def deployed(bench: Bench) -> Iterator[Bench]:
@@ -34,8 +71,16 @@ def deployed(bench: Bench) -> Iterator[Bench]:
     bench.vtool("down", TOPOLOGY)
 
 
+@pytest.fixture(scope="module")
+def daemons(bench: Bench) -> Iterator[Bench]:
+    bench.deploy(DAEMONS)
+    yield bench
+    bench.ssh(f"rm -f {SHARES}/f*")
+    bench.vtool("down", DAEMONS)
+
+
 def inside(bench: Bench, command: str) -> str:
-    return bench.vtool("exec", "fe0", "--", "sh", "-c", command).stdout
+    return bench.vtool("exec", "--timeout", "120", "fe0", "--", "sh", "-c", command).stdout
 
 
 def waited_for(look: Callable[[], bool], tries: int = 60) -> None:
@@ -79,6 +124,49 @@ def test_a_frontend_that_reboots_under_load_is_back_with_its_disk(deployed: Benc
     assert on_disk(deployed) == wrote
     assert deployed.ssh(f"systemctl show -p MainPID --value {DOMAIN}") == pid, "the guest rebooted, its VMM did not end"
     assert unproven(deployed) == []
+
+
+def test_a_full_pool_makes_requests_wait_and_no_byte_is_wrong(deployed: Bench) -> None:
+    deployed.ssh(f"dd if=/dev/urandom of={DISK} bs=8M count=6 conv=notrunc,fsync status=none")
+    for readers in (6, 12, 14):
+        full, wrote, *read = inside(deployed, READERS.format(last=readers - 1)).splitlines()
+        print(readers, "readers:", full, "times", inside(deployed, f"dmesg | grep '{FULL}' | tail -n 1; true"))
+        if full != "0":
+            break
+    assert int(full) > 0, "the pool was not full"
+    block = f"dd if={DISK} bs=8M count=1 status=none"
+    digests = [deployed.ssh(f"{block} skip={number} | sha256sum").strip() for number in range(7)]
+    assert [line.strip() for line in read] == [digests[number % 6] for number in range(readers)]
+    assert wrote.strip() == digests[6]
+    assert unproven(deployed) == []
+
+
+def test_a_passt_that_is_killed_ends_its_connections_and_serves_new_ones(daemons: Bench) -> None:
+    daemons.ssh("cat >/run/counts.py", COUNTS.encode())
+    daemons.ssh("python3 /run/counts.py >/run/counted 2>&1 & sleep 1")
+    inside(daemons, "(seq 1 100000000 | nc 192.0.2.1 9009; echo $? >/tmp/ended) >/dev/null 2>&1 & sleep 2")
+    daemons.ssh("systemctl kill -s KILL vtool-backend-net0.service")
+    waited_for(lambda: daemons.ssh("cat /run/counted") != "")
+    counted = json.loads(daemons.ssh("cat /run/counted"))
+    print(counted, "nc in the guest:", inside(daemons, "cat /tmp/ended 2>/dev/null || echo still waits"))
+    assert counted["whole"] and counted["bytes"] > 0
+    assert int(daemons.ssh("systemctl show -p NRestarts --value vtool-backend-net0.service")) >= 1
+    inside(daemons, "kill $(ps | grep '[n]c 192' | awk '{print $1}') 2>/dev/null; true")
+    assert unproven(daemons, DAEMONS) == []
+
+
+def test_a_virtiofsd_that_is_killed_has_its_guest_start_again_and_keeps_what_was_written(daemons: Bench) -> None:
+    wrote = inside(daemons, FILES).split()[0]
+    pid = daemons.ssh(f"systemctl show -p MainPID --value {DOMAIN}")
+    daemons.ssh("systemctl kill -s KILL vtool-backend-share0.service")
+    waited_for(lambda: daemons.ssh(f"systemctl show -p MainPID --value {DOMAIN}") not in (pid, "0\n"))
+    waited_for(lambda: daemons.ssh(f"{READY} || true").strip() not in ("", "0"))
+    said = daemons.ssh("cat /var/log/vtool/fe0/console.log.old").split("wrote ")[1:]
+    last = int(said[-1].split()[0])
+    print("files said to be written:", last + 1, daemons.ssh(f"ls -la {SHARES} | tail -n 3"))
+    digests = daemons.ssh(f"cd {SHARES}; for n in $(seq 0 {last}); do sha256sum <f$n; done").splitlines()
+    assert [line.strip() for line in digests] == [f"{wrote}  -"] * (last + 1)
+    assert unproven(daemons, DAEMONS) == []
 
 
 def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_who_comes_later(bench: Bench) -> None:

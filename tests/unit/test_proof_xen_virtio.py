@@ -30,11 +30,12 @@ def mapped(grants: int, foreign: int) -> dict[str, Any]:
     return {"shared": [{"name": name, "size_bytes": size << 10, "identity": "0:5:1"} for name, size in sizes]}
 
 
-def looked(mapped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return what the probes say: of what QEMU has mapped, and of an attempt by its rights."""
+def looked(mapped: dict[str, Any], own: dict[str, Any], **pool: Any) -> dict[str, Any]:
+    """Return what the probes say: of what QEMU has mapped, of an attempt by its rights, and of a pool."""
     looks = (
         {"gntdev": 0, "privcmd": 1, "secret": 0, "control": 0, **mapped},
         {"mapped": 300, "refused": 0, "frame": "0x4012b", **own},
+        *([{"mapped": 4096, "refused": 0, "secret": 0, "control": 250, **pool}] if pool else []),
     )
     return {"code": 0, "output": "".join(json.dumps(look) + "\n" for look in looks)}
 
@@ -43,6 +44,7 @@ PLATFORM, PLAIN = accepted("VERSION_1", "IOMMU_PLATFORM"), accepted("VERSION_1")
 COPIED = {"code": 0, "output": f"{DIGEST}  -\n{DIGEST}  -\n"}
 BY_GRANTS = looked({"gntdev": 39, "control": 12}, {})
 BY_RIGHT = looked({"privcmd": 1537}, {})
+BY_POOL = looked({"privcmd": 257}, {}, control=250)
 NO_FRAME, REFUSED = {"mapped": 65536, "frame": ""}, {"mapped": 0, "refused": 65536, "frame": ""}
 GOOD: dict[str, dict[str, Any]] = {
     "xen-grant": {FEATURES: PLATFORM, KERNEL: {"value": "y"}, MAPS: mapped(156, 4), LOOKED: BY_GRANTS},
@@ -55,6 +57,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "echo-fe0-disk0": COPIED,
         "back-fe0-net0": {"output": DIGEST, "digest": DIGEST},
         "hiwater-fe0-disk0": {"code": 0, "output": "521\n"},
+        LOOKED: BY_POOL,
     },
 }
 
@@ -93,6 +96,10 @@ def test_all_good_is_all_proven(example: str) -> None:
         ("xen-foreign", {LOOKED: looked({"privcmd": 1537}, NO_FRAME)}, REACH),
         ("xen-foreign", {LOOKED: looked({"privcmd": 1537}, REFUSED)}, REACH),
         ("xen-foreign", {LOOKED: looked({"gntdev": 39, "control": 12}, {})}, REACH),
+        ("xen-pool", {LOOKED: looked({"privcmd": 257}, {}, control=0)}, REACH),
+        ("xen-pool", {LOOKED: looked({"privcmd": 257}, {}, secret=1)}, REACH),
+        ("xen-pool", {LOOKED: looked({"privcmd": 8192}, {}, control=250)}, REACH),
+        ("xen-pool", {LOOKED: looked({"privcmd": 1}, {}, control=250)}, REACH),
         ("xen-pool", {FEATURES: PLAIN}, ACCEPTED),
         ("xen-pool", {MAPS: mapped(0, 32 << 10)}, "memory of the guest that QEMU maps"),
         ("xen-pool", {MAPS: mapped(4, 2048)}, "memory of the guest that QEMU maps"),
@@ -138,6 +145,12 @@ def test_each_bad_observation_fails_its_row(example: str, changes: dict[str, Any
             "xen-foreign",
             BY_RIGHT,
             "all RAM: QEMU maps 0B granted, 6140KiB foreign; "
+            "by right all RAM, a process beside QEMU mapped the secret (frame 0x4012b)",
+        ),
+        (
+            "xen-pool",
+            BY_POOL,
+            "region pool0 (16MiB): QEMU maps 0B granted, 1020KiB foreign; secret in 0 of 4096 pages, control in 250; "
             "by right all RAM, a process beside QEMU mapped the secret (frame 0x4012b)",
         ),
     ],

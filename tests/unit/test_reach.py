@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from vtool.deploy.on_board import reach
 from vtool.deploy.proof import foreign_memory
 
 SEED = "ab" * 16
+INIT = Path(__file__).resolve().parents[2] / "vtool/images/recipes/guest/init"
 SIZE = 4 << 20
 WAITS = "print(flush=True); sys.stdin.read()"
 MAPS = f"import mmap, sys; kept = mmap.mmap(int(sys.argv[1]), {SIZE}); " + WAITS
@@ -115,12 +117,26 @@ def test_xens_grant_table_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reach.grant_table(1) == ({0x39000, 0x4578C}, False)
 
 
+def test_a_guest_whose_shell_nobody_reaches_keeps_a_page_of_the_secret(tmp_path: Path) -> None:
+    _, _, rest = INIT.read_text().partition("keep_secret() {")
+    function = "keep_secret() {" + rest.partition("\n}\n")[0] + "\n}"
+    for path, instead in (("/tmp/secret", "secret"), ("/dev/console", "console")):
+        assert function.count(path) == 1
+        function = function.replace(path, instead)
+    subprocess.run(["bash", "-c", f"{function}\nkeep_secret"], cwd=tmp_path, check=True)
+    said = (tmp_path / "console").read_text().split()
+    assert said[:2] == ["vtool:", "secret"]
+    assert (tmp_path / "secret").read_bytes() == reach.bytes_of("secret", said[2]) * 16
+
+
 def test_what_is_mapped_by_ones_own_hand_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
     secret, control = (reach.bytes_of(kind, SEED) * 16 for kind in ("secret", "control"))
     found = [(0x40000, bytes(4096)), (0x40001, None), (0x40002, control), (0x40003, secret), (0x40004, secret)]
     monkeypatch.setattr(foreign_memory, "frames_of", lambda domain, where: iter(found))
     assert foreign_memory.own(SEED, "1", "40000000:5000") == {"mapped": 3, "refused": 1, "frame": "0x40003"}
     assert foreign_memory.own("cd" * 16, "1", "40000000:5000") == {"mapped": 4, "refused": 1, "frame": ""}
+    whole = {"mapped": 4, "refused": 1, "secret": 2, "control": 1}
+    assert foreign_memory.region(SEED, "1", "40000000:5000") == whole
 
 
 def test_a_process_without_xens_devices_has_mapped_nothing_of_a_guest() -> None:

@@ -155,7 +155,8 @@ def _plan_memory(
 
 
 def _units_before(device: plan.KvmDevice) -> tuple[str, ...]:
-    backend = (device.backend.socket_unit or device.backend.unit,) if device.backend else ()
+    # Of one that its socket starts the unit, too: when it crashes, the guest has to start again with it.
+    backend = tuple(filter(None, (device.backend.socket_unit, device.backend.unit))) if device.backend else ()
     tap = (device.tap.unit,) if device.tap else ()
     return (*backend, *tap, *((device.region_file.unit,) if device.region_file else ()))
 

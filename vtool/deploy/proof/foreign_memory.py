@@ -2,8 +2,9 @@
 
 It is sent as text with the step that runs it, because few boards need it: standard library only, Python >= 3.8.
 
-    mapped SEED PID              what a process has mapped through /dev/xen/gntdev and /dev/xen/privcmd
-    own SEED DOMAIN BASE:SIZE... map the guest's memory by one's own hand, until the secret is found
+    mapped SEED PID                 what a process has mapped through /dev/xen/gntdev and /dev/xen/privcmd
+    own SEED DOMAIN BASE:SIZE...    map the guest's memory by one's own hand, until the secret is found
+    region SEED DOMAIN BASE:SIZE... map all of it and count the pages of the secret and of the control
 
 SEED is that of the guest's secret and control (vtool/deploy/on_board/reach.py). Each prints one line of JSON.
 """
@@ -83,6 +84,16 @@ def own(seed: str, domain: str, *where: str) -> dict[str, int | str]:
     return {**seen, "frame": ""}
 
 
+def region(seed: str, domain: str, *where: str) -> dict[str, int]:
+    """Map a piece of a guest's memory and count what it holds."""
+    seen, wanted = {"mapped": 0, "refused": 0, "secret": 0, "control": 0}, needles(seed).items()
+    for _, page in frames_of(int(domain), where):
+        seen["mapped" if page else "refused"] += 1
+        for kind, sought in wanted:
+            seen[kind] += sought in (page or b"")
+    return seen
+
+
 def frames_of(domain: int, where: tuple[str, ...]) -> Iterator[tuple[int, bytes | None]]:
     """Yield the frames of ranges BASE:SIZE, and what is in each; None where Xen refused."""
     device = os.open(FOREIGN, os.O_RDWR | os.O_CLOEXEC)
@@ -110,5 +121,5 @@ def foreign(device: int, domain: int, frames: range) -> list[bytes | None]:
 
 
 if __name__ == "__main__":
-    looks: dict[str, Callable[..., object]] = {"mapped": mapped, "own": own}
+    looks: dict[str, Callable[..., object]] = {"mapped": mapped, "own": own, "region": region}
     sys.stdout.write(json.dumps(looks[sys.argv[1]](*sys.argv[2:])) + "\n")

@@ -22,10 +22,20 @@ from vtool.deploy.proof.steps import (
     block_device,
     failure,
     mount_share,
+    on_board,
 )
 from vtool.layouts import xen_guest_ram
 from vtool.model.devices import DataPath
-from vtool.plan.types import KvmDevice, KvmGuest, XenDisk, XenGuest, XenInterface, XenQemu, XenServedDisk
+from vtool.plan.types import (
+    KvmDevice,
+    KvmGuest,
+    XenBootGuest,
+    XenDisk,
+    XenGuest,
+    XenInterface,
+    XenQemu,
+    XenServedDisk,
+)
 from vtool.units import KIB, MIB, AddressRange, format_size
 
 IOREQ_BYTES = 8 * KIB
@@ -151,43 +161,71 @@ def xen_virtio_reach(guest: XenGuest, qemu: XenQemu) -> Iterator[Proof]:
     yield from _virtio_rows(guest, {**step, "command": command}, bool(control))
 
 
-def _looks(qemu: XenQemu, domain: str, ram: Sequence[AddressRange]) -> str:
-    """Return a shell line: what QEMU has mapped, then what a process in its unit can map."""
+def pool_reach(guest: XenBootGuest, qemu: XenQemu, sent: str) -> Iterator[Proof]:
+    """Return the rows of a guest whose shell nobody reaches: it says its seed; ``sent`` hands it the control by $SEED.
+
+    ``sent`` is a shell line; it is empty where nothing may be written.
+    """
+    said = f"xl dmesg | sed -n 's/.*DOM{guest.domain_id}: vtool: secret \\([0-9a-f]*\\).*/\\1/p' | tail -n 1"
+    command = f"SEED=$({said}); {sent}{_looks(qemu, str(guest.domain_id), guest.ram, list(pools_of(guest).values()))}"
+    yield from _virtio_rows(guest, on_board(f"beside-{guest.name}", command, timeout_s=180), bool(sent))
+
+
+def _looks(qemu: XenQemu, domain: str, ram: Sequence[AddressRange], pools: Sequence[AddressRange] = ()) -> str:
+    """Return a shell line: what QEMU has mapped, what a process in its unit can map, and what is in the pools."""
     join = "sh -c 'echo $$ >$0; exec \"$@\"' /sys/fs/cgroup$(systemctl show -p ControlGroup --value $U)/cgroup.procs"
     rights = "nsenter -t $P -m setpriv --no-new-privs --bounding-set=-all,+dac_override"
-    banks = " ".join(f"{bank.base:x}:{bank.size_bytes:x}" for bank in ram)
-    lines = (
+    lines = [
         f"U={qemu.unit}; P=$(systemctl show -p MainPID --value $U); D={domain}; T={shlex.quote(_PROGRAM)}",
         'python3 -c "$T" mapped $SEED $P',
-        f'{join} {rights} python3 -c "$T" own $SEED $D {banks}',
-    )
+        f'{join} {rights} python3 -c "$T" own $SEED $D {_words(ram)}',
+        *([f'python3 -c "$T" region $SEED $D {_words(pools)}'] if pools else []),
+    ]
     return "; ".join(lines)
 
 
-def _virtio_rows(guest: XenGuest, step: Step, control: bool) -> Iterator[Proof]:
-    foreign_too = DataPath.SHARED_RAM.value in {device.data_path for device in guest.virtio}
-    expected = "all RAM" if foreign_too else "granted pages"
+def _words(ranges: Sequence[AddressRange]) -> str:
+    return " ".join(f"{where.base:x}:{where.size_bytes:x}" for where in ranges)
+
+
+def _virtio_rows(guest: XenGuest | XenBootGuest, step: Step, control: bool) -> Iterator[Proof]:
+    paths, pools = {device.data_path for device in guest.virtio}, pools_of(guest)
+    region = ", ".join(f"region {name} ({format_size(where.size_bytes)})" for name, where in pools.items())
+    expected = "all RAM" if DataPath.SHARED_RAM.value in paths else region or "granted pages"
+    most = sum(where.size_bytes for where in pools.values())
 
     def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
         try:
-            mapped, own = (json.loads(line) for line in seen["output"].splitlines())
+            mapped, own, *more = (json.loads(line) for line in seen["output"].splitlines())
         except ValueError:
             return f"{_UNKNOWN}: {seen['output'].strip()[-80:] or 'the probe said nothing'}", False
+        looked = {**mapped, **more[0]} if more else mapped
         foreign = max(0, mapped["privcmd"] * _PAGE_BYTES - IOREQ_BYTES)
         right = _by_right(own)
-        if mapped["secret"]:
+        if looked["secret"]:
             word = "all RAM"
-        elif foreign or not mapped["gntdev"]:
-            word = "all RAM" if own["frame"] else _UNKNOWN
+        elif not foreign and mapped["gntdev"]:
+            word = "granted pages"
+        elif 0 < foreign <= most and not mapped["gntdev"]:
+            word = region
         else:
-            word = "granted pages" if mapped["control"] or not control else _UNKNOWN
+            word = "all RAM" if own["frame"] else _UNKNOWN
+        if word != "all RAM" and control and not looked["control"]:
+            word = _UNKNOWN
         maps = f"QEMU maps {format_size(mapped['gntdev'] * _PAGE_BYTES)} granted, {format_size(foreign)} foreign"
-        sent = f"control in {mapped['control']}" if control else "no control"
-        content = f"secret in {mapped['secret']} of {mapped['gntdev']} pages, {sent}; " if mapped["gntdev"] else ""
+        sent = f"control in {looked['control']}" if control else "no control"
+        pages = looked["mapped"] if more else mapped["gntdev"]
+        content = f"secret in {looked['secret']} of {pages} pages, {sent}; " if more or mapped["gntdev"] else ""
         return f"{word}: {maps}; {content}by right {right}", word == expected and right != _UNKNOWN
 
     for device in guest.virtio:
         yield _row(device.name, step, expected, judged)
+
+
+def pools_of(guest: XenGuest | XenBootGuest) -> dict[str, AddressRange]:
+    """Return the pools of a guest's devices, where the guest has them."""
+    views = {view.region: view.inside for view in guest.shared} if isinstance(guest, XenBootGuest) else {}
+    return {device.pool: views[device.pool] for device in guest.virtio if device.pool}
 
 
 def _by_right(own: Mapping[str, Any]) -> str:

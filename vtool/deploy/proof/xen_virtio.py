@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vtool.deploy.proof.reach import IOREQ_BYTES, xen_virtio_reach
+from vtool.deploy.proof.reach import IOREQ_BYTES, pool_reach, xen_virtio_reach
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
     Proof,
@@ -27,6 +27,10 @@ from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
 from vtool.units import MIB, AddressRange, format_size
 
 GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
+CONTROL = (
+    "import hashlib, sys; sys.stdout.buffer.write(hashlib.sha256(b'control ' + sys.argv[1].encode()).digest() * 32768)"
+)
+"""Write the control of a seed, as vtool/deploy/on_board/reach.py does inside a guest."""
 ECHO_PORT = 7003
 """Where vtool's guest sends back what it gets (vtool/images/recipes/guest/init)."""
 
@@ -139,23 +143,42 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
             f"up to {format_size(pools)} (privcmd)",
             lambda by_grants, foreign: by_grants == 0 and IOREQ_BYTES < foreign <= pools + IOREQ_BYTES,
         )
+        yield from pool_reach(guest, guest.qemu, next(_control(guest), ""))
 
 
-def echoed(subject: str, identity: str, path: str, scratch: AddressRange) -> Proof:
-    """What the board writes into one MiB of the file, the guest copies into the next: both ways, no shell needed.
+def _control(guest: XenBootGuest) -> Iterator[str]:
+    """Yield shell lines that have the guest read the control of $SEED through a disk, and write it back."""
+    for disk in (disk for device in guest.virtio for disk in device.disks if disk.scratch is not None):
+        assert disk.scratch is not None
+        yield f'{_through(disk.disk_path, disk.scratch, f"""python3 -c "{CONTROL}" $SEED >$W""")}; '
 
-    The guest looks at the first page, which is therefore written last (vtool/images/recipes/guest/init).
+
+def _through(path: str, scratch: AddressRange, fill: str) -> str:
+    """Return a shell line that writes one MiB into a disk's file and waits until the guest wrote it into the next.
+
+    ``fill`` puts it into the file $W. The guest looks at the first page, which is therefore written last
+    (vtool/images/recipes/guest/init).
     """
     first = scratch.base // MIB
-    block = f"dd if={path} bs=1M count=1 status=none"
-    step = on_board(
-        f"echo-{identity}",
-        f"W=$(mktemp); dd if=/dev/urandom of=$W bs=1M count=1 status=none; "
+    return (
+        f"W=$(mktemp); {fill}; "
         f"dd if=$W of={path} bs=4k skip=1 seek={first * 256 + 1} conv=notrunc,fsync status=none; "
         f"dd if=$W of={path} bs=4k count=1 seek={first * 256} conv=notrunc,fsync status=none; "
         f"D=$(sha256sum <$W); rm $W; n=0; "
-        f'while [ "$({block} skip={first + 1} | sha256sum)" != "$D" ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 1; done; '
-        f'{block} skip={first + 1} | sha256sum; echo "$D"',
+        f'while [ "$({_block(path, first + 1)} | sha256sum)" != "$D" ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 1; done'
+    )
+
+
+def _block(path: str, number: int) -> str:
+    return f"dd if={path} bs=1M skip={number} count=1 status=none"
+
+
+def echoed(subject: str, identity: str, path: str, scratch: AddressRange) -> Proof:
+    """What the board writes into one MiB of the file, the guest copies into the next: both ways, no shell needed."""
+    sent = _through(path, scratch, "dd if=/dev/urandom of=$W bs=1M count=1 status=none")
+    step = on_board(
+        f"echo-{identity}",
+        f'{sent}; {_block(path, scratch.base // MIB + 1)} | sha256sum; echo "$D"',
         timeout_s=120,
     )
 
