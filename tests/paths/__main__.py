@@ -24,6 +24,7 @@ from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
 from vtool.language import load_topology
 from vtool.model.combinations import PROGRAMS, Combination, wish_of
+from vtool.model.devices import Transport
 from vtool.model.topology import Role
 from vtool.model.validate import validate
 from vtool.report.paths import BACKEND, GUEST, PROVEN, choices_of, why_not
@@ -77,7 +78,7 @@ def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str
         of_device = [row for row in rows if row["subject"] in (f"device {name}", f"backend of {name}")]
         checked = sum(row["bytes_checked"] for row in of_device)
         reach = next((row["seen"] for row in of_device if row["what"] == REACH), "")
-        mapped = (row for row in rows if row["subject"] == f"backend of {device.frontend}")
+        mapped = (row for row in rows if row["subject"] in (f"backend of {device.frontend}", f"backend of {name}"))
         reach = reach or next((f"maps {row['seen']}" for row in mapped if row["proven"]), "")
         missing = [row["what"] for row in of_device if not row["proven"]]
         well = done.returncode == 0 and of_device and checked and not missing
@@ -85,7 +86,7 @@ def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str
         wish = wish_of(hypervisor, device)
         line = (wish.data_path.value, hypervisor, f"{name} ({device.type}, {wish})", str(checked), reach, verdict)
         entry = {**choices_of(wish), "bytes_checked": checked, "reach": reach, **versions(bench, wish)} if well else {}
-        if entry and device.type != "ivshmem" and topology.domains[device.backend].role is Role.GUEST:
+        if entry and device.transport is Transport.XENBUS and topology.domains[device.backend].role is Role.GUEST:
             entry[BACKEND] = GUEST
         yield line, entry
 

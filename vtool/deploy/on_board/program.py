@@ -82,6 +82,11 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     waited: dict[str, float] = {}
     units = [d["unit"] for d in found["domains"].values()] + list(found["backends"].values())
     units.insert(0, "vtool.target")
+    # A guest of xl that ended behind the back of its unit, which has no process; what needs it stops, too.
+    of_xl = {name: domain for name, domain in found["domains"].items() if domain["kind"] == "xen"}
+    active = {name: domain for name, domain in of_xl.items() if unit_state(domain["unit"]) == "active"}
+    if gone := [domain["unit"] for name, domain in active.items() if not domain_runs(name, domain)]:
+        run("systemctl", "stop", *gone, check=False, timeout=arguments.deadline)
     if set(run("systemctl", "is-active", *units, check=False).stdout.split()) == {"active"}:
         units = []
     else:
