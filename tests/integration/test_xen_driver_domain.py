@@ -1,4 +1,4 @@
-"""A driver domain that is destroyed under load: dom0 lives, verify says what is gone, and deploy brings it back."""
+"""A driver domain that is destroyed under load: dom0 lives, and deploy brings it back with its frontend."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ def test_a_driver_domain_that_is_destroyed_under_load_is_back_with_its_frontend(
     numbers = {name: int(bench.ssh(f"xl domid {name}")) for name in ("storage", "fe0")}
     bench.vtool("exec", "fe0", "--", LOAD)
     bench.ssh("xl destroy storage")
-    lost = {row["subject"] for row in bench.verify(TOPOLOGY, code=3) if not row["proven"]}
-    assert {"domain storage", "device disk0", "device net0"} <= lost
     bench.deploy(TOPOLOGY)
     again = {name: int(bench.ssh(f"xl domid {name}")) for name in numbers}
     assert max(numbers.values()) < again["storage"] < again["fe0"], "both are new, the driver domain first"
