@@ -118,19 +118,3 @@ def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_w
     bench.ssh(f"systemctl restart {DOMAIN}; /var/lib/vtool/current/vtool-board converge --deadline 120 >/dev/null")
     lost = unproven(bench, topology, code=3)
     assert [what for what in lost if what.endswith(("read by 'fe0'", "read by 'be0'"))] == lost != []
-
-
-def test_a_rings_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(bench: Bench) -> None:
-    topology = EXAMPLES / "kvm-ring.yaml"
-    bench.deploy(topology)
-    wrote = inside(bench, LOAD.replace("/dev/vda", "/dev/nbd0"))
-    pids = "$(ps | grep '[v]tool-ring export' | awk '{ print $1 }')"
-    for pause_s in (0.3, 2.7, 3.9):
-        time.sleep(pause_s)
-        bench.vtool("exec", "be0", "--", f"kill -9 {pids}")
-    waited_for(lambda: "yes" in inside(bench, "test -e /tmp/done && echo yes || echo no"))
-    assert "failed" not in inside(bench, "cat /tmp/said")
-    assert on_disk(bench, DISK.replace("fe0", "be0")) == wrote
-    again = f"dd if=/dev/nbd0 bs=1M skip={AT_MIB} count={SIZE_MIB} iflag=direct 2>/dev/null | sha256sum"
-    assert inside(bench, again) == wrote
-    assert unproven(bench, topology) == []
