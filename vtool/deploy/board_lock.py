@@ -29,13 +29,12 @@ from vtool.board.protocols import Board, SshTarget
 from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
 from vtool.deploy.asking import ON_BOARD, board_json, checked
 from vtool.deploy.connection import ssh_command
+from vtool.deploy.on_board.lock import PIPE_BYTES
 from vtool.deploy.once import once
 from vtool.deploy.stage import board_program
 from vtool.diagnostics import VtoolError
 
 _HEARTBEAT_S = 5.0
-_PIPE_BYTES = 1 << 20
-"""Linux's most for one pipe of an ordinary user (pipe(7)): each time less is in it, ssh waits for this process."""
 _CONNECT_S = 20.0
 _MOST_IN_A_LINE = 120 << 10
 """Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
@@ -174,7 +173,7 @@ def hold(board: Board) -> Iterator[Held]:
         )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         with contextlib.suppress(OSError):  # one of many may get no more
-            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         held = Held(board, token, who, since, control_path, process)
         stop = threading.Event()
         beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)

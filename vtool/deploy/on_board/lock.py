@@ -28,6 +28,7 @@ GONE = Path("/run/vtool-board.gone")
 """The token of the last owner whose connection ended."""
 LEASE_S = 30.0
 PIPE_BYTES = 1 << 20
+"""Linux's most for one pipe of an ordinary user (pipe(7)): when it is full, ssh waits for Python, or sshd does."""
 LAST_VERB_S = 120.0
 """So long somebody waits for what is left of a vtool that is gone."""
 
