@@ -65,13 +65,6 @@ class Bench:
         rows: list[dict[str, Any]] = report[0]["rows"]
         return rows
 
-    def fresh(self) -> None:
-        """Make the board anew, as nobody deployed to it."""
-        if self.board_folder.exists():
-            self.vtool("board", "power", "off")
-            self.vtool("board", "destroy", self.board)
-        self.vtool("board", "up")
-
     def ssh(self, command: str, stdin: bytes = b"", code: int = 0) -> str:
         folder = self.board_folder
         done = subprocess.run(

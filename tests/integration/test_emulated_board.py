@@ -5,7 +5,6 @@ The tests of this file run in order on one board, as a day of work would.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import EXAMPLES, Bench, interrupted
+from .conftest import EXAMPLES, Bench
 
 pytestmark = pytest.mark.board
 KVM, XEN, DOM0LESS = (EXAMPLES / f"{name}.yaml" for name in ("kvm-pool", "xen-pv", "dom0less"))
@@ -87,28 +86,6 @@ def test_what_was_changed_by_hand_is_put_right(bench: Bench) -> None:
     assert report["proven"] and report["restarted"]
 
 
-def without_pools(image: bytes) -> bytes:
-    """Return a kernel that does not know restricted pools and does not name the option in its configuration."""
-    start, end = image.index(b"IKCFG_ST") + 8, image.index(b"IKCFG_ED")
-    config = gzip.decompress(image[start:end]).replace(b"CONFIG_DMA_RESTRICTED_POOL=y\n", b"")
-    packed = gzip.compress(config).ljust(end - start, b"\0")
-    assert len(packed) == end - start
-    return (image[:start] + packed + image[end:]).replace(b"restricted-dma-pool", b"unconfined-dma-poo_")
-
-
-def test_a_kernel_without_the_option_is_found(bench: Bench) -> None:
-    from vtool.images.build import ensure
-    from vtool.progress import Silent
-
-    image = ensure(["linux"], Silent())["linux"].path
-    bench.ssh("cat > /var/lib/vtool/current/domains/fe0/Image", without_pools(image.read_bytes()))
-    restart_domain(bench)
-    wrong = {f"{r['subject']}: {r['what']}": r for r in bench.verify(KVM, code=3) if not r["proven"]}
-    row = wrong["domain fe0: kernel has CONFIG_DMA_RESTRICTED_POOL"]
-    assert (row["expected"], row["seen"]) == ("y", "n")
-    assert "region pool0: kernel made it a restricted DMA pool" in wrong
-
-
 def test_a_wrong_host_key_is_refused(bench: Bench, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
     pinned = bench.board_folder / "known_hosts"
@@ -141,13 +118,6 @@ def test_a_board_that_does_not_answer(bench: Bench) -> None:
         assert "VT603" in silent and "\n   | " in silent, "the console's tail is missing"
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def test_interrupted_in_the_middle_then_deployed(bench: Bench) -> None:
-    code, rest = interrupted(bench.command("deploy", KVM), bench.environment, "Ask what the board lacks")
-    assert code == 130, rest
-    assert "interrupted" in rest and "Traceback" not in rest
-    assert bench.deploy(KVM)["proven"]
 
 
 def test_xen_follows_on_the_same_board(bench: Bench) -> None:

@@ -68,8 +68,8 @@ def user(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Use
         for name in ("VTOOL_STATE", "XDG_RUNTIME_DIR"):
             environment.setenv(name, bench.environment[name])
         board = EmulatedBoard("board0", load_facts("qemu-virt").facts)
-        bench.fresh()
-        board.off()
+        bench.vtool("board", "up")
+        bench.vtool("board", "down")
         image = tmp_path_factory.mktemp("image") / "disk.img"
         subprocess.run(["cp", "--sparse=always", str(board._files.disk), str(image)], check=True)
         stack.callback(board.off)

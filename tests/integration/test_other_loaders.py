@@ -32,7 +32,7 @@ def changed(topology: Path, folder: Path, written: str, instead: str) -> Path:
 
 
 def test_a_board_that_came_with_extlinux_boots_by_it_again(bench: Bench, tmp_path: Path) -> None:
-    bench.fresh()
+    bench.vtool("board", "up")
     bench.ssh("mkdir /boot/extlinux; cat > /boot/extlinux/extlinux.conf; rm /boot/boot.scr; sync", EXTLINUX.encode())
     topology = EXAMPLES / "kvm-pool.yaml"
     control = "    role: control\n"
@@ -73,7 +73,6 @@ def test_systemd_boot_starts_a_generation_and_what_it_was_confirmed_by_is_its_na
     assert entry_of(uefi, first).endswith("+3.conf")
     assert f"vtool.generation={first}" in uefi.ssh("cat /proc/cmdline")
     assert uefi.ssh("test -d /sys/firmware/efi && echo uefi") == "uefi\n"
-    assert not uefi.deploy(KVM)["changed"]
 
 
 def test_a_kernel_that_panics_under_systemd_boot_is_left_behind(uefi: Bench, first: str, tmp_path: Path) -> None:

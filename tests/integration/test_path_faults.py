@@ -1,10 +1,12 @@
-"""What happens on a path when a backend or a guest goes away under load: no byte is lost or changed.
+"""What happens on a path when a backend or a guest goes away under load, or a pool is full: no byte is lost or changed.
 
 One write load for a disk: 4 MiB of random bytes, again and again to the same place, each write waited for.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.board
 TOPOLOGY, DAEMONS = EXAMPLES / "kvm-pool.yaml", EXAMPLES / "kvm-pool-daemons.yaml"
 BACKEND, DOMAIN = "vtool-backend-disk0.service", "vtool-domain-fe0.service"
 DISK = "/var/lib/vtool/disks/fe0-disk0.img"
+PID = f"systemctl show -p MainPID --value {DOMAIN}"
 READY = "grep -c 'vtool: domain ready' /var/log/vtool/fe0/console.log"
 SIZE_MIB, AT_MIB = 4, 8
 WRITE = f"dd if=/tmp/w of=/dev/vda bs=64k seek={AT_MIB * 16} oflag=direct conv=fsync 2>>/tmp/said"
@@ -26,6 +29,33 @@ LOAD = (
     "sha256sum </tmp/w"
 )
 
+# Readers of 1 MiB at a time, of six places, while a writer has the seventh.
+FULL, READERS = "swiotlb buffer is full", 12
+MANY = (
+    "dmesg -c >/dev/null; rm -f /tmp/r*; dd if=/dev/urandom of=/tmp/w bs=1M count=1 2>/dev/null; "
+    "{ dd if=/tmp/w of=/dev/vda bs=1M seek=6 oflag=direct conv=fsync 2>/dev/null || echo failed >/tmp/r-w; } & "
+    f"for n in $(seq 0 {READERS - 1}); do "
+    "{ dd if=/dev/vda bs=1M skip=$((n % 6)) count=1 iflag=direct 2>/dev/null | sha256sum >/tmp/r$n; } & done; wait; "
+    f"dmesg | grep -c '{FULL}'; sha256sum </tmp/w; "
+    f"for n in $(seq 0 {READERS - 1}); do cat /tmp/r$n; done; cat /tmp/r-w 2>/dev/null; true"
+)
+# Takes one connection; says how many bytes came, whether they are the numbers from 1 on, and how it ended.
+COUNTS = """
+import json, socket
+server = socket.create_server(("127.0.0.1", 9009))
+server.settimeout(60)
+connection, _ = server.accept()
+connection.settimeout(20)
+came, ended = bytearray(), "closed"
+try:
+    while block := connection.recv(1 << 16):
+        came += block
+except OSError as error:
+    ended = type(error).__name__
+lines = came.split(b"\\n")
+numbers = [b"%d" % number for number in range(1, len(lines))]
+print(json.dumps({"bytes": len(came), "whole": lines[:-1] == numbers, "ended": ended}))
+"""
 SHARES = "/var/lib/vtool/shares/fe0"
 # A file is said to be there when it is with the backend; the console's log outlives the guest.
 FILES = (
@@ -61,6 +91,10 @@ def waited_for(look: Callable[[], bool], tries: int = 60) -> None:
     raise AssertionError("it did not come in two minutes")
 
 
+def start_again(bench: Bench) -> None:
+    bench.ssh(f"systemctl restart {DOMAIN}; /var/lib/vtool/current/vtool-board converge --deadline 120 >/dev/null")
+
+
 def on_disk(bench: Bench, disk: str = DISK) -> str:
     return bench.ssh(f"dd if={disk} bs=1M skip={AT_MIB} count={SIZE_MIB} status=none | sha256sum")
 
@@ -86,28 +120,51 @@ def test_a_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(deploye
 def test_a_frontend_that_reboots_under_load_is_back_with_its_disk(deployed: Bench) -> None:
     wrote = inside(deployed, LOAD)
     inside(deployed, WRITE)
-    pid = deployed.ssh(f"systemctl show -p MainPID --value {DOMAIN}")
+    pid = deployed.ssh(PID)
     said = int(deployed.ssh(READY))
     inside(deployed, "(sleep 1; reboot -f) >/dev/null 2>&1 &")
     waited_for(lambda: int(deployed.ssh(READY)) > said)
     assert "no" in inside(deployed, "test -e /tmp/w && echo yes || echo no")
     assert on_disk(deployed) == wrote
-    assert deployed.ssh(f"systemctl show -p MainPID --value {DOMAIN}") == pid, "the guest rebooted, its VMM did not end"
+    assert deployed.ssh(PID) == pid, "the guest rebooted, its VMM did not end"
     assert unproven(deployed) == []
 
 
-def test_a_virtiofsd_that_is_killed_has_its_guest_start_again_and_keeps_what_was_written(daemons: Bench) -> None:
-    wrote = inside(daemons, FILES).split()[0]
-    pid = daemons.ssh(f"systemctl show -p MainPID --value {DOMAIN}")
-    daemons.ssh("systemctl kill -s KILL vtool-backend-share0.service")
-    waited_for(lambda: daemons.ssh(f"systemctl show -p MainPID --value {DOMAIN}") not in (pid, "0\n"))
-    waited_for(lambda: daemons.ssh(f"{READY} || true").strip() not in ("", "0"))
-    said = daemons.ssh("cat /var/log/vtool/fe0/console.log.old").split("wrote ")[1:]
-    last = int(said[-1].split()[0])
-    print("files said to be written:", last + 1, daemons.ssh(f"ls -la {SHARES} | tail -n 3"))
-    digests = daemons.ssh(f"cd {SHARES}; for n in $(seq 0 {last}); do sha256sum <f$n; done").splitlines()
-    assert [line.strip() for line in digests] == [f"{wrote}  -"] * (last + 1)
-    assert unproven(daemons, DAEMONS) == []
+def test_a_pool_that_is_full_makes_requests_wait_and_no_byte_is_wrong(deployed: Bench, tmp_path: Path) -> None:
+    """No disk fills a pool that vtool permits (VT405); so the guest is told of a smaller one."""
+    deployed.vtool("render", TOPOLOGY, "-o", tmp_path)
+    source = (tmp_path / "board0/generation/domains/fe0/fe0.dts").read_text()
+    written = "0x0 0x1000000>"
+    assert source.count(written) == 1
+    small = source.replace(written, "0x0 0x80000>").encode()
+    overlay = subprocess.run(["dtc", "-q", "-@", "-O", "dtb"], input=small, capture_output=True, check=True).stdout
+    deployed.ssh("cat > /var/lib/vtool/current/domains/fe0/fe0.dtbo", overlay)
+    start_again(deployed)
+    deployed.ssh(f"dd if=/dev/urandom of={DISK} bs=1M count=6 conv=notrunc,fsync status=none")
+    full, wrote, *read = inside(deployed, MANY).splitlines()
+    print("full:", full, "times;", inside(deployed, f"dmesg | grep '{FULL}' | tail -n 1; true"))
+    assert int(full) > 0, "the pool was not full"
+    block = f"dd if={DISK} bs=1M count=1 status=none"
+    digests = [deployed.ssh(f"{block} skip={number} | sha256sum").strip() for number in range(7)]
+    assert [line.strip() for line in read] == [digests[number % 6] for number in range(READERS)]
+    assert wrote.strip() == digests[6]
+    print(unproven(deployed, code=3))
+
+
+def test_a_rings_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(bench: Bench) -> None:
+    topology = EXAMPLES / "kvm-ring.yaml"
+    bench.deploy(topology)
+    wrote = inside(bench, LOAD.replace("/dev/vda", "/dev/nbd0"))
+    pids = "$(ps | grep '[v]tool-ring export' | awk '{ print $1 }')"
+    for pause_s in (0.3, 2.7, 3.9):
+        time.sleep(pause_s)
+        bench.vtool("exec", "be0", "--", f"kill -9 {pids}")
+    waited_for(lambda: "yes" in inside(bench, "test -e /tmp/done && echo yes || echo no"))
+    assert "failed" not in inside(bench, "cat /tmp/said")
+    assert on_disk(bench, DISK.replace("fe0", "be0")) == wrote
+    again = f"dd if=/dev/nbd0 bs=1M skip={AT_MIB} count={SIZE_MIB} iflag=direct 2>/dev/null | sha256sum"
+    assert inside(bench, again) == wrote
+    assert unproven(bench, topology) == []
 
 
 def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_who_comes_later(bench: Bench) -> None:
@@ -115,6 +172,35 @@ def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_w
     bench.deploy(topology)
     bench.ssh("rm /dev/shm/vtool-window0")
     assert unproven(bench, topology) == []
-    bench.ssh(f"systemctl restart {DOMAIN}; /var/lib/vtool/current/vtool-board converge --deadline 120 >/dev/null")
+    start_again(bench)
     lost = unproven(bench, topology, code=3)
     assert [what for what in lost if what.endswith(("read by 'fe0'", "read by 'be0'"))] == lost != []
+
+
+def test_a_passt_that_is_killed_has_its_guest_start_again_and_what_had_come_is_whole(daemons: Bench) -> None:
+    daemons.ssh("cat >/run/counts.py", COUNTS.encode())
+    daemons.ssh("python3 /run/counts.py >/run/counted 2>&1 & sleep 1")
+    inside(daemons, "(seq 1 100000000 | nc 192.0.2.1 9009) >/dev/null 2>&1 & sleep 2")
+    pid = daemons.ssh(PID)
+    daemons.ssh("systemctl kill -s KILL vtool-backend-net0.service")
+    waited_for(lambda: daemons.ssh("cat /run/counted") != "")
+    counted = json.loads(daemons.ssh("cat /run/counted"))
+    print(counted)
+    assert counted["whole"] and counted["bytes"] > 0
+    waited_for(lambda: daemons.ssh(PID) not in (pid, "0\n"))
+    waited_for(lambda: daemons.ssh(f"{READY} || true").strip() not in ("", "0"))
+    assert unproven(daemons, DAEMONS) == []
+
+
+def test_a_virtiofsd_that_is_killed_has_its_guest_start_again_and_keeps_what_was_written(daemons: Bench) -> None:
+    wrote = inside(daemons, FILES).split()[0]
+    pid = daemons.ssh(PID)
+    daemons.ssh("systemctl kill -s KILL vtool-backend-share0.service")
+    waited_for(lambda: daemons.ssh(PID) not in (pid, "0\n"))
+    waited_for(lambda: daemons.ssh(f"{READY} || true").strip() not in ("", "0"))
+    said = daemons.ssh("cat /var/log/vtool/fe0/console.log.old").split("wrote ")[1:]
+    last = int(said[-1].split()[0])
+    print("files said to be written:", last + 1, daemons.ssh(f"ls -la {SHARES} | tail -n 3"))
+    digests = daemons.ssh(f"cd {SHARES}; for n in $(seq 0 {last}); do sha256sum <f$n; done").splitlines()
+    assert [line.strip() for line in digests] == [f"{wrote}  -"] * (last + 1)
+    assert unproven(daemons, DAEMONS) == []

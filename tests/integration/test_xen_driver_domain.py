@@ -16,6 +16,7 @@ def test_a_driver_domain_that_is_destroyed_under_load_is_back_with_its_frontend(
     numbers = {name: int(bench.ssh(f"xl domid {name}")) for name in ("storage", "fe0")}
     bench.vtool("exec", "fe0", "--", LOAD)
     bench.ssh("xl destroy storage")
+    bench.ssh("xl pause fe0")  # as if it hung on its disk: it has to be destroyed
     bench.deploy(TOPOLOGY)
     again = {name: int(bench.ssh(f"xl domid {name}")) for name in numbers}
     assert max(numbers.values()) < again["storage"] < again["fe0"], "both are new, the driver domain first"
