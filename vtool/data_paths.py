@@ -335,7 +335,8 @@ ROWS = (
         by_a_guest=True,
         kvm=Way(
             Parts.NONE,
-            obstacle="vhost-user passes files, which cannot leave the host; control plane and doorbells are missing",
+            obstacle="vhost-user passes files, which cannot leave the host; control plane and doorbells are missing. "
+            "Without virtio: a ring",
         ),
         xen=Way(
             Parts.DEBIAN,

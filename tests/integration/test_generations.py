@@ -51,12 +51,13 @@ def test_nothing_to_do_is_said_with_zero(bench: Bench, topology: Path, first: st
 
 
 def test_a_trial_that_fails_is_taken_back(bench: Bench, topology: Path, first: str) -> None:
-    change(topology, "  fe0:\n", "  fe0:\n    ready: never said\n")
+    switches_off = "    bootargs: rdinit=/bin/busybox -- poweroff -f\n"
+    change(topology, "  fe0:\n", f"  fe0:\n{switches_off}")
     report = bench.deploy(topology, code=3)
     assert (report["failure"][0]["code"], report["fault"], report["went_back_to"]) == ("VT708", "board", first)
     roles, events = generations(bench, topology)
     assert roles == {first: "good,runs"} and events[-1] == ("taken back", report["generation"])
-    change(topology, "    ready: never said\n", "")
+    change(topology, switches_off, "")
     assert not bench.deploy(topology)["changed"]
 
 

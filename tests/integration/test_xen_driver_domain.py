@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .conftest import EXAMPLES, Bench
@@ -16,6 +18,7 @@ def test_a_driver_domain_that_is_destroyed_under_load_is_back_with_its_frontend(
     numbers = {name: int(bench.ssh(f"xl domid {name}")) for name in ("storage", "fe0")}
     bench.vtool("exec", "fe0", "--", LOAD)
     bench.ssh("xl destroy storage")
+    assert re.search("domain +storage +not running", bench.vtool("status", TOPOLOGY, code=3).stdout)
     bench.ssh("xl pause fe0")  # as if it hung on its disk: it has to be destroyed
     bench.deploy(TOPOLOGY)
     again = {name: int(bench.ssh(f"xl domid {name}")) for name in numbers}

@@ -195,7 +195,7 @@ class Coordinator:
 @contextlib.contextmanager
 def coordinator(address: str) -> Iterator[Coordinator]:
     """Talk to a coordinator. VtoolError VT621 without labgrid, VT622 when it does not answer."""
-    # gRPC would write about every process that vtool starts while it is loaded.
+    # gRPC would write about every process that vtool starts while it is loaded, and crash some (grpc/grpc#43055).
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
