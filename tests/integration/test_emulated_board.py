@@ -120,6 +120,16 @@ def test_a_board_that_does_not_answer(bench: Bench) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def test_a_power_cut_loses_nothing(bench: Bench) -> None:
+    bench.vtool("board", "power", "off")
+    assert "power off" in bench.vtool("status", KVM, code=3).stdout
+    assert "VT602" in bench.vtool("verify", KVM, code=3).stderr
+    begin = time.monotonic()
+    report = bench.deploy(KVM)
+    print(f"deploy to a board that was off: {time.monotonic() - begin:.0f} s")
+    assert report["proven"] and not report["changed"]
+
+
 def test_xen_follows_on_the_same_board(bench: Bench) -> None:
     report = bench.deploy(XEN)
     assert report["proven"] and report["rebooted"]
@@ -144,16 +154,6 @@ def test_domains_that_xen_builds_at_boot(bench: Bench) -> None:
     assert bench.vtool("logs", "fe0").stdout.count("vtool: domain ready") == 1
     assert "domain    fe0     running" in bench.vtool("status", DOM0LESS).stdout
     assert "Ctrl-A" in bench.vtool("exec", "fe0", "--", "true", code=3).stderr
-
-
-def test_a_power_cut_loses_nothing(bench: Bench) -> None:
-    bench.vtool("board", "power", "off")
-    assert "power off" in bench.vtool("status", DOM0LESS, code=3).stdout
-    assert "VT602" in bench.vtool("verify", DOM0LESS, code=3).stderr
-    begin = time.monotonic()
-    report = bench.deploy(DOM0LESS)
-    print(f"deploy to a board that was off: {time.monotonic() - begin:.0f} s")
-    assert report["proven"] and not report["changed"]
 
 
 def test_down_leaves_the_board_clean(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from vtool.deploy.proof.steps import REACH
 from vtool.render import render
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology/examples"
-KVM, XEN = EXAMPLES / "kvm-ring.yaml", EXAMPLES / "xen-ring.yaml"
+KVM, XEN, BAR = (EXAMPLES / f"{name}.yaml" for name in ("kvm-ring", "xen-ring", "kvm-bar"))
 MIB = 1 << 20
 
 
@@ -82,8 +82,19 @@ def test_a_header_is_magic_and_version(output: str, proven: bool) -> None:
     assert row(KVM, "device net0", what, {"code": 0, "output": output}).proven is proven
 
 
-def test_the_backends_machine_reaches_the_regions_and_nothing_more() -> None:
-    sizes = [{"identity": f"1:{number}", "size_bytes": 2 * MIB} for number in (1, 2)]
+@pytest.mark.parametrize(
+    ("example", "device", "what", "regions"),
+    [
+        (KVM, "disk0", REACH, ("ring0", "ring1")),
+        (KVM, "net0", REACH, ("ring0", "ring1")),
+        (BAR, "window0", "what 'be0' can reach of 'fe0'", ("window0",)),
+        (BAR, "window0", "what 'fe0' can reach of 'be0'", ("window0",)),
+    ],
+)
+def test_another_virtual_machine_reaches_the_regions_and_nothing_more(
+    example: Path, device: str, what: str, regions: tuple[str, ...]
+) -> None:
+    sizes = [{"identity": f"1:{number}", "size_bytes": 2 * MIB} for number, _ in enumerate(regions)]
     good = {"secret_shared": 0, "secret_own": 0, "control_shared": 256, "control_own": 512, "searched_bytes": 64 * MIB}
     good |= {"objects": sizes, "unread": []}
     cases = [
@@ -91,14 +102,14 @@ def test_the_backends_machine_reaches_the_regions_and_nothing_more() -> None:
         ({"secret_own": 256}, False),
         ({"secret_shared": 256}, False),
         ({"control_shared": 0}, False),
-        ({"objects": sizes[:1]}, False),
+        ({"objects": sizes[1:]}, False),
         ({"objects": [*sizes, {"identity": "1:3", "size_bytes": 128 * MIB}]}, False),
-        ({"unread": ["/dev/shm/vtool-ring0"]}, False),
+        ({"unread": [f"/dev/shm/vtool-{regions[0]}"]}, False),
     ]
-    for name in ("disk0", "net0"):
-        for changes, proven in cases:
-            seen = row(KVM, f"device {name}", REACH, {**good, **changes})
-            assert (seen.expected, seen.proven) == ("region ring0 (2MiB), region ring1 (2MiB)", proven), changes
+    for changes, proven in cases:
+        seen = row(example, f"device {device}", what, {**good, **changes})
+        assert seen.expected == ", ".join(f"region {region} (2MiB)" for region in regions)
+        assert seen.proven is proven, changes
 
 
 @pytest.mark.parametrize(

@@ -69,26 +69,42 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     yield _row(device.name, step, expected, judged)
 
 
-def reached_row(device: str, step: Step, regions: Mapping[str, int]) -> Proof:
-    """Return the row that a look finds these regions (name -> bytes) shared, and nothing of the domain besides."""
-    expected = ", ".join(f"{name} ({format_size(size)})" for name, size in regions.items())
+def between(guest: KvmGuest, other: KvmGuest, name: str, control: str, what: str = REACH) -> Proof:
+    """Return the row of what a guest's virtual machine could reach of another's: the regions that both have.
+
+    ``name`` is the device that ``control`` goes through, a shell line in ``guest``.
+    """
+    step: Step = {
+        "id": f"reach-{guest.name}-{name}",
+        "op": "reach",
+        "domain": guest.name,
+        "unit": other.unit,
+        "vmm": guest.unit,
+        "control": control,
+    }
+    theirs = {device.region_file.region for device in other.devices if device.region_file}
+    files = [device.region_file for device in guest.devices if device.region_file]
+    regions = {file.region: file.size_bytes for file in files if file.region in theirs}
+    expected = ", ".join(f"region {region} ({format_size(size)})" for region, size in regions.items())
 
     def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
-        reached = _reached(seen, sorted(regions.values()), expected, step["control"])
-        return f"{reached}: {_found(seen, step['control'])}", reached == expected and not seen["unread"]
+        reached = _reached(seen, sorted(regions.values()), expected, control)
+        return f"{reached}: {_found(seen, control)}", reached == expected and not seen["unread"]
 
-    return _row(device, step, expected, judged)
+    return _row(name, step, expected, judged, what)
 
 
-def _row(device: str, step: Step, expected: str, judged: Callable[[Mapping[str, Any]], tuple[str, bool]]) -> Proof:
+def _row(
+    device: str, step: Step, expected: str, judged: Callable[[Mapping[str, Any]], tuple[str, bool]], what: str = REACH
+) -> Proof:
     """Return the row of a device; ``judged`` says in words what a look came to, and whether it was as expected."""
 
     def read(results: Results) -> Row:
         why = failure(results, step)
         if why:
-            return Row(f"device {device}", REACH, expected, "nothing observed", False, why)
+            return Row(f"device {device}", what, expected, "nothing observed", False, why)
         seen = results[step["id"]]
-        return Row(f"device {device}", REACH, expected, *judged(seen), tuple(seen.get("unread", ())))
+        return Row(f"device {device}", what, expected, *judged(seen), tuple(seen.get("unread", ())))
 
     return Proof((step,), read)
 

@@ -7,10 +7,10 @@ copies and sends back (vtool/images/recipes/guest/init), and dom0 compares.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
-from vtool.deploy.proof.reach import reached_row, to_disk
+from vtool.deploy.proof.reach import between, to_disk
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
     Proof,
@@ -40,7 +40,6 @@ def kvm_rings(guests: Sequence[KvmGuest]) -> Iterator[Proof]:
     for frontend, backend in permutations(guests, 2):
         behind = {device.name: device for device in backend.devices if device.ring}
         both = [(d, behind[d.name]) for d in frontend.devices if d.name in behind and d.ring and d.ring.end.side == "b"]
-        regions = {f"region {d.region_file.region}": d.region_file.size_bytes for d, _ in both if d.region_file}
         for device, other in both:
             yield from _header(frontend, device)
             yield from (
@@ -48,7 +47,7 @@ def kvm_rings(guests: Sequence[KvmGuest]) -> Iterator[Proof]:
                 if device.type == "blk"
                 else _kvm_link(frontend, backend, device, other)
             )
-            yield _kvm_reach(frontend, backend, device, other, regions)
+            yield _kvm_reach(frontend, backend, device, other)
 
 
 def _header(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
@@ -117,9 +116,7 @@ def _sent(identity: str, sender: str, receiver: str, address: str) -> tuple[Step
     return in_domain(sender, f"serve-{identity}", serve), in_domain(receiver, f"fetch-{identity}", fetch)
 
 
-def _kvm_reach(
-    frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: KvmDevice, regions: Mapping[str, int]
-) -> Proof:
+def _kvm_reach(frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: KvmDevice) -> Proof:
     """What the backend's virtual machine could reach: its QEMU has its RAM and what it shares with the frontend's."""
     assert device.ring and other.ring
     control, before = to_disk(device.ring.end.target, device.ring.scratch), tuple[Step, ...]()
@@ -127,15 +124,7 @@ def _kvm_reach(
         control = f"nc {other.ring.end.address.partition('/')[0]} {_SINK_PORT} <$C >/dev/null"
         sink = f"(nc -l -p {_SINK_PORT} >/dev/null 2>&1 &); echo ok"
         before = (in_domain(backend.name, f"sink-{device.name}", sink, 20),)
-    step: Step = {
-        "id": f"reach-{frontend.name}-{device.name}",
-        "op": "reach",
-        "domain": frontend.name,
-        "unit": backend.unit,
-        "vmm": frontend.unit,
-        "control": control,
-    }
-    row = reached_row(device.name, step, regions)
+    row = between(frontend, backend, device.name, control)
     return Proof((*before, *row.steps), row.read)
 
 
