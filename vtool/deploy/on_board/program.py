@@ -571,7 +571,7 @@ def argument_parser() -> argparse.ArgumentParser:
     for name, function in (("powerdown", verb_powerdown), ("await", verb_await)):
         about_one = verb(name, function)
         about_one.add_argument("domain")
-        about_one.add_argument("--deadline", type=float, default=10.0)
+        about_one.add_argument("--deadline", type=float, default=30.0)
     execute = verb("exec", verb_exec)
     execute.add_argument("domain")
     execute.add_argument("command")
