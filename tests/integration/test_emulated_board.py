@@ -75,6 +75,8 @@ def test_a_region_moved_by_hand_is_found(bench: Bench, tmp_path: Path) -> None:
     overlay = subprocess.run(["dtc", "-q", "-@", "-O", "dtb"], input=moved.encode(), capture_output=True, check=True)
     bench.ssh("cat > /var/lib/vtool/current/domains/fe0/fe0.dtbo", overlay.stdout)
     restart_domain(bench)
+    said = bench.ssh("cat /var/log/vtool/fe0/console.log.old")
+    assert "reboot: Power down" in said, "it was asked to end, and did"
     output = bench.vtool("verify", KVM, code=3).stdout
     assert "expected [0x50000000, 0x51000000); seen [0x48000000, 0x49000000)" in output
     assert "NOT PROVEN" in output and "tail of domain 'fe0'" in output
