@@ -177,8 +177,8 @@ def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_w
     rings.ssh("rm /dev/shm/vtool-ring0")
     assert unproven(rings, RINGS) == []
     start_again(rings)
-    lost = {row["subject"] for row in rings.verify(RINGS, code=3) if not row["proven"]}
-    assert "device disk0" in lost and "device net0" not in lost, lost
+    lost = {(row["subject"], row["what"]) for row in rings.verify(RINGS, code=3) if not row["proven"]}
+    assert ("device disk0", "header of the ring, in the frontend's BAR") in lost, lost
 
 
 def test_a_passt_that_is_killed_has_its_guest_start_again_and_what_had_come_is_whole(daemons: Bench) -> None:
