@@ -105,11 +105,11 @@ def test_a_full_disk_changes_nothing(bench: Bench) -> None:
     before = bench.ssh("readlink /var/lib/vtool/current")
     bench.ssh("rm -rf /var/lib/vtool/store; fallocate -l $(($(df --output=avail -B1 / | tail -1) - 4000000)) /filler")
     try:
-        refused = bench.vtool("deploy", KVM, code=3).stderr
+        refused = bench.vtool("deploy", XEN, code=3).stderr
         assert "VT705" in refused and "nothing was changed" in refused
         assert bench.ssh("readlink /var/lib/vtool/current") == before
     finally:
-        bench.ssh("rm /filler")
+        bench.ssh("rm /filler; sync")
 
 
 def test_a_board_that_does_not_answer(bench: Bench) -> None:
