@@ -160,10 +160,10 @@ def verb_powerdown(arguments: argparse.Namespace) -> dict[str, Any]:
     """Ask a domain to end, as its unit's ExecStop; force it when it does not within the deadline."""
     name, domain = arguments.domain, manifest()["domains"][arguments.domain]
     if domain["kind"] == "xen":
-        with contextlib.suppress(BoardError):  # it did not end within the deadline
-            if run("xl", "shutdown", "-w", "-F", name, check=False, timeout=arguments.deadline).returncode == 0:
-                return {"domain": name}
-        run("xl", "destroy", name, check=False)
+        try:
+            run("xl", "shutdown", "-w", "-F", name, timeout=arguments.deadline)
+        except BoardError:  # it was refused, or the guest did not end within the deadline
+            run("xl", "destroy", name, check=False)
         return {"domain": name}
     with contextlib.suppress(BoardError, OSError):
         qmp(domain["qmp"], [{"execute": "system_powerdown"}], wait_for_close_s=arguments.deadline)

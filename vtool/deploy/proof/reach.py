@@ -48,25 +48,9 @@ _PROGRAM = Path(__file__).with_name("foreign_memory.py").read_text()
 def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """Return the row of a device: its daemon's memory is searched, or QEMU's where QEMU is the backend."""
     unit = device.backend.unit if device.backend else guest.unit
-    step: Step = {
-        "id": f"reach-{guest.name}-{device.name}",
-        "op": "reach",
-        "domain": guest.name,
-        "unit": unit,
-        "vmm": guest.unit,
-        "control": _control(device),
-    }
-    shared = [pool for pool in guest.pools if pool.shared]
-    sizes = sorted(pool.range.size_bytes for pool in shared)
+    pools = {pool.region: pool.range.size_bytes for pool in guest.pools if pool.shared}
     confined = device.backend is not None and device.data_path == DataPath.POOL.value
-    regions = ", ".join(f"region {pool.region} ({format_size(pool.range.size_bytes)})" for pool in shared)
-    expected = regions if confined else "all RAM"
-
-    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
-        reached = _reached(seen, sizes, regions, step["control"])
-        return f"{reached}: {_found(seen, step['control'])}", reached == expected and not seen["unread"]
-
-    yield _row(device.name, step, expected, judged)
+    yield _searched(guest, unit, device.name, _control(device), pools, confined=confined)
 
 
 def between(guest: KvmGuest, other: KvmGuest, name: str, control: str, what: str = REACH) -> Proof:
@@ -74,21 +58,36 @@ def between(guest: KvmGuest, other: KvmGuest, name: str, control: str, what: str
 
     ``name`` is the device that ``control`` goes through, a shell line in ``guest``.
     """
+    theirs = {device.region_file.region for device in other.devices if device.region_file}
+    files = [device.region_file for device in guest.devices if device.region_file]
+    regions = {file.region: file.size_bytes for file in files if file.region in theirs}
+    return _searched(guest, other.unit, name, control, regions, what=what)
+
+
+def _searched(
+    guest: KvmGuest,
+    unit: str,
+    name: str,
+    control: str,
+    regions: Mapping[str, int],
+    *,
+    confined: bool = True,
+    what: str = REACH,
+) -> Proof:
+    """Return the row that a unit's memory is searched: it must reach these regions (bytes by name), or all RAM."""
     step: Step = {
         "id": f"reach-{guest.name}-{name}",
         "op": "reach",
         "domain": guest.name,
-        "unit": other.unit,
+        "unit": unit,
         "vmm": guest.unit,
         "control": control,
     }
-    theirs = {device.region_file.region for device in other.devices if device.region_file}
-    files = [device.region_file for device in guest.devices if device.region_file]
-    regions = {file.region: file.size_bytes for file in files if file.region in theirs}
-    expected = ", ".join(f"region {region} ({format_size(size)})" for region, size in regions.items())
+    words = ", ".join(f"region {region} ({format_size(size)})" for region, size in regions.items())
+    expected = words if confined else "all RAM"
 
     def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
-        reached = _reached(seen, sorted(regions.values()), expected, control)
+        reached = _reached(seen, sorted(regions.values()), words, control)
         return f"{reached}: {_found(seen, control)}", reached == expected and not seen["unread"]
 
     return _row(name, step, expected, judged, what)
