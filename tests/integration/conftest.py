@@ -65,6 +65,16 @@ class Bench:
         rows: list[dict[str, Any]] = report[0]["rows"]
         return rows
 
+    def change_tree(self, topology: Path, folder: Path, changes: dict[str, str]) -> None:
+        """Give fe0 another overlay than was deployed, behind vtool's back; it takes effect with its next start."""
+        self.vtool("render", topology, "-o", folder)
+        source = (folder / "board0/generation/domains/fe0/fe0.dts").read_text()
+        for written, instead in changes.items():
+            assert source.count(written) == 1, written
+            source = source.replace(written, instead)
+        made = subprocess.run(["dtc", "-q", "-@", "-O", "dtb"], input=source.encode(), capture_output=True, check=True)
+        self.ssh("cat > /var/lib/vtool/current/domains/fe0/fe0.dtbo", made.stdout)
+
     def ssh(self, command: str, stdin: bytes = b"", code: int = 0) -> str:
         folder = self.board_folder
         done = subprocess.run(

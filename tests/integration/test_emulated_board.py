@@ -68,12 +68,7 @@ def restart_domain(bench: Bench) -> None:
 
 
 def test_a_region_moved_by_hand_is_found(bench: Bench, tmp_path: Path) -> None:
-    bench.vtool("render", KVM, "-o", tmp_path)
-    source = (tmp_path / "board0/generation/domains/fe0/fe0.dts").read_text()
-    moved = source.replace("0x50000000", "0x48000000").replace("@50000000", "@48000000")
-    assert moved != source
-    overlay = subprocess.run(["dtc", "-q", "-@", "-O", "dtb"], input=moved.encode(), capture_output=True, check=True)
-    bench.ssh("cat > /var/lib/vtool/current/domains/fe0/fe0.dtbo", overlay.stdout)
+    bench.change_tree(KVM, tmp_path, {"0x50000000": "0x48000000", "@50000000": "@48000000"})
     restart_domain(bench)
     said = bench.ssh("cat /var/log/vtool/fe0/console.log.old")
     assert "reboot: Power down" in said, "it was asked to end, and did"
