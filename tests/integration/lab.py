@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import socket
 import socketserver
 import subprocess
@@ -220,6 +221,10 @@ class Lab:
         )
         assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout + done.stderr
+
+    def clients(self) -> list[str]:
+        """Return the address of every session that the coordinator has had."""
+        return re.findall(r"client connected: (\S+)", (self.folder / "coordinator.log").read_text())
 
     def holder(self, place: str = "rack1") -> str | None:
         """Return who has a place, in labgrid's words."""

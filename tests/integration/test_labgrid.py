@@ -22,6 +22,7 @@ import pytest
 
 from vtool.board.inventory import Inventory
 from vtool.board.labgrid_place import LabgridBoard
+from vtool.board.labgrid_session import coordinator
 from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError
 
@@ -245,6 +246,16 @@ def test_a_failure_gives_back(rack: Rack) -> None:
     with pytest.raises(VtoolError, match="VT604"), wrong.hold(), open_shell(wrong):
         pass
     assert rack.lab.holder() is None
+
+
+def test_each_session_has_a_connection_of_its_own(rack: Rack) -> None:
+    """A coordinator fails with an assertion on a second session over a connection whose first it still has."""
+    seen = len(rack.lab.clients())
+    for _ in range(20):
+        with coordinator(rack.lab.coordinator) as session:
+            assert list(session.places()) == ["rack1", "rack2"]
+    new = rack.lab.clients()[seen:]
+    assert len(set(new)) == len(new) == 20
 
 
 def test_what_is_wrong_with_a_lab_is_said(rack: Rack) -> None:

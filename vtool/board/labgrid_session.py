@@ -199,7 +199,9 @@ def coordinator(address: str) -> Iterator[Coordinator]:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
+        import grpc  # noqa: PLC0415
         from labgrid.remote.client import ClientSession, ensure_event_loop  # noqa: PLC0415
+        from labgrid.remote.generated import labgrid_coordinator_pb2_grpc  # noqa: PLC0415
         from labgrid.util.proxy import proxymanager  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("labgrid", "grpc"):
@@ -210,6 +212,11 @@ def coordinator(address: str) -> Iterator[Coordinator]:
 
     async def start() -> Any:
         session = ClientSession(proxymanager.get_grpc_address(address, default_port=20408), loop)
+        await session.close()
+        # A connection of its own: gRPC hands on that of the session before, and labgrid's coordinator fails
+        # when it has not yet seen that one end.
+        session.channel = grpc.aio.insecure_channel(session.address, [("grpc.use_local_subchannel_pool", 1)])
+        session.stub = labgrid_coordinator_pb2_grpc.CoordinatorStub(session.channel)
         await asyncio.wait_for(session.start(), _CONNECT_DEADLINE_S)
         return session
 
