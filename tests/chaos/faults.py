@@ -178,7 +178,7 @@ FAULTS = (
     Fault("kernel panics", wish="    bootargs: init=/nosuch\n", fails=True),
     Fault("kernel hangs", wish="    bootargs: init=/bin/cat\n", fails=True),
     Fault("Xen dies before its console", topology=XEN_DIES_SILENTLY, fails=True),
-    Fault("guest never comes up", wish="    ready: never said\n", fails=True),
+    Fault("guest never comes up", wish="    ready: never said\n    ready_timeout_s: 30\n", fails=True),
     Fault("backend crashes in a loop", around=_backend_crashes),
 )
 

@@ -56,7 +56,7 @@ def without_pools(image: bytes) -> bytes:
 def restart(bench: Bench, deadline_s: int) -> None:
     """Start the guest again; one that does not come up is for `vtool verify` to name."""
     bench.ssh(f"systemctl daemon-reload; systemctl restart {UNIT}")
-    bench.ssh(f"/var/lib/vtool/current/vtool-board converge --deadline {deadline_s} || true")
+    bench.ssh(f"timeout {deadline_s} /var/lib/vtool/current/vtool-board converge || true")
 
 
 def reach(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def waited_for_another(bench: Bench, pid: str) -> None:
 
 
 def start_again(bench: Bench) -> None:
-    bench.ssh(f"systemctl restart {DOMAIN}; /var/lib/vtool/current/vtool-board converge --deadline 120 >/dev/null")
+    bench.ssh(f"systemctl restart {DOMAIN}; /var/lib/vtool/current/vtool-board converge >/dev/null")
 
 
 def on_disk(bench: Bench, disk: str = DISK) -> str:

@@ -334,6 +334,15 @@ def test_power_and_console_are_commands(machine: Machine) -> None:
     assert silent.detail[-1] == "Panic!" and "vtool board console rack1" in silent.hints[0]
 
 
+def test_a_board_is_waited_for_as_long_as_its_facts_say(machine: Machine) -> None:
+    facts = machine.folder / "slow.yaml"
+    text = (ROOT / "topology/boards/qemu-virt.yaml").read_text()
+    facts.write_text(text.replace("  root_device:", "  timeout_s: 11\n  root_device:"))
+    machine.off()
+    failed = vtool("board", "up", "rack1", "--inventory", inventory(machine, facts=str(facts)))
+    assert failed.returncode == 3 and "VT603" in failed.stderr and "within 11 s" in failed.stderr
+
+
 def test_what_a_board_cannot_do_is_said_with_the_place(machine: Machine) -> None:
     machine.on()
     path = inventory(machine)

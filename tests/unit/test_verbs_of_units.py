@@ -1,30 +1,54 @@
-"""The verbs of vtool-board that units call: await a domain's ready text, and make it end."""
+"""The verbs of vtool-board that units call: await a domain's ready text, and make it end; and for how long."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from vtool.cli.common import prepare
 from vtool.deploy.on_board import base, program
+from vtool.render import render
+
+EXAMPLE = Path(__file__).parents[2] / "topology/examples/xen-driver-domain.yaml"
 
 
-@pytest.mark.parametrize(("said", "runs", "ready"), [("xl devd runs", True, True), ("Linux version", False, False)])
-def test_await(said: str, runs: bool, ready: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "runs", "failure"),
+    [
+        ("xl devd runs", True, None),
+        ("Linux version", False, "does not run"),
+        ("Linux version", True, "is not ready within 1 s"),
+    ],
+)
+def test_await(said: str, runs: bool, failure: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "console.log"
     log.write_text(f"booting\n{said}\n")
-    domain = {"kind": "xen", "ready": "xl devd runs", "console_log": str(log)}
+    domain = {"kind": "xen", "ready": "xl devd runs", "ready_timeout_s": 1, "console_log": str(log)}
     monkeypatch.setattr(program, "manifest", lambda: {"domains": {"storage": domain}})
     monkeypatch.setattr(program, "domain_runs", lambda name, domain: runs)
-    arguments = argparse.Namespace(domain="storage", deadline=30.0)
-    if ready:
+    arguments = argparse.Namespace(domain="storage")
+    if failure is None:
         assert program.verb_await(arguments) == {"domain": "storage"}
     else:
         with pytest.raises(base.BoardError) as caught:
             program.verb_await(arguments)
-        assert caught.value.code == "VT708"
+        assert caught.value.code == "VT708" and failure in caught.value.message
+
+
+def test_a_guest_that_is_slow_is_given_its_time(tmp_path: Path) -> None:
+    """By who waits for it, by systemd, and by the trial, which begins with the board's boot."""
+    topology = tmp_path / "t.yaml"
+    topology.write_text(EXAMPLE.read_text().replace("  storage:\n", "  storage:\n    ready_timeout_s: 700\n"))
+    files = {item.name: item.content for item in render(prepare(topology).plan.boards[0]).artifacts}
+    domains = json.loads(files["manifest.json"])["domains"]
+    assert {name: domain["ready_timeout_s"] for name, domain in domains.items()} == {"storage": 700, "fe0": 120}
+    assert "TimeoutStartSec=760\n" in files["units/vtool-domain-storage.service"]
+    assert "TimeoutStartSec=60\n" in files["units/vtool-domain-fe0.service"]
+    assert "OnActiveSec=1180\n" in files["units/vtool-revert.timer"]
 
 
 @pytest.mark.parametrize(("shutdown", "destroyed"), [("ends", False), ("is refused", True), ("takes too long", True)])

@@ -126,7 +126,7 @@ def settings_are_used(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if domain.role is not Role.CONTROL:
             continue
-        unused = dict.fromkeys(("ramdisk", "ready"), "it boots from the board's root file system")
+        unused = dict.fromkeys(("ramdisk", "ready", "ready_timeout_s"), "it boots from the board's root file system")
         if isinstance(context.hypervisor_of(name), Kvm):
             unused |= dict.fromkeys(("cpus", "memory"), "under KVM the host has what the board has")
         for key in unused.keys() & domain.model_fields_set:

@@ -17,7 +17,6 @@ from vtool.images import BOARD_IMAGES
 from vtool.images.build import ensure
 from vtool.progress import Progress
 
-BOOT_DEADLINE_S = 120
 _LINES_OF_TWO_BOOTS = 3000
 _LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.|UEFI firmware ")
 
@@ -51,7 +50,7 @@ def bring_up(board: Board, progress: Progress) -> bool:
     if was_off:
         progress.start(f"switch {board.name} on")
         board.power.on()
-    wait_for_sshd(board, board.ssh(), BOOT_DEADLINE_S)
+    wait_for_sshd(board, board.ssh(), board.facts.boot_timeout_s)
     if was_off:
         progress.finish(f"switch {board.name} on", "answers", time.monotonic() - begin)
     return was_off
@@ -75,14 +74,15 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     progress.start(task)
     watchdog = job.report.board.watchdog
     watchdog_s = watchdog.timeout_s if watchdog else 0
-    booted = _another_boot(job.board, before, BOOT_DEADLINE_S)
+    timeout_s = job.board.facts.boot_timeout_s
+    booted = _another_boot(job.board, before, timeout_s)
     if booted is None:
-        booted = _another_boot(job.board, before, watchdog_s + BOOT_DEADLINE_S) if watchdog_s else None
+        booted = _another_boot(job.board, before, watchdog_s + timeout_s) if watchdog_s else None
     if booted is None and job.board.power.can_switch:
         progress.update(task, "cut the power and give it again")
         job.board.power.off()
         job.board.power.on()
-        booted = _another_boot(job.board, before, BOOT_DEADLINE_S)
+        booted = _another_boot(job.board, before, timeout_s)
     if booted is None:
         progress.finish(task, "failed", time.monotonic() - begin)
         raise no_answer(job.board, time.monotonic() - begin, "no system boots")
@@ -126,12 +126,12 @@ def go_back(job: Job, progress: Progress) -> str:
     if job.report.went_back_to is not None:
         return job.report.went_back_to
     if not job.is_held:
-        wait_for_sshd(job.board, job.board.ssh(), BOOT_DEADLINE_S)
+        wait_for_sshd(job.board, job.board.ssh(), job.board.facts.boot_timeout_s)
         job.hold()
     before, _ = running_boot(job.board)
     said = job.held_board.run("revert", "--reason", "not proven", "--reboot")
     if said["reboot"]:
         job.let_go()
-        _another_boot(job.board, before, BOOT_DEADLINE_S)
+        _another_boot(job.board, before, job.board.facts.boot_timeout_s)
     progress.finish(f"go back on {job.board.name}", "went back", 0.0)
     return str(said["generation"])

@@ -18,7 +18,7 @@ from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import packed
 from vtool.deploy.booting import bring_up_and_hold, go_back, wait_for_boot
 from vtool.deploy.job import Job, Report, each
-from vtool.deploy.playbook import Events, Host, run_playbook
+from vtool.deploy.playbook import JOB_DEADLINE_S, Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
 from vtool.deploy.push import push
 from vtool.deploy.stage import stage, stage_folder
@@ -27,7 +27,6 @@ from vtool.plan.types import BoardPlan
 from vtool.progress import Progress
 from vtool.render import render
 
-START_DEADLINE_S = 120
 Target = tuple[BoardPlan, Board]
 Images = Callable[[str], Path]
 """From an image's reference to its file."""
@@ -124,7 +123,7 @@ def rollback(targets: Sequence[Target], generation: str, progress: Progress) -> 
                     job.let_go()
                     wait_for_boot(job, said["boot_id"], progress)
                     job.hold()
-                job.held_board.run("converge", "--deadline", str(START_DEADLINE_S), timeout_s=START_DEADLINE_S + 60)
+                job.held_board.run("converge", timeout_s=JOB_DEADLINE_S)
 
         each(work, jobs)
         each(lambda job: _settle(job, progress, keep=False), jobs, failed_too=True)
@@ -176,7 +175,7 @@ def _host(job: Job) -> Host:
         "vtool_owner": job.held_board.owner,
     }
     if job.staged is not None:
-        variables |= {"vtool_reboot": job.report.rebooted, "vtool_start_deadline": str(START_DEADLINE_S)}
+        variables["vtool_reboot"] = job.report.rebooted
     return Host(job.board, variables, job.held_board.control_path)
 
 

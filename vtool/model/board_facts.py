@@ -12,6 +12,9 @@ from pydantic import Field
 from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
 from vtool.units import AddressRange
 
+BOOT_TIMEOUT_S = 120
+"""For boards of which nothing is said."""
+
 Cells = Annotated[int, Field(ge=1, le=2)]
 """How many 32-bit cells an address or a size takes."""
 
@@ -89,13 +92,17 @@ class Watchdog(Model):
 
 
 class _Boot(Model):
-    """What is said of every board that starts: its boot partition, the console and root device it has."""
+    """What is said of every board that starts: its boot partition, the console and root device it has.
+
+    ``timeout_s`` is how long it may take from power or a reboot until sshd answers.
+    """
 
     partition_mount: str
     root_device: str
     root_filesystem: str
     console: str
     xen_console: str
+    timeout_s: Annotated[int, Field(ge=10, le=1800)] = BOOT_TIMEOUT_S
 
 
 class UBoot(_Boot):
@@ -211,6 +218,11 @@ class BoardFacts(Model):
     def load(self) -> LoadAddresses | None:
         """Return where the boot loader puts things, where it has to be told."""
         return self.boot.load if isinstance(self.boot, UBoot) else None
+
+    @property
+    def boot_timeout_s(self) -> int:
+        """Return how long it may take to boot."""
+        return self.boot.timeout_s if self.boot else BOOT_TIMEOUT_S
 
     @property
     def watchdog(self) -> Watchdog | None:

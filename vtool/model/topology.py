@@ -230,7 +230,8 @@ class Domain(Model):
     """One domain. ``board`` may be left out when the topology has one board.
 
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
-    ``ready`` is the text on the domain's console that says it is up. ``host_cpus`` are the board's CPUs
+    ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
+    that may take. ``host_cpus`` are the board's CPUs
     that a guest is kept on; none means any. ``device_tree`` is a partial device tree for a Xen
     guest; ``passthrough`` names device-tree nodes of the board given to it.
     """
@@ -257,6 +258,7 @@ class Domain(Model):
             description="1 to 200 printable ASCII characters",
         ),
     ] = "vtool: domain ready"
+    ready_timeout_s: Annotated[int, Field(ge=1, le=1200)] = 120
 
     @property
     def is_direct(self) -> bool:

@@ -78,6 +78,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
             domain.bootargs,
         ),
         ready=domain.ready,
+        ready_timeout_s=domain.ready_timeout_s,
         devices=devices,
         unit=domain_unit(name),
         run_folder=run_folder,

@@ -288,6 +288,7 @@ class KvmGuest:
     ramdisk: str | None
     bootargs: str
     ready: str
+    ready_timeout_s: int
     devices: tuple[KvmDevice, ...]
     unit: str
     run_folder: str
@@ -485,6 +486,7 @@ class XenGuest:
     ramdisk: str | None
     bootargs: str
     ready: str
+    ready_timeout_s: int
     disks: tuple[XenDisk, ...]
     interfaces: tuple[XenInterface, ...]
     unit: str
@@ -631,6 +633,7 @@ class XenBootGuest:
     domain_id: int
     unit: str
     ready: str
+    ready_timeout_s: int
     node_name: str
     cpus: int
     memory_bytes: int
@@ -765,6 +768,11 @@ class BoardPlan:
     def all_guests(self) -> tuple[XenBootGuest | KvmGuest | XenGuest, ...]:
         """All guests, those that Xen builds at boot first."""
         return (*self.xen_boot.guests, *self.guests)
+
+    @property
+    def ready_timeout_s(self) -> int:
+        """How long the slowest of the guests may take until it is ready."""
+        return max((guest.ready_timeout_s for guest in self.all_guests), default=0)
 
     @property
     def xen_qemus(self) -> tuple[tuple[str, XenQemu], ...]:

@@ -49,6 +49,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
         bootargs=join("console=hvc0", *addresses[:1], *_bridge_words(scope, name, domain), domain.bootargs),
         ready=domain.ready,
+        ready_timeout_s=domain.ready_timeout_s,
         disks=tuple(disks),
         interfaces=tuple(interfaces),
         unit=domain_unit(name),

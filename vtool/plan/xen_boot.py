@@ -164,6 +164,7 @@ def _plan_guest(
         domain_id=domain_id(scope, name),
         unit=domain_unit(name),
         ready=domain.ready if settings.uart else "",
+        ready_timeout_s=domain.ready_timeout_s,
         node_name=f"domain-{name}",
         cpus=domain.cpus,
         memory_bytes=domain.memory,

@@ -33,9 +33,10 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
 
 def _domain(guest: KvmGuest | XenGuest | XenBootGuest) -> dict[str, Any]:
     qmp = {} if isinstance(guest, KvmGuest) or guest.qemu is None else {"qmp": guest.qemu.qmp_socket}
+    common = {"unit": guest.unit, "ready": guest.ready, "ready_timeout_s": guest.ready_timeout_s}
     if isinstance(guest, XenBootGuest):
-        return {"unit": guest.unit, "ready": guest.ready, "kind": "dom0less", "domain_id": guest.domain_id, **qmp}
-    common = {"unit": guest.unit, "ready": guest.ready, "console_log": guest.console_log}
+        return {**common, "kind": "dom0less", "domain_id": guest.domain_id, **qmp}
+    common["console_log"] = guest.console_log
     if isinstance(guest, KvmGuest):
         return {**common, "kind": "kvm", "console": guest.console_socket, "qmp": guest.qmp_socket}
     return {**common, "kind": "xen", **qmp}

@@ -8,8 +8,8 @@ from vtool.plan.types import BOARD_FOLDER, PROGRAM, BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
-TRIAL_S = 600
-"""How long a generation may run unconfirmed, in seconds."""
+TRIAL_S = 480
+"""How long a generation may run unconfirmed, in seconds, beside the time that its guests have to get ready."""
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
@@ -22,6 +22,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "unit-generator": "unit-generator",
         "sysusers.conf": "sysusers.conf",
     }
+    trial_s = TRIAL_S + board.ready_timeout_s
     for name, template in names.items():
-        text = fill(f"systemd/{template}.j2", board=board, folder=BOARD_FOLDER, program=PROGRAM, trial_s=TRIAL_S)
+        text = fill(f"systemd/{template}.j2", board=board, folder=BOARD_FOLDER, program=PROGRAM, trial_s=trial_s)
         yield Artifact(Place.GENERATION, name, Kind.TEXT, text, ("boards", board.name))

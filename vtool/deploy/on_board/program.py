@@ -28,6 +28,8 @@ from . import generations, lock, reach
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 
 READY = Path("/run/vtool/ready")
+START_S = 120
+"""How long a unit may take to start, beside the time that a guest it comes after has to get ready."""
 XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 
 # ---------------------------------------------------------------- what is there
@@ -75,10 +77,10 @@ def domain_runs(name: str, domain: dict[str, Any]) -> bool:
 # ---------------------------------------------------------------- running it
 
 
-def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
+def verb_converge(_: argparse.Namespace) -> dict[str, Any]:
     """Start everything and wait until every domain says that it is ready (VT708 with the console's tail)."""
     found = manifest()
-    deadline = time.monotonic() + arguments.deadline
+    to_start = START_S + max(map(ready_timeout_s, found["domains"].values()), default=0)
     waited: dict[str, float] = {}
     units = [d["unit"] for d in found["domains"].values()] + list(found["backends"].values())
     units.insert(0, "vtool.target")
@@ -86,19 +88,20 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     of_xl = {name: domain for name, domain in found["domains"].items() if domain["kind"] == "xen"}
     active = {name: domain for name, domain in of_xl.items() if unit_state(domain["unit"]) == "active"}
     if gone := [domain["unit"] for name, domain in active.items() if not domain_runs(name, domain)]:
-        run("systemctl", "stop", *gone, check=False, timeout=arguments.deadline)
+        run("systemctl", "stop", *gone, check=False, timeout=to_start)
     if set(run("systemctl", "is-active", *units, check=False).stdout.split()) == {"active"}:
         units = []
     else:
         run("systemctl", "reset-failed", *units, check=False)
     for unit in units:
-        started = run("systemctl", "start", unit, check=False, timeout=arguments.deadline)
+        started = run("systemctl", "start", unit, check=False, timeout=to_start)
         if started.returncode != 0:
             raise BoardError("VT704", f"unit {unit} did not start", detail=journal(unit))
+    begin = time.monotonic()
     for name, domain in found["domains"].items():
-        begin = time.monotonic()
-        wait_ready(name, domain, deadline)
-        waited[name] = round(time.monotonic() - begin, 1)
+        begin_of_this = time.monotonic()
+        wait_ready(name, domain, begin + ready_timeout_s(domain))
+        waited[name] = round(time.monotonic() - begin_of_this, 1)
     return {"ready_after_s": waited}
 
 
@@ -106,6 +109,11 @@ def journal(units: str) -> list[str]:
     """Return the last lines that units (a name or pattern) and systemd about them said in this boot."""
     words = ("-b", "-u", units, "-n", "20", "--no-pager", "-o", "cat")
     return run("journalctl", *words, check=False).stdout.splitlines()
+
+
+def ready_timeout_s(domain: dict[str, Any]) -> int:
+    """Return how long a domain may take to be ready; the generations of before vtool let one say it have no number."""
+    return int(domain.get("ready_timeout_s", 120))
 
 
 def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
@@ -124,7 +132,7 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
                 seen.touch()
             return
         if time.monotonic() > deadline or not domain_runs(name, domain):
-            state = "does not run" if not domain_runs(name, domain) else "is not ready in time"
+            state = f"is not ready within {ready_timeout_s(domain)} s" if domain_runs(name, domain) else "does not run"
             # A console that said nothing: something before it failed.
             said = clean_lines(text) or journal("vtool-*")
             raise BoardError(
@@ -146,7 +154,8 @@ def console_text(domain: dict[str, Any]) -> bytes:
 
 def verb_await(arguments: argparse.Namespace) -> dict[str, Any]:
     """Wait until a domain is ready, as a driver domain's ExecStartPost: its frontends come after it."""
-    wait_ready(arguments.domain, manifest()["domains"][arguments.domain], time.monotonic() + arguments.deadline)
+    domain = manifest()["domains"][arguments.domain]
+    wait_ready(arguments.domain, domain, time.monotonic() + ready_timeout_s(domain))
     return {"domain": arguments.domain}
 
 
@@ -566,12 +575,12 @@ def argument_parser() -> argparse.ArgumentParser:
     verb("generations", generations.verb_generations)
     verb("booted", generations.verb_booted)
     owner(verb("clean", generations.verb_clean))
-    verb("converge", verb_converge).add_argument("--deadline", type=float, default=90.0)
+    verb("converge", verb_converge)
     verb("observe", verb_observe)
-    for name, function in (("powerdown", verb_powerdown), ("await", verb_await)):
-        about_one = verb(name, function)
-        about_one.add_argument("domain")
-        about_one.add_argument("--deadline", type=float, default=30.0)
+    verb("await", verb_await).add_argument("domain")
+    powerdown = verb("powerdown", verb_powerdown)
+    powerdown.add_argument("domain")
+    powerdown.add_argument("--deadline", type=float, default=30.0)
     execute = verb("exec", verb_exec)
     execute.add_argument("domain")
     execute.add_argument("command")
