@@ -343,6 +343,14 @@ def test_a_board_is_waited_for_as_long_as_its_facts_say(machine: Machine) -> Non
     assert failed.returncode == 3 and "VT603" in failed.stderr and "within 11 s" in failed.stderr
 
 
+def test_what_a_command_reads_comes_whole(machine: Machine) -> None:
+    """Invoke by itself sends a character, waits 10 ms, and sends the next: too slow for this command's time."""
+    machine.on()
+    text = "".join(map(str, range(10000)))
+    with open_shell(board(machine)) as shell:
+        assert shell.run("cat", stdin=text, timeout_s=20).stdout == text
+
+
 def test_what_a_board_cannot_do_is_said_with_the_place(machine: Machine) -> None:
     machine.on()
     path = inventory(machine)

@@ -6,6 +6,7 @@ For verbs a person waits on (status, exec, logs, console). Converging is Ansible
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import shlex
 import socket
@@ -31,6 +32,14 @@ class CommandResult:
     stderr: str
 
 
+class _Whole(io.StringIO):
+    """A text to be sent at once: invoke asks for a character, sleeps 10 ms, asks for the next."""
+
+    def read(self, _size: int | None = -1, /) -> str:
+        """Return all that is left."""
+        return super().read()
+
+
 class Shell:
     """An open connection to a board's sshd."""
 
@@ -45,13 +54,11 @@ class Shell:
 
     def run(self, command: str, *, stdin: str = "", timeout_s: float = 60.0) -> CommandResult:
         """Run a command and collect what it says; VtoolError VT603 when it takes too long, VT626 without sudo."""
-        import io  # noqa: PLC0415
-
         from invoke.exceptions import CommandTimedOut  # noqa: PLC0415
 
         try:
             result = self._connection.run(
-                command, hide=True, warn=True, timeout=timeout_s, in_stream=io.StringIO(stdin)
+                command, hide=True, warn=True, timeout=timeout_s, in_stream=_Whole(stdin)
             )
         except CommandTimedOut:
             raise board_failed("VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s") from None
