@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -349,6 +350,14 @@ def test_what_a_command_reads_comes_whole(machine: Machine) -> None:
     text = "".join(map(str, range(10000)))
     with open_shell(board(machine)) as shell:
         assert shell.run("cat", stdin=text, timeout_s=20).stdout == text
+
+
+def test_a_connection_that_ends_is_said(machine: Machine) -> None:
+    machine.on()
+    with open_shell(board(machine)) as shell:
+        for text in ("", "x" * 4_000_000):
+            lost = refusal(partial(shell.run, stdin=text), "kill -9 $PPID").diagnostics[0]
+            assert lost.code == "VT603" and "ended while 'kill -9 $PPID' ran" in lost.message
 
 
 def test_what_a_board_cannot_do_is_said_with_the_place(machine: Machine) -> None:

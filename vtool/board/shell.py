@@ -21,6 +21,8 @@ from vtool.diagnostics import VtoolError, board_failed
 
 CONSOLE_TAIL_LINES = 15
 _POWER_LOOK_S = 3.0
+_NO_EXIT_CODE = -1
+"""What paramiko makes of a channel that closed without one."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,22 @@ class Shell:
         return shlex.join([*self._target.escalation, *words])
 
     def run(self, command: str, *, stdin: str = "", timeout_s: float = 60.0) -> CommandResult:
-        """Run a command and collect what it says; VtoolError VT603 when it takes too long, VT626 without sudo."""
-        from invoke.exceptions import CommandTimedOut  # noqa: PLC0415
+        """Run a command and collect what it says.
 
+        VtoolError VT603 when it takes too long or the connection ends before it does, VT626 without sudo.
+        """
+        import paramiko  # noqa: PLC0415
+        from invoke.exceptions import CommandTimedOut, ThreadException  # noqa: PLC0415
+
+        lost = f"the connection to board '{self._board.name}' ended while '{command[:60]}' ran"
         try:
-            result = self._connection.run(
-                command, hide=True, warn=True, timeout=timeout_s, in_stream=_Whole(stdin)
-            )
+            result = self._connection.run(command, hide=True, warn=True, timeout=timeout_s, in_stream=_Whole(stdin))
         except CommandTimedOut:
             raise board_failed("VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s") from None
+        except (OSError, EOFError, paramiko.SSHException, ThreadException):
+            raise board_failed("VT603", lost) from None
+        if result.exited == _NO_EXIT_CODE:
+            raise board_failed("VT603", lost)
         if result.exited != 0 and result.stderr.startswith("sudo: "):
             raise may_not_be_root(self._board, result.stderr)
         return CommandResult(result.exited, result.stdout, result.stderr)
@@ -101,8 +110,8 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
             connection.open()
         except (paramiko.BadHostKeyException, paramiko.SSHException) as error:
             raise _refused(board, error) from None
-        except OSError as error:
-            raise no_answer(board, deadline_s, str(error)) from None
+        except (OSError, EOFError) as error:
+            raise no_answer(board, deadline_s, str(error) or "the connection ended") from None
         yield Shell(connection, board, target)
 
 
