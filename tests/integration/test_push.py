@@ -45,6 +45,17 @@ def push(fleet: Fleet) -> dict[str, dict[str, float]]:
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
+def vtool(fleet: Fleet, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+    folder = fleet.source.folder
+    files = (folder / "topology.yaml", "--inventory", folder / "vtool.yaml")
+    return subprocess.run(
+        [sys.executable, "-m", "vtool.cli.main", verb, *files, *words],
+        env=os.environ | own_folders(folder),
+        capture_output=True,
+        text=True,
+    )
+
+
 def store(fleet: Fleet, board: str) -> dict[str, int]:
     folder = fleet.machines[board].folder / "lib" / "vtool" / "store"
     return {path.name: path.stat().st_ino for path in folder.iterdir()}
@@ -66,3 +77,21 @@ def test_only_what_a_board_lacks_is_sent_to_it(fleet: Fleet) -> None:
     second = store(fleet, "b0")
     assert 0 < len(second.keys() - first.keys()) < 4
     assert all(second[name] == first[name] for name in second.keys() & first.keys()), "what was there stayed"
+
+
+def test_a_board_that_does_not_answer_hides_no_other(fleet: Fleet) -> None:
+    fleet.machines["b0"].off()
+    said = vtool(fleet, "status")
+    assert said.returncode == 3 and "VT603" in said.stderr and "'b0'" in said.stderr and "'b1'" not in said.stderr
+    assert [line.split() for line in said.stdout.splitlines() if "b0" in line] == [["board", "b0", "unknown"]]
+    assert ["deployed", "b1", "nothing"] in [line.split() for line in said.stdout.splitlines()]
+    data = json.loads(vtool(fleet, "generations", "--format", "json").stdout)
+    assert data["b1"]["generations"] == [] and [failure["code"] for failure in data["b0"]["failure"]] == ["VT603"]
+
+
+def test_a_difference_is_shown_of_all_boards_or_none(fleet: Fleet) -> None:
+    both = vtool(fleet, "plan", "--against-board")
+    assert both.returncode == 2 and both.stdout.index("board b0") < both.stdout.index("board b1"), both.stderr
+    fleet.machines["b1"].off()
+    said = vtool(fleet, "plan", "--against-board")
+    assert said.returncode == 3 and "VT603" in said.stderr and "'b1'" in said.stderr and said.stdout == ""

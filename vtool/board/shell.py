@@ -34,14 +34,6 @@ class CommandResult:
     stderr: str
 
 
-class _Whole(io.StringIO):
-    """A text to be sent at once: invoke asks for a character, sleeps 10 ms, asks for the next."""
-
-    def read(self, _size: int | None = -1, /) -> str:
-        """Return all that is left."""
-        return super().read()
-
-
 class Shell:
     """An open connection to a board's sshd."""
 
@@ -54,7 +46,7 @@ class Shell:
         """Return the command line that runs a program with root's rights."""
         return shlex.join([*self._target.escalation, *words])
 
-    def run(self, command: str, *, stdin: str = "", timeout_s: float = 60.0) -> CommandResult:
+    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
         """Run a command and collect what it says.
 
         VtoolError VT603 when it takes too long or the connection ends before it does, VT626 without sudo.
@@ -64,7 +56,7 @@ class Shell:
 
         lost = f"the connection to board '{self._board.name}' ended while '{command[:60]}' ran"
         try:
-            result = self._connection.run(command, hide=True, warn=True, timeout=timeout_s, in_stream=_Whole(stdin))
+            result = self._connection.run(command, hide=True, warn=True, timeout=timeout_s, in_stream=io.StringIO())
         except CommandTimedOut:
             raise board_failed("VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s") from None
         except (OSError, EOFError, paramiko.SSHException, ThreadException):

@@ -226,6 +226,20 @@ def targets_of(prepared: Prepared, arguments: argparse.Namespace) -> list[tuple[
     return [(plan, reachable.board(plan.name, plan.facts)) for plan in chosen]
 
 
+def print_failures(failed: Mapping[str, VtoolError]) -> None:
+    """Print on stderr what is wrong with boards."""
+    for error in failed.values():
+        for diagnostic in error.diagnostics:
+            print(format_diagnostic(diagnostic), file=sys.stderr)
+
+
+def failures_data(failed: Mapping[str, VtoolError]) -> dict[str, Any]:
+    """Return the same as data, by board."""
+    from vtool.report.summary import plan_data
+
+    return {name: {"failure": [plan_data(found) for found in error.diagnostics]} for name, error in failed.items()}
+
+
 def print_json(value: Any) -> None:
     """Print data as JSON on stdout."""
     print(json.dumps(value, indent=2, sort_keys=True, default=str))

@@ -16,6 +16,7 @@ from vtool.cli.common import (
     add_topology,
     image_paths,
     prepare_arguments,
+    print_failures,
     print_json,
     print_lines,
     require_boot,
@@ -24,7 +25,7 @@ from vtool.cli.common import (
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Target, deploy
 from vtool.deploy.job import Report
-from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
+from vtool.diagnostics import ExitCode, VtoolError
 from vtool.plan.types import Plan
 from vtool.report.outcome import fault_of, outcome_lines
 from vtool.report.summary import plan_data, plan_lines, proof_lines, rows_data
@@ -113,8 +114,8 @@ def show_reports(prepared: Prepared, reports: list[Report], wanted: list[str], o
 
 def show_failure(report: Report) -> None:
     """Print on stderr what ended a report early, and what the board runs now."""
-    for diagnostic in report.failure.diagnostics if report.failure else ():
-        print(format_diagnostic(diagnostic), file=sys.stderr)
+    if report.failure:
+        print_failures({report.board.name: report.failure})
     if report.went_back_to is not None:
         print(f"board '{report.board.name}' went back to {now_runs(report)}", file=sys.stderr)
 

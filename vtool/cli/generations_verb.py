@@ -5,8 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vtool.cli.common import add_format, add_limit, add_topology, prepare_arguments, print_json, print_lines, targets_of
-from vtool.deploy.asking import ask
+from vtool.board.protocols import Board
+from vtool.cli.common import (
+    add_format,
+    add_limit,
+    add_topology,
+    failures_data,
+    prepare_arguments,
+    print_failures,
+    print_json,
+    print_lines,
+    targets_of,
+)
+from vtool.deploy.asking import ask, each_board
+from vtool.diagnostics import ExitCode
+from vtool.plan.types import BoardPlan
 from vtool.report.summary import table
 
 _ROLES = {"good": "boots", "last": "boots if that fails", "trial": "boots once, next"}
@@ -22,16 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List what a board could run, and what happened on it."""
     prepared = prepare_arguments(arguments)
-    told: dict[str, Any] = {}
-    for plan, board in targets_of(prepared, arguments):
-        with board.hold():
-            there = board.exists() and board.power.is_on()
-            told[plan.name] = (ask(board, "generations") if there else None) or {"generations": [], "history": []}
-        if arguments.format == "text":
-            print_lines(_lines(plan.name, told[plan.name], there=there))
+    told, failed = each_board(targets_of(prepared, arguments), _told)
     if arguments.format == "json":
-        print_json(told)
-    return 0
+        print_json({name: said for name, (said, _) in told.items()} | failures_data(failed))
+    else:
+        for name, (said, there) in told.items():
+            print_lines(_lines(name, said, there=there))
+    print_failures(failed)
+    return ExitCode.BOARD_FAILED.value if failed else ExitCode.OK.value
+
+
+def _told(_: BoardPlan, board: Board) -> tuple[dict[str, Any], bool]:
+    """Return what the board says of its generations, and whether it is there to be asked."""
+    with board.hold():
+        there = board.exists() and board.power.is_on()
+        return (ask(board, "generations") if there else None) or {"generations": [], "history": []}, there
 
 
 def _lines(name: str, told: dict[str, Any], *, there: bool) -> list[str]:

@@ -6,8 +6,18 @@ import argparse
 from typing import Any
 
 from vtool.board.protocols import Board
-from vtool.cli.common import add_format, add_limit, add_topology, prepare_arguments, print_json, print_lines, targets_of
-from vtool.deploy.asking import NOTHING, board_state
+from vtool.cli.common import (
+    add_format,
+    add_limit,
+    add_topology,
+    failures_data,
+    prepare_arguments,
+    print_failures,
+    print_json,
+    print_lines,
+    targets_of,
+)
+from vtool.deploy.asking import NOTHING, board_state, each_board
 from vtool.diagnostics import ExitCode
 from vtool.plan.types import BoardPlan
 from vtool.report.summary import table
@@ -23,13 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; exit code 3 when it is not what the topology says."""
     prepared = prepare_arguments(arguments)
-    states = [(plan, board, state_of(board)) for plan, board in targets_of(prepared, arguments)]
+    targets = targets_of(prepared, arguments)
+    states, failed = each_board(targets, lambda _, board: state_of(board))
     if arguments.format == "json":
-        print_json({plan.name: state for plan, _, state in states})
+        print_json(states | failures_data(failed))
     else:
-        for plan, _, state in states:
-            print_lines(_lines(plan, state))
-    well = all(_is_well(prepared.topology.name, plan, state) for plan, _, state in states)
+        for plan, _ in targets:
+            print_lines(_lines(plan, states[plan.name]) if plan.name in states else [f"board     {plan.name}  unknown"])
+    print_failures(failed)
+    well = all(plan.name in states and _is_well(prepared.topology.name, plan, states[plan.name]) for plan, _ in targets)
     return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 
+Result = TypeVar("Result")
+MOST_AT_ONCE = 50
+"""As many boards are worked on side by side."""
 ON_BOARD = "/usr/local/sbin/vtool-board"
 """Where the board's one program is."""
 NOTHING: dict[str, Any] = {
@@ -44,6 +49,27 @@ def checked(said: Any) -> dict[str, Any]:
         )
     assert isinstance(said, dict)
     return said
+
+
+def each_board(
+    targets: Sequence[tuple[BoardPlan, Board]], look: Callable[[BoardPlan, Board], Result]
+) -> tuple[dict[str, Result], dict[str, VtoolError]]:
+    """Look at boards side by side. Returns what was seen and what failed, each by board."""
+
+    def one(target: tuple[BoardPlan, Board]) -> Result | VtoolError:
+        try:
+            return look(*target)
+        except VtoolError as error:
+            return error
+
+    if len(targets) == 1:
+        came = [one(targets[0])]
+    else:
+        with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
+            came = list(pool.map(one, targets))
+    named = [(plan.name, result) for (plan, _), result in zip(targets, came, strict=True)]
+    seen = {name: result for name, result in named if not isinstance(result, VtoolError)}
+    return seen, {name: result for name, result in named if isinstance(result, VtoolError)}
 
 
 def ask(board: Board, verb: str) -> dict[str, Any] | None:

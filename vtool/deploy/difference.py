@@ -13,9 +13,10 @@ from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.deploy.asking import ON_BOARD, board_json
+from vtool.deploy.asking import ON_BOARD, board_json, each_board
+from vtool.deploy.board_lock import packed
 from vtool.deploy.stage import Staged, stage, stage_folder
-from vtool.diagnostics import Diagnostic, VtoolError, board_failed
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 
@@ -65,12 +66,20 @@ def differences(
 
     Changes nothing. Raises VtoolError of staging, and VT6xx, VT705, VT706, VT716 of the board.
     """
-    found = []
-    for plan, board in targets:
-        with board.hold(), stage_folder(1) as folder:
-            staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, Path(folder))
-            found.append(_difference(staged, board))
-    return found
+    with stage_folder(len(targets)) as folder:
+
+        def look(plan: BoardPlan, board: Board) -> Difference:
+            work = Path(folder) / plan.name
+            work.mkdir()
+            with board.hold():
+                staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, work)
+                return _difference(staged, board)
+
+        found, failed = each_board(targets, look)
+    if failed:
+        wrong = (diagnostic for error in failed.values() for diagnostic in error.diagnostics)
+        raise VtoolError(wrong, ExitCode.BOARD_FAILED)
+    return list(found.values())
 
 
 def _difference(staged: Staged, board: Board) -> Difference:
@@ -100,11 +109,10 @@ def _difference(staged: Staged, board: Board) -> Difference:
 
 
 def _compared(generation: dict[str, Any], board: Board) -> dict[str, Any] | None:
+    wanted = packed(json.dumps(generation, sort_keys=True).encode())
     with open_shell(board) as shell:
-        result = shell.run(
-            f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, 'compare', '--look-only')}",
-            stdin=json.dumps(generation, sort_keys=True),
-        )
+        program = shell.as_root(ON_BOARD, "compare", "--look-only")
+        result = shell.run(f"test -x {ON_BOARD} || exit 100; echo {wanted} | base64 -d | gzip -d | {program}")
     return None if result.code == 100 else board_json(result.stdout, result.stderr)
 
 

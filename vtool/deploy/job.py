@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 
 from vtool.board.emulated import runtime_folder
 from vtool.board.protocols import Board
+from vtool.deploy.asking import MOST_AT_ONCE
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.proof import Row
 from vtool.deploy.stage import Staged
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.plan.types import BoardPlan
-
-MOST_AT_ONCE = 50
 
 
 @dataclass
