@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
 from vtool.deploy.asking import ON_BOARD
 
@@ -17,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Join terminal and console until Ctrl-] is typed."""
-    with find_board(arguments) as (board, domain), open_shell(board) as shell:
-        print(f"console of '{domain}'; leave with Ctrl-]", file=sys.stderr)
-        return shell.attach(shell.as_root(ON_BOARD, "console", "--", domain))
+    with find_board(arguments) as shell:
+        print(f"console of '{arguments.domain}'; leave with Ctrl-]", file=sys.stderr)
+        return shell.attach(shell.as_root(ON_BOARD, "console", "--", arguments.domain))

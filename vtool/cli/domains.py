@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from vtool.board.inventory import Inventory
-from vtool.board.protocols import Board
+from vtool.board.shell import Shell, open_shell
 from vtool.cli.common import add_inventory
 from vtool.deploy.asking import board_state
 from vtool.diagnostics import VtoolError, board_failed, nearest
@@ -21,8 +21,8 @@ def add_domain(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> Iterator[tuple[Board, str]]:
-    """Hold the running board that has the domain (or backend). VT711 names what there is."""
+def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> Iterator[Shell]:
+    """Hold the running board that has the domain (or backend), and connect to it. VT711 names what there is."""
     inventory = Inventory(arguments.inventory)
     known: list[str] = []
     silent: list[str] = []
@@ -37,7 +37,8 @@ def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> Iter
                 if not board.power.is_on():
                     continue
                 any_is_on = True
-                state = board_state(board)
+                shell = stack.enter_context(open_shell(board))
+                state = board_state(shell)
             except VtoolError as error:
                 if arguments.board or error.diagnostics[0].code == "VT604":
                     raise
@@ -45,7 +46,7 @@ def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> Iter
                 continue
             known += (*state["domains"], *(state["backends"] if backends else ()))
             if arguments.domain in known:
-                yield board, arguments.domain
+                yield shell
                 return
     what = "domain or backend" if backends else "domain"
     hints = nearest(arguments.domain, known) or (f"there are: {', '.join(known) or 'none'}",)

@@ -6,7 +6,6 @@ import argparse
 import shlex
 import sys
 
-from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
 from vtool.deploy.asking import ON_BOARD, board_json
 
@@ -25,8 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("usage: vtool exec DOMAIN -- COMMAND", file=sys.stderr)
         return 2
     command = words[0] if len(words) == 1 else shlex.join(words)
-    with find_board(arguments) as (board, domain), open_shell(board) as shell:
-        line = [ON_BOARD, "exec", "--timeout", str(arguments.timeout), "--", domain, command]
+    with find_board(arguments) as shell:
+        line = [ON_BOARD, "exec", "--timeout", str(arguments.timeout), "--", arguments.domain, command]
         result = shell.run(shell.as_root(*line), timeout_s=arguments.timeout + 20)
     said = board_json(result.stdout, result.stderr)
     sys.stdout.write(said["output"])

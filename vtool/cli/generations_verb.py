@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from vtool.board.protocols import Board
+from vtool.board.shell import open_shell
 from vtool.cli.common import (
     add_format,
     add_limit,
@@ -47,9 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _told(_: BoardPlan, board: Board) -> tuple[dict[str, Any], bool]:
     """Return what the board says of its generations, and whether it is there to be asked."""
+    nothing: dict[str, Any] = {"generations": [], "history": []}
     with board.hold():
-        there = board.exists() and board.power.is_on()
-        return (ask(board, "generations") if there else None) or {"generations": [], "history": []}, there
+        if not (board.exists() and board.power.is_on()):
+            return nothing, False
+        with open_shell(board) as shell:
+            return ask(shell, "generations") or nothing, True
 
 
 def _lines(name: str, told: dict[str, Any], *, there: bool) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.board.shell import open_shell
 from vtool.cli.domains import add_domain, find_board
 from vtool.deploy.asking import ON_BOARD
 
@@ -19,6 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show a domain's console log and unit's journal, or a backend's journal."""
     follow = ["--follow"] if arguments.follow else []
-    with find_board(arguments, backends=True) as (board, name), open_shell(board) as shell:
-        line = [ON_BOARD, "logs", *follow, "--lines", str(arguments.lines), "--", name]
+    with find_board(arguments, backends=True) as shell:
+        line = [ON_BOARD, "logs", *follow, "--lines", str(arguments.lines), "--", arguments.domain]
         return shell.attach(shell.as_root(*line))

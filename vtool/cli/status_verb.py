@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from vtool.board.protocols import Board
+from vtool.board.shell import open_shell
 from vtool.cli.common import (
     add_format,
     add_limit,
@@ -51,7 +52,8 @@ def state_of(board: Board) -> dict[str, Any]:
     if board.exists():
         with board.hold():
             if board.power.is_on():
-                return {"power": "on", **board_state(board)}
+                with open_shell(board) as shell:
+                    return {"power": "on", **board_state(shell)}
         power = "off"
     return {"power": power, **NOTHING}
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from vtool.board.protocols import Board
-from vtool.board.shell import open_shell
+from vtool.board.shell import Shell, open_shell
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 
@@ -72,21 +72,21 @@ def each_board(
     return seen, {name: result for name, result in named if isinstance(result, VtoolError)}
 
 
-def ask(board: Board, verb: str) -> dict[str, Any] | None:
+def ask(shell: Shell, verb: str) -> dict[str, Any] | None:
     """Run a verb of vtool-board that only looks; None when vtool is not on the board."""
-    with open_shell(board) as shell:
-        result = shell.run(f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, verb)}")
+    result = shell.run(f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, verb)}")
     return None if result.code == 100 else board_json(result.stdout, result.stderr)
 
 
-def board_state(board: Board) -> dict[str, Any]:
+def board_state(shell: Shell) -> dict[str, Any]:
     """Return what vtool-board says of the board; ``deployed`` is None when nothing is."""
-    return ask(board, "state") or NOTHING
+    return ask(shell, "state") or NOTHING
 
 
 def require_deployed(topology: str, board: Board) -> None:
     """Raise VT703 unless that topology is what vtool has deployed to the board."""
-    deployed = board_state(board)["deployed"]
+    with open_shell(board) as shell:
+        deployed = board_state(shell)["deployed"]
     if deployed is None or deployed["topology"] != topology:
         instead = f"'{deployed['topology']}' is deployed" if deployed else "nothing is deployed"
         raise board_failed(
