@@ -75,17 +75,17 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     watchdog = job.report.board.watchdog
     watchdog_s = watchdog.timeout_s if watchdog else 0
     timeout_s = job.board.facts.boot_timeout_s
-    booted = _another_boot(job.board, before, timeout_s)
-    if booted is None:
-        booted = _another_boot(job.board, before, watchdog_s + timeout_s) if watchdog_s else None
+    booted, why = _another_boot(job.board, before, timeout_s)
+    if booted is None and watchdog_s:
+        booted, why = _another_boot(job.board, before, watchdog_s + timeout_s)
     if booted is None and job.board.power.can_switch:
         progress.update(task, "cut the power and give it again")
         job.board.power.off()
         job.board.power.on()
-        booted = _another_boot(job.board, before, timeout_s)
+        booted, why = _another_boot(job.board, before, timeout_s)
     if booted is None:
         progress.finish(task, "failed", time.monotonic() - begin)
-        raise no_answer(job.board, time.monotonic() - begin, "no system boots")
+        raise no_answer(job.board, time.monotonic() - begin, why)
     wanted = job.report.generation
     if booted != wanted and job.applied:
         progress.finish(task, "failed", time.monotonic() - begin)
@@ -104,21 +104,26 @@ def _failed_boot(console: Console) -> tuple[str, ...]:
     return lines[: greetings[-1] if greetings else None][-CONSOLE_TAIL_LINES:]
 
 
-def _another_boot(board: Board, before: str, deadline_s: float) -> str | None:
-    """Return the generation of the next boot that answers (empty: none of vtool's), None past the deadline."""
-    deadline = time.monotonic() + deadline_s
+def _another_boot(board: Board, before: str, deadline_s: float) -> tuple[str | None, str]:
+    """Return the generation of the next boot that answers (empty: none of vtool's).
+
+    Past the deadline it is None, and what the last look met.
+    """
+    deadline, why = time.monotonic() + deadline_s, "no system boots"
     while time.monotonic() < deadline:
         try:
             boot, generation = running_boot(board)
             if boot not in ("", before):
-                return generation
+                return generation, ""
+            why = "it has not gone down"
         except VtoolError as error:
             if error.diagnostics[0].code == "VT604":
                 raise
+            why = f"last: {error.diagnostics[0].message}"
         except ValueError:
             pass  # half an answer: the board is going down
         time.sleep(0.5)  # between two looks at a board that is booting; the loop has the deadline
-    return None
+    return None, why
 
 
 def go_back(job: Job, progress: Progress) -> str:

@@ -17,7 +17,7 @@ printf '[Match]\nKind=!*\nType=ether\nDriver=virtio_net\n[Network]\nDHCP=ipv4\nL
     > "$root/etc/systemd/network/10-first.network"
 printf '[Manager]\nDefaultTimeoutStopSec=20s\n' > "$root/etc/systemd/system.conf.d/vtool.conf"
 # PAM and the key exchange that withstands quantum computers double what a connection costs under emulation.
-printf 'PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\nUsePAM no\nKexAlgorithms curve25519-sha256\n' \
+printf 'PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\nUsePAM no\nKexAlgorithms -mlkem*,sntrup*\n' \
     > "$root/etc/ssh/sshd_config.d/vtool.conf"
 rm -f "$root"/etc/ssh/ssh_host_*
 
