@@ -40,7 +40,7 @@ def test_await(said: str, runs: bool, failure: str | None, tmp_path: Path, monke
 
 
 def test_a_guest_that_is_slow_is_given_its_time(tmp_path: Path) -> None:
-    """By who waits for it, by systemd, and by the trial, which begins with the board's boot."""
+    """By who waits for it, by systemd, and by the trial: its frontend starts when it is ready."""
     topology = tmp_path / "t.yaml"
     topology.write_text(EXAMPLE.read_text().replace("  storage:\n", "  storage:\n    ready_timeout_s: 700\n"))
     files = {item.name: item.content for item in render(prepare(topology).plan.boards[0]).artifacts}
@@ -48,7 +48,7 @@ def test_a_guest_that_is_slow_is_given_its_time(tmp_path: Path) -> None:
     assert {name: domain["ready_timeout_s"] for name, domain in domains.items()} == {"storage": 700, "fe0": 120}
     assert "TimeoutStartSec=760\n" in files["units/vtool-domain-storage.service"]
     assert "TimeoutStartSec=60\n" in files["units/vtool-domain-fe0.service"]
-    assert "OnActiveSec=1180\n" in files["units/vtool-revert.timer"]
+    assert "OnActiveSec=1300\n" in files["units/vtool-revert.timer"]
 
 
 @pytest.mark.parametrize(("shutdown", "destroyed"), [("ends", False), ("is refused", True), ("takes too long", True)])

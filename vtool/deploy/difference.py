@@ -16,7 +16,7 @@ from vtool.board.shell import open_shell
 from vtool.deploy.asking import ON_BOARD, board_json, each_board
 from vtool.deploy.board_lock import packed
 from vtool.deploy.stage import Staged, stage, stage_folder
-from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
+from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 
@@ -77,8 +77,8 @@ def differences(
 
         found, failed = each_board(targets, look)
     if failed:
-        wrong = (diagnostic for error in failed.values() for diagnostic in error.diagnostics)
-        raise VtoolError(wrong, ExitCode.BOARD_FAILED)
+        errors = tuple(failed.values())
+        raise VtoolError((diagnostic for error in errors for diagnostic in error.diagnostics), errors[0].exit_code)
     return list(found.values())
 
 

@@ -771,8 +771,10 @@ class BoardPlan:
 
     @property
     def ready_timeout_s(self) -> int:
-        """How long the slowest of the guests may take until it is ready."""
-        return max((guest.ready_timeout_s for guest in self.all_guests), default=0)
+        """How long it may take until all guests are ready: first driver domains, then the others, side by side."""
+        drivers = [guest for guest in self.xen_guests if guest.driver_domain]
+        others = [guest for guest in self.all_guests if guest not in drivers]
+        return sum(max((guest.ready_timeout_s for guest in some), default=0) for some in (drivers, others))
 
     @property
     def xen_qemus(self) -> tuple[tuple[str, XenQemu], ...]:
