@@ -21,7 +21,8 @@ from vtool.board.dts import LIVE_TREE
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.deploy.board_lock import hold, packed
+from vtool.deploy.asking import packed
+from vtool.deploy.board_lock import hold
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta
 from vtool.deploy.playbook import Host, run_playbook

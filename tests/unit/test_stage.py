@@ -15,7 +15,7 @@ import pytest
 
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
-from vtool.deploy.board_lock import packed
+from vtool.deploy.asking import packed
 from vtool.deploy.merge import run_tool
 from vtool.deploy.stage import Staged, board_program, stage
 from vtool.devicetree import read_blob

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,12 @@ from vtool.board.dts import LIVE_TREE, read_tree, read_tree_over_ssh
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.cli.common import add_format, add_inventory, print_json, print_lines
+from vtool.cli.common import add_format, add_inventory, print_diagnostics, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
 from vtool.deploy.booting import bring_up
 from vtool.deploy.job import local_lock
-from vtool.diagnostics import VtoolError, board_failed, format_diagnostic
+from vtool.diagnostics import VtoolError, board_failed
 from vtool.model.board_facts import Source
 from vtool.model.facts_import import import_facts, name_from, one_line
 from vtool.report.facts_yaml import facts_lines, facts_yaml
@@ -216,8 +215,7 @@ def _import(arguments: argparse.Namespace) -> int:
     imported = import_facts(
         tree, name, source, description=one_line(arguments.description), memory=arguments.memory
     )  # fmt: skip
-    for warning in imported.warnings:
-        print(format_diagnostic(warning), file=sys.stderr)
+    print_diagnostics(imported.warnings)
     write_text(facts_yaml(imported.facts), arguments.output)
     if arguments.format == "json":
         print_json(plan_data(imported.facts))

@@ -123,8 +123,7 @@ def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
     findings = in_order([*document.warnings, *unreadable, *no_xen, *check(document, topology, facts, kernels, xens)])
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
-    for warning in findings:
-        print(format_diagnostic(warning), file=sys.stderr)
+    print_diagnostics(findings)
     plan = make_plan(document, topology, _facts_only(facts), read_lock(lock_path(path)) if keep else None)
     return Prepared(document, topology, plan, facts, tuple(findings))
 
@@ -226,11 +225,16 @@ def targets_of(prepared: Prepared, arguments: argparse.Namespace) -> list[tuple[
     return [(plan, reachable.board(plan.name, plan.facts)) for plan in chosen]
 
 
+def print_diagnostics(found: Iterable[Diagnostic]) -> None:
+    """Print diagnostics on stderr."""
+    for diagnostic in found:
+        print(format_diagnostic(diagnostic), file=sys.stderr)
+
+
 def print_failures(failed: Mapping[str, VtoolError]) -> None:
     """Print on stderr what is wrong with boards."""
     for error in failed.values():
-        for diagnostic in error.diagnostics:
-            print(format_diagnostic(diagnostic), file=sys.stderr)
+        print_diagnostics(error.diagnostics)
 
 
 def failures_data(failed: Mapping[str, VtoolError]) -> dict[str, Any]:

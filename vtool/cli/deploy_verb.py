@@ -16,7 +16,7 @@ from vtool.cli.common import (
     add_topology,
     image_paths,
     prepare_arguments,
-    print_failures,
+    print_diagnostics,
     print_json,
     print_lines,
     require_boot,
@@ -114,8 +114,7 @@ def show_reports(prepared: Prepared, reports: list[Report], wanted: list[str], o
 
 def show_failure(report: Report) -> None:
     """Print on stderr what ended a report early, and what the board runs now."""
-    if report.failure:
-        print_failures({report.board.name: report.failure})
+    print_diagnostics(report.failure.diagnostics if report.failure else ())
     if report.went_back_to is not None:
         print(f"board '{report.board.name}' went back to {now_runs(report)}", file=sys.stderr)
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtool.board.dts import read_blob_file
-from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments
+from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments, print_diagnostics
 from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
 from vtool.deploy.merge import decompile, merge_guest, merge_host
-from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, format_diagnostic
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 from vtool.model.facts_import import device_tree_facts, ignored_reservations
 from vtool.plan.types import BoardPlan
 from vtool.render.fragments import Fragment, fragments
@@ -74,8 +74,7 @@ class _Base:
             message = f"'{path}' cannot be used: #address-cells and #size-cells are not 1 or 2"
             raise VtoolError(Diagnostic("VT813", message))
         self.facts = facts
-        for warning in ignored_reservations(tree.root):
-            print(format_diagnostic(warning), file=sys.stderr)
+        print_diagnostics(ignored_reservations(tree.root))
 
     def write(self, found: Sequence[tuple[BoardPlan, Fragment]], output: Path | None) -> None:
         """Write the tree with the fragment merged into it, or as it is without one."""

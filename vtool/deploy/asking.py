@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from typing import Any, TypeVar
 
 from vtool.board.protocols import Board
 from vtool.board.shell import Shell, open_shell
+from vtool.deploy.once import once
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 
@@ -72,9 +75,16 @@ def each_board(
     return seen, {name: result for name, result in named if isinstance(result, VtoolError)}
 
 
-def ask(shell: Shell, verb: str) -> dict[str, Any] | None:
+@once
+def packed(data: bytes) -> str:
+    """Write bytes as a word that a shell line can carry."""
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode()
+
+
+def ask(shell: Shell, *words: str, stdin: bytes = b"") -> dict[str, Any] | None:
     """Run a verb of vtool-board that only looks; None when vtool is not on the board."""
-    result = shell.run(f"test -x {ON_BOARD} || exit 100; {shell.as_root(ON_BOARD, verb)}")
+    reads = f"echo {packed(stdin)} | base64 -d | gzip -d | " if stdin else ""
+    result = shell.run(f"test -x {ON_BOARD} || exit 100; {reads}{shell.as_root(ON_BOARD, *words)}")
     return None if result.code == 100 else board_json(result.stdout, result.stderr)
 
 

@@ -6,11 +6,9 @@ that keeps the lock runs vtool-board's other verbs when asked, so that they cost
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import getpass
-import gzip
 import json
 import queue
 import secrets
@@ -27,10 +25,9 @@ from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
 from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
-from vtool.deploy.asking import ON_BOARD, board_json, checked
+from vtool.deploy.asking import ON_BOARD, board_json, checked, packed
 from vtool.deploy.connection import ssh_command
 from vtool.deploy.on_board.lock import PIPE_BYTES
-from vtool.deploy.once import once
 from vtool.deploy.stage import board_program
 from vtool.diagnostics import VtoolError
 
@@ -128,12 +125,6 @@ class Held:
             for line in self.process.stdout:
                 self.said.put(line.decode(errors="replace"))
         self.said.put("")
-
-
-@once
-def packed(data: bytes) -> str:
-    """Write bytes as a word that a shell line can carry."""
-    return base64.b64encode(gzip.compress(data, mtime=0)).decode()
 
 
 def _install(target: SshTarget) -> str:

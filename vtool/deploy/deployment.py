@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vtool.board.protocols import Board
-from vtool.deploy.asking import require_deployed
-from vtool.deploy.board_lock import packed
+from vtool.deploy.asking import packed, require_deployed
 from vtool.deploy.booting import bring_up_and_hold, go_back, wait_for_boot
 from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import JOB_DEADLINE_S, Events, Host, run_playbook

@@ -13,8 +13,7 @@ from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.deploy.asking import ON_BOARD, board_json, each_board
-from vtool.deploy.board_lock import packed
+from vtool.deploy.asking import ask, each_board
 from vtool.deploy.stage import Staged, stage, stage_folder
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.plan.types import BoardPlan
@@ -109,11 +108,8 @@ def _difference(staged: Staged, board: Board) -> Difference:
 
 
 def _compared(generation: dict[str, Any], board: Board) -> dict[str, Any] | None:
-    wanted = packed(json.dumps(generation, sort_keys=True).encode())
     with open_shell(board) as shell:
-        program = shell.as_root(ON_BOARD, "compare", "--look-only")
-        result = shell.run(f"test -x {ON_BOARD} || exit 100; echo {wanted} | base64 -d | gzip -d | {program}")
-    return None if result.code == 100 else board_json(result.stdout, result.stderr)
+        return ask(shell, "compare", "--look-only", stdin=json.dumps(generation, sort_keys=True).encode())
 
 
 def format_saved(topology: str, found: Sequence[Difference]) -> str:

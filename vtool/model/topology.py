@@ -231,9 +231,8 @@ class Domain(Model):
 
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
-    that may take. ``host_cpus`` are the board's CPUs
-    that a guest is kept on; none means any. ``device_tree`` is a partial device tree for a Xen
-    guest; ``passthrough`` names device-tree nodes of the board given to it.
+    that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
+    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it.
     """
 
     board: Name | None = None
