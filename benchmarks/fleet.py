@@ -165,15 +165,21 @@ class Fleet:
         self._write_inventories(folder)
 
     def clear(self, name: str, tool: str) -> None:
-        """Remove what a tool put on a machine; for vtool the machine starts anew with an empty boot partition."""
+        """Take away what a tool put on a machine; for vtool the machine starts anew with an empty boot partition.
+
+        It is removed at the end of all: ext4 searches long for an inode among those that were deleted lately, and that
+        would be measured.
+        """
         machine = self.machines[name]
+        gone = Path(tempfile.mkdtemp(dir=machine.folder, prefix="gone-"))
+        if (machine.folder / "lib" / tool).exists():
+            (machine.folder / "lib" / tool).rename(gone / "lib")
         if tool != "vtool":
-            shutil.rmtree(machine.folder / "lib" / tool, ignore_errors=True)
             return
         machine.off()
-        shutil.rmtree(machine.folder / "lib" / "vtool", ignore_errors=True)
         for folder in ("run", "sbin", "systemd"):
-            shutil.rmtree(machine.folder / folder, ignore_errors=True)
+            if (machine.folder / folder).exists():
+                (machine.folder / folder).rename(gone / folder)
             (machine.folder / folder).mkdir()
         (machine.folder / "run" / "boot-state").write_bytes(bytes(2 * MIB))
         for program, text in STAND_INS.items():

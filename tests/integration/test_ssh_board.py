@@ -23,10 +23,10 @@ from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.asking import packed
 from vtool.deploy.board_lock import hold
+from vtool.deploy.board_program import board_program
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta
 from vtool.deploy.playbook import Host, run_playbook
-from vtool.deploy.stage import board_program
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.progress import Silent

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import io
+import marshal
 import subprocess
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,9 @@ import pytest
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
 from vtool.deploy.asking import packed
+from vtool.deploy.board_program import MOST_IN_A_LINE, board_program, sent_program
 from vtool.deploy.merge import run_tool
-from vtool.deploy.stage import Staged, board_program, stage
+from vtool.deploy.stage import Staged, stage
 from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import Kind as LintKind
@@ -232,4 +235,26 @@ def test_the_board_program_without_comments_is_the_same_program() -> None:
     whole, short = modules(board_program()), modules(board_program(compiled=True))
     assert {name: bare(text) for name, text in whole.items()} == {name: bare(text) for name, text in short.items()}
     assert sum(map(len, short.values())) < 0.8 * sum(map(len, whole.values()))
-    assert len(packed(board_program(compiled=True))) <= 120 << 10, "it fits into a command line"
+
+
+def test_the_board_program_is_compiled_once_and_fits_into_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VTOOL_CACHE", str(tmp_path))
+    word = sent_program.__wrapped__()
+    assert word == packed(board_program(compiled=True)) and len(word) <= MOST_IN_A_LINE
+    (kept,) = (tmp_path / "vtool-board").iterdir()
+    assert kept.read_text() == word
+    kept.write_text("what is kept")
+    assert sent_program.__wrapped__() == "what is kept"
+    monkeypatch.setenv("VTOOL_CACHE", "/dev/null")
+    assert sent_program.__wrapped__() == word, "it need not be kept"
+
+
+def test_what_is_compiled_has_no_annotations_and_imports_nothing_for_them() -> None:
+    program = types.ModuleType("program")
+    with zipfile.ZipFile(io.BytesIO(board_program(compiled=True))) as archive:
+        code = marshal.loads(archive.read("on_board/delta.pyc")[16:])
+    exec(code, program.__dict__)
+    assert "typing" not in code.co_names and "zlib" in code.co_names
+    assert program.copy.__annotations__ == {} and program.copy.__doc__ is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vtool.cli.common import prepare
-from vtool.deploy.on_board import base, program
+from vtool.deploy.on_board import base, domains, talk
 from vtool.render import render
 
 EXAMPLE = Path(__file__).parents[2] / "topology/examples/xen-driver-domain.yaml"
@@ -28,14 +28,14 @@ def test_await(said: str, runs: bool, failure: str | None, tmp_path: Path, monke
     log = tmp_path / "console.log"
     log.write_text(f"booting\n{said}\n")
     domain = {"kind": "xen", "ready": "xl devd runs", "ready_timeout_s": 1, "console_log": str(log)}
-    monkeypatch.setattr(program, "manifest", lambda: {"domains": {"storage": domain}})
-    monkeypatch.setattr(program, "domain_runs", lambda name, domain: runs)
+    monkeypatch.setattr(domains, "manifest", lambda: {"domains": {"storage": domain}})
+    monkeypatch.setattr(domains, "domain_runs", lambda name, domain: runs)
     arguments = argparse.Namespace(domain="storage")
     if failure is None:
-        assert program.verb_await(arguments) == {"domain": "storage"}
+        assert domains.verb_await(arguments) == {"domain": "storage"}
     else:
         with pytest.raises(base.BoardError) as caught:
-            program.verb_await(arguments)
+            domains.verb_await(arguments)
         assert caught.value.code == "VT708" and failure in caught.value.message
 
 
@@ -62,7 +62,7 @@ def test_powerdown(shutdown: str, destroyed: bool, monkeypatch: pytest.MonkeyPat
             raise base.BoardError("VT704", f"{shutdown}, {timeout} s")
         return subprocess.CompletedProcess(argv, int(fails), "", "")
 
-    monkeypatch.setattr(program, "manifest", lambda: {"domains": {"fe0": {"kind": "xen"}}})
-    monkeypatch.setattr(program, "run", run)
-    program.verb_powerdown(argparse.Namespace(domain="fe0", deadline=10.0))
+    monkeypatch.setattr(talk, "manifest", lambda: {"domains": {"fe0": {"kind": "xen"}}})
+    monkeypatch.setattr(talk, "run", run)
+    talk.verb_powerdown(argparse.Namespace(domain="fe0", deadline=10.0))
     assert ran == ["shutdown", *(["destroy"] if destroyed else [])]

@@ -28,7 +28,6 @@ from vtool.board.protocols import SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts, Boot
-from vtool.render.templating import fill
 
 
 @dataclass(frozen=True)
@@ -233,6 +232,8 @@ def made_of(name: str) -> str | None:
 
 
 def _for_u_boot(boot: Boot, _: EmulatedImages, work: Path) -> dict[str, Path]:
+    from vtool.render.templating import fill  # noqa: PLC0415 - once in a board's life
+
     source, script = work / "factory.cmd", work / "boot.scr"
     source.write_text(fill("uboot/factory.cmd.j2", boot=boot))
     _run(["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-d", str(source), str(script)])
@@ -241,6 +242,8 @@ def _for_u_boot(boot: Boot, _: EmulatedImages, work: Path) -> dict[str, Path]:
 
 def _for_systemd_boot(boot: Boot, images: EmulatedImages, work: Path) -> dict[str, Path]:
     assert images.loader is not None
+    from vtool.render.templating import fill  # noqa: PLC0415 - once in a board's life
+
     entry = work / "factory.conf"
     entry.write_text(fill("systemd-boot/factory.conf.j2", boot=boot))
     return {"EFI/BOOT/BOOTAA64.EFI": images.loader, "loader/entries/factory.conf": entry}

@@ -10,7 +10,6 @@ from pathlib import Path
 from vtool.board.commands import CommandConsole, CommandPower
 from vtool.board.emulated import EmulatedBoard, made_of, state_folder
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
-from vtool.board.labgrid_place import LabgridBoard
 from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
@@ -52,6 +51,8 @@ class Inventory:
         if isinstance(entry, SshEntry):
             return self._over_ssh(name, known, entry)
         if isinstance(entry, LabgridEntry):
+            from vtool.board.labgrid_place import LabgridBoard  # noqa: PLC0415 - asyncio, for those who have a lab
+
             return LabgridBoard(name, known, entry, self._identity(entry), self._path(entry.device_tree))
         return EmulatedBoard(name, known)
 

@@ -5,7 +5,6 @@ Knows QEMU and processes; knows nothing of disks' contents or of ssh keys.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
@@ -133,6 +132,8 @@ class QemuProcess:
         pid = self.pid()
         if pid is None:
             return True
+        import asyncio  # noqa: PLC0415 - only this verb needs it
+
         asyncio.run(_qmp_execute(self._files.qmp_socket, "system_powerdown"))
         return _wait_for_end(pid, deadline_s)
 

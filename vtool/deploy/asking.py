@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from vtool.board.protocols import Board
 from vtool.board.shell import Shell, open_shell
-from vtool.deploy.once import once
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
+from vtool.once import once
 from vtool.plan.types import BoardPlan
 
 Result = TypeVar("Result")

@@ -25,16 +25,14 @@ from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
 from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
-from vtool.deploy.asking import ON_BOARD, board_json, checked, packed
+from vtool.deploy.asking import ON_BOARD, board_json, checked
+from vtool.deploy.board_program import sent_program
 from vtool.deploy.connection import ssh_command
 from vtool.deploy.on_board.lock import PIPE_BYTES
-from vtool.deploy.stage import board_program
 from vtool.diagnostics import VtoolError
 
 _HEARTBEAT_S = 5.0
 _CONNECT_S = 20.0
-_MOST_IN_A_LINE = 120 << 10
-"""Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
 Piece = bytes | memoryview
 _OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
 
@@ -130,11 +128,8 @@ class Held:
 def _install(target: SshTarget) -> str:
     """Return the command line that puts the program there; sudo permits one name beside it, root needs none."""
     root, new = "".join(f"{word} " for word in target.escalation), "$P.new" if target.escalation else "$P.$$"
-    program = packed(board_program(compiled=True))
-    if len(program) > _MOST_IN_A_LINE:
-        program = packed(board_program())
     return (
-        f"P={ON_BOARD}; printf %s {program} | base64 -d | gzip -d "
+        f"P={ON_BOARD}; printf %s {sent_program()} | base64 -d | gzip -d "
         f"| {root}install -m 0755 /dev/stdin {new} && {root}mv {new} $P"
     )
 
@@ -181,12 +176,12 @@ def hold(board: Board) -> Iterator[Held]:
             stop.set()
             with contextlib.suppress(OSError):
                 process.stdin.close()
+            if listener.is_alive():
+                listener.join(5)  # it ends with what it listens to, and wait() would look for that now and then
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             process.kill()
             process.wait()
-            if listener.is_alive():
-                listener.join(5)
             process.stdout.close()
             process.stderr.close()
 

@@ -7,64 +7,27 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import io
 import json
-import marshal
 import os
-import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
-from vtool.deploy.once import once, once_per_file
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.model.board_facts import Boot, UBoot
+from vtool.once import once_per_file
 from vtool.plan.types import BoardPlan
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import MIB, format_size
 
-ON_BOARD = Path(__file__).with_name("on_board")
 _STAGED_BYTES = 16 * MIB
-_DOCSTRINGS = re.compile(r'^( *)"""(?:.|\n)*?"""$', re.MULTILINE)
-_COMMENTS = re.compile(r"^ *#.*\n", re.MULTILINE)
-_MARSHAL = 2
-"""Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
-
-
-@once
-def board_program(*, compiled: bool = False) -> bytes:
-    """Pack vtool-board into one executable file; the same sources give the same bytes.
-
-    With ``compiled`` they are in it without comments and as this Python's code too, which a board's Python of the same
-    version takes instead: most of a start is compiling. A generation has them as they are, independent of this Python.
-    """
-    packed = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
-    packed.seek(0, io.SEEK_END)
-    sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
-    sources["__main__.py"] = "import sys\nfrom on_board.program import main\nsys.exit(main())\n"
-    with zipfile.ZipFile(packed, "a") as archive:
-        for name, source in sources.items():
-            text = _bare(source) if compiled else source
-            archive.writestr(zipfile.ZipInfo(name), text)
-            if compiled and name != "__main__.py":
-                code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2), _MARSHAL)
-                # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
-                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
-                archive.writestr(zipfile.ZipInfo(f"{name}c"), head + code)
-    return packed.getvalue()
-
-
-def _bare(source: str) -> str:
-    """Return a module without docstrings and lines of comments, which a command line has no room for."""
-    return _COMMENTS.sub("", _DOCSTRINGS.sub(r'\1""', source))
 
 
 def stage_folder(boards: int) -> tempfile.TemporaryDirectory[str]:

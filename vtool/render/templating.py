@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from vtool.once import once
 from vtool.render.filters import FILTERS
 from vtool.rooms import room
 
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
 
-@cache
+
+@once
 def _environment() -> Environment:
+    # Not before something is filled in: boards are reached before that.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
     environment = Environment(  # noqa: S701 - the targets are not HTML; each has its own quoting filter
         loader=FileSystemLoader(room("templates")),
         undefined=StrictUndefined,
@@ -23,6 +28,11 @@ def _environment() -> Environment:
     return environment
 
 
+@once
+def _template(name: str) -> Template:
+    return _environment().get_template(name)
+
+
 def fill(template: str, **values: object) -> str:
     """Render ``templates/<template>`` with the given values; an undefined one is an error."""
-    return _environment().get_template(template).render(**values)
+    return _template(template).render(**values)

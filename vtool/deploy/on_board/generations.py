@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -302,23 +301,24 @@ def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, 
 
 def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
     """Take objects into the store from a tar on stdin, each named by its digest; VT707 for one that is not it."""
+    import tarfile  # no other verb shall wait for it
+
     STORE.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(fileobj=sys.stdin.buffer, mode="r|", bufsize=delta.PIECE_BYTES) as tar:
-            received = sum(take_object(member, tar.extractfile(member)) for member in tar)
+            received = sum(
+                take_object(Path(m.name).name, m.size, stream) for m in tar if (stream := tar.extractfile(m))
+            )
     except (tarfile.TarError, EOFError, delta.Damaged) as error:
         raise BoardError("VT707", f"the objects did not arrive whole: {error}", ["deploy again"]) from None
     return {"received_bytes": received}
 
 
-def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
+def take_object(name: str, size_bytes: int, stream: IO[bytes]) -> int:
     """Write one object beside the store's, and into it if its digest is its name; return what came for it.
 
     Nothing waits for a disk: what a power cut leaves in the store is not what its name says, and `compare` sees that.
     """
-    if stream is None:
-        return 0
-    name = Path(member.name).name
     target = STORE / name[: -len(delta.SUFFIX)] if name.endswith(delta.SUFFIX) else STORE / name
     temporary = target.with_name(target.name + ".partial")
     try:
@@ -327,7 +327,7 @@ def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
                 digest = delta.apply_delta(stream, STORE, out)
             else:
                 whole = hashlib.sha256()
-                delta.copy(stream, out, whole, member.size)
+                delta.copy(stream, out, whole, size_bytes)
                 digest = whole.hexdigest()
         if digest != target.name:
             raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
@@ -335,7 +335,7 @@ def take_object(member: tarfile.TarInfo, stream: IO[bytes] | None) -> int:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-    return member.size
+    return size_bytes
 
 
 def lay_out(generation: dict[str, Any]) -> None:

@@ -13,20 +13,20 @@ count             starts of the system since Linux last said that it is up (hexa
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import systemd_boot, u_boot
 from .base import replace_file, sha256_of, sync_folder
 
-KEYS = u_boot.KEYS
-_LOADERS = {"u-boot": u_boot, "systemd-boot": systemd_boot}
+KEYS = ("good", "good_set", "last", "last_set", "trial", "trial_set", "count")
+_MODULES = {"u-boot": ".u_boot", "systemd-boot": ".systemd_boot"}
 
 
 def of(boot: dict[str, Any]) -> ModuleType:
     """Return the board's loader. What was deployed before there were two is U-Boot's."""
-    return _LOADERS[boot.get("loader", "u-boot")]
+    return import_module(_MODULES[boot.get("loader", "u-boot")], __package__)
 
 
 def install(boot: dict[str, Any], boot_set: Path) -> None:

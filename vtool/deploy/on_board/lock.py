@@ -27,6 +27,8 @@ LOCK = Path("/run/vtool-board.lock")
 GONE = Path("/run/vtool-board.gone")
 """The token of the last owner whose connection ended."""
 LEASE_S = 30.0
+F_SETPIPE_SZ = 1031
+"""Of Linux's <linux/fcntl.h>: Python's fcntl has had it since 3.10."""
 PIPE_BYTES = 1 << 20
 """Linux's most for one pipe of an ordinary user (pipe(7)): when it is full, ssh waits for Python, or sshd does."""
 LAST_VERB_S = 120.0
@@ -108,7 +110,7 @@ def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase],
         threading.Thread(target=say_when_gone, args=(owner["token"],), daemon=True).start()
         print(json.dumps({"held": True}), flush=True)
         with contextlib.suppress(OSError):  # a socket, or no more is allowed: sshd then has to wait more often
-            fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            fcntl.fcntl(0, F_SETPIPE_SZ, PIPE_BYTES)
         heard = Heard()
         while line := heard.line():
             request, data = json.loads(line), Data(heard)

@@ -18,9 +18,6 @@ from typing import Any
 
 from .base import BoardError, run
 
-Shell = Callable[[str, float], dict[str, Any]]
-Identity = tuple[int, int]
-
 FOLDER = "/tmp/.vtool-reach"  # noqa: S108 - in the domain, which has one user
 # 1 MiB each; `cat` doubles 32 bytes 15 times.
 PLANT = rf"""D={FOLDER}; mkdir -p $D
@@ -46,7 +43,7 @@ def bytes_of(kind: str, seed: str) -> bytes:
 
 
 @contextlib.contextmanager
-def planted(step: dict[str, Any], shell: Shell) -> Iterator[str]:
+def planted(step: dict[str, Any], shell: Callable[[str, float], dict[str, Any]]) -> Iterator[str]:
     """Have the domain make both and hand the control to its device; yield the seed; take them away again."""
     made = shell(PLANT, 60)
     seed = made["output"].strip()
@@ -62,7 +59,7 @@ def planted(step: dict[str, Any], shell: Shell) -> Iterator[str]:
         shell(UPROOT, 20)
 
 
-def look(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
+def look(step: dict[str, Any], shell: Callable[[str, float], dict[str, Any]]) -> dict[str, Any]:
     """Plant both in the domain, hand the control to its device, and search the memory of a unit's processes.
 
     ``control`` is a shell line that sends the file $C through the device; it may be empty. Returns bytes of both
@@ -78,7 +75,7 @@ def search(backend: list[int], vmm: list[int], seed: str) -> dict[str, Any]:
     needles = {kind: bytes_of(kind, seed) for kind in ("secret", "control")}
     found = {f"{kind}_{where}": 0 for kind in needles for where in ("shared", "own")}
     of_vmm = {identity for pid in vmm for identity, _ in objects_of(pid)} if set(backend) != set(vmm) else set()
-    objects: dict[Identity, int] = {}
+    objects: dict[tuple[int, int], int] = {}
     searched, unread, seen = 0, [], set()
     for pid in backend:
         for identity, size_bytes in objects_of(pid):
@@ -191,9 +188,9 @@ def pieces(pid: int) -> Iterator[Mapping | HeldOpen]:
     yield from mappings(pid)
 
 
-def objects_of(pid: int) -> Iterator[tuple[Identity, int]]:
+def objects_of(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
     """Yield identity and reachable bytes of the memory that a process may share with others."""
-    sizes: dict[Identity, int] = {}
+    sizes: dict[tuple[int, int], int] = {}
     for mapping in mappings(pid):
         if mapping.shared and not mapping.private and mapping.name.startswith(MEMORY_OBJECTS):
             sizes[mapping.identity] = sizes.get(mapping.identity, 0) + mapping.end - mapping.base
@@ -205,13 +202,13 @@ def objects_of(pid: int) -> Iterator[tuple[Identity, int]]:
 # ---------------------------------------------------------------- Xen
 
 
-def beside(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
+def beside(step: dict[str, Any], shell: Callable[[str, float], dict[str, Any]]) -> dict[str, Any]:
     """Run a shell line on the board while a domain has both; $SEED in it is theirs. ``control`` as in ``look``."""
     with planted(step, shell) as seed:
         return {"output": run("/bin/sh", "-c", f"SEED={seed}; {step['command']}").stdout}
 
 
-def granted(step: dict[str, Any], shell: Shell) -> dict[str, Any]:
+def granted(step: dict[str, Any], shell: Callable[[str, float], dict[str, Any]]) -> dict[str, Any]:
     """Say what is in the pages of a domain that its backends have mapped: which, by Xen's grant tables; what, by it.
 
     ``control`` as in ``look``. Returns ``granted`` and ``pages`` (granted and in use; all there are), ``secret`` and

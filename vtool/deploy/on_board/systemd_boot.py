@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .base import replace_file, sync_folder
-from .u_boot import KEYS
+from .loader import KEYS
 
 ENTRY = "loader.conf"
 IN_THE_WAY: tuple[str, ...] = ()

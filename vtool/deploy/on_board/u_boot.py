@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .base import replace_file
+from .loader import KEYS
 
 SECTOR_BYTES = 512
 FORMAT = "1"
 ENTRY = "entry.scr"
 IN_THE_WAY = ("extlinux/extlinux.conf", "boot/extlinux/extlinux.conf")
 """U-Boot looks for these first, and for its script where there are none; the script ends with what is set aside."""
-KEYS = ("good", "good_set", "last", "last_set", "trial", "trial_set", "count")
 
 
 def read_state(boot: dict[str, Any]) -> dict[str, str]:

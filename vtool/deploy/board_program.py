@@ -1,0 +1,85 @@
+"""vtool-board in one file: as a generation has it, and as it is sent to a board that is to be held."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib.util
+import io
+import marshal
+import re
+import zipfile
+from pathlib import Path
+
+from vtool.board.pinned_keys import write_whole
+from vtool.deploy.asking import packed
+from vtool.images.store import cache_folder
+from vtool.once import once
+
+ON_BOARD = Path(__file__).with_name("on_board")
+MOST_IN_A_LINE = 120 << 10
+"""Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
+_DOCSTRINGS = re.compile(r'^( *)"""(?:.|\n)*?"""$', re.MULTILINE)
+_COMMENTS = re.compile(r"^ *#.*\n", re.MULTILINE)
+_MARSHAL = 2
+"""Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
+
+
+@once
+def board_program(*, compiled: bool = False) -> bytes:
+    """Pack vtool-board into one executable file; the same sources give the same bytes.
+
+    With ``compiled`` they are in it without comments and as this Python's code too, which a board's Python of the same
+    version takes instead: most of a start is compiling. A generation has them as they are, independent of this Python.
+    """
+    program = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
+    program.seek(0, io.SEEK_END)
+    sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
+    sources["__main__.py"] = "import sys\nfrom on_board.program import main\nsys.exit(main())\n"
+    with zipfile.ZipFile(program, "a") as archive:
+        for name, source in sources.items():
+            text = _bare(source) if compiled else source
+            archive.writestr(zipfile.ZipInfo(name), text)
+            if compiled and name != "__main__.py":
+                code = compile(_running_only(ast.parse(text)), name, "exec", dont_inherit=True, optimize=2)
+                # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
+                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+                archive.writestr(zipfile.ZipInfo(f"{name}c"), head + marshal.dumps(code, _MARSHAL))
+    return program.getvalue()
+
+
+@once
+def sent_program() -> str:
+    """Return the program as a word of a command line, compiled; made once for the same sources and the same Python."""
+    about = hashlib.sha256(importlib.util.MAGIC_NUMBER + Path(__file__).read_bytes() + board_program())
+    kept = cache_folder() / "vtool-board" / about.hexdigest()
+    with contextlib.suppress(OSError):
+        return kept.read_text()
+    word = packed(board_program(compiled=True))
+    assert len(word) <= MOST_IN_A_LINE, "a test of stage keeps it that small"
+    with contextlib.suppress(OSError):  # it is made again next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, word.encode())
+    return word
+
+
+def _bare(source: str) -> str:
+    """Return a module without docstrings and lines of comments, which a command line has no room for."""
+    return _COMMENTS.sub("", _DOCSTRINGS.sub(r'\1""', source))
+
+
+def _running_only(module: ast.Module) -> ast.Module:
+    """Take what only readers and type checkers want out of a module: annotations, and imports for them alone."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.copy_location(ast.Constant(None), node)
+    named = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
+    for node in (node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)):
+        node.names = [name for name in node.names if (name.asname or name.name).partition(".")[0] in named]
+    module.body = [node for node in module.body if getattr(node, "names", True)]
+    return module

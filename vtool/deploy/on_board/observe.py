@@ -1,0 +1,196 @@
+"""Looking: steps that say what a board and its domains do, and what came of each."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import reach
+from .base import BoardError, run
+from .domains import manifest
+from .talk import domain_shell, qmp
+
+
+def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
+    """Run a list of steps from stdin in order; a step that fails is a result too, never an end."""
+    results: dict[str, Any] = {}
+    silent: set[str] = set()
+    for step in json.load(sys.stdin)["steps"]:
+        begin = time.monotonic()
+        try:
+            if step["op"] in SHELL_OPERATIONS and step["domain"] in silent:
+                raise BoardError("VT710", f"domain '{step['domain']}' had not answered before")
+            results[step["id"]] = OPERATIONS[step["op"]](step)
+        except BoardError as error:
+            # A domain that hangs is waited for once, not once a step.
+            if step["op"] in SHELL_OPERATIONS:
+                silent.add(step["domain"])
+            results[step["id"]] = {"error": error.to_json()}
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            results[step["id"]] = {"error": {"code": "VT704", "message": repr(error), "hints": [], "detail": []}}
+        results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
+    return {"results": results}
+
+
+def observe_run(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line on the board."""
+    done = run("/bin/sh", "-c", step["command"], check=False, timeout=step.get("timeout_s", 30))
+    return {"code": done.returncode, "output": done.stdout, "errors": done.stderr[-2000:]}
+
+
+def observe_domain(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line in a domain."""
+    return domain_shell(step["domain"], step["command"], step.get("timeout_s", 30))
+
+
+def observe_qmp(step: dict[str, Any]) -> dict[str, Any]:
+    """Run QMP commands on a domain's VMM."""
+    return {"answers": qmp(manifest()["domains"][step["domain"]]["qmp"], step["commands"])}
+
+
+def observe_maps(step: dict[str, Any]) -> dict[str, Any]:
+    """Return the file-backed shared mappings of a unit's main process: size and identity of each."""
+    pid = int(run("systemctl", "show", "-p", "MainPID", "--value", step["unit"]).stdout.strip() or "0")
+    if pid == 0:
+        raise BoardError("VT710", f"unit {step['unit']} has no process")
+    mappings = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        fields = line.split(None, 5)
+        if fields[1].endswith("s"):
+            base, end = (int(number, 16) for number in fields[0].split("-"))
+            name = fields[5] if len(fields) > 5 else ""
+            mappings.append({"size_bytes": end - base, "identity": f"{fields[3]}:{fields[4]}", "name": name})
+    return {"pid": pid, "shared": mappings}
+
+
+def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
+    """Return how a kernel image was built as to one option: y, m, n, or unknown without IKCONFIG."""
+    image = Path(step["path"]).read_bytes()
+    start, end = image.find(b"IKCFG_ST"), image.find(b"IKCFG_ED")
+    if start < 0 or end < 0:
+        return {"value": "unknown"}
+    config = gzip.decompress(image[start + 8 : end]).decode()
+    for line in config.splitlines():
+        if line.startswith(f"CONFIG_{step['option']}="):
+            return {"value": line.split("=", 1)[1]}
+    return {"value": "n"}
+
+
+def connect(step: dict[str, Any]) -> socket.socket:
+    """Connect to a domain's TCP port, which may be about to be opened; OSError past the deadline."""
+    deadline = time.monotonic() + step.get("timeout_s", 20)
+    while True:
+        try:
+            return socket.create_connection((step["address"], step["port"]), timeout=20)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)  # between two attempts; the loop has the deadline
+
+
+def observe_receive(step: dict[str, Any]) -> dict[str, Any]:
+    """Read a TCP stream to its end; return its digest."""
+    digest = hashlib.sha256()
+    with connect(step) as connection:
+        for block in iter(lambda: connection.recv(1 << 16), b""):
+            digest.update(block)
+    return {"output": digest.hexdigest()}
+
+
+def observe_send(step: dict[str, Any]) -> dict[str, Any]:
+    """Send random bytes over TCP; return their digest."""
+    data = os.urandom(step["size_bytes"])
+    with connect(step) as connection:
+        connection.sendall(data)
+    return {"output": hashlib.sha256(data).hexdigest()}
+
+
+def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line in a domain that connects to the board's loopback; PORT in it becomes the port.
+
+    With ``size_bytes`` so many random bytes are sent to it, else what it sends is read. Returns its output and
+    the ``digest`` of what went across.
+    """
+    timeout_s = step.get("timeout_s", 60)
+
+    def transfer(server: socket.socket) -> str:
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(timeout_s)
+            if step.get("size_bytes"):
+                data = os.urandom(step["size_bytes"])
+                connection.sendall(data)
+                return hashlib.sha256(data).hexdigest()
+            digest = hashlib.sha256()
+            for block in iter(lambda: connection.recv(1 << 16), b""):
+                digest.update(block)
+            return digest.hexdigest()
+
+    from concurrent.futures import ThreadPoolExecutor  # it imports logging: no other verb shall wait for that
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
+        server.settimeout(timeout_s)
+        transferred = other.submit(transfer, server)
+        command = step["command"].replace("PORT", str(server.getsockname()[1]))
+        answer = domain_shell(step["domain"], command, timeout_s)
+        return {**answer, "digest": transferred.result()}
+
+
+def observe_echo(step: dict[str, Any]) -> dict[str, Any]:
+    """Send random bytes to a domain that sends back what it gets; return the digest of both."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    data, back = os.urandom(step["size_bytes"]), hashlib.sha256()
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+    with connect(step) as connection, ThreadPoolExecutor(1) as other:
+        sent = other.submit(send, connection)
+        for block in iter(lambda: connection.recv(1 << 16), b""):
+            back.update(block)
+        sent.result()
+    return {"output": back.hexdigest(), "digest": hashlib.sha256(data).hexdigest()}
+
+
+def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
+    """Say what a domain's backend can reach of it (``reach.look``)."""
+    return reach.look(step, partial(domain_shell, step["domain"]))
+
+
+def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
+    """Say which pages of a domain of Xen are granted (``reach.granted``)."""
+    return reach.granted(step, partial(domain_shell, step["domain"]))
+
+
+def observe_beside(step: dict[str, Any]) -> dict[str, Any]:
+    """Run a shell line on the board while a domain has a secret (``reach.beside``)."""
+    return reach.beside(step, partial(domain_shell, step["domain"]))
+
+
+SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside")
+OPERATIONS = {
+    "exchange": observe_exchange,
+    "echo": observe_echo,
+    "reach": observe_reach,
+    "granted": observe_granted,
+    "beside": observe_beside,
+    "receive": observe_receive,
+    "send": observe_send,
+    "run": observe_run,
+    "domain": observe_domain,
+    "qmp": observe_qmp,
+    "maps": observe_maps,
+    "kernel-option": observe_kernel_option,
+}

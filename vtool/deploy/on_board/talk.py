@@ -1,0 +1,199 @@
+"""Talking to a domain: its console, a command in its shell, what it said, QEMU's monitor, the power button."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .base import BoardError, run
+from .domains import clean_lines, console_text, manifest
+
+XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
+
+
+@contextlib.contextmanager
+def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
+    """Yield a file descriptor of the domain's console; one user at a time (VT709)."""
+    lock_folder = Path("/run/lock/vtool")
+    lock_folder.mkdir(exist_ok=True)
+    with (lock_folder / f"{name}.console").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BoardError("VT709", f"the console of domain '{name}' is in use by another vtool") from None
+        if domain["kind"] == "dom0less":
+            raise BoardError("VT710", f"domain '{name}' has no console here: Xen built it at boot", XENS_CONSOLE)
+        if domain["kind"] == "xen":
+            domid = run("xl", "domid", name, check=False, timeout=20).stdout.strip()
+            if not domid:
+                raise BoardError("VT710", f"domain '{name}' does not run")
+            path = run("xenstore-read", f"/local/domain/{domid}/console/tty").stdout.strip()
+            descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
+            tty.setraw(descriptor, termios.TCSANOW)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+            return
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5.0)
+            try:
+                connection.connect(domain["console"])
+            except OSError:
+                raise BoardError("VT710", f"domain '{name}' does not run") from None
+            connection.settimeout(None)
+            yield connection.fileno()
+
+
+def domain_shell(name: str, command: str, timeout_s: float) -> dict[str, Any]:
+    """Run a command in the shell on a domain's console; return its exit code and output.
+
+    The command travels as base64, so that no line editing on the way can change it; markers are
+    spelled so that their echo does not look like them.
+    """
+    domain = manifest()["domains"].get(name)
+    if domain is None:
+        raise BoardError("VT711", f"no domain '{name}' is deployed here", known_domains())
+    token = base64.b16encode(os.urandom(6)).decode()
+    encoded = base64.b64encode(command.encode()).decode()
+    line = (
+        f'echo "V""T-BEGIN-{token}"; (eval "$(echo {encoded} | base64 -d)") </dev/null 2>&1; '
+        f'echo "V""T-END-{token} $?"\n'
+    )
+    with domain_console(name, domain) as console:
+        # \x15 empties a half-typed line; long lines go in pieces a tty's input queue can hold.
+        for piece in (b"\x15", *(line.encode()[i : i + 200] for i in range(0, len(line), 200))):
+            os.write(console, piece)
+            time.sleep(0.005)
+        text = read_until(console, f"VT-END-{token} ".encode(), time.monotonic() + timeout_s)
+    if text is None:
+        raise BoardError("VT710", f"domain '{name}' did not answer '{command[:60]}' within {timeout_s:.0f} s")
+    body, _, tail = text.partition(f"VT-END-{token} ".encode())
+    output = body.split(f"VT-BEGIN-{token}".encode(), 1)[-1].replace(b"\r", b"").lstrip(b"\n")
+    return {"code": int(tail.split()[0]), "output": output.decode(errors="replace")}
+
+
+def known_domains() -> list[str]:
+    """Return a hint that lists the domains."""
+    return ["domains here: " + ", ".join(sorted(manifest()["domains"]))]
+
+
+def read_until(descriptor: int, marker: bytes, deadline: float) -> bytes | None:
+    """Read until a whole line that begins with the marker has come; None when the deadline passes."""
+    text = b""
+    while True:
+        position = text.find(marker)
+        if position >= 0 and b"\n" in text[position:]:
+            return text
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return None
+        data = os.read(descriptor, 65536)
+        if not data:
+            return None
+        text += data
+
+
+def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run a command in a domain."""
+    return domain_shell(arguments.domain, arguments.command, arguments.timeout)
+
+
+def verb_console(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Join stdin and stdout to a domain's console until Ctrl-] or end of input."""
+    domain = manifest()["domains"].get(arguments.domain)
+    if domain is None:
+        raise BoardError("VT711", f"no domain '{arguments.domain}' is deployed here", known_domains())
+    saved = termios.tcgetattr(0) if os.isatty(0) else None
+    if saved is not None:
+        tty.setraw(0)
+    try:
+        with domain_console(arguments.domain, domain) as console:
+            while True:
+                ready, _, _ = select.select([console, 0], [], [])
+                if console in ready:
+                    data = os.read(console, 65536)
+                    if not data:
+                        break
+                    os.write(1, data)
+                if 0 in ready:
+                    typed = os.read(0, 4096)
+                    if not typed or b"\x1d" in typed:
+                        break
+                    os.write(console, typed)
+    finally:
+        if saved is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+    return {}
+
+
+def verb_logs(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Print a domain's console log and its unit's journal, or a backend's journal; replaces itself."""
+    found = manifest()
+    name, count = arguments.name_of, str(arguments.lines)
+    domain = found["domains"].get(name)
+    unit = domain["unit"] if domain else found["backends"].get(name)
+    if unit is None:
+        raise BoardError("VT711", f"no domain or backend '{name}' is deployed here", known_domains())
+    sys.stdout.flush()
+    follow = ["-f"] if arguments.follow else []
+    if domain:
+        subprocess.run(["journalctl", "-u", unit, "-n", count, "--no-pager"], check=False)
+        if domain["kind"] == "dom0less":
+            lines = clean_lines(console_text(domain))
+            print("\n".join(lines[-arguments.lines :]))
+            raise SystemExit(0)
+        os.execvp("tail", ["tail", "-n", count, *follow, "--", domain["console_log"]])
+    os.execvp("journalctl", ["journalctl", "-u", unit, "-n", count, "--no-pager", *follow])
+
+
+def verb_powerdown(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Ask a domain to end, as its unit's ExecStop; force it when it does not within the deadline."""
+    name, domain = arguments.domain, manifest()["domains"][arguments.domain]
+    if domain["kind"] == "xen":
+        try:
+            run("xl", "shutdown", "-w", "-F", name, timeout=arguments.deadline)
+        except BoardError:  # it was refused, or the guest did not end within the deadline
+            run("xl", "destroy", name, check=False)
+        return {"domain": name}
+    with contextlib.suppress(BoardError, OSError):
+        qmp(domain["qmp"], [{"execute": "system_powerdown"}], wait_for_close_s=arguments.deadline)
+    return {"domain": name}
+
+
+def qmp(path: str, commands: list[dict[str, Any]], wait_for_close_s: float = 0.0) -> list[Any]:
+    """Run QMP commands on a socket; return their results. Optionally wait until QEMU closes it."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(15.0)
+        connection.connect(path)
+        stream = connection.makefile("rw")
+        stream.readline()
+        results = []
+        for command in [{"execute": "qmp_capabilities"}, *commands]:
+            stream.write(json.dumps(command) + "\n")
+            stream.flush()
+            while True:
+                answer = json.loads(stream.readline() or "{}")
+                if "event" not in answer:
+                    break
+            results.append(answer.get("return", answer.get("error")))
+        if wait_for_close_s:
+            connection.settimeout(wait_for_close_s)
+            with contextlib.suppress(socket.timeout, OSError):
+                while stream.readline():
+                    pass
+        return results[1:]
