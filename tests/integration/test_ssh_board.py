@@ -21,7 +21,7 @@ from vtool.board.dts import LIVE_TREE
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.deploy.asking import packed
+from vtool.deploy.asking import ON_BOARD, packed
 from vtool.deploy.board_lock import hold
 from vtool.deploy.board_program import board_program
 from vtool.deploy.bundle import bundle
@@ -133,6 +133,28 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
         assert whoami(without) == user and observe(without) == {"results": {}}
     finally:
         subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
+
+
+def test_a_program_that_another_python_compiled_is_compiled_once_a_boot(machine: Machine) -> None:
+    """Or none did, as in a generation's copy, which stands for it here."""
+    machine.on()
+    installed = machine.folder / "sbin" / "vtool-board"
+    installed.write_bytes(board_program())
+    installed.chmod(0o755)
+    with open_shell(board(machine)) as shell:
+        assert json.loads(shell.run(f"{ON_BOARD} state").stdout)["deployed"] is None
+        (folder,) = (machine.folder / "run").glob("vtool-board-*")
+        compiled = {path.name.split(".")[0] for path in folder.glob("on_board/__pycache__/*.pyc")}
+        assert {"program", "domains", "generations"} <= compiled
+        assert "observe" not in compiled, "a verb's module is read when the verb runs"
+        (folder / "on_board" / "program.py").write_text("main = lambda: print('out of the folder')\n")
+        assert shell.run(f"{ON_BOARD} state").stdout == "out of the folder\n"
+        shutil.rmtree(folder)
+        folder.touch()
+        assert json.loads(shell.run(f"{ON_BOARD} state").stdout)["deployed"] is None, "it runs without one, too"
+    with hold(board(machine)) as held:
+        assert held.run("state")["deployed"] is None
+    assert folder.is_file(), "what this Python compiled needs no folder"
 
 
 @pytest.mark.parametrize("user", ["root", USER])

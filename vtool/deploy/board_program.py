@@ -21,6 +21,7 @@ ON_BOARD = Path(__file__).with_name("on_board")
 MOST_IN_A_LINE = 120 << 10
 """Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
 _DOCSTRINGS = re.compile(r'^( *)"""(?:.|\n)*?"""$', re.MULTILINE)
+_ABOUT = re.compile("^ABOUT: .*$", re.MULTILINE)
 _COMMENTS = re.compile(r"^ *#.*\n", re.MULTILINE)
 _MARSHAL = 2
 """Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
@@ -33,19 +34,27 @@ def board_program(*, compiled: bool = False) -> bytes:
     With ``compiled`` they are in it without comments and as this Python's code too, which a board's Python of the same
     version takes instead: most of a start is compiling. A generation has them as they are, independent of this Python.
     """
+    sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
+    start = sources.pop("on_board/__main__.py")
+    about = {
+        "compiled_for": importlib.util.MAGIC_NUMBER if compiled else b"",
+        "folder": f"/run/vtool-board-{hashlib.sha256(repr(sources).encode()).hexdigest()[:16]}",
+        "modules": list(sources),
+    }
+    if compiled:
+        sources = {name: _bare(source) for name, source in sources.items()}
     program = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
     program.seek(0, io.SEEK_END)
-    sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
-    sources["__main__.py"] = "import sys\nfrom on_board.program import main\nsys.exit(main())\n"
     with zipfile.ZipFile(program, "a") as archive:
         for name, source in sources.items():
-            text = _bare(source) if compiled else source
-            archive.writestr(zipfile.ZipInfo(name), text)
-            if compiled and name != "__main__.py":
-                code = compile(_running_only(ast.parse(text)), name, "exec", dont_inherit=True, optimize=2)
+            archive.writestr(zipfile.ZipInfo(name), source)
+            if compiled:
+                code = compile(_running_only(ast.parse(source)), name, "exec", dont_inherit=True, optimize=2)
                 # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
                 head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
                 archive.writestr(zipfile.ZipInfo(f"{name}c"), head + marshal.dumps(code, _MARSHAL))
+        start = _ABOUT.sub(lambda _: f"ABOUT = {about!r}", start)
+        archive.writestr(zipfile.ZipInfo("__main__.py"), ast.unparse(_running_only(ast.parse(start))))
     return program.getvalue()
 
 

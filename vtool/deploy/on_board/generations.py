@@ -610,7 +610,8 @@ def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
         loader.uninstall(boot)
         shutil.rmtree(Path(boot["mount"]) / "vtool", ignore_errors=True)
     reboot = booted_set() not in ("", "factory")
-    for folder in (FOLDER, Path("/var/log/vtool"), Path("/run/vtool")):
+    unpacked = Path("/run").glob("vtool-board-*")  # __main__.py's
+    for folder in (FOLDER, Path("/var/log/vtool"), Path("/run/vtool"), *unpacked):
         shutil.rmtree(folder, ignore_errors=True)
     for user in ("vtool-backend", "vtool-domain"):
         run("userdel", user, check=False)
