@@ -55,12 +55,15 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
 	@$(STEP) 'codespell' $(BIN)/codespell
 
-test: setup-dev ## all tests: those that boot an emulated board, and beside them those that need none
+test: setup-dev ## the tests: those that boot an emulated board, and beside them those that need none
 	@$(STEP) 'images, made once' $(BIN)/vtool images build
 	@$(MAKE) --no-print-directory -j2 test-board test-quick
 
 test-board: setup-dev ## the tests that boot an emulated board
-	@$(STEP) 'pytest with a board' $(BIN)/pytest -m board
+	@$(STEP) 'pytest with a board' $(BIN)/pytest -m 'board and not long'
+
+test-long: setup-dev ## what `make test` leaves out: other boot loaders, every bypass and fault on a data path (half an hour)
+	@$(STEP) 'pytest with a board, long' $(BIN)/pytest -m long
 
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)

@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import EXAMPLES, ROOT, Bench
 
-pytestmark = pytest.mark.board
+pytestmark = [pytest.mark.board, pytest.mark.long]
 KVM, XEN = (ROOT / "tests" / "topologies" / f"uefi-{name}.yaml" for name in ("kvm", "xen"))
 PANICS = "bootargs: init=/nosuch"
 EXTLINUX = """\

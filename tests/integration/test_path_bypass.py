@@ -63,6 +63,7 @@ def reach(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return next(row for row in rows if row["what"] == "what its backend can reach")
 
 
+@pytest.mark.long
 def test_a_pool_next_to_an_iommu_is_named(bench: Bench) -> None:
     """Linux has the IOMMU map for a device behind it, and never uses its pool; virtio-mmio is not behind one."""
     bench.deploy(IN_RAM)
@@ -79,7 +80,7 @@ def test_a_pool_next_to_an_iommu_is_named(bench: Bench) -> None:
     assert all(row["proven"] for row in rows if "by the frontend" in row["what"]), "silent: the disks work"
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [next(iter(CASES)), *(pytest.param(c, marks=pytest.mark.long) for c in [*CASES][1:])])
 def test_a_pool_that_is_bypassed_is_named(deployed: Bench, case: str) -> None:
     changes, also, works = CASES[case]
     if case == KERNEL:

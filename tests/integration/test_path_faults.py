@@ -129,6 +129,7 @@ def test_a_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(deploye
     assert unproven(deployed) == []
 
 
+@pytest.mark.long
 def test_a_frontend_that_reboots_under_load_is_back_with_its_disk(deployed: Bench) -> None:
     wrote = inside(deployed, LOAD)
     inside(deployed, WRITE)
@@ -159,6 +160,7 @@ def test_a_pool_that_is_full_makes_requests_wait_and_no_byte_is_wrong(deployed: 
     assert wrote.strip() == digests[6]
 
 
+@pytest.mark.long
 def test_a_rings_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(rings: Bench) -> None:
     wrote = inside(rings, LOAD.replace("/dev/vda", "/dev/nbd0"))
     pids = "$(ps | grep '[v]tool-ring export' | awk '{ print $1 }')"
@@ -172,6 +174,7 @@ def test_a_rings_backend_that_is_killed_under_load_is_back_and_nothing_is_lost(r
     assert inside(rings, again) == wrote
 
 
+@pytest.mark.long
 def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_who_comes_later(rings: Bench) -> None:
     rings.ssh("rm /dev/shm/vtool-ring0")
     assert unproven(rings, RINGS) == []
@@ -180,6 +183,7 @@ def test_a_region_that_is_removed_stays_for_those_who_have_it_and_is_named_for_w
     assert of_disk and not any(row["proven"] for row in of_disk), of_disk
 
 
+@pytest.mark.long
 def test_a_passt_that_is_killed_has_its_guest_start_again_and_what_had_come_is_whole(daemons: Bench) -> None:
     daemons.ssh("cat >/run/counts.py", COUNTS.encode())
     daemons.ssh("python3 /run/counts.py >/run/counted 2>&1 & sleep 1")
@@ -194,6 +198,7 @@ def test_a_passt_that_is_killed_has_its_guest_start_again_and_what_had_come_is_w
     assert unproven(daemons, DAEMONS) == []
 
 
+@pytest.mark.long
 def test_a_virtiofsd_that_is_killed_has_its_guest_start_again_and_keeps_what_was_written(daemons: Bench) -> None:
     wrote = inside(daemons, FILES).split()[0]
     pid = daemons.ssh(PID)

@@ -135,6 +135,18 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
         subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
 
 
+def test_a_board_without_vtool_is_held_only_to_be_changed(machine: Machine) -> None:
+    machine.on()
+    reached, installed = board(machine), machine.folder / "sbin" / "vtool-board"
+    error = refusal(lambda: hold(reached, if_there=True).__enter__())
+    assert error.diagnostics[0].code == "VT703" and not installed.exists()
+    with hold(reached):
+        pass
+    installed.write_text("#!/bin/sh\nexit 1\n")
+    with hold(reached, if_there=True) as held:
+        assert held.run("state")["deployed"] is None, "what is there is made right"
+
+
 def test_a_program_that_another_python_compiled_is_compiled_once_a_boot(machine: Machine) -> None:
     """Or none did, as in a generation's copy, which stands for it here."""
     machine.on()

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import EXAMPLES, Bench
 
-pytestmark = pytest.mark.board
+pytestmark = [pytest.mark.board, pytest.mark.long]
 TOPOLOGY = EXAMPLES / "xen-driver-domain.yaml"
 LOAD = "(while dd if=/dev/zero of=/dev/xvda bs=1M count=16 oflag=direct 2>/dev/null; do :; done) >/dev/null 2>&1 &"
 

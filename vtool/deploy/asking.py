@@ -20,6 +20,9 @@ MOST_AT_ONCE = 50
 """As many boards are worked on side by side."""
 ON_BOARD = "/usr/local/sbin/vtool-board"
 """Where the board's one program is."""
+NOT_THERE = 100
+"""How a command ends on a board that has no such program."""
+IF_THERE = f"test -x {ON_BOARD} || exit {NOT_THERE}; "
 NOTHING: dict[str, Any] = {
     "deployed": None,
     "confirmed": False,
@@ -84,8 +87,8 @@ def packed(data: bytes) -> str:
 def ask(shell: Shell, *words: str, stdin: bytes = b"") -> dict[str, Any] | None:
     """Run a verb of vtool-board that only looks; None when vtool is not on the board."""
     reads = f"echo {packed(stdin)} | base64 -d | gzip -d | " if stdin else ""
-    result = shell.run(f"test -x {ON_BOARD} || exit 100; {reads}{shell.as_root(ON_BOARD, *words)}")
-    return None if result.code == 100 else board_json(result.stdout, result.stderr)
+    result = shell.run(f"{IF_THERE}{reads}{shell.as_root(ON_BOARD, *words)}")
+    return None if result.code == NOT_THERE else board_json(result.stdout, result.stderr)
 
 
 def board_state(shell: Shell) -> dict[str, Any]:
@@ -93,15 +96,18 @@ def board_state(shell: Shell) -> dict[str, Any]:
     return ask(shell, "state") or NOTHING
 
 
-def require_deployed(topology: str, board: Board) -> None:
-    """Raise VT703 unless that topology is what vtool has deployed to the board."""
-    with open_shell(board) as shell:
-        deployed = board_state(shell)["deployed"]
+def require_deployed(topology: str, board: Board, deployed: dict[str, Any] | None) -> None:
+    """Raise VT703 unless that topology is what a board's state says is deployed."""
     if deployed is None or deployed["topology"] != topology:
-        instead = f"'{deployed['topology']}' is deployed" if deployed else "nothing is deployed"
-        raise board_failed(
-            "VT703", f"{instead} on board '{board.name}', not '{topology}'", hints=("run: vtool deploy TOPOLOGY",)
-        )
+        raise not_deployed(board, topology, deployed)
+
+
+def not_deployed(board: Board, topology: str = "", deployed: dict[str, Any] | None = None) -> VtoolError:
+    """Make the error that says what is deployed instead (VT703)."""
+    instead = f"'{deployed['topology']}' is deployed" if deployed else "nothing is deployed"
+    wanted = f", not '{topology}'" if topology else ""
+    hint = "run: vtool deploy TOPOLOGY"
+    return board_failed("VT703", f"{instead} on board '{board.name}'{wanted}", hints=(hint,))
 
 
 def domain_tails(plan: BoardPlan, board: Board) -> list[str]:

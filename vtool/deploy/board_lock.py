@@ -25,7 +25,7 @@ from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
 from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
-from vtool.deploy.asking import ON_BOARD, board_json, checked
+from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, checked, not_deployed
 from vtool.deploy.board_program import sent_program
 from vtool.deploy.connection import ssh_command
 from vtool.deploy.on_board.lock import PIPE_BYTES
@@ -135,9 +135,10 @@ def _install(target: SshTarget) -> str:
 
 
 @contextlib.contextmanager
-def hold(board: Board) -> Iterator[Held]:
+def hold(board: Board, *, if_there: bool = False) -> Iterator[Held]:
     """Put the board's program there and hold the board; VtoolError VT605 says who has it and since when.
 
+    With ``if_there`` a board that vtool never deployed to is left as it is (VT703).
     The lock ends with this block, with this process, or a lease after the connection went silent.
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -147,7 +148,7 @@ def hold(board: Board) -> Iterator[Held]:
         target = board.ssh()
         owner = json.dumps({"token": token, "who": who, "since": since})
         hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
-        command = f"{_install(target)} && exec {hold_it}"
+        command = f"{IF_THERE if if_there else ''}{_install(target)} && exec {hold_it}"
         master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={control_path}")
         process = subprocess.Popen(
             [*ssh_command(target, *master), command],
@@ -167,7 +168,10 @@ def hold(board: Board) -> Iterator[Held]:
         try:
             said = process.stdout.readline()
             if not said:
-                raise _refused(board, process.stderr.read().decode(errors="replace").strip())
+                words = process.stderr.read().decode(errors="replace").strip()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+                raise _refused(board, words, process.returncode)
             board_json(said.decode(errors="replace"), "")
             beat.start()
             listener.start()
@@ -193,7 +197,9 @@ def _beat(held: Held, stop: threading.Event) -> None:
             return
 
 
-def _refused(board: Board, words: str) -> VtoolError:
+def _refused(board: Board, words: str, code: int | None) -> VtoolError:
+    if code == NOT_THERE:
+        return not_deployed(board)
     if "host key" in words.lower():
         return wrong_host_key(board)
     if "sudo: " in words:

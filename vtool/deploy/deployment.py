@@ -96,8 +96,8 @@ def verify(topology: str, targets: Sequence[Target], progress: Progress) -> list
         def prepare(job: Job) -> None:
             with job.phase("board"):
                 job.own()
-                require_deployed(topology, job.board)
-                job.hold()
+                job.hold(if_there=True)
+                require_deployed(topology, job.board, job.held_board.run("state")["deployed"])
 
         each(prepare, jobs)
         play("verify", "verify", jobs, progress)

@@ -87,9 +87,9 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self._own.enter_context(local_lock(self.board.name))
         self._own.enter_context(self.board.hold())
 
-    def hold(self) -> None:
+    def hold(self, *, if_there: bool = False) -> None:
         """Hold the board itself (``board_lock.hold``)."""
-        self._held = self._hold.enter_context(hold(self.board))
+        self._held = self._hold.enter_context(hold(self.board, if_there=if_there))
 
     def let_go(self) -> None:
         """Let go of the board itself."""
