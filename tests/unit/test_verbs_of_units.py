@@ -1,4 +1,4 @@
-"""The verbs of vtool-board that units call: await a domain's ready text, and make it end; and for how long."""
+"""The verbs of vtool-board: that all are there; those that units call, and for how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vtool.cli.common import prepare
-from vtool.deploy.on_board import base, domains, talk
+from vtool.deploy.on_board import base, domains, program, talk
 from vtool.render import render
 
 EXAMPLE = Path(__file__).parents[2] / "topology/examples/xen-driver-domain.yaml"
@@ -66,3 +66,17 @@ def test_powerdown(shutdown: str, destroyed: bool, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(talk, "run", run)
     talk.verb_powerdown(argparse.Namespace(domain="fe0", deadline=10.0))
     assert ran == ["shutdown", *(["destroy"] if destroyed else [])]
+
+
+@pytest.mark.parametrize("name", program.VERBS)
+def test_every_verb_is_where_the_table_says(name: str) -> None:
+    assert program.verb(name).__doc__
+    with pytest.raises(SystemExit) as ended:
+        program.parse_arguments([name, "--help"])
+    assert ended.value.code == 0
+
+
+def test_a_verb_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program.parse_arguments(["reboot-now"])
+    assert "invalid choice: 'reboot-now' (choose from " in capsys.readouterr().err
