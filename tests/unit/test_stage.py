@@ -234,8 +234,7 @@ def test_the_board_program_without_comments_is_the_same_program() -> None:
             return {name: archive.read(name).decode() for name in archive.namelist() if name.endswith(".py")}
 
     whole, short = modules(board_program()), modules(board_program(compiled=True))
-    start, of_compiled = whole.pop("__main__.py"), short.pop("__main__.py")
-    assert start.replace("b''", repr(importlib.util.MAGIC_NUMBER), 1) == of_compiled, "it says what is compiled"
+    whole["__main__.py"] = whole["__main__.py"].replace("b''", repr(importlib.util.MAGIC_NUMBER), 1)
     assert {name: bare(text) for name, text in whole.items()} == {name: bare(text) for name, text in short.items()}
     assert sum(map(len, short.values())) < 0.8 * sum(map(len, whole.values()))
 

@@ -21,7 +21,7 @@ ON_BOARD = Path(__file__).with_name("on_board")
 MOST_IN_A_LINE = 120 << 10
 """Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
 _DOCSTRINGS = re.compile(r'^( *)"""(?:.|\n)*?"""$', re.MULTILINE)
-_ABOUT = re.compile("^ABOUT: .*$", re.MULTILINE)
+_ABOUT = re.compile("^COMPILED_FOR, .*$", re.MULTILINE)
 _COMMENTS = re.compile(r"^ *#.*\n", re.MULTILINE)
 _MARSHAL = 2
 """Of marshal's formats the last that tells nothing of who else refers to an object: the same code, the same bytes."""
@@ -36,25 +36,25 @@ def board_program(*, compiled: bool = False) -> bytes:
     """
     sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
     start = sources.pop("on_board/__main__.py")
-    about = {
-        "compiled_for": importlib.util.MAGIC_NUMBER if compiled else b"",
-        "folder": f"/run/vtool-board-{hashlib.sha256(repr(sources).encode()).hexdigest()[:16]}",
-        "modules": list(sources),
-    }
-    if compiled:
-        sources = {name: _bare(source) for name, source in sources.items()}
+    about = (
+        importlib.util.MAGIC_NUMBER if compiled else b"",
+        f"/run/vtool-board-{hashlib.sha256(repr(sources).encode()).hexdigest()[:16]}",
+        list(sources),
+    )
+    sources["__main__.py"] = _ABOUT.sub(lambda _: f"COMPILED_FOR, FOLDER, MODULES = {about!r}", start)
     program = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
     program.seek(0, io.SEEK_END)
     with zipfile.ZipFile(program, "a") as archive:
         for name, source in sources.items():
-            archive.writestr(zipfile.ZipInfo(name), source)
-            if compiled:
-                code = compile(_running_only(ast.parse(source)), name, "exec", dont_inherit=True, optimize=2)
-                # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
-                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
-                archive.writestr(zipfile.ZipInfo(f"{name}c"), head + marshal.dumps(code, _MARSHAL))
-        start = _ABOUT.sub(lambda _: f"ABOUT = {about!r}", start)
-        archive.writestr(zipfile.ZipInfo("__main__.py"), ast.unparse(_running_only(ast.parse(start))))
+            if not compiled:
+                archive.writestr(zipfile.ZipInfo(name), source)
+                continue
+            bare = _COMMENTS.sub("", _DOCSTRINGS.sub(r'\1""', source))
+            code = compile(_running_only(ast.parse(bare)), name, "exec", dont_inherit=True, optimize=2)
+            # Python's documentation of py_compile: unchecked, by a hash that nobody looks at.
+            head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+            archive.writestr(zipfile.ZipInfo(name), bare)
+            archive.writestr(zipfile.ZipInfo(f"{name}c"), head + marshal.dumps(code, _MARSHAL))
     return program.getvalue()
 
 
@@ -72,11 +72,6 @@ def sent_program() -> str:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, word.encode())
     return word
-
-
-def _bare(source: str) -> str:
-    """Return a module without docstrings and lines of comments, which a command line has no room for."""
-    return _COMMENTS.sub("", _DOCSTRINGS.sub(r'\1""', source))
 
 
 def _running_only(module: ast.Module) -> ast.Module:

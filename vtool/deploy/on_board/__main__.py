@@ -10,20 +10,19 @@ import os
 import sys
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
-from typing import Any
 from zipimport import zipimporter
 
-ABOUT: dict[str, Any] = {"compiled_for": b"", "folder": "", "modules": []}  # as it is packed
+COMPILED_FOR, FOLDER, MODULES = b"", "", [""]  # filled in as it is packed
 
 
 def unpacked(archive: str) -> list[str]:
     """Return the folder with the modules, made whole or not at all; none where it cannot be made."""
-    folder = Path(ABOUT["folder"])
+    folder = Path(FOLDER)
     new = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
         if not folder.is_dir():
             (new / "on_board").mkdir(parents=True)
-            for name in ABOUT["modules"]:
+            for name in MODULES:
                 (new / name).write_bytes(zipimporter(archive).get_data(name))
             new.rename(folder)
     except OSError:
@@ -33,7 +32,7 @@ def unpacked(archive: str) -> list[str]:
     return [str(folder)] if folder.is_dir() else []  # another may have been first
 
 
-if ABOUT["compiled_for"] != MAGIC_NUMBER:
+if COMPILED_FOR != MAGIC_NUMBER:
     sys.path[:0] = unpacked(sys.path[0])
 
 from on_board.program import main  # type: ignore[import-not-found]  # noqa: E402
