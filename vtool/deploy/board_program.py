@@ -69,7 +69,6 @@ def sent_program() -> str:
     if len(word) > MOST_IN_A_LINE:
         word = packed(board_program())
     with contextlib.suppress(OSError):  # it is made again next time
-        kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, word.encode())
     return word
 
