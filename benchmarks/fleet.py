@@ -172,14 +172,18 @@ class Fleet:
         """
         machine = self.machines[name]
         gone = Path(tempfile.mkdtemp(dir=machine.folder, prefix="gone-"))
-        if (machine.folder / "lib" / tool).exists():
-            (machine.folder / "lib" / tool).rename(gone / "lib")
+
+        def take_away(path: Path) -> None:
+            if path.exists():
+                path.rename(gone / path.name)
+
         if tool != "vtool":
+            take_away(machine.folder / "lib" / tool)
             return
         machine.off()
+        take_away(machine.folder / "lib" / "vtool")
         for folder in ("run", "sbin", "systemd"):
-            if (machine.folder / folder).exists():
-                (machine.folder / folder).rename(gone / folder)
+            take_away(machine.folder / folder)
             (machine.folder / folder).mkdir()
         (machine.folder / "run" / "boot-state").write_bytes(bytes(2 * MIB))
         for program, text in STAND_INS.items():

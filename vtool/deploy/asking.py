@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from vtool.board.protocols import Board
 from vtool.board.shell import Shell, open_shell
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
-from vtool.once import once
 from vtool.plan.types import BoardPlan
 
 Result = TypeVar("Result")
@@ -78,7 +77,6 @@ def each_board(
     return seen, {name: result for name, result in named if isinstance(result, VtoolError)}
 
 
-@once
 def packed(data: bytes) -> str:
     """Write bytes as a word that a shell line can carry."""
     return base64.b64encode(gzip.compress(data, mtime=0)).decode()

@@ -22,8 +22,9 @@ def unpacked(archive: str) -> list[str]:
     try:
         if not folder.is_dir():
             (new / "on_board").mkdir(parents=True)
+            read = zipimporter(archive).get_data
             for name in MODULES:
-                (new / name).write_bytes(zipimporter(archive).get_data(name))
+                (new / name).write_bytes(read(name))
             new.rename(folder)
     except OSError:
         import shutil

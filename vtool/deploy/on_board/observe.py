@@ -136,7 +136,7 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
                 digest.update(block)
             return digest.hexdigest()
 
-    from concurrent.futures import ThreadPoolExecutor  # it imports logging: no other verb shall wait for that
+    from concurrent.futures import ThreadPoolExecutor  # it imports logging: few steps want it
 
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
         server.settimeout(timeout_s)

@@ -65,9 +65,7 @@ def domain_shell(name: str, command: str, timeout_s: float) -> dict[str, Any]:
     The command travels as base64, so that no line editing on the way can change it; markers are
     spelled so that their echo does not look like them.
     """
-    domain = manifest()["domains"].get(name)
-    if domain is None:
-        raise BoardError("VT711", f"no domain '{name}' is deployed here", known_domains())
+    domain = deployed_domain(name)
     token = base64.b16encode(os.urandom(6)).decode()
     encoded = base64.b64encode(command.encode()).decode()
     line = (
@@ -85,6 +83,14 @@ def domain_shell(name: str, command: str, timeout_s: float) -> dict[str, Any]:
     body, _, tail = text.partition(f"VT-END-{token} ".encode())
     output = body.split(f"VT-BEGIN-{token}".encode(), 1)[-1].replace(b"\r", b"").lstrip(b"\n")
     return {"code": int(tail.split()[0]), "output": output.decode(errors="replace")}
+
+
+def deployed_domain(name: str) -> dict[str, Any]:
+    """Return what the manifest says of a domain; BoardError VT711 for one that it does not have."""
+    domain: dict[str, Any] | None = manifest()["domains"].get(name)
+    if domain is None:
+        raise BoardError("VT711", f"no domain '{name}' is deployed here", known_domains())
+    return domain
 
 
 def known_domains() -> list[str]:
@@ -115,9 +121,7 @@ def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def verb_console(arguments: argparse.Namespace) -> dict[str, Any]:
     """Join stdin and stdout to a domain's console until Ctrl-] or end of input."""
-    domain = manifest()["domains"].get(arguments.domain)
-    if domain is None:
-        raise BoardError("VT711", f"no domain '{arguments.domain}' is deployed here", known_domains())
+    domain = deployed_domain(arguments.domain)
     saved = termios.tcgetattr(0) if os.isatty(0) else None
     if saved is not None:
         tty.setraw(0)
