@@ -15,6 +15,11 @@ from vtool.check import (
     regions,
     rings,
     xen,
+    xen_cpus,
+    xen_features,
+    xen_memory,
+    xen_passthrough,
+    xen_start,
     xen_virtio,
 )
 from vtool.check.context import Context, KernelOptions, XenBuild
@@ -31,6 +36,11 @@ RULES = (
     *regions.RULES,
     *host_memory.RULES,
     *kernels.RULES,
+    *xen_features.RULES,
+    *xen_start.RULES,
+    *xen_memory.RULES,
+    *xen_cpus.RULES,
+    *xen_passthrough.RULES,
     *xen.RULES,
     *driver_domains.RULES,
     *xen_virtio.RULES,

@@ -1,0 +1,94 @@
+"""Rules on who starts a guest of Xen: xl in dom0 or Xen itself, and what each of them can give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.model.board_facts import SystemdBoot
+from vtool.model.devices import DataPath, is_ring
+from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
+from vtool.source import DataPathTuple
+
+_LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
+"""What xl has a key for, too."""
+
+
+def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
+    """VT372: what only a dom0less guest can have is not given to others, and the reverse."""
+    for name, domain in context.topology.domains.items():
+        hypervisor = context.hypervisor_of(name)
+        if hypervisor is None:
+            continue
+        is_xen, dom0less = isinstance(hypervisor, Xen), domain.start is Start.DOM0LESS
+        guest = domain.role is Role.GUEST
+        wrong: list[tuple[DataPathTuple, str]] = []
+        if not is_xen:
+            for key in {"xen", "start", "cpupool", "device_tree", "passthrough"} & domain.model_fields_set:
+                wrong.append((("domains", name, key), f"`{key}` is Xen's; board '{context.board_of[name]}' runs KVM"))
+        elif not guest:
+            for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
+                wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
+        elif not dom0less and domain.xen is not None:
+            for key in domain.xen.model_fields_set - _LIMITS:
+                message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
+                wrong.append((("domains", name, "xen", key), message))
+        for path, message in wrong:
+            yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+
+
+def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
+    """VT399: what Xen starts at boot is in memory by then: U-Boot loads it, systemd-boot does not."""
+    for name, domain in context.topology.domains.items():
+        board = context.board_of.get(name, "")
+        loaded = context.facts.get(board)
+        if domain.start is Start.DOM0LESS and loaded and isinstance(loaded.facts.boot, SystemdBoot):
+            message = f"nothing loads domain '{name}' for Xen: board '{board}' boots by systemd-boot"
+            label = Label(loaded.document.span(("boot", "loader")), "so its facts say")
+            hints = ("`start: xl` makes dom0 start it",)
+            yield context.find("VT399", message, ("domains", name, "start"), labels=(label,), hints=hints)
+
+
+def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
+    """VT372: a PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
+    for name, device in context.sound_devices():
+        frontend = context.topology.domains[device.frontend]
+        if device.data_path is DataPath.POOL or is_ring(device):
+            continue  # VT389 warns of the order; both ends of a ring wait for the other
+        if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
+            message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
+            hint = "start it by xl, or let it use shared regions and event channels only"
+            yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
+        backend = context.topology.domains[device.backend]
+        if backend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.backend), Xen):
+            message = (
+                f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, xl has no name of it"
+            )
+            yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
+
+
+def rights_are_free(context: Context) -> Iterator[Diagnostic]:
+    """VT415: what one domain alone can have is given to one, and dom0 has most of it."""
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen):
+            continue
+        first = None
+        for name, domain in context.domains_on(board):
+            settings = domain.xen or XenDomain()
+            for index, capability in enumerate(settings.capabilities):
+                if capability is not Capability.CONTROL:
+                    message = f"'{name}' cannot be a {capability.value} domain beside dom0: Xen takes one, and stops"
+                    yield context.find("VT415", message, ("domains", name, "xen", "capabilities", index))
+            if settings.scmi_smc and first is not None:
+                message = f"'{first}' has `scmi_smc` already: the firmware serves one domain, and Xen stops"
+                yield context.find("VT415", message, ("domains", name, "xen", "scmi_smc"))
+            first = name if settings.scmi_smc and first is None else first
+
+
+RULES = (
+    settings_fit_the_start,
+    loaders_bring_guests,
+    devices_fit_the_start,
+    rights_are_free,
+)
