@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from vtool.diagnostics import Span
 from vtool.units import AddressRange
@@ -24,8 +26,7 @@ _BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
 _DEEPEST = 64
 
 
-@dataclass(frozen=True)
-class Property:
+class Property(NamedTuple):
     """A name and its bytes; ``place`` is known for trees read from source."""
 
     name: str
@@ -35,13 +36,12 @@ class Property:
     @property
     def cells(self) -> tuple[int, ...]:
         """Return the value as 32-bit big-endian numbers; a rest shorter than four bytes is left out."""
-        whole = len(self.value) // 4 * 4
-        return tuple(int.from_bytes(self.value[at : at + 4], "big") for at in range(0, whole, 4))
+        return _numbers(self.value)
 
     @property
     def strings(self) -> tuple[str, ...]:
         """Return the value as a list of NUL-terminated strings."""
-        return tuple(part.decode("utf-8", "replace") for part in self.value.split(b"\0")[:-1])
+        return _strings(self.value)
 
     @property
     def string(self) -> str:
@@ -68,20 +68,30 @@ class Property:
 
 @dataclass(eq=False)
 class Node:
-    """A node; ``path`` is absolute, ``children`` are in the order of the tree. Two are equal when they are one."""
+    """A node; ``path`` is absolute, ``children`` are in the order of the tree. Two are equal when they are one.
+
+    ``values`` are the bytes of its properties, which is all that most questions need.
+    """
 
     name: str
     path: str
     parent: Node | None = field(repr=False)
     place: Span | None = None
-    properties: dict[str, Property] = field(default_factory=dict, repr=False)
+    values: dict[str, bytes] = field(default_factory=dict, repr=False)
     children: dict[str, Node] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def properties(self) -> dict[str, Property]:
+        """Return the properties with the places that are known; made when asked for, of so many objects it is slow."""
+        return {name: Property(name, value) for name, value in self.values.items()}
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and everything below it, parents first."""
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(reversed(node.children.values()))
 
     @property
     def base_name(self) -> str:
@@ -115,20 +125,21 @@ class Node:
 
     def number(self, name: str, default: int = 0) -> int:
         """Return the first cell of a property."""
-        cells = self.properties[name].cells if name in self.properties else ()
-        return cells[0] if cells else default
+        value = self.values.get(name, b"")
+        return int.from_bytes(value[:4], "big") if len(value) >= 4 else default
 
     def string(self, name: str, default: str = "") -> str:
         """Return the first string of a property."""
-        return self.properties[name].string if name in self.properties else default
+        value = self.values.get(name)
+        return default if value is None else next(iter(_strings(value)), "")
 
     def strings(self, name: str) -> tuple[str, ...]:
         """Return the strings of a property, none when it is not there."""
-        return self.properties[name].strings if name in self.properties else ()
+        return _strings(self.values.get(name, b""))
 
     def reg(self) -> list[tuple[int, int]]:
         """Return ``reg`` as (address, size) pairs in the parent's bus addresses. ValueError on a wrong length."""
-        if "reg" not in self.properties or self.parent is None:
+        if "reg" not in self.values or self.parent is None:
             return []
         pairs = self.properties["reg"].tuples(self.parent.address_cells, self.parent.size_cells)
         return [(address, size) for address, size in pairs]
@@ -146,9 +157,9 @@ class Node:
         """Return an address of the parent's bus as the CPU sees it, None when ``ranges`` does not lead there."""
         bus = self.parent
         while bus is not None and bus.parent is not None:
-            if "ranges" not in bus.properties:
+            if "ranges" not in bus.values:
                 return None
-            if bus.properties["ranges"].value:
+            if bus.values["ranges"]:
                 widths = (bus.address_cells, bus.parent.address_cells, bus.size_cells)
                 for child, parent, size in bus.properties["ranges"].tuples(*widths):
                     if child <= address < child + size:
@@ -235,33 +246,50 @@ def _read_reservations(block: bytes) -> Iterator[AddressRange]:
 
 
 def _read_structure(block: bytes, strings: bytes) -> Node:
-    """Read nodes and properties; ``above`` is the path of open nodes from the root down."""
+    """Read nodes and properties; ``above`` is the path of open nodes from the root down.
+
+    What reads or merges a tree spends most of its time here: numbers are decoded at once, names where first met.
+    """
+    words, names = _numbers(block), dict[int, str]()
+    end = len(words)
     root: Node | None = None
     above: list[Node] = []
+    values = dict[str, bytes]()  # of the innermost open node
     at = 0
-    while at + 4 <= len(block):
-        token = int.from_bytes(block[at : at + 4], "big")
-        at += 4
-        if token == _BEGIN_NODE and (root is None or above):
-            name = _text(block, at)
-            at += -(-(block.index(b"\0", at) + 1 - at) // 4) * 4
-            node = _begin(name, above)
-            root = root or node
-        elif token == _PROPERTY and above:
-            length, name_at = int.from_bytes(block[at : at + 4], "big"), int.from_bytes(block[at + 4 : at + 8], "big")
-            at += 8
-            if at + length > len(block):
+    while at < end:
+        token = words[at]
+        at += 1
+        if token == _PROPERTY and above and at + 2 <= end:
+            length, name_at, start = words[at], words[at + 1], at * 4 + 8
+            if start + length > len(block):
                 raise ValueError(f"a property of '{above[-1].path}' ends beyond the tree")
-            name = _text(strings, name_at)
-            above[-1].properties.setdefault(name, Property(name, block[at : at + length]))
-            at += -(-length // 4) * 4
+            name = names.get(name_at)
+            if name is None:
+                name = names[name_at] = _text(strings, name_at)
+            if name not in values:
+                values[name] = block[start : start + length]
+            at += 2 + (length + 3) // 4
+        elif token == _BEGIN_NODE and (root is None or above):
+            name = _text(block, at * 4)
+            at = (block.index(b"\0", at * 4) + 4) // 4
+            node = _begin(name, above)
+            root, values = root or node, node.values
         elif token == _END_NODE and above:
             above.pop()
+            values = above[-1].values if above else {}
         elif token == _END and root is not None and not above:
             return root
         elif token != _NOP:
-            raise ValueError(f"its structure is broken at byte {at - 4}")
+            raise ValueError(f"its structure is broken at byte {at * 4 - 4}")
     raise ValueError("its structure has no end")
+
+
+def _numbers(block: bytes) -> tuple[int, ...]:
+    return struct.unpack_from(f">{len(block) // 4}I", block)
+
+
+def _strings(value: bytes) -> tuple[str, ...]:
+    return tuple(value.decode("utf-8", "replace").split("\0")[:-1])
 
 
 def _begin(name: str, above: list[Node]) -> Node:

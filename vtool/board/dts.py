@@ -114,7 +114,7 @@ def _add_places(tree: Tree, annotated: str, path: Path) -> None:
             node.place = _of_name(place, sources)
         elif node is not None and match["name"] in node.properties:
             found = node.properties[match["name"]]
-            node.properties[found.name] = type(found)(found.name, found.value, place)
+            node.properties[found.name] = found._replace(place=place)
 
 
 def _of_name(place: Span | None, sources: dict[Path, list[str]]) -> Span | None:
