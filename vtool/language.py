@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span, VtoolError, in_order, nearest
+from vtool.files import open_regular, reason_of
 from vtool.source import DataPathTuple, Document, load, parse
 
 VERSION = 1
@@ -129,16 +129,15 @@ def _check_form(document: Document) -> None:
 
 
 def _check_file(entry: str, path: Path, place: Span) -> None:
-    """Refuse what is missing, and pipes and devices, which would have to be waited for."""
+    """Refuse what is missing or no file, at the place that names it."""
     try:
-        regular = stat.S_ISREG(path.stat().st_mode)
+        open_regular(path).close()
     except OSError as error:
-        message = f"cannot include '{entry}': {(error.strerror or str(error)).lower()}"
-        close = nearest(path.name, _files_beside(path)) if isinstance(error, FileNotFoundError) else ()
-        hints = (*close, f"looked for at '{path}'")
+        hints: tuple[str, ...] = ()
+        if isinstance(error, FileNotFoundError):
+            hints = (*nearest(path.name, _files_beside(path)), f"looked for at '{path}'")
+        message = f"cannot include '{entry}': {reason_of(error)}"
         raise VtoolError(Diagnostic("VT106", message, place, hints=hints)) from None
-    if not regular:
-        raise VtoolError(Diagnostic("VT106", f"cannot include '{entry}': not a regular file", place))
 
 
 def _files_beside(path: Path) -> list[str]:

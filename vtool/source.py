@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from vtool.diagnostics import Diagnostic, Label, Span, VtoolError
+from vtool.files import read_regular, reason_of
 
 DataPathTuple = tuple[str | int, ...]
 """The way to a value: keys and list indexes from the root."""
@@ -79,13 +80,9 @@ def parse(text: str, path: Path) -> Document:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)  # a device or pipe may never end
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise VtoolError(Diagnostic("VT100", f"cannot read '{path}': {reason}")) from None
-    if len(data) > _MAX_BYTES:
-        raise VtoolError(Diagnostic("VT100", f"'{path}' is larger than {_MAX_BYTES >> 20} MiB"))
+        raise VtoolError(Diagnostic("VT100", f"cannot read '{path}': {reason_of(error)}")) from None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -184,7 +184,7 @@ def test_settings_that_cannot_be_read(setting: str, code: str, column: int, tmp_
     [
         ({"t.yaml": "include: [a.yaml]", "a.yml": ""}, "VT106", "cannot include 'a.yaml': no such file or directory"),
         ({"t.yaml": "include: [/a.yaml]"}, "VT106", "the included path '/a.yaml' is absolute"),
-        ({"t.yaml": "include: [.]"}, "VT106", "cannot include '.': not a regular file"),
+        ({"t.yaml": "include: [.]"}, "VT106", "cannot include '.': it is a directory, not a file"),
         (
             {"t.yaml": "include: [a.yaml]", "a.yaml": "include: [b.yaml]", "b.yaml": "include: [a.yaml]"},
             "VT107",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, ExitCode, Span, VtoolError, board_failed, not_installed
+from vtool.files import read_regular, reason_of
 
+_INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
 _MAGIC = bytes.fromhex("d00dfeed")
 _DEADLINE_S = 60
 LIVE_TREE = "/sys/firmware/fdt"
@@ -31,10 +34,9 @@ def read_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be read: {reason}")) from None
+        raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be read: {reason_of(error)}")) from None
 
 
 def read_blob_file(path: Path) -> tuple[bytes, Tree]:
@@ -79,6 +81,7 @@ def read_tree_over_ssh(host: str, config: Path | None = None) -> Tree:
 def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> Tree:
     if b"\0" in data or not data.strip():
         raise _unreadable(path, "it is neither a flattened device tree nor source", ())
+    _refuse_waiting(path, data, (path.parent, *include))
     if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]
         cpp = ["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", *folders, str(path)]
@@ -94,6 +97,23 @@ def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> Tree:
         raise _unreadable(path, str(error), ()) from None
     _add_places(tree, annotated.decode("utf-8", "replace"), path)
     return tree
+
+
+def _refuse_waiting(path: Path, data: bytes, folders: Sequence[Path]) -> None:
+    """Refuse source that includes a pipe or device, which dtc and cpp would wait for. VtoolError VT801."""
+    seen: set[Path] = set()
+    waiting = [(path.parent, data)]
+    while waiting:
+        beside, text = waiting.pop()
+        for name in _INCLUDED.findall(text):
+            found = next((file for folder in (beside, *folders) if (file := folder / os.fsdecode(name)).exists()), None)
+            if found is None or found in seen:
+                continue
+            seen.add(found)
+            try:
+                waiting.append((found.parent, read_regular(found)))
+            except OSError as error:
+                raise _unreadable(path, f"'{os.fsdecode(name)}', which it includes: {reason_of(error)}", ()) from None
 
 
 def _add_places(tree: Tree, annotated: str, path: Path) -> None:

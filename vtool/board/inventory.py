@@ -14,6 +14,7 @@ from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
 from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest
+from vtool.files import fault_of
 from vtool.model.board_facts import BoardFacts
 from vtool.model.validate import is_path, known_facts, load_facts, read_facts, validate_as
 from vtool.rooms import room
@@ -118,8 +119,8 @@ class Inventory:
             found.append(Diagnostic("VT616", message, self._document.span(("boards", name, "host_key"))))
         for key in ("identity_file", "known_hosts_file", "device_tree"):
             path = self._path(getattr(entry, key))
-            if path is not None and not path.is_file():
-                message = f"'{path}' is not a file"
+            if path is not None and (fault := fault_of(path)):
+                message = f"'{path}' cannot be used: {fault}"
                 found.append(Diagnostic("VT617", message, self._document.span(("boards", name, key))))
         return [finding for finding in found if finding is not None]
 

@@ -14,6 +14,7 @@ from vtool.board.live_tree import live_tree
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
 from vtool.board.protocols import Board, Console, NoMedia, Power, SshTarget, Standing
 from vtool.diagnostics import VtoolError, board_failed
+from vtool.files import read_regular, reason_of
 from vtool.model.board_facts import BoardFacts
 
 _SETTLE_S = 10.0
@@ -39,8 +40,7 @@ class Identity:
             try:
                 known_there = knows(known, host, port)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise board_failed("VT617", f"'{known}' cannot be read: {reason}") from None
+                raise board_failed("VT617", f"'{known}' cannot be read: {reason_of(error)}") from None
             if not known_there:
                 raise board_failed(
                     "VT618",
@@ -115,10 +115,9 @@ def base_tree(board: Board, file: Path | None) -> bytes:
     if file is None:
         return live_tree(board, state_folder() / "trees" / f"{board.name}.dtb")
     try:
-        return file.read_bytes()
+        return read_regular(file)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise board_failed("VT617", f"'{file}' cannot be read: {reason}") from None
+        raise board_failed("VT617", f"'{file}' cannot be read: {reason_of(error)}") from None
 
 
 def wait_for_end(target: SshTarget, deadline_s: float) -> bool:

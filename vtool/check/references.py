@@ -7,19 +7,27 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
 from vtool.diagnostics import Diagnostic, nearest
+from vtool.files import fault_of
 from vtool.model.devices import Transport, is_ring
 from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
 
 
-def names_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a board, domain, region or facts file that is named exists."""
-    topology = context.topology
-    for name, board in topology.boards.items():
+def facts_are_there(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a facts file that is named exists, and is a file."""
+    for name, board in context.topology.boards.items():
         if name not in context.facts:
             path = ("boards", name, "facts")
-            known = [] if is_path(board.facts) else known_facts()
-            yield _unknown(context, "facts file", board.facts, path, known)
+            fault = fault_of(context.document.path.parent / board.facts) if is_path(board.facts) else None
+            if fault is None:
+                yield _unknown(context, "facts file", board.facts, path, known_facts())
+            else:
+                yield context.find("VT301", f"facts file '{board.facts}' cannot be used: {fault}", path)
+
+
+def names_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a board, domain or region that is named exists."""
+    topology = context.topology
     for name, domain in topology.domains.items():
         if domain.board is not None and domain.board not in topology.boards:
             yield _unknown(context, "board", domain.board, ("domains", name, "board"), list(topology.boards))
@@ -136,6 +144,7 @@ def settings_are_used(context: Context) -> Iterator[Diagnostic]:
 
 RULES = (
     settings_are_used,
+    facts_are_there,
     names_exist,
     event_channels_name_domains,
     domains_have_a_board,

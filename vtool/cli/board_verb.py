@@ -17,7 +17,8 @@ from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
 from vtool.deploy.booting import bring_up
 from vtool.deploy.job import local_lock
-from vtool.diagnostics import VtoolError, board_failed
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
+from vtool.files import fault_of
 from vtool.model.board_facts import Source
 from vtool.model.facts_import import import_facts, name_from, one_line
 from vtool.report.facts_yaml import facts_lines, facts_yaml
@@ -163,8 +164,8 @@ def _console(arguments: argparse.Namespace) -> int:
 
 
 def _write(arguments: argparse.Namespace) -> int:
-    if not arguments.image.is_file():
-        raise board_failed("VT627", f"'{arguments.image}' is not a file")
+    if fault := fault_of(arguments.image):
+        raise board_failed("VT627", f"'{arguments.image}' cannot be written to a board: {fault}")
     with _held(arguments) as (inventory, board), local_lock(board.name):
         if not board.media.can_write or not board.power.can_switch:
             raise inventory.cannot(board.name, "has no boot medium that can be written from outside", _HOW_TO)
@@ -205,6 +206,8 @@ def _release(arguments: argparse.Namespace) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     if arguments.ssh is not None:
+        if arguments.ssh_config is not None and (fault := fault_of(arguments.ssh_config)):
+            raise VtoolError(Diagnostic("VT100", f"'{arguments.ssh_config}' cannot be read: {fault}"), ExitCode.USAGE)
         tree, origin, file = read_tree_over_ssh(arguments.ssh, arguments.ssh_config), arguments.ssh, LIVE_TREE
     else:
         tree, origin, file = read_tree(arguments.tree, arguments.include), "a local file", arguments.tree.name

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vtool.cli.common import add_topology_file
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, nearest
+from vtool.files import reason_of
 from vtool.plan.types import Plan
 
 
@@ -57,5 +58,4 @@ def write_bytes(data: bytes, path: Path) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise VtoolError(Diagnostic("VT100", f"cannot write '{path}': {reason}")) from None
+        raise VtoolError(Diagnostic("VT100", f"cannot write '{path}': {reason_of(error)}")) from None

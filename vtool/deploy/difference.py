@@ -16,6 +16,7 @@ from vtool.board.shell import open_shell
 from vtool.deploy.asking import ask, each_board
 from vtool.deploy.stage import Staged, stage, stage_folder
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
+from vtool.files import read_text, reason_of
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 
@@ -121,11 +122,11 @@ def format_saved(topology: str, found: Sequence[Difference]) -> str:
 def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> None:
     """Raise VT718 unless wish and boards are still what the saved plan says; VT100, VT719 when it cannot be read."""
     try:
-        saved = json.loads(path.read_text())
+        saved = json.loads(read_text(path))
         boards = {str(name): (str(b["running"]), str(b["generation"])) for name, b in saved["boards"].items()}
         known = saved["format"] == FORMAT
     except OSError as error:
-        message = f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}"
+        message = f"'{path}' cannot be read: {reason_of(error)}"
         raise VtoolError(Diagnostic("VT100", message)) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         known = False

@@ -16,6 +16,7 @@ from vtool.deploy.bundle import bundle
 from vtool.deploy.job import Job
 from vtool.deploy.playbook import JOB_DEADLINE_S
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.files import reason_of
 from vtool.progress import Progress
 
 
@@ -41,7 +42,7 @@ def push(job: Job, prefix: str, progress: Progress) -> None:
                 try:
                     send(held, missing, said["bases"])
                 except OSError as error:
-                    message = f"'{error.filename}' cannot be read: {(error.strerror or str(error)).lower()}"
+                    message = f"'{error.filename}' cannot be read: {reason_of(error)}"
                     raise VtoolError(Diagnostic("VT100", message)) from None
         with _task(progress, f"{prefix}Apply the generation", "changed"):
             done = held.run("apply", stdin=wanted, timeout_s=JOB_DEADLINE_S)

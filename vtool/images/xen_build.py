@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
+from vtool.files import read_regular, read_text, reason_of
 from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
 from vtool.images.kernel_options import options_in
 from vtool.model.topology import QEMU_XENPVH, Topology, Xen, XenPatch
@@ -67,8 +68,8 @@ def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBui
                     read = _given(document.path.parent / reference, key)
                 text = text or read
             except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is no text"
-                message = f"{key} '{reference}' of board '{board}' cannot be used: {reason.lower()}"
+                reason = reason_of(error) if isinstance(error, OSError) else "it is no text"
+                message = f"{key} '{reference}' of board '{board}' cannot be used: {reason}"
                 unreadable.append(Diagnostic("VT505", message, span))
             except LookupError as error:
                 message = f"{key} '{reference}' of board '{board}' is not one that vtool builds"
@@ -93,6 +94,6 @@ def _own(reference: str, key: str) -> str | None:
 def _given(path: Path, key: str) -> str | None:
     """Return the configuration in a user's file, None when it has none. OSError when it cannot be read."""
     if key == "config":
-        return path.read_text()
-    binary = path.read_bytes()
+        return read_text(path)
+    binary = read_regular(path)
     return configuration_in(binary) if key == "image" else None

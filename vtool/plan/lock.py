@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.files import read_text
 from vtool.plan.types import BoardPlan, Origin, OriginKind, Plan
 
 _FORMAT = 1
@@ -24,7 +25,7 @@ def lock_path(topology: Path) -> Path:
 def read_lock(path: Path) -> Mapping[str, int]:
     """Read a lock file; nothing when there is none. VtoolError VT412 when it is damaged."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path))
         numbers = data["numbers"]
         if data["format"] != _FORMAT or not all(type(v) is int and v >= 0 for v in numbers.values()):
             raise ValueError
