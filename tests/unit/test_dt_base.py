@@ -118,7 +118,8 @@ def test_without_a_change_the_base_tree_comes_out(tmp_path: Path) -> None:
         (KVM, "", ["--domain", "fe0"], "VT702", 1),  # no such virtio-mmio slot: a tree of another machine
         (XEN, "", ["-o", "merged.tree"], "VT443", 2),
         (XEN, "#address-cells = <3>;", [], "VT813", 1),
-        (XEN, "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges; };", [], "VT815", 0),
+        (XEN, "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges; };", [], "VT817", 1),
+        (BOOT, "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges; };", [], "VT815", 0),
         (POOLS, SLOT, ["--domain", "fe0"], "VT701", 1),  # no such node for a pool
         (BOOT, "cpus { /delete-node/ cpu@1; };", [], "VT702", 1),
     ],
@@ -132,7 +133,7 @@ def test_what_does_not_fit_is_said(
 
 
 def test_a_base_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text").write_text("/dts-v1/; / { };")
+    (tmp_path / "text").write_text("/dts-v1/; / {")
     for name, code in (("text", "VT801"), ("missing", "VT100")):
         assert main(["dt", str(XEN), "--base", str(tmp_path / name)]) == 1
         assert f"[{code}]" in capsys.readouterr().err

@@ -26,9 +26,14 @@ def read_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
 
     ``include`` are folders, after the file's own, where source finds what it includes.
     """
+    return read_blob_and_tree(path, include)[1]
+
+
+def read_blob_and_tree(path: Path, include: Sequence[Path] = ()) -> tuple[bytes, Tree]:
+    """Read a ``.dtb`` or ``.dts`` file as ``read_tree`` does; return it compiled, too."""
     data = _read(path)
     if data.startswith(_MAGIC):
-        return read_blob_file(path)[1]
+        return read_blob_file(path)
     return _read_source(path, data, include)
 
 
@@ -78,7 +83,7 @@ def read_tree_over_ssh(host: str, config: Path | None = None) -> Tree:
         raise _unreadable(Path(f"{host}:{LIVE_TREE}"), str(error), ()) from None
 
 
-def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> Tree:
+def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[bytes, Tree]:
     if b"\0" in data or not data.strip():
         raise _unreadable(path, "it is neither a flattened device tree nor source", ())
     _refuse_waiting(path, data, (path.parent, *include))
@@ -96,7 +101,7 @@ def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> Tree:
     except ValueError as error:
         raise _unreadable(path, str(error), ()) from None
     _add_places(tree, annotated.decode("utf-8", "replace"), path)
-    return tree
+    return blob, tree
 
 
 def _refuse_waiting(path: Path, data: bytes, folders: Sequence[Path]) -> None:

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtool.board.dts import read_blob_file
+from vtool.board.dts import read_blob_and_tree
 from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments, print_diagnostics
 from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
+from vtool.deploy.base_tree import fitted, refused, refused_in_guest
 from vtool.deploy.merge import decompile, merge_guest, merge_host
-from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
-from vtool.model.facts_import import device_tree_facts, ignored_reservations
+from vtool.diagnostics import Diagnostic, ExitCode, Severity, VtoolError
+from vtool.model.facts_import import ignored_reservations
 from vtool.plan.types import BoardPlan
 from vtool.render.fragments import Fragment, fragments
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write one file a fragment into this folder; with --base: a .dts or .dtb",
     )
     parser.add_argument(
-        "--base", type=Path, metavar="FILE.dtb", help="merge the fragment into this tree and write that"
+        "--base", type=Path, metavar="FILE", help="merge the fragment into this tree, .dtb or .dts, and write that"
     )
     add_selection(parser)
     add_base_tree(parser)
@@ -41,10 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_selection(arguments, prepared.plan, prepared.topology.domains)
     check_base_trees(arguments, prepared.plan)
     base = _Base(arguments.base) if arguments.base else None
+    boards = [base.fitted(board) if base else board for board in prepared.plan.boards]
     found = [
         (board, fragment)
-        for board in prepared.plan.boards
-        for fragment in fragments(board, base.facts if base else None)
+        for board in boards
+        for fragment in fragments(board, board.facts.device_tree if base else None)
         if arguments.board in (None, fragment.board) and arguments.domain in (None, fragment.domain)
     ]
     if len(found) > 1 and (base or arguments.output is None):
@@ -68,13 +70,12 @@ class _Base:
     """A base tree: what it is like, and what it becomes with a fragment merged into it."""
 
     def __init__(self, path: Path) -> None:
-        self._blob, tree = read_blob_file(path)
-        facts = device_tree_facts(tree.root)
-        if facts is None:
-            message = f"'{path}' cannot be used: #address-cells and #size-cells are not 1 or 2"
-            raise VtoolError(Diagnostic("VT813", message))
-        self.facts = facts
-        print_diagnostics(ignored_reservations(tree.root))
+        self._path = path
+        self._blob, self._tree = read_blob_and_tree(path)
+
+    def fitted(self, board: BoardPlan) -> BoardPlan:
+        """Return the board's plan in the cells of this tree."""
+        return fitted(board, self._tree, f"'{self._path}'")
 
     def write(self, found: Sequence[tuple[BoardPlan, Fragment]], output: Path | None) -> None:
         """Write the tree with the fragment merged into it, or as it is without one."""
@@ -91,14 +92,17 @@ class _Base:
             else:
                 write_text(decompile(merged), output)
 
-    @staticmethod
-    def _merged(base: Path, board: BoardPlan, fragment: Fragment) -> bytes:
+    def _merged(self, base: Path, board: BoardPlan, fragment: Fragment) -> bytes:
+        guest = next((guest for guest in board.kvm_guests if guest.name == fragment.domain), None)
+        said = refused_in_guest(guest, self._tree) if guest else refused(board, self._tree)
+        if any(finding.severity is Severity.ERROR for finding in said):
+            raise VtoolError(said)
+        # What a plan does not touch may be ignored as it was.
+        print_diagnostics([*ignored_reservations(self._tree.root), *said])
         source = base.with_name(fragment.file_name)
         source.write_text(fragment.text)
         try:
-            if fragment.domain == board.control.name:
-                return merge_host(base, source, board)
-            return merge_guest(base, source, next(g for g in board.kvm_guests if g.name == fragment.domain))
+            return merge_guest(base, source, guest) if guest else merge_host(base, source, board)
         except VtoolError as error:
             # The same findings as of a deploy, but no board has failed.
             raise VtoolError(error.diagnostics) from None

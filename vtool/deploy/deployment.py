@@ -20,11 +20,10 @@ from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import JOB_DEADLINE_S, Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
 from vtool.deploy.push import push
-from vtool.deploy.stage import stage, stage_folder
+from vtool.deploy.stage import stage_folder, stage_on
 from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
 from vtool.progress import Progress
-from vtool.render import render
 
 Target = tuple[BoardPlan, Board]
 Images = Callable[[str], Path]
@@ -53,8 +52,7 @@ def pushed_jobs(
                 bring_up_and_hold(job, progress)
             with job.phase("stage"):
                 work.mkdir()
-                tree, artifacts = job.board.base_device_tree(), render(plan)
-                job.staged = stage(topology, plan, artifacts, tree, image_path, work)
+                job.staged = stage_on(topology, plan, job.board.base_device_tree(), image_path, work)
                 job.report.generation = job.staged.generation["generation"]
             push(job, f"{job.board.name}: " if len(jobs) > 1 else "", progress)
 

@@ -14,11 +14,10 @@ from typing import Any
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.asking import ask, each_board
-from vtool.deploy.stage import Staged, stage, stage_folder
+from vtool.deploy.stage import Staged, stage_folder, stage_on
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.files import read_text, reason_of
 from vtool.plan.types import BoardPlan
-from vtool.render import render
 
 FORMAT = 1
 
@@ -72,7 +71,7 @@ def differences(
             work = Path(folder) / plan.name
             work.mkdir()
             with board.hold():
-                staged = stage(topology, plan, render(plan), board.base_device_tree(), image_path, work)
+                staged = stage_on(topology, plan, board.base_device_tree(), image_path, work)
                 return _difference(staged, board)
 
         found, failed = each_board(targets, look)

@@ -1,11 +1,13 @@
-"""Device-tree fragments into base trees, by dtc and fdtoverlay; what comes out is compared with the plan."""
+"""Device-tree fragments into base trees, by dtc and fdtoverlay; what comes out is compared with both and the plan."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
+from vtool.deploy.base_tree import changes
 from vtool.deploy.merged_tree import complete, differences, guest_differences
+from vtool.devicetree import read_blob
 from vtool.diagnostics import board_failed, not_installed
 from vtool.plan.types import BoardPlan, KvmGuest
 
@@ -18,7 +20,7 @@ def merge_host(base: Path, source: Path, board: BoardPlan) -> bytes:
     merged = _merge(base, source)
     try:
         merged = complete(merged, board)
-        wrong = list(differences(merged, board))
+        wrong = [*differences(merged, board), *changes(read_blob(base.read_bytes()), read_blob(merged))]
     except (ValueError, KeyError) as error:
         wrong = [str(error)]
     _refuse(wrong, board.name, _HOST_HINT)
@@ -29,7 +31,7 @@ def merge_guest(base: Path, source: Path, guest: KvmGuest) -> bytes:
     """Merge a guest's fragment into the tree of its machine. VtoolError VT701, VT702."""
     merged = _merge(base, source)
     try:
-        wrong = list(guest_differences(merged, guest))
+        wrong = [*guest_differences(merged, guest), *changes(read_blob(base.read_bytes()), read_blob(merged))]
     except (ValueError, KeyError) as error:
         wrong = [str(error)]
     _refuse(wrong, guest.name, _GUEST_HINT)

@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtool.deploy.base_tree import fitted, refused
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes
 from vtool.devicetree import read_blob
-from vtool.diagnostics import VtoolError, board_failed
+from vtool.diagnostics import Severity, VtoolError, board_failed
 from vtool.model.board_facts import Boot, UBoot
 from vtool.once import once_per_file
 from vtool.plan.types import BoardPlan
+from vtool.render import render
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 from vtool.units import MIB, format_size
 
@@ -74,9 +76,14 @@ def stage(
     image_path: Callable[[str], Path],
     work: Path,
 ) -> Staged:
-    """Compile and merge what rendering made into ``work``. Raises VtoolError VT417, VT701, VT702."""
-    if board.passthrough and (absent := absent_nodes(read_blob(base_tree), board)):
-        raise VtoolError(absent)
+    """Compile and merge what rendering made into ``work``.
+
+    Raises VtoolError VT417, VT701, VT702, and VT817 to VT820 for what the base tree has no room for.
+    """
+    tree = read_blob(base_tree)
+    found = [*absent_nodes(tree, board), *refused(board, tree)]
+    if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
+        raise VtoolError(errors)
     (work / "base.dtb").write_bytes(base_tree)
     files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
     (work / "vtool-board").write_bytes(board_program())
@@ -84,6 +91,14 @@ def stage(
     files.append(_staged(program, program.name, work / "vtool-board"))
     files.sort(key=lambda file: (file.place.value, file.name))
     return Staged(tuple(files), _generation(topology, board, files))
+
+
+def stage_on(
+    topology: str, board: BoardPlan, base_tree: bytes, image_path: Callable[[str], Path], work: Path
+) -> Staged:
+    """Render for the board's own tree, and stage. Raises VtoolError as ``stage``, and VT813, VT821."""
+    board = fitted(board, read_blob(base_tree), f"the device tree of board '{board.name}'")
+    return stage(topology, board, render(board), base_tree, image_path, work)
 
 
 def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path) -> StagedFile:

@@ -9,11 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vtool.host_memory import Floating, HostMemory, Taken
 from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
-from vtool.units import AddressRange
+from vtool.units import MIB, PAGE_BYTES, AddressRange
 
 BOOT_TIMEOUT_S = 120
 """For boards of which nothing is said."""
+
+CMA_BLOCK_BYTES = 2 * MIB
+"""With pages of 4 KiB, which boards have that are not said to have others."""
 
 Cells = Annotated[int, Field(ge=1, le=2)]
 """How many 32-bit cells an address or a size takes."""
@@ -54,6 +58,13 @@ class DynamicReservation(Model):
     alignment: Size | None = None
     alloc_ranges: tuple[AddressBlock, ...] = ()
     no_map: bool = False
+
+    @property
+    def floating(self) -> Floating:
+        """Return what the kernel looks for; what may be CMA begins with a page block (CMA_MIN_ALIGNMENT_BYTES)."""
+        least = PAGE_BYTES if self.no_map or self.size % CMA_BLOCK_BYTES else CMA_BLOCK_BYTES
+        within = tuple(block.range for block in self.alloc_ranges)
+        return Floating(f"'{self.name}'", self.size, max(self.alignment or 0, least), within)
 
 
 class LoadAddresses(Model):
@@ -125,9 +136,10 @@ Boot = Annotated[UBoot | SystemdBoot, Field(discriminator="loader")]
 
 
 class DeviceTreeFacts(Model):
-    """The base tree's cell widths at the root, and those of /reserved-memory if it has that node.
+    """The base tree's cell widths at the root, and those of /reserved-memory and /chosen if they say them.
 
-    Where the node's own widths are left out they are the root's.
+    Where a node's own widths are left out they are the root's, for Linux and for Xen (dt_n_addr_cells).
+    ``reserved_memory_ignored`` is why Linux does not read /reserved-memory, if it does not.
     """
 
     address_cells: Cells
@@ -135,6 +147,9 @@ class DeviceTreeFacts(Model):
     has_reserved_memory: bool
     reserved_memory_address_cells: Cells | None = None
     reserved_memory_size_cells: Cells | None = None
+    reserved_memory_ignored: Line | None = None
+    chosen_address_cells: Annotated[int, Field(ge=0, le=255)] | None = None
+    chosen_size_cells: Annotated[int, Field(ge=0, le=255)] | None = None
 
     @property
     def region_cells(self) -> tuple[int, int]:
@@ -143,6 +158,12 @@ class DeviceTreeFacts(Model):
             self.reserved_memory_address_cells or self.address_cells,
             self.reserved_memory_size_cells or self.size_cells,
         )
+
+    @property
+    def chosen_cells(self) -> tuple[int, int]:
+        """Return the widths of address and size for what stands in /chosen."""
+        address, size = self.chosen_address_cells, self.chosen_size_cells
+        return self.address_cells if address is None else address, self.size_cells if size is None else size
 
 
 class InterruptController(Model):
@@ -213,6 +234,13 @@ class BoardFacts(Model):
     iommus: tuple[Iommu, ...] = ()
     device_tree: DeviceTreeFacts
     boot: Boot | None = None
+
+    @property
+    def memory(self) -> HostMemory:
+        """Return the RAM, what is taken of it, and what the kernel has to find room for."""
+        taken = tuple(Taken(f"carve-out '{carve.name}' ({carve.reason})", carve.range) for carve in self.carve_outs)
+        floating = tuple(reservation.floating for reservation in self.dynamic_reservations)
+        return HostMemory(tuple(bank.range for bank in self.ram), taken, floating)
 
     @property
     def load(self) -> LoadAddresses | None:

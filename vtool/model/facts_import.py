@@ -425,22 +425,48 @@ def device_tree_facts(root: Node) -> facts.DeviceTreeFacts | None:
     reserved = root.children.get("reserved-memory")
     if any(not {node.address_cells, node.size_cells} <= {1, 2} for node in (root, reserved) if node is not None):
         return None
+    said = root.children["chosen"].properties if "chosen" in root.children else {}
+    chosen = {name: root.children["chosen"].number(f"#{name}-cells") for name in ("address", "size")
+              if f"#{name}-cells" in said}  # fmt: skip
     return facts.DeviceTreeFacts(
         address_cells=root.address_cells,
         size_cells=root.size_cells,
         has_reserved_memory=reserved is not None,
         reserved_memory_address_cells=reserved.address_cells if reserved else None,
         reserved_memory_size_cells=reserved.size_cells if reserved else None,
+        reserved_memory_ignored=why_ignored(root),
+        chosen_address_cells=chosen.get("address"),
+        chosen_size_cells=chosen.get("size"),
     )
+
+
+def memory_facts(tree: Tree) -> tuple[tuple[facts.RamBank, ...], tuple[facts.DynamicReservation, ...]]:
+    """Return a tree's RAM (none when it states none) and what the kernel places itself in it.
+
+    Raises VtoolError VT813 for what cannot be read.
+    """
+    reading = _Reading(tree)
+    ram, (_, dynamic) = reading.ram(()), reading.reservations()
+    if unreadable := [error for error in reading.errors if error.code != "VT810"]:
+        raise VtoolError(dict.fromkeys(unreadable))
+    return ram, dynamic
+
+
+def why_ignored(root: Node) -> str | None:
+    """Say why Linux ignores /reserved-memory (of_reserved_mem.c, __reserved_mem_check_root), None when it does not."""
+    reserved = root.children.get("reserved-memory")
+    if reserved is None:
+        return None
+    said = {"#address-cells", "#size-cells"} <= set(reserved.properties)
+    if _widths(reserved) != _widths(root) or not said:
+        return f"cell widths {_widths(reserved) if said else 'that it does not say'}, the root's are {_widths(root)}"
+    return "no ranges" if "ranges" not in reserved.properties else None
 
 
 def ignored_reservations(root: Node) -> list[Diagnostic]:
     """Return the warning (VT815) that Linux ignores the reserved memory of a tree, if it does."""
-    reserved = root.children.get("reserved-memory")
-    if reserved is None:
+    odd = why_ignored(root)
+    if odd is None:
         return []
-    odd = "no ranges" if "ranges" not in reserved.properties else ""
-    if _widths(reserved) != _widths(root):
-        odd = f"cell widths {_widths(reserved)}, the root's are {_widths(root)}"
     message = f"Linux ignores /reserved-memory of this tree: it has {odd}"
-    return [Diagnostic("VT815", message, reserved.place, severity=Severity.WARNING)] if odd else []
+    return [Diagnostic("VT815", message, root.children["reserved-memory"].place, severity=Severity.WARNING)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from vtool.diagnostics import Span
+from vtool.host_memory import Taken
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.records import record
 from vtool.units import AddressRange
@@ -758,6 +759,19 @@ class BoardPlan:
     def ram(self) -> tuple[AddressRange, ...]:
         """The board's RAM, host-physical, ascending."""
         return tuple(sorted(AddressRange.of_size(bank.base, bank.size) for bank in self.facts.ram))
+
+    @property
+    def host_claims(self) -> tuple[Taken, ...]:
+        """Everything that has a host address of its own: regions, static heap and memory, rooms of boot modules."""
+        boot = self.xen_boot
+        found = [(f"region '{region.region}'", region.range) for region in self.host_regions]
+        views = (*boot.shared, *(view for guest in boot.guests for view in guest.shared))
+        found += [(f"region '{view.region}'", view.host) for view in views if view.host is not None]
+        found += [("the static heap", boot.static_heap.range)] if boot.static_heap else []
+        for guest in boot.guests:
+            found += [(f"memory of '{guest.name}'", guest.static_memory.range)] if guest.static_memory else []
+            found += [(f"the room for '{module.file}'", module.window) for module in guest.modules]
+        return tuple(Taken(*claim) for claim in dict.fromkeys(found))
 
     @property
     def guests(self) -> tuple[KvmGuest | XenGuest, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vtool.model.board_facts import DeviceTreeFacts
 from vtool.plan.types import BoardPlan
@@ -30,10 +30,8 @@ class Fragment:
 def fragments(board: BoardPlan, base: DeviceTreeFacts | None = None) -> Iterator[Fragment]:
     """Yield the fragments of a board's own tree and of its guests' trees; empty ones are left out.
 
-    ``base`` is what the tree is like that they are merged into, in the place of what the facts say.
+    ``base`` is what the tree of a guest's machine is like, where that is not QEMU's own.
     """
-    if base is not None:
-        board = replace(board, facts=board.facts.model_copy(update={"device_tree": base}))
     for artifact in devicetree.render(board, base or devicetree.QEMU_TREE):
         if artifact.kind not in (Kind.OVERLAY, Kind.HOST_OVERLAY) or _EMPTY.search(artifact.content):
             continue

@@ -20,13 +20,13 @@ fdt set /chosen xen,xen-bootargs "${xen_args}"
 fdt set /chosen xen,dom0-bootargs "${linux_args}"
 fdt mknode /chosen module@4a000000
 fdt set /chosen/module@4a000000 compatible "multiboot,kernel" "multiboot,module"
-fdt set /chosen/module@4a000000 reg <0 0x4a000000 0 ${kernel_size}>
+fdt set /chosen/module@4a000000 reg <0x0 0x4a000000 0 ${kernel_size}>
 load virtio 0:1 0x50000000 vtool/${vtool_set}/fe0.Image
-fdt set /chosen/domain-fe0/module@50000000 reg <0 0x50000000 0 0x${filesize}>
+fdt set /chosen/domain-fe0/module@50000000 reg <0x0 0x50000000 0 0x${filesize}>
 load virtio 0:1 0x52000000 vtool/${vtool_set}/fe0.ramdisk
-fdt set /chosen/domain-fe0/module@52000000 reg <0 0x52000000 0 0x${filesize}>
+fdt set /chosen/domain-fe0/module@52000000 reg <0x0 0x52000000 0 0x${filesize}>
 load virtio 0:1 0x54000000 vtool/${vtool_set}/be0.Image
-fdt set /chosen/domain-be0/module@54000000 reg <0 0x54000000 0 0x${filesize}>
+fdt set /chosen/domain-be0/module@54000000 reg <0x0 0x54000000 0 0x${filesize}>
 load virtio 0:1 0x56000000 vtool/${vtool_set}/be0.ramdisk
-fdt set /chosen/domain-be0/module@56000000 reg <0 0x56000000 0 0x${filesize}>
+fdt set /chosen/domain-be0/module@56000000 reg <0x0 0x56000000 0 0x${filesize}>
 booti 0x48000000 - 0x46000000

@@ -20,5 +20,5 @@ fdt set /chosen xen,xen-bootargs "${xen_args}"
 fdt set /chosen xen,dom0-bootargs "${linux_args}"
 fdt mknode /chosen module@4a000000
 fdt set /chosen/module@4a000000 compatible "multiboot,kernel" "multiboot,module"
-fdt set /chosen/module@4a000000 reg <0 0x4a000000 0 ${kernel_size}>
+fdt set /chosen/module@4a000000 reg <0x0 0x4a000000 0 ${kernel_size}>
 booti 0x48000000 - 0x46000000

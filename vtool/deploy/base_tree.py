@@ -1,0 +1,142 @@
+"""The tree that a plan is merged into: what of the plan it has no room for, and what merging changed of it.
+
+Facts say what a board is like; here the tree itself is asked, which may be another one. Enter at `fitted`, `refused`
+and `changes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from vtool.devicetree import Node, Tree
+from vtool.diagnostics import Diagnostic, Severity, VtoolError
+from vtool.host_memory import HostMemory, Taken
+from vtool.lint.context import NEWEST, Context, ranges
+from vtool.lint.overlaps import claims
+from vtool.model.facts_import import device_tree_facts, memory_facts
+from vtool.plan.types import BoardPlan, KvmGuest
+from vtool.units import PAGE_BYTES, AddressRange
+
+_NOT_IN_FACTS = "facts that say so keep clear of it: vtool board import of this tree"
+
+
+def fitted(board: BoardPlan, tree: Tree, name: str) -> BoardPlan:
+    """Return the plan for a board whose tree has these cells.
+
+    Raises VtoolError VT813 when they are not 1 or 2, VT821 for each number of the plan that they cannot hold.
+    """
+    found = device_tree_facts(tree.root)
+    if found is None:
+        message = f"{name} cannot be used: #address-cells and #size-cells are not 1 or 2"
+        raise VtoolError(Diagnostic("VT813", message))
+    board = replace(board, facts=board.facts.model_copy(update={"device_tree": found}))
+    if too_few := list(_cells_are_too_few(board)):
+        raise VtoolError(too_few)
+    return board
+
+
+def refused(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
+    """Return why a board's plan may not be merged into a tree, VT817 to VT820; warnings VT823.
+
+    Ask for a plan that is ``fitted``. VtoolError VT813 for what cannot be read of the tree.
+    """
+    found = _unread(board, tree) if board.host_regions else []
+    return [*found, *_no_room(tree, board.host_claims)]
+
+
+def refused_in_guest(guest: KvmGuest, tree: Tree) -> list[Diagnostic]:
+    """Return why a guest's pools may not be merged into the tree of its machine: VT818 to VT820; warnings VT823."""
+    return list(_no_room(tree, [Taken(f"pool '{pool.region}'", pool.range) for pool in guest.pools]))
+
+
+def changes(base: Tree, merged: Tree) -> Iterator[str]:
+    """Yield everything of a base tree that is not in the merged one as it was: nodes, properties, /memreserve/."""
+    if base.memory_reservations != merged.memory_reservations:
+        yield "the memory reservation block is another one"
+    yield from _changes(base.root, merged.root)
+
+
+def _changes(before: Node, after: Node) -> Iterator[str]:
+    for name, found in before.properties.items():
+        kept = after.properties.get(name)
+        if kept is None:
+            yield f"'{before.path}' has lost `{name}`"
+        elif kept.value != found.value:
+            yield f"`{name}` of '{before.path}' is another one"
+    for name, child in before.children.items():
+        if name in after.children:
+            yield from _changes(child, after.children[name])
+        else:
+            yield f"'{child.path}' is gone"
+
+
+def memory_of(tree: Tree) -> HostMemory:
+    """Return a tree's RAM, what is taken of it, and what Linux has to find room for. VtoolError VT813."""
+    ram, dynamic = memory_facts(tree)
+    taken = [Taken(claim.what, claim.range) for claim in claims(Context(tree, NEWEST))]
+    # Drivers of firmware's own pictures go on drawing there (Linux simple-framebuffer.yaml).
+    taken += [Taken(f"'{node.path}' {r}", r) for node in tree.compatible("simple-framebuffer") for r in ranges(node)]
+    floating = tuple(reservation.floating for reservation in dynamic)
+    return HostMemory(tuple(bank.range for bank in ram), tuple(taken), floating)
+
+
+def _unread(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
+    ignored = board.facts.device_tree.reserved_memory_ignored
+    if ignored is None:
+        return []
+    node = tree.root.children["reserved-memory"]
+    names = ", ".join(f"'{region.region}'" for region in board.host_regions)
+    message = f"Linux would not reserve {names}: it ignores /reserved-memory of the device tree, which has {ignored}"
+    return [
+        Diagnostic("VT817", message, node.place, hints=("give that node the cells of the root and an empty `ranges`",))
+    ]
+
+
+def _cells_are_too_few(board: BoardPlan) -> Iterator[Diagnostic]:
+    """Look for what the cells of the tree cannot hold."""
+    facts, boot = board.facts.device_tree, board.xen_boot
+    in_chosen = [Taken(f"memory of '{g.name}'", g.static_memory.range) for g in boot.guests if g.static_memory]
+    for view in boot.shared:
+        in_chosen += [Taken(f"region '{view.region}'", where) for where in (view.host, view.inside) if where]
+    load = board.facts.load
+    if board.xen_image is not None and load is not None:
+        in_chosen.append(Taken(f"the kernel of '{board.control.name}'", AddressRange.of_size(load.kernel, PAGE_BYTES)))
+    heap = [Taken("the static heap", boot.static_heap.range)] if boot.static_heap else []
+    regions = [Taken(f"region '{region.region}'", region.range) for region in board.host_regions]
+    yield from _too_few("/chosen", facts.chosen_cells, in_chosen)
+    yield from _too_few("/reserved-memory", facts.region_cells, regions)
+    yield from _too_few("/", (facts.address_cells, facts.size_cells), heap)
+
+
+def _too_few(path: str, cells: tuple[int, int], written: Iterable[Taken]) -> Iterator[Diagnostic]:
+    address, size = cells
+    for taken in dict.fromkeys(written):
+        what = f"{taken.what} {taken.range} cannot be written into '{path}' of the device tree"
+        if not {address, size} <= {1, 2}:
+            yield Diagnostic("VT821", f"{what}: its cells are {address} and {size}, neither 1 nor 2")
+        elif taken.range.base >> 32 * address or taken.range.size_bytes >> 32 * size:
+            yield Diagnostic("VT821", f"{what}: its cells are {address} and {size}, too few for it")
+
+
+def _no_room(tree: Tree, planned: Iterable[Taken]) -> Iterator[Diagnostic]:
+    memory, planned = memory_of(tree), list(planned)
+    if planned and not memory.banks:
+        message = "the device tree states no RAM: whether the plan lies inside was not checked"
+        yield Diagnostic("VT823", message, tree.root.place, severity=Severity.WARNING)
+    for claim in planned:
+        if memory.banks and not memory.has(claim.range):
+            message = f"{claim.what} {claim.range} is not inside the RAM of the device tree"
+            hint = "the tree of the running board has all of its RAM, /sys/firmware/fdt there"
+            ram = ", ".join(map(str, memory.banks))
+            yield Diagnostic("VT819", f"{message}, {ram}", hints=(hint,))
+        for other in memory.met(claim.range):
+            message = f"{claim.what} {claim.range} overlaps {other.what} of the device tree"
+            yield Diagnostic("VT818", message, hints=(_NOT_IN_FACTS,))
+    if not memory.banks:
+        return
+    ranges = [claim.range for claim in planned]
+    for index, claim in enumerate(planned):
+        for floating in memory.crowded_out(claim.range, *ranges[:index]):
+            message = f"{claim.what} {claim.range} leaves no room for {floating} of the device tree"
+            yield Diagnostic("VT820", f"{message}, which Linux places itself at boot", hints=(_NOT_IN_FACTS,))
