@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from vtool.diagnostics import Span
@@ -66,24 +65,32 @@ class Property(NamedTuple):
         return found
 
 
-@dataclass(eq=False)
 class Node:
     """A node; ``path`` is absolute, ``children`` are in the order of the tree. Two are equal when they are one.
 
     ``values`` are the bytes of its properties, which is all that most questions need.
     """
 
-    name: str
-    path: str
-    parent: Node | None = field(repr=False)
-    place: Span | None = None
-    values: dict[str, bytes] = field(default_factory=dict, repr=False)
-    children: dict[str, Node] = field(default_factory=dict, repr=False)
+    __slots__ = ("_properties", "children", "name", "parent", "path", "place", "values")
 
-    @cached_property
+    def __init__(self, name: str, path: str, parent: Node | None) -> None:
+        self.name = name
+        self.path = path
+        self.parent = parent
+        self.place: Span | None = None
+        self.values: dict[str, bytes] = {}
+        self.children: dict[str, Node] = {}
+        self._properties: dict[str, Property] | None = None
+
+    def __repr__(self) -> str:
+        return f"Node({self.path!r})"
+
+    @property
     def properties(self) -> dict[str, Property]:
         """Return the properties with the places that are known; made when asked for, of so many objects it is slow."""
-        return {name: Property(name, value) for name, value in self.values.items()}
+        if self._properties is None:
+            self._properties = {name: Property(name, value) for name, value in self.values.items()}
+        return self._properties
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and everything below it, parents first."""
@@ -121,7 +128,10 @@ class Node:
     @property
     def phandle(self) -> int | None:
         """Return the node's phandle, None when it has none."""
-        return self.number("phandle", self.number("linux,phandle", 0)) or None
+        values = self.values
+        if "phandle" not in values and "linux,phandle" not in values:
+            return None
+        return self.number("phandle", self.number("linux,phandle")) or None
 
     def number(self, name: str, default: int = 0) -> int:
         """Return the first cell of a property."""
@@ -198,13 +208,18 @@ class Tree:
         """Return every node that has a phandle; the first one when two have the same."""
         found: dict[int, Node] = {}
         for node in self.root.walk():
-            if node.phandle is not None:
-                found.setdefault(node.phandle, node)
+            if (phandle := node.phandle) is not None:
+                found.setdefault(phandle, node)
         return found
 
     def compatible(self, *names: str) -> list[Node]:
         """Return the nodes that are compatible with one of the names, in the order of the tree."""
-        return [node for node in self.root.walk() if set(names) & set(node.compatible)]
+        wanted = {name.encode() for name in names}
+        return [
+            node
+            for node in self.root.walk()
+            if "compatible" in node.values and not wanted.isdisjoint(node.values["compatible"].split(b"\0")[:-1])
+        ]
 
 
 def cpu_nodes(tree: Tree) -> list[Node]:
@@ -295,9 +310,11 @@ def _strings(value: bytes) -> tuple[str, ...]:
 def _begin(name: str, above: list[Node]) -> Node:
     if len(above) >= _DEEPEST:
         raise ValueError(f"nodes are nested deeper than {_DEEPEST}")
-    parent = above[-1] if above else None
-    node = Node(name, "/" if parent is None else f"{parent.path.rstrip('/')}/{name}", parent)
-    if parent is not None:
+    if not above:
+        node = Node(name, "/", None)
+    else:
+        parent = above[-1]
+        node = Node(name, f"{parent.path}/{name}" if len(above) > 1 else f"/{name}", parent)
         parent.children.setdefault(name, node)
     above.append(node)
     return node

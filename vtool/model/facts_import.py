@@ -106,7 +106,7 @@ def _import(tree: Tree, name: str, source: facts.Source, description: str, memor
 
 def one_line(text: str) -> str:
     """Return text from a tree as one line that can be printed."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+    return (text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text))[:200]
 
 
 def name_from(text: str) -> str:
@@ -326,9 +326,11 @@ class _Reading:
         stdout = self.tree.node(stdout_path) if stdout_path else None
         found = []
         for node in self.root.walk():
-            is_uart = node.base_name in ("serial", "uart") and "reg" in node.properties
-            is_stdout = stdout is not None and node is stdout
-            if not node.compatible or not _reachable(node) or not (is_uart or node.path in alias_of or is_stdout):
+            is_uart = node.name.startswith(("serial", "uart")) and node.base_name in ("serial", "uart")
+            is_stdout = node is stdout
+            if not ((is_uart and "reg" in node.values) or is_stdout or node.path in alias_of):
+                continue
+            if not node.compatible or not _reachable(node):
                 continue
             ranges = self._device_ranges(node)
             alias = alias_of.get(node.path)
@@ -351,10 +353,12 @@ class _Reading:
         return tuple(
             facts.Iommu(path=node.path, compatible=_kind(node), enabled=_reachable(node))
             for node in self.root.walk()
-            if node.compatible and ("#iommu-cells" in node.properties or re.match("arm,(smmu|mmu-)", _kind(node)))
+            if ("#iommu-cells" in node.values or node.values.get("compatible", b"").startswith(_ARM_SMMUS))
+            and node.compatible
         )
 
 
+_ARM_SMMUS = (b"arm,smmu", b"arm,mmu-")
 _MEMORY_HINT = "give it with --memory BASE:SIZE, or import from the running board with --ssh HOST"
 
 
