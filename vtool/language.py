@@ -17,7 +17,7 @@ from typing import Any
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span, VtoolError, in_order, nearest
 from vtool.files import open_regular, reason_of
-from vtool.source import DataPathTuple, Document, load, parse
+from vtool.source import DataPathTuple, Document, faultless, parse, read
 
 VERSION = 1
 """The version of topology files that this vtool reads."""
@@ -37,17 +37,30 @@ def load_topology(path: Path, overlays: Sequence[Path] = (), settings: Sequence[
 
     Raises VtoolError VT1xx, VT200 or VT205 with the place of each fault.
     """
+    return faultless(read_topology(path, overlays, settings))
+
+
+def read_topology(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = ()) -> Document:
+    """Read the same, faults and all. Raises VtoolError where nothing of the topology's own file can be read."""
     files = _Files()
     for top in (path, *overlays):
         files.read(top)
     for number, setting in enumerate(settings, 1):
         with files.collecting():
             files.documents.append(_read_setting(number, setting))
-    if files.faults:
+    own = next((document for document in files.documents if document.path == path), None)
+    if own is None:
         raise VtoolError(in_order(files.faults))
     merged = merge(files.documents)
-    own = next(document for document in files.documents if document.path == path)
-    return interpolate(replace(merged, path=path, values={**merged.values, (): own.values[()]}))
+    return interpolate(
+        replace(
+            merged,
+            path=path,
+            values={**merged.values, (): own.values[()]},
+            faults=(*files.faults, *(fault for document in files.documents for fault in document.faults)),
+            lacking=bool(files.faults) or any(path[:1] == ("include",) for path in merged.unsound),
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -82,15 +95,19 @@ class _Files:
             return
         self._known.add(real)
         with self.collecting(chain[-1].span if chain else None):
-            document = load(path)
+            document = read(path)
             _check_form(document)
             includes = document.value.pop("include", [])
             if not isinstance(includes, list):
                 hint = (f"write `include: [{includes}]`",) if isinstance(includes, str) else ()
                 place = document.span(("include",))
-                raise VtoolError(Diagnostic("VT108", "`include` is not a list of files", place, hints=hint))
+                if ("include",) not in document.unsound:
+                    self.faults.append(Diagnostic("VT108", "`include` is not a list of files", place, hints=hint))
+                includes = []
             for index, entry in enumerate(includes):
                 step = _Including(real, path, document.span(("include", index)))
+                if ("include", index) in document.unsound:
+                    continue
                 with self.collecting(step.span):
                     self._include(entry, (*chain, step))
             self.documents.append(document)
@@ -201,7 +218,10 @@ def merge(documents: Sequence[Document]) -> Document:
     for later in documents[1:]:
         merge_two = _Merge(merged, later)
         value = merge_two.both(merged.value, later.value, ())
-        merged = Document(merged.path, value, merge_two.values, merge_two.keys)
+        merged = Document(
+            merged.path, value, merge_two.values, merge_two.keys,
+            unsound=merged.unsound | later.unsound, open=merged.open | later.open,
+        )  # fmt: skip
     return merged
 
 
@@ -253,12 +273,10 @@ def interpolate(document: Document) -> Document:
     """Put the values of ``variables`` where ``${name}`` stands, and take ``variables`` out.
 
     A value that is nothing but ``${name}`` becomes the variable's value with its type; in longer text it is
-    written as text. ``$${`` stands for ``${``. Raises VtoolError VT110, VT111, VT113 or VT114; warns with VT112.
+    written as text. ``$${`` stands for ``${``. Faults are VT110, VT111, VT113 or VT114; warns with VT112.
     """
     value = dict(document.value)
     variables = _Variables(document, value.pop("variables", {}))
-    if variables.faults:
-        raise VtoolError(in_order(variables.faults))
     variables.resolve_all()
     notes: dict[DataPathTuple, tuple[Label, ...]] = {}
 
@@ -275,31 +293,41 @@ def interpolate(document: Document) -> Document:
         return result
 
     value = put(value, ())
-    if variables.faults:
-        raise VtoolError(in_order(dict.fromkeys(variables.faults)))
-    return replace(document, value=value, notes=notes, warnings=tuple(variables.unused()))
+    faults = (*document.faults, *dict.fromkeys(variables.faults))
+    unused = () if faults else tuple(variables.unused())  # one may be what is misspelt elsewhere
+    return replace(
+        document, value=value, notes=notes, warnings=unused, faults=faults, unsound=document.unsound | variables.unsound
+    )
 
 
 class _Variables:
-    """The variables of a topology; those that use others are resolved when they are first wanted."""
+    """The variables of a topology; those that use others are resolved when they are first wanted.
+
+    ``unsound`` are the places whose text could not be made, for a fault there or in a variable that it uses.
+    """
 
     def __init__(self, document: Document, variables: Any) -> None:
         self.faults: list[Diagnostic] = []
+        self.unsound: set[DataPathTuple] = set()
         self._document = document
         self._raw: Mapping[str, Any] = variables if isinstance(variables, dict) else {}
         self._values: dict[str, Any] = {}
         self._uses: dict[DataPathTuple, tuple[str, ...]] = {}
         self._chain: list[str] = []
-        if not isinstance(variables, dict):
+        self._open = document.lacking or ("variables",) in document.unsound | document.open
+        if not isinstance(variables, dict) and not self._open:
+            self._open = True
             place = document.span(("variables",))
             self.faults.append(Diagnostic("VT114", "`variables` is not a mapping of names to values", place))
         for name, value in self._raw.items():
             if not re.fullmatch(VARIABLE_NAME, name):
                 message = f"'{name}' is not a variable's name: a lower-case letter, then at most 30 of a-z, 0-9, _, -"
                 self.faults.append(Diagnostic("VT114", message, document.span(("variables", name), key=True)))
-            if value is None or isinstance(value, dict | list):
+            if (value is None or isinstance(value, dict | list)) and ("variables", name) not in document.unsound:
+                self.unsound.add(("variables", name))
                 message = f"variable '{name}' is not a text, a whole number, true or false"
                 self.faults.append(Diagnostic("VT114", message, self.place(name)))
+        self.unsound |= {path for path in document.unsound if path[:1] == ("variables",)}
 
     def place(self, name: str) -> Span:
         """Return where a variable's value stands."""
@@ -331,22 +359,26 @@ class _Variables:
         too_long = f"a text in which variables stand has more than {_MAX_TEXT} characters"
         if len(text) > _MAX_TEXT:
             self._fault("VT113", too_long, path)
-            return text, ()
+            return "", ()
 
         def one(match: re.Match[str]) -> str:
             name = match.group(1)
             if match.group() == "$${":
                 return "${"
-            if name is None or not re.fullmatch(VARIABLE_NAME, name):
+            if name is None or not (name in self._raw or re.fullmatch(VARIABLE_NAME, name)):
                 hint = "write ${name}, or $${ where the text shall have ${"
                 message = f"'{match.group()[:40]}' is not the use of a variable"
                 self._fault("VT113", message, path, hint)
+            elif name not in self._raw and self._open:
+                self.unsound.add(path)
             elif name not in self._raw:
                 hints = nearest(name, self._raw) or (f"defined are: {', '.join(self._raw) or 'none'}",)
                 self._fault("VT110", f"variable '{name}' is not defined", path, *hints)
             else:
                 used.append(name)
                 value = self._value(name)
+                if ("variables", name) in self.unsound:
+                    self.unsound.add(path)
                 return str(value).lower() if isinstance(value, bool) else str(value)
             return ""
 
@@ -360,6 +392,7 @@ class _Variables:
         return filled, self._uses[path]
 
     def _fault(self, code: str, message: str, path: DataPathTuple, *hints: str) -> None:
+        self.unsound.add(path)
         self.faults.append(Diagnostic(code, message, self._document.span(path), hints=hints))
 
     def _value(self, name: str) -> Any:
@@ -389,4 +422,5 @@ class _Variables:
         labels = tuple(Label(self.place(other), f"variable '{other}' is defined here") for other in circle[1:])
         self.faults.append(Diagnostic("VT111", message, self.place(circle[0]), labels))
         for other in circle:
+            self.unsound.add(("variables", other))
             self._values[other] = ""

@@ -3,13 +3,14 @@
 Only whole decimal numbers, 0x numbers, true/false and null are not strings: a MAC address, a PCI
 address, ``010``, ``no`` and ``4.20`` stay what was typed. A repeated key is an error with both places.
 Tags, merge keys, and characters that no text holds are refused: what is returned is as plain as JSON.
+What is wrong in one place hides nothing of the others: ``read`` and ``read_text`` return the rest with the faults.
 How several files become one topology is ``vtool.language``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from yaml._yaml import CParser
 from yaml.composer import Composer
 from yaml.resolver import BaseResolver
 
-from vtool.diagnostics import Diagnostic, Label, Span, VtoolError
+from vtool.diagnostics import Diagnostic, Label, Span, VtoolError, in_order
 from vtool.files import read_regular, reason_of
 
 DataPathTuple = tuple[str | int, ...]
@@ -43,7 +44,9 @@ class Document:
     """A value and the place of everything in it; all of one file, or of several that were merged.
 
     ``notes`` says more about the places of some values (the variables that made them); ``warnings`` are
-    what was found while reading and did not stop it.
+    what was found while reading and did not stop it. ``faults`` are what is wrong: of the values at the places
+    in ``unsound`` nothing is known, in the mappings at the places in ``open`` there may be more keys than there are,
+    and in all of them if ``lacking``: a file of several could not be read.
     """
 
     path: Path
@@ -52,6 +55,10 @@ class Document:
     keys: Mapping[DataPathTuple, Span]
     notes: Mapping[DataPathTuple, tuple[Label, ...]] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
+    faults: tuple[Diagnostic, ...] = ()
+    unsound: frozenset[DataPathTuple] = frozenset()
+    open: frozenset[DataPathTuple] = frozenset()
+    lacking: bool = False
 
     def span(self, path: DataPathTuple, *, key: bool = False) -> Span:
         """Return the place of a value (or of its key); of the nearest thing around it if it is not there."""
@@ -66,23 +73,42 @@ class Document:
 
 
 def load(path: Path) -> Document:
-    """Read a YAML file. Raises VtoolError VT1xx with the place of each fault."""
-    return parse(_read_text(path), path)
+    """Read a YAML file that has no fault. Raises VtoolError VT1xx with the place of each one."""
+    return faultless(read(path))
 
 
 def parse(text: str, path: Path) -> Document:
-    """Read YAML text that stands in a file. Raises VtoolError VT1xx with the place of each fault."""
+    """Read YAML text that stands in a file and has no fault. Raises VtoolError VT1xx with the place of each one."""
+    return faultless(read_text(text, path))
+
+
+def faultless(document: Document) -> Document:
+    """Return a document if nothing in it is wrong. Raises VtoolError with its faults."""
+    if document.faults:
+        raise VtoolError(in_order(document.faults))
+    return document
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file, faults and all. Raises VtoolError VT100 to VT102 where nothing can be said of the rest."""
+    return read_text(_text_of(path), path)
+
+
+def read_text(text: str, path: Path) -> Document:
+    """Read YAML text that stands in a file, faults and all. Raises VtoolError VT101 or VT102 as ``read`` does."""
     node, tags = _compose(path, text)
     if node is None:
         raise VtoolError(Diagnostic("VT102", "the file is empty", _start_of(path)))
     reader = _Reader(path, tags)
     value = reader.read(node, ())
-    if reader.faults:
-        raise VtoolError(dict.fromkeys(reader.faults))  # an alias shows the same fault again
-    return Document(path, value, reader.values, reader.keys)
+    faults = tuple(dict.fromkeys(reader.faults))  # an alias shows the same fault again
+    return Document(
+        path, value, reader.values, reader.keys,
+        faults=faults, unsound=frozenset(reader.unsound), open=frozenset(reader.open),
+    )  # fmt: skip
 
 
-def _read_text(path: Path) -> str:
+def _text_of(path: Path) -> str:
     try:
         data = read_regular(path, _MAX_BYTES)
     except OSError as error:
@@ -200,6 +226,8 @@ class _Reader:
         self.values: dict[DataPathTuple, Span] = {}
         self.keys: dict[DataPathTuple, Span] = {}
         self.faults: list[Diagnostic] = []
+        self.unsound: set[DataPathTuple] = set()
+        self.open: set[DataPathTuple] = set()
         self._count = 0
 
     def read(self, node: yaml.Node, path: DataPathTuple) -> Any:
@@ -213,9 +241,10 @@ class _Reader:
             raise VtoolError(Diagnostic("VT101", message, self._span(node)))
         self.values[path] = self._span(node)
         if not self._is_plain(node):
+            self.unsound.add(path)
             return None
         if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node, path))
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(child, (*path, index)) for index, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
@@ -234,35 +263,69 @@ class _Reader:
             self.faults.append(_no_text(wrong.group(), self._span(node)))
         return wrong is None
 
-    def _pairs(self, node: yaml.MappingNode, path: DataPathTuple) -> Iterator[tuple[str, Any]]:
+    def _mapping(self, node: yaml.MappingNode, path: DataPathTuple) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         first: dict[str, Span] = {}
         for key_node, value_node in node.value:
-            span = self._span(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.faults.append(Diagnostic("VT104", "a key must be a plain word", span))
+            key = self._key(key_node)
+            if key is None:
+                self.open.add(path)
                 continue
-            if not self._is_plain(key_node):
-                continue
-            key = key_node.value
-            if not isinstance(_scalar(key_node), str) or not key.isprintable():
-                message = f"the key {key!r} is not a word"
-                self.faults.append(Diagnostic("VT104", message, span))
-                continue
-            if key == "<<" and key_node.style is None:
-                hint = "write the keys out"
-                self.faults.append(Diagnostic("VT104", "merge keys are not supported", span, hints=(hint,)))
-                continue
-            if key in first:
+            way = (*path, key)
+            if key in found:
                 label = Label(first[key], f"'{key}' stands here first")
-                self.faults.append(Diagnostic("VT103", f"the key '{key}' is repeated", span, (label,)))
+                message = f"the key '{key}' is repeated"
+                self.faults.append(Diagnostic("VT103", message, self._span(key_node), (label,)))
+                found[key] = self._again(found[key], value_node, way)
                 continue
-            first[key] = span
-            self.keys[(*path, key)] = span
-            yield key, self.read(value_node, (*path, key))
+            first[key] = self.keys[way] = self._span(key_node)
+            found[key] = self.read(value_node, way)
+        return found
+
+    def _key(self, node: yaml.Node) -> str | None:
+        """Return a key; None where there is none, which is noted."""
+        span = self._span(node)
+        if not isinstance(node, yaml.ScalarNode):
+            self.faults.append(Diagnostic("VT104", "a key must be a plain word", span))
+            return None
+        if not self._is_plain(node):
+            return None
+        key = str(node.value)
+        if not isinstance(_scalar(node), str) or not key.isprintable():
+            message = f"the key {_shortened(key)} is not a word"
+            self.faults.append(Diagnostic("VT104", message, span))
+            return None
+        if key == "<<" and node.style is None:
+            self.faults.append(Diagnostic("VT104", "merge keys are not supported", span, hints=("write the keys out",)))
+            return None
+        return key
+
+    def _again(self, value: Any, node: yaml.Node, path: DataPathTuple) -> Any:
+        """Read the value of a repeated key; return what stands in either, unsound where they disagree."""
+        values, keys = self.values, self.keys
+        self.values, self.keys = {}, {}
+        other = self.read(node, path)
+        more, self.values, self.keys = (self.values, self.keys), values, keys
+
+        def both(one: Any, two: Any, way: DataPathTuple) -> Any:
+            if isinstance(one, dict) and isinstance(two, dict):
+                return one | {key: both(one[key], two[key], (*way, key)) if key in one else two[key] for key in two}
+            if type(one) is not type(two) or one != two:
+                self.unsound.add(way)
+            return one
+
+        for known, further in ((self.values, more[0]), (self.keys, more[1])):
+            for way, span in further.items():
+                known.setdefault(way, span)
+        return both(value, other, path)
 
     def _span(self, node: yaml.Node) -> Span:
         start, end = node.start_mark, node.end_mark
         return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 70 else f"{text[:35]!r}..."
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

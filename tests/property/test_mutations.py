@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vtool.check import check
+from vtool.cli.common import prepare
 from vtool.codes import CODES
-from vtool.diagnostics import Severity, Span, VtoolError
-from vtool.images.xen_build import xens_of
-from vtool.language import load_topology
-from vtool.model.validate import facts_of, validate
-from vtool.plan.planner import make_plan
+from vtool.diagnostics import Span, VtoolError
 from vtool.render import render
 
 ROOT = Path(__file__).parents[2]
@@ -63,15 +59,7 @@ def mutate(text: str, dice: random.Random) -> bytes:
 
 
 def through(path: Path) -> None:
-    document = load_topology(path)
-    topology = validate(document)
-    facts = facts_of(document, topology)
-    xens, unreadable = xens_of(document, topology)
-    findings = [*document.warnings, *unreadable, *check(document, topology, facts, {}, xens)]
-    if any(finding.severity is Severity.ERROR for finding in findings):
-        raise VtoolError(findings)
-    plan = make_plan(document, topology, {name: loaded.facts for name, loaded in facts.items()})
-    for board in plan.boards:
+    for board in prepare(path, keep=False).plan.boards:
         render(board)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from vtool.check import (
     alignment,
@@ -24,6 +25,7 @@ from vtool.check import (
 )
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
+from vtool.model.partial import Unsound
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts
 from vtool.source import Document
@@ -57,7 +59,14 @@ def check(
     kernels: Mapping[str, KernelOptions],
     xens: Mapping[str, XenBuild] | None = None,
 ) -> list[Diagnostic]:
-    """Return everything the rules find, in the order of the file. Raises nothing."""
-    context = Context(document, topology, facts, kernels, xens or {})
-    found = {finding: None for rule in RULES for finding in rule(context)}
+    """Return everything the rules find, in the order of the file. Raises nothing.
+
+    Of what is known in part only (``vtool.model.partial``) they find what is true whatever the rest should be.
+    """
+    context = Context(document, topology, facts, kernels, {} if xens is None else xens)
+    found: dict[Diagnostic, None] = {}
+    for rule in RULES:
+        with suppress(Unsound):
+            for finding in rule(context):
+                found[finding] = None
     return in_order(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
-from vtool.model.devices import NetworkDevice, is_ring
+from vtool.model.devices import is_ring
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Kvm, Topology, Vmm
 from vtool.source import Document
 
@@ -35,12 +35,12 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
                 why = f"which the guest '{device.backend}' serves without the ramdisk {DRIVER_DOMAIN_RAMDISK},"
                 yield f"device '{name}', {why}", ("devices", name)
                 continue
-            if isinstance(device, NetworkDevice) and not device.network.backend_address:
+            if device.type == "net" and not device.network.backend_address:
                 yield f"device '{name}' without a `backend_address`, through which it is proven,", ("devices", name)
                 continue
         hypervisor = context.hypervisor_of(device.frontend)
         row = combination_of(hypervisor.kind, device) if hypervisor else None
         if row is not None and not row.deployed:
             yield f"device '{name}' ({device.type} with {row})", ("devices", name)
-        elif isinstance(device, NetworkDevice) and not device.network.frontend_address:
+        elif device.type == "net" and not device.network.frontend_address:
             yield f"device '{name}' without a `frontend_address`, through which it is proven,", ("devices", name)

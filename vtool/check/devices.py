@@ -12,7 +12,6 @@ from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, 
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
 from vtool.model.devices import (
     POOLS,
-    BlockDevice,
     DataPath,
     Device,
     NetworkDevice,
@@ -135,7 +134,7 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
                 )
                 yield context.find("VT320", message, (*at, "size"))
             yield from _written_once(context, first, name, f"the file '{disk.file}'", (*at, "file"))
-        if isinstance(device, BlockDevice) and device.backend_device is not None:
+        if device.type == "blk" and device.backend_device is not None:
             what = f"{device.backend_device} of '{device.backend}'"
             yield from _written_once(context, first, name, what, ("devices", name, "backend_device"))
 
@@ -159,7 +158,7 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
     addresses: dict[tuple[str, str, str], str] = {}
     bridges: dict[tuple[str, str], tuple[str, str]] = {}
     for name, device in context.topology.devices.items():
-        if not isinstance(device, NetworkDevice):
+        if device.type != "net":
             continue
         network, path = device.network, ("devices", name, "network")
         if network.mac is not None:
@@ -234,8 +233,8 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
     """VT333: two bridges of a domain have networks that do not overlap."""
     seen: dict[str, dict[str, tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
-        address = _interface(device.network.backend_address) if isinstance(device, NetworkDevice) else None
-        if not isinstance(device, NetworkDevice) or address is None:
+        address = _interface(device.network.backend_address) if device.type == "net" else None
+        if device.type != "net" or address is None:
             continue
         bridge = device.network.bridge
         if is_ring(device):
@@ -259,7 +258,7 @@ def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.topology.devices.items():
         if context.by_a_guest(device):
             continue  # a driver domain makes its bridge itself
-        if isinstance(device, NetworkDevice) and _REAL_INTERFACE.match(device.network.bridge):
+        if device.type == "net" and _REAL_INTERFACE.match(device.network.bridge):
             message = f"bridge '{device.network.bridge}' has the name of one of a board's own interfaces"
             hint = "vtool makes the bridge and removes it again; give it a name such as xenbr0"
             yield context.find("VT334", message, ("devices", name, "network", "bridge"), hints=(hint,))
@@ -282,13 +281,9 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
             continue
         mine = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
         virtio = [n for n, d in mine.items() if d.transport is Transport.MMIO]
-        disks = [
-            n
-            for n, d in mine.items()
-            if isinstance(d, BlockDevice) and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)
-        ]
-        interfaces = [n for n, d in mine.items() if isinstance(d, NetworkDevice) and not is_ring(d)]
-        attached = [n for n, d in mine.items() if isinstance(d, BlockDevice) and is_ring(d)]
+        disks = [n for n, d in mine.items() if d.type == "blk" and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)]
+        interfaces = [n for n, d in mine.items() if d.type == "net" and not is_ring(d)]
+        attached = [n for n, d in mine.items() if d.type == "blk" and is_ring(d)]
         both = list(context.lookup.devices_of[name])
         pci = [n for n in both if n in mine or _at_both_ends(context.topology.devices[n])]
         pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and d.type != "iommu"]

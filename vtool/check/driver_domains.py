@@ -14,7 +14,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load
 from vtool.model.combinations import combination_of
-from vtool.model.devices import BlockDevice, Device, Program, Transport, is_ring
+from vtool.model.devices import Device, Program, Transport, is_ring
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 
 _PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
@@ -77,7 +77,7 @@ def _way(backends: dict[str, dict[str, str]], start: str, end: str) -> tuple[str
 def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
     """VT393: behind a disk is a file of the control domain, or a block device that its driver domain has."""
     for name, device in context.sound_devices():
-        if not isinstance(device, BlockDevice):
+        if device.type != "blk":
             continue
         path = ("devices", name)
         if not context.by_a_guest(device):

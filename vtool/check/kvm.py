@@ -10,7 +10,6 @@ from vtool.layouts import QEMU_RAMDISK_OFFSET, QEMU_RAMDISK_ROOM, QEMU_VIRT_MOST
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
 from vtool.model.devices import (
     POOLS,
-    ConsoleDevice,
     DataPath,
     Device,
     IommuModel,
@@ -36,13 +35,13 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.topology.devices.items():
         path = ("devices", name)
         program = device.program.value
-        if isinstance(device, NetworkDevice):
+        if device.type == "net":
             yield from _network_settings(context, name, device)
         if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
             message = f"`read_only` of '{name}' has no effect: xl cannot say it of a 9p share"
             hint = "let the guest mount it with the option ro; what shall be safe from it, share as a copy"
             yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
-        if isinstance(device, ConsoleDevice):
+        if device.type == "console":
             by_daemon = device.program is Program.VHOST_DEVICE_CONSOLE
             if by_daemon and device.console is None:
                 message = f"'{name}' by {program} needs `console` with a `tcp_port`"
@@ -172,7 +171,7 @@ def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
 def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
     """VT345: forwarded ports are at most 65535, and the board's at least 1024."""
     for name, device in context.topology.devices.items():
-        if not isinstance(device, NetworkDevice):
+        if device.type != "net":
             continue
         for index, pair in enumerate(device.network.forward_tcp):
             outside, inside = (int(number) for number in pair.split(":"))

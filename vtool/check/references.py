@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.files import fault_of
 from vtool.model.devices import Transport, is_ring
+from vtool.model.partial import known_names
 from vtool.model.topology import Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
+from vtool.source import DataPathTuple
 
 
 def facts_are_there(context: Context) -> Iterator[Diagnostic]:
@@ -20,34 +23,67 @@ def facts_are_there(context: Context) -> Iterator[Diagnostic]:
             path = ("boards", name, "facts")
             fault = fault_of(context.document.path.parent / board.facts) if is_path(board.facts) else None
             if fault is None:
-                yield _unknown(context, "facts file", board.facts, path, known_facts())
+                yield _unknown(context, "facts file", board.facts, path, dict.fromkeys(known_facts()))
             else:
                 yield context.find("VT301", f"facts file '{board.facts}' cannot be used: {fault}", path)
 
 
-def names_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a board, domain or region that is named exists."""
-    topology = context.topology
-    for name, domain in topology.domains.items():
-        if domain.board is not None and domain.board not in topology.boards:
-            yield _unknown(context, "board", domain.board, ("domains", name, "board"), list(topology.boards))
-    for name, region in topology.regions.items():
-        named: list[tuple[tuple[str | int, ...], str]] = []
-        if region.owner is not None:
-            named.append((("regions", name, "owner"), region.owner))
-        named += [(("regions", name, "addresses", key), key) for key in region.addresses]
-        named += [(("regions", name, "borrowers", i), b) for i, b in enumerate(region.borrowers)]
-        for place, domain_name in named:
-            if domain_name not in topology.domains:
-                yield _unknown(context, "domain", domain_name, place, list(topology.domains))
-    for name, device in topology.devices.items():
-        for end in ("frontend", "backend"):
-            if getattr(device, end) not in topology.domains:
-                path = ("devices", name, end)
-                yield _unknown(context, "domain", getattr(device, end), path, list(topology.domains))
-        if device.region is not None and device.region not in topology.regions:
-            path = ("devices", name, "region")
-            yield _unknown(context, "region", device.region, path, list(topology.regions))
+def boards_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a domain's board exists."""
+    boards = context.topology.boards
+    for name, domain in context.topology.domains.items():
+        if domain.board is not None and domain.board not in boards:
+            yield _unknown(context, "board", domain.board, ("domains", name, "board"), boards)
+
+
+def owners_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a region's owner exists."""
+    domains = context.topology.domains
+    for name, region in context.topology.regions.items():
+        if region.owner is not None and region.owner not in domains:
+            yield _unknown(context, "domain", region.owner, ("regions", name, "owner"), domains)
+
+
+def borrowers_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: the borrowers of a region exist."""
+    domains = context.topology.domains
+    for name, region in context.topology.regions.items():
+        for index, borrower in enumerate(region.borrowers):
+            if borrower not in domains:
+                yield _unknown(context, "domain", borrower, ("regions", name, "borrowers", index), domains)
+
+
+def addressees_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: whom a region has an address for exists."""
+    domains = context.topology.domains
+    for name, region in context.topology.regions.items():
+        for domain in region.addresses:
+            if domain not in domains:
+                yield _unknown(context, "domain", domain, ("regions", name, "addresses", domain), domains)
+
+
+def frontends_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a device's frontend exists."""
+    domains = context.topology.domains
+    for name, device in context.topology.devices.items():
+        if device.frontend not in domains:
+            yield _unknown(context, "domain", device.frontend, ("devices", name, "frontend"), domains)
+
+
+def backends_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a device's backend exists."""
+    domains = context.topology.domains
+    for name, device in context.topology.devices.items():
+        if device.backend not in domains:
+            yield _unknown(context, "domain", device.backend, ("devices", name, "backend"), domains)
+
+
+def regions_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a device's region exists."""
+    regions = context.topology.regions
+    for name, device in context.topology.devices.items():
+        if device.region is not None and device.region not in regions:
+            yield _unknown(context, "region", device.region, ("devices", name, "region"), regions)
 
 
 def event_channels_name_domains(context: Context) -> Iterator[Diagnostic]:
@@ -56,11 +92,12 @@ def event_channels_name_domains(context: Context) -> Iterator[Diagnostic]:
         for index, end in enumerate(channel.between):
             if end not in context.topology.domains:
                 path = ("event_channels", name, "between", index)
-                yield _unknown(context, "domain", end, path, list(context.topology.domains))
+                yield _unknown(context, "domain", end, path, context.topology.domains)
 
 
-def _unknown(context: Context, what: str, name: str, path: tuple[str | int, ...], known: list[str]) -> Diagnostic:
-    hints = nearest(name, known) or ((f"there are: {', '.join(known)}",) if known else ())
+def _unknown(context: Context, what: str, name: str, path: DataPathTuple, table: Mapping[str, Any]) -> Diagnostic:
+    names = known_names(table)
+    hints = nearest(name, names) or ((f"there are: {', '.join(names)}",) if names else ())
     return context.find("VT301", f"{what} '{name}' does not exist", path, hints=hints)
 
 
@@ -145,7 +182,13 @@ def settings_are_used(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     settings_are_used,
     facts_are_there,
-    names_exist,
+    boards_exist,
+    owners_exist,
+    borrowers_exist,
+    addressees_exist,
+    frontends_exist,
+    backends_exist,
+    regions_exist,
     event_channels_name_domains,
     domains_have_a_board,
     one_control_domain,

@@ -46,7 +46,7 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif pool and not region.device_nodes and name not in context.lookup.users_of:
+        elif pool and not region.device_nodes and not context.lookup.users_of[name]:
             message = f"region '{name}' is a pool that no device uses"
             yield context.find("VT402", message, path, severity=Severity.WARNING)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.combinations import combination_of
-from vtool.model.devices import BlockDevice, Device, NetworkDevice, is_ring
+from vtool.model.devices import Device, is_ring
 from vtool.model.topology import Region, RegionUse, Role, Start, Xen
 from vtool.units import KIB, format_size
 
@@ -100,7 +100,7 @@ def _wrong_region(device: Device, region: Region) -> str:
 def exported_devices_exist(context: Context) -> Iterator[Diagnostic]:
     """VT393: what a guest exports through a ring is a virtio disk that it has."""
     for name, device in _rings(context):
-        if not isinstance(device, BlockDevice) or not context.by_a_guest(device) or device.backend_device is None:
+        if device.type != "blk" or not context.by_a_guest(device) or device.backend_device is None:
             continue
         own = context.lookup.devices_of[device.backend].values()
         disks = sum(d.type == "blk" and d.frontend == device.backend and not is_ring(d) for d in own)
@@ -114,7 +114,7 @@ def links_are_apart(context: Context) -> Iterator[Diagnostic]:
     """VT333: the links of a domain have networks that do not overlap; each is an interface of its own."""
     seen: dict[str, list[tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
-        if not isinstance(device, NetworkDevice):
+        if device.type != "net":
             continue
         for domain, key in ((device.frontend, "frontend_address"), (device.backend, "backend_address")):
             network = _network(getattr(device.network, key))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.model.board_facts import SystemdBoot
 from vtool.model.devices import DataPath, is_ring
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
@@ -43,7 +42,8 @@ def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         board = context.board_of.get(name, "")
         loaded = context.facts.get(board)
-        if domain.start is Start.DOM0LESS and loaded and isinstance(loaded.facts.boot, SystemdBoot):
+        boot = loaded.facts.boot if loaded else None
+        if domain.start is Start.DOM0LESS and loaded and boot and boot.loader == "systemd-boot":
             message = f"nothing loads domain '{name}' for Xen: board '{board}' boots by systemd-boot"
             label = Label(loaded.document.span(("boot", "loader")), "so its facts say")
             hints = ("`start: xl` makes dom0 start it",)

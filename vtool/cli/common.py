@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import sys
@@ -15,9 +16,11 @@ from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError,
 from vtool.images import NAMES, PREFIX, kernel_fragment
 from vtool.images.kernel_options import kernel_options, options_in
 from vtool.images.xen_build import xens_of
-from vtool.language import load_topology
+from vtool.language import read_topology
+from vtool.model.partial import Unsound, known
+from vtool.model.shape import shape_of
 from vtool.model.topology import Topology
-from vtool.model.validate import LoadedFacts, facts_of, validate
+from vtool.model.validate import LoadedFacts, facts_of
 from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
@@ -110,18 +113,38 @@ def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Pr
     return prepare(arguments.topology, arguments.overlay, arguments.set, keep=keep)
 
 
+@record
+class Examined:
+    """A topology file and everything that is found in it; with errors it is known in part (vtool.model.partial)."""
+
+    document: Document
+    topology: Topology | None
+    facts: dict[str, LoadedFacts]
+    findings: list[Diagnostic]
+
+
+def examine(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = ()) -> Examined:
+    """Load and check a topology with the files that it names. Raises VtoolError where nothing can be said of it."""
+    document = read_topology(path, overlays, settings)
+    topology, findings = shape_of(Topology, document)
+    findings += (*document.faults, *document.warnings)
+    if topology is None:
+        return Examined(document, None, {}, in_order(findings))
+    facts, wrong = facts_of(document, topology)
+    kernels, unreadable = _kernels(document, topology)
+    xens, no_xen = xens_of(document, topology)
+    findings += (*wrong, *unreadable, *no_xen, *check(document, topology, facts, kernels, xens))
+    return Examined(document, topology, facts, in_order(findings))
+
+
 def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = (), *, keep: bool = True) -> Prepared:
     """Load, validate, check and plan, keeping the numbers of the lock file if ``keep``.
 
     Raises VtoolError with everything found; prints warnings.
     """
-    document = load_topology(path, overlays, settings)
-    topology = validate(document)
-    facts = facts_of(document, topology)
-    kernels, unreadable = _kernels(document, topology)
-    xens, no_xen = xens_of(document, topology)
-    findings = in_order([*document.warnings, *unreadable, *no_xen, *check(document, topology, facts, kernels, xens)])
-    if any(finding.severity is Severity.ERROR for finding in findings):
+    examined = examine(path, overlays, settings)
+    document, topology, facts, findings = examined.document, examined.topology, examined.facts, examined.findings
+    if topology is None or any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     print_diagnostics(findings)
     plan = make_plan(document, topology, _facts_only(facts), read_lock(lock_path(path)) if keep else None)
@@ -137,16 +160,19 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
     kernels: dict[str, KernelOptions] = {}
     findings: list[Diagnostic] = []
     options_of = functools.cache(lambda path: kernel_options(path.read_bytes()))  # many domains have the same
-    for name, domain in topology.domains.items():
-        for key, reference in (("kernel", domain.kernel), ("ramdisk", domain.ramdisk)):
+    for name, domain in known(topology.domains).items():
+        for key in ("kernel", "ramdisk"):
+            reference = None
+            with contextlib.suppress(Unsound):
+                reference = getattr(domain, key)
             if reference is None:
                 continue
             span = document.span(("domains", name, key))
             if reference.startswith(PREFIX):
                 if reference.removeprefix(PREFIX) not in NAMES:
-                    known = ", ".join(PREFIX + image for image in NAMES)
+                    built = ", ".join(PREFIX + image for image in NAMES)
                     message = f"'{reference}' is not an image that vtool builds"
-                    findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {known}",)))
+                    findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {built}",)))
                 elif key == "kernel":
                     kernels[reference] = KernelOptions(options_in(kernel_fragment()), reference)
                 continue

@@ -12,7 +12,8 @@ from vtool.diagnostics import Diagnostic
 from vtool.files import read_regular, read_text, reason_of
 from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
 from vtool.images.kernel_options import options_in
-from vtool.model.topology import QEMU_XENPVH, Topology, Xen, XenPatch
+from vtool.model.partial import Unsound, derived, known
+from vtool.model.topology import QEMU_XENPVH, Hypervisor, Topology, Xen, XenPatch
 from vtool.source import Document
 
 _GZIP = b"\x1f\x8b\x08"
@@ -49,38 +50,54 @@ def xens_of(document: Document, topology: Topology) -> tuple[Mapping[str, XenBui
     """Return how each board's Xen was built, and what could not be read (VT505)."""
     found: dict[str, XenBuild] = {}
     unreadable: list[Diagnostic] = []
-    for board, declared in topology.boards.items():
-        hypervisor = declared.hypervisor
-        if not isinstance(hypervisor, Xen):
+    lost: list[str] = []
+    for board, declared in known(topology.boards).items():
+        try:
+            xen, wrong = _xen_of(document, board, declared.hypervisor)
+        except Unsound:
+            lost.append(board)
             continue
-        text = None
-        for key in ("config", "image", "qemu_image"):
-            reference = getattr(hypervisor, key)
-            if reference is None:
-                continue
-            span = document.span(("boards", board, "hypervisor", key))
-            try:
-                if reference.startswith(PREFIX):
-                    read = _own(reference, key)
-                elif key == "image" and text is not None:
-                    continue  # `config` says it
-                else:
-                    read = _given(document.path.parent / reference, key)
-                text = text or read
-            except (OSError, UnicodeDecodeError) as error:
-                reason = reason_of(error) if isinstance(error, OSError) else "it is no text"
-                message = f"{key} '{reference}' of board '{board}' cannot be used: {reason}"
-                unreadable.append(Diagnostic("VT505", message, span))
-            except LookupError as error:
-                message = f"{key} '{reference}' of board '{board}' is not one that vtool builds"
-                unreadable.append(Diagnostic("VT505", message, span, hints=(f"there are: {error.args[0]}",)))
-        version = hypervisor.version or release_in(text or "")
-        if version is not None:
-            major, minor = version.split(".")
-            source = f"{hypervisor.image}, {version}"
-            patches = _PATCHES.get(hypervisor.image, frozenset())
-            found[board] = XenBuild((int(major), int(minor)), options_in(text) if text else None, source, patches)
-    return found, unreadable
+        unreadable += wrong
+        if xen is not None:
+            found[board] = xen
+        elif wrong:
+            lost.append(board)
+    return derived(topology.boards, found, lost), unreadable
+
+
+def _xen_of(document: Document, board: str, hypervisor: Hypervisor) -> tuple[XenBuild | None, list[Diagnostic]]:
+    """Return how a board's Xen was built, None where that is not known, and what could not be read."""
+    if not isinstance(hypervisor, Xen):
+        return None, []
+    unreadable: list[Diagnostic] = []
+    text = None
+    for key in ("config", "image", "qemu_image"):
+        reference = getattr(hypervisor, key)
+        if reference is None:
+            continue
+        span = document.span(("boards", board, "hypervisor", key))
+        try:
+            if reference.startswith(PREFIX):
+                read = _own(reference, key)
+            elif key == "image" and text is not None:
+                continue  # `config` says it
+            else:
+                read = _given(document.path.parent / reference, key)
+            text = text or read
+        except (OSError, UnicodeDecodeError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else "it is no text"
+            message = f"{key} '{reference}' of board '{board}' cannot be used: {reason}"
+            unreadable.append(Diagnostic("VT505", message, span))
+        except LookupError as error:
+            message = f"{key} '{reference}' of board '{board}' is not one that vtool builds"
+            unreadable.append(Diagnostic("VT505", message, span, hints=(f"there are: {error.args[0]}",)))
+    version = hypervisor.version or release_in(text or "")
+    if version is None:
+        return None, unreadable
+    major, minor = version.split(".")
+    patches = _PATCHES.get(hypervisor.image, frozenset())
+    options = options_in(text) if text else None
+    return XenBuild((int(major), int(minor)), options, f"{hypervisor.image}, {version}", patches), unreadable
 
 
 def _own(reference: str, key: str) -> str | None:

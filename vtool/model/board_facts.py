@@ -245,7 +245,7 @@ class BoardFacts(Model):
     @property
     def load(self) -> LoadAddresses | None:
         """Return where the boot loader puts things, where it has to be told."""
-        return self.boot.load if isinstance(self.boot, UBoot) else None
+        return self.boot.load if self.boot and self.boot.loader == "u-boot" else None
 
     @property
     def boot_timeout_s(self) -> int:
@@ -255,7 +255,7 @@ class BoardFacts(Model):
     @property
     def watchdog(self) -> Watchdog | None:
         """Return the watchdog that the boot loader starts, if it can."""
-        return self.boot.watchdog if isinstance(self.boot, UBoot) else None
+        return self.boot.watchdog if self.boot and self.boot.loader == "u-boot" else None
 
     @property
     def stdout(self) -> Uart | None:

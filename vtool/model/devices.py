@@ -384,6 +384,6 @@ def is_ring(device: Device) -> bool:
 
 def disks_of(device: Device) -> tuple[Disk, ...]:
     """Return the disks behind a device, in the order of the file."""
-    if isinstance(device, BlockDevice):
+    if device.type == "blk":
         return (device.disk,) if device.disk else ()
-    return device.scsi.disks if isinstance(device, ScsiDevice) else ()
+    return device.scsi.disks if device.type == "scsi" else ()

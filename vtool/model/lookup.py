@@ -1,14 +1,13 @@
 """A topology by name: what belongs to which board, domain or region, each found once.
 
-So that rules and plans of many boards take time in proportion. Every mapping keeps the order of the file.
+So that rules and plans of many boards take time in proportion. Every mapping keeps the order of the file. Of a topology
+with faults they are known in part (``vtool.model.partial``): what may belong anywhere makes all of them open.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-
 from vtool.model.devices import Device
+from vtool.model.partial import Groups, Unsound, derived, is_whole, known, opening
 from vtool.model.topology import Domain, EventChannel, Region, RegionUse, Role, Topology, Xen
 
 
@@ -21,35 +20,69 @@ class Lookup:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        only_board = next(iter(topology.boards)) if len(topology.boards) == 1 else None
-        self.domains_on: Mapping[str, dict[str, Domain]] = defaultdict(dict)
-        self.regions_on: Mapping[str, dict[str, Region]] = defaultdict(dict)
-        self.devices_on: Mapping[str, dict[str, Device]] = defaultdict(dict)
-        self.channels_on: Mapping[str, dict[str, EventChannel]] = defaultdict(dict)
-        self.regions_of: Mapping[str, dict[str, Region]] = defaultdict(dict)
-        self.devices_of: Mapping[str, dict[str, Device]] = defaultdict(dict)
-        self.users_of: Mapping[str, dict[str, Device]] = defaultdict(dict)
         self.board_of: dict[str, str] = {}
-        for name, domain in topology.domains.items():
-            where = domain.board or only_board
-            if where is not None and where in topology.boards:
-                self.board_of[name] = where
-                self.domains_on[where][name] = domain
-        for name, region in topology.regions.items():
-            for member in (*((region.owner,) if region.owner else ()), *region.borrowers):
-                self.regions_of[member][name] = region
-                if member in self.board_of:
-                    self.regions_on[self.board_of[member]][name] = region
-        for name, device in topology.devices.items():
-            for end in (device.frontend, device.backend):
-                self.devices_of[end][name] = device
-            if device.frontend in self.board_of:
-                self.devices_on[self.board_of[device.frontend]][name] = device
-            if device.region is not None:
-                self.users_of[device.region][name] = device
-        for name, channel in topology.event_channels.items():
-            for board in {self.board_of[end] for end in channel.between if end in self.board_of}:
-                self.channels_on[board][name] = channel
+        self.domains_on: Groups[Domain] = Groups()
+        self.regions_on: Groups[Region] = Groups()
+        self.devices_on: Groups[Device] = Groups()
+        self.channels_on: Groups[EventChannel] = Groups()
+        self.regions_of: Groups[Region] = Groups()
+        self.devices_of: Groups[Device] = Groups()
+        self.users_of: Groups[Device] = Groups()
+        self._find_domains()
+        self._find_regions()
+        self._find_devices()
+        self._find_channels()
+
+    def _find_domains(self) -> None:
+        boards, domains = self._topology.boards, self._topology.domains
+        lost: list[str] = []
+        for name, domain in known(domains).items():
+            try:
+                where = domain.board or (next(iter(boards)) if len(boards) == 1 else None)
+                if where is not None and where in boards:
+                    self.board_of[name] = where
+                    self.domains_on[where][name] = domain
+            except Unsound:
+                lost.append(name)
+        self.board_of = derived(domains, self.board_of, lost)
+        if not is_whole(self.board_of):
+            self.domains_on.opened()
+
+    def _find_regions(self) -> None:
+        for name, region in known(self._topology.regions).items():
+            with opening(self.regions_of, self.regions_on):
+                for member in (*((region.owner,) if region.owner else ()), *region.borrowers):
+                    self.regions_of[member][name] = region
+                    with opening(self.regions_on):
+                        if member in self.board_of:
+                            self.regions_on[self.board_of[member]][name] = region
+        if not is_whole(self._topology.regions):
+            self.regions_of.opened()
+            self.regions_on.opened()
+
+    def _find_devices(self) -> None:
+        for name, device in known(self._topology.devices).items():
+            for end in ("frontend", "backend"):
+                with opening(self.devices_of):
+                    self.devices_of[getattr(device, end)][name] = device
+            with opening(self.devices_on):
+                if device.frontend in self.board_of:
+                    self.devices_on[self.board_of[device.frontend]][name] = device
+            with opening(self.users_of):
+                if device.region is not None:
+                    self.users_of[device.region][name] = device
+        if not is_whole(self._topology.devices):
+            self.devices_of.opened()
+            self.devices_on.opened()
+            self.users_of.opened()
+
+    def _find_channels(self) -> None:
+        for name, channel in known(self._topology.event_channels).items():
+            with opening(self.channels_on):
+                for board in {self.board_of[end] for end in channel.between if end in self.board_of}:
+                    self.channels_on[board][name] = channel
+        if not is_whole(self._topology.event_channels):
+            self.channels_on.opened()
 
     def members_of(self, region: Region) -> tuple[str, ...]:
         """Return the domains that exist among a region's owner and borrowers, owner first."""

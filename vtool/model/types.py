@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from vtool.language import VARIABLE_NAME
+from vtool.model.partial import Unsound
 from vtool.units import KIB, MAX_CPU, parse_cpu_list, parse_size
 
 
 class Model(BaseModel):
     """Base of everything a user writes: frozen, strict, unknown keys are errors.
 
+    All fields of one that was checked are set; one of a file with faults lacks what is wrong (vtool.model.partial).
     Its validator is built when it is first needed: by itself, or as a part of another model's. Modules of models
     do without ``from __future__ import annotations``: pydantic would compile the text of each annotation again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                return super().__getattr__(name)
+            raise Unsound(name)
 
 
 class BuiltWhenUsed:

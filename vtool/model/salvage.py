@@ -1,0 +1,88 @@
+"""A value of a model from a document in which some places are wrong: what is sound is there, the rest is not known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter
+
+from vtool.model.follow import choices, fitting_choices, is_model, type_of
+from vtool.model.partial import Partial, Unsound
+from vtool.source import DataPathTuple, Document
+
+ModelType = TypeVar("ModelType", bound=BaseModel)
+
+
+def salvage(
+    model: type[ModelType], document: Document, wrong: Iterable[DataPathTuple], names: Iterable[DataPathTuple]
+) -> ModelType:
+    """Return a document as a model of which the ``wrong`` places are not known (``vtool.model.partial``).
+
+    Everywhere else the document fits the model. ``names`` are the entries of tables whose names are wrong.
+    """
+    made: ModelType = _Salvage(document, frozenset(wrong), frozenset(names)).of_type(model, document.value, ())
+    return made
+
+
+class _Salvage:
+    def __init__(self, document: Document, wrong: frozenset[DataPathTuple], names: frozenset[DataPathTuple]) -> None:
+        self._document, self._wrong, self._names = document, wrong | names, names
+        self._open = document.open | {path[:-1] for path in names}
+        places = self._wrong | self._open
+        self._above = {path[:length] for path in places for length in range(len(path) + 1)}
+
+    def of_type(self, annotation: Any, value: Any, path: DataPathTuple) -> Any:
+        """Return a value of a type. Raises Unsound where it is not known, or not whole and neither model nor table."""
+        if path in self._wrong:
+            raise Unsound
+        if path not in self._above and not (self._document.lacking and isinstance(value, dict)):
+            return TypeAdapter(annotation).validate_json(json.dumps(value))
+        fitting = [choice for choice in fitting_choices(choices(annotation), value) if is_model(choice)]
+        if isinstance(value, dict) and fitting:
+            return self._model(_common(fitting), value, path)
+        tables = [choice for choice in choices(annotation) if get_origin(choice) is dict]
+        if isinstance(value, dict) and tables:
+            return self._table(get_args(tables[0])[1], value, path)
+        raise Unsound
+
+    def _model(self, model: type[BaseModel], value: dict[str, Any], path: DataPathTuple) -> Any:
+        fields: dict[str, Any] = {}
+        lost = set()
+        is_open = self._document.lacking or path in self._open
+        for name, field in model.model_fields.items():
+            way = (*path, name)
+            try:
+                if name in value:
+                    fields[name] = self.of_type(type_of(field), value[name], way)
+                elif is_open or way in self._wrong:
+                    raise Unsound
+            except Unsound:
+                lost.add(name)
+        for name in sorted(lost):
+            if any(get_origin(choice) is dict for choice in choices(model.model_fields[name].annotation)):
+                fields[name] = Partial({}, is_open=True)
+                lost.discard(name)
+        made = model.model_construct(_fields_set={name for name in fields if name in value}, **fields)
+        for name in lost:
+            made.__dict__.pop(name, None)
+        return made
+
+    def _table(self, annotation: Any, value: dict[str, Any], path: DataPathTuple) -> Any:
+        found: dict[str, Any] = {}
+        lost = []
+        for name in sorted(value, key=lambda name: (*path, name) in self._above):  # what is whole comes first
+            try:
+                found[name] = self.of_type(annotation, value[name], (*path, name))
+            except Unsound:
+                lost.append(name)
+        return Partial(found, lost, is_open=self._document.lacking or path in self._open)
+
+
+def _common(models: list[type[BaseModel]]) -> type[BaseModel]:
+    """Return what models have in common. Raises Unsound where that is nothing."""
+    for base in models[0].__mro__:
+        if issubclass(base, BaseModel) and base.model_fields and all(issubclass(model, base) for model in models):
+            return base
+    raise Unsound
