@@ -79,7 +79,13 @@ def parse_cpu_list(value: object) -> tuple[int, ...]:
         elif isinstance(entry, int) and not isinstance(entry, bool):
             first = last = entry
         else:
-            shown = "nothing" if entry in (None, "") else repr(entry) if type(entry) in (str, int) else "an entry"
+            shown = (
+                "nothing"
+                if entry in (None, "")
+                else repr(entry)
+                if type(entry) in (str, int) or entry is value
+                else "an entry"
+            )
             raise ValueError(f"{shown} is not a list of CPUs; write 0-3,5 or [0, 1, 4]")
         if last < first:
             raise ValueError(f"the range {first}-{last} runs backwards; write {last}-{first}")

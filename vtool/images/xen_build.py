@@ -92,7 +92,7 @@ def _xen_of(document: Document, board: str, hypervisor: Hypervisor) -> tuple[Xen
             message = f"{key} '{reference}' of board '{board}' is not one that vtool builds"
             unreadable.append(Diagnostic("VT505", message, span, hints=(f"there are: {error.args[0]}",)))
     version = hypervisor.version or release_in(text or "")
-    if version is None:
+    if version is None or unreadable:
         return None, unreadable
     major, minor = version.split(".")
     patches = _PATCHES.get(hypervisor.image, frozenset())

@@ -10,13 +10,13 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from vtool.diagnostics import Diagnostic, in_order, nearest
-from vtool.model.follow import choices, description_at, fits, is_model, models_at, path_in, type_of, types_at
+from vtool.diagnostics import Diagnostic, Label, in_order, nearest
+from vtool.model.follow import choices, description_at, fits, models_at, path_in, type_of, types_at
 from vtool.model.salvage import salvage
 from vtool.model.types import Model
 from vtool.records import record
@@ -53,8 +53,29 @@ def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | No
         return checked, in_order(findings)
     findings += _said_once(model, document, faults)
     names = [fault.path for fault in faults if fault.of_key]
+    document = replace(document, open=document.open | _open_places(document, faults))
     wrong = {place for fault in faults for place in fault.places} | document.unsound
     return salvage(model, document, wrong, names), in_order(findings)
+
+
+def _open_places(document: Document, faults: list[_Fault]) -> frozenset[DataPathTuple]:
+    """Return the mappings of which more could be meant: without a known key, or with one that could stand for any."""
+    unknown: dict[DataPathTuple, list[_Fault]] = {}
+    for fault in faults:
+        if fault.kind == "extra_forbidden":
+            unknown.setdefault(fault.path[:-1], []).append(fault)
+    missing = {fault.path for fault in faults if fault.missing is not None}
+    found = {path for path in missing if path in unknown or not _at(document.value, path)}
+    for path, keys in unknown.items():
+        if len(keys) == len(_at(document.value, path)) or any(not fault.perhaps for fault in keys):
+            found.add(path)
+    return frozenset(found)
+
+
+def _at(value: Any, path: DataPathTuple) -> Any:
+    for part in path:
+        value = value[part]
+    return value
 
 
 _MOST_MISSPELT = 20
@@ -68,7 +89,8 @@ class _Fault:
     """One finding of pydantic's: where, its kind, the value there, and what it says of it.
 
     ``of_key`` tells that the key at ``path`` is meant. ``missing`` is a key that is not there. Of an unknown key
-    ``meant`` is the known one that it is misspelt of, ``perhaps`` are those that it could stand for otherwise.
+    ``meant`` is the known one that it is misspelt of, ``perhaps`` are those that it could stand for otherwise: none
+    where it could be any.
     """
 
     path: DataPathTuple
@@ -134,21 +156,21 @@ def _items(model: type[BaseModel], document: Document, error: ValidationError) -
 
 def _of_any_kind(model: type[BaseModel], document: Document, path: DataPathTuple, tag: str) -> Iterator[_Fault]:
     """Yield what is wrong in a mapping whose tag tells no kind: what any kind has may stand there."""
-    value = document.value
-    for part in path:
-        value = value[part]
-    kinds = [choice for annotation in types_at(model, path, document.value) for choice in choices(annotation)]
+    value = _at(document.value, path)
+    kinds = models_at(model, path, document.value)
     fields: dict[str, list[FieldInfo]] = {}
     for kind in kinds:
-        for key, field in kind.model_fields.items() if is_model(kind) else ():
-            if key != tag and not any(str(field) == str(other) for other in fields.setdefault(key, [])):
-                fields[key].append(field)
-    sure = {key: alike[0] for key, alike in fields.items() if len(alike) == 1}
+        for key, field in kind.model_fields.items():
+            fields.setdefault(key, []).append(field)
+    for key, alike in fields.items():
+        if key not in (tag, *value) and len(alike) == len(kinds) and all(field.is_required() for field in alike):
+            yield _Fault(path, "missing", None, {}, missing=key)
     for key in value:
-        if key not in fields and key != tag:
+        if key not in fields:
             yield _placed(model, document, _Fault((*path, key), "extra_forbidden", value[key], {}))
-        elif key in sure:
-            one = create_model("AnyKind", __base__=Model, **{key: (type_of(sure[key]), ...)})  # type: ignore[call-overload]
+        elif key != tag and len({str(field) for field in fields[key]}) == 1:
+            field_type = type_of(fields[key][0])
+            one = create_model("AnyKind", __base__=Model, **{key: (field_type, ...)})  # type: ignore[call-overload]
             try:
                 one.model_validate_json(json.dumps({key: value[key]}))
             except ValidationError as error:
@@ -159,18 +181,19 @@ def _of_any_kind(model: type[BaseModel], document: Document, path: DataPathTuple
 
 def _placed(model: type[BaseModel], document: Document, fault: _Fault) -> _Fault:
     """Return the fault of an unknown key with what it could stand for: keys of its place that are not there."""
-    *above, name = fault.path
-    value = document.value
-    for part in above:
-        value = value[part]
+    above, name = fault.path[:-1], str(fault.path[-1])
+    value = _at(document.value, above)
     fields = {
         key: field
-        for choice in models_at(model, tuple(above), document.value)
+        for choice in models_at(model, above, document.value)
         for key, field in choice.model_fields.items()
         if key not in value and fits(field, fault.got)
     }
-    alike = difflib.get_close_matches(str(name), fields, n=1, cutoff=_ALIKE)
-    return replace(fault, meant=alike[0]) if alike else replace(fault, perhaps=tuple(fields))
+    alike = difflib.get_close_matches(name, fields, n=1, cutoff=_ALIKE)
+    if alike:
+        return replace(fault, meant=alike[0])
+    says_nothing = fault.got is None or fault.got == ""
+    return replace(fault, perhaps=() if says_nothing else tuple(fields))
 
 
 def _renamed(document: Document, path: DataPathTuple, key: str) -> Document:
@@ -198,35 +221,44 @@ def _renamed(document: Document, path: DataPathTuple, key: str) -> Document:
 
 
 def _said_once(model: type[BaseModel], document: Document, faults: list[_Fault]) -> list[Diagnostic]:
-    """Return faults as findings; a key that is missing where another is unknown is said of that one."""
-    unknown: dict[DataPathTuple, list[_Fault]] = {}
-    missing: dict[DataPathTuple, list[_Fault]] = {}
+    """Return faults as findings: what is missing in a mapping as one, which is that of an unknown key in it if any."""
+    unknown = {fault.path[:-1] for fault in faults if fault.kind == "extra_forbidden"}
+    missing: dict[DataPathTuple, list[str]] = {}
     for fault in faults:
-        if fault.kind == "extra_forbidden":
-            unknown.setdefault(fault.path[:-1], []).append(fault)
-        elif fault.missing is not None:
-            missing.setdefault(fault.path, []).append(fault)
+        if fault.missing is not None:
+            missing.setdefault(fault.path, []).append(fault.missing)
     findings = []
+    of_variables: dict[tuple[str, tuple[Label, ...]], int] = {}
     for fault in faults:
-        lacked = missing.get(fault.path[:-1], [])
-        others = unknown.get(fault.path[:-1], [])
-        if fault.missing is not None and 0 < len(missing[fault.path]) <= len(unknown.get(fault.path, [])):
-            continue
         if fault.kind == "extra_forbidden":
-            absent = [str(one.missing) for one in lacked] if len(lacked) <= len(others) else []
-            findings.append(_unknown_key(model, document, fault, absent))
-            continue
-        found = _diagnostic(model, document, fault)
-        notes = document.notes.get(fault.path, ()) if fault.missing is None else ()
-        findings.append(replace(found, labels=(*found.labels, *notes)))
+            findings.append(_unknown_key(model, document, fault, missing.get(fault.path[:-1], ())))
+        elif fault.missing is None:
+            found = _diagnostic(model, document, fault)
+            notes = document.notes.get(fault.path, ())
+            first = of_variables.setdefault((found.message, notes), len(findings)) if notes else len(findings)
+            if first == len(findings):
+                findings.append(replace(found, labels=(*found.labels, *notes)))
+            elif found.span is not None:
+                labels = (*findings[first].labels, Label(found.span, "it stands here, too"))
+                findings[first] = replace(findings[first], labels=labels)
+    for path, keys in missing.items():
+        if path not in unknown:
+            findings.append(_missing(document, path, keys))
     return findings
+
+
+def _missing(document: Document, path: DataPathTuple, keys: Sequence[str]) -> Diagnostic:
+    names = [repr(key) for key in keys]
+    which = f"key {names[0]} is" if len(names) == 1 else f"keys {', '.join(names[:-1])} and {names[-1]} are"
+    hints = [f"for example `{_EXAMPLES[key]}`" for key in keys if key in _EXAMPLES]
+    return Diagnostic("VT202", f"the {which} missing", document.span(path, key=True), hints=tuple(hints))
+
+
+_EXAMPLES: Mapping[str, str] = {"version": "version: 1"}
 
 
 def _diagnostic(model: type[BaseModel], document: Document, fault: _Fault) -> Diagnostic:
     path, kind = fault.path, fault.kind
-    if fault.missing is not None:
-        message = f"the key '{fault.missing}' is missing"
-        return Diagnostic("VT202", message, document.span(path, key=True), hints=_example(fault.missing))
     if kind in ("enum", "literal_error"):
         allowed = [word.strip("' ") for word in fault.context["expected"].replace(" or ", ", ").split(",")]
         return _bad_choice(document, path, fault.got, allowed)
@@ -234,7 +266,14 @@ def _diagnostic(model: type[BaseModel], document: Document, fault: _Fault) -> Di
         message = f"{_shown(path[-1])} is not {description_at(model, path, document.value, key=True)}"
         return Diagnostic("VT204", message, document.span(path, key=True))
     described = description_at(model, path, document.value)
-    odd = kind == "value_error" and (isinstance(fault.got, bool | dict) or fault.got is None)
+    lists = [
+        choice
+        for one in types_at(model, path, document.value)
+        for choice in choices(one)
+        if get_origin(choice) is tuple
+    ]
+    read = (str, int, list) if lists else (str, int)  # of anything else the type's own reader has no words
+    odd = kind == "value_error" and type(fault.got) not in read
     if (kind in _OF_FORM or odd) and described:
         return Diagnostic("VT203", f"{_shown(fault.got)} is not {described}", document.span(path))
     return Diagnostic("VT203", _wrong_value(fault), document.span(path))
@@ -257,11 +296,6 @@ def _bad_choice(document: Document, path: DataPathTuple, got: Any, allowed: list
     choice = f"one of {', '.join(repr(word) for word in allowed)}" if len(allowed) > 1 else allowed[0]
     hints = nearest(got, allowed) if isinstance(got, str) else ()
     return Diagnostic("VT203", f"{_shown(got)} is not {choice}", document.span(path), hints=hints)
-
-
-def _example(name: str) -> tuple[str, ...]:
-    examples: Mapping[str, str] = {"version": "version: 1", "memory": "memory: 256MiB"}
-    return (f"for example `{examples[name]}`",) if name in examples else ()
 
 
 _OF_FORM = ("string_pattern_mismatch", "string_too_short", "string_too_long", "string_type")
