@@ -31,7 +31,7 @@ def found_in(path: Path) -> list[Diagnostic]:
 def test_found_where_the_comment_says(path: Path) -> None:
     found = found_in(path)
     assert all(d.span for d in found)
-    files = {path, *(HERE / "include" / name for name in re.findall(r"include/([\w.-]+)", path.read_text()))}
+    files = {path, *(HERE / name for name in re.findall(r"(?:include|facts)/[\w.-]+", path.read_text()))}
     wanted = {
         (file.resolve(), number, code)
         for file in files

@@ -46,9 +46,14 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
             yield context.find("VT400", message, path, hints=(hint,))
-        elif pool and not region.device_nodes and not context.lookup.users_of[name]:
+        elif pool and not region.device_nodes and not context.lookup.users_of[name] and _all_are_known(context):
             message = f"region '{name}' is a pool that no device uses"
             yield context.find("VT402", message, path, severity=Severity.WARNING)
+
+
+def _all_are_known(context: Context) -> bool:
+    """Tell whether no device names a region that is not there (VT301): any could be meant."""
+    return set(context.lookup.users_of) <= set(context.topology.regions)
 
 
 def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
