@@ -12,7 +12,8 @@ from vtool.board.dts import LIVE_TREE, read_tree, read_tree_over_ssh
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.cli.common import add_format, add_inventory, print_diagnostics, print_json, print_lines
+from vtool.cli.common import add_inventory, print_diagnostics
+from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
 from vtool.deploy.booting import bring_up

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -101,11 +100,6 @@ def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
 def add_inventory(parser: argparse.ArgumentParser) -> None:
     """Add ``--inventory``."""
     parser.add_argument("--inventory", type=Path, help="how boards are reached (default: the emulated board)")
-
-
-def add_format(parser: argparse.ArgumentParser) -> None:
-    """Add ``--format``."""
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
 
 
 def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Prepared:
@@ -268,14 +262,3 @@ def failures_data(failed: Mapping[str, VtoolError]) -> dict[str, Any]:
     from vtool.report.summary import plan_data
 
     return {name: {"failure": [plan_data(found) for found in error.diagnostics]} for name, error in failed.items()}
-
-
-def print_json(value: Any) -> None:
-    """Print data as JSON on stdout."""
-    print(json.dumps(value, indent=2, sort_keys=True, default=str))
-
-
-def print_lines(lines: Iterable[str]) -> None:
-    """Print lines on stdout."""
-    for line in lines:
-        print(line)

@@ -11,17 +11,15 @@ from pathlib import Path
 from vtool.check.deployable import not_deployable
 from vtool.cli.common import (
     Prepared,
-    add_format,
     add_limit,
     add_topology,
     image_paths,
     prepare_arguments,
     print_diagnostics,
-    print_json,
-    print_lines,
     require_boot,
     targets_of,
 )
+from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import Target, deploy
 from vtool.deploy.job import Report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vtool.cli.common import print_json, print_lines
+from vtool.cli.output import print_json, print_lines
 from vtool.deploy.difference import Change, Difference
 from vtool.report.summary import plan_data, table
 from vtool.source import Document

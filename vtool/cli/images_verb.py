@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_format, print_json, print_lines
+from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.images.build import cached, ensure, refresh, why
 from vtool.images.catalogue import CATALOGUE

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the table of data paths."""
-    from vtool.cli.common import print_json, print_lines
+    from vtool.cli.output import print_json, print_lines
     from vtool.report.paths import paths_data, paths_lines
 
     hypervisors = (arguments.hypervisor,) if arguments.hypervisor else HYPERVISORS

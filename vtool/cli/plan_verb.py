@@ -6,15 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import (
-    Prepared,
-    add_format,
-    add_limit,
-    add_topology,
-    prepare_arguments,
-    print_json,
-    print_lines,
-)
+from vtool.cli.common import Prepared, add_limit, add_topology, prepare_arguments
+from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.views import write_text
 from vtool.plan.lock import format_lock, lock_path
 from vtool.report.summary import account_lines, plan_data, plan_lines

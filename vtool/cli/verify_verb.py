@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import (
-    add_format,
-    add_limit,
-    add_topology,
-    prepare_arguments,
-    print_json,
-    print_lines,
-    targets_of,
-)
+from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
 from vtool.cli.deploy_verb import show_failure, show_proof
+from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.asking import domain_tails
 from vtool.deploy.deployment import verify
