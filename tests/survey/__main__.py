@@ -1,13 +1,22 @@
-"""``python -m tests.survey FOLDER...``: see ``trees``."""
+"""``python -m tests.survey [--lint [--codes VT842,...]] FOLDER...``: see ``trees`` and ``findings``."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.survey.findings import survey_findings
 from tests.survey.trees import survey
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.survey")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--lint", action="store_true", help="lint the trees instead of planning on them")
+    parser.add_argument("--codes", default="", help="with --lint: list the findings of these codes")
+    arguments = parser.parse_args()
+    if arguments.lint:
+        sys.exit(0 if survey_findings(arguments.folders, arguments.codes.split(",") if arguments.codes else ()) else 1)
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(0 if survey([Path(word) for word in sys.argv[1:]], Path(folder)) else 1)
+        sys.exit(0 if survey(arguments.folders, Path(folder)) else 1)
