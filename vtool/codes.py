@@ -2,7 +2,7 @@
 
 The table itself is ``codes.txt``. Codes are permanent: one is never given another meaning. VT1xx reading
 YAML, VT2xx shape, VT3xx references and combinations, VT4xx memory and placement, VT5xx images and kernels,
-VT6xx reaching boards, VT7xx deploying, VT80x verifying, VT83x to VT89x device trees (``vtool lint``).
+VT6xx reaching boards, VT7xx deploying, VT80x verifying, VT83x to VT91x device trees (``vtool lint``).
 """
 
 from __future__ import annotations

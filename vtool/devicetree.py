@@ -138,6 +138,10 @@ class Node:
         value = self.values.get(name, b"")
         return int.from_bytes(value[:4], "big") if len(value) >= 4 else default
 
+    def cells(self, name: str) -> tuple[int, ...]:
+        """Return the 32-bit numbers of a property, none when it is not there."""
+        return _numbers(self.values.get(name, b""))
+
     def string(self, name: str, default: str = "") -> str:
         """Return the first string of a property."""
         value = self.values.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vtool.cli.common import add_format, print_json
+from vtool.cli.output import add_format, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("file", type=Path, help="a device tree, compiled (.dtb) or source (.dts)")
     parser.add_argument(
-        "--xen-version", choices=[str(v) for v in VERSIONS], default=str(NEWEST),
-        help=f"the Xen that will boot it (default: {NEWEST})", metavar="VERSION",
+        "--xen-version", choices=[str(v) for v in VERSIONS], metavar="VERSION",
+        help=f"the Xen that will boot it (default: {NEWEST}, and a tree without modules is judged for Linux alone)",
     )  # fmt: skip
     add_format(parser)
 
@@ -26,9 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge a tree; exit code 1 when anything is found."""
     from vtool.board.dts import read_tree
     from vtool.diagnostics import Severity, VtoolError, format_diagnostic
-    from vtool.lint import VERSIONS, Kind, lint, printable
+    from vtool.lint import NEWEST, VERSIONS, Kind, lint, printable
 
-    version = next(v for v in VERSIONS if str(v) == arguments.xen_version)
+    version = next((v for v in VERSIONS if str(v) == arguments.xen_version), None)
     try:
         kind, findings = lint(read_tree(arguments.file), version)
     except VtoolError as error:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             print_json({"diagnostics": [d.to_json() for d in error.diagnostics]})
             return error.exit_code.value
         raise
-    judged_for = None if kind is Kind.LINUX else str(version)
+    judged_for = str(version or NEWEST) if version or kind is not Kind.LINUX else None
     if arguments.format == "json":
         found = [{**f.diagnostic().to_json(), "node": printable(f.node.path)} for f in findings]
         print_json({"kind": kind.name.lower(), "xen_version": judged_for, "diagnostics": found})
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(printable(line), file=sys.stderr)
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     said = f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}" if findings else "nothing wrong"
-    print(f"{arguments.file}: {kind.value}{f', judged for Xen {version}' if judged_for else ''}: {said}")
+    print(f"{arguments.file}: {kind.value}{f', judged for Xen {judged_for}' if judged_for else ''}: {said}")
     return 1 if findings else 0
 
 

@@ -7,13 +7,35 @@ people who have none and write their trees by hand.
 from __future__ import annotations
 
 from vtool.devicetree import Tree
-from vtool.lint import domains, general, modules, overlaps, partial, regions, rights, shared, static
+from vtool.lint import (
+    domains,
+    dynamic,
+    general,
+    memory,
+    modules,
+    overlaps,
+    partial,
+    reach,
+    references,
+    regions,
+    rights,
+    shared,
+    static,
+)
 from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
 from vtool.lint.finding import Finding, printable
 
-ALL_TREES = (*general.RULES, *regions.RULES, *overlaps.RULES)
+ALL_TREES = (
+    *general.RULES,
+    *references.RULES,
+    *memory.RULES,
+    *regions.RULES,
+    *dynamic.RULES,
+    *reach.RULES,
+    *overlaps.RULES,
+)
 XEN_TREES = (*modules.RULES, *domains.RULES, *rights.RULES, *static.RULES, *shared.RULES)
-PARTIAL_TREES = (*general.RULES, *partial.RULES)
+PARTIAL_TREES = (*general.RULES, *references.RULES, *partial.RULES)
 RULES = {
     Kind.LINUX: ALL_TREES,
     Kind.XEN: (*ALL_TREES, *XEN_TREES),
@@ -23,9 +45,12 @@ RULES = {
 __all__ = ["NEWEST", "RULES", "VERSIONS", "Context", "Finding", "Kind", "XenVersion", "lint", "printable"]
 
 
-def lint(tree: Tree, version: XenVersion = NEWEST) -> tuple[Kind, list[Finding]]:
-    """Return what kind of tree it is and everything the rules find, in the order of the tree. Raises nothing."""
-    context = Context(tree, version)
+def lint(tree: Tree, version: XenVersion | None = None) -> tuple[Kind, list[Finding]]:
+    """Return what kind of tree it is and everything the rules find, in the order of the tree. Raises nothing.
+
+    Without a ``version`` trees for Xen are judged for the newest, and Linux trees for Linux alone.
+    """
+    context = Context(tree, version or NEWEST, asked=version is not None)
     if overlay := list(general.is_no_overlay(context)):
         return context.kind, overlay
     found = [finding for rule in RULES[context.kind] for finding in rule(context)]

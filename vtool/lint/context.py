@@ -7,13 +7,15 @@ docs/misc/arm/device-tree/booting.txt. Facts of Linux: drivers/of/{fdt,of_reserv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
-from vtool.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Property, Tree
+from vtool.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Property, Tree, cpu_nodes
+from vtool.layouts import XEN_GIC_PHANDLE
 from vtool.units import AddressRange
 
 MODULE = "multiboot,module"
@@ -27,8 +29,13 @@ EVENT_CHANNEL = "xen,evtchn-v1"
 CPUPOOL = "xen,cpupool"
 VCPU = "xen,vcpu"
 POOL = "restricted-dma-pool"
+XEN_IOMMU_PHANDLE = 65001
+"""Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
+XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
+"""Numbers that Xen and xl give to nodes of their own in a domain's tree."""
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")
+_LIKE_RESERVED = re.compile(r"(?:reserved?|resv|rsvd)[-_,. ]?(?:mem|memory|memories|regions?)(?:@|\Z)", re.IGNORECASE)
 _PART_OF_XEN = {*MODULE_COMPATIBLES, DOMAIN, SHARED_MEMORY, EVENT_CHANNEL, CPUPOOL}
 
 
@@ -120,6 +127,8 @@ class Context:
 
     tree: Tree
     version: XenVersion
+    asked: bool = False
+    """Whether a release of Xen was named: a tree without modules is then judged as the host's, too."""
 
     @cached_property
     def kind(self) -> Kind:
@@ -128,11 +137,16 @@ class Context:
             return Kind.PARTIAL
         chosen = self.chosen
         if chosen and (
-            any(name.startswith("xen,") for name in chosen.properties)
+            any(name.startswith("xen,") for name in chosen.values)
             or any(_PART_OF_XEN & set(node.compatible) for node in chosen.walk())
         ):
             return Kind.XEN
         return Kind.LINUX
+
+    @property
+    def for_xen(self) -> bool:
+        """Tell whether Xen is to boot it: a Xen boot tree, or a host's that is judged for a release."""
+        return self.kind is Kind.XEN or (self.asked and self.kind is Kind.LINUX)
 
     @property
     def xen(self) -> str:
@@ -152,6 +166,23 @@ class Context:
         return tuple(self.tree.root.walk())
 
     @cached_property
+    def holders(self) -> Mapping[str, list[Node]]:
+        """Return for each property the nodes that have it, in the order of the tree; dtc's symbols left out."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if not node.name.startswith("__"):
+                for name in node.values:
+                    try:
+                        found[name].append(node)
+                    except KeyError:
+                        found[name] = [node]
+        return found
+
+    def having(self, name: str) -> Sequence[Node]:
+        """Return the nodes that have a property, in the order of the tree."""
+        return self.holders.get(name, ())
+
+    @cached_property
     def position(self) -> Mapping[Node, int]:
         """Return each node's position in the order in which Xen scans the tree."""
         return {node: at for at, node in enumerate(self.nodes)}
@@ -159,23 +190,49 @@ class Context:
     @cached_property
     def by_phandle(self) -> Mapping[int, Node]:
         """Return the nodes by phandle."""
-        return self.tree.by_phandle()
+        found: dict[int, Node] = {}
+        for node, number in self.numbered:
+            found.setdefault(number, node)
+        return found
+
+    @cached_property
+    def numbered(self) -> tuple[tuple[Node, int], ...]:
+        """Return the nodes that have a phandle, in the order of the tree but those with `linux,phandle` alone."""
+        named = [(node, node.number("phandle")) for node in self.having("phandle")]
+        old = self.having("linux,phandle")
+        named += [(node, node.number("linux,phandle")) for node in old if "phandle" not in node.values]
+        return tuple((node, number) for node, number in named if number)
+
+    @cached_property
+    def phandles(self) -> frozenset[bytes]:
+        """Return the phandles that nodes have, as a property holds them."""
+        return frozenset(number.to_bytes(4, "big") for number in self.by_phandle)
+
+    def compatible(self, *names: str) -> list[Node]:
+        """Return the nodes that are compatible with one of the names, in the order of the tree."""
+        found = set()
+        for name in names:
+            word = name.encode()
+            found |= {n for n in self.having("compatible") if word in n.values["compatible"] and name in n.compatible}
+        return [node for node in self.having("compatible") if node in found] if found else []
 
     def referenced(self, node: Node, name: str) -> list[tuple[int, Node | None]]:
         """Return the phandles that a property consists of, each with its node."""
-        found = node.properties.get(name)
-        return [(cell, self.by_phandle.get(cell)) for cell in found.cells] if found else []
+        return [(cell, self.by_phandle.get(cell)) for cell in node.cells(name)]
+
+    @cached_property
+    def memory_nodes(self) -> tuple[Node, ...]:
+        """Return the nodes that Linux takes for RAM (drivers/of/fdt.c early_init_dt_scan_memory): told by type."""
+        return tuple(
+            node
+            for node in self.tree.root.children.values()
+            if node.available and node.string("device_type") == "memory"
+        )
 
     @cached_property
     def memory(self) -> list[AddressRange]:
         """Return RAM, merged and ascending; empty when the tree does not say (a boot loader will)."""
-        banks = [
-            bank
-            for node in self.tree.root.children.values()
-            if node.available and (node.string("device_type") == "memory" or node.base_name == "memory")
-            for bank in ranges(node)
-        ]
-        return merged(banks)
+        return merged([bank for node in self.memory_nodes for bank in ranges(node)])
 
     def outside_memory(self, where: AddressRange) -> bool:
         """Tell whether a range is not wholly RAM; False when the tree does not say what is."""
@@ -183,8 +240,19 @@ class Context:
 
     @cached_property
     def reserved_root(self) -> Node | None:
-        """Return ``/reserved-memory``."""
-        return self.tree.root.children.get("reserved-memory")
+        """Return ``/reserved-memory`` as Linux finds it: libfdt lets a unit address follow."""
+        return next((n for n in self.tree.root.children.values() if n.base_name == "reserved-memory"), None)
+
+    @cached_property
+    def misplaced(self) -> tuple[Node, ...]:
+        """Return the nodes that are meant as ``/reserved-memory`` and are not: elsewhere, or by another name."""
+        return tuple(
+            node
+            for node in self.nodes
+            if _LIKE_RESERVED.match(node.name)
+            and node is not self.reserved_root
+            and any({"reg", "size"} & set(child.values) for child in node.children.values())
+        )
 
     @cached_property
     def reserved(self) -> tuple[Node, ...]:
@@ -196,7 +264,7 @@ class Context:
     @cached_property
     def pools(self) -> tuple[Node, ...]:
         """Return the restricted DMA pools, wherever they are, whatever their status."""
-        return tuple(node for node in self.nodes if POOL in node.compatible)
+        return tuple(self.compatible(POOL))
 
     @cached_property
     def chosen(self) -> Node | None:
@@ -215,12 +283,25 @@ class Context:
         def inherited(name: str, default: int) -> int:
             at: Node | None = node
             while at is not None:
-                if name in at.properties and at.properties[name].cells:
+                if name in at.values and at.properties[name].cells:
                     return at.properties[name].cells[0]
                 at = at.parent
             return default
 
         return inherited("#address-cells", DEFAULT_ADDRESS_CELLS), inherited("#size-cells", DEFAULT_SIZE_CELLS)
+
+    def reg_cells(self, parent: Node) -> tuple[int, int]:
+        """Return the cells in which children's ``reg`` is read; /chosen and domains inherit theirs, as in Xen."""
+        found = self._reg_cells.get(parent)
+        if found is None:
+            inherits = parent is self.chosen or parent in self.domains
+            found = self.cells(parent) if inherits else (parent.address_cells, parent.size_cells)
+            self._reg_cells[parent] = found
+        return found
+
+    @cached_property
+    def _reg_cells(self) -> dict[Node, tuple[int, int]]:
+        return {}
 
     @cached_property
     def modules(self) -> tuple[Module, ...]:
@@ -255,7 +336,7 @@ class Context:
     def has_dom0(self) -> bool:
         """Tell whether Xen makes a dom0: a kernel directly under ``/chosen``, or files named to EFI."""
         return self.chosen is not None and (
-            bool(self.kernels(self.chosen)) or "xen,uefi-cfg-load" in self.chosen.properties
+            bool(self.kernels(self.chosen)) or "xen,uefi-cfg-load" in self.chosen.values
         )
 
     @cached_property
@@ -263,12 +344,12 @@ class Context:
         """Return Xen's command line, None when it gets none (boot_fdt_cmdline)."""
         if self.chosen is None:
             return None
-        if "xen,xen-bootargs" in self.chosen.properties:
+        if "xen,xen-bootargs" in self.chosen.values:
             return self.chosen.string("xen,xen-bootargs")
-        if "xen,dom0-bootargs" in self.chosen.properties or any(
+        if "xen,dom0-bootargs" in self.chosen.values or any(
             module.node.string("bootargs") for module in self.kernels(self.chosen)
         ):
-            return self.chosen.string("bootargs") if "bootargs" in self.chosen.properties else None
+            return self.chosen.string("bootargs") if "bootargs" in self.chosen.values else None
         return None
 
     @cached_property
@@ -320,10 +401,26 @@ class Context:
         return [AddressRange.of_size(base, size) for base, size in pairs if size]
 
     @cached_property
+    def processor(self) -> str:
+        """Return the first compatible string of the first CPU, the empty one when the tree does not say."""
+        nodes = cpu_nodes(self.tree)
+        return next(iter(nodes[0].compatible), "") if nodes else ""
+
+    @property
+    def coherent_by_itself(self) -> bool:
+        """Tell whether Linux takes devices for coherent that do not say (RISC-V: ARCH_DMA_DEFAULT_COHERENT)."""
+        return any("riscv" in name for node in cpu_nodes(self.tree)[:1] for name in node.compatible)
+
+    @property
+    def in_pages_of_4_kib(self) -> bool:
+        """Tell whether Linux has pages of 4 KiB, or larger ones, in blocks of 2 MiB at least: not on MIPS or Xtensa."""
+        return not self.processor.startswith(("brcm,bmips", "cdns,xtensa", "ingenic,", "loongson,", "mips,", "mti,"))
+
+    @cached_property
     def gic_version(self) -> int | None:
         """Return the version of the interrupt controller, None when it is not known."""
         for version, names in ((3, GIC_V3), (2, GIC_V2)):
-            if self.tree.compatible(*names):
+            if self.compatible(*names):
                 return version
         return None
 
@@ -337,7 +434,7 @@ def memory_bytes(domain: Node) -> int:
 
 def direct_mapped(domain: Node) -> bool:
     """Tell whether a domain sees host addresses: dom0 (``/chosen``) always, another with ``direct-map``."""
-    return DOMAIN not in domain.compatible or "direct-map" in domain.properties
+    return DOMAIN not in domain.compatible or "direct-map" in domain.values
 
 
 def is_shared(node: Node) -> bool:

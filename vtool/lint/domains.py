@@ -68,7 +68,7 @@ def domains_have_memory_and_cpus(context: Context) -> Iterator[Finding]:
             yield Finding("VT870", domain, "`memory` is 0: its kernel does not fit", "memory")
         cpus = domain.number("cpus")
         most = MOST_CPUS_GIC_V2 if context.gic_version == 2 else MOST_CPUS
-        if "cpus" not in domain.properties:
+        if "cpus" not in domain.values:
             message = f"`cpus` is missing: {context.xen} panics, \"Missing property 'cpus' for domain\""
             yield Finding("VT870", domain, message)
         elif not 0 < cpus <= most:
@@ -94,7 +94,7 @@ def static_memory_is_read_as_meant(context: Context) -> Iterator[Finding]:
             if base % PAGE_BYTES or size % PAGE_BYTES or not size:
                 message = f"static memory {base:#x}, size {size:#x} is not whole pages of {format_size(PAGE_BYTES)}"
                 yield Finding("VT872", domain, message, found.name)
-        if "llc-colors" in domain.properties:
+        if "llc-colors" in domain.values:
             message = "`llc-colors` and `xen,static-mem` exclude each other: Xen panics"
             yield Finding("VT872", domain, message, "llc-colors")
         total, wanted = sum(size for _, size in pairs), memory_bytes(domain)
@@ -122,7 +122,7 @@ def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
     for domain in context.domains:
         if context.version < SINCE["direct-map"]:
             return
-        if "direct-map" in domain.properties and "xen,static-mem" not in domain.properties:
+        if "direct-map" in domain.values and "xen,static-mem" not in domain.values:
             message = "`direct-map` without `xen,static-mem`: Xen panics, 'direct-map is not valid for domain'"
             yield Finding("VT874", domain, message, "direct-map")
 
@@ -133,7 +133,7 @@ def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
         return
     legacy = ("legacy",) if context.version >= (4, 21) else ()
     for domain in context.domains:
-        if "xen,enhanced" not in domain.properties:
+        if "xen,enhanced" not in domain.values:
             continue
         word = domain.string("xen,enhanced")
         if word not in (*ENHANCED, *legacy):
@@ -147,13 +147,13 @@ def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
 def interrupts_suffice(context: Context) -> Iterator[Finding]:
     """VT876: ``nr_spis`` is what Xen allows and covers the virtual UART."""
     for domain in context.domains:
-        if "nr_spis" not in domain.properties:
+        if "nr_spis" not in domain.values:
             continue
         spis = domain.number("nr_spis")
         if spis > layouts.XEN_MOST_SPIS:
             message = f"`nr_spis` is {spis}, Xen allows {layouts.XEN_MOST_SPIS}: it panics, 'Error creating domain'"
             yield Finding("VT876", domain, message, "nr_spis")
-        elif not spis and "vpl011" in domain.properties and not direct_mapped(domain):
+        elif not spis and "vpl011" in domain.values and not direct_mapped(domain):
             message = "`nr_spis` is 0, `vpl011` needs interrupt 32, the first: Xen cannot set up the domain"
             yield Finding("VT876", domain, message, "nr_spis")
 
@@ -183,10 +183,10 @@ def this_xen_knows_it(context: Context) -> Iterator[Finding]:
     """VT878: what is newer than this Xen is ignored, mostly without a word."""
     for domain in context.domains:
         for name, since in SINCE.items():
-            if name in domain.properties and context.version < since:
+            if name in domain.values and context.version < since:
                 yield _newer(context, domain, name, since)
     chosen = context.chosen
-    if chosen and "xen,static-heap" in chosen.properties and context.version < (4, 17):
+    if chosen and "xen,static-heap" in chosen.values and context.version < (4, 17):
         yield _newer(context, chosen, "xen,static-heap", XenVersion(4, 17))
     for node in chosen.walk() if chosen else ():
         for name, since in COMPATIBLE_SINCE.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from vtool.devicetree import Node
@@ -9,6 +10,10 @@ from vtool.diagnostics import Severity
 from vtool.layouts import XEN_GIC_PHANDLE
 from vtool.lint.context import Context, Kind, tuples
 from vtool.lint.finding import Finding
+from vtool.units import PAGE_BYTES, AddressRange
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}\Z")
+_CELLS = ((1, 1), (2, 2), (2, 1), (1, 2))
 
 
 def is_no_overlay(context: Context) -> Iterator[Finding]:
@@ -24,37 +29,58 @@ def is_no_overlay(context: Context) -> Iterator[Finding]:
 
 def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
     """VT831: ``reg`` is a whole number of entries of the parent's cells."""
-    for node in context.nodes:
-        found, parent = node.properties.get("reg"), node.parent
-        if found is None or parent is None:
+    for node in context.having("reg"):
+        length, parent = len(node.values["reg"]), node.parent
+        if parent is None:
             continue
-        # Xen lets /chosen and its domains inherit their cells; VT860 says so.
-        inherits = parent is context.chosen or parent in context.domains
-        address, size = context.cells(parent) if inherits else (parent.address_cells, parent.size_cells)
-        if tuples(found, address, size):
+        address, size = context.reg_cells(parent)
+        each = 4 * (address + size)
+        if length and each and length % each == 0:
             continue
         said = f"#address-cells {address} and #size-cells {size}"
-        each = 4 * (address + size)
-        message = f"`reg` has {len(found.value)} bytes, not a multiple of {each} ({said} of '{parent.path}')"
+        message = f"`reg` has {length} bytes, not a multiple of {each} ({said} of '{parent.path}')"
         hint = f"'{parent.path}' does not say its cells; 2 and 1 are the defaults"
-        silent = not {"#address-cells", "#size-cells"} <= set(parent.properties)
+        silent = not {"#address-cells", "#size-cells"} <= set(parent.values)
         yield Finding("VT831", node, message, "reg", (parent,), hints=(hint,) if silent else ())
+
+
+def reg_is_where_the_name_says(context: Context) -> Iterator[Finding]:
+    """VT900: ``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
+    for node in context.having("reg"):
+        parent, (_, _, unit) = node.parent, node.name.partition("@")
+        if parent is None or not unit:
+            continue
+        widths = context.reg_cells(parent)
+        value = node.values["reg"]
+        if not (0 < widths[0] <= 2 and widths[1]) or len(value) % (4 * sum(widths)):
+            continue
+        first = int.from_bytes(value[: 4 * widths[0]], "big")
+        # Small numbers are indexes, of which the first cell of a longer address is one too.
+        if f"{first:x}" == unit or not _HEXADECIMAL.match(unit) or int(unit, 16) in {first, *range(PAGE_BYTES)}:
+            continue
+        for other in _CELLS:
+            rows = tuples(node.properties["reg"], *other) if other != widths else None
+            if rows and rows[0][0] == int(unit, 16) and all(size for _, size in rows):
+                where = AddressRange.of_size(*(tuples(node.properties["reg"], *widths) or [(0, 0)])[0])
+                message = f"`reg` is read as {where}, in the cells of '{parent.path}' ({widths[0]} and {widths[1]})"
+                message += f", not at {unit}; it was written in cells of {other[0]} and {other[1]}"
+                yield Finding("VT900", node, message, "reg", (parent,))
+                break
 
 
 def phandles_are_unique(context: Context) -> Iterator[Finding]:
     """VT832, VT833: a phandle names one node, and is a number that may be one."""
-    seen: dict[int, Node] = {}
-    for node in context.nodes:
-        for name in ("phandle", "linux,phandle"):
-            if name in node.properties and node.number(name) in (0, 0xFFFF_FFFF):
-                yield Finding("VT833", node, f"`{name}` is {node.number(name):#x}, which names nothing", name)
+    for name in ("phandle", "linux,phandle"):
+        for node in context.having(name):
+            if (number := node.number(name)) in (0, 0xFFFF_FFFF):
+                yield Finding("VT833", node, f"`{name}` is {number:#x}, which names nothing", name)
+    for node in context.having("linux,phandle"):
         both = node.number("phandle"), node.number("linux,phandle")
         if all(both) and both[0] != both[1]:
             message = f"`phandle` is {both[0]:#x} and `linux,phandle` {both[1]:#x}; readers take either"
             yield Finding("VT833", node, message, "phandle")
-        if (number := node.phandle) is None:
-            continue
-        other = seen.setdefault(number, node)
+    for node, number in context.numbered:
+        other = context.by_phandle[number]
         if other is not node:
             message = f"phandle {number:#x} is also that of '{other.path}': who refers to one may get the other"
             hint = "leave phandles out and refer to labels; dtc then numbers the nodes"
@@ -62,27 +88,48 @@ def phandles_are_unique(context: Context) -> Iterator[Finding]:
 
 
 def interrupt_parents_lead_to_controllers(context: Context) -> Iterator[Finding]:
-    """VT834: an interrupt parent is there and is an interrupt controller or a nexus."""
+    """VT834: an interrupt parent is there and is an interrupt controller or a nexus.
+
+    Linux goes on from a node without ``#interrupt-cells`` to that one's own parent (drivers/of/irq.c
+    of_irq_find_parent, 6.12).
+    """
     hint = "refer to the controller's label: phandle numbers change when dtc assigns them anew"
-    for node in context.nodes:
-        if "interrupt-parent" not in node.properties:
-            continue
+    for node in context.having("interrupt-parent"):
         number = node.number("interrupt-parent")
         parent = context.by_phandle.get(number)
         if parent is None:
+            if number == 0 and "interrupt-controller" in node.values:
+                continue  # the way to say that a controller is the first
             # Without a /gic node in the fragment Xen names its own controller so.
             if context.kind is Kind.PARTIAL and number == XEN_GIC_PHANDLE:
                 continue
             message = f"`interrupt-parent` is {number:#x}, and no node has that phandle: its interrupts are lost"
             yield Finding("VT834", node, message, "interrupt-parent", hints=(hint,))
-        elif not {"interrupt-controller", "interrupt-map", "#interrupt-cells"} & set(parent.properties):
+        elif not {"interrupt-controller", "interrupt-map", "#interrupt-cells"} & set(parent.values):
             message = f"`interrupt-parent` {number:#x} is '{parent.path}', which is no interrupt controller"
-            yield Finding("VT834", node, message, "interrupt-parent", (parent,), (hint,))
+            found = _next_controller(context, parent)
+            severity = Severity.WARNING if found else Severity.ERROR
+            if found:
+                message += f": Linux goes on to '{found.path}'"
+            yield Finding("VT834", node, message, "interrupt-parent", (parent,), (hint,), severity)
+
+
+def _next_controller(context: Context, at: Node) -> Node | None:
+    """Return the node with ``#interrupt-cells`` that Linux comes to from one without, None when there is none."""
+    seen: set[Node] = set()
+    node: Node | None = at
+    while node is not None and "#interrupt-cells" not in node.values:
+        if node in seen:
+            return None
+        seen.add(node)
+        own = "interrupt-parent" in node.values
+        node = context.by_phandle.get(node.number("interrupt-parent")) if own else node.parent
+    return node
 
 
 def memory_regions_exist(context: Context) -> Iterator[Finding]:
     """VT835: what ``memory-region`` names is there."""
-    for node in context.nodes:
+    for node in context.having("memory-region"):
         for number, region in context.referenced(node, "memory-region"):
             if region is not None:
                 continue
@@ -97,6 +144,7 @@ def memory_regions_exist(context: Context) -> Iterator[Finding]:
 
 RULES = (
     reg_divides_into_cells,
+    reg_is_where_the_name_says,
     phandles_are_unique,
     interrupt_parents_lead_to_controllers,
     memory_regions_exist,

@@ -20,11 +20,9 @@ def cells_are_said(context: Context) -> Iterator[Finding]:
     """VT860: ``/chosen`` and domains say the cells of what is in them."""
     for node in (context.chosen, *context.domains):
         needed = ("#address-cells", "#size-cells")
-        if node is None or not any(
-            {"reg", "xen,shared-mem"} & set(child.properties) for child in node.children.values()
-        ):
+        if node is None or not any({"reg", "xen,shared-mem"} & set(child.values) for child in node.children.values()):
             continue
-        missing = [name for name in needed if name not in node.properties]
+        missing = [name for name in needed if name not in node.values]
         if missing:
             address, size = context.cells(node)
             message = f"{' and '.join(missing)} missing: Xen takes {address} and {size} from above, others 2 and 1"
@@ -38,7 +36,7 @@ def modules_say_where_they_are(context: Context) -> Iterator[Finding]:
         address, size = context.cells(module.owner)
         found = node.properties.get("reg")
         if found is None:
-            if "xen,uefi-binary" not in node.properties:
+            if "xen,uefi-binary" not in node.values:
                 message = f"the module has no `reg`: {context.xen} panics before its console is up"
                 hint = "under EFI `xen,uefi-binary` may name a file instead"
                 yield Finding("VT861", node, message, hints=(hint,))
@@ -87,7 +85,7 @@ def dom0_has_memory(context: Context) -> Iterator[Finding]:
     if context.chosen is None or not context.kernels(context.chosen) or context.xen_arguments is None:
         return
     if not re.search(r"\bdom0_mem=", context.xen_arguments):
-        name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.properties else "bootargs"
+        name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.values else "bootargs"
         message = "Xen's command line has no dom0_mem: dom0 gets 512 MiB and a warning"
         yield Finding("VT866", context.chosen, message, name, hints=("add dom0_mem=1G",), severity=WARNING)
 
@@ -97,7 +95,7 @@ def command_lines_reach_whom_they_are_for(context: Context) -> Iterator[Finding]
     chosen = context.chosen
     if chosen is None:
         return
-    has = set(chosen.properties)
+    has = set(chosen.values)
     of_module = any(module.node.string("bootargs") for module in context.kernels(chosen))
     if context.xen_arguments is None and (context.modules or context.domains):
         if "bootargs" in has:
@@ -137,7 +135,7 @@ def the_console_is_found(context: Context) -> Iterator[Finding]:
     """VT869: ``dtuart=`` leads to a node."""
     if context.chosen is None or context.xen_arguments is None:
         return
-    name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.properties else "bootargs"
+    name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.values else "bootargs"
     said = re.search(r"(?:^|\s)dtuart=(\S+)", context.xen_arguments)
     path = said[1] if said else context.chosen.string("stdout-path")
     if not said and "dtuart" not in context.xen_arguments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,7 +52,9 @@ def claims(context: Context) -> list[Claim]:
         inside.append(Claim("initrd", context.chosen, "linux,initrd-start", ramdisk, f"the ramdisk {ramdisk}"))
     if context.kind is Kind.XEN:
         inside += _of_xen(context)
-    return found + sorted(inside, key=lambda claim: context.position[claim.node])
+    if ramdisk or context.kind is Kind.XEN:  # regions alone are in order
+        inside.sort(key=lambda claim: context.position[claim.node])
+    return found + inside
 
 
 def _of_xen(context: Context) -> Iterator[Claim]:
@@ -120,14 +123,15 @@ def _effect(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity
 
 def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity]:
     kinds = {other.kind, claim.kind}
-    properties = {*other.node.properties, *claim.node.properties}
+    properties = {*other.node.values, *claim.node.values}
     pool = POOL in (*other.node.compatible, *claim.node.compatible)
     effect, severity = "", Severity.ERROR
     if kinds == {"memreserve", "reserved"}:
         if context.kind is Kind.XEN and context.version >= (4, 20) and not other.range.contains(claim.range):
             effect = context.early_failure
-        elif "no-map" in claim.node.properties:
-            effect = "Linux fails to reserve it (`no-map` comes too late) and keeps it mapped"
+        elif "no-map" in claim.node.values:
+            effect = "Linux before 6.4 fails to reserve it (`no-map` comes too late) and keeps it mapped"
+            severity = Severity.WARNING
         elif pool:
             effect = "devices write where the boot firmware's own data are"
     elif kinds == {"initrd", "reserved"}:
@@ -135,9 +139,29 @@ def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str,
     elif kinds == {"reserved"} and context.kind is Kind.XEN and context.version >= (4, 18):
         effect = context.early_failure
     elif kinds == {"reserved"}:
-        effect = "Linux says 'OVERLAP DETECTED' and sets up both"
         severity = Severity.ERROR if pool or "reusable" in properties else Severity.WARNING
+        effect = _of_two_regions(context, other, claim)
     return effect, severity
+
+
+def _of_two_regions(context: Context, other: Claim, claim: Claim) -> str:
+    """Say what Linux 6.12 makes of two regions that overlap (drivers/of/of_reserved_mem.c).
+
+    It reserves them in the order of the tree (early_init_dt_reserve_memory: what is reserved does not become
+    `no-map`), and of those sorted by address compares neighbours only (__rmem_check_for_overlap).
+    """
+    said = "says 'OVERLAP DETECTED'" if (other.range, claim.range) in _neighbours(context) else "does not notice"
+    late = "no-map" in claim.node.values and "no-map" not in other.node.values
+    if late and (not context.memory or any(bank.overlaps(claim.range) for bank in context.memory)):
+        return f"Linux {said}, and fails to reserve the later one, whose `no-map` comes too late: it stays mapped"
+    return f"Linux {said} and sets up both"
+
+
+def _neighbours(context: Context) -> set[tuple[AddressRange, AddressRange]]:
+    """Return the pairs of regions that Linux compares, each both ways; of a region it keeps the first range."""
+    first = sorted(found[0] for node in context.reserved if (found := ranges(node)))
+    pairs = list(itertools.pairwise(first))
+    return {*pairs, *((later, earlier) for earlier, later in pairs)}
 
 
 RULES = (host_memory_is_claimed_once,)

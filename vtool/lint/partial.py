@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.layouts import XEN_GIC_PHANDLE, XEN_VIRTIO_MMIO
-from vtool.lint.context import Context, tuples
+from vtool.lint.context import XEN_IOMMU_PHANDLE, Context, tuples
 from vtool.lint.finding import Finding
 from vtool.units import PAGE_BYTES
 
 COPIED = ("passthrough", "aliases", "gic")
 VIRTIO = "virtio,mmio"
-XEN_IOMMU_PHANDLE = 65001
-"""Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
 
 
 def passthrough(context: Context) -> Node:
@@ -55,7 +53,7 @@ def passthrough_is_a_bus(context: Context) -> Iterator[Finding]:
     """VT838: Linux makes devices of the children of a bus with ``ranges`` and cells only."""
     node = passthrough(context)
     missing = [] if "simple-bus" in node.compatible else ['compatible = "simple-bus"']
-    missing += [name for name in ("ranges", "#address-cells", "#size-cells") if name not in node.properties]
+    missing += [name for name in ("ranges", "#address-cells", "#size-cells") if name not in node.values]
     if missing:
         message = f"{', '.join(f'`{name}`' for name in missing)} missing: Linux makes no devices of its children"
         yield Finding("VT838", node, message)
@@ -65,8 +63,8 @@ def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
     """VT839: a device of the host is handed over whole, in pages, and is named."""
     for node in passthrough(context).walk():
         registers, parent = node.properties.get("xen,reg"), node.parent
-        named = "xen,path" in node.properties
-        forced = "xen,force-assign-without-iommu" in node.properties
+        named = "xen,path" in node.values
+        forced = "xen,force-assign-without-iommu" in node.values
         if (named and registers is None) or (registers is not None and not named and not forced):
             message = "`xen,reg` and `xen,path` go together: Xen refuses to build the domain (-22)"
             yield Finding("VT839", node, message, "xen,path" if named else "xen,reg")

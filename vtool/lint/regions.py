@@ -15,7 +15,13 @@ LARGE_PAGE_BYTES = 64 * KIB
 LEAST_POOL_BYTES = 4 * MIB
 VIRTUAL = ("virtio,mmio", "pci-host-ecam-generic", "pci-host-cam-generic")
 """Devices of hypervisors see caches; of hardware only its maker knows."""
+CMA = "shared-dma-pool"
 WARNING = Severity.WARNING
+
+
+def is_cma(node: Node) -> bool:
+    """Tell whether Linux makes a contiguous memory area of a region (kernel/dma/contiguous.c rmem_cma_setup)."""
+    return CMA in node.compatible and "reusable" in node.values and "no-map" not in node.values
 
 
 def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
@@ -24,7 +30,7 @@ def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
     if node is None:
         return
     ignored = "Linux says 'unsupported node format, ignoring' and reserves nothing of it"
-    if "ranges" not in node.properties:
+    if "ranges" not in node.values:
         yield Finding("VT840", node, f"`ranges` is missing: {ignored}", hints=("add an empty `ranges;`",))
     wanted, got = (root.address_cells, root.size_cells), (node.address_cells, node.size_cells)
     if wanted != got:
@@ -35,7 +41,7 @@ def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
 def regions_have_a_place_or_a_size(context: Context) -> Iterator[Finding]:
     """VT841: a region says where it is or how large it shall be."""
     for node in context.reserved:
-        if not {"reg", "size"} & set(node.properties):
+        if not {"reg", "size"} & set(node.values):
             yield Finding("VT841", node, "neither `reg` nor `size`: Linux reserves nothing", severity=WARNING)
 
 
@@ -43,8 +49,8 @@ def pools_are_aligned(context: Context) -> Iterator[Finding]:
     """VT844: regions that become DMA memory begin and end with a page."""
     for node in context.reserved:
         pool = POOL in node.compatible
-        if not pool and "reusable" not in node.properties:
-            continue
+        if not pool and ("reusable" not in node.values or is_cma(node)):
+            continue  # VT903 is on the page blocks of a CMA
         for where in ranges(node):
             if where.base % PAGE_BYTES or where.end % PAGE_BYTES:
                 message = f"{where} is not aligned to pages of {format_size(PAGE_BYTES)}"
@@ -57,7 +63,7 @@ def pools_are_aligned(context: Context) -> Iterator[Finding]:
 def pools_are_in_memory(context: Context) -> Iterator[Finding]:
     """VT845: Linux writes to a pool through its map of RAM."""
     for node in context.reserved:
-        if POOL not in node.compatible and "reusable" not in node.properties:
+        if POOL not in node.compatible and "reusable" not in node.values:
             continue
         for where in ranges(node):
             if not context.outside_memory(where):
@@ -77,13 +83,13 @@ def flags_go_together(context: Context) -> Iterator[Finding]:
     for node in context.reserved:
         if POOL in node.compatible:
             for name in ("no-map", "reusable", "linux,cma-default", "linux,dma-default"):
-                if name in node.properties:
+                if name in node.values:
                     effect = "arm64 Linux panics at boot" if name == "no-map" else "Linux refuses the pool (-EINVAL)"
                     message = f"a restricted-dma-pool may not be `{name}`: {effect}"
                     if name != "no-map":
                         message += " and its devices use all of RAM"
                     yield Finding("VT846", node, message, name)
-        elif {"no-map", "reusable"} <= set(node.properties):
+        elif {"no-map", "reusable"} <= set(node.values):
             yield Finding("VT846", node, "`no-map` and `reusable` exclude each other: Linux refuses both", "reusable")
 
 
@@ -91,14 +97,14 @@ def _users(context: Context, pool: Node) -> list[Node]:
     number = pool.phandle
     if number is None:
         return []
-    return [
-        n for n in context.nodes if "memory-region" in n.properties and number in n.properties["memory-region"].cells
-    ]
+    return [node for node in context.having("memory-region") if number in node.cells("memory-region")]
 
 
 def pools_are_found(context: Context) -> Iterator[Finding]:
     """VT847, VT853: a pool stands where Linux looks, is switched on and is used."""
     for node in context.pools:
+        if node.parent in context.misplaced:
+            continue  # VT907
         users = _users(context, node)
         if node.parent is not context.reserved_root or context.reserved_root is None:
             message = "a restricted-dma-pool is only read directly under '/reserved-memory'"
@@ -127,7 +133,7 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
                 message = f"{format_size(size)} is little: a full pool hangs disks without a word"
                 hint = f"{format_size(LEAST_POOL_BYTES)} is the least that was seen to work well"
                 yield Finding("VT848", node, message, "reg", hints=(hint,), severity=WARNING)
-        if "reg" not in node.properties and "size" in node.properties:
+        if "reg" not in node.values and "size" in node.values:
             message = "Linux chooses where this pool lies, so nothing outside the guest can share it"
             yield Finding("VT849", node, message, "size", hints=("give `reg`",), severity=WARNING)
 
@@ -135,28 +141,31 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
 def devices_use_their_pool(context: Context) -> Iterator[Finding]:
     """VT850, VT851, VT852: a device is confined to its pool, to one, and a virtual one coherently."""
     pools = {node for node in context.pools if node.available}
-    for device in context.nodes:
+    for device in context.having("memory-region") if pools else ():
         own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
         if not own or not device.available:
             continue
-        if "iommus" in device.properties:
+        if "iommus" in device.values:
             message = f"the device has `iommus`, so Linux never uses its pool '{own[0].path}'"
             yield Finding("VT850", device, message, "iommus", (own[0],))
         if len(own) > 1:
             message = f"Linux uses the first pool '{own[0].path}' only, not '{own[1].path}'"
             yield Finding("VT851", device, message, "memory-region", (own[1],), severity=WARNING)
-        if set(VIRTUAL) & set(device.compatible) and not _coherent(device):
+        if set(VIRTUAL) & set(device.compatible) and not _coherent(device, context.coherent_by_itself):
             message = "a virtual device with a pool should be `dma-coherent`: else its rings are remapped, or refused"
             yield Finding("VT852", device, message, severity=WARNING)
 
 
-def _coherent(device: Node) -> bool:
+def _coherent(device: Node, by_itself: bool) -> bool:
+    """Tell whether Linux takes a device for coherent (6.12 drivers/of/address.c of_dma_is_coherent)."""
     at: Node | None = device
     while at is not None:
-        if "dma-coherent" in at.properties:
+        if "dma-coherent" in at.values:
             return True
+        if "dma-noncoherent" in at.values:
+            return False
         at = at.parent
-    return False
+    return by_itself
 
 
 def qemu_puts_its_tree_elsewhere(context: Context) -> Iterator[Finding]:
@@ -176,14 +185,18 @@ def qemu_puts_its_tree_elsewhere(context: Context) -> Iterator[Finding]:
 
 
 def initrd(context: Context) -> AddressRange | None:
-    """Return where ``/chosen`` says that the boot loader left the ramdisk."""
-    if context.chosen is None:
-        return None
-    ends = []
-    for name in ("linux,initrd-start", "linux,initrd-end"):
-        found = context.chosen.properties.get(name)
-        ends.append(int.from_bytes(found.value, "big") if found and len(found.value) in (4, 8) else 0)
-    return AddressRange(*ends) if ends[0] < ends[1] else None
+    """Return where ``/chosen`` says that the boot loader left the ramdisk, None when it does not (VT906)."""
+    start, end = initrd_ends(context.chosen) if context.chosen else (0, 0)
+    return AddressRange(start, end) if start < end else None
+
+
+def initrd_ends(chosen: Node) -> tuple[int, int]:
+    """Return start and end of the ramdisk as Linux reads them: of any number of cells the last two."""
+    start, end = (
+        int.from_bytes(chosen.values.get(name, b"")[: len(chosen.values.get(name, b"")) // 4 * 4][-8:], "big")
+        for name in ("linux,initrd-start", "linux,initrd-end")
+    )
+    return start, end
 
 
 RULES = (

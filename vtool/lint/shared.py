@@ -75,7 +75,7 @@ def ids_are_short(context: Context) -> Iterator[Finding]:
 def roles_are_known(context: Context) -> Iterator[Finding]:
     """VT887: ``role`` is owner, borrower or not said."""
     for node in context.shared_nodes:
-        if "role" in node.properties and (role := node.string("role")) not in ("owner", "borrower"):
+        if "role" in node.values and (role := node.string("role")) not in ("owner", "borrower"):
             message = f"`role` is '{role}', neither owner nor borrower: {context.early_failure}"
             yield Finding("VT887", node, message, "role")
 

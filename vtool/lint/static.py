@@ -97,7 +97,7 @@ def event_channels_meet(context: Context) -> Iterator[Finding]:
     stopped = "Xen panics, 'Could not set up domains evtchn'"
     known = _channels(context)
     for node in context.nodes:
-        if "xen,evtchn" in node.properties and EVENT_CHANNEL not in node.compatible:
+        if "xen,evtchn" in node.values and EVENT_CHANNEL not in node.compatible:
             message = f"Xen reads `xen,evtchn` in nodes compatible with `{EVENT_CHANNEL}` only and ignores this one"
             yield Finding("VT883", node, message, "compatible")
         elif EVENT_CHANNEL in node.compatible and node not in known and context.version >= (4, 17):

@@ -1,0 +1,159 @@
+"""Rules on what a device can address: bus windows for DMA, and IOMMUs that stand between it and RAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import POOL, Context, merged, ranges, tuples
+from vtool.lint.finding import Finding
+from vtool.lint.regions import CMA, is_cma
+from vtool.units import AddressRange
+
+POOLS = {POOL, CMA}
+PASSTHROUGH = "xen,passthrough"
+
+
+_BEYOND_REACH: tuple[tuple[Callable[[Node], bool], str], ...] = (
+    (lambda pool: POOL in pool.compatible, "Linux fails every transfer, 'swiotlb addr ... overflow'"),
+    (is_cma, "Linux takes nothing of it for this device"),
+    (lambda _: True, "Linux gives the device addresses that it cannot reach"),
+)
+"""What becomes of a pool out of reach (kernel/dma/swiotlb.c, direct.c and coherent.c of 6.12)."""
+
+
+def is_pci(node: Node) -> bool:
+    """Tell whether Linux takes a node for a PCI bus (drivers/of/address.c of_bus_pci_match)."""
+    return node.string("device_type") in ("pci", "pciex", "vci", "ht") or node.base_name == "pcie"
+
+
+def dma_windows(context: Context, device: Node) -> list[AddressRange] | None:
+    """Return the RAM that a device can address, as the CPU sees it; None when the tree sets no bounds.
+
+    As Linux 6.12 does in drivers/of/address.c, of_dma_get_range: from the device's bus upwards the first bus with a
+    `dma-ranges` that is not empty; two buses without any end the search. A host bridge stands for what is behind it.
+    """
+    bus = device if is_pci(device) else _dma_parent(context, device)
+    passed = False
+    while bus is not None:
+        found = bus.properties.get("dma-ranges")
+        if found is not None and found.value:
+            return _windows(context, bus)
+        if passed and found is None:
+            return None
+        passed, bus = True, _dma_parent(context, bus)
+    return None
+
+
+def _dma_parent(context: Context, node: Node) -> Node | None:
+    """Return the bus through which DMA goes: the parent, or what the interconnect `dma-mem` names."""
+    names = node.strings("interconnect-names") if "interconnect-names" in node.values else ()
+    if "dma-mem" not in names:
+        return node.parent
+    cells, at = node.cells("interconnects"), 0
+    for name in names:
+        provider = context.by_phandle.get(cells[at]) if at < len(cells) else None
+        if provider is None:
+            break
+        if name == "dma-mem":
+            return provider
+        at += 1 + provider.number("#interconnect-cells")
+    return node.parent
+
+
+def _windows(context: Context, bus: Node) -> list[AddressRange]:
+    found = []
+    for address, size in _rows(bus):
+        at: int | None = address
+        above = _dma_parent(context, bus)
+        while at is not None and above is not None and above.parent is not None:
+            at = _through(above, at)
+            above = _dma_parent(context, above)
+        if at is not None and size:
+            found.append(AddressRange.of_size(at, size))
+    return merged(found)
+
+
+def _rows(bus: Node) -> list[tuple[int, int]]:
+    """Return the `dma-ranges` of a bus as addresses of the bus above it, with sizes."""
+    above = bus.parent.address_cells if bus.parent else 2
+    rows = tuples(bus.properties.get("dma-ranges"), bus.address_cells, above, bus.size_cells) or []
+    return [(parent, size) for _, parent, size in rows]
+
+
+def _through(bus: Node, address: int) -> int | None:
+    """Translate an address of a bus to the one above; without `dma-ranges`, or with empty ones, it stays itself."""
+    found = bus.properties.get("dma-ranges")
+    if found is None or not found.value or bus.parent is None:
+        return address
+    rows = tuples(found, bus.address_cells, bus.parent.address_cells, bus.size_cells) or []
+    return next((address - child + parent for child, parent, size in rows if child <= address < child + size), None)
+
+
+def pools_are_within_reach(context: Context) -> Iterator[Finding]:
+    """VT905: a device can address the pool that it is to use."""
+    pools = {node for node in context.reserved if not POOLS.isdisjoint(node.compatible)}
+    for device in context.having("memory-region") if pools else ():
+        own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
+        windows = dma_windows(context, device) if own and device.available else None
+        if windows is None:
+            continue
+        for pool in own:
+            for where in ranges(pool)[:1] if pool is not None else ():
+                if not any(window.contains(where) for window in windows):
+                    reach = ", ".join(map(str, windows)) or "nothing"
+                    message = f"its bus reaches {reach} (`dma-ranges`), the pool '{pool.path}' is {where}"
+                    effect = next(words for test, words in _BEYOND_REACH if test(pool))
+                    yield Finding("VT905", device, f"{message}: {effect}", "memory-region", (pool,))
+
+
+def passthrough_is_behind_an_iommu(context: Context) -> Iterator[Finding]:
+    """VT910: the IOMMU of a device that Xen is to hand over is one that Xen drives.
+
+    Xen 4.20: xen/drivers/passthrough/device_tree.c iommu_add_dt_device, xen/common/device.c device_init; of what is
+    above the IOMMU Xen looks at no status.
+    """
+    for device in context.having(PASSTHROUGH):
+        for name, iommu in _iommus(context, device):
+            if not iommu.available or PASSTHROUGH in iommu.values:
+                why = f"is itself `{PASSTHROUGH}`" if iommu.available else "is switched off"
+                message = f"the IOMMU '{iommu.path}' {why}, so Xen does not drive it: Xen refuses to assign the device"
+                message += ", or, if forced, nothing keeps its DMA within its guest"
+                yield Finding("VT910", device, message, name, (iommu,))
+            elif off := next((node for node in _above(iommu) if not node.available), None):
+                message = f"the IOMMU '{iommu.path}' is below '{off.path}', which is switched off"
+                message += ": Xen drives it all the same, whether or not it answers"
+                yield Finding("VT910", device, message, name, (off,), severity=Severity.WARNING)
+
+
+def _above(node: Node) -> Iterator[Node]:
+    at = node.parent
+    while at is not None:
+        yield at
+        at = at.parent
+
+
+def _iommus(context: Context, device: Node) -> Iterator[tuple[str | None, Node]]:
+    """Yield what a device is behind, and the property that says so (None when the IOMMU itself does)."""
+    seen: set[Node] = set()
+    for name in ("iommus", "iommu-map"):
+        cells, at = device.cells(name), 0 if name == "iommus" else 1
+        while at < len(cells):
+            iommu = context.by_phandle.get(cells[at])
+            if iommu is None:
+                break
+            if iommu not in seen:
+                seen.add(iommu)
+                yield name, iommu
+            at += 1 + iommu.number("#iommu-cells") if name == "iommus" else 4
+    for iommu in context.having("mmu-masters"):
+        cells, at = iommu.cells("mmu-masters"), 0
+        while at < len(cells) and (master := context.by_phandle.get(cells[at])) is not None:
+            if master is device and iommu not in seen:
+                seen.add(iommu)
+                yield None, iommu
+            at += 1 + master.number("#stream-id-cells")
+
+
+RULES = (pools_are_within_reach, passthrough_is_behind_an_iommu)

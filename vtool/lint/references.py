@@ -1,0 +1,144 @@
+"""Rules on references: whatever a property names by phandle is there and takes as many cells.
+
+How properties are made up is of the bindings; that Linux looks for the provider's cells, and takes phandle 0 for an
+entry left out, is of drivers/of/base.c (of_phandle_iterator_next, 6.12).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+
+from vtool.devicetree import Node
+from vtool.diagnostics import Severity
+from vtool.lint.context import XEN_PHANDLES, Context, Kind
+from vtool.lint.finding import Finding
+
+UNRESOLVED = 0xFFFF_FFFF
+"""What dtc leaves where a label leads nowhere."""
+WITH_CELLS = {
+    "access-controllers": "#access-controller-cells",
+    "assigned-clock-parents": "#clock-cells",
+    "assigned-clocks": "#clock-cells",
+    "clocks": "#clock-cells",
+    "cooling-device": "#cooling-cells",
+    "dmas": "#dma-cells",
+    "hwlocks": "#hwlock-cells",
+    "interconnects": "#interconnect-cells",
+    "interrupts-extended": "#interrupt-cells",
+    "io-channels": "#io-channel-cells",
+    "iommus": "#iommu-cells",
+    "mboxes": "#mbox-cells",
+    "mmu-masters": "#stream-id-cells",
+    "mux-controls": "#mux-control-cells",
+    "performance-domains": "#performance-domain-cells",
+    "phys": "#phy-cells",
+    "power-domains": "#power-domain-cells",
+    "pwms": "#pwm-cells",
+    "resets": "#reset-cells",
+    "sound-dai": "#sound-dai-cells",
+    "thermal-sensors": "#thermal-sensor-cells",
+}
+"""Lists of phandles, each with as many cells as its node says in that property."""
+GPIO_CELLS = "#gpio-cells"
+MAY_SKIP = {
+    "assigned-clock-parents", "assigned-clocks", "clocks", "dmas", "interrupts-extended", "io-channels", "mboxes",
+    "mux-controls", "phys", "sound-dai", "thermal-sensors",
+}  # fmt: skip
+"""Lists where bindings, or trees that work, leave entries out with phandle 0; GPIOs are like them."""
+ALONE = {
+    "cpu-idle-states", "domain-idle-states", "interrupt-affinity", "next-level-cache", "operating-points-v2",
+    "pcs-handle", "phy-handle", "remote-endpoint", "required-opps", "sram", "trip",
+}  # fmt: skip
+"""Phandles and nothing else."""
+IN_MAPS = ("iommu-map", "msi-map")
+"""Rows of four cells, the second a phandle (pci-iommu.txt, pci-msi.txt of Linux's bindings)."""
+_GPIOS = re.compile(r"(?:.*-)?gpios?\Z")
+_NO_GPIOS = re.compile(r"(?:.*,)?nr-gpios?\Z")
+_ALONE = re.compile(r"pinctrl-\d+\Z|.*-supply\Z")
+
+
+@functools.cache
+def cells_of(name: str) -> str | None:
+    """Return the property in which the nodes of a list say their cells, the empty one of a list of phandles alone.
+
+    None when a property is no list of references.
+    """
+    if name in WITH_CELLS:
+        return WITH_CELLS[name]
+    if _GPIOS.match(name) and not _NO_GPIOS.match(name):
+        return GPIO_CELLS
+    return "" if name in ALONE or _ALONE.match(name) else None
+
+
+def references_lead_to_nodes(context: Context) -> Iterator[Finding]:
+    """VT909: what a list of references names is there, and has the cells that the list gives it."""
+    for name, nodes in context.holders.items():
+        cells_name = cells_of(name)
+        if cells_name:
+            yield from _lists(context, name, cells_name, nodes)
+        elif cells_name is not None:
+            for node in nodes:
+                if node.values[name] not in context.phandles:
+                    yield from _each(context, node, name, node.cells(name))
+    for name in IN_MAPS:
+        for node in context.having(name):
+            cells = node.cells(name)
+            yield from _each(context, node, name, cells[1::4] if len(cells) % 4 == 0 else ())
+
+
+def _each(context: Context, node: Node, name: str, numbers: tuple[int, ...]) -> Iterator[Finding]:
+    for number in numbers:
+        if number not in context.by_phandle:
+            yield _dangling(context, node, name, number)
+
+
+def _lists(context: Context, name: str, cells_name: str, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Check lists of one name; most are the same few, so that each value is looked at once."""
+    sound: set[bytes] = set()
+    for node in nodes:
+        value = node.values[name]
+        if value in sound or (cells_name == GPIO_CELLS and "gpio-hog" in node.values):
+            continue
+        found = list(_list(context, node, name, cells_name))
+        if not found:
+            sound.add(value)
+        yield from found
+
+
+def _list(context: Context, node: Node, name: str, cells_name: str) -> Iterator[Finding]:
+    cells, at, by_phandle = node.cells(name), 0, context.by_phandle
+    while at < len(cells):
+        number, at = cells[at], at + 1
+        if number == 0:
+            if name not in MAY_SKIP and cells_name != GPIO_CELLS:
+                yield _dangling(context, node, name, number)
+            continue
+        provider = by_phandle.get(number)
+        if provider is None:
+            if context.kind is not Kind.PARTIAL or number not in XEN_PHANDLES:
+                yield _dangling(context, node, name, number)
+            return  # how many cells belong to it nobody knows
+        wanted = provider.number(cells_name, -1)
+        if wanted < 0:
+            message = f"`{name}` names '{provider.path}', which has no `{cells_name}`: Linux reads no further"
+            yield Finding("VT909", node, message, name, (provider,), severity=Severity.WARNING)
+            return
+        if at + wanted > len(cells):
+            message = f"`{name}` gives '{provider.path}' {len(cells) - at} cells, it takes {wanted} (`{cells_name}`)"
+            yield Finding("VT909", node, f"{message}: Linux refuses the list", name, (provider,))
+        at += wanted
+
+
+def _dangling(context: Context, node: Node, name: str, number: int) -> Finding:
+    if number == 0:
+        message = f"`{name}` names phandle 0: to Linux nothing is there"
+        return Finding("VT909", node, message, name, severity=Severity.WARNING)
+    message = f"`{name}` names phandle {number:#x}, which no node has: Linux cannot follow it"
+    hints = ("0xffffffff is what dtc leaves of a label that it does not find",) if number == UNRESOLVED else ()
+    severity = Severity.WARNING if context.kind is Kind.PARTIAL else Severity.ERROR
+    return Finding("VT909", node, message, name, hints=hints, severity=severity)
+
+
+RULES = (references_lead_to_nodes,)
