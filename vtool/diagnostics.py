@@ -6,12 +6,17 @@ Owns the shape of a diagnostic and its rendering as text and JSON. The table of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+_KEY = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[\"']?\s*:\s+(?=\S)")
+_SECRETS = frozenset(
+    ("pass", "password", "passwd", "passphrase", "passcode", "pwd", "pw", "pin", "secret", "secrets", "token", "tokens")
+) | frozenset(("credential", "credentials", "auth", "community", "apikey"))
 # Of a very long source line so many columns are shown, so many of them before the place.
 _SHOWN_COLUMNS = 160
 _SHOWN_BEFORE = 40
@@ -154,7 +159,7 @@ def format_diagnostic(diagnostic: Diagnostic) -> str:
         lines.append(head)
     else:
         lines.append(f"{diagnostic.span}: {head}")
-        source = diagnostic.span.text or _read_source_line(diagnostic.span.path, diagnostic.span.line)
+        source = diagnostic.span.text or source_line(diagnostic.span)
         if source is not None:
             number = f"{diagnostic.span.line:>6}"
             width = (
@@ -178,10 +183,24 @@ def format_diagnostic(diagnostic: Diagnostic) -> str:
     return "\n".join(lines)
 
 
-def _read_source_line(path: Path, line: int) -> str | None:
-    """Return line ``line`` (1-based) of a file, or None when it cannot be read."""
+def may_be_secret(key: str) -> bool:
+    """Tell by its key whether a value may be a secret, which is never shown."""
+    words = re.split("[_-]", key.lower())
+    of_words = not _SECRETS.isdisjoint(words) or words[-2:] in (["private", "key"], ["api", "key"], ["access", "key"])
+    return of_words or words[-1].endswith(("password", "passwd", "secret", "token"))
+
+
+def _without_secrets(line: str) -> str:
+    for match in _KEY.finditer(line):
+        if may_be_secret(match[1]):
+            return f"{line[: match.end()]}..."
+    return line
+
+
+def source_line(span: Span) -> str | None:
+    """Return the line of a place without what may be a secret, or None when it cannot be read."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = span.path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    return lines[line - 1].replace("\t", " ") if 0 < line <= len(lines) else None
+    return _without_secrets(lines[span.line - 1].replace("\t", " ")) if 0 < span.line <= len(lines) else None

@@ -5,6 +5,10 @@ A board that no inventory names is an emulated one of its own name: the embedded
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from vtool.board.commands import CommandConsole, CommandPower
@@ -13,25 +17,44 @@ from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, Labg
 from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
-from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest
+from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest, source_line
 from vtool.files import fault_of
 from vtool.model.board_facts import BoardFacts
-from vtool.model.validate import is_path, known_facts, load_facts, read_facts, validate_as
+from vtool.model.partial import Unsound, known
+from vtool.model.shape import shape_of
+from vtool.model.validate import is_path, known_facts, load_facts, read_facts
 from vtool.rooms import room
-from vtool.source import load
+from vtool.source import read
 
 _DEFAULT_FACTS = "qemu-virt"
+
+
+def _without_values(fault: Diagnostic) -> Diagnostic:
+    """Return a fault of the text, shown without the values in its line: they may be a command's, with a password."""
+    line = source_line(fault.span) if fault.span else None
+    return replace(fault, span=replace(fault.span, text=_VALUES.sub(" ...", line))) if fault.span and line else fault
+
+
+_VALUES = re.compile(r"(?<=:)\s.*$|(?<=- ).*$")
 
 
 class Inventory:
     """The boards that can be reached. Raises VtoolError VT1xx, VT2xx, VT615 to VT617 for a file that cannot be."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._document = load(path or room("inventory") / "default.yaml")
-        self._file = validate_as(InventoryFile, self._document)
-        findings = [found for name, entry in self._file.boards.items() for found in self._findings(name, entry)]
-        if findings:
+        try:
+            self._document = read(path or room("inventory") / "default.yaml")
+        except VtoolError as error:
+            raise VtoolError(map(_without_values, error.diagnostics)) from None
+        file, findings = shape_of(InventoryFile, self._document)
+        findings += map(_without_values, self._document.faults)
+        for name, entry in known(file.boards).items() if file else ():
+            for look in self._looks(name, entry):
+                with suppress(Unsound):
+                    findings += look
+        if findings or file is None:
             raise VtoolError(in_order(findings))
+        self._file = file
 
     def board(self, name: str, facts: BoardFacts | None = None) -> Board:
         """Return a board; ``facts`` are what the topology says of it.
@@ -39,23 +62,23 @@ class Inventory:
         Raises VtoolError VT601 when the two disagree or no facts file is known.
         """
         entry = self._file.boards.get(name)
-        known = facts if entry is None and facts is not None else self._facts(name, entry)
-        if facts is not None and known.name != facts.name:
+        its_own = facts if entry is None and facts is not None else self._facts(name, entry)
+        if facts is not None and its_own.name != facts.name:
             raise VtoolError(
                 Diagnostic(
                     "VT601",
-                    f"board '{name}' is a '{known.name}' in the inventory, the topology says '{facts.name}'",
+                    f"board '{name}' is a '{its_own.name}' in the inventory, the topology says '{facts.name}'",
                     self._document.span(("boards", name, "facts")),
                 )
             )
-        known = facts or known
+        of_board = facts or its_own
         if isinstance(entry, SshEntry):
-            return self._over_ssh(name, known, entry)
+            return self._over_ssh(name, of_board, entry)
         if isinstance(entry, LabgridEntry):
             from vtool.board.labgrid_place import LabgridBoard  # noqa: PLC0415 - asyncio, for those who have a lab
 
-            return LabgridBoard(name, known, entry, self._identity(entry), self._path(entry.device_tree))
-        return EmulatedBoard(name, known)
+            return LabgridBoard(name, of_board, entry, self._identity(name, entry), self._path(entry.device_tree))
+        return EmulatedBoard(name, of_board)
 
     def emulated(self, name: str) -> EmulatedBoard:
         """Return a board that can be made and destroyed. VtoolError VT614 for a real one."""
@@ -94,42 +117,57 @@ class Inventory:
         listener = CommandConsole(name, self._path(console.log), console.join) if console else NoConsole()
         address = (entry.host, entry.port, entry.user)
         return SshOnlyBoard(
-            name, facts, address, self._identity(entry), power, listener, self._path(entry.device_tree)
+            name, facts, address, self._identity(name, entry), power, listener, self._path(entry.device_tree)
         )  # fmt: skip
 
-    def _identity(self, entry: SshEntry | LabgridEntry) -> Identity:
-        return Identity(self._path(entry.identity_file), entry.host_key, self._path(entry.known_hosts_file))
+    def _identity(self, name: str, entry: SshEntry | LabgridEntry) -> Identity:
+        known_hosts = self._path(entry.known_hosts_file)
+        pinned = str(known_hosts) if known_hosts else f"`host_key` of '{name}' in {self._document.path}"
+        return Identity(self._path(entry.identity_file), entry.host_key, known_hosts, pinned)
 
     def _path(self, text: str | None) -> Path | None:
         """Return a file that an entry names, as seen from the inventory's folder."""
         return (self._document.path.parent / Path(text).expanduser()).absolute() if text else None
 
-    def _findings(self, name: str, entry: Entry) -> list[Diagnostic]:
-        """Return what is wrong with an entry beyond its shape."""
+    def _looks(self, name: str, entry: Entry) -> Iterator[Iterator[Diagnostic]]:
+        """Yield the rules for an entry, beyond its shape."""
         if isinstance(entry, EmulatedEntry):
-            return []
-        found = [self._one_of(name, entry, "host_key", "known_hosts_file")]
+            return
+        yield self._one_of(name, entry, "host_key", "known_hosts_file")
         if isinstance(entry, LabgridEntry):
-            found.append(self._one_of(name, entry, "place", "tags"))
-        elif entry.console is not None and (entry.console.log, entry.console.join) == (None, None):
-            message = "a console needs one of 'log' and 'join'"
-            found.append(Diagnostic("VT615", message, self._document.span(("boards", name, "console"), key=True)))
-        if entry.host_key is not None and (fault := key_fault(entry.host_key)):
-            message = f"the host key of board '{name}' is none: {fault}"
-            found.append(Diagnostic("VT616", message, self._document.span(("boards", name, "host_key"))))
+            yield self._one_of(name, entry, "place", "tags")
+        else:
+            yield self._console_can_be_had(name, entry)
+        yield self._host_key_is_one(name, entry)
         for key in ("identity_file", "known_hosts_file", "device_tree"):
-            path = self._path(getattr(entry, key))
-            if path is not None and (fault := fault_of(path)):
-                message = f"'{path}' cannot be used: {fault}"
-                found.append(Diagnostic("VT617", message, self._document.span(("boards", name, key))))
-        return [finding for finding in found if finding is not None]
+            yield self._file_is_there(name, entry, key)
 
-    def _one_of(self, name: str, entry: SshEntry | LabgridEntry, first: str, second: str) -> Diagnostic | None:
+    def _one_of(self, name: str, entry: SshEntry | LabgridEntry, first: str, second: str) -> Iterator[Diagnostic]:
+        """VT615: of two keys one is there."""
         given = [key for key in (first, second) if getattr(entry, key) is not None]
         if len(given) == 1:
-            return None
+            return
         both = "not both" if given else "neither is there"
         path = ("boards", name, second) if given else ("boards", name)
         hints = ("vtool talks to no board whose key it does not know",) if first == "host_key" and not given else ()
         message = f"board '{name}' needs one of '{first}' and '{second}', {both}"
-        return Diagnostic("VT615", message, self._document.span(path, key=True), hints=hints)
+        yield Diagnostic("VT615", message, self._document.span(path, key=True), hints=hints)
+
+    def _console_can_be_had(self, name: str, entry: SshEntry) -> Iterator[Diagnostic]:
+        """VT615: a console is a log, a command, or both."""
+        if entry.console is not None and entry.console.log is None and entry.console.join is None:
+            message = "a console needs one of 'log' and 'join'"
+            yield Diagnostic("VT615", message, self._document.span(("boards", name, "console"), key=True))
+
+    def _host_key_is_one(self, name: str, entry: SshEntry | LabgridEntry) -> Iterator[Diagnostic]:
+        """VT616: what is pinned is a public key."""
+        if entry.host_key is not None and (fault := key_fault(entry.host_key)):
+            message = f"the host key of board '{name}' is none: {fault}"
+            yield Diagnostic("VT616", message, self._document.span(("boards", name, "host_key")))
+
+    def _file_is_there(self, name: str, entry: SshEntry | LabgridEntry, key: str) -> Iterator[Diagnostic]:
+        """VT617: a file that an entry names is one."""
+        path = self._path(getattr(entry, key))
+        if path is not None and (fault := fault_of(path)):
+            message = f"'{path}' cannot be used: {fault}"
+            yield Diagnostic("VT617", message, self._document.span(("boards", name, key)))

@@ -5,11 +5,11 @@ Every word that reaches a command line is narrow here: no name can be an option,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from vtool.model.types import FactsReference, Line, Model, Name
+from vtool.model.types import FactsReference, Line, MayHoldSecrets, Model, Name
 
 LocalPath = Annotated[
     str,
@@ -44,8 +44,8 @@ HostKey = Annotated[
         description="a public host key such as ssh-ed25519 AAAA... (see /etc/ssh/ssh_host_ed25519_key.pub there)",
     ),
 ]
-CommandLine = Annotated[tuple[Line, ...], Field(min_length=1)]
-"""The words of a command, run without a shell."""
+CommandLine = Annotated[tuple[Line, ...], Field(min_length=1), MayHoldSecrets()]
+"""The words of a command, run without a shell; a password may be among them."""
 
 PlaceName = Annotated[
     str,
@@ -130,7 +130,9 @@ Entry = Annotated[EmulatedEntry | SshEntry | LabgridEntry, Field(discriminator="
 
 
 class InventoryFile(Model):
-    """An inventory: board name to entry."""
+    """An inventory: board name to entry. A key in it that is not known may be one for a password."""
+
+    unknown_keys_hold_secrets: ClassVar[bool] = True
 
     version: Literal[1]
     boards: Annotated[dict[Name, Entry], Field(min_length=1)]

@@ -20,7 +20,8 @@ ROOT = "root"
 class SshTarget:
     """Where a board's sshd is, and the files that prove both ends to each other.
 
-    Without an identity file the user's ssh agent proves who is there.
+    Without an identity file the user's ssh agent proves who is there. ``pinned`` is where a person would change the
+    board's key: the known-hosts file, if vtool does not write that.
     """
 
     host: str
@@ -28,6 +29,7 @@ class SshTarget:
     user: str
     identity_file: Path | None
     known_hosts_file: Path
+    pinned: str = ""
 
     @property
     def escalation(self) -> tuple[str, ...]:

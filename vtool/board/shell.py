@@ -128,15 +128,16 @@ def _refused(board: Board, error: Exception) -> VtoolError:
 
 def wrong_host_key(board: Board) -> VtoolError:
     """Make the error for a board that shows another host key than the pinned one."""
-    pinned = board.ssh().known_hosts_file
-    return board_failed(
-        "VT604",
-        f"board '{board.name}' shows another host key than the one pinned in {pinned}",
-        hints=(
-            "another machine answers at this address, or the board was set up anew",
-            "if you know why it changed, replace the key in that file; nothing was sent to the board",
-        ),
-    )
+    target = board.ssh()
+    if target.pinned:
+        message = f"board '{board.name}' shows another host key than the one pinned in {target.pinned}"
+        why = "another machine answers at this address, or the board was set up anew"
+        what = "if you know why it changed, replace the key there; nothing was sent to the board"
+    else:
+        message = f"board '{board.name}' shows another host key than the one that it was made with"
+        why = f"another program answers at port {target.port} of this machine; nothing was sent to it"
+        what = f"`vtool board power cycle {board.name}` starts the board again, at another port"
+    return board_failed("VT604", message, hints=(why, what))
 
 
 def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:

@@ -23,11 +23,15 @@ _SETTLE_S = 10.0
 
 @dataclass(frozen=True)
 class Identity:
-    """How both ends are proven: the user's key (None: the agent's), and the board's as text or as a file."""
+    """How both ends are proven: the user's key (None: the agent's), and the board's as text or as a file.
+
+    ``pinned`` says where a person would change the board's.
+    """
 
     identity_file: Path | None
     host_key: str | None
     known_hosts_file: Path | None
+    pinned: str
 
     def target(self, board: str, host: str, port: int, user: str) -> SshTarget:
         """Return where to reach a board's sshd. VtoolError VT617, VT618 when its key is pinned nowhere."""
@@ -47,7 +51,7 @@ class Identity:
                     f"'{known}' has no key of '{name}', which is board '{board}'",
                     hints=("get the key on a way that you trust, such as the board's console",),
                 )
-        return SshTarget(host, port, user, self.identity_file, known)
+        return SshTarget(host, port, user, self.identity_file, known, self.pinned)
 
 
 class SshOnlyBoard:

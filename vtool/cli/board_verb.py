@@ -121,7 +121,8 @@ def _up(arguments: argparse.Namespace) -> int:
     board = Inventory(arguments.inventory).board(arguments.board)
     with board.hold(), local_lock(board.name):
         bring_up(board, ShownProgress())
-        target = board.ssh()
+        with open_shell(board):  # it answers as itself, by the key that is pinned, and to who may log in
+            target = board.ssh()
     print(f"board '{board.name}' answers at {target.host} port {target.port}")
     return 0
 

@@ -10,15 +10,15 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from vtool.diagnostics import Diagnostic, Label, in_order, nearest
+from vtool.diagnostics import Diagnostic, Label, Span, in_order, nearest
 from vtool.model.follow import choices, description_at, fits, models_at, path_in, type_of, types_at
 from vtool.model.salvage import salvage
-from vtool.model.types import Model
+from vtool.model.types import MayHoldSecrets, Model
 from vtool.records import record
 from vtool.source import DataPathTuple, Document
 
@@ -258,6 +258,37 @@ _EXAMPLES: Mapping[str, str] = {"version": "version: 1"}
 
 
 def _diagnostic(model: type[BaseModel], document: Document, fault: _Fault) -> Diagnostic:
+    if _may_hold_secrets(model, document, fault.path) and isinstance(fault.got, str | int):
+        found = _diagnostic_of(model, document, replace(fault, got=_HIDDEN))
+        return replace(found, span=_showing(found.span, "..."), hints=())
+    return _diagnostic_of(model, document, fault)
+
+
+class _Hidden(dict[str, Any]):
+    """Stands for a value that may hold a secret."""
+
+
+_HIDDEN = _Hidden()
+
+
+def _may_hold_secrets(model: type[BaseModel], document: Document, path: DataPathTuple) -> bool:
+    above = (path[:length] for length in range(1, len(path) + 1))
+    return any(
+        isinstance(note, MayHoldSecrets)
+        for place in above
+        for annotation in types_at(model, place, document.value)
+        for field in get_args(annotation)[1:]
+        for note in getattr(field, "metadata", ())
+    )
+
+
+def _showing(span: Span | None, text: str) -> Span | None:
+    """Return a place that is shown with a text instead of its line."""
+    end = span.column + len(text) if span else 0
+    return span and replace(span, end_line=span.line, end_column=end, text=" " * (span.column - 1) + text)
+
+
+def _diagnostic_of(model: type[BaseModel], document: Document, fault: _Fault) -> Diagnostic:
     path, kind = fault.path, fault.kind
     if kind in ("enum", "literal_error"):
         allowed = [word.strip("' ") for word in fault.context["expected"].replace(" or ", ", ").split(",")]
@@ -284,10 +315,13 @@ def _unknown_key(model: type[BaseModel], document: Document, fault: _Fault, miss
     allowed = sorted({key for choice in models_at(model, path[:-1], document.value) for key in choice.model_fields})
     close = (f"did you mean '{fault.meant}'?",) if fault.meant else nearest(name, allowed)
     absent = (f"missing here: {', '.join(missing)}",) if missing and not fault.meant else ()
+    span: Span | None = document.span(path, key=True)
+    if getattr(model, "unknown_keys_hold_secrets", False):
+        span = _showing(span, f"{name}: ...")
     return Diagnostic(
         "VT201",
         f"the key {_shown(name)} is not known here",
-        document.span(path, key=True),
+        span,
         hints=(*close, *absent, f"known here: {', '.join(allowed)}"),
     )
 
@@ -335,6 +369,8 @@ def _entries(number: int) -> str:
 
 def _shown(value: Any) -> str:
     """Write a value as it could stand in the file, on one line and not too long."""
+    if value is _HIDDEN:
+        return "this"
     if value is None:
         return "nothing"
     if isinstance(value, dict):

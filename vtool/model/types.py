@@ -37,6 +37,10 @@ class Model(BaseModel):
             raise Unsound(name)
 
 
+class MayHoldSecrets:
+    """Marks a type whose values may hold secrets: they are never shown."""
+
+
 class BuiltWhenUsed:
     """Marks a union of models told apart by a key: each one's validator is built when a document has such a value.
 

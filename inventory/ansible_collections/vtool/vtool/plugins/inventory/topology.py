@@ -56,6 +56,10 @@ class InventoryModule(BaseInventoryPlugin):
         """Take ``*.vtool.yaml`` (``.yml``), and YAML files whose top has ``version`` and what topologies have."""
         if not super().verify_file(path):
             return False
+        if not _is_source(path) and _names_this_plugin(Path(path)):
+            self.display.warning(
+                f"{path} names the plugin {self.NAME}, which reads files that end in .vtool.yaml: rename it"
+            )
         return _is_source(path) or _is_topology(Path(path))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
@@ -92,13 +96,23 @@ def _is_source(path: str) -> bool:
 
 
 def _is_topology(path: Path) -> bool:
+    keys = _top_of(path)
+    return {"version", "name"} <= set(keys) and not {"boards", "domains", "include"}.isdisjoint(keys)
+
+
+def _names_this_plugin(path: Path) -> bool:
+    return _top_of(path).get("plugin", "").strip("\"'") == InventoryModule.NAME
+
+
+def _top_of(path: Path) -> dict[str, str]:
+    """Return what stands at the left margin of a YAML file, without what follows a key below it."""
     if path.suffix not in (".yaml", ".yml"):
-        return False
+        return {}
     try:
-        keys = {line.partition(":")[0] for line in path.read_text().splitlines()}
+        lines = [line.partition(":") for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError):
-        return False
-    return {"version", "name"} <= keys and bool({"boards", "domains", "include"} & keys)
+        return {}
+    return {key: value.partition(" #")[0].strip() for key, _, value in lines}
 
 
 def _trusted(value: Any) -> Any:
