@@ -17,6 +17,7 @@ _KEY = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[\"']?\s*:\s+(?=\S)")
 _SECRETS = frozenset(
     ("pass", "password", "passwd", "passphrase", "passcode", "pwd", "pw", "pin", "secret", "secrets", "token", "tokens")
 ) | frozenset(("credential", "credentials", "auth", "community", "apikey"))
+_VERY_LONG = re.compile(r"\S{161,}")
 # Of a very long source line so many columns are shown, so many of them before the place.
 _SHOWN_COLUMNS = 160
 _SHOWN_BEFORE = 40
@@ -154,7 +155,8 @@ def not_installed(program: str) -> VtoolError:
 def format_diagnostic(diagnostic: Diagnostic) -> str:
     """Write a diagnostic as the text a person reads, with the source line under it where it can be read."""
     lines: list[str] = []
-    head = f"{diagnostic.severity.value}[{diagnostic.code}]: {diagnostic.message}"
+    message = _VERY_LONG.sub(lambda word: f"{word[0][:60]}...{word[0][-10:]}", diagnostic.message)
+    head = f"{diagnostic.severity.value}[{diagnostic.code}]: {message}"
     if diagnostic.span is None:
         lines.append(head)
     else:

@@ -104,8 +104,8 @@ class SshEntry(Model):
     host_key: HostKey | None = None
     known_hosts_file: LocalPath | None = None
     device_tree: LocalPath | None = None
-    power: PowerCommands | None = None
-    console: ConsoleAccess | None = None
+    power: Annotated[PowerCommands | None, MayHoldSecrets()] = None
+    console: Annotated[ConsoleAccess | None, MayHoldSecrets()] = None
 
 
 class LabgridEntry(Model):

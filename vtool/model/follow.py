@@ -106,7 +106,9 @@ def choices(annotation: Any) -> list[Any]:
 
 def fitting_choices(found: list[Any], value: Any) -> list[Any]:
     """Leave out models whose tag says they are another; keep all when none fits."""
-    return [choice for choice in found if not is_model(choice) or _tag_fits(choice, value)] or found
+    others = [choice for choice in found if is_model(choice) and not _tag_fits(choice, value)]
+    models = sum(map(is_model, found))
+    return [choice for choice in found if choice not in others] if len(others) < models else found
 
 
 def is_model(choice: Any) -> bool:

@@ -124,7 +124,8 @@ def _faults(model: type[BaseModel], document: Document, error: ValidationError) 
         if fault.kind == "too_short" and (document.lacking or fault.path in document.open):
             continue
         found.setdefault((fault.path, fault.missing), fault)
-    above = {fault.path[:length] for fault in found.values() for length in range(len(fault.path))}
+    places = [*(fault.path for fault in found.values()), *document.unsound]
+    above = {path[:length] for path in places for length in range(len(path))}
     # pydantic counts what is sound of a list.
     return [
         fault
