@@ -169,3 +169,14 @@ def free_ranges(within: Iterable[AddressRange], taken: Iterable[AddressRange]) -
         if cursor < bank.end:
             free.append(AddressRange(cursor, bank.end))
     return free
+
+
+def joined(ranges: Iterable[AddressRange]) -> list[AddressRange]:
+    """Return the same addresses in as few ranges as possible, ascending."""
+    found: list[AddressRange] = []
+    for where in sorted(ranges):
+        if found and where.base <= found[-1].end:
+            found[-1] = AddressRange(found[-1].base, max(found[-1].end, where.end))
+        else:
+            found.append(where)
+    return found

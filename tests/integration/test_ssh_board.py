@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from vtool.board.dts import LIVE_TREE
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
@@ -29,6 +28,7 @@ from vtool.deploy.on_board import delta
 from vtool.deploy.playbook import Host, run_playbook
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
+from vtool.model.board_facts import LIVE_TREE
 from vtool.progress import Silent
 
 from .machine import USER, Machine, make_key, why_not

@@ -93,7 +93,7 @@ def test_import_writes_facts_that_a_topology_can_use(tmp_path: Path) -> None:
     path = topology(tmp_path, "./my-board.yaml")
     assert vtool("validate", path).returncode == 0
     board = prepare(path).plan.boards[0]
-    assert board.host_regions[0].range.base == 0x8020_0000  # after the firmware, 2 MiB aligned
+    assert board.host_regions[0].range.base == 0x8200_0000  # after what is left to firmware that no source tree knows
     assert board.control.bootargs == "console=ttyAMA0,115200n8 panic=10"
     assert vtool("render", path, "-o", tmp_path / "out").returncode == 0
     written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -164,9 +164,9 @@ def test_a_region_joins_reserved_memory(tmp_path: Path) -> None:
     board = prepare(topology(tmp_path, "./b.yaml")).plan.boards[0]
     merged = _merged(board, path, tmp_path)
     tree = read_tree(merged)
-    firmware, region = (tree.node(f"/reserved-memory/{n}") for n in ("firmware@80000000", "vtool-region0@80200000"))
+    firmware, region = (tree.node(f"/reserved-memory/{n}") for n in ("firmware@80000000", "vtool-region0@82000000"))
     assert firmware and region
-    assert (firmware.reg(), region.reg()) == ([(0x8000_0000, 0x10_0000)], [(0x8020_0000, 0x20_0000)])
+    assert (firmware.reg(), region.reg()) == ([(0x8000_0000, 0x10_0000)], [(0x8200_0000, 0x20_0000)])
 
 
 def _merged(board: BoardPlan, path: Path, folder: Path) -> Path:

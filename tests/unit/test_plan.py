@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,38 @@ def test_a_region_without_room_names_the_free_ranges(tmp_path: Path) -> None:
     assert finding.code == "VT410"
     assert "needs 1600MiB" in finding.message
     assert "[0x60000000, 0xa0000000)" in finding.hints[0]
+
+
+def test_a_region_goes_where_cma_still_finds_its_range(tmp_path: Path) -> None:
+    facts = (ROOT / "tests" / "errors" / "facts" / "with-cma.yaml").read_text()
+    (tmp_path / "facts.yaml").write_text(facts)
+    text = (EXAMPLES / "xen-pv.yaml").read_text().replace("facts: qemu-virt", "facts: ./facts.yaml")
+    text = text.replace("kind: xen", "kind: xen\n      image: x\n      version: '4.20'")
+    (tmp_path / "x").write_bytes(b"")
+    for size, base in (("256MiB", 0x6000_0000), ("300MiB", 0x9400_0000), ("1472MiB", 0x9400_0000)):
+        (region,) = plan_of(text.replace("    size: 2MiB", f"    size: {size}"), tmp_path).host_regions
+        assert region.range.base == base
+    with pytest.raises(VtoolError) as caught:
+        plan_of(text.replace("    size: 2MiB", "    size: 1474MiB"), tmp_path)
+    (finding,) = caught.value.diagnostics
+    assert finding.code == "VT410"
+    assert finding.message.endswith("is needed for 'linux-cma' (576MiB in [0x70000000, 0x94000000))")
+
+
+def test_what_one_cell_cannot_say_lies_below_4_gib(tmp_path: Path) -> None:
+    facts = (ROOT / "tests" / "errors" / "facts" / "with-cma.yaml").read_text().split("dynamic_reservations")[0]
+    facts = facts.replace("size: 3GiB", "size: 6GiB")
+    text = (ROOT / "topology" / "examples" / "dom0less-static.yaml").read_text()
+    text = re.sub("facts: .*", "facts: ./facts.yaml", text)
+    for cells, top in (("", 0x1_C000_0000), ("  chosen_address_cells: 1\n", 0xF000_0000)):
+        (tmp_path / "facts.yaml").write_text(facts + cells)
+        boot = plan_of(text, tmp_path).xen_boot
+        memory = [guest.static_memory.range for guest in boot.guests if guest.static_memory]
+        assert max(where.end for where in memory) <= top and (memory[0].end > 0xF000_0000) == (not cells)
+    (tmp_path / "facts.yaml").write_text(facts + "  chosen_size_cells: 0\n")
+    with pytest.raises(VtoolError) as caught:
+        plan_of(text, tmp_path)
+    assert {finding.code for finding in caught.value.diagnostics} == {"VT821"}
 
 
 def test_macs_are_derived_and_unicast() -> None:

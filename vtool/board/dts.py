@@ -11,11 +11,11 @@ from pathlib import Path
 from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, ExitCode, Span, VtoolError, board_failed, not_installed
 from vtool.files import read_regular, reason_of
+from vtool.model.board_facts import LIVE_TREE
 
 _INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
 _MAGIC = bytes.fromhex("d00dfeed")
 _DEADLINE_S = 60
-LIVE_TREE = "/sys/firmware/fdt"
 # A line of `dtc -O dts -T -T`: a node or property, then where it stands.
 _ANNOTATED = re.compile(r"^\t*(?:[\w]+: )*(?P<name>[^\s=;{]+)(?P<rest>.*?)(?: /\* (?P<place>[^*]*) \*/)?$")
 _PLACE = re.compile(r"(?P<path>.+):(?P<line>\d+):(?P<column>\d+)-(?P<end_line>\d+):(?P<end_column>\d+)$")

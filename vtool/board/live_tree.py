@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from vtool.board.dts import LIVE_TREE
 from vtool.board.pinned_keys import write_whole
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, board_failed
+from vtool.model.board_facts import LIVE_TREE
 
 _BOOTED_BY_VTOOL = "vtool.boot="
 _FACTORY = "vtool.boot=factory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.topology import Role, Xen
 from vtool.records import record
 from vtool.source import DataPathTuple
@@ -51,7 +51,7 @@ def fixed_host_memory(context: Context, board: str) -> Iterator[Fixed]:
 def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
     """VT401, VT403, VT404: what is fixed in host memory lies in RAM, outside carve-outs and each other."""
     for board, loaded in context.facts.items():
-        banks = [bank.range for bank in loaded.facts.ram]
+        memory = loaded.facts.memory
         placed: list[Fixed] = []
         for fixed in fixed_host_memory(context, board):
             where = fixed.range
@@ -61,9 +61,9 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
                     message = f"{fixed.what}: {fixed.address:#x} is not a multiple of {format_size(fixed.alignment)}"
                     yield context.find("VT403", message, fixed.path)
                 continue
-            if not any(bank.contains(where) for bank in banks):
+            if not memory.has(where):
                 message = f"{fixed.what} {where} is not inside the RAM of board '{board}'"
-                label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {', '.join(map(str, banks))}")
+                label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {', '.join(map(str, memory.banks))}")
                 yield context.find("VT404", message, fixed.path, labels=(label,))
             for index, carve in enumerate(loaded.facts.carve_outs):
                 if where.overlaps(carve.range):
@@ -77,6 +77,54 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
                         context, fixed, message, Label(context.span(*other.path), "which is here"), other.range
                     )
             placed.append(fixed)
+
+
+def fixed_places_leave_room(context: Context) -> Iterator[Diagnostic]:
+    """VT450, VT452: what is fixed leaves room for what the kernel places itself, and is not where firmware may be."""
+    for board, loaded in context.facts.items():
+        facts, earlier = loaded.facts, list[AddressRange]()
+        for fixed in fixed_host_memory(context, board):
+            where = fixed.range
+            for floating in facts.memory.crowded_out(where, *earlier):
+                index = facts.memory.floating.index(floating)
+                label = Label(
+                    loaded.document.span(("dynamic_reservations", index)), "which Linux places itself at boot"
+                )
+                message = f"{fixed.what} {where} leaves no room for {floating}"
+                hint = f"leave out `{fixed.path[-1]}` and let vtool choose"
+                yield context.find("VT450", message, fixed.path, labels=(label,), hints=(hint,))
+            for end in facts.ends_of_ram:
+                if where.overlaps(end):
+                    message = (
+                        f"{fixed.what} {where} is at an end of RAM {end}, where firmware may be: the facts of board"
+                    )
+                    message += f" '{board}' are a source tree's, which does not know it"
+                    hint = "facts of the running board know it: vtool board import --ssh HOST"
+                    yield context.find("VT452", message, fixed.path, hints=(hint,), severity=Severity.WARNING)
+                    break
+            earlier.append(where)
+
+
+def regions_would_be_reserved(context: Context) -> Iterator[Diagnostic]:
+    """VT817: Linux reads the /reserved-memory of a board on which regions are set aside."""
+    for board, loaded in context.facts.items():
+        ignored = loaded.facts.device_tree.reserved_memory_ignored
+        for name, region in context.regions_owned(Role.CONTROL, board) if ignored else ():
+            if not context.is_static_shared(region):
+                message = f"Linux would not reserve '{name}': it ignores /reserved-memory of board '{board}', which has"
+                label = Label(loaded.document.span(("device_tree", "reserved_memory_ignored")), "the facts say so here")
+                yield context.find("VT817", f"{message} {ignored}", ("regions", name), key=True, labels=(label,))
+
+
+def reservations_can_be_met(context: Context) -> Iterator[Diagnostic]:
+    """VT451: what the kernel is to place itself finds room on the board, before anything is planned."""
+    for board, loaded in context.facts.items():
+        memory = loaded.facts.memory
+        for floating in memory.settled()[1]:
+            message = f"Linux finds no room on board '{board}' for {floating}, whatever is planned"
+            label = Label(loaded.document.span(("dynamic_reservations", memory.floating.index(floating))), "here")
+            path = ("boards", board, "facts")
+            yield context.find("VT451", message, path, labels=(label,), severity=Severity.WARNING)
 
 
 def _overlap(context: Context, fixed: Fixed, message: str, label: Label, other: AddressRange) -> Diagnostic:
@@ -118,4 +166,11 @@ def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT398", message, path, hints=(hint,))
 
 
-RULES = (fixed_places_are_free, static_heaps_are_whole, static_heaps_have_room)
+RULES = (
+    fixed_places_are_free,
+    fixed_places_leave_room,
+    regions_would_be_reserved,
+    reservations_can_be_met,
+    static_heaps_are_whole,
+    static_heaps_have_room,
+)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vtool.board.dts import LIVE_TREE, read_tree, read_tree_over_ssh
+from vtool.board.dts import read_tree, read_tree_over_ssh
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
@@ -20,8 +20,8 @@ from vtool.deploy.booting import bring_up
 from vtool.deploy.job import local_lock
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.files import fault_of
-from vtool.model.board_facts import Source
-from vtool.model.facts_import import import_facts, name_from, one_line
+from vtool.model.board_facts import LIVE_TREE, Source
+from vtool.model.facts_import import import_facts, name_from, one_line, passed_a_boot_loader
 from vtool.report.facts_yaml import facts_lines, facts_yaml
 from vtool.report.summary import plan_data, table
 from vtool.units import AddressRange, parse_size
@@ -214,7 +214,10 @@ def _import(arguments: argparse.Namespace) -> int:
     else:
         tree, origin, file = read_tree(arguments.tree, arguments.include), "a local file", arguments.tree.name
     source = Source(
-        tree=arguments.source or one_line(origin), file=arguments.source_file or one_line(file), note=arguments.note
+        tree=arguments.source or one_line(origin),
+        file=arguments.source_file or one_line(file),
+        note=arguments.note,
+        booted=arguments.ssh is not None or passed_a_boot_loader(tree),
     )
     name = arguments.name or name_from(arguments.output.stem)
     imported = import_facts(

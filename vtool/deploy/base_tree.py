@@ -15,8 +15,8 @@ from vtool.host_memory import HostMemory, Taken
 from vtool.lint.context import NEWEST, Context, ranges
 from vtool.lint.overlaps import claims
 from vtool.model.facts_import import device_tree_facts, memory_facts
+from vtool.plan.cells import too_few_cells
 from vtool.plan.types import BoardPlan, KvmGuest
-from vtool.units import PAGE_BYTES, AddressRange
 
 _NOT_IN_FACTS = "facts that say so keep clear of it: vtool board import of this tree"
 
@@ -31,7 +31,7 @@ def fitted(board: BoardPlan, tree: Tree, name: str) -> BoardPlan:
         message = f"{name} cannot be used: #address-cells and #size-cells are not 1 or 2"
         raise VtoolError(Diagnostic("VT813", message))
     board = replace(board, facts=board.facts.model_copy(update={"device_tree": found}))
-    if too_few := list(_cells_are_too_few(board)):
+    if too_few := list(too_few_cells(board)):
         raise VtoolError(too_few)
     return board
 
@@ -91,32 +91,6 @@ def _unread(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
     return [
         Diagnostic("VT817", message, node.place, hints=("give that node the cells of the root and an empty `ranges`",))
     ]
-
-
-def _cells_are_too_few(board: BoardPlan) -> Iterator[Diagnostic]:
-    """Look for what the cells of the tree cannot hold."""
-    facts, boot = board.facts.device_tree, board.xen_boot
-    in_chosen = [Taken(f"memory of '{g.name}'", g.static_memory.range) for g in boot.guests if g.static_memory]
-    for view in boot.shared:
-        in_chosen += [Taken(f"region '{view.region}'", where) for where in (view.host, view.inside) if where]
-    load = board.facts.load
-    if board.xen_image is not None and load is not None:
-        in_chosen.append(Taken(f"the kernel of '{board.control.name}'", AddressRange.of_size(load.kernel, PAGE_BYTES)))
-    heap = [Taken("the static heap", boot.static_heap.range)] if boot.static_heap else []
-    regions = [Taken(f"region '{region.region}'", region.range) for region in board.host_regions]
-    yield from _too_few("/chosen", facts.chosen_cells, in_chosen)
-    yield from _too_few("/reserved-memory", facts.region_cells, regions)
-    yield from _too_few("/", (facts.address_cells, facts.size_cells), heap)
-
-
-def _too_few(path: str, cells: tuple[int, int], written: Iterable[Taken]) -> Iterator[Diagnostic]:
-    address, size = cells
-    for taken in dict.fromkeys(written):
-        what = f"{taken.what} {taken.range} cannot be written into '{path}' of the device tree"
-        if not {address, size} <= {1, 2}:
-            yield Diagnostic("VT821", f"{what}: its cells are {address} and {size}, neither 1 nor 2")
-        elif taken.range.base >> 32 * address or taken.range.size_bytes >> 32 * size:
-            yield Diagnostic("VT821", f"{what}: its cells are {address} and {size}, too few for it")
 
 
 def _no_room(tree: Tree, planned: Iterable[Taken]) -> Iterator[Diagnostic]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from vtool.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Property, Tree, cpu_nodes
 from vtool.layouts import XEN_GIC_PHANDLE
-from vtool.units import AddressRange
+from vtool.units import AddressRange, joined
 
 MODULE = "multiboot,module"
 MODULE_COMPATIBLES = (MODULE, "xen,multiboot-module")
@@ -108,17 +108,6 @@ def ranges(node: Node) -> list[AddressRange]:
         return node.ranges()
     except ValueError:
         return []
-
-
-def merged(banks: list[AddressRange]) -> list[AddressRange]:
-    """Return the same addresses in as few ranges as possible, ascending."""
-    found: list[AddressRange] = []
-    for bank in sorted(banks):
-        if found and bank.base <= found[-1].end:
-            found[-1] = AddressRange(found[-1].base, max(found[-1].end, bank.end))
-        else:
-            found.append(bank)
-    return found
 
 
 @dataclass(frozen=True)
@@ -232,7 +221,7 @@ class Context:
     @cached_property
     def memory(self) -> list[AddressRange]:
         """Return RAM, merged and ascending; empty when the tree does not say (a boot loader will)."""
-        return merged([bank for node in self.memory_nodes for bank in ranges(node)])
+        return joined([bank for node in self.memory_nodes for bank in ranges(node)])
 
     def outside_memory(self, where: AddressRange) -> bool:
         """Tell whether a range is not wholly RAM; False when the tree does not say what is."""

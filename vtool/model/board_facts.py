@@ -11,10 +11,15 @@ from pydantic import Field
 
 from vtool.host_memory import Floating, HostMemory, Taken
 from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
-from vtool.units import MIB, PAGE_BYTES, AddressRange
+from vtool.units import MIB, PAGE_BYTES, AddressRange, joined
 
 BOOT_TIMEOUT_S = 120
 """For boards of which nothing is said."""
+
+FIRMWARE_BYTES = 32 * MIB
+"""What is left alone at each end of RAM where nobody said what firmware has: TF-A lies at the bottom in a few MiB,
+OP-TEE at the top in 32 MiB (U-Boot's board files of i.MX 8M)."""
+LIVE_TREE = "/sys/firmware/fdt"
 
 CMA_BLOCK_BYTES = 2 * MIB
 """With pages of 4 KiB, which boards have that are not said to have others."""
@@ -209,11 +214,21 @@ class Iommu(Model):
 
 
 class Source(Model):
-    """Where the facts come from: which tree in which file, and what was added to it by hand."""
+    """Where the facts come from: which tree in which file, and what was added to it by hand.
+
+    ``booted``: the tree passed through a boot loader, which adds what firmware reserves; one of a kernel's or U-Boot's
+    source tree knows nothing of that.
+    """
 
     tree: Line
     file: Line
     note: Line | None = None
+    booted: bool = False
+
+    @property
+    def knows_firmware(self) -> bool:
+        """Tell whether what firmware reserves is in it; the file's name tells of facts older than ``booted``."""
+        return self.booted or self.file == LIVE_TREE
 
 
 class BoardFacts(Model):
@@ -241,6 +256,29 @@ class BoardFacts(Model):
         taken = tuple(Taken(f"carve-out '{carve.name}' ({carve.reason})", carve.range) for carve in self.carve_outs)
         floating = tuple(reservation.floating for reservation in self.dynamic_reservations)
         return HostMemory(tuple(bank.range for bank in self.ram), taken, floating)
+
+    @property
+    def firmware_unknown(self) -> bool:
+        """Tell whether the facts are those of a source tree, which does not know what firmware reserves."""
+        return self.source is not None and not self.source.knows_firmware
+
+    @property
+    def ends_of_ram(self) -> tuple[AddressRange, ...]:
+        """Return the ends of RAM that placing leaves alone: none where the facts know of firmware.
+
+        A stretch of RAM without a gap has two, which take at most half of it.
+        """
+        if not self.firmware_unknown:
+            return ()
+        found = []
+        for stretch in joined(bank.range for bank in self.ram):
+            size = min(FIRMWARE_BYTES, stretch.size_bytes // 4 // PAGE_BYTES * PAGE_BYTES)
+            found += (
+                [AddressRange.of_size(stretch.base, size), AddressRange(stretch.end - size, stretch.end)]
+                if size
+                else []
+            )
+        return tuple(found)
 
     @property
     def load(self) -> LoadAddresses | None:

@@ -456,6 +456,17 @@ def memory_facts(tree: Tree) -> tuple[tuple[facts.RamBank, ...], tuple[facts.Dyn
     return ram, dynamic
 
 
+_OF_BOOT_LOADERS = ("u-boot,version", "u-boot,bootconf", "linux,uefi-system-table", "linux,initrd-start", "kaslr-seed",
+                    "rng-seed", "boot-hartid")  # fmt: skip
+
+
+def passed_a_boot_loader(tree: Tree) -> bool:
+    """Tell whether a tree was handed over by a boot loader or hypervisor: /chosen has what only they write."""
+    chosen = tree.root.children.get("chosen")
+    return chosen is not None and any(any(chosen.properties[name].value) for name in _OF_BOOT_LOADERS
+                                      if name in chosen.properties)  # fmt: skip
+
+
 def why_ignored(root: Node) -> str | None:
     """Say why Linux ignores /reserved-memory (of_reserved_mem.c, __reserved_mem_check_root), None when it does not."""
     reserved = root.children.get("reserved-memory")

@@ -2,9 +2,10 @@
 
 Policy: regions grow from the bottom of RAM upwards, in the order of the file; domains' static memory and
 Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for) unless
-the user wishes another;
-never in a carve-out. So a region or domain added at the end of the file moves nobody, unless it is fixed
-where somebody was, or RAM is so full that the two directions meet.
+the user wishes another. Never in a carve-out, nor where it would take the room of what the kernel places
+itself at boot (CMA, with its ranges and alignment), nor at the ends of RAM while the facts do not know
+firmware. So a region or domain added at the end of the file moves nobody, unless it is fixed where somebody
+was, or RAM is so full that the two directions meet. Enter at `place`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Mapping
 from enum import Enum
 
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.host_memory import HostMemory
 from vtool.layouts import LINUX_CMA_UNITS
-from vtool.model.board_facts import BoardFacts
+from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.records import record
 from vtool.source import DataPathTuple, Document
-from vtool.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges
+from vtool.units import MIB, PAGE_BYTES, AddressRange, format_size, free_ranges
 
 HOST_ALIGNMENT = 2 * MIB
 
@@ -37,7 +39,10 @@ class Direction(Enum):
 
 @record
 class Wish:
-    """Something that needs host memory: what, how much, where the user wrote it, and where it shall be if fixed."""
+    """Something that needs host memory: what, how much, where the user wrote it, and where it shall be if fixed.
+
+    ``address_cells`` are those that its address is written in.
+    """
 
     key: str
     what: str
@@ -47,6 +52,7 @@ class Wish:
     address: int | None = None
     address_place: DataPathTuple = ()
     alignment: int | None = None
+    address_cells: int = 2
 
     @property
     def step(self) -> int:
@@ -61,8 +67,8 @@ def place(
 
     VtoolError VT410 names each wish that does not fit, and what is free; VT411 each that cannot be kept.
     """
-    banks = [bank.range for bank in facts.ram]
-    taken = [carve.range for carve in facts.carve_outs]
+    memory, taken = facts.memory, []
+    inside = free_ranges(memory.banks, facts.ends_of_ram)
     placed: dict[str, StaticRange] = {}
     for wish in wishes:
         if wish.address is not None:
@@ -74,27 +80,22 @@ def place(
         if wish.key in placed or wish.key not in kept:
             continue
         where = AddressRange.of_size(kept[wish.key], wish.size_bytes)
-        if wish.alignment and where.base % wish.alignment:
-            why = f"which is not a multiple of {format_size(wish.alignment)}"
+        if why := _cannot_stay(memory, wish, where, taken):
             short.append(cannot_keep(document, wish.what, wish.place, str(where), why))
-            continue
-        if not any(gap.contains(where) for gap in free_ranges(banks, taken)):
-            short.append(cannot_keep(document, wish.what, wish.place, str(where)))
             continue
         placed[wish.key] = StaticRange(where, KEPT)
         taken.append(where)
     for wish in wishes:
         if wish.key in placed or wish.key in kept:
             continue
-        free = free_ranges(banks, taken)
-        found = _fit(free, wish)
-        if found is None:
-            short.append(_no_room(document, facts, wish, free))
+        found = memory.places(wish.size_bytes, wish.step, *taken, within=_below(inside, wish.address_cells))
+        if not found:
+            short.append(_no_room(document, facts, wish, taken))
             continue
-        first = "first" if wish.direction is Direction.UP else "last"
-        reason = f"{first} {format_size(wish.step)}-aligned free range of '{facts.name}'"
-        placed[wish.key] = StaticRange(found, Origin(OriginKind.ALLOCATED, reason))
-        taken.append(found)
+        up = wish.direction is Direction.UP
+        reason = f"{'first' if up else 'last'} {format_size(wish.step)}-aligned free range of '{facts.name}'"
+        placed[wish.key] = StaticRange(found[0 if up else -1], Origin(OriginKind.ALLOCATED, reason))
+        taken.append(placed[wish.key].range)
     if short:
         raise VtoolError(short)
     return placed
@@ -117,6 +118,7 @@ def region_wish(scope: BoardScope, name: str, region: Region) -> Wish:
         address,
         ("regions", name, *key),
         region.alignment or (LINUX_CMA_UNITS[PAGE_BYTES] if region.reusable else None),
+        scope.address_cells_of(region),
     )
 
 
@@ -141,26 +143,43 @@ def flag_of(region: Region) -> str:
     return "reusable" if region.reusable else "no-map"
 
 
-def _fit(free: list[AddressRange], wish: Wish) -> AddressRange | None:
-    if wish.direction is Direction.UP:
-        for gap in free:
-            base = align_up(gap.base, wish.step)
-            if base + wish.size_bytes <= gap.end:
-                return AddressRange.of_size(base, wish.size_bytes)
-        return None
-    for gap in reversed(free):
-        base = (gap.end - wish.size_bytes) // wish.step * wish.step
-        if base >= gap.base:
-            return AddressRange.of_size(base, wish.size_bytes)
-    return None
+def _below(ranges: list[AddressRange], address_cells: int) -> list[AddressRange]:
+    """Return what of the ranges so many cells can say the address of."""
+    limit = 1 << 32 * address_cells
+    return [AddressRange(where.base, min(where.end, limit)) for where in ranges if where.base < limit]
 
 
-def _no_room(document: Document, facts: BoardFacts, wish: Wish, free: list[AddressRange]) -> Diagnostic:
-    gaps = ", ".join(f"{gap} ({format_size(gap.size_bytes)})" for gap in free) or "none"
-    return Diagnostic(
-        "VT410",
-        f"{wish.what} needs {format_size(wish.size_bytes)} at a multiple of "
-        f"{format_size(wish.step)}, but board '{facts.name}' has no free range that large",
-        document.span(wish.place),
-        hints=(f"free ranges: {gaps}",),
-    )
+def _cannot_stay(memory: HostMemory, wish: Wish, where: AddressRange, taken: list[AddressRange]) -> str:
+    """Say why a wish cannot stay where the lock file has it; nothing when it can."""
+    if wish.alignment and where.base % wish.alignment:
+        return f"which is not a multiple of {format_size(wish.alignment)}"
+    if not any(gap.contains(where) for gap in memory.free(*taken)):
+        return "where something else is now"
+    crowded = memory.crowded_out(where, *taken)
+    return f"which leaves no room for {crowded[0]}" if crowded else ""
+
+
+def _no_room(document: Document, facts: BoardFacts, wish: Wish, taken: list[AddressRange]) -> Diagnostic:
+    memory, inside = facts.memory, free_ranges(facts.memory.banks, facts.ends_of_ram)
+    message = f"{wish.what} needs {format_size(wish.size_bytes)} at a multiple of {format_size(wish.step)}"
+    without = HostMemory(memory.banks, memory.taken)
+    kept_off = without.places(wish.size_bytes, wish.step, *taken, within=_below(inside, wish.address_cells))
+    if kept_off:
+        who = ", ".join(map(str, memory.crowded_out(kept_off[0], *taken)))
+        message += f", and every free range that large of board '{facts.name}' is needed for {who}"
+    else:
+        message += f", but board '{facts.name}' has no free range that large"
+    gaps = free_ranges(inside, [*(claim.range for claim in memory.taken), *taken])
+    free = ", ".join(f"{gap} ({format_size(gap.size_bytes)})" for gap in gaps) or "none"
+    hints = [f"free ranges: {free}"]
+    if facts.ends_of_ram:
+        hints.append(FIRMWARE_HINT)
+    if wish.address_cells < 2:
+        hints.append(f"its address is written in {wish.address_cells} cell, so that it must lie below 4GiB")
+    return Diagnostic("VT410", message, document.span(wish.place), hints=tuple(hints))
+
+
+FIRMWARE_HINT = (
+    f"the ends of RAM, {format_size(FIRMWARE_BYTES)} each, are left to firmware: the facts are a source tree's, "
+    "which does not know what it reserves; those of the running board do (vtool board import --ssh HOST)"
+)

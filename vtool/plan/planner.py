@@ -7,12 +7,15 @@ handled again here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
+from vtool.plan.cells import too_few_cells
 from vtool.plan.placement import host_region, place, region_wish
 from vtool.plan.scope import BoardScope, join
 from vtool.source import Document
@@ -23,13 +26,19 @@ def make_plan(
 ) -> plan.Plan:
     """Decide everything; ``facts`` is keyed by board name, ``lock`` holds numbers to keep.
 
-    Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept.
+    Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept, VT821 when one cannot be written.
     """
     lookup = Lookup(topology)
     boards = tuple(
         _plan_board(BoardScope(document, lookup, name, board, facts[name], lock or {}))
         for name, board in topology.boards.items()
     )
+    if too_few := [
+        replace(finding, span=document.span(("boards", board.name, "facts")))
+        for board in boards
+        for finding in too_few_cells(board)
+    ]:
+        raise VtoolError(too_few)
     return plan.Plan(topology.name, boards)
 
 

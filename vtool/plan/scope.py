@@ -51,6 +51,13 @@ class BoardScope:
         """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
         return self._lookup.is_static_shared(region)
 
+    def address_cells_of(self, region: Region) -> int:
+        """Return how many cells a region's host address is written in: where dom0 sees it, those of /chosen."""
+        tree = self.facts.device_tree
+        if not self.is_static_shared(region):
+            return tree.region_cells[0]
+        return tree.chosen_cells[0] if self.control_name in (region.owner, *region.borrowers) else 2
+
     def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
         """Return where in host memory the user fixed a region, and the key that says it."""
         return self._lookup.host_address_of(region)

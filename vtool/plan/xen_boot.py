@@ -48,7 +48,9 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
     if hypervisor.static_heap is not None:
         at = ("boards", scope.name, "hypervisor", "static_heap")
         heap = hypervisor.static_heap
-        found.append(Wish("heap", "the static heap", heap.size, at, Direction.DOWN, heap.address, (*at, "address")))
+        place = (*at, "address")
+        cells = scope.facts.device_tree.address_cells
+        found.append(Wish("heap", "the static heap", heap.size, at, Direction.DOWN, heap.address, place, None, cells))
     for name, domain in boot_guests(scope).items():
         settings = domain.xen or XenDomain()
         if settings.static_memory and domain.memory is not None:
@@ -61,6 +63,8 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
                     Direction.DOWN,
                     settings.memory_address,
                     ("domains", name, "xen", "memory_address"),
+                    None,
+                    scope.facts.device_tree.chosen_cells[0],
                 )
             )
     windows = sum(1 + bool(d.ramdisk) + _has_tree(scope, n, d) for n, d in boot_guests(scope).items())

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
+from vtool.model.board_facts import FIRMWARE_BYTES
 from vtool.model.topology import OWN_RAMDISK, Topology
 from vtool.plan.types import (
     BoardPlan,
@@ -41,6 +42,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     """Yield the plan: every address with its origin, every interrupt, socket and unit."""
     for board in plan.boards:
         yield f"board {board.name}: {board.hypervisor} on {board.facts.description}"
+        if board.facts.firmware_unknown and board.facts.source:
+            ends = f"{format_size(FIRMWARE_BYTES)} at each end of RAM stay free; a deploy asks the running board"
+            yield f"  facts of a source tree ({board.facts.source.tree}) do not know firmware: {ends}"
         yield from table(list(_board_rows(board)))
 
 

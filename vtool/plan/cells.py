@@ -1,0 +1,36 @@
+"""Numbers and the cells they are written in: a board's own tree says how wide those are, and keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from vtool.diagnostics import Diagnostic
+from vtool.host_memory import Taken
+from vtool.plan.types import BoardPlan
+from vtool.units import PAGE_BYTES, AddressRange
+
+
+def too_few_cells(board: BoardPlan) -> Iterator[Diagnostic]:
+    """Yield a finding (VT821) for each number of a plan that the cells of the board's device tree cannot hold."""
+    facts, boot = board.facts.device_tree, board.xen_boot
+    in_chosen = [Taken(f"memory of '{g.name}'", g.static_memory.range) for g in boot.guests if g.static_memory]
+    for view in boot.shared:
+        in_chosen += [Taken(f"region '{view.region}'", where) for where in (view.host, view.inside) if where]
+    load = board.facts.load
+    if board.xen_image is not None and load is not None:
+        in_chosen.append(Taken(f"the kernel of '{board.control.name}'", AddressRange.of_size(load.kernel, PAGE_BYTES)))
+    heap = [Taken("the static heap", boot.static_heap.range)] if boot.static_heap else []
+    regions = [Taken(f"region '{region.region}'", region.range) for region in board.host_regions]
+    yield from _too_few("/chosen", facts.chosen_cells, in_chosen)
+    yield from _too_few("/reserved-memory", facts.region_cells, regions)
+    yield from _too_few("/", (facts.address_cells, facts.size_cells), heap)
+
+
+def _too_few(path: str, cells: tuple[int, int], written: Iterable[Taken]) -> Iterator[Diagnostic]:
+    address, size = cells
+    for taken in dict.fromkeys(written):
+        what = f"{taken.what} {taken.range} cannot be written into '{path}' of the device tree"
+        if not {address, size} <= {1, 2}:
+            yield Diagnostic("VT821", f"{what}: its cells are {address} and {size}: neither 1 nor 2")
+        elif taken.range.base >> 32 * address or taken.range.size_bytes >> 32 * size:
+            yield Diagnostic("VT821", f"{what}: its cells are {address} and {size}")
