@@ -16,7 +16,9 @@ import pytest
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy.stage import stage_on
+from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
+from vtool.lint import lint
 from vtool.plan.types import BoardPlan
 
 HERE = Path(__file__).parent
@@ -90,6 +92,8 @@ def test_what_the_base_has_stays_as_it_was(path: Path, tmp_path: Path) -> None:
     (topology, words), output = topology_of(path), tmp_path / "merged.dtb"
     assert main(["dt", str(topology), "--base", str(path), "-o", str(output), *words]) == 0
     base, board = compiled(path, tmp_path), prepare(topology).plan.boards[0]
+    before = {(finding.code, finding.node.path) for finding in lint(read_blob(base.read_bytes()))[1]}
+    assert {(finding.code, finding.node.path) for finding in lint(read_blob(output.read_bytes()))[1]} <= before
     for merged in (output.read_bytes(), staged_tree(board, base, tmp_path)):
         assert kept(base.read_bytes(), merged)
         assert len(contents(merged)) > len(contents(base.read_bytes()))

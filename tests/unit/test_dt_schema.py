@@ -21,7 +21,7 @@ BINDINGS = ("virtio/mmio.yaml", "virtio/virtio-device.yaml", "virtio/pci-iommu.y
 EXCEPTIONS = (
     # Linux has no schema for what Xen reads; Xen's own words are in its docs/misc/arm/device-tree/booting.txt.
     r"^chosen: ('[^']+'(, )?)+ do(es)? not match any of the regexes",
-    r"^chosen: xen,",
+    r"^chosen: (xen|vtool),",
     r"^domain-\w+ \(xen,domain\): ",
     r"^shm(-heap)?@\w+ \(xen,domain-shared-memory-v1\): ",
     r"^evtchn-\w+ \(xen,evtchn-v1\): ",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtool.check import KernelOptions, check
+from vtool.check import KernelOptions, XenBuild, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
 from vtool.images import NAMES, PREFIX, kernel_fragment
 from vtool.images.kernel_options import kernel_options, options_in
@@ -114,6 +114,7 @@ class Examined:
     document: Document
     topology: Topology | None
     facts: dict[str, LoadedFacts]
+    xens: Mapping[str, XenBuild]
     findings: list[Diagnostic]
 
 
@@ -123,12 +124,12 @@ def examine(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
     topology, findings = shape_of(Topology, document)
     findings += (*document.faults, *document.warnings)
     if topology is None:
-        return Examined(document, None, {}, in_order(findings))
+        return Examined(document, None, {}, {}, in_order(findings))
     facts, wrong = facts_of(document, topology)
     kernels, unreadable = _kernels(document, topology)
     xens, no_xen = xens_of(document, topology)
     findings += (*wrong, *unreadable, *no_xen, *check(document, topology, facts, kernels, xens))
-    return Examined(document, topology, facts, in_order(findings))
+    return Examined(document, topology, facts, xens, in_order(findings))
 
 
 def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = (), *, keep: bool = True) -> Prepared:
@@ -141,7 +142,8 @@ def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
     if topology is None or any(finding.severity is Severity.ERROR for finding in findings):
         raise VtoolError(findings)
     print_diagnostics(findings)
-    plan = make_plan(document, topology, _facts_only(facts), read_lock(lock_path(path)) if keep else None)
+    lock = read_lock(lock_path(path)) if keep else None
+    plan = make_plan(document, topology, _facts_only(facts), lock, examined.xens)
     return Prepared(document, topology, plan, facts, tuple(findings))
 
 

@@ -13,6 +13,8 @@ from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments,
 from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
 from vtool.deploy.base_tree import fitted, refused, refused_in_guest
 from vtool.deploy.merge import decompile, merge_guest, merge_host
+from vtool.deploy.merged_tree import as_booted, new_faults
+from vtool.devicetree import read_blob
 from vtool.diagnostics import Diagnostic, ExitCode, Severity, VtoolError
 from vtool.model.facts_import import ignored_reservations
 from vtool.plan.types import BoardPlan
@@ -102,10 +104,16 @@ class _Base:
         source = base.with_name(fragment.file_name)
         source.write_text(fragment.text)
         try:
-            return merge_guest(base, source, guest) if guest else merge_host(base, source, board)
+            merged = merge_guest(base, source, guest) if guest else merge_host(base, source, board)
         except VtoolError as error:
             # The same findings as of a deploy, but no board has failed.
             raise VtoolError(error.diagnostics) from None
+        booted = merged if guest else as_booted(merged, board, None)
+        found = new_faults(self._tree, read_blob(booted), None if guest else board.xen_release)
+        if any(finding.severity is Severity.ERROR for finding in found):
+            raise VtoolError(found)
+        print_diagnostics(found)
+        return merged
 
 
 def _write_all(files: dict[str, str], folder: Path) -> None:

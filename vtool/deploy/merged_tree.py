@@ -6,13 +6,15 @@ here, once the base tree is at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
+from vtool.lint import XenVersion, lint
+from vtool.lint.context import BOOT_LOADER_ADDS
 from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
-from vtool.units import KIB, AddressRange
+from vtool.units import KIB, PAGE_BYTES, AddressRange
 
 
 def complete(blob: bytes, board: BoardPlan) -> bytes:
@@ -42,6 +44,63 @@ def complete(blob: bytes, board: BoardPlan) -> bytes:
         fdt.setprop(fdt.path_offset(f"/chosen/{pool.node_name}"), "cpupool-cpus", value)
     fdt.pack()
     return bytes(fdt.as_bytearray())
+
+
+def as_booted(blob: bytes, board: BoardPlan, sizes: Mapping[str, int] | None) -> bytes:
+    """Do to a merged tree what the boot loader does before Xen reads it; ``sizes`` are those of files, in bytes.
+
+    What `boot.cmd` writes, and what Xen itself does under UEFI, where it loads dom0's kernel (efi-boot.h). Without
+    ``sizes`` another boot loader does it, and lint is told so.
+    """
+    if board.xen_bootargs is None:
+        return blob
+    import libfdt  # noqa: PLC0415 - compiled code, needed by staging only
+
+    fdt = libfdt.Fdt(blob)
+    fdt.resize(len(blob) + 16 * KIB)
+    chosen = fdt.path_offset("/chosen", quiet=(libfdt.NOTFOUND,))
+    if chosen < 0:
+        fdt.add_subnode(0, "chosen")
+    cells = board.facts.device_tree.chosen_cells
+    for name, value in zip(("#address-cells", "#size-cells"), cells, strict=True):
+        if not fdt.hasprop(fdt.path_offset("/chosen"), name):
+            fdt.setprop_u32(fdt.path_offset("/chosen"), name, value)
+    chosen = fdt.path_offset("/chosen")
+    if sizes is None:
+        fdt.setprop(chosen, BOOT_LOADER_ADDS, b"")
+        return bytes(fdt.as_bytearray())
+    fdt.setprop_str(chosen, "xen,xen-bootargs", board.xen_bootargs)
+    fdt.setprop_str(chosen, "xen,dom0-bootargs", board.control.bootargs)
+    if board.facts.load is None:
+        fdt.setprop(chosen, "xen,uefi-cfg-load", b"")
+    else:
+        kernel = AddressRange.of_size(board.facts.load.kernel, sizes.get("Image") or PAGE_BYTES)
+        node = fdt.add_subnode(chosen, f"module@{kernel.base:x}")
+        fdt.setprop(node, "compatible", b"multiboot,kernel\0multiboot,module\0")
+        fdt.setprop(node, "reg", _in_cells(kernel, *cells))
+    for guest in board.xen_boot.guests:
+        for module in guest.modules:
+            if size := sizes.get(module.file):
+                where = AddressRange.of_size(module.window.base, size)
+                node = fdt.path_offset(f"/chosen/{guest.node_name}/{module.node_name}")
+                fdt.setprop(node, "reg", _in_cells(where, 2, 2))
+    fdt.pack()
+    return bytes(fdt.as_bytearray())
+
+
+def _in_cells(where: AddressRange, address_cells: int, size_cells: int) -> bytes:
+    return where.base.to_bytes(4 * address_cells, "big") + where.size_bytes.to_bytes(4 * size_cells, "big")
+
+
+def new_faults(base: Tree, merged: Tree, release: tuple[int, int] | None) -> list[Diagnostic]:
+    """Return what lint finds in a tree for a release of Xen (None: for Linux alone) and does not in its base.
+
+    What a board's own tree was like before a plan touched it is not the plan's fault.
+    """
+    version = XenVersion(*release) if release else None
+    before = {(found.code, found.node.path, found.message) for found in lint(base)[1]}
+    found = lint(merged, version)[1]
+    return [one.diagnostic() for one in found if (one.code, one.node.path, one.message) not in before]
 
 
 def absent_nodes(tree: Tree, board: BoardPlan) -> list[Diagnostic]:

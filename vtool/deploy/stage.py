@@ -19,9 +19,9 @@ from typing import Any
 from vtool.deploy.base_tree import fitted, refused
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
-from vtool.deploy.merged_tree import absent_nodes
-from vtool.devicetree import read_blob
-from vtool.diagnostics import Severity, VtoolError, board_failed
+from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
+from vtool.devicetree import Node, Tree, read_blob
+from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
 from vtool.model.board_facts import Boot, UBoot
 from vtool.once import once_per_file
 from vtool.plan.types import BoardPlan
@@ -78,7 +78,8 @@ def stage(
 ) -> Staged:
     """Compile and merge what rendering made into ``work``.
 
-    Raises VtoolError VT417, VT701, VT702, and VT817 to VT820 for what the base tree has no room for.
+    Raises VtoolError VT417, VT701, VT702, VT817 to VT820 for what the base tree has no room for, and lint's codes for
+    what Xen or Linux would not take of the merged one.
     """
     tree = read_blob(base_tree)
     found = [*absent_nodes(tree, board), *refused(board, tree)]
@@ -86,6 +87,7 @@ def stage(
         raise VtoolError(errors)
     (work / "base.dtb").write_bytes(base_tree)
     files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
+    _lint(board, tree, files)
     (work / "vtool-board").write_bytes(board_program())
     program = Artifact(Place.GENERATION, "vtool-board", Kind.TEXT, "", ("boards", board.name), mode=0o755)
     files.append(_staged(program, program.name, work / "vtool-board"))
@@ -99,6 +101,21 @@ def stage_on(
     """Render for the board's own tree, and stage. Raises VtoolError as ``stage``, and VT813, VT821."""
     board = fitted(board, read_blob(base_tree), f"the device tree of board '{board.name}'")
     return stage(topology, board, render(board), base_tree, image_path, work)
+
+
+def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
+    """Refuse, with lint's codes, what Xen or Linux would not take: what the base came with is not the plan's fault."""
+    sizes = {file.name: file.size_bytes for file in files if file.place is Place.BOOT}
+    partial = {guest.device_tree.file for guest in board.xen_boot.guests if guest.device_tree}
+    found: list[Diagnostic] = []
+    for file in files:
+        if file.name in partial:
+            found += new_faults(Tree(Node("", "/", None)), read_blob(file.path.read_bytes()), board.xen_release)
+        if file.name == "board.dtb":
+            booted = read_blob(as_booted(file.path.read_bytes(), board, sizes))
+            found += new_faults(base, booted, board.xen_release)
+    if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
+        raise VtoolError(errors)
 
 
 def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path) -> StagedFile:

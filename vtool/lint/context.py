@@ -36,6 +36,8 @@ XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")
 _LIKE_RESERVED = re.compile(r"(?:reserved?|resv|rsvd)[-_,. ]?(?:mem|memory|memories|regions?)(?:@|\Z)", re.IGNORECASE)
+BOOT_LOADER_ADDS = "vtool,boot-loader-adds"
+"""In /chosen of what vtool makes for Xen: the boot loader adds dom0's kernel and both command lines."""
 _PART_OF_XEN = {*MODULE_COMPATIBLES, DOMAIN, SHARED_MEMORY, EVENT_CHANNEL, CPUPOOL}
 
 
@@ -126,7 +128,7 @@ class Context:
             return Kind.PARTIAL
         chosen = self.chosen
         if chosen and (
-            any(name.startswith("xen,") for name in chosen.values)
+            any(name.startswith("xen,") or name == BOOT_LOADER_ADDS for name in chosen.values)
             or any(_PART_OF_XEN & set(node.compatible) for node in chosen.walk())
         ):
             return Kind.XEN
@@ -323,10 +325,15 @@ class Context:
 
     @cached_property
     def has_dom0(self) -> bool:
-        """Tell whether Xen makes a dom0: a kernel directly under ``/chosen``, or files named to EFI."""
-        return self.chosen is not None and (
-            bool(self.kernels(self.chosen)) or "xen,uefi-cfg-load" in self.chosen.values
+        """Tell whether Xen makes a dom0: a kernel directly under ``/chosen``, or to come, or files named to EFI."""
+        return self.completed_later or (
+            self.chosen is not None and (bool(self.kernels(self.chosen)) or "xen,uefi-cfg-load" in self.chosen.values)
         )
+
+    @property
+    def completed_later(self) -> bool:
+        """Tell whether dom0's kernel and the command lines are still to come, as the tree says."""
+        return self.chosen is not None and BOOT_LOADER_ADDS in self.chosen.values and not self.kernels(self.chosen)
 
     @cached_property
     def xen_arguments(self) -> str | None:

@@ -97,7 +97,7 @@ def command_lines_reach_whom_they_are_for(context: Context) -> Iterator[Finding]
         return
     has = set(chosen.values)
     of_module = any(module.node.string("bootargs") for module in context.kernels(chosen))
-    if context.xen_arguments is None and (context.modules or context.domains):
+    if context.xen_arguments is None and (context.modules or context.domains) and not context.completed_later:
         if "bootargs" in has:
             reader = "dom0's, as nothing else is" if context.has_dom0 else "nobody's without a dom0"
             meant = bool(_OF_XEN.search(chosen.string("bootargs")))

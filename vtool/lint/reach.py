@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import POOL, Context, merged, ranges, tuples
+from vtool.lint.context import POOL, Context, ranges, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, is_cma
-from vtool.units import AddressRange
+from vtool.units import AddressRange, joined
 
 POOLS = {POOL, CMA}
 PASSTHROUGH = "xen,passthrough"
@@ -72,7 +72,7 @@ def _windows(context: Context, bus: Node) -> list[AddressRange]:
             above = _dma_parent(context, above)
         if at is not None and size:
             found.append(AddressRange.of_size(at, size))
-    return merged(found)
+    return joined(found)
 
 
 def _rows(bus: Node) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vtool.check import XenBuild
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.lookup import Lookup
@@ -22,15 +23,22 @@ from vtool.source import Document
 
 
 def make_plan(
-    document: Document, topology: Topology, facts: Mapping[str, BoardFacts], lock: Mapping[str, int] | None = None
+    document: Document,
+    topology: Topology,
+    facts: Mapping[str, BoardFacts],
+    lock: Mapping[str, int] | None = None,
+    xens: Mapping[str, XenBuild] | None = None,
 ) -> plan.Plan:
-    """Decide everything; ``facts`` is keyed by board name, ``lock`` holds numbers to keep.
+    """Decide everything; ``facts`` and ``xens`` are keyed by board name, ``lock`` holds numbers to keep.
 
     Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept, VT821 when one cannot be written.
     """
     lookup = Lookup(topology)
     boards = tuple(
-        _plan_board(BoardScope(document, lookup, name, board, facts[name], lock or {}))
+        replace(
+            _plan_board(BoardScope(document, lookup, name, board, facts[name], lock or {})),
+            xen_release=xens[name].version if xens and name in xens else None,
+        )
         for name, board in topology.boards.items()
     )
     if too_few := [

@@ -738,7 +738,10 @@ class PassthroughNode:
 
 @record
 class BoardPlan:
-    """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM."""
+    """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM.
+
+    ``xen_release`` is None where it is not known, too.
+    """
 
     name: str
     facts: BoardFacts
@@ -754,6 +757,7 @@ class BoardPlan:
     watchdog: Watchdog | None = None
     passthrough: tuple[PassthroughNode, ...] = ()
     xen_arguments: tuple[XenArgument, ...] = ()
+    xen_release: tuple[int, int] | None = None
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:
