@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from vtool.check import (
     alignment,
+    command_lines,
     devices,
     driver_domains,
     host_memory,
@@ -38,6 +39,7 @@ RULES = (
     *regions.RULES,
     *host_memory.RULES,
     *kernels.RULES,
+    *command_lines.RULES,
     *xen_features.RULES,
     *xen_start.RULES,
     *xen_memory.RULES,

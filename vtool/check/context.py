@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device
@@ -53,6 +54,15 @@ class Context:
     def span(self, *path: str | int, key: bool = False) -> Span:
         """Return the place of something in the topology."""
         return self.document.span(path, key=key)
+
+    def value(self, path: DataPathTuple) -> Any:
+        """Return what stands at a place of the topology, None when nothing does."""
+        value: Any = self.document.value
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else value[part]
+            if value is None:
+                return None
+        return value
 
     def find(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
+from vtool.command_lines import dom0_memory
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import (
@@ -20,7 +21,6 @@ from vtool.lint.context import (
     tuples,
 )
 from vtool.lint.finding import Finding
-from vtool.lint.modules import dom0_arguments_memory
 from vtool.units import PAGE_BYTES, AddressRange, format_size
 
 MOST_CPUS = 128
@@ -172,7 +172,7 @@ def memory_can_be_had(context: Context) -> Iterator[Finding]:
             message = f"`memory` is {format_size(wanted)}, the host has {format_size(available)}: Xen panics"
             yield Finding("VT877", domain, message, "memory", hints=("it is in KiB",))
             total -= wanted
-    dom0 = dom0_arguments_memory(context) if context.has_dom0 else 0
+    dom0 = dom0_memory(context.xen_arguments or "") if context.has_dom0 else 0
     total += dom0 or 0
     if context.chosen and available and total > available:
         message = f"dom0 and domains ask for {format_size(total)}, the host has {format_size(available)}: Xen panics"

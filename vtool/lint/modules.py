@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from vtool.command_lines import last, xen_words
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import DOMAIN, MODULE_COMPATIBLES, Context
@@ -84,7 +85,7 @@ def dom0_has_memory(context: Context) -> Iterator[Finding]:
     """VT866: Xen is told how much memory dom0 gets."""
     if context.chosen is None or not context.kernels(context.chosen) or context.xen_arguments is None:
         return
-    if not re.search(r"\bdom0_mem=", context.xen_arguments):
+    if last(xen_words(context.xen_arguments), "dom0_mem") is None:
         name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.values else "bootargs"
         message = "Xen's command line has no dom0_mem: dom0 gets 512 MiB and a warning"
         yield Finding("VT866", context.chosen, message, name, hints=("add dom0_mem=1G",), severity=WARNING)
@@ -152,14 +153,6 @@ def domains_stand_under_chosen(context: Context) -> Iterator[Finding]:
     for node in context.nodes:
         if DOMAIN in node.compatible and node not in context.domains:
             yield Finding("VT871", node, "a domain that is not directly under '/chosen' is never built")
-
-
-def dom0_arguments_memory(context: Context) -> int | None:
-    """Return the bytes that dom0_mem= asks for, None when it cannot be told."""
-    arguments = context.xen_arguments or ""
-    said = re.search(r"\bdom0_mem=(\d{1,18})([bkmgt]?)\b", arguments.lower())
-    shift = {"b": 0, "": 10, "k": 10, "m": 20, "g": 30, "t": 40}
-    return int(said[1]) << shift[said[2]] if said else None
 
 
 def owner_name(node: Node) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool import layouts
+from vtool.model import command_lines
 from vtool.model.combinations import PROGRAMS, Combination, Readiness, Suite, combination_of
 from vtool.model.devices import (
     DataPath,
@@ -72,7 +73,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
         bootargs=join(
-            "console=ttyAMA0",
+            *command_lines.of_guest(domain, is_xen=False),
             *(f"vtool.ip={network.frontend_address}" for network in networks[:1]),
             *(device.ring.end.kernel_word for device in devices if device.ring),
             domain.bootargs,

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from vtool.check import XenBuild
 from vtool.diagnostics import VtoolError
-from vtool.model.board_facts import BoardFacts, Watchdog
+from vtool.model import command_lines
+from vtool.model.board_facts import BoardFacts
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
@@ -66,7 +67,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,
         memory_bytes=scope.control.memory if is_xen else None,
         kernel_image=scope.control.kernel,
-        bootargs=join(_console(facts, is_xen=is_xen), _root(facts), _resets(watchdog), scope.control.bootargs),
+        bootargs=join(*command_lines.of_control_domain(facts, watchdog, is_xen=is_xen), scope.control.bootargs),
     )
     return plan.BoardPlan(
         name=scope.name,
@@ -90,22 +91,3 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         passthrough=xen.plan_passthrough(scope),
         xen_arguments=xen.added_arguments(scope, hypervisor) if isinstance(hypervisor, Xen) else (),
     )
-
-
-def _console(facts: BoardFacts, *, is_xen: bool) -> str:
-    """Return ``console=``, or nothing where the facts name none: Linux then takes /chosen's stdout-path."""
-    stdout = facts.stdout.console if facts.stdout else None
-    console = "hvc0" if is_xen else facts.boot.console if facts.boot else stdout
-    return f"console={console}" if console else ""
-
-
-def _root(facts: BoardFacts) -> str:
-    boot = facts.boot
-    return f"root={boot.root_device} rootfstype={boot.root_filesystem} rw rootwait" if boot else ""
-
-
-def _resets(watchdog: Watchdog | None) -> str:
-    """Return what makes a system that panicked or hangs start again, so that the loader can choose another."""
-    if watchdog is None:
-        return "panic=10"
-    return join("panic=10", f"systemd.watchdog_sec={watchdog.timeout_s // 2}", watchdog.kernel_arguments)

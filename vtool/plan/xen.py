@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
+from vtool.model import command_lines
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
-from vtool.units import MIB, AddressRange, exact_division
+from vtool.units import AddressRange
 
 _TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
 """xl.cfg(5), p9."""
@@ -47,7 +48,12 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         memory_bytes=domain.memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
-        bootargs=join("console=hvc0", *addresses[:1], *_bridge_words(scope, name, domain), domain.bootargs),
+        bootargs=join(
+            *command_lines.of_guest(domain, is_xen=True),
+            *addresses[:1],
+            *_bridge_words(scope, name, domain),
+            domain.bootargs,
+        ),
         ready=domain.ready,
         ready_timeout_s=domain.ready_timeout_s,
         disks=tuple(disks),
@@ -192,15 +198,8 @@ def _wanted_arguments(scope: BoardScope) -> Iterator[plan.XenArgument]:
 
 def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
     """Write Xen's command line, the user's words last."""
-    assert scope.control.memory is not None
-    memory_mib = exact_division(scope.control.memory, MIB, "memory of the control domain")
-    facts = scope.facts
-    uart = facts.boot.xen_console if facts.boot else facts.stdout.path if facts.stdout else None
     return join(
-        f"console=dtuart dtuart={uart}" if uart else "",
-        f"dom0_mem={memory_mib}M dom0_max_vcpus={min(scope.control.cpus, scope.facts.cpus)}",
-        "llc-coloring=on" if any(d.xen and d.xen.llc_colors for d in scope.guests.values()) else "",
-        "scmi-smc-passthrough=on" if any(d.xen and d.xen.scmi_smc for d in scope.guests.values()) else "",
+        *command_lines.of_xen(scope.facts, scope.control, scope.guests.values()),
         *(added.words for added in added_arguments(scope, hypervisor)),
         hypervisor.bootargs,
     )

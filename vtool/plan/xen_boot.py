@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from vtool import layouts
 from vtool.diagnostics import VtoolError
+from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Transport, is_ring
 from vtool.model.topology import OWN_RAMDISK, Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
@@ -197,7 +198,7 @@ def _plan_guest(
         if _has_tree(scope, name, domain)
         else None,
         bootargs=join(
-            "console=ttyAMA0" if settings.uart else "",
+            *command_lines.of_guest(domain, is_xen=True),
             *_looked_for(virtio),
             *_shares(scope, shared),
             *map(_told_of_ring, rings),

@@ -1,0 +1,252 @@
+"""Rules on the user's own words for Xen and for kernels: they say nothing against what is planned.
+
+vtool's words stand first, and of most words Xen and Linux take the last: a word of the user's wins without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from vtool.check.context import Context
+from vtool.command_lines import Word, last, linux_words, number_of, xen_words
+from vtool.diagnostics import Diagnostic, Severity
+from vtool.model import command_lines
+from vtool.model.devices import POOLS, DataPath
+from vtool.model.topology import POOL_USES, Domain, Kvm, Role, Xen
+from vtool.source import DataPathTuple
+from vtool.units import format_cpu_list, format_size
+
+_FACTS = "the facts of the board say it, under `boot`"
+_COMES_FROM = {
+    "dom0_mem": "`memory` of the control domain says it",
+    "dom0_max_vcpus": "`cpus` of the control domain says it",
+    "llc-coloring": "`llc_colors` of a guest switches it on",
+    "scmi-smc-passthrough": "`scmi_smc` of a guest switches it on",
+    "console": "vtool looks at this console for the domain's `ready` text",
+    "panic": "a system that panicked has to start again, or the board stays with what failed",
+}
+_OPPOSITE = {"ro": "rw", "rw": "rw"}
+
+
+def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
+    """VT355: what vtool writes on a command line is not written again, which would win."""
+    for board, declared in context.topology.boards.items():
+        loaded, hypervisor = context.facts.get(board), declared.hypervisor
+        domains = dict(context.domains_on(board))
+        control = next((domain for domain in domains.values() if domain.role is Role.CONTROL), None)
+        if isinstance(hypervisor, Xen) and loaded is not None and control is not None:
+            guests = (domain for domain in domains.values() if domain.role is Role.GUEST)
+            written = command_lines.of_xen(loaded.facts, control, guests)
+            path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+            yield from _said_twice(context, path, xen_words(hypervisor.bootargs), written)
+        for name, domain in domains.items():
+            is_xen = isinstance(hypervisor, Xen)
+            if domain.role is Role.GUEST:
+                written = command_lines.of_guest(domain, is_xen=is_xen)
+            elif loaded is not None:
+                watchdog = loaded.facts.watchdog if declared.watchdog else None
+                written = command_lines.of_control_domain(loaded.facts, watchdog, is_xen=is_xen)
+            else:
+                continue
+            path = ("domains", name, "bootargs")
+            yield from _said_twice(context, path, linux_words(domain.bootargs), written)
+
+
+def _said_twice(
+    context: Context, path: DataPathTuple, words: tuple[Word, ...], written: Iterable[str]
+) -> Iterator[Diagnostic]:
+    linux = path[0] == "domains"
+    own = {}
+    for own_text in written:
+        (word,) = linux_words(own_text) if linux else xen_words(own_text)
+        own[word.name] = own_text
+    for word in words:
+        text = own.get(_OPPOSITE.get(word.name, word.name))
+        hint = f"leave it out: {_COMES_FROM.get(word.name, _FACTS)}"
+        if linux and word.name.startswith(command_lines.OWN_PREFIX):
+            message = f"`{word.text}`: words that begin with `{command_lines.OWN_PREFIX}` are vtool's own"
+            yield _at(context, "VT355", message, path, word, hints=("leave it out: vtool writes what it needs",))
+        elif text == word.text:
+            message = f"`{word.text}` is written twice: vtool writes it itself"
+            yield _at(context, "VT355", message, path, word, hints=(hint,), severity=Severity.WARNING)
+        elif text is not None:
+            message = f"`{word.text}` takes the place of `{text}`, which vtool writes itself"
+            yield _at(context, "VT355", message, path, word, hints=(hint,))
+
+
+def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
+    """VT356: a kernel uses the memory that its domain has, at least as far as its regions reach."""
+    for name, domain in context.topology.domains.items():
+        words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
+        if (unknown := last(words, "memmap")) is not None:
+            message = f"`{unknown.text}` has no effect: Linux on arm64 knows no `memmap`"
+            yield _at(context, "VT356", message, path, unknown, severity=Severity.WARNING)
+        word = last(words, "mem")
+        limit = number_of(word.value) if word else None
+        if word is None or limit is None:
+            continue
+        behind = _regions_behind(context, name, domain)
+        has, what = _memory_of(context, name, domain)
+        if has is None or limit >= has + sum(behind.values()):
+            continue
+        hint = "leave it out: `memory` says how much a domain has"
+        if behind:
+            message = (
+                f"`{word.text}` cuts the memory of '{name}' at {format_size(limit)}; its region '{min(behind)}' lies "
+                f"behind {format_size(has)}"
+            )
+            yield _at(context, "VT356", message, path, word, hints=(hint,))
+        elif domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Kvm):
+            asked = _asked_of_host(context, name)
+            if limit < asked:
+                message = f"`{word.text}` leaves '{name}' less than the {format_size(asked)} that its guests ask for"
+                yield _at(context, "VT356", message, path, word, hints=("leave it out",))
+        else:
+            message = f"`{word.text}` leaves {format_size(has - limit)} of {what} unused"
+            yield _at(context, "VT356", message, path, word, hints=(hint,), severity=Severity.WARNING)
+
+
+def _memory_of(context: Context, name: str, domain: Domain) -> tuple[int | None, str]:
+    if domain.memory is None and name in context.board_of and context.board_of[name] in context.facts:
+        return sum(bank.size for bank in context.facts[context.board_of[name]].facts.ram), "the board's RAM"
+    return domain.memory, f"the memory of '{name}'"
+
+
+def _regions_behind(context: Context, name: str, domain: Domain) -> dict[str, int]:
+    """Return the regions of a guest that Linux finds behind its own memory, with their sizes."""
+    if domain.role is not Role.GUEST:
+        return {}
+    kvm = isinstance(context.hypervisor_of(name), Kvm)
+    return {
+        region_name: region.size
+        for region_name, region in context.lookup.regions_of[name].items()
+        if (region.owner == name and region.use in POOL_USES if kvm else context.is_static_shared(region))
+    }
+
+
+def _asked_of_host(context: Context, control: str) -> int:
+    board = context.board_of[control]
+    guests = sum(domain.memory or 0 for _, domain in context.domains_on(board))
+    return guests + sum(region.size for region in context.lookup.regions_on[board].values())
+
+
+def cpus_stay_on(context: Context) -> Iterator[Diagnostic]:
+    """VT356: neither Xen nor a kernel leaves CPUs off that something is planned for."""
+    for board, declared in context.topology.boards.items():
+        if isinstance(declared.hypervisor, Xen):
+            word = last(xen_words(declared.hypervisor.bootargs), "maxcpus")
+            most = number_of(word.value) if word else None
+            if word is not None and most:
+                path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+                yield from _off(context, board, most, path, word)
+    for name, domain in context.topology.domains.items():
+        word = last(linux_words(domain.bootargs), "maxcpus", "nr_cpus", "nosmp")
+        if word is None or name not in context.board_of:
+            continue
+        most = number_of(word.value) or 1
+        path = ("domains", name, "bootargs")
+        if domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Kvm):
+            yield from _off(context, context.board_of[name], most, path, word)
+        elif most < domain.cpus:
+            message = f"`{word.text}` leaves {domain.cpus - most} of the {domain.cpus} CPUs of '{name}' off"
+            yield _at(context, "VT356", message, path, word, hints=("write `cpus`",), severity=Severity.WARNING)
+
+
+def _off(context: Context, board: str, most: int, path: DataPathTuple, word: Word) -> Iterator[Diagnostic]:
+    """Say what is planned for CPUs from ``most`` on; a warning when nothing is."""
+    hypervisor = context.topology.boards[board].hypervisor
+    pools = hypervisor.cpupools if isinstance(hypervisor, Xen) else {}
+    users = [(f"pool '{name}' has", pool.cpus) for name, pool in pools.items()]
+    users += [(f"'{name}' is kept on", domain.host_cpus) for name, domain in context.domains_on(board)]
+    users += [(f"'{n}' is served on", d.backend_cpus) for n, d in context.lookup.devices_on[board].items()]
+    for who, cpus in users:
+        if off := [cpu for cpu in cpus if cpu >= most]:
+            message = f"`{word.text}` leaves CPUs off that {who}: {format_cpu_list(off)}"
+            yield _at(context, "VT356", message, path, word)
+            return
+    if board in context.facts and most < context.facts[board].facts.cpus:
+        message = f"`{word.text}` leaves {context.facts[board].facts.cpus - most} CPUs of board '{board}' off"
+        yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+
+
+def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
+    """VT356: what confines a device, or bounces its buffers, is not switched off."""
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen):
+            continue
+        given = next((name for name, domain in context.domains_on(board) if domain.passthrough), None)
+        word = last(xen_words(declared.hypervisor.bootargs), "iommu", "no-iommu")
+        parts = [replace(word, value=part) for part in word.value.split(",")] if word else []
+        if word is not None and given is not None and (word.name == "no-iommu" or any(part.is_off for part in parts)):
+            message = f"`{word.text}`: then Xen drives no IOMMU, which the nodes passed through to '{given}' need"
+            yield _at(context, "VT356", message, ("boards", board, "hypervisor", "bootargs"), word)
+    for name, domain in context.topology.domains.items():
+        words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
+        own = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
+        behind = next((n for n, device in own.items() if device.data_path is DataPath.VIOMMU), None)
+        word = last(words, "iommu.passthrough")
+        if word is not None and behind is not None and not word.is_off:
+            message = f"`{word.text}` goes past the IOMMU, which alone confines device '{behind}' of '{name}'"
+            yield _at(context, "VT356", message, path, word)
+        word = last(words, "swiotlb")
+        if word is None or word.value.split(",")[-1] != "noforce":
+            continue
+        if domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Xen):
+            message = f"`{word.text}`: a device of dom0 that is not coherent then has no way to reach guests' pages"
+            yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+        elif any(device.data_path in POOLS for device in own.values()):
+            message = f"`{word.text}` leaves '{name}' no bounce buffers but its pools"
+            yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+
+
+def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
+    """VT356: a kernel takes the ramdisk, device tree and hypervisor that it is started with, and Xen restarts."""
+    for board, declared in context.topology.boards.items():
+        if isinstance(declared.hypervisor, Xen):
+            word = last(xen_words(declared.hypervisor.bootargs), "noreboot")
+            if word is not None and not word.is_off:
+                message = f"`{word.text}`: a Xen that panicked stays so, and the board does not fall back"
+                path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+                yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+    for name, domain in context.topology.domains.items():
+        hypervisor, words = context.hypervisor_of(name), linux_words(domain.bootargs)
+        path = ("domains", name, "bootargs")
+        word = last(words, "noinitrd", "initrd", "initrdmem")
+        if word is not None and domain.ramdisk is not None:
+            message = f"`{word.text}`: then the kernel of '{name}' does not find its ramdisk"
+            yield _at(context, "VT356", message, path, word)
+        if domain.role is Role.GUEST or not isinstance(hypervisor, Kvm):
+            continue
+        word = last(words, "kvm_arm.mode")
+        if word is not None and word.value == "none":
+            yield _at(context, "VT356", f"`{word.text}`: then the board has no KVM", path, word)
+        word = last(words, "acpi")
+        if word is not None and word.value in ("force", "on"):
+            message = f"`{word.text}`: with ACPI Linux reads no device tree, in which vtool's regions are"
+            yield _at(context, "VT356", message, path, word)
+
+
+def _at(
+    context: Context,
+    code: str,
+    message: str,
+    path: DataPathTuple,
+    word: Word,
+    *,
+    hints: tuple[str, ...] = (),
+    severity: Severity = Severity.ERROR,
+) -> Diagnostic:
+    """Make a finding at one word of a value that stands on one line as it is, else at the whole value."""
+    found = context.find(code, message, path, hints=hints, severity=severity)
+    span, value = found.span, context.value(path)
+    if span is None or span.line != span.end_line or not isinstance(value, str):
+        return found
+    quotes = span.end_column - span.column - len(value)
+    if quotes not in (0, 2):
+        return found
+    start = span.column + quotes // 2 + word.offset
+    return replace(found, span=replace(span, column=start, end_column=start + len(word.text)))
+
+
+RULES = (words_are_said_once, memory_is_not_cut, cpus_stay_on, confinement_stays_on, boot_is_as_planned)

@@ -1,0 +1,63 @@
+"""The words that vtool itself writes on the command lines of Xen and of kernels.
+
+What follows from the topology and the facts alone; the words that tell vtool's own guest what the plan chose
+begin with ``vtool.`` and are the planner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from vtool.model.board_facts import BoardFacts, Watchdog
+from vtool.model.topology import Domain, Start
+from vtool.units import MIB
+
+OWN_PREFIX = "vtool."
+"""Words that begin so are read by vtool's own programs in a guest or on the board."""
+
+
+def of_xen(facts: BoardFacts, control: Domain, guests: Iterable[Domain]) -> Iterator[str]:
+    """Yield what Xen is told of its console, of dom0, and of what guests have that it must be switched on for."""
+    uart = facts.boot.xen_console if facts.boot else facts.stdout.path if facts.stdout else None
+    if uart:
+        yield "console=dtuart"
+        yield f"dtuart={uart}"
+    if control.memory is not None:
+        yield f"dom0_mem={control.memory // MIB}M"
+    yield f"dom0_max_vcpus={min(control.cpus, facts.cpus)}"
+    settings = [guest.xen for guest in guests if guest.xen is not None]
+    if any(wished.llc_colors for wished in settings):
+        yield "llc-coloring=on"
+    if any(wished.scmi_smc for wished in settings):
+        yield "scmi-smc-passthrough=on"
+
+
+def of_control_domain(facts: BoardFacts, watchdog: Watchdog | None, *, is_xen: bool) -> Iterator[str]:
+    """Yield what the board's own kernel is told: console, root file system, and when to start again.
+
+    No console where the facts name none: Linux then takes /chosen's stdout-path.
+    """
+    stdout = facts.stdout.console if facts.stdout else None
+    console = "hvc0" if is_xen else facts.boot.console if facts.boot else stdout
+    if console:
+        yield f"console={console}"
+    if facts.boot is not None:
+        yield f"root={facts.boot.root_device}"
+        yield f"rootfstype={facts.boot.root_filesystem}"
+        yield "rw"
+        yield "rootwait"
+    # A system that panicked or hangs has to start again, so that the loader can choose another.
+    yield "panic=10"
+    if watchdog is not None:
+        yield f"systemd.watchdog_sec={watchdog.timeout_s // 2}"
+        yield from watchdog.kernel_arguments.split()
+
+
+def of_guest(domain: Domain, *, is_xen: bool) -> Iterator[str]:
+    """Yield what a guest's kernel is told, beside the words of ``OWN_PREFIX``: its console."""
+    if not is_xen:
+        yield "console=ttyAMA0"
+    elif domain.start is Start.XL:
+        yield "console=hvc0"
+    elif domain.xen is None or domain.xen.uart:
+        yield "console=ttyAMA0"
