@@ -89,7 +89,7 @@ EXAMPLE = load(ROOT / "topology" / "examples" / "kvm-pool.yaml").value
         ("variables", {"A": 1}, False),
         ("variables", {"a": [1]}, False),
         ("name", None, False),
-        ("domains.fe0.board", None, True),
+        ("domains.fe0.board", None, False),
     ],
 )
 def test_values(way: str, value: Any, valid: bool) -> None:

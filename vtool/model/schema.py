@@ -17,6 +17,7 @@ _USE = {
     "pattern": rf"\$\{{{VARIABLE_NAME}\}}",
     "type": "string",
 }
+_NOTHING = {"type": "null"}
 _SCALARS = ("string", "integer", "number", "boolean")
 _ABOUT = ("title", "description", "default")
 
@@ -40,12 +41,17 @@ def _adapted(schema: dict[str, Any]) -> dict[str, Any]:
     for keyword, inner in schema.items():
         if keyword in ("$defs", "properties", "patternProperties"):
             adapted[keyword] = {name: _adapted(child) for name, child in inner.items()}
+        elif keyword == "anyOf" and _NOTHING in inner:
+            # A key that may be left out: nothing behind it is refused.
+            adapted |= _adapted({keyword: [child for child in inner if child != _NOTHING]})
+        elif keyword == "anyOf" and len(inner) == 1:
+            adapted |= _adapted(inner[0])
         elif keyword in ("anyOf", "oneOf", "prefixItems"):
             # Of a union's models several may fit while a variable stands for the tag.
             adapted["anyOf" if keyword == "oneOf" else keyword] = [_adapted(child) for child in inner]
         elif keyword in ("items", "additionalProperties") and isinstance(inner, dict):
             adapted[keyword] = _adapted(inner)
-        elif keyword not in ("discriminator", "title"):
+        elif keyword not in ("discriminator", "title") and (keyword, inner) != ("default", None):
             adapted[keyword] = inner
     if "patternProperties" in adapted:
         adapted.setdefault("additionalProperties", False)

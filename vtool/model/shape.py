@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
@@ -49,6 +50,7 @@ def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | No
             document = _renamed(document, fault.path, str(fault.meant))
     if document.value.get("version") is True:  # which equals 1 to Python, and so to pydantic
         faults.append(_Fault(("version",), "literal_error", True, {"expected": "1"}))
+    faults += _nothing_behind(document, faults)
     if not faults and not document.unsound and not document.open and not document.lacking:
         return checked, in_order(findings)
     findings += _said_once(model, document, faults)
@@ -56,6 +58,25 @@ def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | No
     document = replace(document, open=document.open | _open_places(document, faults))
     wrong = {place for fault in faults for place in fault.places} | document.unsound
     return salvage(model, document, wrong, names), in_order(findings)
+
+
+def _nothing_behind(document: Document, faults: list[_Fault]) -> Iterator[_Fault]:
+    """Yield the keys that may be left out and are written with nothing behind them (``~``, ``null``).
+
+    Of keys that are needed pydantic says it; a null that took a key of an earlier file away is gone by now.
+    """
+    said = {fault.path for fault in faults} | document.unsound
+    for path in _nulls(document.value, ()):
+        if not any(path[:length] in said for length in range(len(path) + 1)):
+            yield _Fault(path, _NOTHING, None, {})
+
+
+def _nulls(value: Any, path: DataPathTuple) -> Iterator[DataPathTuple]:
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if inner is None:
+            yield (*path, key)
+        elif isinstance(inner, dict | list):
+            yield from _nulls(inner, (*path, key))
 
 
 def _open_places(document: Document, faults: list[_Fault]) -> frozenset[DataPathTuple]:
@@ -78,6 +99,7 @@ def _at(value: Any, path: DataPathTuple) -> Any:
     return value
 
 
+_NOTHING = "nothing"
 _MOST_MISSPELT = 20
 """So many levels of misspelt keys, one inside the other, are looked into."""
 _ALIKE = 0.8
@@ -291,6 +313,18 @@ def _showing(span: Span | None, text: str) -> Span | None:
 
 def _diagnostic_of(model: type[BaseModel], document: Document, fault: _Fault) -> Diagnostic:
     path, kind = fault.path, fault.kind
+    if kind == _NOTHING:
+        plain = [choice for one in types_at(model, path, document.value) for choice in choices(one)]
+        words = [
+            member.value
+            for choice in plain
+            if isinstance(choice, type) and issubclass(choice, Enum)
+            for member in choice
+        ]
+        hint = "write a value, or leave the key out"
+        if "null" in words:
+            hint = f'write `{path[-1]}: "null"` with the quotes: without them it is YAML\'s word for nothing'
+        return Diagnostic("VT203", f"nothing is written behind '{path[-1]}'", document.span(path), hints=(hint,))
     if kind in ("enum", "literal_error"):
         allowed = [word.strip("' ") for word in fault.context["expected"].replace(" or ", ", ").split(",")]
         return _bad_choice(document, path, fault.got, allowed)
