@@ -87,6 +87,10 @@ QEMU_VIRT_PCI_COUNT = 30
 QEMU_VIRT_MOST_CPUS = {2: 8, 3: 512}
 """vCPUs by version of the interrupt controller (QEMU hw/arm/virt.c, virt_max_cpus)."""
 
+XEN_MOST_CPUS = {2: 8, 3: 128}
+"""vCPUs by version of the interrupt controller (Xen xen/arch/arm/vgic-v2.c, vgic-v3.c and domain.c
+arch_sanitise_domain_config; public/arch-arm.h GUEST_MAX_VCPUS)."""
+
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from vtool.check import (
+    addresses,
     alignment,
     command_lines,
     devices,
@@ -17,6 +18,7 @@ from vtool.check import (
     regions,
     rings,
     xen,
+    xen_colours,
     xen_cpus,
     xen_features,
     xen_memory,
@@ -37,12 +39,14 @@ RULES = (
     *kvm.RULES,
     *alignment.RULES,
     *regions.RULES,
+    *addresses.RULES,
     *host_memory.RULES,
     *kernels.RULES,
     *command_lines.RULES,
     *xen_features.RULES,
     *xen_start.RULES,
     *xen_memory.RULES,
+    *xen_colours.RULES,
     *xen_cpus.RULES,
     *xen_passthrough.RULES,
     *xen.RULES,

@@ -66,13 +66,13 @@ def _said_twice(
         hint = f"leave it out: {_COMES_FROM.get(word.name, _FACTS)}"
         if linux and word.name.startswith(command_lines.OWN_PREFIX):
             message = f"`{word.text}`: words that begin with `{command_lines.OWN_PREFIX}` are vtool's own"
-            yield _at(context, "VT355", message, path, word, hints=("leave it out: vtool writes what it needs",))
+            yield at_word(context, "VT355", message, path, word, hints=("leave it out: vtool writes what it needs",))
         elif text == word.text:
             message = f"`{word.text}` is written twice: vtool writes it itself"
-            yield _at(context, "VT355", message, path, word, hints=(hint,), severity=Severity.WARNING)
+            yield at_word(context, "VT355", message, path, word, hints=(hint,), severity=Severity.WARNING)
         elif text is not None:
             message = f"`{word.text}` takes the place of `{text}`, which vtool writes itself"
-            yield _at(context, "VT355", message, path, word, hints=(hint,))
+            yield at_word(context, "VT355", message, path, word, hints=(hint,))
 
 
 def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
@@ -81,7 +81,7 @@ def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
         words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
         if (unknown := last(words, "memmap")) is not None:
             message = f"`{unknown.text}` has no effect: Linux on arm64 knows no `memmap`"
-            yield _at(context, "VT356", message, path, unknown, severity=Severity.WARNING)
+            yield at_word(context, "VT356", message, path, unknown, severity=Severity.WARNING)
         word = last(words, "mem")
         limit = number_of(word.value) if word else None
         if word is None or limit is None:
@@ -96,15 +96,15 @@ def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
                 f"`{word.text}` cuts the memory of '{name}' at {format_size(limit)}; its region '{min(behind)}' lies "
                 f"behind {format_size(has)}"
             )
-            yield _at(context, "VT356", message, path, word, hints=(hint,))
+            yield at_word(context, "VT356", message, path, word, hints=(hint,))
         elif domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Kvm):
             asked = _asked_of_host(context, name)
             if limit < asked:
                 message = f"`{word.text}` leaves '{name}' less than the {format_size(asked)} that its guests ask for"
-                yield _at(context, "VT356", message, path, word, hints=("leave it out",))
+                yield at_word(context, "VT356", message, path, word, hints=("leave it out",))
         else:
             message = f"`{word.text}` leaves {format_size(has - limit)} of {what} unused"
-            yield _at(context, "VT356", message, path, word, hints=(hint,), severity=Severity.WARNING)
+            yield at_word(context, "VT356", message, path, word, hints=(hint,), severity=Severity.WARNING)
 
 
 def _memory_of(context: Context, name: str, domain: Domain) -> tuple[int | None, str]:
@@ -150,7 +150,7 @@ def cpus_stay_on(context: Context) -> Iterator[Diagnostic]:
             yield from _off(context, context.board_of[name], most, path, word)
         elif most < domain.cpus:
             message = f"`{word.text}` leaves {domain.cpus - most} of the {domain.cpus} CPUs of '{name}' off"
-            yield _at(context, "VT356", message, path, word, hints=("write `cpus`",), severity=Severity.WARNING)
+            yield at_word(context, "VT356", message, path, word, hints=("write `cpus`",), severity=Severity.WARNING)
 
 
 def _off(context: Context, board: str, most: int, path: DataPathTuple, word: Word) -> Iterator[Diagnostic]:
@@ -163,11 +163,11 @@ def _off(context: Context, board: str, most: int, path: DataPathTuple, word: Wor
     for who, cpus in users:
         if off := [cpu for cpu in cpus if cpu >= most]:
             message = f"`{word.text}` leaves CPUs off that {who}: {format_cpu_list(off)}"
-            yield _at(context, "VT356", message, path, word)
+            yield at_word(context, "VT356", message, path, word)
             return
     if board in context.facts and most < context.facts[board].facts.cpus:
         message = f"`{word.text}` leaves {context.facts[board].facts.cpus - most} CPUs of board '{board}' off"
-        yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+        yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
 
 
 def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
@@ -180,7 +180,7 @@ def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
         parts = [replace(word, value=part) for part in word.value.split(",")] if word else []
         if word is not None and given is not None and (word.name == "no-iommu" or any(part.is_off for part in parts)):
             message = f"`{word.text}`: then Xen drives no IOMMU, which the nodes passed through to '{given}' need"
-            yield _at(context, "VT356", message, ("boards", board, "hypervisor", "bootargs"), word)
+            yield at_word(context, "VT356", message, ("boards", board, "hypervisor", "bootargs"), word)
     for name, domain in context.topology.domains.items():
         words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
         own = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
@@ -188,16 +188,16 @@ def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
         word = last(words, "iommu.passthrough")
         if word is not None and behind is not None and not word.is_off:
             message = f"`{word.text}` goes past the IOMMU, which alone confines device '{behind}' of '{name}'"
-            yield _at(context, "VT356", message, path, word)
+            yield at_word(context, "VT356", message, path, word)
         word = last(words, "swiotlb")
         if word is None or word.value.split(",")[-1] != "noforce":
             continue
         if domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Xen):
             message = f"`{word.text}`: a device of dom0 that is not coherent then has no way to reach guests' pages"
-            yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+            yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
         elif any(device.data_path in POOLS for device in own.values()):
             message = f"`{word.text}` leaves '{name}' no bounce buffers but its pools"
-            yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+            yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
 
 
 def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
@@ -208,26 +208,26 @@ def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
             if word is not None and not word.is_off:
                 message = f"`{word.text}`: a Xen that panicked stays so, and the board does not fall back"
                 path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
-                yield _at(context, "VT356", message, path, word, severity=Severity.WARNING)
+                yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
     for name, domain in context.topology.domains.items():
         hypervisor, words = context.hypervisor_of(name), linux_words(domain.bootargs)
         path = ("domains", name, "bootargs")
         word = last(words, "noinitrd", "initrd", "initrdmem")
         if word is not None and domain.ramdisk is not None:
             message = f"`{word.text}`: then the kernel of '{name}' does not find its ramdisk"
-            yield _at(context, "VT356", message, path, word)
+            yield at_word(context, "VT356", message, path, word)
         if domain.role is Role.GUEST or not isinstance(hypervisor, Kvm):
             continue
         word = last(words, "kvm_arm.mode")
         if word is not None and word.value == "none":
-            yield _at(context, "VT356", f"`{word.text}`: then the board has no KVM", path, word)
+            yield at_word(context, "VT356", f"`{word.text}`: then the board has no KVM", path, word)
         word = last(words, "acpi")
         if word is not None and word.value in ("force", "on"):
             message = f"`{word.text}`: with ACPI Linux reads no device tree, in which vtool's regions are"
-            yield _at(context, "VT356", message, path, word)
+            yield at_word(context, "VT356", message, path, word)
 
 
-def _at(
+def at_word(
     context: Context,
     code: str,
     message: str,

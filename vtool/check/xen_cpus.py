@@ -1,12 +1,70 @@
-"""Rules on CPUs under Xen: pools made at boot, and the CPUs that a guest is kept on."""
+"""Rules on CPUs under Xen: pools made at boot, schedulers, kinds of cores, and what a guest's vCPUs can be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool import layouts
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic
-from vtool.model.topology import Xen
+from vtool.command_lines import Word, last, xen_words
+from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.model.board_facts import BoardFacts
+from vtool.model.cores import kinds, vector_bits
+from vtool.model.topology import Domain, Role, Scheduler, Xen
+from vtool.model.types import LONGEST_VECTOR
+from vtool.records import record
+from vtool.source import DataPathTuple
+from vtool.units import format_cpu_list
+
+POOL_0 = "Pool-0"
+"""Xen's name of the pool of the CPU that it boots on, the first, where dom0 runs (xen/common/sched/boot-cpupool.c)."""
+
+
+@record
+class Pool:
+    """A pool as Xen makes it: declared, or of the CPUs that no pool names; its CPUs are None where facts are missing.
+
+    ``scheduler_path`` is where its scheduler is written, None where it is Xen's default.
+    """
+
+    name: str
+    cpus: tuple[int, ...] | None
+    scheduler: str
+    scheduler_path: DataPathTuple | None
+    domains: dict[str, Domain]
+    declared: bool
+
+    @property
+    def shown(self) -> str:
+        """Return how messages name it."""
+        return f"pool '{self.name}'" if self.declared else f"{POOL_0}, of the CPUs that no pool names,"
+
+
+def pools_of(context: Context, board: str) -> Iterator[Pool]:
+    """Yield the pools of a board's Xen, dom0's last; a domain in a pool that does not exist is in none (VT378)."""
+    hypervisor, loaded = context.topology.boards[board].hypervisor, context.facts.get(board)
+    assert isinstance(hypervisor, Xen)
+    at: DataPathTuple = ("boards", board, "hypervisor")
+    word = last(xen_words(hypervisor.bootargs), "sched")
+    default: tuple[str, DataPathTuple | None] = (word.value, (*at, "bootargs")) if word else ("credit2", None)
+    domains = dict(context.domains_on(board))
+    first = next((name for name, pool in hypervisor.cpupools.items() if 0 in pool.cpus), None)
+
+    def inside(pool: str | None) -> dict[str, Domain]:
+        return {
+            name: domain
+            for name, domain in domains.items()
+            if (first if domain.role is Role.CONTROL else domain.cpupool or first) == pool
+        }
+
+    for name in sorted(hypervisor.cpupools, key=lambda name: name == first):
+        pool = hypervisor.cpupools[name]
+        own = (pool.scheduler.value, (*at, "cpupools", name, "scheduler")) if pool.scheduler else default
+        yield Pool(name, pool.cpus, own[0], own[1], inside(name), declared=True)
+    if first is None:
+        taken = {cpu for pool in hypervisor.cpupools.values() for cpu in pool.cpus}
+        rest = tuple(cpu for cpu in range(loaded.facts.cpus) if cpu not in taken) if loaded else None
+        yield Pool(POOL_0, rest, default[0], default[1], inside(None), declared=False)
 
 
 def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
@@ -33,25 +91,178 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
 
 
+def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
+    """VT353: the pool of CPU 0 is dom0's, whatever it is called, and dom0 runs in no other."""
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen):
+            continue
+        for name, pool in declared.hypervisor.cpupools.items():
+            guests = [n for n, d in context.domains_on(board) if d.role is Role.GUEST and d.cpupool == name]
+            if 0 in pool.cpus and guests:
+                message = f"pool '{name}' has CPU 0, so Xen runs dom0 in it, too: it is not set apart for '{guests[0]}'"
+                path: DataPathTuple = ("boards", board, "hypervisor", "cpupools", name, "cpus")
+                labels = tuple(Label(context.span("domains", n, "cpupool"), f"'{n}' is in it") for n in guests)
+                hint = "leave CPU 0 to dom0; a guest without `cpupool` runs where dom0 does"
+                yield context.find("VT353", message, path, labels=labels, hints=(hint,))
+        for name, domain in context.domains_on(board):
+            wished = declared.hypervisor.cpupools.get(domain.cpupool or "")
+            if domain.role is Role.CONTROL and wished is not None and 0 not in wished.cpus:
+                message = f"'{name}' runs in the pool that has CPU 0, which '{domain.cpupool}' has not"
+                yield context.find("VT353", message, ("domains", name, "cpupool"))
+
+
+def null_pools_have_the_cpus(context: Context) -> Iterator[Diagnostic]:
+    """VT354: the null scheduler gives a CPU to one vCPU for good; one that gets none never runs."""
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen):
+            continue
+        loaded = context.facts.get(board)
+        for pool in pools_of(context, board):
+            guests = [d for d in pool.domains.values() if d.role is Role.GUEST and d.cpupool is not None]
+            shared = pool.cpus is not None and 0 in pool.cpus and guests  # VT353
+            if pool.scheduler != Scheduler.NULL.value or pool.cpus is None or pool.scheduler_path is None or shared:
+                continue
+            asked = {
+                name: _planned_cpus(domain, loaded.facts if loaded else None) for name, domain in pool.domains.items()
+            }
+            if sum(asked.values()) > len(pool.cpus):
+                whose = ", ".join(f"'{name}' {count}" for name, count in asked.items())
+                message = (
+                    f"{pool.shown} has {len(pool.cpus)} CPU{'s' * (len(pool.cpus) != 1)} for {sum(asked.values())} "
+                    f"vCPUs ({whose}): the null scheduler never runs the rest"
+                )
+                labels = tuple(Label(context.span("domains", n, key=True), f"{c} here") for n, c in asked.items())
+                hint = "give the pool as many CPUs as its domains have, or use another scheduler"
+                yield context.find("VT354", message, pool.scheduler_path, labels=labels, hints=(hint,))
+
+
+def _planned_cpus(domain: Domain, facts: BoardFacts | None) -> int:
+    return min(domain.cpus, facts.cpus) if domain.role is Role.CONTROL and facts is not None else domain.cpus
+
+
+def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
+    """VT357: a pool, and the CPUs that a guest is kept on, are of one kind of core, and of one that Xen starts."""
+    for board, declared in context.topology.boards.items():
+        loaded = context.facts.get(board)
+        if not isinstance(declared.hypervisor, Xen) or loaded is None or len(set(kinds(loaded.facts))) < 2:
+            continue
+        kind_of = kinds(loaded.facts)
+        every_kind = _starts_every_kind(xen_words(declared.hypervisor.bootargs)) is not None
+        at: DataPathTuple = ("boards", board, "hypervisor", "cpupools")
+        wishes = [(f"pool '{n}'", p.cpus, (*at, n, "cpus")) for n, p in declared.hypervisor.cpupools.items()]
+        wishes += [
+            (f"`host_cpus` of '{name}'", domain.host_cpus, ("domains", name, "host_cpus"))
+            for name, domain in context.domains_on(board)
+            if domain.role is Role.GUEST
+        ]
+        for what, cpus, path in wishes:
+            by_kind: dict[str, list[int]] = {}
+            for cpu in cpus:
+                if cpu < len(kind_of):
+                    by_kind.setdefault(kind_of[cpu], []).append(cpu)
+            mixed = ", ".join(f"{format_cpu_list(numbers)} {kind}" for kind, numbers in by_kind.items())
+            why = _why_not(by_kind, kind_of[0], every_kind=every_kind)
+            if why is not None:
+                label = Label(loaded.document.span(("cpu_nodes",), key=True), "the board's cores are here")
+                first = format_cpu_list(number for number, kind in enumerate(kind_of) if kind == kind_of[0])
+                hint = f"of one kind with CPU 0 are {first}; `hmp-unsafe=1` in the hypervisor's `bootargs` starts all"
+                yield context.find("VT357", f"{what} has CPUs {mixed}: {why}", path, labels=(label,), hints=(hint,))
+
+
+def _starts_every_kind(words: tuple[Word, ...]) -> Word | None:
+    """Return the word that makes Xen start cores of every kind, None without one."""
+    word = last(words, "hmp-unsafe", "no-hmp-unsafe")
+    return word if word is not None and word.name == "hmp-unsafe" and not word.is_off else None
+
+
+def _why_not(by_kind: dict[str, list[int]], first: str, *, every_kind: bool) -> str | None:
+    """Return what is wrong with CPUs of these kinds, None when nothing is (Xen docs/misc/arm/big.LITTLE.txt)."""
+    if every_kind:
+        return "a vCPU that moves from one kind to another can corrupt its data" if len(by_kind) > 1 else None
+    if len(by_kind) > 1:
+        return "without hmp-unsafe Xen starts those of the kind that it boots on only"
+    if by_kind and first not in by_kind:
+        return f"without hmp-unsafe Xen starts those of the kind that it boots on only, and CPU 0 is a {first}"
+    return None
+
+
 def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
     """VT347: CPUs that a guest is kept on are of the pool that it runs in."""
-    for name, domain in context.topology.domains.items():
-        hypervisor = context.hypervisor_of(name)
-        if not isinstance(hypervisor, Xen) or not hypervisor.cpupools:
+    for board, declared in context.topology.boards.items():
+        if not isinstance(declared.hypervisor, Xen) or not declared.hypervisor.cpupools:
             continue
-        others = {cpu for pool in hypervisor.cpupools.values() for cpu in pool.cpus}
-        # Xen's Pool-0 is the one of the first CPU (xen/common/sched/boot-cpupool.c).
-        first = next((pool for pool, declared in hypervisor.cpupools.items() if 0 in declared.cpus), None)
-        pool = domain.cpupool or first
-        for cpu in domain.host_cpus if pool is None or pool in hypervisor.cpupools else ():
-            inside = cpu not in others if pool is None else cpu in hypervisor.cpupools[pool].cpus
-            if not inside:
-                where = f"pool '{pool}'" if pool else "the pool of those that no pool names"
-                message = f"CPU {cpu} is not in {where}, where '{name}' runs"
-                yield context.find("VT347", message, ("domains", name, "host_cpus"))
+        for pool in pools_of(context, board):
+            others = {c for p in declared.hypervisor.cpupools.values() for c in p.cpus}
+            for name, domain in pool.domains.items():
+                for cpu in domain.host_cpus:
+                    if cpu not in (pool.cpus or ()) if pool.declared else cpu in others:
+                        message = f"CPU {cpu} is not in {pool.shown}, where '{name}' runs"
+                        yield context.find("VT347", message, ("domains", name, "host_cpus"))
+
+
+def interrupt_controllers_serve(context: Context) -> Iterator[Diagnostic]:
+    """VT348: a guest's interrupt controller is of the board's version, and a GICv2 has eight CPU interfaces."""
+    for board, loaded in context.facts.items():
+        if not isinstance(context.topology.boards[board].hypervisor, Xen):
+            continue
+        version = loaded.facts.gic.version
+        most = layouts.XEN_MOST_CPUS[version]
+        for name, domain in context.domains_on(board):
+            count = _planned_cpus(domain, loaded.facts)
+            if count > most:
+                message = f"domain '{name}' has {count} CPUs, the GICv{version} that Xen gives it serves {most}"
+                yield context.find("VT348", message, ("domains", name, "cpus"))
+
+
+def vectors_can_be_had(context: Context) -> Iterator[Diagnostic]:
+    """VT358: the board's cores have SVE, and vectors as long as is asked for."""
+    for board, loaded in context.facts.items():
+        has = vector_bits(loaded.facts)
+        for name, domain in context.domains_on(board):
+            wished = domain.xen.sve if domain.xen else None
+            if wished is None or has is None:
+                continue
+            longest, core = has
+            path = ("domains", name, "xen", "sve")
+            label = Label(loaded.document.span(("cpu_nodes",), key=True), "the board's cores are here")
+            if longest == 0:
+                message = f"'{name}' cannot have SVE: {core} has none, and Xen does not make the domain"
+                yield context.find("VT358", message, path, labels=(label,))
+            elif wished != LONGEST_VECTOR and wished > longest:
+                message = f"'{name}' wants vectors of {wished} bits, {core} has {longest}: Xen does not make the domain"
+                yield context.find("VT358", message, path, labels=(label,), hints=("sve: max",))
+
+
+def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
+    """VT357: with hmp-unsafe, what is kept on no CPUs moves between kinds of cores, which can corrupt its data."""
+    for board, declared in context.topology.boards.items():
+        loaded = context.facts.get(board)
+        if not isinstance(declared.hypervisor, Xen) or loaded is None:
+            continue
+        words, kind_of = xen_words(declared.hypervisor.bootargs), kinds(loaded.facts)
+        word = _starts_every_kind(words)
+        if word is None:
+            continue
+        for pool in pools_of(context, board):
+            if len({kind_of[cpu] for cpu in pool.cpus or () if cpu < len(kind_of)}) < 2 or pool.declared:
+                continue
+            for name, domain in pool.domains.items():
+                control = domain.role is Role.CONTROL
+                if domain.host_cpus or (control and last(words, "dom0_vcpus_pin") is not None):
+                    continue
+                message = f"`{word.text}`: Xen may move '{name}' between kinds of cores, which can corrupt its data"
+                hint = "dom0_vcpus_pin in the hypervisor's `bootargs`" if control else "`host_cpus` of one kind"
+                path: DataPathTuple = ("domains", name)
+                yield context.find("VT357", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
 
 
 RULES = (
     cpupools_are_sound,
+    dom0_has_its_pool,
+    null_pools_have_the_cpus,
+    cores_are_of_one_kind,
+    vcpus_stay_on_one_kind,
     pins_are_in_the_pool,
+    interrupt_controllers_serve,
+    vectors_can_be_had,
 )

@@ -1,4 +1,4 @@
-"""Rules on memory that Xen hands out at boot: static memory, shared regions, where guests see them, cache colours."""
+"""Rules on memory that Xen hands out at boot: static memory, shared regions, where guests see them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vtool import layouts
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics import Diagnostic, Severity
 from vtool.model.topology import Role, Start, Xen
 from vtool.units import PAGE_BYTES, AddressRange
 
@@ -94,18 +94,6 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT374", message, ("regions", name, "placed"))
 
 
-def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
-    """VT374: a Xen that colours the cache takes no guest with static memory."""
-    for board in context.topology.boards:
-        guests = [(name, domain.xen) for name, domain in context.domains_on(board) if domain.xen is not None]
-        coloured = next((name for name, settings in guests if settings.llc_colors), None)
-        for name, settings in guests:
-            if coloured is not None and settings.static_memory:
-                message = f"'{name}' cannot have static memory while '{coloured}' has `llc_colors`: Xen stops"
-                label = Label(context.span("domains", coloured, "xen", "llc_colors"), "colours here")
-                yield context.find("VT374", message, ("domains", name, "xen", "static_memory"), labels=(label,))
-
-
 def limits_hold(context: Context) -> Iterator[Diagnostic]:
     """VT375: Xen has room for that many regions and boot modules."""
     for board, xen in context.xens.items():
@@ -159,7 +147,6 @@ RULES = (
     regions_are_shared_at_boot,
     guests_are_told_of_regions,
     static_memory_is_sound,
-    colours_exclude_static_memory,
     limits_hold,
     guest_addresses_are_free,
 )

@@ -84,6 +84,8 @@ def _to_size(value: Any) -> int:
 
 def _to_address(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if value >> 64:
+            raise ValueError("an address has at most 64 bits")
         return value
     raise ValueError(f"an address is a whole number such as 0x4000_0000, not {value!r}")
 
@@ -129,7 +131,8 @@ Granule = Annotated[
 
 # Other readers of YAML take a number with underscores for a text.
 _AddressInput = (
-    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F][0-9a-fA-F_]*|[1-9][0-9_]*)$")]
+    Annotated[int, Field(ge=0, lt=1 << 64)]
+    | Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F][0-9a-fA-F_]*|[1-9][0-9_]*)$")]
 )
 Address = Annotated[
     int,

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from vtool import layouts
-from vtool.diagnostics import VtoolError
+from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Transport, is_ring
@@ -279,7 +279,11 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
             assert host is not None
             inside = plan.StaticRange(host.range, plan.Origin(plan.OriginKind.ALLOCATED, f"'{name}' sees the host's"))
         elif inside is None:
-            inside = _above_ram(name, region.size, region.alignment or HOST_ALIGNMENT, taken)
+            found = _above_ram(name, region.size, region.alignment or HOST_ALIGNMENT, taken)
+            if found is None:
+                message = f"the layout of '{name}' has no room for region '{region_name}' of {format_size(region.size)}"
+                raise VtoolError(Diagnostic("VT352", message, scope.document.span(("regions", region_name, "size"))))
+            inside = found
             taken.append(inside.range)
         views.append(
             plan.SharedView(
@@ -324,8 +328,8 @@ def _kept_inside(
     return plan.StaticRange(where, KEPT)
 
 
-def _above_ram(name: str, size_bytes: int, alignment: int, taken: list[AddressRange]) -> plan.StaticRange:
-    """Find the first free place in the guest's RAM banks."""
+def _above_ram(name: str, size_bytes: int, alignment: int, taken: list[AddressRange]) -> plan.StaticRange | None:
+    """Find the first free place in the guest's RAM banks, None when there is none."""
     for bank in layouts.XEN_GUEST_RAM:
         base = align_up(bank.base, alignment)
         for hole in sorted(taken):
@@ -334,7 +338,7 @@ def _above_ram(name: str, size_bytes: int, alignment: int, taken: list[AddressRa
         if base + size_bytes <= bank.end:
             origin = plan.Origin(plan.OriginKind.ALLOCATED, f"first free range above the RAM of '{name}'")
             return plan.StaticRange(AddressRange.of_size(base, size_bytes), origin)
-    raise AssertionError("a terabyte of guest-physical addresses is full")
+    return None
 
 
 def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:

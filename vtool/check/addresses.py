@@ -1,0 +1,83 @@
+"""Rules on how far addresses go: what lies beyond the address space of the board's CPUs, no guest can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool import layouts
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.model.cores import physical_address_bits
+from vtool.model.topology import POOL_USES, Domain, Role, Xen
+from vtool.source import DataPathTuple
+from vtool.units import AddressRange, format_size
+
+_XEN_LAYOUT_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
+_MOST_BITS_BEFORE_4_18 = 48
+"""Xen xen/arch/arm/include/asm/page-bits.h PADDR_BITS; since 4.18 it is CONFIG_PADDR_BITS, which is 52."""
+
+
+def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT352: what a guest sees ends within the guest-physical address space, which is as large as the CPUs' own.
+
+    Xen xen/arch/arm/mmu/p2m.c setup_virt_paging: p2m_ipa_bits is at most PARange; Linux arch/arm64/kvm/reset.c
+    kvm_set_ipa_limit and QEMU hw/arm/virt.c virt_kvm_type likewise. Host addresses are compared with RAM (VT404).
+    """
+    for board, loaded in context.facts.items():
+        bits, whose = physical_address_bits(loaded.facts)
+        is_xen = isinstance(context.topology.boards[board].hypervisor, Xen)
+        if is_xen and board in context.xens and context.xens[board].version < (4, 18):
+            bits = min(bits, _MOST_BITS_BEFORE_4_18)
+        key = ("cpu_nodes",) if loaded.facts.cpu_nodes else ("cpus",)
+        label = Label(loaded.document.span(key, key=True), "the board's CPUs are here")
+        for name, domain in context.domains_on(board):
+            if domain.role is not Role.GUEST:
+                continue
+            for what, where, path in _seen_by(context, name, domain, is_xen=is_xen):
+                if where.end > 1 << bits:
+                    message = (
+                        f"{what} ends at {where.end:#x}, beyond the {bits} bits of address of board '{board}' "
+                        f"({whose}), which end at {1 << bits:#x}"
+                    )
+                    yield context.find("VT352", message, path, labels=(label,))
+
+
+def _seen_by(
+    context: Context, name: str, domain: Domain, *, is_xen: bool
+) -> Iterator[tuple[str, AddressRange, DataPathTuple]]:
+    """Yield the RAM of a guest, and regions at places that the user fixed, where other rules do not bound them."""
+    regions = context.lookup.regions_of[name]
+    if domain.memory is not None and not domain.is_direct and not _more_than_the_board(context, name, domain.memory):
+        pools = sum(r.size for r in regions.values() if r.owner == name and r.use in POOL_USES)
+        # Under KVM, pools follow the RAM.
+        behind = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory + pools)
+        ram = layouts.xen_guest_ram(min(domain.memory, _XEN_LAYOUT_BYTES))[-1] if is_xen else behind
+        yield f"the RAM of '{name}'", ram, ("domains", name, "memory")
+    for region_name, region in regions.items():
+        address, key = region.address_in(name)
+        if address is not None and not domain.is_direct and context.is_static_shared(region):
+            where = AddressRange.of_size(address, region.size)
+            yield f"region '{region_name}' in '{name}'", where, ("regions", region_name, *key)
+
+
+def _more_than_the_board(context: Context, name: str, memory: int) -> bool:
+    """Tell whether a guest has more memory than its board, which VT406 says."""
+    return memory > sum(bank.size for bank in context.facts[context.board_of[name]].facts.ram)
+
+
+def guests_fit_their_layout(context: Context) -> Iterator[Diagnostic]:
+    """VT352: a guest of Xen has no more RAM than the two banks of its layout (Xen public/arch-arm.h)."""
+    for board in context.facts:
+        for name, domain in context.domains_on(board):
+            memory = domain.memory or 0
+            guest = domain.role is Role.GUEST and isinstance(context.hypervisor_of(name), Xen)
+            beyond = guest and not domain.is_direct and memory > _XEN_LAYOUT_BYTES
+            if beyond and not _more_than_the_board(context, name, memory):
+                layout = format_size(_XEN_LAYOUT_BYTES)
+                message = (
+                    f"'{name}' has {format_size(memory)} of memory, the layout of Xen's guests has room for {layout}"
+                )
+                yield context.find("VT352", message, ("domains", name, "memory"))
+
+
+RULES = (guest_addresses_exist, guests_fit_their_layout)
