@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vtool.model.board_facts import BoardFacts
+from vtool.model.cores import kinds, vector_bits
 from vtool.model.validate import load_facts
 from vtool.units import KIB, MIB, parse_size
 
@@ -31,7 +32,7 @@ def topologies(draw: st.DrawFn, careless: bool) -> dict[str, Any]:
     facts = FACTS[name].facts
     release = draw(st.sampled_from(["4.22", "4.22", "4.22", "4.20", "4.18"]))
     names = _NAMES[: draw(st.integers(0, len(_NAMES)))]
-    pools = draw(_pools(facts)) if draw(st.booleans()) else {}
+    pools = draw(_pools(facts, careless)) if draw(st.booleans()) else {}
     hypervisor: dict[str, Any] = {"kind": "xen", "version": release}
     if pools:
         hypervisor["cpupools"] = pools
@@ -42,7 +43,9 @@ def topologies(draw: st.DrawFn, careless: bool) -> dict[str, Any]:
         if release == "4.22" and number == 0 and draw(st.booleans()):
             domains[guest]["xen"]["scmi_smc"] = True
         if release not in ("4.17", "4.18") and number < len(PASSED) and draw(st.integers(0, 3)) == 3:
-            domains[guest]["passthrough"] = [PASSED[number], *(PASSED[:1] if careless else [])]
+            passed = [PASSED[number], *(PASSED[:1] if careless else [])]
+            domains[guest]["passthrough"] = passed
+            domains[guest]["xen"]["force_assign_without_iommu"] = passed
     if draw(st.integers(0, 3)) == 0:
         dynamic = [d["memory"] for d in domains.values() if not d.get("xen", {}).get("static_memory")]
         needed = 0 if careless else sum(parse_size(memory) for memory in dynamic)
@@ -76,11 +79,18 @@ def _at(draw: st.DrawFn, facts: BoardFacts, careless: bool, key: str = "address"
 
 
 @st.composite
-def _pools(draw: st.DrawFn, facts: BoardFacts) -> dict[str, Any]:
-    cpus = list(range(draw(st.integers(0, 1)), facts.cpus))
+def _pools(draw: st.DrawFn, facts: BoardFacts, careless: bool) -> dict[str, Any]:
+    cpus = _started(facts, careless)[draw(st.integers(0, 1)) :]
     cut = draw(st.integers(1, max(1, len(cpus) - 1)))
-    found = {"first-pool": {"cpus": cpus[:cut]}, "rt": {"cpus": cpus[cut:], "scheduler": "null"}}
+    scheduler = "null" if careless else "credit"
+    found = {"first-pool": {"cpus": cpus[:cut]}, "rt": {"cpus": cpus[cut:], "scheduler": scheduler}}
     return {name: pool for name, pool in found.items() if pool["cpus"]}
+
+
+def _started(facts: BoardFacts, careless: bool) -> list[int]:
+    """Return the CPUs that Xen starts, those of one kind; careless ones are all."""
+    kind = kinds(facts)
+    return [cpu for cpu in range(facts.cpus) if careless or not kind or kind[cpu] == kind[0]]
 
 
 @st.composite
@@ -108,6 +118,8 @@ def _guest(
         optional["trap_unmapped_accesses"] = st.booleans()
         optional["capabilities"] = st.sampled_from([[], ["control"], *([["hardware"]] if careless else [])])
         optional["scmi_smc"] = st.booleans() if careless else st.just(False)
+    if not careless and vector_bits(facts) is not None:
+        del optional["sve"]
     if coloured:
         optional["llc_colors"] = st.sampled_from([[0, 1, 2, 9], "4-7"])
     chosen = draw(st.lists(st.sampled_from(sorted(optional)), unique=True, max_size=3))
@@ -119,10 +131,10 @@ def _guest(
         "bootargs": draw(st.sampled_from(["", 'say="hello" $HOME'])),
         "xen": settings,
     }
-    pool = draw(st.sampled_from([None, *pools]))
+    pool = draw(st.sampled_from([None, *(name for name in pools if careless or 0 not in pools[name]["cpus"])]))
     if pool is not None:
         domain["cpupool"] = pool
-    inside = pools[pool]["cpus"] if pool else [] if pools else list(range(facts.cpus))
+    inside = pools[pool]["cpus"] if pool else [] if pools else _started(facts, careless)
     if inside and (minor > 20 or careless) and draw(st.booleans()):
         domain["host_cpus"] = draw(st.lists(st.sampled_from(inside), min_size=1, unique=True))
     if draw(st.booleans()):

@@ -152,7 +152,8 @@ def test_a_module_larger_than_its_window_is_refused(base: bytes, tmp_path: Path)
 def test_nodes_to_pass_through_are_looked_for_before_anything_is_merged(base: bytes, tmp_path: Path) -> None:
     topology = ROOT / "tests" / "topologies" / "dom0less-settings.yaml"
     nodes = "[/pl061@9030000, /pl061, /pl011@9040000]"
-    board = prepare(topology, settings=[f"domains.fe0.passthrough={nodes}"]).plan.boards[0]
+    consent = f"domains.fe0.xen.force_assign_without_iommu={nodes}"
+    board = prepare(topology, settings=[f"domains.fe0.passthrough={nodes}", consent]).plan.boards[0]
     with pytest.raises(VtoolError) as caught:
         staged(board, base, tmp_path)
     assert [(d.code, d.span.text, d.hints) for d in caught.value.diagnostics if d.span] == [

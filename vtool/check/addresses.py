@@ -26,7 +26,7 @@ def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
     for board, loaded in context.facts.items():
         bits, whose = physical_address_bits(loaded.facts)
         is_xen = isinstance(context.topology.boards[board].hypervisor, Xen)
-        if is_xen and board in context.xens and context.xens[board].version < (4, 18):
+        if is_xen and bits > _MOST_BITS_BEFORE_4_18 and _is_before_4_18(context, board):
             bits = min(bits, _MOST_BITS_BEFORE_4_18)
         key = ("cpu_nodes",) if loaded.facts.cpu_nodes else ("cpus",)
         label = Label(loaded.document.span(key, key=True), "the board's CPUs are here")
@@ -40,6 +40,10 @@ def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
                         f"({whose}), which end at {1 << bits:#x}"
                     )
                     yield context.find("VT352", message, path, labels=(label,))
+
+
+def _is_before_4_18(context: Context, board: str) -> bool:
+    return board in context.xens and context.xens[board].version < (4, 18)
 
 
 def _seen_by(

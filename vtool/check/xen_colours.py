@@ -13,18 +13,28 @@ from vtool.records import record
 from vtool.source import DataPathTuple
 from vtool.units import PAGE_BYTES, parse_cpu_list
 
-_ORDER, _DEFAULT_ORDER, _MOST_ORDER = "LLC_COLORS_ORDER", 7, 10
-"""Xen xen/common/Kconfig LLC_COLORS_ORDER: how many colours a build has room for, as a power of two."""
+_ORDER, _USUAL, _MOST = "LLC_COLORS_ORDER", 1 << 7, 1 << 10
+"""Xen xen/common/Kconfig LLC_COLORS_ORDER: for how many colours a build has room; its default, and its largest."""
 _LISTS = ("dom0-llc-colors", "xen-llc-colors")
 
 
 @record
 class Limit:
-    """How many colours there are at most, and what says so; ``sure`` when no Xen of that kind has more."""
+    """How many colours there are at most, and what says so; ``sure`` unless a Xen could be built with more."""
 
     count: int
     why: str
     sure: bool = True
+
+
+@record
+class Asked:
+    """Colours that somebody is to have: who, and where that is written; on Xen's command line with the word."""
+
+    who: str
+    colours: tuple[int, ...]
+    path: DataPathTuple
+    word: Word | None = None
 
 
 def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
@@ -40,37 +50,45 @@ def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
 
 
 def colours_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT359: colours are ones that Xen was built for and that the cache has, as far as its command line says."""
+    """VT359: colours are ones that the cache has, as far as Xen's command line says, and that Xen was built for."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
         path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
         words = xen_words(declared.hypervisor.bootargs)
-        limits = [_of_the_build(context, board)]
         size, ways = last(words, "llc-size"), last(words, "llc-nr-ways")
+        limit = Limit(_MOST, f"no Xen has more than 0 to {_MOST - 1}")
         if size is not None and ways is not None:
             wrong, cache = _of_the_cache(size, ways)
             if wrong is not None:
                 yield at_word(context, "VT359", wrong, path, size)
-            limits += [cache] if cache is not None else []
-        limit = min(limits, key=lambda limit: limit.count)
-        for name, domain in context.domains_on(board):
-            colours = domain.xen.llc_colors if domain.xen else ()
-            for message, severity in _beyond(f"'{name}' wants", colours, limit):
-                yield context.find("VT359", message, ("domains", name, "xen", "llc_colors"), severity=severity)
-        for word in words:
-            for message, severity in _beyond(f"`{word.text}` has", _listed(word), limit) if word.name in _LISTS else ():
-                yield at_word(context, "VT359", message, path, word, severity=severity)
+            limit = min(limit, cache or limit, key=lambda one: one.count)
+        sound = []
+        for asked in _asked(context, board, words):
+            if asked.colours and max(asked.colours) >= limit.count:
+                yield _beyond(context, asked, limit)
+            else:
+                sound.append(asked)
+        for asked in sound:
+            if asked.colours and max(asked.colours) >= (built := _of_the_build(context, board)).count:
+                yield _beyond(context, asked, built)
 
 
-def _beyond(who: str, colours: tuple[int, ...], limit: Limit) -> Iterator[tuple[str, Severity]]:
-    """Yield what is wrong with the largest colour, and how sure that is."""
-    if not colours or max(colours) < limit.count:
-        return
-    if limit.sure or max(colours) < 1 << _MOST_ORDER:
-        yield f"{who} colour {max(colours)}: {limit.why}", Severity.ERROR if limit.sure else Severity.WARNING
-    else:
-        yield f"{who} colour {max(colours)}: no Xen has more than 0 to {(1 << _MOST_ORDER) - 1}", Severity.ERROR
+def _asked(context: Context, board: str, words: tuple[Word, ...]) -> Iterator[Asked]:
+    for name, domain in context.domains_on(board):
+        if domain.xen is not None:
+            yield Asked(f"'{name}' wants", domain.xen.llc_colors, ("domains", name, "xen", "llc_colors"))
+    for word in words:
+        if word.name in _LISTS:
+            yield Asked(f"`{word.text}` has", _listed(word), ("boards", board, "hypervisor", "bootargs"), word)
+
+
+def _beyond(context: Context, asked: Asked, limit: Limit) -> Diagnostic:
+    message = f"{asked.who} colour {max(asked.colours)}: {limit.why}"
+    severity = Severity.ERROR if limit.sure else Severity.WARNING
+    if asked.word is not None:
+        return at_word(context, "VT359", message, asked.path, asked.word, severity=severity)
+    return context.find("VT359", message, asked.path, severity=severity)
 
 
 def _of_the_build(context: Context, board: str) -> Limit:
@@ -78,8 +96,7 @@ def _of_the_build(context: Context, board: str) -> Limit:
     said = (xen.options or {}).get(_ORDER, "") if xen else ""
     if said.isdecimal():
         return Limit(1 << int(said), f"this Xen has 0 to {(1 << int(said)) - 1}, by CONFIG_{_ORDER}={said}")
-    count = 1 << _DEFAULT_ORDER
-    return Limit(count, f"Xen has 0 to {count - 1} unless it is built with a larger CONFIG_{_ORDER}", sure=False)
+    return Limit(_USUAL, f"Xen has 0 to {_USUAL - 1} unless it is built with a larger CONFIG_{_ORDER}", sure=False)
 
 
 def _of_the_cache(size: Word, ways: Word) -> tuple[str | None, Limit | None]:

@@ -1,30 +1,168 @@
-"""Rules on nodes of the board's device tree that guests of Xen get."""
+"""Rules on nodes of the board's device tree that guests of Xen get.
+
+The tree itself is not at hand here: what a node is, is told from the board's facts, and from the names that the
+Devicetree Specification (v0.4, 2.2.2) and Linux's bindings give to what every board has once.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.model.board_facts import BoardFacts
+from vtool.model.topology import Domain, Start, Xen
 from vtool.source import DataPathTuple
+
+_OF_XEN = {
+    "cpus": "the CPUs'",
+    "memory": "the board's memory",
+    "reserved-memory": "the board's memory",
+    "chosen": "what the boot loader tells Xen",
+    "aliases": "names of other nodes",
+    "hypervisor": "what Xen tells dom0",
+    "psci": "how Xen starts and stops CPUs",
+    "timer": "the CPUs' timer, which every domain has",
+    "pmu": "the CPUs' counters",
+    "interrupt-controller": "an interrupt controller, and Xen gives guests interrupts of the GIC alone",
+    "iommu": "an IOMMU, which confines what others are given",
+    "smmu": "an IOMMU, which confines what others are given",
+}
+_BUSES = ("soc", "bus", "simple-bus", "axi", "amba", "ahb", "apb", "scb", "platform", "platform-bus", "localbus")
+_PROVIDERS = ("clock-controller", "reset-controller", "power-controller", "power-management", "pinctrl", "syscon")
+_WITHOUT_ADDRESS = ("timer", "pmu")
+"""Names that are meant only without an address: with one, they are also a device's."""
+
+_DRIVERS = {
+    "ARM_SMMU_V3": re.compile(r"smmu-v3"),
+    "IPMMU_VMSA": re.compile(r"^renesas,ipmmu-r8a(7795|7796|77961|77965|779f0|779g0)$"),
+    "ARM_SMMU": re.compile(r"smmu|^arm,mmu-(400|401|500)$"),
+}
+"""What Xen drives by the option that builds it: xen/drivers/passthrough/arm/{smmu-v3,ipmmu-vmsa,smmu}.c."""
+_DRIVEN_BY_DEFAULT = "ARM_SMMU"
 
 
 def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
-    """VT416: a node goes to one guest, and is none that Xen itself drives."""
+    """VT416: a node goes to one guest, is none that Xen or all domains need, and holds none."""
     for board, loaded in context.facts.items():
         facts = loaded.facts
-        kept = {facts.gic.path: "the interrupt controller"} if facts.gic.path else {}
-        kept |= {iommu.path: "an IOMMU" for iommu in facts.iommus} | {cpu.path: "a CPU" for cpu in facts.cpu_nodes}
+        kept = dict(_kept(facts))
         given: dict[str, DataPathTuple] = {}
         for name, domain in context.domains_on(board):
             for index, node in enumerate(domain.passthrough):
                 path = ("domains", name, "passthrough", index)
-                if node in kept:
-                    yield context.find("VT416", f"'{node}' is {kept[node]}, which Xen itself drives", path)
-                elif node in given:
-                    label = Label(context.span(*given[node]), "here first")
-                    yield context.find("VT416", f"'{node}' is passed through already", path, labels=(label,))
+                why = _why_kept(node, kept)
+                if why is not None:
+                    yield context.find("VT416", f"'{node}' {why}", path)
+                    continue
+                if (other := next((o for o in given if _one_in_the_other(node, o)), None)) is not None:
+                    label = Label(context.span(*given[other]), "here first")
+                    where = f"is on '{other}'," if len(node) > len(other) else f"holds '{other}',"
+                    message = f"'{node}' {where} which is passed through already"
+                    if node == other:
+                        message = f"'{node}' is passed through already"
+                    yield context.find("VT416", message, path, labels=(label,))
+                elif _name(node) in _PROVIDERS:
+                    message = f"'{node}' may serve devices that stay with dom0, or go to others"
+                    yield context.find("VT416", message, path, severity=Severity.WARNING)
                 given.setdefault(node, path)
 
 
-RULES = (passthrough_can_be,)
+def _kept(facts: BoardFacts) -> Iterator[tuple[str, str]]:
+    """Yield the nodes that the facts name and no guest can have, each with what it is."""
+    if facts.gic.path:
+        yield facts.gic.path, "the interrupt controller, which Xen itself drives"
+    for iommu in facts.iommus:
+        yield iommu.path, "an IOMMU, which Xen itself drives"
+    for cpu in facts.cpu_nodes:
+        yield cpu.path, "a CPU, which Xen itself drives"
+    console = facts.boot.xen_console if facts.boot else facts.stdout.path if facts.stdout else ""
+    for uart in facts.uarts:
+        if console.partition(":")[0] in (uart.path, uart.alias):
+            console = uart.path
+    if console.startswith("/"):
+        yield console.partition(":")[0], "Xen's console"
+
+
+def _why_kept(node: str, kept: dict[str, str]) -> str | None:
+    for path, what in kept.items():
+        if node == path:
+            return f"is {what}"
+        if path.startswith(f"{node}/"):
+            return f"holds '{path}', {what}: pass through the devices on it that a guest shall have"
+        if node.startswith(f"{path}/"):
+            return f"is part of '{path}', {what}"
+    steps = node.split("/")
+    top, name = _name(f"/{steps[1]}"), _name(node)
+    for word in (top, name):
+        if word in _OF_XEN and (word == top or word not in ("memory", "chosen", "aliases")):
+            return f"is {_OF_XEN[word]}"
+    if name in _BUSES:
+        return "is a bus with all that is on it: pass through the devices that a guest shall have"
+    return None
+
+
+def _name(node: str) -> str:
+    """Return the name of a node without its address; the whole last step where only that without one is meant."""
+    last = node.rpartition("/")[2]
+    name, _, address = last.partition("@")
+    name = name.removeprefix("arm-").replace("arch-timer", "timer").replace("arch_timer", "timer")
+    return last if address and name in _WITHOUT_ADDRESS else name
+
+
+def _one_in_the_other(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
+    """VT360: an IOMMU that Xen drives is before what a guest gets, or the topology says that none shall be."""
+    for board, loaded in context.facts.items():
+        if not isinstance(context.topology.boards[board].hypervisor, Xen):
+            continue
+        why = _why_unconfined(context, board, loaded.facts)
+        for name, domain in context.domains_on(board):
+            consented = domain.xen.force_assign_without_iommu if domain.xen else ()
+            for index, node in enumerate(consented):
+                if node not in domain.passthrough:
+                    path: DataPathTuple = ("domains", name, "xen", "force_assign_without_iommu", index)
+                    yield context.find("VT360", f"'{node}' is not passed through to '{name}'", path)
+            for index, node in enumerate(domain.passthrough):
+                if why is not None and node not in consented and _why_kept(node, dict(_kept(loaded.facts))) is None:
+                    path = ("domains", name, "passthrough", index)
+                    message = f"no IOMMU stands before '{node}': {why}; {_consequence(domain)}"
+                    consent = f"`xen: {{force_assign_without_iommu: [{node}]}}` gives it away all the same"
+                    hint = f"{consent}: by its DMA '{name}' then reaches all memory"
+                    hints = (hint,) if domain.start is Start.DOM0LESS else ()
+                    yield context.find("VT360", message, path, hints=hints)
+
+
+def _why_unconfined(context: Context, board: str, facts: BoardFacts) -> str | None:
+    """Return why nothing can stand behind an IOMMU of the board, None when something can."""
+    if not facts.iommus:
+        return f"the facts of board '{board}' name none"
+    enabled = [iommu for iommu in facts.iommus if iommu.enabled]
+    if not enabled:
+        return f"those of board '{board}' are disabled in its device tree"
+    xen = context.xens.get(board)
+    missing = set()
+    for iommu in enabled:
+        option = next((option for option, kind in _DRIVERS.items() if kind.search(iommu.compatible)), None)
+        built = (
+            option == _DRIVEN_BY_DEFAULT or xen is None or xen.options is None or xen.options.get(option or "") == "y"
+        )
+        if option is not None and built:
+            return None
+        missing.add(
+            f"{iommu.compatible} needs CONFIG_{option}" if option else f"Xen has no driver for {iommu.compatible}"
+        )
+    return ", ".join(sorted(missing))
+
+
+def _consequence(domain: Domain) -> str:
+    if domain.start is Start.XL:
+        return "xl does not start a guest with it"
+    return "Xen does not give it to a guest"
+
+
+RULES = (passthrough_can_be, passthrough_is_confined)

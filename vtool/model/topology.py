@@ -206,7 +206,8 @@ class XenDomain(Model):
     that is given; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is for the
     guest's page tables. Without ``trap_unmapped_accesses`` reads of nothing give ones. ``sve`` is the longest
     vector in bits, or ``max``; ``llc_colors`` are the guest's share of the last-level cache; ``scmi_smc`` lets
-    it, and no longer dom0, call the firmware.
+    it, and no longer dom0, call the firmware. ``force_assign_without_iommu`` are nodes of ``passthrough`` that no
+    IOMMU confines, and that the guest shall have all the same: by their DMA it reaches all memory.
     """
 
     enhanced: Enhanced | None = None
@@ -221,6 +222,7 @@ class XenDomain(Model):
     sve: VectorBits | None = None
     llc_colors: CpuList = ()
     scmi_smc: bool = False
+    force_assign_without_iommu: tuple[DeviceTreePath, ...] = ()
     max_grant_version: Annotated[int, Field(ge=1, le=2)] | None = None
     max_grant_frames: Annotated[int, Field(ge=1, le=65535)] | None = None
     max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
