@@ -128,19 +128,29 @@ _XEN_GUEST_GIC = {
     ),
 }
 
+XEN_VIRTIO_WINDOW = AddressRange(0x0200_0000, 0x0210_0000)
+XEN_PCI_CONFIGURATION = AddressRange(0x1000_0000, 0x2000_0000)
+XEN_ACPI = AddressRange(0x2000_0000, 0x2200_0000)
+XEN_UART = AddressRange(0x2200_0000, 0x2200_1000)
+XEN_PCI_MEMORY = AddressRange(0x2300_0000, 0x3300_0000)
+XEN_PCI_PREFETCHABLE = AddressRange(0x1_0000_0000, 0x2_0000_0000)
 XEN_GUEST_WINDOWS = (
-    ("the virtio-mmio window", AddressRange(0x0200_0000, 0x0210_0000)),
+    ("the virtio-mmio window", XEN_VIRTIO_WINDOW),
     ("the interrupt controller", AddressRange(_XEN_GUEST_GIC[3][0].range.base, _XEN_GUEST_GIC[3][-1].range.end)),
-    ("the PCI configuration space", AddressRange(0x1000_0000, 0x2000_0000)),
-    ("the ACPI tables", AddressRange(0x2000_0000, 0x2200_0000)),
-    ("the UART", AddressRange(0x2200_0000, 0x2200_1000)),
-    ("the PCI memory window", AddressRange(0x2300_0000, 0x3300_0000)),
+    ("the PCI configuration space", XEN_PCI_CONFIGURATION),
+    ("the ACPI tables", XEN_ACPI),
+    ("the UART", XEN_UART),
+    ("the PCI memory window", XEN_PCI_MEMORY),
     ("the grant table", AddressRange(0x3800_0000, 0x3900_0000)),
     ("Xen's own pages", AddressRange(0x3900_0000, 0x3A00_0000)),
-    ("the PCI prefetchable window", AddressRange(0x1_0000_0000, 0x2_0000_0000)),
+    ("the PCI prefetchable window", XEN_PCI_PREFETCHABLE),
 )
-"""Xen xen/include/public/arch-arm.h (xen.md 1.2); GICv3 has the larger window and is taken for both."""
+"""Xen xen/include/public/arch-arm.h. vtool chooses no address in one of them, whether or not a guest has what it is
+for; GICv3 has the larger window and is taken for both."""
 
+
+XEN_P2M_SINCE = "came with Xen 4.17, and with 4.16.3 of the fixes to 4.16: 4.16.0 to 4.16.2 ignore it"
+"""The words of XSA-409's fixes, which brought xen,domain-p2m-mem-mb and use xl's shadow_memory on Arm."""
 
 XEN_MOST_SPIS = 960
 """Xen xen/arch/arm/vgic.c domain_vgic_init: rounded up to a multiple of 32, and then at most 988."""

@@ -25,6 +25,13 @@ def test_what_xl_reads_is_what_was_planned(name: str) -> None:
     assert (settings["name"], settings["memory"]) == (guest.name, guest.memory_bytes >> 20)
     assert settings["extra"] == guest.bootargs
     assert places(settings) == [Place(d.place.base, d.intid, d.data_path == "grant") for d in guest.virtio]
+    # xl/xl_parse.c: nr_spis and shadow_memory (MiB) are numbers, sve is a word, llc_colors a list of words.
+    assert settings.get("nr_spis") == guest.spis
+    assert settings.get("shadow_memory") == (guest.p2m_bytes >> 20 if guest.p2m_bytes else None)
+    assert settings.get("trap_unmapped_accesses", 1) == int(guest.traps_unmapped_accesses)
+    assert settings.get("sve") == (None if guest.sve_bits is None else str(guest.sve_bits or "hw"))
+    assert ",".join(settings.get("llc_colors", [])) == (guest.llc_colors or "")  # type: ignore[arg-type]
+    assert settings.get("arm_sci") == (f"type={guest.sci_type}" if guest.sci_type else None)
     disks = [disk(text) for text in settings["disk"]]  # type: ignore[union-attr]
     mine = [*guest.disks, *(device.disk for device in guest.virtio if device.disk)]
     wanted = [(d.virtual_device, d.link, None) for d in mine]

@@ -18,8 +18,7 @@ FIRST = "regions:\n  aaa: {size: 6MiB, owner: fe0, borrowers: [be0], use: shared
 
 @pytest.fixture
 def topology(tmp_path: Path) -> Path:
-    for file in TOPOLOGIES.glob("*"):
-        shutil.copy(file, tmp_path)
+    shutil.copytree(TOPOLOGIES, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "dom0less-shared.yaml"
     lock_path(path).write_text(format_lock(prepare(path).plan))
     return path

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool import layouts
 from vtool.check.context import Context, XenBuild
 from vtool.check.xen_virtio import xen_virtio
-from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Program
 from vtool.model.topology import Domain, Enhanced, RegionUse, Start, Xen, XenDomain
@@ -59,6 +60,8 @@ _SETTINGS = {
     "max_grant_frames": GRANT_LIMITS,
     "max_maptrack_frames": GRANT_LIMITS,
 }
+SPIS_OF_XL = Feature((4, 19), None, "nr_spis of xl")
+P2M_SINCE = (4, 17)
 SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
 _NO_IOREQ = (
     "no backend can register for a guest's virtio-mmio accesses then: Debian's has it not, `image: vtool:xen` does"
@@ -81,9 +84,9 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
         board_name = context.board_of.get(name)
         if board_name is None or not isinstance(context.hypervisor_of(name), Xen):
             continue
-        if domain.start is Start.DOM0LESS:
-            for path, feature in _asked_of(domain):
-                yield board_name, feature, ("domains", name, *path)
+        asked = _asked_of(domain) if domain.start is Start.DOM0LESS else _asked_of_xl(domain)
+        for path, feature in asked:
+            yield board_name, feature, ("domains", name, *path)
     yield from _shares_wished(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
@@ -129,6 +132,32 @@ def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
             yield ("xen", key), feature
 
 
+def _asked_of_xl(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
+    """Yield what a guest asks of xl, whose release is Xen's."""
+    settings = domain.xen or XenDomain()
+    if settings.spis is not None:
+        yield ("xen", "spis"), SPIS_OF_XL
+    if not settings.trap_unmapped_accesses:
+        yield ("xen", "trap_unmapped_accesses"), UNTRAPPED
+    if settings.sve is not None:
+        yield ("xen", "sve"), SVE
+    if settings.llc_colors:
+        yield ("xen", "llc_colors"), LLC_COLORS
+    if settings.scmi_smc:
+        yield ("xen", "scmi_smc"), SCMI
+
+
+def page_tables_are_read(context: Context) -> Iterator[Diagnostic]:
+    """VT370: a Xen before 4.17 has memory for a guest's page tables in its last point releases only."""
+    for name, domain in context.topology.domains.items():
+        board = context.board_of.get(name)
+        if domain.xen is None or domain.xen.p2m_memory is None or board is None or board not in context.xens:
+            continue
+        if context.xens[board].version < P2M_SINCE:
+            path = ("domains", name, "xen", "p2m_memory")
+            yield context.find("VT370", f"`p2m_memory` {layouts.XEN_P2M_SINCE}", path, severity=Severity.WARNING)
+
+
 def features_are_built(context: Context) -> Iterator[Diagnostic]:
     """VT370, VT371, VT379: the board's Xen is new enough and was built with the option."""
     for board, feature, path in features_wished(context):
@@ -155,4 +184,4 @@ def _lacks(xen: XenBuild, feature: Feature) -> bool:
     return xen.options.get(feature.option) != "y"
 
 
-RULES = (features_are_built,)
+RULES = (features_are_built, page_tables_are_read)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from vtool import layouts
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
-from vtool.model.topology import Role, Start, Xen
+from vtool.model.devices import Transport
+from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
 from vtool.units import PAGE_BYTES, AddressRange
 
 MODULES = 32
@@ -125,7 +126,7 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
             continue
         taken: list[tuple[str, AddressRange]] = []
         if not domain.is_direct:  # else its layout is the host's
-            taken += layouts.XEN_GUEST_WINDOWS
+            taken += _windows(context, guest, domain)
             taken += [(f"the RAM of '{guest}'", bank) for bank in layouts.xen_guest_ram(domain.memory)]
         for name, region in context.lookup.regions_of[guest].items():
             inside, place = region.address_in(guest)
@@ -141,6 +142,19 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
                     hint = "leave the address out and let vtool choose; Xen takes this one and says nothing"
                     yield context.find("VT376", message, path, hints=(hint,))
             taken.append((f"region '{name}'", where))
+
+
+def _windows(context: Context, guest: str, domain: Domain) -> Iterator[tuple[str, AddressRange]]:
+    """Yield what Xen emulates for a guest: the board's version of a GIC, no PCI, no ACPI: vtool asks for none."""
+    loaded, settings = context.facts.get(context.board_of[guest]), domain.xen or XenDomain()
+    lacking = {layouts.XEN_PCI_CONFIGURATION, layouts.XEN_PCI_MEMORY, layouts.XEN_PCI_PREFETCHABLE, layouts.XEN_ACPI}
+    if not settings.uart:
+        lacking.add(layouts.XEN_UART)
+    if not any(d.transport is Transport.MMIO and d.frontend == guest for _, d in context.sound_devices(guest)):
+        lacking.add(layouts.XEN_VIRTIO_WINDOW)
+    for window in layouts.xen_guest_windows(loaded.facts.gic.version if loaded else 3):
+        if window.range not in lacking:
+            yield f"the {window.name}", window.range
 
 
 RULES = (

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool import layouts
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.model.devices import DataPath, is_ring
+from vtool.model.devices import DataPath, Transport, is_ring
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.source import DataPathTuple
 
-_LIMITS = frozenset({"max_grant_version", "max_grant_frames", "max_maptrack_frames"})
-"""What xl has a key for, too."""
+_OF_XL = frozenset(
+    {
+        *("spis", "p2m_memory", "trap_unmapped_accesses", "sve", "llc_colors", "scmi_smc"),
+        *("max_grant_version", "max_grant_frames", "max_maptrack_frames"),
+    }
+)
+"""What xl has a key for, too (xl.cfg(5)); since which release, ``vtool.check.xen_features`` says."""
+_XL_COUNTS_SPIS_SINCE = (4, 21)
+"""Before, libxl took the larger of what is written and what devices need (tools/libs/light/libxl_arm.c)."""
 
 
 def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
@@ -30,11 +38,27 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
         elif not dom0less and domain.xen is not None:
-            for key in domain.xen.model_fields_set - _LIMITS:
+            for key in domain.xen.model_fields_set - _OF_XL:
                 message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
             yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+
+
+def interrupts_are_enough(context: Context) -> Iterator[Diagnostic]:
+    """VT361: a guest of xl has an interrupt for each of its virtio devices."""
+    for name, domain in context.topology.domains.items():
+        spis = domain.xen.spis if domain.xen else None
+        board = context.board_of.get(name)
+        if spis is None or domain.start is not Start.XL or board is None or board not in context.xens:
+            continue
+        slots = layouts.XEN_VIRTIO_MMIO
+        devices = sum(d.transport is Transport.MMIO and d.frontend == name for _, d in context.sound_devices(name))
+        needed = slots.first_spi_index + devices
+        if devices and spis < needed and context.xens[board].version >= _XL_COUNTS_SPIS_SINCE:
+            message = f"'{name}' has {spis} SPIs, its {devices} virtio devices need {needed}: xl does not start it"
+            hint = "leave `spis` out: xl counts them itself"
+            yield context.find("VT361", message, ("domains", name, "xen", "spis"), hints=(hint,))
 
 
 def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
@@ -88,6 +112,7 @@ def rights_are_free(context: Context) -> Iterator[Diagnostic]:
 
 RULES = (
     settings_fit_the_start,
+    interrupts_are_enough,
     loaders_bring_guests,
     devices_fit_the_start,
     rights_are_free,

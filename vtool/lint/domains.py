@@ -28,11 +28,12 @@ MOST_CPUS_GIC_V2 = 8
 GUEST_RAM_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
 WARNING = Severity.WARNING
 
+P2M_MEMORY = "xen,domain-p2m-mem-mb"
 SINCE = {
     "direct-map": XenVersion(4, 17),
     "domain-cpupool": XenVersion(4, 17),
     "xen,enhanced": XenVersion(4, 17),
-    "xen,domain-p2m-mem-mb": XenVersion(4, 17),
+    P2M_MEMORY: XenVersion(4, 17),
     "max_grant_version": XenVersion(4, 18),
     "max_grant_frames": XenVersion(4, 18),
     "max_maptrack_frames": XenVersion(4, 18),
@@ -183,7 +184,9 @@ def this_xen_knows_it(context: Context) -> Iterator[Finding]:
     """VT878: what is newer than this Xen is ignored, mostly without a word."""
     for domain in context.domains:
         for name, since in SINCE.items():
-            if name in domain.values and context.version < since:
+            if name == P2M_MEMORY and name in domain.values and context.version < since:
+                yield Finding("VT878", domain, f"`{name}` {layouts.XEN_P2M_SINCE}", name, severity=WARNING)
+            elif name in domain.values and context.version < since:
                 yield _newer(context, domain, name, since)
     chosen = context.chosen
     if chosen and "xen,static-heap" in chosen.values and context.version < (4, 17):

@@ -499,6 +499,12 @@ class XenGuest:
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
     cpupool: str | None = None
+    spis: int | None = None
+    p2m_bytes: int | None = None
+    traps_unmapped_accesses: bool = True
+    sve_bits: int | None = None
+    llc_colors: str | None = None
+    sci_type: str | None = None
     max_grant_version: int | None = None
     max_grant_frames: int | None = None
     max_maptrack_frames: int | None = None

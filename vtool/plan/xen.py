@@ -12,6 +12,7 @@ from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
+from vtool.plan.xen_settings import settings_of
 from vtool.units import AddressRange
 
 _TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
@@ -65,11 +66,9 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         ramdisk_image=domain.ramdisk,
         device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
         device_tree_image=domain.device_tree,
-        passthrough=domain.passthrough,
         cpupool=domain.cpupool,
-        max_grant_version=domain.xen.max_grant_version if domain.xen else None,
-        max_grant_frames=domain.xen.max_grant_frames if domain.xen else None,
-        max_maptrack_frames=domain.xen.max_maptrack_frames if domain.xen else None,
+        spis=domain.xen.spis if domain.xen else None,
+        **settings_of(domain),
         host_cpus=domain.host_cpus,
         grants_at_worst=sum(grants_of(device, domain.cpus) for device in devices.values()),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),

@@ -21,6 +21,7 @@ from vtool.plan.lock import port_key, view_key
 from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.rings import plan_xen_rings
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
+from vtool.plan.xen_settings import settings_of
 from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 
 _ID_LENGTH = 15
@@ -181,16 +182,8 @@ def _plan_guest(
         enhanced=enhanced,
         cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
         hard_affinity=format_cpu_list(domain.host_cpus) or None,
-        p2m_bytes=settings.p2m_memory,
         capabilities=sum(_CAPABILITY_BITS[capability] for capability in set(settings.capabilities)),
-        traps_unmapped_accesses=settings.trap_unmapped_accesses,
-        sve_bits=settings.sve,
-        llc_colors=format_cpu_list(settings.llc_colors) or None,
-        sci_type="scmi_smc" if settings.scmi_smc else None,
-        max_grant_version=settings.max_grant_version,
-        max_grant_frames=settings.max_grant_frames,
-        max_maptrack_frames=settings.max_maptrack_frames,
-        passthrough=domain.passthrough,
+        **settings_of(domain),
         says_passthrough=bool(domain.passthrough) and domain.device_tree is None,
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
