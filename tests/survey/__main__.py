@@ -15,8 +15,10 @@ if __name__ == "__main__":
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--lint", action="store_true", help="lint the trees instead of planning on them")
     parser.add_argument("--codes", default="", help="with --lint: list the findings of these codes")
+    parser.add_argument("--xen", action="store_true", help="with --lint: as trees of boards that Xen is to boot on")
     arguments = parser.parse_args()
     if arguments.lint:
-        sys.exit(0 if survey_findings(arguments.folders, arguments.codes.split(",") if arguments.codes else ()) else 1)
+        codes = arguments.codes.split(",") if arguments.codes else ()
+        sys.exit(0 if survey_findings(arguments.folders, codes, xen=arguments.xen) else 1)
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if survey(arguments.folders, Path(folder)) else 1)

@@ -3,7 +3,8 @@
     python -m tests.survey --lint FOLDER...
 
 One row a code and severity: findings, trees, and the first words of what is said, so that each kind can be judged.
-``--codes VT842,VT845`` lists every finding of those instead. Exit code 1 when a rule raised anything.
+``--codes VT842,VT845`` lists every finding of those instead; ``--xen`` judges each as the tree of a board for Xen.
+Exit code 1 when a rule raised anything.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vtool.board.dts import read_blob_file
-from vtool.lint import Finding, lint
+from vtool.lint import NEWEST, Finding, lint
 from vtool.report.summary import table
 
 
-def survey_findings(folders: Iterable[Path], codes: Collection[str] = ()) -> bool:
+def survey_findings(folders: Iterable[Path], codes: Collection[str] = (), *, xen: bool = False) -> bool:
     """Print the table; tell whether every tree was read and judged."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.dtb"))
     findings: Counter[tuple[str, str]] = Counter()
@@ -29,7 +30,7 @@ def survey_findings(folders: Iterable[Path], codes: Collection[str] = ()) -> boo
     start = time.process_time()
     for path in paths:
         try:
-            _, found = lint(read_blob_file(path)[1])
+            _, found = lint(read_blob_file(path)[1], NEWEST if xen else None)
         except Exception:  # what a survey is for
             traceback.print_exc()
             failed += 1

@@ -21,6 +21,7 @@ from vtool.lint import (
     rights,
     shared,
     static,
+    xen_host,
 )
 from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
 from vtool.lint.finding import Finding, printable
@@ -33,6 +34,7 @@ ALL_TREES = (
     *dynamic.RULES,
     *reach.RULES,
     *overlaps.RULES,
+    *xen_host.RULES,
 )
 XEN_TREES = (*modules.RULES, *domains.RULES, *rights.RULES, *static.RULES, *shared.RULES)
 PARTIAL_TREES = (*general.RULES, *references.RULES, *partial.RULES)

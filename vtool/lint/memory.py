@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import Context, Kind, ranges
+from vtool.lint.context import Context, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import initrd, initrd_ends
 
@@ -36,7 +36,7 @@ def _of_twice(context: Context, node: Node, other: Node) -> tuple[str, Severity]
     Xen 4.20 xen/common/page_alloc.c bootmem_region_add; Linux 6.12 mm/memblock.c memblock_add_range and
     mm/numa_memblks.c numa_cleanup_meminfo.
     """
-    if context.kind is Kind.XEN:
+    if context.for_xen:
         return f"{context.xen} stops with a BUG in its boot allocator, before its console is up", Severity.ERROR
     numbers = [n.number("numa-node-id") for n in (node, other) if "numa-node-id" in n.values]
     if len(set(numbers)) > 1:
@@ -54,7 +54,7 @@ def memory_nodes_are_taken(context: Context) -> Iterator[Finding]:
         of_type, of_name = node.string("device_type") == "memory", node.base_name == "memory"
         if of_name and not of_type and "reg" in node.values and not node.compatible:
             message = 'without device_type = "memory" neither Linux nor Xen takes this for RAM'
-            severity = Severity.ERROR if context.kind is Kind.XEN else WARNING
+            severity = Severity.ERROR if context.for_xen else WARNING
             if severity is WARNING:
                 message += ", unless the boot loader adds it"
             yield Finding("VT912", node, message, severity=severity)
@@ -75,10 +75,10 @@ def the_ramdisk_can_be_had(context: Context) -> Iterator[Finding]:
         return
     if len(said) == 1:
         missing = _END if said[0] == _START else _START
-        effect = context.early_failure if context.kind is Kind.XEN and missing == _END else "there is no ramdisk"
+        effect = context.early_failure if context.for_xen and missing == _END else "there is no ramdisk"
         yield Finding("VT906", chosen, f"`{said[0]}` without `{missing}`: {effect}", said[0])
         return
-    for name in said if context.kind is Kind.XEN else ():
+    for name in said if context.for_xen else ():
         length = len(chosen.values[name])
         if length not in (4, 8):
             message = f"`{name}` has {length} bytes, not 4 or 8: {context.early_failure}"
@@ -86,17 +86,19 @@ def the_ramdisk_can_be_had(context: Context) -> Iterator[Finding]:
             return
     start, end = initrd_ends(chosen)
     if start >= end:
-        effect = context.early_failure if context.kind is Kind.XEN else "Linux boots without the ramdisk"
+        effect = context.early_failure if context.for_xen else "Linux boots without the ramdisk"
         order = "at its start" if start == end else "before it starts"
         yield Finding("VT906", chosen, f"the ramdisk ends {order}, {start:#x} to {end:#x}: {effect}", _END)
         return
     where = initrd(context)
     if where and context.outside_memory(where):
         banks = ", ".join(map(str, context.memory))
-        below = where.base < context.memory[0].base
-        effect = (
-            "arm64 Linux drops it" if below else "arm64 Linux takes these addresses for RAM and unpacks what it reads"
-        )
+        if context.for_xen:
+            effect = f"{context.xen} copies what it reads there"
+        elif where.base < context.memory[0].base:
+            effect = "arm64 Linux drops it"
+        else:
+            effect = "arm64 Linux takes these addresses for RAM and unpacks what it reads"
         message = f"the ramdisk {where} is not inside RAM ({banks}): {effect}"
         yield Finding("VT906", chosen, message, _START)
 

@@ -127,7 +127,7 @@ def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str,
     pool = POOL in (*other.node.compatible, *claim.node.compatible)
     effect, severity = "", Severity.ERROR
     if kinds == {"memreserve", "reserved"}:
-        if context.kind is Kind.XEN and context.version >= (4, 20) and not other.range.contains(claim.range):
+        if context.for_xen and context.version >= (4, 20) and not other.range.contains(claim.range):
             effect = context.early_failure
         elif "no-map" in claim.node.values:
             effect = "Linux before 6.4 fails to reserve it (`no-map` comes too late) and keeps it mapped"
@@ -136,7 +136,7 @@ def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str,
             effect = "devices write where the boot firmware's own data are"
     elif kinds == {"initrd", "reserved"}:
         effect = "Linux disables the ramdisk or uses its memory for both"
-    elif kinds == {"reserved"} and context.kind is Kind.XEN and context.version >= (4, 18):
+    elif kinds == {"reserved"} and context.for_xen and context.version >= (4, 18):
         effect = context.early_failure
     elif kinds == {"reserved"}:
         severity = Severity.ERROR if pool or "reusable" in properties else Severity.WARNING

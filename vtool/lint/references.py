@@ -141,4 +141,19 @@ def _dangling(context: Context, node: Node, name: str, number: int) -> Finding:
     return Finding("VT909", node, message, name, hints=hints, severity=severity)
 
 
-RULES = (references_lead_to_nodes,)
+def labels_are_resolved(context: Context) -> Iterator[Finding]:
+    """VT909: what dtc notes of a plugin's labels (``/__fixups__``) is left in no tree that is booted."""
+    fixups = context.tree.root.children.get("__fixups__")
+    for label in fixups.values if fixups else ():
+        for place in fixups.strings(label) if fixups else ():
+            path, name, *_ = [*place.split(":"), "", ""]
+            node = context.tree.node(path) if path.startswith("/") else None
+            if node is not None and name in node.values and cells_of(name) is None and name not in _TOLD:
+                message = f"`{name}` refers to the label '{label}', which this tree does not have"
+                yield Finding("VT909", node, message, name)
+
+
+_TOLD = {*IN_MAPS, "interrupt-parent", "memory-region"}
+"""Other references whose numbers are looked at by themselves."""
+
+RULES = (references_lead_to_nodes, labels_are_resolved)

@@ -91,6 +91,9 @@ def flags_go_together(context: Context) -> Iterator[Finding]:
                     yield Finding("VT846", node, message, name)
         elif {"no-map", "reusable"} <= set(node.values):
             yield Finding("VT846", node, "`no-map` and `reusable` exclude each other: Linux refuses both", "reusable")
+        elif "linux,cma-default" in node.values and not is_cma(node):
+            message = f"`linux,cma-default` is for a `reusable` {CMA}, which this is not: Linux makes no CMA of it"
+            yield Finding("VT846", node, message, "linux,cma-default")
 
 
 def _users(context: Context, pool: Node) -> list[Node]:

@@ -1,7 +1,8 @@
 """What Xen makes of the host's own nodes when it builds dom0: which addresses it cannot find.
 
-Enter at `untranslatable`. Of Xen 4.20: xen/arch/arm/domain_build.c handle_node, xen/arch/arm/device.c handle_device,
-xen/common/device-tree/device-tree.c __dt_translate_address. It looks at no status: what is switched off counts, too.
+Enter at `untranslatable`, which import asks, too. Of Xen 4.20: xen/arch/arm/domain_build.c handle_node,
+xen/arch/arm/device.c handle_device, xen/common/device-tree/device-tree.c __dt_translate_address. It looks at no
+status: what is switched off counts, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Tree
+from vtool.lint.context import Context
+from vtool.lint.finding import Finding
 
 SKIPPED = {
     "xen,domain", "xen,domain-shared-memory-v1", "xen,evtchn-v1", "xen,xen", "xen,multiboot-module",
@@ -45,25 +48,29 @@ def untranslatable(tree: Tree) -> Iterator[tuple[Node, int]]:
 def _left_out(node: Node) -> bool:
     if node.path == "/cpus" or node.string("device_type") == "memory" or SKIPPED & set(node.compatible):
         return True
-    found = node.properties.get("interrupts")
-    cells = found.cells if found else ()
+    cells = node.cells("interrupts")
     return bool(cells) and len(cells) % 3 == 0 and _PPI in cells[::3]  # Xen hands no PPIs on
 
 
 def _first_lost(node: Node) -> int | None:
     """Return the number of the first address of a node that leads nowhere, None when all are found."""
     parent = node.parent
-    if parent is None:
+    if parent is None or not _is_bus(parent):
         return None
-    found = node.properties.get("assigned-addresses" if _is_pci(parent) else "reg")
+    cells = node.cells("assigned-addresses" if _is_pci(parent) else "reg")
     address, size = _cells_in(parent)
-    if found is None or not _count(address, size):
+    if not cells or not _count(address, size):
         return None
-    cells, each = found.cells, address + size
+    each = address + size
     for number in range(len(cells) // each):
         if not _leads_to_the_root(parent, cells[number * each : number * each + address]):
             return number
     return None
+
+
+def _is_bus(node: Node) -> bool:
+    """Tell whether Xen takes a node for a bus; addresses on what is none are no addresses."""
+    return node.parent is None or "ranges" in node.values or _is_pci(node)
 
 
 def _is_pci(node: Node) -> bool:
@@ -97,10 +104,10 @@ def _count(address: int, size: int) -> bool:
 def _leads_to_the_root(bus: Node, address: tuple[int, ...]) -> bool:
     while bus.parent is not None:
         above = _cells_in(bus.parent)
-        found = bus.properties.get("ranges")
-        if found is None or not _count(*above):
+        if "ranges" not in bus.values or not _is_bus(bus.parent) or not _count(*above):
             return False
-        mapped = _through(bus, address, found.cells, above[0]) if found.cells else _as_cells(_number(address), above[0])
+        rows = bus.cells("ranges")
+        mapped = _through(bus, address, rows, above[0]) if rows else _as_cells(_number(address), above[0])
         if mapped is None:
             return False
         bus, address = bus.parent, mapped
@@ -119,7 +126,7 @@ def _through(bus: Node, address: tuple[int, ...], ranges: tuple[int, ...], above
         base, wanted = (_number(cells[1:] if pci else cells) for cells in (child, address))
         if base <= wanted < base + length:
             parent = ranges[at + wide : at + wide + above]
-            flags = parent[:1] if above > 2 else ()
+            flags = parent[:1] if bus.parent is not None and _is_pci(bus.parent) else ()
             return flags + _as_cells(_number(parent) + wanted - base, above - len(flags))
     return None
 
@@ -137,3 +144,16 @@ def _number(cells: tuple[int, ...]) -> int:
 
 def _as_cells(number: int, count: int) -> tuple[int, ...]:
     return tuple(number >> 32 * (count - 1 - at) & 0xFFFF_FFFF for at in range(count))
+
+
+def dom0_gets_every_address(context: Context) -> Iterator[Finding]:
+    """VT911: Xen finds the addresses of all nodes that dom0 is to get."""
+    if context.for_xen and (context.has_dom0 or not context.domains):
+        for node, number in untranslatable(context.tree):
+            message = f"address {number} leads nowhere through the `ranges` above it: {context.xen} panics on the node"
+            message += " while it builds dom0, 'Unable to retrieve address'"
+            hint = "Xen looks at no `status`: delete the node from the tree that Xen gets, or complete `ranges`"
+            yield Finding("VT911", node, message, "reg", hints=(hint,))
+
+
+RULES = (dom0_gets_every_address,)
