@@ -134,6 +134,14 @@ def in_order(found: Iterable[Diagnostic]) -> list[Diagnostic]:
     return sorted(found, key=place)
 
 
+def said_of(found: Iterable[Diagnostic]) -> str:
+    """Return how many errors and warnings there are, "nothing wrong" where there are none."""
+    severities = [finding.severity for finding in found]
+    numbers = {what: severities.count(what) for what in Severity}
+    words = [f"{number} {what.value}{'' if number == 1 else 's'}" for what, number in numbers.items()]
+    return ", ".join(words) if severities else "nothing wrong"
+
+
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return a hint with the known name that looks most like this one, or nothing."""
     import difflib  # noqa: PLC0415 - only faults need it

@@ -41,6 +41,7 @@ def test_found_where_the_comment_says(path: Path) -> None:
     }
     shown = "\n".join(format_diagnostic(diagnostic) for diagnostic in found)
     assert {(d.span.path.resolve(), d.span.line, d.code) for d in found if d.span} == wanted, shown
+    assert len(found) == len({(d.span, d.code) for d in found}), shown
     assert path.name[:5] in {code for _, _, code in wanted}
 
 
@@ -81,9 +82,10 @@ def test_the_whole_message_of_a_pool_that_would_hang() -> None:
     line = path.read_text().splitlines()[found.span.line - 1]
     assert format_diagnostic(found).replace(str(HERE), "") == (
         f"/{path.name}:{found.span.line}:11: error[VT405]: "
-        "pool 'pool0' has 1MiB, the devices disk0 need at least 4MiB\n"
+        "pool 'pool0' has 1MiB, and its devices need at least 4MiB: 'disk0' 4MiB\n"
         f"    {found.span.line} | {line}\n"
         "       |           ^^^^\n"
+        f"   /{path.name}:26:3: 'disk0' takes the largest share\n"
         "   hint: slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
         "4MiB a disk is the least, 16MiB is comfortable\n"
         "   hint: a pool that is too small hangs the guest's I/O without an error"

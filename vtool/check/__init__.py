@@ -29,33 +29,42 @@ from vtool.check import (
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.partial import Unsound
+from vtool.model.salvage import forget
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts
 from vtool.source import Document
 
-RULES = (
-    *references.RULES,
-    *devices.RULES,
-    *kvm.RULES,
-    *alignment.RULES,
-    *regions.RULES,
-    *addresses.RULES,
-    *host_memory.RULES,
-    *kernels.RULES,
-    *command_lines.RULES,
-    *xen_features.RULES,
-    *xen_start.RULES,
-    *xen_memory.RULES,
-    *xen_colours.RULES,
-    *xen_cpus.RULES,
-    *xen_passthrough.RULES,
-    *xen.RULES,
-    *driver_domains.RULES,
-    *xen_virtio.RULES,
-    *rings.RULES,
+LAYERS = (
+    references.NAMES,
+    references.RELATIONS,
+    references.ENDS,
+    devices.COMBINATIONS_EXIST,
+    (
+        *references.RULES,
+        *devices.RULES,
+        *kvm.RULES,
+        *alignment.RULES,
+        *regions.RULES,
+        *addresses.RULES,
+        *host_memory.RULES,
+        *kernels.RULES,
+        *command_lines.RULES,
+        *xen_features.RULES,
+        *xen_start.RULES,
+        *xen_memory.RULES,
+        *xen_colours.RULES,
+        *xen_cpus.RULES,
+        *xen_passthrough.RULES,
+        *xen.RULES,
+        *driver_domains.RULES,
+        *xen_virtio.RULES,
+        *rings.RULES,
+    ),
 )
+"""Rules in the order in which they depend on each other: what one layer finds wrong, the later ones do not know."""
+RULES = tuple(rule for layer in LAYERS for rule in layer)
 
-__all__ = ["RULES", "KernelOptions", "XenBuild", "check"]
+__all__ = ["LAYERS", "RULES", "KernelOptions", "XenBuild", "check"]
 
 
 def check(
@@ -69,10 +78,13 @@ def check(
 
     Of what is known in part only (``vtool.model.partial``) they find what is true whatever the rest should be.
     """
-    context = Context(document, topology, facts, kernels, {} if xens is None else xens)
     found: dict[Diagnostic, None] = {}
-    for rule in RULES:
-        with suppress(Unsound):
-            for finding in rule(context):
-                found[finding] = None
+    for layer in LAYERS:
+        context = Context(document, topology, facts, kernels, {} if xens is None else xens)
+        for rule in layer:
+            with suppress(Unsound):
+                for finding in rule(context):
+                    found[finding] = None
+        if context.blamed:
+            topology = forget(topology, context.blamed)
     return in_order(found)

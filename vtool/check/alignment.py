@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from vtool import layouts
 from vtool.check.context import Context, KernelOptions
+from vtool.check.pools import least_pool, pool_shares
 from vtool.diagnostics import Diagnostic, Label
+from vtool.model.partial import surely
 from vtool.model.topology import Region, RegionUse
 from vtool.source import DataPathTuple
 from vtool.units import KIB, PAGE_BYTES, format_size
@@ -90,11 +93,16 @@ def granule_fits_kernels(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT414", message, ("regions", name, "granule"), labels=(label,), hints=(hint,))
 
 
+def _size_is_wrong_otherwise(context: Context, name: str, region: Region) -> bool:
+    """Tell whether the size is too small for a pool (VT405), or a PCI BAR's, which VT346 is on."""
+    return region.size < least_pool(pool_shares(context, name)) or context.is_a_bar(name)
+
+
 def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
     """VT403: sizes and fixed addresses are multiples of what pages, use and the user's alignment need."""
     for name, region in context.topology.regions.items():
         unit = size_unit(context, region)
-        if region.size % unit:
+        if region.size % unit and not surely(partial(_size_is_wrong_otherwise, context, name, region)):
             message = f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(unit)}"
             yield context.find("VT403", message, ("regions", name, "size"))
         unit = address_unit(context, region)

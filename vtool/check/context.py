@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
-from vtool.model.devices import Device
+from vtool.model.devices import Device, is_ring
 from vtool.model.lookup import Lookup
-from vtool.model.topology import Domain, Hypervisor, Region, Role, Topology, Xen, XenPatch
+from vtool.model.topology import Domain, Hypervisor, Kvm, Region, Role, Topology, Xen, XenPatch
 from vtool.model.validate import LoadedFacts
 from vtool.records import record
 from vtool.source import DataPathTuple, Document
@@ -42,7 +43,8 @@ class XenBuild:
 class Context:
     """Everything a rule may look at.
 
-    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference.
+    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference. ``blamed`` are the places of values that
+    were found to be wrong: what depends on them is not to be judged.
     """
 
     document: Document
@@ -50,6 +52,7 @@ class Context:
     facts: Mapping[str, LoadedFacts]
     kernels: Mapping[str, KernelOptions]
     xens: Mapping[str, XenBuild]
+    blamed: set[DataPathTuple] = field(default_factory=set)
 
     def span(self, *path: str | int, key: bool = False) -> Span:
         """Return the place of something in the topology."""
@@ -74,8 +77,11 @@ class Context:
         labels: tuple[Label, ...] = (),
         hints: tuple[str, ...] = (),
         severity: Severity = Severity.ERROR,
+        blames: Iterable[DataPathTuple] = (),
     ) -> Diagnostic:
-        """Make a finding at a place of the topology."""
+        """Make a finding at a place of the topology; an error blames the value there, or those at other places."""
+        if severity is Severity.ERROR:
+            self.blamed.update(blames or (() if key else (path,)))
         span = self.document.span(path, key=key)
         labels = labels if key else (*labels, *self.document.notes.get(path, ()))
         return Diagnostic(code, message, span, labels, hints, severity=severity)
@@ -120,6 +126,14 @@ class Context:
             board = self.board_of.get(device.frontend)
             if board is not None and board == self.board_of.get(device.backend):
                 yield name, device
+
+    def is_a_bar(self, region: str) -> bool:
+        """Tell whether guests see a region behind a PCI BAR, which VT346 is on."""
+        users = self.lookup.users_of[region].values()
+        return any(
+            (user.type == "ivshmem" or is_ring(user)) and isinstance(self.hypervisor_of(user.frontend), Kvm)
+            for user in users
+        )
 
     def by_a_guest(self, device: Device) -> bool:
         """Tell whether a guest, not its board's control domain, serves a device."""

@@ -76,11 +76,13 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
             + (f" ({reason})" if reason else ""),
             ("devices", name, "data_path"),
             hints=(f"possible here: {'; '.join(possible) or 'nothing yet'}",),
+            blames=[("devices", name, key) for key in ("data_path", "transport", "program")],
         )
 
 
 def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
     """VT311: a pool device names a region of its frontend, lent to its backend, made for that use."""
+    said: dict[tuple[str, str], str] = {}
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
         hypervisor = context.hypervisor_of(device.frontend)
@@ -101,21 +103,21 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
         if region is None:
             continue
         label = (Label(context.span("regions", device.region, key=True), f"'{device.region}' is here"),)
-        domains = context.topology.domains  # what names none of them is VT301's
-        if region.owner in domains and region.owner != device.frontend:
+        first = said.setdefault((device.region, device.backend), name)
+        if region.use is not RegionUse.RESTRICTED_DMA_POOL:
+            message = f"region '{device.region}' is for {region.use.value}, a pool is restricted-dma-pool"
+            yield context.find("VT311", message, path, labels=label)
+        elif region.owner != device.frontend:
             message = (
                 f"region '{device.region}' is owned by '{region.owner}', "
                 f"not by the frontend '{device.frontend}' of device '{name}'"
             )
             hint = "the frontend's domain owns and pays for its pool"
             yield context.find("VT311", message, path, labels=label, hints=(hint,))
-        if device.backend not in region.borrowers and all(borrower in domains for borrower in region.borrowers):
+        elif first == name and device.backend not in region.borrowers:
             message = f"region '{device.region}' is not lent to '{device.backend}', the backend of '{name}'"
-            hint = f"add `borrowers: [{device.backend}]` to the region"
+            hint = f"add `borrowers: [{', '.join((*region.borrowers, device.backend))}]` to the region"
             yield context.find("VT311", message, path, labels=label, hints=(hint,))
-        if region.use is not RegionUse.RESTRICTED_DMA_POOL:
-            message = f"region '{device.region}' is for {region.use.value}, a pool is restricted-dma-pool"
-            yield context.find("VT311", message, path, labels=label)
 
 
 def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
@@ -175,7 +177,7 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
         if not network.bridge:
             continue
         key = (device.backend, network.bridge)
-        taken = addresses.setdefault((*key, network.frontend_address), name)
+        taken = addresses.setdefault((*key, network.frontend_address.partition("/")[0]), name)
         if taken != name and network.frontend_address:
             message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
             label = Label(context.span("devices", taken, "network", "frontend_address"), "the other is here")
@@ -207,7 +209,11 @@ def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Itera
             continue
         yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
     if len(ends) == 2 and (ends[0].network != ends[1].network or ends[0].ip == ends[1].ip):
-        message = f"'{ends[0]}' and '{ends[1]}' are not two addresses of one network"
+        message = f"'{ends[0]}' of '{device.frontend}' and '{ends[1]}' of '{device.backend}' are in different networks"
+        if ends[0].ip == ends[1].ip:
+            message = (
+                f"'{ends[0].ip}' is the address of both ends of '{name}', '{device.frontend}' and '{device.backend}'"
+            )
         label = Label(context.span(*path, "backend_address"), "the other is here")
         yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,))
 
@@ -312,9 +318,9 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT312", message, ("devices", extra), key=True)
 
 
+COMBINATIONS_EXIST = (combination_exists,)
 RULES = (
     devices_have_places,
-    combination_exists,
     pool_region_fits,
     disks_are_sound,
     networks_are_sound,

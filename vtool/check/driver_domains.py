@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from vtool.check.context import Context
+from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label
-from vtool.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load
+from vtool.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, mappings_of
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, Program, Transport, is_ring
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
@@ -94,10 +95,10 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
             hint = f"give '{device.backend}' a disk with that file, and serve it from there: "
             hint += "backend_device: /dev/vda" if is_ring(device) else "backend_device: /dev/xvda"
             yield context.find("VT393", message, (*path, "disk"), key=True, hints=(hint,))
-        if device.backend_device is None:
+        if device.backend_device is None and device.disk is None:
             message = f"device '{name}' needs `backend_device`: the block device of '{device.backend}' that it serves"
             yield context.find("VT393", message, path, key=True)
-        elif letter := _PV_DISK.match(device.backend_device):
+        elif device.backend_device is not None and (letter := _PV_DISK.match(device.backend_device)):
             own = context.lookup.devices_of[device.backend].values()
             disks = sum(d.type == "blk" and d.frontend == device.backend for d in own)
             if ord(letter[1]) - ord("a") >= disks:
@@ -138,14 +139,14 @@ def security_module_allows_it(context: Context) -> Iterator[Diagnostic]:
 
 def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
     """VT396: a driver domain can map all that its frontends grant, and hear all of them."""
-    served: dict[str, list[Device]] = {}
-    for _, device in _served(context):
-        served.setdefault(device.backend, []).append(device)
+    served: dict[str, dict[str, Device]] = {}
+    for device_name, device in _served(context):
+        served.setdefault(device.backend, {})[device_name] = device
     domains = context.topology.domains
     for name, devices in served.items():
         own = [d for _, d in context.sound_devices(name) if d.frontend == name and d.transport is Transport.XENBUS]
         needed, channels = driver_domain_load(
-            ((d, domains[d.frontend].cpus) for d in devices), ((d, domains[name].cpus) for d in own)
+            ((d, domains[d.frontend].cpus) for d in devices.values()), ((d, domains[name].cpus) for d in own)
         )
         frames = _maptrack_frames(domains[name])
         if needed > available_mappings(frames):
@@ -155,8 +156,16 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
                 f"'{name}' maps up to {needed} grants of the {len(devices)} devices that it serves, "
                 f"its maptrack frames are for {available_mappings(frames)}"
             )
-            hint = f"xen: {{max_maptrack_frames: {-(-needed // MAPPINGS_PER_FRAME)}}}"
-            yield context.find("VT396", message, path, key=not limited, hints=(hint,))
+            shares = largest_first(
+                Share(f"'{n}'", mappings_of(d, domains[d.frontend].cpus), ("devices", n), of_key=True)
+                for n, d in devices.items()
+            )
+            label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
+            hints = (
+                f"they are {listed(shares, str)}",
+                f"xen: {{max_maptrack_frames: {-(-needed // MAPPINGS_PER_FRAME)}}}",
+            )
+            yield context.find("VT396", message, path, key=not limited, labels=(label,), hints=hints)
         if channels > EVENT_CHANNELS:
             message = (
                 f"'{name}' and the devices that it serves take up to {channels} event channels of {EVENT_CHANNELS}"

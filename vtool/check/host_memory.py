@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
+from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.topology import Role, Xen
 from vtool.records import record
@@ -65,6 +66,7 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
                 message = f"{fixed.what} {where} is not inside the RAM of board '{board}'"
                 label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {', '.join(map(str, memory.banks))}")
                 yield context.find("VT404", message, fixed.path, labels=(label,))
+                continue
             for index, carve in enumerate(loaded.facts.carve_outs):
                 if where.overlaps(carve.range):
                     message = f"{fixed.what} {where} overlaps carve-out '{carve.name}' {carve.range}: {carve.reason}"
@@ -132,38 +134,30 @@ def _overlap(context: Context, fixed: Fixed, message: str, label: Label, other: 
     return context.find("VT401", message, fixed.path, labels=(label,), hints=(hint,))
 
 
-def static_heaps_are_whole(context: Context) -> Iterator[Diagnostic]:
-    """VT403: Xen's static heap is a multiple of 64 KiB."""
-    for board, declared in context.topology.boards.items():
-        heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
-        if heap is not None and heap.size % STATIC_HEAP_ALIGNMENT:
-            message = f"the static heap has {format_size(heap.size)}, not a multiple of 64KiB"
-            yield context.find("VT403", message, ("boards", board, "hypervisor", "static_heap", "size"))
-
-
 def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
-    """VT398: with a static heap, Xen takes the memory of every domain that has no static memory from it."""
+    """VT398, VT403: with a static heap, Xen takes the memory of every domain that has no static memory from it."""
     for board, declared in context.topology.boards.items():
         heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
         if heap is None:
             continue
-        dynamic = {
-            name: domain.memory
-            for name, domain in context.topology.domains.items()
-            if context.board_of.get(name) == board
-            and domain.memory is not None
-            and not (domain.xen and domain.xen.static_memory)
-        }
-        needed = sum(dynamic.values())
+        shares = largest_first(
+            Share(f"'{name}'", domain.memory, ("domains", name, "memory"))
+            for name, domain in context.domains_on(board)
+            if domain.memory is not None and not (domain.xen and domain.xen.static_memory)
+        )
+        needed = sum(share.amount for share in shares)
+        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "size")
         if heap.size < needed:
-            names = ", ".join(f"'{name}' {format_size(memory)}" for name, memory in dynamic.items())
             message = (
                 f"the static heap of board '{board}' has {format_size(heap.size)}, and Xen takes from it the "
-                f"{format_size(needed)} of domains without static memory: {names}"
+                f"{format_size(needed)} of domains without static memory: {listed(shares)}"
             )
+            label = Label(context.span(*shares[0].path), f"{shares[0].who} takes the largest share")
             hint = "make it larger, or give guests that Xen builds `static_memory`; dom0 can have none"
-            path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "size")
-            yield context.find("VT398", message, path, hints=(hint,))
+            yield context.find("VT398", message, path, labels=(label,), hints=(hint,))
+        elif heap.size % STATIC_HEAP_ALIGNMENT:
+            message = f"the static heap has {format_size(heap.size)}, not a multiple of 64KiB"
+            yield context.find("VT403", message, path)
 
 
 RULES = (
@@ -171,6 +165,5 @@ RULES = (
     fixed_places_leave_room,
     regions_would_be_reserved,
     reservations_can_be_met,
-    static_heaps_are_whole,
     static_heaps_have_room,
 )

@@ -72,9 +72,9 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
                 yield context.find("VT340", message, (*path, "bridge"), key=True)
         elif not context.by_a_guest(device):  # the address of a driver domain's bridge is its own matter
             needed = (*needed, "backend_address")
-    for key in needed:
-        if not getattr(settings, key):
-            yield context.find("VT340", f"'{name}' by {program} needs `{key}`", path, key=True)
+    missing = [f"`{key}`" for key in needed if not getattr(settings, key)]
+    if missing:
+        yield context.find("VT340", f"'{name}' by {program} needs {' and '.join(missing)}", path, key=True)
 
 
 def _who_has(device: Device) -> tuple[str, ...]:
@@ -279,7 +279,7 @@ def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
             if region.owner == name and region.use in POOL_USES
         )
         offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
-        if pools and domain.memory < offset + QEMU_RAMDISK_ROOM:
+        if pools and domain.memory < offset + QEMU_RAMDISK_ROOM and domain.memory % MIB == 0:  # else VT403
             message = (
                 f"domain '{name}' has {format_size(domain.memory)} of RAM before {format_size(pools)} of pools; QEMU "
                 f"puts its ramdisk and device tree at {format_size(offset)}, which would reach into them"

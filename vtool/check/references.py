@@ -7,11 +7,11 @@ from typing import Any
 
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
-from vtool.diagnostics import Diagnostic, nearest
+from vtool.diagnostics import Diagnostic, Label, nearest
 from vtool.files import fault_of
 from vtool.model.devices import Transport, is_ring
 from vtool.model.partial import known_names
-from vtool.model.topology import Kvm, Role, Xen
+from vtool.model.topology import POOL_USES, Kvm, Role, Xen
 from vtool.model.validate import is_path, known_facts
 from vtool.source import DataPathTuple
 
@@ -108,7 +108,8 @@ def domains_have_a_board(context: Context) -> Iterator[Diagnostic]:
             if domain.board is None:
                 message = f"domain '{name}' must say its board, because there are several"
                 hint = f"add `board:` with one of {', '.join(context.topology.boards)}"
-                yield context.find("VT302", message, ("domains", name), key=True, hints=(hint,))
+                place: DataPathTuple = ("domains", name)
+                yield context.find("VT302", message, place, key=True, hints=(hint,), blames=((*place, "board"),))
 
 
 def one_control_domain(context: Context) -> Iterator[Diagnostic]:
@@ -118,10 +119,59 @@ def one_control_domain(context: Context) -> Iterator[Diagnostic]:
         if not controls:
             message = f"board '{board}' has no control domain"
             hint = "give one domain `role: control`: dom0 under Xen, the host under KVM"
-            yield context.find("VT303", message, ("boards", board), key=True, hints=(hint,))
+            roles: list[DataPathTuple] = [("domains", name, "role") for name, _ in context.domains_on(board)]
+            yield context.find("VT303", message, ("boards", board), key=True, hints=(hint,), blames=roles)
         for extra in controls[1:]:
             message = f"board '{board}' has a second control domain '{extra}', beside '{controls[0]}'"
-            yield context.find("VT303", message, ("domains", extra), key=True)
+            yield context.find("VT303", message, ("domains", extra), key=True, blames=(("domains", extra, "role"),))
+
+
+def pools_of_cpus_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT378: the CPU pool of a domain exists on its board."""
+    for name, domain in context.topology.domains.items():
+        hypervisor = context.hypervisor_of(name)
+        if domain.cpupool is not None and isinstance(hypervisor, Xen) and domain.cpupool not in hypervisor.cpupools:
+            message = f"CPU pool '{domain.cpupool}' does not exist on board '{context.board_of[name]}'"
+            pools = known_names(hypervisor.cpupools)
+            hint = f"there are: {', '.join(pools)}" if pools else "declare it under hypervisor.cpupools"
+            yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
+
+
+def regions_are_of_one_board(context: Context) -> Iterator[Diagnostic]:
+    """VT400: who has a region is on one board."""
+    for name, region in context.topology.regions.items():
+        members = context.members_of(region)
+        for index, borrower in enumerate(region.borrowers):
+            first, board = context.board_of.get(members[0]), context.board_of.get(borrower)
+            if board is not None and first is not None and board != first:
+                message = f"region '{name}' of '{members[0]}' on board '{first}' is lent to '{borrower}' on '{board}'"
+                path: DataPathTuple = ("regions", name, "borrowers", index)
+                label = Label(context.span("domains", borrower, "board"), f"'{borrower}' is on '{board}'")
+                blames = (path, ("regions", name, "owner"))
+                yield context.find("VT400", message, path, labels=(label,), blames=blames)
+
+
+def borrowers_are_others(context: Context) -> Iterator[Diagnostic]:
+    """VT400: a region is lent to others than its owner, to each once."""
+    for name, region in context.topology.regions.items():
+        for index, borrower in enumerate(region.borrowers):
+            path: DataPathTuple = ("regions", name, "borrowers", index)
+            if borrower == region.owner:
+                message = f"region '{name}' is lent to its own owner '{borrower}'"
+                yield context.find("VT400", message, path, blames=(path, ("regions", name, "owner")))
+            elif borrower in region.borrowers[:index]:
+                yield context.find("VT400", f"region '{name}' is lent to '{borrower}' twice", path)
+
+
+def regions_have_an_owner(context: Context) -> Iterator[Diagnostic]:
+    """VT400: a region has an owner, unless Xen itself owns it."""
+    for name, region in context.topology.regions.items():
+        if region.owner is None and (not context.is_static_shared(region) or region.use in POOL_USES):
+            message = f"region '{name}' needs an `owner`"
+            hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
+            place: DataPathTuple = ("regions", name)
+            blames = ((*place, "owner"), (*place, "borrowers"))
+            yield context.find("VT400", message, place, key=True, hints=(hint,), blames=blames)
 
 
 def memory_is_given(context: Context) -> Iterator[Diagnostic]:
@@ -155,7 +205,9 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
             continue
         if context.topology.domains[device.frontend].role is Role.CONTROL:
             message = f"the frontend of device '{name}' is a control domain; this version of vtool serves guests only"
-            yield context.find("VT306", message, ("devices", name, "frontend"))
+            ends = [("devices", name, "frontend"), ("devices", name, "backend")]
+            yield context.find("VT306", message, ("devices", name, "frontend"), blames=ends)
+            continue
         if isinstance(context.hypervisor_of(device.frontend), Xen) and device.transport is Transport.MMIO:
             continue  # VT385 says why
         if is_ring(device):
@@ -179,8 +231,7 @@ def settings_are_used(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT307", message, ("domains", name, key), key=True, hints=(f"leave out `{key}`",))
 
 
-RULES = (
-    settings_are_used,
+NAMES = (
     facts_are_there,
     boards_exist,
     owners_exist,
@@ -190,9 +241,18 @@ RULES = (
     backends_exist,
     regions_exist,
     event_channels_name_domains,
+    pools_of_cpus_exist,
+)
+"""What names something that is not there; what else that would be wrong with is not known."""
+RELATIONS = (
     domains_have_a_board,
     one_control_domain,
-    memory_is_given,
     ends_differ,
-    backend_is_control,
+    borrowers_are_others,
+    regions_are_of_one_board,
+    regions_have_an_owner,
 )
+"""What has no place in the whole."""
+ENDS = (backend_is_control,)
+"""Who cannot be an end of a device."""
+RULES = (settings_are_used, memory_is_given)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
-from vtool.check.alignment import address_unit
+from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
+from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
+from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import POOLS, is_ring
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.source import DataPathTuple
-from vtool.units import KIB, MIB, AddressRange, format_size
-
-MINIMUM_POOL = 4 * MIB
-POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}
-"""The least a device takes of a pool: one segment for those with few small buffers, else the least pool. A
-disk keeps its queue's depth in flight, a network device its receive ring (2 MiB a queue pair) for ever."""
+from vtool.units import MIB, AddressRange, format_size
 
 
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
@@ -24,10 +21,6 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
     for name, region in context.topology.regions.items():
         path = ("regions", name, "use")
         if region.owner is None:
-            if not context.is_static_shared(region) or region.use in POOL_USES:
-                message = f"region '{name}' needs an `owner`"
-                hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
-                yield context.find("VT400", message, ("regions", name), key=True, hints=(hint,))
             continue
         owner = context.topology.domains.get(region.owner)
         hypervisor = context.hypervisor_of(region.owner)
@@ -41,7 +34,7 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             not pool
             and owner.role is Role.GUEST
             and isinstance(hypervisor, Kvm)
-            and not _is_between_guests(context, name)
+            and not _may_be_between_guests(context, name)
         ):
             message = f"region '{name}': shared-memory is set aside in the host, '{region.owner}' is a guest"
             hint = "let the control domain own it"
@@ -52,8 +45,9 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
 
 
 def _all_are_known(context: Context) -> bool:
-    """Tell whether no device names a region that is not there (VT301): any could be meant."""
-    return set(context.lookup.users_of) <= set(context.topology.regions)
+    """Tell whether every device that needs a pool names one (VT311): any could be meant."""
+    devices = context.topology.devices.values()
+    return all(device.region is not None for device in devices if device.data_path in POOLS)
 
 
 def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
@@ -78,6 +72,8 @@ def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
 
 def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Diagnostic]:
     assert region.owner is not None
+    if context.lookup.users_of[name]:
+        return  # VT311
     hypervisor, path = context.hypervisor_of(region.owner), ("regions", name, "use")
     guest = context.topology.domains[region.owner].role is Role.GUEST
     if guest and isinstance(hypervisor, Xen):
@@ -95,10 +91,11 @@ def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Di
         yield context.find("VT400", message, ("regions", name, "borrowers"), key=True)
 
 
-def _is_between_guests(context: Context, region: str) -> bool:
-    """Tell whether an ivshmem device or a ring shows the region to two guests; VT346 and VT351 are on those."""
+def _may_be_between_guests(context: Context, region: str) -> bool:
+    """Tell whether an ivshmem device or a ring shows the region to two guests, or one that lacks its region (VT346)."""
     users = context.lookup.users_of[region].values()
-    return any(user.type == "ivshmem" or is_ring(user) for user in users)
+    either = [device for device in context.topology.devices.values() if device.type == "ivshmem" or is_ring(device)]
+    return any(device in users or device.region is None for device in either)
 
 
 def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
@@ -107,21 +104,16 @@ def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         shared = context.is_static_shared(region)
         users = [device for device in context.topology.devices.values() if device.region == name]
-        # A device whose own ends are wrong (VT301, VT305) says nothing of the pool's borrowers.
-        known = all(user.backend in context.topology.domains and user.backend != user.frontend for user in users)
+        lent = all(user.backend in region.borrowers for user in users)  # else VT311
         for index, borrower in enumerate(region.borrowers):
             domain = context.topology.domains.get(borrower)
             message = hint = None
-            if borrower == region.owner:
-                message = f"region '{name}' is lent to its own owner '{borrower}'"
-            elif borrower in region.borrowers[:index]:
-                message = f"region '{name}' is lent to '{borrower}' twice"
-            elif domain is None or _is_between_guests(context, name) or region.use is RegionUse.SHARED_DMA_POOL:
+            if domain is None or _may_be_between_guests(context, name) or region.use is RegionUse.SHARED_DMA_POOL:
                 continue
-            elif not pool and not shared:
+            if not pool and not shared:
                 message = f"region '{name}' is lent to '{borrower}', but nothing hands shared memory over yet"
                 hint = "leave out `borrowers`: the region is set aside in the host, for the host"
-            elif pool and users and known and all(user.backend != borrower for user in users):
+            elif pool and users and lent and all(user.backend != borrower for user in users):
                 message = f"pool '{name}' is lent to '{borrower}', which serves no device with it"
                 hint = "lend a pool to the backend of its devices only"
             if message:
@@ -139,15 +131,15 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
         ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
-        cursor = ram.end
+        cursor, whole = ram.end, domain.memory % MIB == 0  # else VT403 is on what makes it odd
         for region_name, region in context.lookup.regions_of[name].items():
             if region.owner != name or region.use not in POOL_USES:
                 continue
             if region.address is not None and region.address != cursor:
                 yield _misplaced_pool(context, region_name, region, ram, cursor)
-            elif domain.memory % MIB == 0 and cursor % address_unit(context, region):
+            elif whole and cursor % address_unit(context, region):
                 yield _misaligned_pool(context, region_name, region, cursor)
-            cursor += region.size
+            cursor, whole = cursor + region.size, whole and region.size % size_unit(context, region) == 0
 
 
 def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
@@ -186,38 +178,38 @@ def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRan
 def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
     """VT405: a pool that is too small does not fail, it hangs; so it is refused here."""
     for name, region in context.topology.regions.items():
-        users = {
-            device_name: POOL_NEED.get(device.type, MINIMUM_POOL)
-            for device_name, device in context.lookup.users_of[name].items()
-            if device.data_path in POOLS
-        }
-        needed = max(MINIMUM_POOL, sum(users.values()))
-        if users and region.size < needed:
+        shares = pool_shares(context, name)
+        if region.size < least_pool(shares):
             message = (
-                f"pool '{name}' has {format_size(region.size)}, the devices {', '.join(users)} "
-                f"need at least {format_size(needed)}"
+                f"pool '{name}' has {format_size(region.size)}, and its devices need at least "
+                f"{format_size(least_pool(shares))}: {listed(shares)}"
             )
+            label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
             hints = (
                 "slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
                 f"{format_size(MINIMUM_POOL)} a disk is the least, 16MiB is comfortable",
                 "a pool that is too small hangs the guest's I/O without an error",
             )
-            yield context.find("VT405", message, ("regions", name, "size"), hints=hints)
+            yield context.find("VT405", message, ("regions", name, "size"), labels=(label,), hints=hints)
 
 
 def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
     """VT406, VT407: what all domains and regions of a board take is there; CPUs are not overcommitted."""
     for board, loaded in context.facts.items():
         domains = dict(context.domains_on(board))
-        asked = sum(domain.memory or 0 for domain in domains.values())
-        asked += sum(r.size for r in context.topology.regions.values() if r.owner in domains)
-        ram = sum(bank.size for bank in loaded.facts.ram)
+        shares = [Share(f"'{n}'", d.memory or 0, ("domains", n, "memory")) for n, d in domains.items()]
+        regions = {name: region for name, region in context.topology.regions.items() if region.owner in domains}
+        shares += [Share(f"region '{n}'", r.size, ("regions", n, "size")) for n, r in regions.items()]
+        ram, asked = sum(bank.size for bank in loaded.facts.ram), sum(share.amount for share in shares)
         if asked > ram:
+            shares = largest_first(shares)
             message = (
-                f"board '{board}' has {format_size(ram)} of RAM, its domains and regions ask for {format_size(asked)}"
+                f"board '{board}' has {format_size(ram)} of RAM, its domains and regions ask for {format_size(asked)}: "
+                f"{shares[0].who} for the most"
             )
             label = Label(loaded.document.span(("ram",), key=True), "its RAM is here")
-            yield context.find("VT406", message, ("boards", board), key=True, labels=(label,))
+            hint = f"that is {format_size(asked - ram)} too much: {listed(shares)}"
+            yield context.find("VT406", message, shares[0].path, labels=(label,), hints=(hint,))
         for name, domain in domains.items():
             if domain.cpus > loaded.facts.cpus:
                 message = f"domain '{name}' has {domain.cpus} CPUs, board '{board}' has {loaded.facts.cpus}"

@@ -77,7 +77,7 @@ def regions_are_the_rings_own(context: Context) -> Iterator[Diagnostic]:
         if region is None:
             continue  # VT301
         label = (Label(context.span("regions", device.region, key=True), f"'{device.region}' is here"),)
-        wrong = _wrong_region(device, region)
+        wrong = _wrong_region(device, region, is_a_bar=context.is_a_bar(device.region))
         if wrong:
             yield context.find("VT351", f"region '{device.region}' of ring '{name}' {wrong}", path, labels=label)
         if users[device.region] != name:
@@ -86,13 +86,13 @@ def regions_are_the_rings_own(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT351", message, path, labels=label, hints=("declare a region for each ring",))
 
 
-def _wrong_region(device: Device, region: Region) -> str:
+def _wrong_region(device: Device, region: Region, *, is_a_bar: bool) -> str:
     if region.use is not RegionUse.SHARED_MEMORY:
         return f"is for {region.use.value}, a ring is in shared-memory"
     members = {*((region.owner,) if region.owner else ()), *region.borrowers}
     if members != {device.frontend, device.backend}:
         return f"is not shared between '{device.frontend}' and '{device.backend}' alone"
-    if region.size < LEAST_REGION:
+    if region.size < LEAST_REGION and not is_a_bar:  # else VT346
         return f"has {format_size(region.size)}, less than the {format_size(LEAST_REGION)} of the smallest rings"
     return ""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic
+from vtool.check.shares import Share, largest_first, listed
+from vtool.diagnostics import Diagnostic, Label
 from vtool.grants import (
     DEFAULT_FRAMES,
     GRANTS_PER_FRAME,
@@ -59,17 +60,23 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
-        devices = [d for _, d in context.sound_devices(name) if d.frontend == name and grants_of(d, domain.cpus)]
-        needed = sum(grants_of(device, domain.cpus) for device in devices)
+        shares = largest_first(
+            Share(f"'{device_name}'", grants_of(device, domain.cpus), ("devices", device_name), of_key=True)
+            for device_name, device in context.sound_devices(name)
+            if device.frontend == name
+        )
+        needed = sum(share.amount for share in shares)
         frames = domain.xen.max_grant_frames if domain.xen else None
         if needed > available_grants(frames):
             path = ("domains", name, "xen", "max_grant_frames") if frames else ("domains", name)
             message = (
-                f"the {len(devices)} granting devices of '{name}' hold up to {needed} grants, "
+                f"the {len(shares)} granting devices of '{name}' hold up to {needed} grants, "
                 f"{frames or DEFAULT_FRAMES} frames are {available_grants(frames)}"
             )
             wanted = -(-(needed + RESERVED_GRANTS) // GRANTS_PER_FRAME)
-            yield context.find("VT380", message, path, key=not frames, hints=(f"xen: {{max_grant_frames: {wanted}}}",))
+            label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
+            hints = (f"they hold {listed(shares, str)}", f"xen: {{max_grant_frames: {wanted}}}")
+            yield context.find("VT380", message, path, key=not frames, labels=(label,), hints=hints)
 
 
 RULES = (

@@ -84,11 +84,6 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
                     message = f"CPU {cpu} is in pool '{owner[cpu]}' already"
                     yield context.find("VT378", message, path)
                 owner.setdefault(cpu, name)
-        for name, domain in context.domains_on(board):
-            if domain.cpupool is not None and isinstance(hypervisor, Xen) and domain.cpupool not in pools:
-                message = f"CPU pool '{domain.cpupool}' does not exist on board '{board}'"
-                hint = f"there are: {', '.join(pools)}" if pools else "declare it under hypervisor.cpupools"
-                yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
 
 
 def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 
 from vtool import layouts
 from vtool.check.context import Context
-from vtool.diagnostics import Diagnostic, Severity
+from vtool.check.shares import Share, largest_first, listed
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import Transport
 from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
 from vtool.units import PAGE_BYTES, AddressRange
 
 MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""
+OWN_MODULES = 3
+"""Xen, its device tree and dom0's kernel."""
 
 
 def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
     """VT373: only domains that Xen builds itself, dom0 and dom0less guests, can share static memory."""
+    by_xl: dict[str, list[str]] = {}
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
             if {"host_address", "addresses", "placed"} & region.model_fields_set:
@@ -28,13 +32,8 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
         for member in members:
             domain = context.topology.domains[member]
             if domain.role is Role.GUEST and domain.start is Start.XL:
-                message = f"region '{name}': xl has no static shared memory, and '{member}' is started by xl"
-                yield context.find("VT373", message, ("domains", member), key=True, hints=("start: dom0less",))
-        boards = {context.board_of[member] for member in members}
-        if len(boards) > 1:
-            message = f"region '{name}' is shared between the boards {', '.join(sorted(boards))}"
-            yield context.find("VT373", message, ("regions", name), key=True)
-        if region.owner and not region.borrowers:
+                by_xl.setdefault(member, []).append(f"'{name}'")
+        if region.owner and not region.borrowers and not context.lookup.users_of[name]:  # else VT311
             message = f"region '{name}' is shared with nobody: it has an owner and no borrowers"
             yield context.find("VT373", message, ("regions", name), key=True)
         for key in region.addresses.keys() & set(context.topology.domains):
@@ -42,6 +41,10 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
                 message = f"region '{name}': '{key}' is no borrower of it"
                 hint = "where the owner sees it is `address`"
                 yield context.find("VT373", message, ("regions", name, "addresses", key), key=True, hints=(hint,))
+    for member, names in by_xl.items():
+        which = f"region{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        message = f"{which}: xl has no static shared memory, and '{member}' is started by xl"
+        yield context.find("VT373", message, ("domains", member), key=True, hints=("start: dom0less",))
 
 
 def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
@@ -77,22 +80,26 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
         if not context.is_static_shared(region):
             continue
         fixed = context.lookup.host_address_of(region)
-        for member in context.members_of(region):
+        direct = [member for member in context.members_of(region) if context.topology.domains[member].is_direct]
+        if not region.placed and region.host_address is not None:
+            message = (
+                f"region '{name}' has a `host_address` and `placed: false`, by which Xen takes pages from its heap"
+            )
+            label = Label(context.span("regions", name, "host_address"), "the address is here")
+            yield context.find("VT374", message, ("regions", name, "placed"), labels=(label,))
+        elif not region.placed and direct:
+            who = " and ".join(f"'{member}'" for member in direct)
+            see = "see" if len(direct) > 1 else "sees"
+            message = f"region '{name}': {who} {see} host addresses, so the region needs one"
+            yield context.find("VT374", message, ("regions", name, "placed"))
+        for member in direct if region.placed else ():
             inside, place = region.address_in(member)
-            if not context.topology.domains[member].is_direct:
-                continue
-            if not region.placed:
-                message = f"region '{name}': '{member}' sees host addresses, so the region needs one"
-                yield context.find("VT374", message, ("regions", name, "placed"))
-            elif inside is not None and fixed is not None and inside != fixed[0]:
+            if inside is not None and fixed is not None and inside != fixed[0]:
                 message = (
                     f"region '{name}': '{member}' sees host addresses, so {inside:#x} has to be "
                     f"`{'.'.join(fixed[1])}` {fixed[0]:#x}"
                 )
                 yield context.find("VT374", message, ("regions", name, *place))
-        if not region.placed and region.host_address is not None:
-            message = f"region '{name}' has a `host_address` and `placed: false`"
-            yield context.find("VT374", message, ("regions", name, "placed"))
 
 
 def limits_hold(context: Context) -> Iterator[Diagnostic]:
@@ -104,19 +111,35 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
             if context.is_static_shared(region) and context.board_of[context.members_of(region)[0]] == board
         }
         most = 256 if xen.version < (4, 19) else 32
-        for name in list(shared)[most:]:
-            message = f"region '{name}' is one more than the {most} shared regions that Xen {xen.release} takes"
-            yield context.find("VT375", message, ("regions", name), key=True)
-        for guest, domain in context.domains_on(board):
-            mine = [name for name, region in shared.items() if guest in context.members_of(region)]
-            if xen.version < (4, 22) and domain.role is Role.GUEST and len(mine) > 20:
-                message = f"domain '{guest}' has {len(mine)} shared regions, Xen {xen.release} has room for 20 of one"
-                yield context.find("VT375", message, ("domains", guest), key=True)
-        boot = [d for _, d in context.domains_on(board) if d.role is Role.GUEST and d.start is Start.DOM0LESS]
-        modules = 3 + sum(1 + (d.ramdisk is not None) + (d.device_tree is not None) for d in boot)
-        if modules > MODULES:
-            message = f"board '{board}' needs {modules} boot modules, Xen takes {MODULES}"
-            yield context.find("VT375", message, ("boards", board), key=True)
+        members = {name: context.members_of(region) for name, region in shared.items()}
+        of_guests = [
+            Share(f"'{name}'", sum(name in having for having in members.values()), ("domains", name), of_key=True)
+            for name, domain in context.domains_on(board)
+            if domain.role is Role.GUEST
+        ]
+        for name in list(shared)[most : most + 1]:
+            message = f"region '{name}' is number {most + 1} of {len(shared)} on board '{board}'"
+            message += f", Xen {xen.release} takes {most} shared regions"
+            hint = f"who has how many: {listed(largest_first(of_guests), str)}"
+            yield context.find("VT375", message, ("regions", name), key=True, hints=(hint,))
+        for share in of_guests if xen.version < (4, 22) else ():
+            if share.amount > 20:
+                message = (
+                    f"domain {share.who} has {share.amount} shared regions, Xen {xen.release} has room for 20 of one"
+                )
+                yield context.find("VT375", message, share.path, key=True)
+        modules = largest_first(
+            Share(
+                f"'{name}'", 1 + (d.ramdisk is not None) + (d.device_tree is not None), ("domains", name), of_key=True
+            )
+            for name, d in context.domains_on(board)
+            if d.role is Role.GUEST and d.start is Start.DOM0LESS
+        )
+        needed = OWN_MODULES + sum(share.amount for share in modules)
+        if needed > MODULES:
+            message = f"board '{board}' needs {needed} boot modules, Xen takes {MODULES}: {modules[0].who} has the most"
+            hint = f"Xen, its tree and dom0's kernel {OWN_MODULES}, {listed(modules, str)}"
+            yield context.find("VT375", message, modules[0].path, key=True, hints=(hint,))
 
 
 def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:

@@ -39,10 +39,14 @@ def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[st
 
 def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
     """VT382, VT521: dom0 has a QEMU with Xen, new enough for xenpvh's devices to be where the guest looks."""
+    said: dict[str, str] = {}
     for name, device, hypervisor in xen_virtio(context):
         if device.program is not Program.QEMU_XENPVH:
             continue
         board = context.board_of[device.frontend]
+        context.xens.get(board)  # not known where its images could not be read (VT505)
+        if said.setdefault(board, name) != name:
+            continue  # one QEMU serves all of them
         row = combination_of("xen", device)
         assert row is not None
         if hypervisor.qemu is None:

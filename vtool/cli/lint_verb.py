@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Judge a tree; exit code 1 when anything is found."""
     from vtool.board.dts import read_tree
-    from vtool.diagnostics import Severity, VtoolError, format_diagnostic
+    from vtool.diagnostics import VtoolError, format_diagnostic, said_of
     from vtool.lint import NEWEST, VERSIONS, Kind, lint, printable
 
     version = next((v for v in VERSIONS if str(v) == arguments.xen_version), None)
@@ -44,11 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in findings:
         for line in format_diagnostic(finding.diagnostic()).splitlines():
             print(printable(line), file=sys.stderr)
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    said = f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}" if findings else "nothing wrong"
+    said = said_of(finding.diagnostic() for finding in findings)
     print(f"{arguments.file}: {kind.value}{f', judged for Xen {judged_for}' if judged_for else ''}: {said}")
     return 1 if findings else 0
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ import argparse
 
 from vtool.cli.common import add_topology_file, prepare_arguments
 from vtool.cli.output import add_format, print_json
-from vtool.diagnostics import VtoolError
+from vtool.diagnostics import VtoolError, said_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json({"diagnostics": [d.to_json() for d in prepared.warnings]})
     else:
-        print(f"{arguments.topology}: nothing wrong")
+        print(f"{arguments.topology}: {said_of(prepared.warnings)}")
     return 0

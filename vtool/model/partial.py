@@ -6,7 +6,7 @@ left, and all that it found before it was stopped is true, whatever the wrong pa
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -84,6 +84,14 @@ def known_names(table: Mapping[str, Any]) -> list[str]:
 def is_whole(table: Mapping[str, Any]) -> bool:
     """Tell whether all of a table is known."""
     return not isinstance(table, Partial) or not (table.unsound or table.is_open)
+
+
+def surely(condition: Callable[[], bool]) -> bool:
+    """Tell whether something is known to be so."""
+    try:
+        return condition()
+    except Unsound:
+        return False
 
 
 def derived(table: Mapping[str, Any], found: dict[str, Value], lost: Iterable[str] = ()) -> dict[str, Value]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
 from vtool.model.follow import choices, fitting_choices, is_model, type_of
-from vtool.model.partial import Partial, Unsound
+from vtool.model.partial import Partial, Unsound, derived, known
 from vtool.source import DataPathTuple, Document
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
@@ -78,6 +79,33 @@ class _Salvage:
             except Unsound:
                 lost.append(name)
         return Partial(found, lost, is_open=self._document.lacking or path in self._open)
+
+
+def forget(value: Any, places: Iterable[DataPathTuple]) -> Any:
+    """Return a model of which some more places are not known."""
+    below: dict[str | int, set[DataPathTuple]] = {}
+    for head, *rest in places:
+        below.setdefault(head, set()).add(tuple(rest))
+    if isinstance(value, BaseModel):
+        made = value.model_copy()
+        for name, rests in below.items():
+            inner = made.__dict__.pop(str(name), None)
+            with suppress(Unsound):
+                if inner is not None and () not in rests:
+                    made.__dict__[str(name)] = forget(inner, rests)
+        return made
+    if not isinstance(value, dict):
+        raise Unsound
+    entries = {name: entry for name, entry in known(value).items() if name not in below}
+    lost = []
+    for name, rests in below.items():  # what is whole comes first
+        try:
+            if () in rests:
+                raise Unsound
+            entries[str(name)] = forget(dict.__getitem__(value, str(name)), rests)
+        except Unsound:
+            lost.append(str(name))
+    return derived(value, entries, lost)
 
 
 def _common(models: list[type[BaseModel]]) -> type[BaseModel]:
