@@ -41,29 +41,28 @@ def placed_by_linux(context: Context) -> Iterator[Node]:
 def sizes_are_in_cells_of_the_root(context: Context) -> Iterator[Finding]:
     """VT902: ``size``, ``alignment`` and ``alloc-ranges`` are in cells of the root, else Linux skips the region."""
     for node in placed_by_linux(context):
-        for name, cells, many in _forms(context):
-            found = node.properties.get(name)
-            if found is None or (len(found.value) == 4 * cells or (many and len(found.value) % (4 * cells) == 0)):
-                continue
-            message = f"`{name}` has {len(found.value)} bytes, {4 * cells} are {'an entry' if many else 'needed'}"
-            message += " (cells of the root): Linux skips the region, so nothing is reserved"
+        for name, needed in _misread(context, node):
+            message = f"`{name}` has {len(node.values[name])} bytes, in cells of the root it is {needed}"
+            message += ": Linux skips the region, so nothing is reserved"
             yield Finding("VT902", node, message, name, (context.tree.root,))
 
 
-def _forms(context: Context) -> tuple[tuple[str, int, bool], ...]:
-    address, size = context.tree.root.address_cells, context.tree.root.size_cells
-    return (("size", size, False), ("alignment", address, False), ("alloc-ranges", address + size, True))
+def _misread(context: Context, node: Node) -> Iterator[tuple[str, str]]:
+    """Yield the properties of a region whose length Linux does not take, each with what it would be."""
+    address, size = 4 * context.tree.root.address_cells, 4 * context.tree.root.size_cells
+    for name, length in (("size", size), ("alignment", address)):
+        if name in node.values and len(node.values[name]) != length:
+            yield name, f"{length}"
+    row = address + size
+    ranges_of = node.values.get("alloc-ranges")
+    if ranges_of is not None and (not ranges_of or not row or len(ranges_of) % row):
+        yield "alloc-ranges", f"{row} for each range"
 
 
 def wanted(context: Context, node: Node) -> Wanted | None:
     """Return what a region asks for, None when Linux cannot read it (VT902 says so) or it asks for nothing."""
-    forms = _forms(context)
-    for name, cells, many in forms:
-        found = node.properties.get(name)
-        if found and len(found.value) != 4 * cells and not (many and len(found.value) % (4 * cells) == 0):
-            return None
     size, alignment = (_number(node, name) for name in ("size", "alignment"))
-    if not size:
+    if not size or any(_misread(context, node)):
         return None
     widths = context.tree.root.address_cells, context.tree.root.size_cells
     within = tuple(
@@ -71,8 +70,7 @@ def wanted(context: Context, node: Node) -> Wanted | None:
         for base, length in tuples(node.properties.get("alloc-ranges"), *widths) or ()
         if length
     )
-    alignment = max(alignment, PAGE_BLOCK_BYTES if is_cma(node) else 1)
-    return Wanted(node, size, alignment, within)
+    return Wanted(node, size, max(alignment, PAGE_BLOCK_BYTES if is_cma(node) else 1), within)
 
 
 def _number(node: Node, name: str) -> int:
@@ -142,9 +140,11 @@ def _no_place(context: Context, region: Wanted, ram: list[AddressRange], taken: 
     else:
         beside = [who for other, who in taken if any(hole.overlaps(other) for hole in empty)]
         among = "" if _place(region, ram, []) is None else f" beside {', '.join(beside[:3])}"
-        largest = max(_room(region, hole) for where in places for hole in _holes(where, ram, taken if among else []))
+        holes = [hole for where in places for hole in _holes(where, ram, taken if among else [])]
+        largest = max((_room(region, hole) for hole in holes), default=0)
         at = f" at a multiple of {format_size(region.alignment)}" if region.alignment > PAGE_BLOCK_BYTES else ""
-        message = f"its size is {size}, and no more than {_rounded(largest)} are free{within}{among}{at}"
+        room = f"no more than {_rounded(largest)} are" if largest else "nothing is"
+        message = f"its size is {size}, and {room} free{within}{among}{at}"
     # Boards ship trees with the least RAM that is sold; their boot loader writes what there is.
     if context.memory and context.kind is Kind.LINUX and max(r.end for r in places) > context.memory[-1].end:
         effect, severity = f"{effect}, unless the boot loader finds more RAM", Severity.WARNING

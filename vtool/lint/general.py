@@ -13,6 +13,8 @@ from vtool.lint.finding import Finding
 from vtool.units import PAGE_BYTES, AddressRange
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}\Z")
+MOST_ADDRESS_BITS = 56
+"""Of physical addresses: Arm's FEAT_D128; all else has fewer."""
 _CELLS = ((1, 1), (2, 2), (2, 1), (1, 2))
 
 
@@ -46,26 +48,37 @@ def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
 
 def reg_is_where_the_name_says(context: Context) -> Iterator[Finding]:
     """VT900: ``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
+    in_ram = {*context.reserved, *context.memory_nodes}
     for node in context.having("reg"):
         parent, (_, _, unit) = node.parent, node.name.partition("@")
-        if parent is None or not unit:
-            continue
-        widths = context.reg_cells(parent)
+        widths = context.reg_cells(parent) if parent else (0, 0)
         value = node.values["reg"]
-        if not (0 < widths[0] <= 2 and widths[1]) or len(value) % (4 * sum(widths)):
+        if not (0 < widths[0] <= 2 and widths[1]) or not value or len(value) % (4 * sum(widths)) or parent is None:
             continue
         first = int.from_bytes(value[: 4 * widths[0]], "big")
-        # Small numbers are indexes, of which the first cell of a longer address is one too.
-        if f"{first:x}" == unit or not _HEXADECIMAL.match(unit) or int(unit, 16) in {first, *range(PAGE_BYTES)}:
+        if f"{first:x}" == unit:
             continue
-        for other in _CELLS:
-            rows = tuples(node.properties["reg"], *other) if other != widths else None
-            if rows and rows[0][0] == int(unit, 16) and all(size for _, size in rows):
-                where = AddressRange.of_size(*(tuples(node.properties["reg"], *widths) or [(0, 0)])[0])
-                message = f"`reg` is read as {where}, in the cells of '{parent.path}' ({widths[0]} and {widths[1]})"
-                message += f", not at {unit}; it was written in cells of {other[0]} and {other[1]}"
-                yield Finding("VT900", node, message, "reg", (parent,))
-                break
+        # Small numbers are indexes, of which the first cell of a longer address is one too.
+        said = int(unit, 16) if _HEXADECIMAL.match(unit) else 0
+        other = _other_cells(node, widths, said) if said >= PAGE_BYTES and said != first else None
+        if other is None and not (node in in_ram and first >> MOST_ADDRESS_BITS):
+            continue
+        where = AddressRange.of_size(*(tuples(node.properties["reg"], *widths) or [(0, 0)])[0])
+        message = f"`reg` is read as {where}, in the cells of '{parent.path}' ({widths[0]} and {widths[1]})"
+        if other:
+            message += f", not at {unit}; it was written in cells of {other[0]} and {other[1]}"
+        else:
+            message += f": no CPU addresses more than {MOST_ADDRESS_BITS} bits"
+        yield Finding("VT900", node, message, "reg", (parent,))
+
+
+def _other_cells(node: Node, widths: tuple[int, int], unit: int) -> tuple[int, int] | None:
+    """Return the cells in which the first address of ``reg`` would be the one in the node's name."""
+    for other in _CELLS:
+        rows = tuples(node.properties["reg"], *other) if other != widths else None
+        if rows and rows[0][0] == unit and all(size for _, size in rows):
+            return other
+    return None
 
 
 def phandles_are_unique(context: Context) -> Iterator[Finding]:
