@@ -7,30 +7,19 @@ mm/memblock.c (the page at 0 is never handed out).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
+from vtool.host_memory import Floating, Taken
 from vtool.lint.context import Context, Kind, ranges, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, initrd, is_cma
-from vtool.units import MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
 
 PAGE_BLOCK_BYTES = 2 * MIB
 """include/linux/cma.h CMA_MIN_ALIGNMENT_BYTES with pages of 4 KiB; larger pages have larger blocks."""
-_EVERYWHERE = AddressRange(0, 1 << 64)
-_Taken = list[tuple[AddressRange, str]]
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A reservation without a place that Linux can read; no ``within`` means anywhere."""
-
-    node: Node
-    size_bytes: int
-    alignment: int
-    within: tuple[AddressRange, ...]
+_NEVER_HANDED_OUT = AddressRange(0, PAGE_BYTES)
 
 
 def placed_by_linux(context: Context) -> Iterator[Node]:
@@ -59,18 +48,15 @@ def _misread(context: Context, node: Node) -> Iterator[tuple[str, str]]:
         yield "alloc-ranges", f"{row} for each range"
 
 
-def wanted(context: Context, node: Node) -> Wanted | None:
+def wanted(context: Context, node: Node) -> Floating | None:
     """Return what a region asks for, None when Linux cannot read it (VT902 says so) or it asks for nothing."""
     size, alignment = (_number(node, name) for name in ("size", "alignment"))
     if not size or any(_misread(context, node)):
         return None
     widths = context.tree.root.address_cells, context.tree.root.size_cells
-    within = tuple(
-        AddressRange.of_size(base, length)
-        for base, length in tuples(node.properties.get("alloc-ranges"), *widths) or ()
-        if length
-    )
-    return Wanted(node, size, max(alignment, PAGE_BLOCK_BYTES if is_cma(node) else 1), within)
+    rows = tuples(node.properties.get("alloc-ranges"), *widths) or ()
+    within = tuple(AddressRange.of_size(base, length) for base, length in rows if length)
+    return Floating(f"'{node.path}'", size, max(alignment, PAGE_BLOCK_BYTES if is_cma(node) else 1), within)
 
 
 def _number(node: Node, name: str) -> int:
@@ -79,81 +65,63 @@ def _number(node: Node, name: str) -> int:
 
 def reservations_find_a_place(context: Context) -> Iterator[Finding]:
     """VT901: there is free RAM for every region that Linux is to place, where it may be."""
-    taken = [(where, f"'{node.path}'") for node in context.reserved for where in ranges(node)]
+    taken = [Taken(f"'{node.path}'", where) for node in context.reserved for where in ranges(node)]
     if ramdisk := initrd(context):
-        taken.append((ramdisk, "the ramdisk"))
-    firmware = [(where, "/memreserve/") for where in context.tree.memory_reservations]
+        taken.append(Taken("the ramdisk", ramdisk))
+    firmware = context.tree.memory_reservations
     for node in placed_by_linux(context):
         region = wanted(context, node)
-        if region is None:
+        ram = free_ranges(context.memory or joined(region.within if region else ()), [_NEVER_HANDED_OUT])
+        if region is None or not (context.memory or region.within):
             continue
-        ram = context.memory or list(region.within)
-        place = _place(region, ram, [*taken, *firmware])
-        if place is not None:
-            taken.append((place, f"'{node.path}'"))
-            continue
-        yield _no_place(context, region, ram, taken)
+        free = free_ranges(ram, [t.range for t in taken])
+        place = next(region.candidates(free_ranges(free, firmware)), None)
+        if place is None:
+            yield _no_place(context, node, region, ram, taken)
+        else:
+            taken.append(Taken(region.what, place))
 
 
-def _place(region: Wanted, ram: list[AddressRange], taken: _Taken) -> AddressRange | None:
-    """Return where Linux puts a region: the first of its ranges that has room, there from the top."""
-    if not ram:
-        return AddressRange(0, 1)  # nothing is known of RAM
-    for within in region.within or (_EVERYWHERE,):
-        for hole in reversed(_holes(within, ram, taken)):
-            base = (hole.end - region.size_bytes) // region.alignment * region.alignment
-            if base >= hole.base:
-                return AddressRange.of_size(base, region.size_bytes)
-    return None
-
-
-def _holes(within: AddressRange, ram: list[AddressRange], taken: _Taken) -> list[AddressRange]:
-    found = []
-    for bank in ram:
-        base, end = max(within.base, bank.base, PAGE_BYTES), min(within.end, bank.end)
-        for other in sorted(where for where, _ in taken):
-            if base < other.end and other.base < end:
-                if base < other.base:
-                    found.append(AddressRange(base, other.base))
-                base = other.end
-        if base < end:
-            found.append(AddressRange(base, end))
-    return found
-
-
-def _no_place(context: Context, region: Wanted, ram: list[AddressRange], taken: _Taken) -> Finding:
+def _no_place(context: Context, node: Node, region: Floating, ram: list[AddressRange], taken: list[Taken]) -> Finding:
     """Say why a region finds no place: its ranges are small, hold no RAM, or what stands there leaves no hole."""
-    node, size = region.node, format_size(region.size_bytes)
+    size, said = format_size(region.size_bytes), ", ".join(map(str, region.within))
     effect, severity = "Linux cannot place it, 'failed to allocate memory for node'", Severity.ERROR
-    name = "alloc-ranges" if region.within else "size"
-    said = ", ".join(map(str, region.within))
-    within = f" in {said}" if said else ""
     if region.within and max(where.size_bytes for where in region.within) < region.size_bytes:
         return Finding("VT901", node, f"its size is {size}, `alloc-ranges` {said} has less room: {effect}", "size")
-    places = region.within or (_EVERYWHERE,)
-    empty = [hole for where in places for hole in _holes(where, ram, [])]
-    if _place(region, ram, taken) is not None:
+    inside = _common(ram, region.within) if region.within else ram
+    free = free_ranges(inside, [t.range for t in taken])
+    within = f" in {said}" if said else ""
+    if any(region.candidates(free)):
         message = f"{size} are free{within} only over a /memreserve/"
         effect = "Linux before 6.4 cannot place it, later ones put it there"
-    elif not empty:
+    elif not inside:
         message = f"`alloc-ranges` {said} holds no RAM ({', '.join(map(str, context.memory))})"
     else:
-        beside = [who for other, who in taken if any(hole.overlaps(other) for hole in empty)]
-        among = "" if _place(region, ram, []) is None else f" beside {', '.join(beside[:3])}"
-        holes = [hole for where in places for hole in _holes(where, ram, taken if among else [])]
-        largest = max((_room(region, hole) for hole in holes), default=0)
-        at = f" at a multiple of {format_size(region.alignment)}" if region.alignment > PAGE_BLOCK_BYTES else ""
-        room = f"no more than {_rounded(largest)} are" if largest else "nothing is"
-        message = f"its size is {size}, and {room} free{within}{among}{at}"
+        beside = [t.what for t in taken if any(hole.overlaps(t.range) for hole in inside)]
+        fits = any(region.candidates(inside))
+        largest = max((_room(region, hole) for hole in (free if fits else inside)), default=0)
+        message = f"its size is {size}, and "
+        message += f"no more than {_rounded(largest)} are free{within}" if largest else f"nothing is free{within}"
+        message += f" beside {', '.join(beside[:3])}" if fits else ""
+        if region.alignment > PAGE_BLOCK_BYTES:
+            message += f" at a multiple of {format_size(region.alignment)}"
     # Boards ship trees with the least RAM that is sold; their boot loader writes what there is.
-    if context.memory and context.kind is Kind.LINUX and max(r.end for r in places) > context.memory[-1].end:
+    last = max((where.end for where in region.within), default=1 << 64)
+    if context.memory and context.kind is Kind.LINUX and last > context.memory[-1].end:
         effect, severity = f"{effect}, unless the boot loader finds more RAM", Severity.WARNING
+    name = "alloc-ranges" if region.within else "size"
     return Finding("VT901", node, f"{message}: {effect}", name, severity=severity)
 
 
-def _room(region: Wanted, hole: AddressRange) -> int:
+def _common(ram: list[AddressRange], within: Iterable[AddressRange]) -> list[AddressRange]:
+    """Return the parts of RAM that lie in some ranges."""
+    pairs = ((max(bank.base, w.base), min(bank.end, w.end)) for w in joined(within) for bank in ram)
+    return [AddressRange(base, end) for base, end in pairs if base < end]
+
+
+def _room(region: Floating, hole: AddressRange) -> int:
     """Return the bytes of a hole from its first address that is aligned as the region asks for."""
-    return max(0, hole.end - -(-hole.base // region.alignment) * region.alignment)
+    return max(0, hole.end - align_up(hole.base, region.alignment))
 
 
 def _rounded(size_bytes: int) -> str:
