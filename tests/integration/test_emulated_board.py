@@ -92,6 +92,8 @@ def test_a_wrong_host_key_is_refused(bench: Bench, tmp_path: Path) -> None:
     try:
         assert "VT604" in bench.vtool("deploy", KVM, code=3).stderr
         assert "VT604" in bench.vtool("status", KVM, code=3).stderr
+        up = bench.vtool("board", "up", code=3)
+        assert "VT604" in up.stderr and "answers" not in up.stdout
     finally:
         pinned.write_text(right)
 

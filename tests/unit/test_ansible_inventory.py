@@ -126,6 +126,12 @@ def test_the_plugin_says_what_is_wrong_and_where(tmp_path: Path, no_boards: None
         ansible_inventory(tmp_path / "t.yaml", ANSIBLE_INVENTORY_ENABLED="vtool.vtool.topology")
 
 
+def test_the_plugin_warns_of_a_source_that_it_does_not_take(tmp_path: Path, no_boards: None) -> None:
+    (tmp_path / "lab.yml").write_text(f"plugin: vtool.vtool.topology  # that of vtool\ntopology: {XEN}\n")
+    with pytest.raises(AssertionError, match=r"lab\.yml names the plugin .*files that end in \.vtool\.yaml: rename it"):
+        ansible_inventory(tmp_path / "lab.yml", ANSIBLE_INVENTORY_ENABLED="vtool.vtool.topology", COLUMNS="500")
+
+
 def test_names_never_clash(tmp_path: Path, no_boards: None) -> None:
     (tmp_path / "two.yaml").write_text(PASST)
     data = ansible_inventory(tmp_path / "two.yaml", ANSIBLE_INVENTORY_ENABLED="vtool.vtool.topology")

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import re
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +22,7 @@ from vtool.board.pinned_keys import key_fault, knows, pin
 from vtool.board.protocols import SshTarget
 from vtool.deploy.connection import ssh_options
 from vtool.deploy.playbook import Host, _host_variables
-from vtool.diagnostics import ExitCode, VtoolError
+from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
 from vtool.model.validate import load_facts
 
 KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
@@ -164,3 +170,77 @@ def test_words_of_a_command_line_stay_one_word(tmp_path: Path) -> None:
     assert "stricthostkeychecking true" in said and "identitiesonly yes" in said and "batchmode yes" in said
     assert f"userknownhostsfile {tmp_path}/%h of me" in said and f"identityfile {tmp_path}/a key" in said
     assert host["vtool_as_root"] == "sudo -n " and host["ansible_user"] == "vtool"
+
+
+SECRETS = [
+    "password: hunter2",
+    "ipmi_password: 'hunter2'",
+    "snmp: {community: hunter2}",
+    "usr: hunter2",
+    "power: {on: ipmitool -P hunter2, off: [x], status: [x]}",
+    "power: {on: [ipmitool, hunter2, 7], off: [x], status: [x]}",
+    "power: hunter2",
+    "console: [hunter2]",
+    "console: {log: a, join: hunter2}",
+    "host: a\n    password: hunter2\n    password: hunter2",
+    "password: hunter2: x",
+    "password: [hunter2",
+    "power:\n      on: [ipmitool, hunter2",
+    "power:\n      on: [x]\n      on: [hunter2]",
+    "token: !vault hunter2",
+    "power:\n      on: [ipmitool, !vault hunter2]",
+]
+
+
+@pytest.mark.parametrize("line", SECRETS)
+def test_what_may_be_a_secret_is_never_shown(line: str, tmp_path: Path) -> None:
+    with pytest.raises(VtoolError) as caught:
+        load(tmp_path, f"{SSH}    {line}\n")
+    shown = "\n".join(map(format_diagnostic, caught.value.diagnostics))
+    assert caught.value.diagnostics and "hunter2" not in shown, shown
+    assert "hunter2" not in json.dumps([found.to_json() for found in caught.value.diagnostics])
+
+
+def test_shape_and_rules_are_told_at_once(tmp_path: Path) -> None:
+    more = (
+        "  rack2:\n    driver: ssh\n    facts: rpi4\n    host: a b\n    console: {}\n    host_key: ssh-ed25519 AAAA\n"
+    )
+    with pytest.raises(VtoolError) as caught:
+        load(tmp_path, f"{SSH}    prt: 22\n    device_tree: gone.dtb\n{more}    host: b\n")
+    assert sorted(found.code for found in caught.value.diagnostics) == ["VT103", "VT201", "VT615", "VT616", "VT617"]
+
+
+@pytest.mark.parametrize(
+    ("pinned", "words"),
+    [
+        ("host_key", "the one pinned in `host_key` of 'rack1' in {folder}/inventory.yaml"),
+        ("known_hosts_file", "the one pinned in {folder}/known_hosts"),
+    ],
+)
+def test_a_board_that_shows_another_key_does_not_answer(pinned: str, words: str, tmp_path: Path) -> None:
+    import paramiko
+
+    def serve(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(paramiko.RSAKey.generate(2048))
+            with contextlib.suppress(paramiko.SSHException, EOFError):
+                transport.start_server(server=paramiko.ServerInterface(), event=threading.Event())
+
+    other = paramiko.RSAKey.generate(2048)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} ssh-rsa {other.get_base64()}\n")
+        value = f"ssh-rsa {other.get_base64()}" if pinned == "host_key" else "known_hosts"
+        text = with_line(with_line(SSH, "host", f"host: 127.0.0.1\n    port: {port}"), "host_key", f"{pinned}: {value}")
+        (tmp_path / "inventory.yaml").write_text(text)
+        command = [sys.executable, "-m", "vtool.cli.main", "board", "up", "rack1", "--inventory"]
+        done = subprocess.run([*command, tmp_path / "inventory.yaml"], capture_output=True, text=True)
+    assert done.returncode == 3 and done.stdout == "", done
+    assert "VT604" in done.stderr and words.format(folder=tmp_path) in done.stderr, done.stderr
+    assert "if you know why it changed, replace the key there" in done.stderr

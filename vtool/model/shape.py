@@ -281,8 +281,9 @@ _EXAMPLES: Mapping[str, str] = {"version": "version: 1"}
 
 
 def _diagnostic(model: type[BaseModel], document: Document, fault: _Fault) -> Diagnostic:
-    if _may_hold_secrets(model, document, fault.path) and isinstance(fault.got, str | int):
-        found = _diagnostic_of(model, document, replace(fault, got=_HIDDEN))
+    if _may_hold_secrets(model, document, fault.path):
+        hidden = replace(fault, got=_HIDDEN) if isinstance(fault.got, str | int) else fault
+        found = _diagnostic_of(model, document, hidden)
         return replace(found, span=_showing(found.span, "..."), hints=())
     return _diagnostic_of(model, document, fault)
 
