@@ -33,7 +33,7 @@ Reading package lists...
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Make the answers of the host's Debian known ones."""
     monkeypatch.setattr(debian, "package_versions", lambda *names: dict.fromkeys(names, "1"))
-    monkeypatch.setattr(debian, "pinned_release", lambda _: "release")
+    monkeypatch.setattr(debian, "pinned_release", lambda *_: "release")
     monkeypatch.setattr(debian, "mirror", lambda: "http://mirror")
     monkeypatch.setenv("VTOOL_CACHE", str(tmp_path / "cache"))
 
@@ -152,7 +152,7 @@ def test_what_kconfig_dropped() -> None:
 
 
 def test_the_tar_files_of_a_source_upstreams_first() -> None:
-    files = debian.source_files(URIS.splitlines())
+    files = debian.listed_files(URIS.splitlines())
     assert [(file.name, file.sha256[0]) for file in files] == [
         ("toy_1+2.orig.tar.xz", "c"),
         ("toy_1+2-3.debian.tar.xz", "b"),

@@ -84,8 +84,12 @@ class EmulatedBoard:
         """Tell whether the board has been made."""
         return (self.folder / "board.json").is_file()
 
-    def create(self, images: EmulatedImages) -> None:
-        """Make the board: keys, device tree, disk with a factory system. VtoolError VT613 on failure."""
+    def made_suite(self) -> str | None:
+        """Return the Debian that the board was made with, None when it was not made."""
+        return _made(self.name, "suite", "trixie")
+
+    def create(self, images: EmulatedImages, suite: str) -> None:
+        """Make the board: keys, device tree, disk with a factory system of a suite. VtoolError VT613 on failure."""
         assert self.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
         make_boot_files = _BOOT_FILES[self.facts.boot.loader]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +115,7 @@ class EmulatedBoard:
                 ],
                 work,
             )
-            (new / "board.json").write_text(json.dumps({"format": 1, "facts": self.facts.name}) + "\n")
+            (new / "board.json").write_text(json.dumps({"format": 1, "facts": self.facts.name, "suite": suite}) + "\n")
             new.rename(self.folder)
 
     def destroy(self) -> None:
@@ -225,10 +229,16 @@ class EmulatedBoard:
 
 def made_of(name: str) -> str | None:
     """Return the facts that a board was made by, None when it was not made."""
+    return _made(name, "facts", None)
+
+
+def _made(name: str, key: str, before: str | None) -> str | None:
+    """Return what the board's own file says; ``before`` is for files of before they said it."""
     try:
-        return str(json.loads((state_folder() / "boards" / name / "board.json").read_text())["facts"])
-    except (OSError, ValueError, KeyError):
+        said = json.loads((state_folder() / "boards" / name / "board.json").read_text()).get(key, before)
+    except (OSError, ValueError, AttributeError):
         return None
+    return None if said is None else str(said)
 
 
 def _for_u_boot(boot: Boot, _: EmulatedImages, work: Path) -> dict[str, Path]:

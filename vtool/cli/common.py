@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtool.check import KernelOptions, XenBuild, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
-from vtool.images import NAMES, PREFIX, kernel_fragment
+from vtool.images import KERNEL_RELEASES, PREFIX, RAMDISKS, kernel_fragment
 from vtool.images.kernel_options import kernel_options, options_in
 from vtool.images.xen_build import xens_of
 from vtool.language import read_topology
@@ -165,12 +165,13 @@ def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOp
                 continue
             span = document.span(("domains", name, key))
             if reference.startswith(PREFIX):
-                if reference.removeprefix(PREFIX) not in NAMES:
-                    built = ", ".join(PREFIX + image for image in NAMES)
-                    message = f"'{reference}' is not an image that vtool builds"
+                images, image = tuple(KERNEL_RELEASES) if key == "kernel" else RAMDISKS, reference.removeprefix(PREFIX)
+                if image not in images:
+                    built = ", ".join(PREFIX + each for each in images)
+                    message = f"'{reference}' is not a {key} that vtool builds"
                     findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {built}",)))
                 elif key == "kernel":
-                    kernels[reference] = KernelOptions(options_in(kernel_fragment()), reference)
+                    kernels[reference] = KernelOptions(options_in(kernel_fragment(image)), reference)
                 continue
             file = _beside(document.path, reference)
             try:

@@ -6,6 +6,7 @@ import argparse
 
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
+from vtool.images import ON_DEMAND
 from vtool.images.build import cached, ensure, refresh, why
 from vtool.images.catalogue import CATALOGUE
 from vtool.report.summary import table
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_format(listing)
     listing.set_defaults(action=_list)
     build = actions.add_parser("build", help="build what is missing")
-    build.add_argument("images", nargs="*", metavar="IMAGE", help="default: all")
+    build.add_argument("images", nargs="*", metavar="IMAGE", help="default: all but newer releases")
     build.set_defaults(action=_build)
     reason = actions.add_parser("why", help="what an image is made of, or why it has to be built")
     reason.add_argument("images", nargs=1, metavar="IMAGE", help="an image that `list` shows")
@@ -52,7 +53,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _build(arguments: argparse.Namespace) -> int:
     if _unknown(arguments.images):
         return 2
-    ensure(arguments.images or CATALOGUE, ShownProgress())
+    ensure(arguments.images or [name for name in CATALOGUE if name not in ON_DEMAND], ShownProgress())
     return 0
 
 

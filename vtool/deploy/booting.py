@@ -13,8 +13,9 @@ from vtool.board.protocols import Board, Console
 from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.images import BOARD_IMAGES
+from vtool.images import ROOT_DISKS, board_images
 from vtool.images.build import ensure
+from vtool.model.combinations import Suite
 from vtool.progress import Progress
 
 _LINES_OF_TWO_BOOTS = 3000
@@ -31,19 +32,39 @@ def bring_up_and_hold(job: Job, progress: Progress) -> None:
                 raise
         else:
             return
-    bring_up(job.board, progress)
+    bring_up(job.board, progress, job.report.board.suite)
     job.hold()
 
 
-def bring_up(board: Board, progress: Progress) -> bool:
-    """Make the board if need be, switch it on, wait for ssh. Returns whether it was off."""
+def require_suite(board: Board, suite: Suite | None) -> None:
+    """Raise VT720, VT721 unless an emulated board has, or can be made with, that Debian; None is any."""
+    if suite is None or not isinstance(board, EmulatedBoard):
+        return
+    if suite not in ROOT_DISKS:
+        known = ", ".join(each.value for each in ROOT_DISKS)
+        message = f"board '{board.name}' is emulated, and vtool has no root disk of Debian {suite.value} for it"
+        raise board_failed("VT721", message, hints=(f"`suite` of its hypervisor can be: {known}",))
+    made = board.made_suite()
+    if made not in (None, suite.value):
+        message = f"board '{board.name}' was made with Debian {made}, the topology says {suite.value}"
+        hint = f"vtool board destroy {board.name}, or give the board another name in the topology"
+        raise board_failed("VT720", message, hints=(hint,))
+
+
+def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bool:
+    """Make the board if need be, switch it on, wait for ssh. Returns whether it was off.
+
+    ``suite`` is the Debian of a board that has to be made, None the usual one.
+    """
     if isinstance(board, EmulatedBoard) and not board.exists():
         assert board.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
-        names = BOARD_IMAGES[board.facts.boot.loader]
-        images = {name: image.path for name, image in ensure(names, progress).items()}
+        suite = suite or Suite.TRIXIE
+        kernel, disk, firmware, *loader = board_images(board.facts.boot.loader, suite)
+        images = {name: image.path for name, image in ensure((kernel, disk, firmware, *loader), progress).items()}
         begin = time.monotonic()
         progress.start(f"make board {board.name}")
-        board.create(EmulatedImages(images[names[0]], images["linux"], images["root-disk"], images.get("systemd-boot")))
+        of_loader = images[loader[0]] if loader else None
+        board.create(EmulatedImages(images[firmware], images[kernel], images[disk], of_loader), suite.value)
         progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
     was_off = not board.power.is_on()
     begin = time.monotonic()

@@ -15,7 +15,7 @@ from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.deploy.asking import packed, require_deployed
-from vtool.deploy.booting import bring_up_and_hold, go_back, wait_for_boot
+from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
 from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import JOB_DEADLINE_S, Events, Host, run_playbook
 from vtool.deploy.proof import proofs, steps_of
@@ -49,6 +49,7 @@ def pushed_jobs(
             plan, work = job.report.board, Path(folder) / job.board.name
             with job.phase("board"):
                 job.own()
+                require_suite(job.board, plan.suite)
                 bring_up_and_hold(job, progress)
             with job.phase("stage"):
                 work.mkdir()

@@ -5,15 +5,21 @@ Here is what a check needs to know of the images; ``vtool.images.build`` makes t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+
+from vtool.model.combinations import Suite
 
 PREFIX = "vtool:"
 """A reference with this prefix means an image of the catalogue."""
 
 NAMES = (
     "linux",
+    "linux-7.3-source",
+    "linux-7.3",
     "rootfs",
+    "rootfs-backports",
     "xen-debian",
     "xen-source",
     "xen",
@@ -27,14 +33,28 @@ NAMES = (
     "firmware-uefi",
     "systemd-boot",
     "root-disk",
+    "root-disk-backports",
 )
 """The images of the catalogue."""
 
-BOARD_IMAGES: Mapping[str, tuple[str, ...]] = {
-    "u-boot": ("firmware", "linux", "root-disk"),
-    "systemd-boot": ("firmware-uefi", "linux", "root-disk", "systemd-boot"),
-}
-"""What a new emulated board is made of, by its boot loader; its firmware first."""
+KERNEL_RELEASES: Mapping[str, str] = {"linux": "6.12", "linux-7.3": "7.3"}
+"""The kernels among them, and of which release each is."""
+RAMDISKS = ("guest-initramfs", "driver-domain")
+ROOT_DISKS: Mapping[Suite, str] = {Suite.TRIXIE: "root-disk", Suite.TRIXIE_BACKPORTS: "root-disk-backports"}
+"""What an emulated board has for a disk, by the Debian that it runs."""
+ON_DEMAND = frozenset(("linux-7.3-source", "linux-7.3", "rootfs-backports", "root-disk-backports"))
+"""Newer releases beside the usual ones: built for who names them, not with all the others."""
+
+_LOADERS: Mapping[str, tuple[str, ...]] = {"u-boot": ("firmware",), "systemd-boot": ("firmware-uefi", "systemd-boot")}
+
+
+def board_images(loader: str, suite: Suite) -> tuple[str, ...]:
+    """Return what a new emulated board is made of: kernel, root disk, firmware, and a loader that firmware lacks.
+
+    KeyError: there is no root disk of that suite.
+    """
+    return ("linux", ROOT_DISKS[suite], *_LOADERS[loader])
+
 
 XEN_OPTIONS = "xen/options.config"
 """The data file that says of what release ``vtool:xen`` is, and with which options it is built."""
@@ -52,6 +72,15 @@ def recipe_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def kernel_fragment() -> str:
-    """Return the configuration that ``vtool:linux`` is built with."""
-    return recipe_text("kernel.config")
+def kernel_fragment(image: str = "linux") -> str:
+    """Return the configuration that a kernel of the catalogue is built with, in the names of its release."""
+    text, release = recipe_text("kernel.config"), _numbers(KERNEL_RELEASES[image])
+    for since, option, instead in map(str.split, recipe_lines(recipe_text("kernel-renamed.txt"))):
+        if release >= _numbers(since):
+            line = "" if instead == "-" else f"CONFIG_{instead}=y\n"
+            text = re.sub(rf"^CONFIG_{option}=y\n", line, text, flags=re.MULTILINE)
+    return text
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))

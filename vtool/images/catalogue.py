@@ -5,16 +5,27 @@ Each says what goes in (its name in the cache) and how it is made. Data files ar
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from vtool.images import debian, from_source, guest, kernel_fragment, recipe_lines, recipe_text, ring_build
+from vtool.images import (
+    KERNEL_RELEASES,
+    debian,
+    from_source,
+    guest,
+    kernel_fragment,
+    recipe_lines,
+    recipe_text,
+    ring_build,
+)
 from vtool.images.guest import extract
 from vtool.images.store import Build, Image, Recipe, cache_folder, counted, parallel
 from vtool.units import MIB
 
 KERNEL_SOURCE = "linux-source-6.12"
+"""The host's own package, of which ``linux`` is built."""
 # Who built it, where and when is part of the file; the same inputs have to give the same bytes.
 _KERNEL_STAMP = (
     "KBUILD_BUILD_TIMESTAMP=1970-01-01",
@@ -28,26 +39,60 @@ _ROOT_DISK_BYTES = 1536 * MIB
 # -- kernel
 
 
-def kernel_recipe() -> Recipe:
-    """Return the kernel's recipe."""
+def _kernel_recipe(image: str) -> Recipe:
+    """Return a kernel's recipe: of a source package that the host has, or of one fetched from another suite."""
+    fetched = (f"{image}-source",) if image != "linux" else ()
+
+    def inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+        packages = ["gcc-aarch64-linux-gnu"] if fetched else [KERNEL_SOURCE, "gcc-aarch64-linux-gnu"]
+        said = {
+            "packages": debian.package_versions(*packages),
+            "config": kernel_fragment(image),
+            "stamp": _KERNEL_STAMP,
+        }
+        return {**said, "source": needs[fetched[0]].sha256} if fetched else said
+
+    return Recipe(image, "Image", inputs, _build_kernel, fetched)
+
+
+def _kernel_source_recipe(image: str) -> Recipe:
+    """Return the recipe of a kernel's source as trixie-backports has it: a package of its own for each release."""
+    package = f"linux-source-{KERNEL_RELEASES[image]}"
 
     def inputs(_: Mapping[str, Image]) -> dict[str, Any]:
-        versions = debian.package_versions(KERNEL_SOURCE, "gcc-aarch64-linux-gnu")
-        return {"packages": versions, "config": kernel_fragment(), "stamp": _KERNEL_STAMP}
+        release = debian.pinned_release(cache_folder() / debian.RELEASE_LOCK, debian.BACKPORTS)
+        return {"suite": debian.BACKPORTS, "release": release, "package": package}
 
-    return Recipe("linux", "Image", inputs, _build_kernel)
+    return Recipe(f"{image}-source", "source.deb", inputs, _fetch_package)
+
+
+def _fetch_package(build: Build) -> None:
+    package, folder, printed = build.inputs["package"], build.folder / "apt", list[str]()
+    apt = debian.private_apt(folder, "deb", build.inputs["suite"])
+    build.run("read the archive's index", ["apt-get", *apt, "update"])
+    build.run("find the package", ["apt-get", *apt, "download", "--print-uris", package], on_line=printed.append)
+    (file,) = from_source.downloaded(build, debian.listed_files(printed), folder)
+    file.rename(build.output)
+    build.facts["file"] = file.name
+    shutil.rmtree(folder)
 
 
 def _build_kernel(build: Build) -> None:
     """Compile in a tree kept per source version: a changed option or an interruption costs little."""
-    with build.work_tree(f"linux-{build.inputs['packages'][KERNEL_SOURCE]}") as source:
+    fetched, release = build.inputs.get("source"), KERNEL_RELEASES[build.recipe.name]
+    version = f"{release}-{fetched[:16]}" if fetched else build.inputs["packages"][KERNEL_SOURCE]
+    archive = f"/usr/src/linux-source-{release}.tar.xz"
+    read = f"cat {archive}"
+    if fetched:
+        package = shlex.quote(str(build.needs[build.recipe.needs[0]].path))
+        read = f"dpkg-deb --fsys-tarfile {package} | tar -xO .{archive}"
+    with build.work_tree(f"linux-{version}") as source:
         if not (source / "Makefile").is_file():
             partial = source.with_name(source.name + ".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            archive = f"/usr/src/{KERNEL_SOURCE}.tar.xz"
-            unpack = ["tar", "xf", archive, "-C", str(partial), "--strip-components=1"]
-            build.run("unpack the source", unpack)
+            unpack = f"{read} | tar -xJ -C {shlex.quote(str(partial))} --strip-components=1"
+            build.run("unpack the source", ["bash", "-o", "pipefail", "-c", unpack])
             partial.rename(source)
         config = build.folder / "kernel.config"
         config.write_text(build.inputs["config"])
@@ -71,20 +116,35 @@ def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
     }
 
 
+def _backports_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+    lock = cache_folder() / debian.RELEASE_LOCK
+    others = {suite: debian.pinned_release(lock, suite) for suite in (debian.BACKPORTS, debian.TESTING)}
+    return {**_rootfs_inputs(needs), "newer": recipe_text("rootfs/newer.pref"), "others": others}
+
+
 def _build_rootfs(build: Build) -> None:
     files: Mapping[str, str] = build.inputs["files"]
+    newer, others = build.inputs.get("newer", ""), build.inputs.get("others", ())
+    pins = (
+        # What no pin takes from another suite stays this one's.
+        f'--aptopt=APT::Default-Release "{debian.SUITE}"',
+        '--extract-hook=mkdir -p "$1/etc/apt/preferences.d"; printf %s "$VTOOL_PINS" >"$1/etc/apt/preferences.d/vtool"',
+    )
     build.run(
         "install packages",
         debian.mmdebstrap(
             "--include=?essential",
+            *(pins if newer else ()),
             # mmdebstrap runs no other kind of hook for a variant that installs nothing itself. Given as
             # text, not as a path: an ordinary user's files may be closed to the user it becomes.
             f"--extract-hook={files['configure.sh']}",
             f"--extract-hook={files['customise.sh']}",
             *(debian.SUITE, str(build.output), debian.archive()),
+            *map(debian.archive, others),
         ),
         env={
             "VTOOL_PACKAGES": " ".join(recipe_lines(files["packages.txt"])),
+            "VTOOL_PINS": newer,
             "VTOOL_EXCLUDED": " ".join(recipe_lines(files["excluded.txt"])),
         },
         on_line=counted("Setting up ", "packages configured"),
@@ -132,7 +192,7 @@ def _build_root_disk(build: Build) -> None:
     root.mkdir()
     build.output.unlink(missing_ok=True)
     size = f"{_ROOT_DISK_BYTES // MIB}M"
-    archive = build.needs["rootfs"].path
+    archive = build.needs[build.recipe.needs[0]].path
     # Under fakeroot, so that owners survive without root privileges.
     line = (
         f"tar -xf '{archive}' -C '{root}' --exclude='./dev/*' && "
@@ -147,8 +207,11 @@ def _build_root_disk(build: Build) -> None:
 CATALOGUE: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        kernel_recipe(),
+        _kernel_recipe("linux"),
+        _kernel_source_recipe("linux-7.3"),
+        _kernel_recipe("linux-7.3"),
         Recipe("rootfs", "rootfs.tar", _rootfs_inputs, _build_rootfs),
+        Recipe("rootfs-backports", "rootfs.tar", _backports_inputs, _build_rootfs),
         Recipe("xen-debian", "xen", _no_more_inputs, _build_debian_xen, ("rootfs",)),
         *from_source.RECIPES,
         ring_build.RECIPE,
@@ -157,5 +220,6 @@ CATALOGUE: Mapping[str, Recipe] = {
         Recipe("firmware-uefi", "QEMU_EFI.fd", _uefi_inputs, _build_uefi),
         Recipe("systemd-boot", "BOOTAA64.EFI", _no_more_inputs, _build_systemd_boot, ("rootfs",)),
         Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),
+        Recipe("root-disk-backports", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs-backports",)),
     )
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,9 +18,12 @@ from pathlib import Path
 from vtool.diagnostics import board_failed
 
 SUITE = "trixie"
+BACKPORTS, TESTING = "trixie-backports", "forky"
 RELEASE_LOCK = "debian-release.json"
 """The file in the cache that keeps the pinned state."""
 _APT_HELPER = "/usr/lib/apt/apt-helper"
+_PINNING = threading.Lock()
+"""Images are named side by side, and all pins are in one file."""
 _KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -79,17 +84,20 @@ def mmdebstrap(*options: str) -> list[str]:
     ]
 
 
-def archive() -> str:
-    """Return the suite's binary packages as a line of apt's sources."""
-    return f"deb {mirror()} {SUITE} main"
+def archive(suite: str = SUITE) -> str:
+    """Return a suite's binary packages as a line of apt's sources."""
+    return f"deb {mirror()} {suite} main"
 
 
-def apt_for_sources(folder: Path) -> list[str]:
-    """Return options that make apt look at the suite's source packages only, with all its state in ``folder``."""
+def private_apt(folder: Path, kind: str = "deb-src", suite: str = SUITE) -> list[str]:
+    """Return options that make apt look at a suite's packages only, with all its state in ``folder``.
+
+    ``kind`` is ``deb-src`` for sources, ``deb`` for what is built.
+    """
     for name in ("state/lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     listed = folder / "sources.list"
-    listed.write_text(f"deb-src [signed-by={_KEYS}] {mirror()} {SUITE} main\n")
+    listed.write_text(f"{kind} [signed-by={_KEYS}] {mirror()} {suite} main\n")
     places = {
         "Dir::State": folder / "state",
         "Dir::State::status": "/dev/null",
@@ -101,8 +109,8 @@ def apt_for_sources(folder: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """One file of a source package, where it is and its SHA-256."""
+class ArchiveFile:
+    """One file of Debian's archive, where it is and its SHA-256."""
 
     name: str
     uri: str
@@ -113,37 +121,39 @@ class SourceFile:
         return [_APT_HELPER, "download-file", self.uri, str(target), f"SHA256:{self.sha256}"]
 
 
-def source_files(lines: Iterable[str]) -> list[SourceFile]:
-    """Return the tar files that ``apt-get source --print-uris`` lists: upstream's first, then Debian's."""
-    found = (re.match(r"'(\S+)' (\S+\.tar\.\w+) [0-9]+ SHA256:([0-9a-f]{64})", line) for line in lines)
-    files = [SourceFile(match[2], match[1], match[3]) for match in found if match]
+def listed_files(lines: Iterable[str]) -> list[ArchiveFile]:
+    """Return the files that ``apt-get --print-uris`` lists: a package, or sources, upstream's first, then Debian's."""
+    found = (re.match(r"'(\S+)' (\S+\.(?:tar\.\w+|deb)) [0-9]+ SHA256:([0-9a-f]{64})", line) for line in lines)
+    files = [ArchiveFile(match[2], match[1], match[3]) for match in found if match]
     return sorted(files, key=lambda file: ".debian.tar." in file.name)
 
 
-def known_source(package: str, known: Iterable[str]) -> list[SourceFile]:
+def known_source(package: str, known: Iterable[str]) -> list[ArchiveFile]:
     """Return the files of a version that is known to have been there; ``known`` are lines of ``sources.txt``."""
     pool = f"{mirror().rstrip('/')}/pool/main/{package[0]}/{package}"
     rows = (line.split() for line in known)
-    return [SourceFile(name, f"{pool}/{name}", digest) for of, name, digest in rows if of == package]
+    return [ArchiveFile(name, f"{pool}/{name}", digest) for of, name, digest in rows if of == package]
 
 
-def pinned_release(lock: Path) -> str:
-    """Return the digest of the suite's InRelease file as first seen; ``refresh`` forgets it.
+def pinned_release(lock: Path, suite: str = SUITE) -> str:
+    """Return the digest of a suite's InRelease file as first seen; ``refresh`` forgets it.
 
     The rootfs is named by it: packages change only when the user asks.
     """
-    try:
-        return str(json.loads(lock.read_text())[SUITE])
-    except (OSError, ValueError, KeyError):
-        pass
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "InRelease"
-        uri = f"{mirror().rstrip('/')}/dists/{SUITE}/InRelease"
-        _apt_helper(["download-file", uri, str(target)])
-        digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.write_text(json.dumps({SUITE: digest}) + "\n")
-    return digest
+    with _PINNING:
+        pinned: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError):
+            pinned = dict(json.loads(lock.read_text()))
+        if suite in pinned:
+            return pinned[suite]
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "InRelease"
+            uri = f"{mirror().rstrip('/')}/dists/{suite}/InRelease"
+            _apt_helper(["download-file", uri, str(target)], suite)
+            pinned[suite] = hashlib.sha256(target.read_bytes()).hexdigest()
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_text(json.dumps(pinned) + "\n")
+        return pinned[suite]
 
 
 def refresh(lock: Path) -> None:
@@ -151,12 +161,12 @@ def refresh(lock: Path) -> None:
     lock.unlink(missing_ok=True)
 
 
-def _apt_helper(arguments: Sequence[str]) -> None:
+def _apt_helper(arguments: Sequence[str], suite: str) -> None:
     command = [_APT_HELPER, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise board_failed(
             "VT503",
-            f"Debian's package archive does not answer for suite '{SUITE}'",
+            f"Debian's package archive does not answer for suite '{suite}'",
             detail=(done.stdout + done.stderr).strip().splitlines()[-5:],
         )

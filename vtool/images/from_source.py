@@ -47,15 +47,15 @@ def _source_recipe(package: str) -> Recipe:
 def _build_source(build: Build) -> None:
     """Pack the tar files of the version that the archive lists, or of the known one when mirrors lack that."""
     package, folder = build.inputs["package"], build.folder / "apt"
-    apt = debian.apt_for_sources(folder)
+    apt = debian.private_apt(folder)
     printed: list[str] = []
     build.run("read the archive's index", ["apt-get", *apt, "update"])
     build.run("find the source", ["apt-get", *apt, "source", "--print-uris", package], on_line=printed.append)
     try:
-        files = _downloaded(build, debian.source_files(printed), folder)
+        files = downloaded(build, debian.listed_files(printed), folder)
     except VtoolError as missing:
         try:
-            files = _downloaded(build, debian.known_source(package, build.inputs["known"]), folder)
+            files = downloaded(build, debian.known_source(package, build.inputs["known"]), folder)
         except VtoolError:
             raise missing from None
     with tarfile.open(build.output, "w") as tar:
@@ -68,9 +68,10 @@ def _build_source(build: Build) -> None:
     shutil.rmtree(folder)
 
 
-def _downloaded(build: Build, files: list[debian.SourceFile], folder: Path) -> list[Path]:
+def downloaded(build: Build, files: list[debian.ArchiveFile], folder: Path) -> list[Path]:
+    """Fetch files of Debian's archive. VtoolError VT502: one is not there; VT503: there is none to fetch."""
     if not files:
-        raise board_failed("VT503", f"Debian's archive lists no source for image '{build.recipe.name}'")
+        raise board_failed("VT503", f"Debian's archive lists nothing for image '{build.recipe.name}'")
     for file in files:
         build.run(f"fetch {file.name}", file.download(folder / file.name))
     return [folder / file.name for file in files]

@@ -26,10 +26,17 @@ class Suite(Enum):
 
     BOOKWORM = "bookworm"
     TRIXIE = "trixie"
+    TRIXIE_BACKPORTS = "trixie-backports"
+    """trixie with QEMU and its daemons from trixie-backports."""
     SID = "sid"
 
 
-QEMU_OF_SUITE: Mapping[Suite, Version] = {Suite.BOOKWORM: (7, 2), Suite.TRIXIE: (10, 0), Suite.SID: (11, 1)}
+QEMU_OF_SUITE: Mapping[Suite, Version] = {
+    Suite.BOOKWORM: (7, 2),
+    Suite.TRIXIE: (10, 0),
+    Suite.TRIXIE_BACKPORTS: (11, 1),
+    Suite.SID: (11, 1),
+}
 """The QEMU of each Debian release."""
 
 
@@ -64,21 +71,22 @@ def _by_hand(program: Program, *, numbered: bool = False, activated: bool = Fals
 
 
 _EVERY_SUITE = tuple(Suite)
+_SINCE_TRIXIE = (Suite.TRIXIE, Suite.TRIXIE_BACKPORTS, Suite.SID)
 PROGRAMS: Mapping[Program, ProgramFacts] = {
     Program.QEMU: ProgramFacts(dict.fromkeys(_EVERY_SUITE, "qemu-system-arm"), "/usr/bin/qemu-system-aarch64"),
     Program.QEMU_STORAGE_DAEMON: ProgramFacts(
-        {Suite.BOOKWORM: "qemu-system-common", Suite.TRIXIE: "qemu-utils", Suite.SID: "qemu-utils"},
+        {Suite.BOOKWORM: "qemu-system-common", **dict.fromkeys(_SINCE_TRIXIE, "qemu-utils")},
         "/usr/bin/qemu-storage-daemon",
         readiness=Readiness.FORKS,
     ),
     # bookworm's virtiofsd is the C one of QEMU, with other options.
     Program.VIRTIOFSD: ProgramFacts(
-        {Suite.TRIXIE: "virtiofsd", Suite.SID: "virtiofsd"},
+        dict.fromkeys(_SINCE_TRIXIE, "virtiofsd"),
         "/usr/libexec/virtiofsd",
         readiness=Readiness.ACTIVATED,
     ),
     # bookworm's passt has no --vhost-user.
-    Program.PASST: ProgramFacts({Suite.TRIXIE: "passt", Suite.SID: "passt"}, "/usr/bin/passt"),
+    Program.PASST: ProgramFacts(dict.fromkeys(_SINCE_TRIXIE, "passt"), "/usr/bin/passt"),
     # No Debian release has them for arm64: its QEMU there is built without Xen.
     Program.QEMU_XENPVH: ProgramFacts({}, "/usr/local/bin/qemu-system-aarch64"),
     Program.VIRTIO_DISK: ProgramFacts({}, "/usr/local/bin/virtio-disk"),

@@ -11,6 +11,7 @@ from enum import Enum
 from vtool.diagnostics import Span
 from vtool.host_memory import Taken
 from vtool.model.board_facts import BoardFacts, Watchdog
+from vtool.model.combinations import Suite, Version
 from vtool.records import record
 from vtool.units import AddressRange
 
@@ -22,6 +23,11 @@ DISKS = f"{BOARD_FOLDER}/disks"
 SHARES = f"{BOARD_FOLDER}/shares"
 RUN = "/run/vtool"
 PROGRAM = f"{CURRENT}/vtool-board"
+TRACK_HIWATER = "swiotlb=track_hiwater"
+"""Has a guest's kernel count what of a pool is used, which Linux from 7.3 on does with this word alone.
+
+It is a parameter of its own beside a user's ``swiotlb=``: 6.12 takes ``force`` as the last word alone, and passes over
+this one."""
 VERIFY_SCRATCH_BYTES = 8 << 20
 """The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
 
@@ -746,7 +752,8 @@ class PassthroughNode:
 class BoardPlan:
     """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM.
 
-    ``xen_release`` is None where it is not known, too.
+    ``xen_release`` is None where it is not known, too. ``suite`` is the board's Debian, None under Xen; ``qemu`` is the
+    release of the QEMU that runs guests or serves them, None without one.
     """
 
     name: str
@@ -764,6 +771,8 @@ class BoardPlan:
     passthrough: tuple[PassthroughNode, ...] = ()
     xen_arguments: tuple[XenArgument, ...] = ()
     xen_release: tuple[int, int] | None = None
+    suite: Suite | None = None
+    qemu: Version | None = None
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:
