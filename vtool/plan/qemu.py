@@ -220,6 +220,8 @@ def _virtiofsd(wiring: Wiring) -> Lines:
     assert wiring.device.type == "fs"
     # The unit shuts it in, so it needs no namespaces of its own, and sets the limit on open files.
     own: Lines = (("--sandbox", "none"), ("--seccomp", "kill"), ("--rlimit-nofile", "0"), ("--cache", "auto"))
+    # 1.14 tries them at its start, and the unit's filter of system calls kills it then; no other release needs them.
+    own = (*own, ("--inode-file-handles=never",))
     read_only: Lines = (("--readonly",),) if wiring.device.share.read_only else ()
     # Under KVM, QEMU has the tag; elsewhere the daemon answers for it.
     tag: Lines = () if wiring.row.qemu_device else (("--tag", wiring.name),)
