@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,18 @@ import pytest
 
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs, steps_of
+from vtool.deploy.proof.releases import ASKED, MET
+from vtool.plan.types import TRACK_HIWATER, BoardPlan
+from vtool.report.summary import proof_lines
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "topology" / "examples"
 DIGEST = "a" * 64
-NO_SHELL = ("qmp", "maps", "kernel-option", "reach", "granted", "beside")
+FEATURES = "0" * 32 + "11" + "0" * 30
+"""As sysfs has them, bit 0 first: VERSION_1 and ACCESS_PLATFORM."""
+ACCEPTED = "features the driver accepted (of bits 32 and 33)"
+USED = "slots of 'pool0' used by that I/O (high-water mark)"
+NO_SHELL = ("qmp", "offers", "maps", "kernel-option", "reach", "granted", "beside")
 SHARED = [{"size_bytes": 16 << 20, "identity": "00:01:7", "name": "/memfd:memory-backend-memfd (deleted)"}]
 GOOD: dict[str, Any] = {
     "unit-fe0": {"code": 0, "output": "active\n"},
@@ -28,9 +38,11 @@ GOOD: dict[str, Any] = {
             ]
         ]
     },
-    "features-disk0": {
-        "answers": [{"guest-features": {"transports": ["VIRTIO_F_VERSION_1: x", "VIRTIO_F_IOMMU_PLATFORM: y"]}}]
-    },
+    "release-linux": {"code": 0, "output": "6.12.117\n"},
+    "release-fe0": {"code": 0, "output": "6.12.117"},
+    "qemu-fe0": {"answers": [{"qemu": {"major": 10, "minor": 0, "micro": 13}, "package": "Debian"}]},
+    "features-fe0-disk0": {"code": 0, "output": FEATURES + "\n"},
+    "offers-disk0": {"VIRTIO_F_VERSION_1": True, "VIRTIO_F_IOMMU_PLATFORM": True},
     "created-fe0-pool0": {"code": 0, "output": "1"},
     "assigned-fe0-disk0": {"code": 0, "output": "1"},
     "reset-fe0-disk0": {"code": 0, "output": "0"},
@@ -57,15 +69,19 @@ GOOD: dict[str, Any] = {
 REACH = "what its backend can reach"
 
 
-def read(changes: dict[str, Any]) -> dict[str, Row]:
+def rows(changes: dict[str, Any]) -> list[Row]:
     found = proofs(prepare(EXAMPLES / "kvm-pool.yaml").plan.boards[0])
     results = {**GOOD, **changes}
     assert {step["id"] for step in steps_of(found)} == set(GOOD)
-    return {row.what: row for row in (proof.read(results) for proof in found)}
+    return [proof.read(results) for proof in found]
+
+
+def read(changes: dict[str, Any]) -> dict[str, Row]:
+    return {row.what: row for row in rows(changes)}
 
 
 def wrong(changes: dict[str, Any]) -> list[str]:
-    return [what for what, row in read(changes).items() if not row.proven]
+    return [row.what for row in rows(changes) if row.failed]
 
 
 def test_all_good_is_all_proven() -> None:
@@ -80,15 +96,112 @@ def test_each_bad_observation_fails_its_row() -> None:
         ({"option-fe0": {"value": "unknown"}}, "kernel has CONFIG_DMA_RESTRICTED_POOL"),
         ({"created-fe0-pool0": {"code": 0, "output": "0"}}, "kernel made it a restricted DMA pool"),
         ({"assigned-fe0-disk0": {"code": 0, "output": "0"}}, "kernel assigned it the pool"),
-        ({"hiwater-fe0-disk0": {"code": 0, "output": "0"}}, "slots of 'pool0' used by that I/O (high-water mark)"),
-        ({"hiwater-fe0-disk0": {"code": 1, "output": ""}}, "slots of 'pool0' used by that I/O (high-water mark)"),
-        (
-            {"features-disk0": {"answers": [{"class": "DeviceNotFound"}]}},
-            "features the driver accepted (of bits 32 and 33)",
-        ),
+        ({"hiwater-fe0-disk0": {"code": 0, "output": "0"}}, USED),
+        ({"hiwater-fe0-disk0": {"code": 1, "output": ""}}, USED),
+        ({"hiwater-fe0-disk0": {"code": 0, "output": "0\n7.3.4\n"}}, USED),
+        ({"features-fe0-disk0": {"code": 1, "output": "cat: no such file"}}, ACCEPTED),
+        ({"features-fe0-disk0": {"code": 0, "output": FEATURES.replace("11", "10")}}, ACCEPTED),
+        ({"features-fe0-disk0": {"code": 0, "output": FEATURES[:40]}}, ACCEPTED),
+        ({"release-linux": {"code": 0, "output": ""}}, "its kernel"),
+        ({"qemu-fe0": {"answers": [{"class": "CommandNotFound"}]}}, "release of its QEMU"),
     ]
     for changes, what in cases:
         assert wrong(changes) == [what], changes
+
+
+def test_features_are_read_at_the_guest_whatever_the_number_of_digits() -> None:
+    both = "VIRTIO_F_VERSION_1, VIRTIO_F_IOMMU_PLATFORM"
+    for digits, seen in ((FEATURES, both), (FEATURES + "0" * 64, both), (FEATURES.replace("11", "10"), both[:18])):
+        assert read({"features-fe0-disk0": {"code": 0, "output": digits}})[ACCEPTED].seen == seen
+
+
+def test_of_a_guest_that_hangs_qemu_says_what_can_be_accepted_at_most() -> None:
+    hangs = {"features-fe0-disk0": {"error": {"message": "domain 'fe0' did not answer", "detail": []}}}
+    row = read(hangs)[ACCEPTED]
+    assert row.failed and row.seen == "not known: of what QEMU offers, VIRTIO_F_VERSION_1, VIRTIO_F_IOMMU_PLATFORM"
+    plain = {"VIRTIO_F_VERSION_1": True, "VIRTIO_F_IOMMU_PLATFORM": False}
+    assert read({**hangs, "offers-disk0": plain})[ACCEPTED].seen == "not known: of what QEMU offers, VIRTIO_F_VERSION_1"
+    gone = {"error": {"message": "no socket", "detail": []}}
+    assert read({**hangs, "offers-disk0": gone})[ACCEPTED].seen == "not known"
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ("0", "0"),
+        ("0\n7.3.4\n", "0; its command line lacks {}, without which Linux 7.3 and later count nothing; this is 7.3.4"),
+        (
+            f"0\n6.12.117\n{TRACK_HIWATER}",
+            "0; its command line has {}, without which Linux 7.3 and later count nothing; this is 6.12.117",
+        ),
+        (f"131\n7.3.4\n{TRACK_HIWATER}", "131"),
+    ],
+)
+def test_a_mark_of_0_says_whether_the_kernel_counts(told: str, seen: str) -> None:
+    assert read({"hiwater-fe0-disk0": {"code": 0, "output": told}})[USED].seen == seen.format(TRACK_HIWATER)
+
+
+def qemu(major: int, minor: int) -> dict[str, Any]:
+    return {"qemu-fe0": {"answers": [{"qemu": {"major": major, "minor": minor, "micro": 1}}]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "seen"),
+    [
+        (qemu(12, 0), "release of its QEMU", "12.0.1: not proven with QEMU 12.0: the topology says 10.0"),
+        (qemu(11, 1), "release of its QEMU", "11.1.1: the topology says 10.0"),
+        (
+            {"release-fe0": {"code": 0, "output": "6.18.3-arm64"}},
+            "its kernel",
+            "6.18.3-arm64: not proven with Linux 6.18",
+        ),
+    ],
+)
+def test_a_release_that_was_not_met_is_noted_and_takes_nothing_back(
+    changes: dict[str, Any], what: str, seen: str
+) -> None:
+    (noted,) = (row for row in rows(changes) if not row.proven)
+    assert (noted.what, noted.seen, noted.noted, noted.failed) == (what, seen, True, False)
+    assert [line for line in proof_lines(rows(changes)) if "FAILED" in line] == []
+    (line,) = (line for line in proof_lines(rows(changes)) if line.split()[0] == "noted")
+    assert line.endswith(seen)
+
+
+# -- what is asked
+
+
+def asked_of(board: BoardPlan) -> Iterator[tuple[str, str]]:
+    """Yield what the proof of a board asks, as (how, what)."""
+    for step in steps_of(proofs(board)):
+        if step["op"] == "qmp":
+            yield from (("QMP", command["execute"]) for command in step["commands"])
+        for command in (str(step.get(key, "")) for key in ("command", "control")):
+            yield from (("xl", word) for word in re.findall(r"\bxl (?!dmesg\b|\$)([a-z-]+)", command) if word != "devd")
+            yield from (("xenstore", word) for word in re.findall(r"xenstore-[a-z]+", command))
+            yield from (("debugfs", word) for word in re.findall(r"(?<=/)io_tlb_\w+", command))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_proof_asks_what_the_table_has_and_nothing_unstable(path: Path) -> None:
+    known = {(asked.how, asked.what) for asked in ASKED}
+    for board in prepare(path, keep=False).plan.boards:
+        assert set(asked_of(board)) - known == set()
+    assert not any(what.startswith("x-") for _, what in known)
+
+
+def test_what_runs_on_the_board_asks_nothing_else_of_hypervisors() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "vtool/deploy/on_board").glob("*.py"))
+    commands = set(re.findall(r'"execute": "([\w-]+)"', sources))
+    assert commands == {"qmp_capabilities", "qom-get", "system_powerdown"}
+    known = {asked.what for asked in ASKED}
+    assert set(re.findall(r'run\("xl", "([a-z-]+)"', sources)) - known == {"shutdown", "destroy"}
+
+
+def test_the_page_has_the_table() -> None:
+    page = (ROOT / "docs/reference/what-a-proof-asks.md").read_text()
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in page.splitlines() if "|" in line][2:]
+    assert [row[:3] for row in rows] == [[asked.of, asked.how, asked.what] for asked in ASKED]
+    assert all(" and ".join(releases) in page for releases in MET.values())
 
 
 def test_a_moved_region_says_where_it_was_expected_and_seen() -> None:

@@ -14,14 +14,16 @@ from vtool.deploy.proof.steps import REACH
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "a" * 64
-MAPS, KERNEL, FEATURES = "maps-vtool-qemu-fe0.service", "option-fe0-disk0", "features-disk0"
-ACCEPTED = "features the driver accepted (bits 32 and 33)"
+MAPS, KERNEL, FEATURES = "maps-vtool-qemu-fe0.service", "option-fe0-disk0", "features-fe0-disk0"
+ACCEPTED = "features the driver accepted (of bits 32 and 33)"
 LOOKED = "beside-fe0"
 BUSY = "memory of the guest that QEMU maps, while a disk is read"
 
 
 def accepted(*names: str) -> dict[str, Any]:
-    return {"answers": [{"guest-features": {"transports": [f"VIRTIO_F_{name}: words" for name in names]}}]}
+    """Return what sysfs says of these; vtool's guest says the two digits alone."""
+    bits = "".join(str(int(name in names)) for name in ("VERSION_1", "IOMMU_PLATFORM"))
+    return {"code": 0, "output": f"{'0' * 32}{bits}{'0' * 30}"}
 
 
 def mapped(grants: int, foreign: int) -> dict[str, Any]:
@@ -50,7 +52,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "xen-grant": {FEATURES: PLATFORM, KERNEL: {"value": "y"}, MAPS: mapped(156, 4), LOOKED: BY_GRANTS},
     "xen-foreign": {FEATURES: PLAIN, MAPS: mapped(0, 2048), LOOKED: BY_RIGHT},
     "xen-pool": {
-        FEATURES: PLATFORM,
+        FEATURES: {"code": 0, "output": "11\n"},
         MAPS: mapped(0, 2048),
         "created-fe0-pool0": {"code": 0, "output": "1\n"},
         "assigned-fe0-disk0": {"code": 0, "output": "assigned\n"},
@@ -80,7 +82,7 @@ def test_all_good_is_all_proven(example: str) -> None:
     ("example", "changes", "what"),
     [
         ("xen-grant", {FEATURES: PLAIN}, ACCEPTED),
-        ("xen-grant", {FEATURES: {"answers": [{"class": "DeviceNotFound"}]}}, ACCEPTED),
+        ("xen-grant", {FEATURES: {"code": 1, "output": "cat: no such file"}}, ACCEPTED),
         ("xen-grant", {KERNEL: {"value": "n"}}, "kernel has CONFIG_XEN_VIRTIO"),
         ("xen-grant", {MAPS: mapped(156, 2048)}, BUSY),
         ("xen-grant", {MAPS: mapped(0, 4)}, BUSY),

@@ -163,8 +163,9 @@ def show_proof(report: Report) -> None:
     print(f"proof on {report.board.name}:")
     print_lines(proof_lines(report.rows))
     for row in report.rows:
-        if not row.proven and row.detail:
+        if row.failed and row.detail:
             print(f"  {row.subject}, {row.what}:")
             print_lines(f"    | {line}" for line in row.detail)
-    failed = sum(not row.proven for row in report.rows)
-    print(f"{len(report.rows) - failed} of {len(report.rows)} rows proven" + (", NOT PROVEN" if failed else ""))
+    noted, failed = sum(row.noted for row in report.rows), any(row.failed for row in report.rows)
+    proven = f"{sum(row.proven for row in report.rows)} of {len(report.rows)} rows proven"
+    print(proven + (f", {noted} noted" if noted else "") + (", NOT PROVEN" if failed else ""))

@@ -76,6 +76,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
             *command_lines.of_guest(domain, is_xen=False),
             *(f"vtool.ip={network.frontend_address}" for network in networks[:1]),
             *(device.ring.end.kernel_word for device in devices if device.ring),
+            *((plan.TRACK_HIWATER,) if any(pool.shared for pool in pools) else ()),
             domain.bootargs,
         ),
         ready=domain.ready,

@@ -195,6 +195,7 @@ def _plan_guest(
             *_looked_for(virtio),
             *_shares(scope, shared),
             *map(_told_of_ring, rings),
+            plan.TRACK_HIWATER if any(device.pool for device in virtio) else "",
             domain.bootargs,
         ),
         shared=shared,

@@ -212,11 +212,12 @@ def plan_data(value: Any) -> Any:
 
 
 def proof_lines(rows: Sequence[Any]) -> Iterator[str]:
-    """Yield a line a row: proven or not, of what, what was seen, what was expected where it differs."""
+    """Yield a line a row: proven, failed or noted, of what, what was seen, what was expected where it failed."""
     shown = []
     for row in rows:
-        seen = row.seen if row.proven else f"expected {row.expected}; seen {row.seen}"
-        shown.append(("proven" if row.proven else "FAILED", row.subject, row.what, seen))
+        seen = f"expected {row.expected}; seen {row.seen}" if row.failed else row.seen
+        outcome = "FAILED" if row.failed else "noted" if row.noted else "proven"
+        shown.append((outcome, row.subject, row.what, seen))
     yield from table(shown)
 
 

@@ -58,6 +58,26 @@ def observe_qmp(step: dict[str, Any]) -> dict[str, Any]:
     return {"answers": qmp(manifest()["domains"][step["domain"]]["qmp"], step["commands"])}
 
 
+def observe_offers(step: dict[str, Any]) -> dict[str, Any]:
+    """Say which of two features a domain's VMM offers a device's driver, by reading properties of the device."""
+    socket_path = manifest()["domains"][step["domain"]]["qmp"]
+
+    def read(path: str, name: str) -> Any:
+        command = {"execute": "qom-get", "arguments": {"path": path, "property": name}}
+        return qmp(socket_path, [command])[0]
+
+    device = f"/machine/peripheral/{step['device']}"
+    bus = str(read(device, "parent_bus"))
+    # On a PCI bus the device is its own transport; on virtio-mmio that is what the bus belongs to.
+    modern = (
+        read(bus.rpartition("/")[0], "force-legacy") if "virtio-mmio-bus" in bus else read(device, "disable-modern")
+    )
+    return {
+        "VIRTIO_F_VERSION_1": modern is False,
+        "VIRTIO_F_IOMMU_PLATFORM": read(device, "iommu_platform") is True,
+    }
+
+
 def observe_maps(step: dict[str, Any]) -> dict[str, Any]:
     """Return the file-backed shared mappings of a unit's main process: size and identity of each."""
     pid = int(run("systemctl", "show", "-p", "MainPID", "--value", step["unit"]).stdout.strip() or "0")
@@ -191,6 +211,7 @@ OPERATIONS = {
     "run": observe_run,
     "domain": observe_domain,
     "qmp": observe_qmp,
+    "offers": observe_offers,
     "maps": observe_maps,
     "kernel-option": observe_kernel_option,
 }

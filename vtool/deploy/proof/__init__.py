@@ -12,6 +12,7 @@ from vtool.deploy.proof.boot import boot_domain, event_channel, shared_bytes
 from vtool.deploy.proof.driver_domain import driver_domain, served_disk, served_interface
 from vtool.deploy.proof.kvm import kvm_guest, window, windows
 from vtool.deploy.proof.reach import kvm_reach, xen_reach
+from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.rings import kvm_rings, xen_rings
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
@@ -23,7 +24,7 @@ __all__ = ["Proof", "Row", "proofs", "steps_of"]
 
 def proofs(board: BoardPlan) -> list[Proof]:
     """Return everything that has to be shown for a board, in order."""
-    found: list[Proof] = []
+    found: list[Proof] = [*releases(board)]
     found += argo(board)
     for region in board.host_regions:
         found += _host_region(region)

@@ -26,10 +26,11 @@ from vtool.deploy.proof.steps import (
     region_reg,
     same_digest,
     shows,
+    slots_used,
     value_of,
 )
 from vtool.model.devices import DataPath
-from vtool.plan.types import KvmDevice, KvmGuest, PciPlace, Pool
+from vtool.plan.types import TRACK_HIWATER, KvmDevice, KvmGuest, Pool
 from vtool.units import MIB, format_size
 
 _POOLED = (DataPath.POOL.value, DataPath.POOL_IN_RAM.value)
@@ -70,11 +71,9 @@ def _at_all(times: str) -> bool:
 
 def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
-    what = "features the driver accepted (of bits 32 and 33)"
-    path = f"/machine/peripheral/device-{device.name}"
-    path += "/virtio-backend" if isinstance(device.place, PciPlace) else ""
+    accepted = in_domain(guest.name, f"features-{identity}", f"cat {device.guest_sysfs}/virtio*/features", 20)
     platform = device.data_path != DataPath.SHARED_RAM.value
-    yield features(subject, what, guest.name, device.name, path, platform=platform)
+    yield features(subject, accepted, guest.name, device.name, platform=platform)
     if device.data_path == DataPath.VIOMMU.value:
         kind = in_domain(guest.name, f"translated-{identity}", f"cat {device.guest_sysfs}/iommu_group/type", 20)
         yield shows(
@@ -93,9 +92,9 @@ def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
         reset = in_domain(guest.name, f"reset-{identity}", f"{counter} echo 0 > {high}; cat {high}", 20)
         yield Proof((reset, *io[0].steps), io[0].read)
         yield from io[1:]
-        used = in_domain(guest.name, f"hiwater-{identity}", f"{counter} cat {high}", 20)
-        what = f"slots of '{pool.region}' used by that I/O (high-water mark)"
-        yield shows(subject, what, used, "above 0", lambda text: text.isdigit() and int(text) > 0)
+        told = f"{counter} cat {high} && uname -r && grep -o '{TRACK_HIWATER}' /proc/cmdline; true"
+        used = in_domain(guest.name, f"hiwater-{identity}", told, 20)
+        yield slots_used(subject, f"slots of '{pool.region}' used by that I/O (high-water mark)", used)
     if device.backend is not None:
         yield _backend_maps(guest, device)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtool.plan.types import KvmGuest, XenBootGuest, XenGuest
+from vtool.plan.types import TRACK_HIWATER, KvmGuest, XenBootGuest, XenGuest
 from vtool.units import MIB, AddressRange, format_size
 
 Step = dict[str, Any]
@@ -22,7 +23,10 @@ TREE = "/sys/firmware/devicetree/base"
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that had to be shown of one subject; ``bytes_checked`` went across and came out the same."""
+    """One thing that had to be shown of one subject; ``bytes_checked`` went across and came out the same.
+
+    One that is ``noted`` is told, and neither proves nor fails anything.
+    """
 
     subject: str
     what: str
@@ -31,6 +35,12 @@ class Row:
     proven: bool
     detail: tuple[str, ...] = ()
     bytes_checked: int = 0
+    noted: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether what had to be shown was not."""
+        return not self.proven and not self.noted
 
 
 @dataclass(frozen=True)
@@ -110,25 +120,55 @@ def _compared(subject: str, what: str, one: str | None, two: str | None, size_by
     return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, why, size_bytes if proven else 0)
 
 
-def features(subject: str, what: str, domain: str, device: str, path: str, *, platform: bool) -> Proof:
+def features(subject: str, asked: Step, domain: str, device: str, *, platform: bool) -> Proof:
     """Return the row of the features that a driver accepted, of VERSION_1 and ACCESS_PLATFORM (bits 32 and 33).
 
-    Asks the VMM, not the guest: it answers for a guest that hangs on the device, too. ``path`` is the device's in QEMU;
-    with ``platform`` both have to be accepted, else the first alone.
+    The guest says them: ``asked`` is a step that gives its sysfs' ``features``, or their digits 32 and 33. Of one that
+    hangs on the device QEMU says what it offers, which is the most that can be accepted. With ``platform`` both have to
+    be accepted, else the first alone.
     """
-    command = {"execute": "x-query-virtio-status", "arguments": {"path": path}}
-    step: Step = {"id": f"features-{device}", "op": "qmp", "domain": domain, "commands": [command]}
+    offers: Step = {"id": f"offers-{device}", "op": "offers", "domain": domain, "device": f"device-{device}"}
     known = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
     wanted = known if platform else known[:1]
 
     def read(results: Results) -> Row:
-        answers, why = value_of(results, step, "answers")
-        named: set[str] = set()
-        if answers is not None:
-            accepted = results[step["id"]]["answers"][0].get("guest-features", {})
-            named = {text.split(":")[0] for text in accepted.get("transports", [])}
-        seen = tuple(word for word in known if word in named)
-        return Row(subject, what, ", ".join(wanted), ", ".join(seen) or "neither", seen == wanted, why)
+        digits, why = value_of(results, asked)
+        bits = digits[32:34] if digits and re.fullmatch(r"([01]{64})+", digits) else digits
+        if bits and re.fullmatch(r"[01]{2}", bits):
+            seen = ", ".join(word for word, bit in zip(known, bits, strict=True) if bit == "1") or "neither"
+        else:
+            offered = results.get(offers["id"], {})
+            words = ", ".join(word for word in known if offered.get(word)) or "neither"
+            seen = "not known" + (f": of what QEMU offers, {words}" if known[0] in offered else "")
+        return Row(
+            subject,
+            "features the driver accepted (of bits 32 and 33)",
+            ", ".join(wanted),
+            seen,
+            seen == ", ".join(wanted),
+            why,
+        )
+
+    # QEMU is asked first: a guest that hangs is waited for.
+    return Proof((offers, asked), read)
+
+
+def slots_used(subject: str, what: str, step: Step) -> Proof:
+    """Return the row of a pool's high-water mark; one that is 0 says whether the kernel counts at all.
+
+    The step gives the mark, then, where the guest was asked, the kernel's release and TRACK_HIWATER if its command line
+    has that: Linux counts with it alone from 7.3 on (kernel/dma/swiotlb.c).
+    """
+
+    def read(results: Results) -> Row:
+        told, why = value_of(results, step)
+        mark, *kernel = (told or "").split() or [""]
+        seen = mark or "nothing"
+        if seen == "0" and kernel:
+            counts = "has" if TRACK_HIWATER in kernel else "lacks"
+            seen = f"0; its command line {counts} {TRACK_HIWATER}, without which Linux 7.3 and later count nothing"
+            seen += f"; this is {kernel[0]}"
+        return Row(subject, what, "above 0", seen, mark.isdigit() and int(mark) > 0, why)
 
     return Proof((step,), read)
 

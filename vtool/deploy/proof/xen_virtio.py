@@ -20,6 +20,7 @@ from vtool.deploy.proof.steps import (
     network_io,
     on_board,
     shows,
+    slots_used,
     value_of,
 )
 from vtool.model.devices import DataPath
@@ -41,7 +42,8 @@ def xen_virtio(guest: XenGuest) -> Iterator[Proof]:
         subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
         if device.grants:
             yield has_option(subject, identity, guest.kernel, "XEN_VIRTIO")
-        yield _features(device, guest.name)
+        accepted = f"cat /sys/bus/platform/devices/{device.place.base:x}.virtio/virtio*/features"
+        yield _features(device, guest.name, in_domain(guest.name, f"features-{identity}", accepted, 20))
         if device.disks:
             disk = device.disks[0]
             yield from disk_io(subject, guest.name, identity, _disk_of(device), disk.disk_path, disk.scratch)
@@ -52,10 +54,9 @@ def xen_virtio(guest: XenGuest) -> Iterator[Proof]:
         yield from xen_virtio_reach(guest, guest.qemu)
 
 
-def _features(device: XenVirtio, domain: str) -> Proof:
-    subject, what = f"device {device.name}", "features the driver accepted (bits 32 and 33)"
-    path, platform = f"/machine/peripheral/device-{device.name}", device.data_path != DataPath.SHARED_RAM.value
-    return features(subject, what, domain, device.name, path, platform=platform)
+def _features(device: XenVirtio, domain: str, accepted: Step) -> Proof:
+    platform = device.data_path != DataPath.SHARED_RAM.value
+    return features(f"device {device.name}", accepted, domain, device.name, platform=platform)
 
 
 def _disk_of(device: XenVirtio) -> str:
@@ -124,7 +125,9 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
         line = f"{device.place.base:x}.virtio: assigned reserved memory node xen-shmem@{inside.base:x}"
         assigned = on_board(f"assigned-{identity}", f"{said} | grep -a -q '{line}' && echo assigned")
         yield shows(subject, "kernel assigned it the pool", assigned, "assigned")
-        yield _features(device, guest.name)
+        digits = f"s/.*vtool: driver at {device.place.base:x} accepted \\([01]*\\).*/\\1/p"
+        accepted = on_board(f"features-{identity}", f"{said} | sed -n '{digits}' | tail -n 1")
+        yield _features(device, guest.name, accepted)
         for disk in device.disks:
             if disk.scratch is not None:
                 yield echoed(subject, identity, disk.disk_path, disk.scratch)
@@ -199,5 +202,4 @@ def _slots_used(guest: XenBootGuest, device: XenVirtio) -> Proof:
     used = on_board(
         f"hiwater-{identity}", f"xl dmesg | grep -a 'DOM{guest.domain_id}: ' | sed -n '{words}' | tail -n 1"
     )
-    what = "slots of the pool that the guest has used (high-water mark)"
-    return shows(f"region {device.pool}", what, used, "above 0", lambda t: t.isdigit() and int(t) > 0)
+    return slots_used(f"region {device.pool}", "slots of the pool that the guest has used (high-water mark)", used)
