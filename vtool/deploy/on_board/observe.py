@@ -27,16 +27,21 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     silent: set[str] = set()
     for step in json.load(sys.stdin)["steps"]:
         begin = time.monotonic()
+        # Who answers: a domain's shell, or its VMM.
+        who = f"domain '{step.get('domain')}'" if step["op"] in SHELL_OPERATIONS else ""
+        who = f"QEMU of domain '{step['domain']}'" if step["op"] in QEMU_OPERATIONS else who
         try:
-            if step["op"] in SHELL_OPERATIONS and step["domain"] in silent:
-                raise BoardError("VT710", f"domain '{step['domain']}' had not answered before")
+            if who in silent:
+                raise BoardError("VT710", f"{who} had not answered before")
             results[step["id"]] = OPERATIONS[step["op"]](step)
         except BoardError as error:
-            # A domain that hangs is waited for once, not once a step.
-            if step["op"] in SHELL_OPERATIONS:
-                silent.add(step["domain"])
+            # One that hangs is waited for once, not once a step.
+            if who:
+                silent.add(who)
             results[step["id"]] = {"error": error.to_json()}
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            if step["op"] in QEMU_OPERATIONS:
+                silent.add(who)
             results[step["id"]] = {"error": {"code": "VT704", "message": repr(error), "hints": [], "detail": []}}
         results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
     return {"results": results}
@@ -200,6 +205,7 @@ def observe_beside(step: dict[str, Any]) -> dict[str, Any]:
 
 
 SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside")
+QEMU_OPERATIONS = ("qmp", "offers")
 OPERATIONS = {
     "exchange": observe_exchange,
     "echo": observe_echo,
