@@ -16,14 +16,11 @@ from typing import Any
 
 import pytest
 
-from vtool.language import load_topology
-from vtool.model.topology import Kvm
-from vtool.model.validate import validate
+from tests.paths.__main__ import newer as newer_releases
 
 from .conftest import EXAMPLES, Bench
 
 pytestmark = [pytest.mark.board, pytest.mark.long]
-KERNEL, SUITE = "vtool:linux-7.3", "trixie-backports"
 DAEMONS = EXAMPLES / "kvm-pool-daemons.yaml"
 UNIT, FOLDER = "vtool-domain-fe0.service", "/run/vtool/domain-fe0"
 PID = f"systemctl show -p MainPID --value {UNIT}"
@@ -42,17 +39,6 @@ def newer(bench: Bench) -> Iterator[Bench]:
         shutil.rmtree(newer.folder)
 
 
-def settings(example: Path, *, board: bool = True, guests: bool = True) -> list[str]:
-    """Return the options that give domains of an example the newer kernel, and a KVM board the newer Debian."""
-    topology, said = validate(load_topology(example)), []
-    if isinstance(topology.boards["board0"].hypervisor, Kvm):
-        said.append(f"boards.board0.hypervisor.suite={SUITE}")
-    for name, domain in topology.domains.items():
-        if board if domain.role.value == "control" else guests:
-            said.append(f"domains.{name}.kernel={KERNEL}")
-    return [word for one in said for word in ("--set", one)]
-
-
 def told(rows: list[dict[str, Any]], what: str) -> set[str]:
     """Return the releases that rows tell, without their last number."""
     return {".".join(row["seen"].split(".")[:2]) for row in rows if row["what"] == what}
@@ -63,7 +49,7 @@ def told(rows: list[dict[str, Any]], what: str) -> set[str]:
 )
 def test_a_path_is_proven_on_newer_releases(newer: Bench, example: str) -> None:
     path = EXAMPLES / f"{example}.yaml"
-    rows = newer.deploy(path, *settings(path))["rows"]
+    rows = newer.deploy(path, *newer_releases(path))["rows"]
     assert [row for row in rows if not row["proven"]] == []
     assert told(rows, "its kernel") == {"7.3"}
     # QEMU for Xen is built of Debian 13's own source.
@@ -72,7 +58,7 @@ def test_a_path_is_proven_on_newer_releases(newer: Bench, example: str) -> None:
 
 @pytest.mark.parametrize(("board", "guests"), [(True, False), (False, True)])
 def test_a_kernel_goes_with_the_other_release_beside_it(newer: Bench, board: bool, guests: bool) -> None:
-    rows = newer.deploy(DAEMONS, *settings(DAEMONS, board=board, guests=guests))["rows"]
+    rows = newer.deploy(DAEMONS, *newer_releases(DAEMONS, board=board, guests=guests))["rows"]
     assert [row for row in rows if not row["proven"]] == []
     assert told(rows, "its kernel") == {"6.12", "7.3"}
     assert newer.ssh("/usr/libexec/virtiofsd --version").split()[1].startswith("1.14.")
@@ -80,13 +66,13 @@ def test_a_kernel_goes_with_the_other_release_beside_it(newer: Bench, board: boo
 
 @pytest.fixture
 def deployed(newer: Bench) -> Iterator[Bench]:
-    newer.deploy(DAEMONS, *settings(DAEMONS))
+    newer.deploy(DAEMONS, *newer_releases(DAEMONS))
     yield newer
     newer.ssh(f"rm -f {CHANGED}; systemctl daemon-reload; systemctl stop {UNIT}")
 
 
 def verify(bench: Bench, code: int = 0) -> dict[tuple[str, str], dict[str, Any]]:
-    words = ("verify", DAEMONS, *settings(DAEMONS), "--format", "json")
+    words = ("verify", DAEMONS, *newer_releases(DAEMONS), "--format", "json")
     (report,) = json.loads(bench.vtool(*words, code=code).stdout)
     return {(row["subject"], row["what"]): row for row in report["rows"]}
 

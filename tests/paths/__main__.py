@@ -2,7 +2,8 @@
 
 The table has a line a device: how many bytes came out the same on the other side, what its backend could reach,
 whether all of it is proven; then a line a way that vtool refuses, with the reason. ``--record`` writes what was
-proven, and with which versions, to ``vtool/proven.json``, which `vtool paths` tells.
+proven, and with which versions, to ``vtool/proven.json``, which `vtool paths` tells; with ``--newer``, which takes
+newer releases, as one of those that it was also proven with.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from vtool.data_paths import HYPERVISORS, ROWS
 from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
 from vtool.language import load_topology
-from vtool.model.combinations import PROGRAMS, Combination, wish_of
+from vtool.model.combinations import PROGRAMS, Combination, Suite, wish_of
 from vtool.model.devices import Transport
 from vtool.model.topology import Role
 from vtool.model.validate import validate
-from vtool.report.paths import BACKEND, GUEST, PROVEN, choices_of, why_not
+from vtool.report.paths import ALSO, BACKEND, GUEST, PROVEN, choices_of, why_not
 from vtool.report.summary import proof_lines, table
 
+KERNEL, SUITE = "vtool:linux-7.3", Suite.TRIXIE_BACKPORTS
 VMM = "/usr/bin/qemu-system-aarch64"
 KEYS = ("hypervisor", "data_path", "type", "transport", "program", BACKEND)
 HEAD = ("path", "hypervisor", "device", "bytes checked", "reach observed", "verdict")
@@ -40,16 +42,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.paths", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="EXAMPLE", help="only this one (repeatable)")
     parser.add_argument("--record", action="store_true", help=f"write what was proven to {PROVEN.name}")
+    parser.add_argument("--newer", action="store_true", help=f"with {KERNEL} and Debian {SUITE.value}")
     arguments = parser.parse_args()
     examples = [EXAMPLES / f"{name}.yaml" for name in arguments.only] or sorted(EXAMPLES.glob("*.yaml"))
     bench = Bench(Path(tempfile.mkdtemp(prefix="vt-")))
     found: list[tuple[tuple[str, ...], dict[str, Any]]] = []
     try:
         for example in examples:
-            of_example = list(run(bench, example))
+            of_example = list(run(bench, example, *(newer(example) if arguments.newer else ())))
             found += of_example
             if arguments.record:
-                record([entry for _, entry in of_example if entry])
+                entries = [entry for _, entry in of_example if entry]
+                record_also(entries) if arguments.newer else record(entries)
     finally:
         subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
         shutil.rmtree(bench.folder)
@@ -63,11 +67,28 @@ def main() -> int:
     return 0 if all(line[-1] == "proven" for line, _ in found) else 1
 
 
-def run(bench: Bench, example: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def newer(example: Path, *, board: bool = True, guests: bool = True) -> list[str]:
+    """Return the options that give domains of an example the newer kernel, and a board under KVM the newer Debian."""
+    topology, said = validate(load_topology(example)), list[str]()
+    said += [
+        f"boards.{name}.hypervisor.suite={SUITE.value}"
+        for name, b in topology.boards.items()
+        if b.hypervisor.kind == "kvm"
+    ]
+    for name, domain in topology.domains.items():
+        if board if domain.role is Role.CONTROL else guests:
+            said.append(f"domains.{name}.kernel={KERNEL}")
+    return [word for one in said for word in ("--set", one)]
+
+
+def run(bench: Bench, example: Path, *options: str) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Yield a line and an entry for the record for each device of a topology; no entry for what is not proven."""
     topology = validate(load_topology(example))
     done = subprocess.run(
-        bench.command("deploy", example, "--format", "json"), env=bench.environment, stdout=subprocess.PIPE, text=True
+        bench.command("deploy", example, *options, "--format", "json"),
+        env=bench.environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     (report,) = json.loads(done.stdout or "[{}]")
     rows = report.get("rows", [])
@@ -114,8 +135,25 @@ def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
 def record(entries: list[dict[str, Any]]) -> None:
     """Put entries into the record, in place of earlier ones of the same choices."""
     every = (*json.loads(PROVEN.read_text()), *entries)
-    by_choices = {tuple(entry.get(key, "") for key in KEYS): entry for entry in every}
+    by_choices: dict[tuple[str, ...], dict[str, Any]] = {}
+    for entry in every:
+        choices = tuple(entry.get(key, "") for key in KEYS)
+        also = by_choices.get(choices, {}).get(ALSO)
+        by_choices[choices] = {**entry, **({ALSO: also} if also else {})}
     PROVEN.write_text(json.dumps([by_choices[key] for key in sorted(by_choices)], indent=2) + "\n")
+
+
+def record_also(entries: list[dict[str, Any]]) -> None:
+    """Say of entries of the record what they were proven with as well; what it said of that Linux goes."""
+    every = json.loads(PROVEN.read_text())
+    for entry in entries:
+        (of,) = (one for one in every if all(one.get(key) == entry.get(key) for key in KEYS))
+        with_these = {key: entry[key] for key in ("date", "versions")}
+        also = {other["versions"]["Linux"]: other for other in of.get(ALSO, [])} | {
+            entry["versions"]["Linux"]: with_these
+        }
+        of[ALSO] = [also[linux] for linux in sorted(also)]
+    PROVEN.write_text(json.dumps(every, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ _PARTS = {
 PROVEN = Path(__file__).parents[1] / "proven.json"
 """What `make paths` proved last: an entry a combination, with its date, versions, bytes and reach.
 
-Where a guest serves the device, an entry of its own, whose ``backend`` is ``guest``.
+Where a guest serves the device, an entry of its own, whose ``backend`` is ``guest``. ``also`` has dates and versions of
+other releases that it was proven with.
 """
+ALSO = "also"
 BACKEND = "backend"
 GUEST = "guest"
 
@@ -134,6 +136,10 @@ def paths_lines(hypervisors: Sequence[str]) -> Iterator[str]:
             yield from _way_lines(row, hypervisor)
 
 
+def _when(record: dict[str, Any]) -> str:
+    return f"{record['date']} with " + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+
+
 def _way_lines(row: Row, hypervisor: str) -> Iterator[str]:
     way, combinations = row.way(hypervisor), deployed(row, hypervisor)
     said = "deployed" if combinations else "impossible" if way.parts is Parts.NONE else "not deployed"
@@ -141,9 +147,9 @@ def _way_lines(row: Row, hypervisor: str) -> Iterator[str]:
     for combination in combinations:
         yield f"        deployed: {combination.type}, {combination}"
         if (record := proven(combination, by_a_guest=row.by_a_guest)) is not None:
-            with_what = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
             reach = f"; its backend could reach: {record['reach'].split(':')[0]}" if record["reach"] else ""
-            yield f"        proven {record['date']} with {with_what}{reach}"
+            yield f"        proven {_when(record)}{reach}"
+            yield from (f"        proven {_when(other)}" for other in record.get(ALSO, ()))
     reason = why_not(row, hypervisor)
     if reason:
         yield f"        why not: {reason}"
