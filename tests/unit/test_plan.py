@@ -11,6 +11,7 @@ from vtool.cli.common import prepare
 from vtool.diagnostics import Severity, VtoolError
 from vtool.plan.types import BoardPlan, MmioPlace, OriginKind
 from vtool.plan.xen import derived_mac
+from vtool.plan.xen_boot import pool_numbers
 from vtool.units import MIB, AddressRange
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,3 +158,19 @@ def test_a_driver_domain_hears_no_more_than_its_event_channels(tmp_path: Path) -
         plan_of(text.replace("devices:\n", f"{domains}devices:\n") + devices, tmp_path)
     (finding,) = [d for d in caught.value.diagnostics if d.severity is Severity.ERROR]
     assert finding.code == "VT396" and "event channels of 1023" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("pools", "numbers"),
+    [
+        ({}, {}),
+        ({"rt": (1,)}, {"rt": 1}),
+        ({"boot": (0, 1)}, {"boot": 0}),
+        ({"rt": (1,), "be": (2,)}, {"rt": 2, "be": 1}),
+        ({"rt": (1,), "boot": (0,)}, {"rt": 1, "boot": 0}),
+        ({"boot": (0,), "rt": (1,)}, {"boot": 0, "rt": 1}),
+        ({"a": (1,), "b": (2,), "boot": (3, 0)}, {"a": 2, "b": 1, "boot": 0}),
+    ],
+)
+def test_pools_have_the_numbers_that_xen_gives_them(pools: dict[str, tuple[int, ...]], numbers: dict[str, int]) -> None:
+    assert pool_numbers(pools) == numbers

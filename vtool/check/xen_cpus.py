@@ -106,6 +106,21 @@ def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT353", message, ("domains", name, "cpupool"))
 
 
+def schedulers_are_built(context: Context) -> Iterator[Diagnostic]:
+    """VT371: the board's Xen has the scheduler; at a pool without it stops, of its command line's it takes another."""
+    for board, declared in context.topology.boards.items():
+        xen = context.xens.get(board) if isinstance(declared.hypervisor, Xen) else None
+        if xen is None or xen.options is None or "SCHED_DEFAULT" not in xen.options:
+            continue  # not all of a configuration
+        for pool in pools_of(context, board):
+            option = f"SCHED_{pool.scheduler.upper()}"
+            known = pool.scheduler in (scheduler.value for scheduler in Scheduler)
+            if known and pool.scheduler_path is not None and xen.options.get(option) != "y":
+                message = f"scheduler '{pool.scheduler}' needs CONFIG_{option}, this Xen is built without"
+                label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")
+                yield context.find("VT371", message, pool.scheduler_path, labels=(label,))
+
+
 def null_pools_have_the_cpus(context: Context) -> Iterator[Diagnostic]:
     """VT354: the null scheduler gives a CPU to one vCPU for good; one that gets none never runs."""
     for board, declared in context.topology.boards.items():
@@ -254,6 +269,7 @@ def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
 RULES = (
     cpupools_are_sound,
     dom0_has_its_pool,
+    schedulers_are_built,
     null_pools_have_the_cpus,
     cores_are_of_one_kind,
     vcpus_stay_on_one_kind,

@@ -14,6 +14,7 @@ from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
 from vtool.lint import XenVersion, lint
 from vtool.lint.context import BOOT_LOADER_ADDS
 from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
+from vtool.plan.xen_boot import pool_numbers
 from vtool.units import KIB, PAGE_BYTES, AddressRange
 
 
@@ -196,6 +197,11 @@ def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[s
         handles = chosen.children[pool.node_name].properties["cpupool-cpus"].cells
         if [by_phandle.get(handle) for handle in handles] != [cpus[cpu] for cpu in pool.cpus]:
             yield f"pool '{pool.name}' does not name the CPUs {pool.cpus}"
+    cpus_of = {pool.node_name: pool.cpus for pool in boot.cpupools}
+    numbers = pool_numbers({name: cpus_of[name] for name in chosen.children if name in cpus_of})
+    for pool in boot.cpupools:
+        if numbers[pool.node_name] != pool.number:
+            yield f"pool '{pool.name}' is number {numbers[pool.node_name]} to Xen, not {pool.number}"
     places = {guest.name: chosen.children[guest.node_name] for guest in boot.guests}
     for end in boot.channel_ends:
         node = places.get(end.domain, chosen).children[f"evtchn-{end.channel}"]

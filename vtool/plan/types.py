@@ -593,13 +593,19 @@ class EventChannelEnd:
 
 @record
 class XenCpuPool:
-    """CPUs that Xen sets apart at boot, with the label that domains name."""
+    """CPUs that Xen sets apart at boot, with the label that domains name, and the number that Xen gives the pool."""
 
     name: str
+    number: int
     label: str
     node_name: str
     cpus: tuple[int, ...]
     scheduler: str | None
+
+    @property
+    def xl_name(self) -> str:
+        """Return xl's name of it (tools/helpers/xen-init-dom0.c)."""
+        return f"Pool-{self.number}"
 
 
 @record

@@ -12,6 +12,7 @@ from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
+from vtool.plan.xen_boot import plan_pools
 from vtool.plan.xen_settings import settings_of
 from vtool.units import AddressRange
 
@@ -66,7 +67,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         ramdisk_image=domain.ramdisk,
         device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
         device_tree_image=domain.device_tree,
-        cpupool=domain.cpupool,
+        cpupool=_pool_of(scope, domain),
         spis=domain.xen.spis if domain.xen else None,
         **settings_of(domain),
         host_cpus=domain.host_cpus,
@@ -80,6 +81,12 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
         create_unit=f"vtool-create-{name}.service" if virtio else None,
     )
+
+
+def _pool_of(scope: BoardScope, domain: Domain) -> str | None:
+    hypervisor = scope.board.hypervisor
+    pools = plan_pools(hypervisor) if isinstance(hypervisor, Xen) else ()
+    return next((pool.xl_name for pool in pools if pool.name == domain.cpupool), None)
 
 
 def plan_passthrough(scope: BoardScope) -> tuple[plan.PassthroughNode, ...]:

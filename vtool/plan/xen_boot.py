@@ -7,7 +7,7 @@ the guest's RAM, in its first bank as long as there is room, in the order of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from vtool import layouts
 from vtool.diagnostics import Diagnostic, VtoolError
@@ -104,18 +104,38 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
         ),
         shared=_views(scope, scope.control_name, placed),
         event_channels=tuple(end for end in ends if end.domain == scope.control_name),
-        cpupools=tuple(
-            plan.XenCpuPool(
-                name,
-                f"cpupool_{_label(name)}",
-                f"cpupool-{name}",
-                tuple(sorted(pool.cpus)),
-                pool.scheduler.value if pool.scheduler else None,
-            )
-            for name, pool in hypervisor.cpupools.items()
-        ),
+        cpupools=plan_pools(hypervisor),
         static_heap=placed.get("heap"),
     )
+
+
+def plan_pools(hypervisor: Xen) -> tuple[plan.XenCpuPool, ...]:
+    """Decide the pools in the order of the file; in the tree merging turns it round, as it does that of the guests."""
+    pools = hypervisor.cpupools
+    numbers = pool_numbers({name: pools[name].cpus for name in reversed(pools)})
+    return tuple(
+        plan.XenCpuPool(
+            name,
+            numbers[name],
+            f"cpupool_{_label(name)}",
+            f"cpupool-{name}",
+            tuple(sorted(pool.cpus)),
+            pool.scheduler.value if pool.scheduler else None,
+        )
+        for name, pool in pools.items()
+    )
+
+
+def pool_numbers(pools: Mapping[str, Collection[int]]) -> dict[str, int]:
+    """Return the numbers that Xen gives to pools which stand in this order in its tree, with their CPUs.
+
+    From 0; then the pool of CPU 0, which is that of all CPUs left over where none has it, changes places with the
+    first (xen/common/sched/boot-cpupool.c btcpupools_allocate_pools).
+    """
+    numbers = {name: number for number, name in enumerate(pools)}
+    first = next((name for name, cpus in pools.items() if 0 in cpus), None)
+    changed = numbers[first] if first is not None else len(pools)
+    return {name: 0 if name == first else number or changed for name, number in numbers.items()}
 
 
 def _has_tree(scope: BoardScope, name: str, domain: Domain) -> bool:
