@@ -76,6 +76,8 @@ def assert_inside(span: Span | None, folder: Path) -> None:
 def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
     for beside in example.parent.glob("*.config"):
         shutil.copy(beside, tmp_path)
+    if (facts := example.parent / "facts").is_dir():
+        shutil.copytree(facts, tmp_path / "facts", dirs_exist_ok=True)
     path = tmp_path / "mutated.yaml"
     texts = {path: example.read_text()}
     for part in example.parent.glob("parts/*.yaml"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vtool.check.context import Context
 from vtool.command_lines import Word, last, linux_words, number_of, xen_words
-from vtool.diagnostics import Diagnostic, Severity
+from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model import command_lines
 from vtool.model.devices import POOLS, DataPath
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role, Xen
@@ -18,12 +18,12 @@ from vtool.source import DataPathTuple
 from vtool.units import format_cpu_list, format_size
 
 _FACTS = "the facts of the board say it, under `boot`"
+_GUESTS_CONSOLE = "vtool looks there for the domain's `ready` text, and the last console is the one that gets it"
 _COMES_FROM = {
     "dom0_mem": "`memory` of the control domain says it",
     "dom0_max_vcpus": "`cpus` of the control domain says it",
     "llc-coloring": "`llc_colors` of a guest switches it on",
     "scmi-smc-passthrough": "`scmi_smc` of a guest switches it on",
-    "console": "vtool looks at this console for the domain's `ready` text",
     "panic": "a system that panicked has to start again, or the board stays with what failed",
 }
 _OPPOSITE = {"ro": "rw", "rw": "rw"}
@@ -57,22 +57,25 @@ def _said_twice(
     context: Context, path: DataPathTuple, words: tuple[Word, ...], written: Iterable[str]
 ) -> Iterator[Diagnostic]:
     linux = path[0] == "domains"
-    own = {}
-    for own_text in written:
-        (word,) = linux_words(own_text) if linux else xen_words(own_text)
-        own[word.name] = own_text
+    read = linux_words if linux else xen_words
+    own = {word.name: word for text in written for word in read(text)}
     for word in words:
-        text = own.get(_OPPOSITE.get(word.name, word.name))
-        hint = f"leave it out: {_COMES_FROM.get(word.name, _FACTS)}"
         if linux and word.name.startswith(command_lines.OWN_PREFIX):
             message = f"`{word.text}`: words that begin with `{command_lines.OWN_PREFIX}` are vtool's own"
             yield at_word(context, "VT355", message, path, word, hints=("leave it out: vtool writes what it needs",))
-        elif text == word.text:
+    # The last one counts. Of consoles Linux uses all, and the last one as its own.
+    for name, word in {word.name: word for word in words}.items():
+        ours = own.get(_OPPOSITE.get(name, name))
+        if ours is None:
+            continue
+        guest = linux and context.topology.domains[str(path[1])].role is Role.GUEST
+        hint = f"leave it out: {_GUESTS_CONSOLE if guest else _COMES_FROM.get(name, _FACTS)}"
+        if (name, word.value) != (ours.name, ours.value):
+            message = f"`{word.text}` takes the place of `{ours.text}`, which vtool writes itself"
+            yield at_word(context, "VT355", message, path, word, hints=(hint,))
+        elif not linux or name != "console" or sum(one.name == name for one in words) == 1:
             message = f"`{word.text}` is written twice: vtool writes it itself"
             yield at_word(context, "VT355", message, path, word, hints=(hint,), severity=Severity.WARNING)
-        elif text is not None:
-            message = f"`{word.text}` takes the place of `{text}`, which vtool writes itself"
-            yield at_word(context, "VT355", message, path, word, hints=(hint,))
 
 
 def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
@@ -234,11 +237,12 @@ def at_word(
     path: DataPathTuple,
     word: Word,
     *,
+    labels: tuple[Label, ...] = (),
     hints: tuple[str, ...] = (),
     severity: Severity = Severity.ERROR,
 ) -> Diagnostic:
     """Make a finding at one word of a value that stands on one line as it is, else at the whole value."""
-    found = context.find(code, message, path, hints=hints, severity=severity)
+    found = context.find(code, message, path, labels=labels, hints=hints, severity=severity)
     span, value = found.span, context.value(path)
     if span is None or span.line != span.end_line or not isinstance(value, str):
         return found

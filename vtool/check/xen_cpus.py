@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
+from vtool.check.command_lines import at_word
 from vtool.check.context import Context
 from vtool.command_lines import Word, last, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
@@ -24,7 +25,8 @@ POOL_0 = "Pool-0"
 class Pool:
     """A pool as Xen makes it: declared, or of the CPUs that no pool names; its CPUs are None where facts are missing.
 
-    ``scheduler_path`` is where its scheduler is written, None where it is Xen's default.
+    ``scheduler_path`` is where its scheduler is written, on Xen's command line with the ``word``; None where it is
+    Xen's default.
     """
 
     name: str
@@ -33,11 +35,21 @@ class Pool:
     scheduler_path: DataPathTuple | None
     domains: dict[str, Domain]
     declared: bool
+    word: Word | None = None
 
     @property
     def shown(self) -> str:
         """Return how messages name it."""
         return f"pool '{self.name}'" if self.declared else f"{POOL_0}, of the CPUs that no pool names,"
+
+    def find(
+        self, context: Context, code: str, message: str, *labels: Label, hints: tuple[str, ...] = ()
+    ) -> Diagnostic:
+        """Make a finding where its scheduler is written."""
+        assert self.scheduler_path is not None
+        if self.word is not None:
+            return at_word(context, code, message, self.scheduler_path, self.word, labels=labels, hints=hints)
+        return context.find(code, message, self.scheduler_path, labels=labels, hints=hints)
 
 
 def pools_of(context: Context, board: str) -> Iterator[Pool]:
@@ -45,8 +57,8 @@ def pools_of(context: Context, board: str) -> Iterator[Pool]:
     hypervisor, loaded = context.topology.boards[board].hypervisor, context.facts.get(board)
     assert isinstance(hypervisor, Xen)
     at: DataPathTuple = ("boards", board, "hypervisor")
-    word = last(xen_words(hypervisor.bootargs), "sched")
-    default: tuple[str, DataPathTuple | None] = (word.value, (*at, "bootargs")) if word else ("credit2", None)
+    words = xen_words(hypervisor.bootargs)
+    word = last(words, "sched")
     domains = dict(context.domains_on(board))
     first = next((name for name, pool in hypervisor.cpupools.items() if 0 in pool.cpus), None)
 
@@ -59,12 +71,36 @@ def pools_of(context: Context, board: str) -> Iterator[Pool]:
 
     for name in sorted(hypervisor.cpupools, key=lambda name: name == first):
         pool = hypervisor.cpupools[name]
-        own = (pool.scheduler.value, (*at, "cpupools", name, "scheduler")) if pool.scheduler else default
-        yield Pool(name, pool.cpus, own[0], own[1], inside(name), declared=True)
+        if pool.scheduler is not None:
+            path: DataPathTuple = (*at, "cpupools", name, "scheduler")
+            yield Pool(name, pool.cpus, pool.scheduler.value, path, inside(name), declared=True)
+        else:
+            yield _by_default(name, pool.cpus, word, (*at, "bootargs"), inside(name), declared=True)
     if first is None:
         taken = {cpu for pool in hypervisor.cpupools.values() for cpu in pool.cpus}
-        rest = tuple(cpu for cpu in range(loaded.facts.cpus) if cpu not in taken) if loaded else None
-        yield Pool(POOL_0, rest, default[0], default[1], inside(None), declared=False)
+        rest = tuple(cpu for cpu in _started(loaded.facts, words) if cpu not in taken) if loaded else None
+        yield _by_default(POOL_0, rest, word, (*at, "bootargs"), inside(None), declared=False)
+
+
+def _by_default(
+    name: str,
+    cpus: tuple[int, ...] | None,
+    word: Word | None,
+    path: DataPathTuple,
+    domains: dict[str, Domain],
+    *,
+    declared: bool,
+) -> Pool:
+    """Make a pool with the scheduler of Xen's command line, or Xen's own default."""
+    scheduler = word.value if word is not None else "credit2"
+    return Pool(name, cpus, scheduler, path if word is not None else None, domains, declared, word)
+
+
+def _started(facts: BoardFacts, words: tuple[Word, ...]) -> tuple[int, ...]:
+    """Return the CPUs that Xen starts."""
+    kind_of = kinds(facts)
+    every = not kind_of or _starts_every_kind(words) is not None
+    return tuple(cpu for cpu in range(facts.cpus) if every or kind_of[cpu] == kind_of[0])
 
 
 def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
@@ -109,16 +145,24 @@ def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
 def schedulers_are_built(context: Context) -> Iterator[Diagnostic]:
     """VT371: the board's Xen has the scheduler; at a pool without it stops, of its command line's it takes another."""
     for board, declared in context.topology.boards.items():
-        xen = context.xens.get(board) if isinstance(declared.hypervisor, Xen) else None
-        if xen is None or xen.options is None or "SCHED_DEFAULT" not in xen.options:
-            continue  # not all of a configuration
+        if not isinstance(declared.hypervisor, Xen):
+            continue
         for pool in pools_of(context, board):
-            option = f"SCHED_{pool.scheduler.upper()}"
-            known = pool.scheduler in (scheduler.value for scheduler in Scheduler)
-            if known and pool.scheduler_path is not None and xen.options.get(option) != "y":
-                message = f"scheduler '{pool.scheduler}' needs CONFIG_{option}, this Xen is built without"
-                label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")
-                yield context.find("VT371", message, pool.scheduler_path, labels=(label,))
+            if pool.scheduler_path is not None and _is_not_built(context, board, pool.scheduler):
+                message = f"scheduler '{pool.scheduler}' needs a Xen built with CONFIG_{_option(pool.scheduler)}"
+                label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {context.xens[board].source}")
+                yield pool.find(context, "VT371", message, label)
+
+
+def _option(scheduler: str) -> str:
+    return f"SCHED_{scheduler.upper()}"
+
+
+def _is_not_built(context: Context, board: str, scheduler: str) -> bool:
+    xen = context.xens.get(board)
+    if xen is None or xen.options is None or "SCHED_DEFAULT" not in xen.options:
+        return False  # not all of a configuration
+    return scheduler in (one.value for one in Scheduler) and xen.options.get(_option(scheduler)) != "y"
 
 
 def null_pools_have_the_cpus(context: Context) -> Iterator[Diagnostic]:
@@ -135,15 +179,17 @@ def null_pools_have_the_cpus(context: Context) -> Iterator[Diagnostic]:
             asked = {
                 name: _planned_cpus(domain, loaded.facts if loaded else None) for name, domain in pool.domains.items()
             }
-            if sum(asked.values()) > len(pool.cpus):
+            # Of a scheduler on its command line that it has not, Xen takes its default.
+            falls_back = pool.word is not None and _is_not_built(context, board, pool.scheduler)
+            if sum(asked.values()) > len(pool.cpus) and not falls_back:
                 whose = ", ".join(f"'{name}' {count}" for name, count in asked.items())
                 message = (
                     f"{pool.shown} has {len(pool.cpus)} CPU{'s' * (len(pool.cpus) != 1)} for {sum(asked.values())} "
                     f"vCPUs ({whose}): the null scheduler never runs the rest"
                 )
-                labels = tuple(Label(context.span("domains", n, key=True), f"{c} here") for n, c in asked.items())
+                labels = (Label(context.span("domains", n, key=True), f"'{n}' has {c}") for n, c in asked.items())
                 hint = "give the pool as many CPUs as its domains have, or use another scheduler"
-                yield context.find("VT354", message, pool.scheduler_path, labels=labels, hints=(hint,))
+                yield pool.find(context, "VT354", message, *labels, hints=(hint,))
 
 
 def _planned_cpus(domain: Domain, facts: BoardFacts | None) -> int:
