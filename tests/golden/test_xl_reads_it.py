@@ -26,6 +26,7 @@ def test_what_xl_reads_is_what_was_planned(name: str) -> None:
     assert settings["extra"] == guest.bootargs
     assert places(settings) == [Place(d.place.base, d.intid, d.data_path == "grant") for d in guest.virtio]
     # xl/xl_parse.c: nr_spis and shadow_memory (MiB) are numbers, sve is a word, llc_colors a list of words.
+    assert settings.get("vuart") == ("sbsa_uart" if guest.uart else None)
     assert settings.get("nr_spis") == guest.spis
     assert settings.get("shadow_memory") == (guest.p2m_bytes >> 20 if guest.p2m_bytes else None)
     assert settings.get("trap_unmapped_accesses", 1) == int(guest.traps_unmapped_accesses)

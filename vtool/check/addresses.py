@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool import layouts
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.model.cores import physical_address_bits
+from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
 from vtool.model.topology import POOL_USES, Domain, Role, Xen
 from vtool.source import DataPathTuple
 from vtool.units import AddressRange, format_size
@@ -40,6 +40,17 @@ def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
                         f"({whose}), which end at {1 << bits:#x}"
                     )
                     yield context.find("VT352", message, path, labels=(label,))
+
+
+def facts_are_addressable(context: Context) -> Iterator[Diagnostic]:
+    """VT408: no board has RAM where no arm64 CPU reaches."""
+    for board, loaded in context.facts.items():
+        for index, bank in enumerate(loaded.facts.ram):
+            if bank.range.end > 1 << MOST_ADDRESS_BITS:
+                what = f"RAM {bank.range} is beyond the {MOST_ADDRESS_BITS} bits of address of any arm64 CPU"
+                message = f"the facts of board '{board}' contradict themselves: {what}"
+                label = Label(loaded.document.span(("ram", index)), "here")
+                yield context.find("VT408", message, ("boards", board, "facts"), labels=(label,))
 
 
 def _is_before_4_18(context: Context, board: str) -> bool:
@@ -84,4 +95,4 @@ def guests_fit_their_layout(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT352", message, ("domains", name, "memory"))
 
 
-RULES = (guest_addresses_exist, guests_fit_their_layout)
+RULES = (facts_are_addressable, guest_addresses_exist, guests_fit_their_layout)

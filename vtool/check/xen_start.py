@@ -13,7 +13,7 @@ from vtool.source import DataPathTuple
 
 _OF_XL = frozenset(
     {
-        *("spis", "p2m_memory", "trap_unmapped_accesses", "sve", "llc_colors", "scmi_smc"),
+        *("uart", "spis", "p2m_memory", "trap_unmapped_accesses", "sve", "llc_colors", "scmi_smc"),
         *("max_grant_version", "max_grant_frames", "max_maptrack_frames"),
     }
 )

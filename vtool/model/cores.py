@@ -11,6 +11,9 @@ from vtool.model.board_facts import BoardFacts
 
 USUAL_ADDRESS_BITS = 40
 """What cores have that are not known, and what a virtual machine of KVM has that asks for no other size."""
+MOST_ADDRESS_BITS = 52
+"""Armv8.2 FEAT_LPA; nothing on arm64 has more before FEAT_D128 (Arm DDI 0487, ID_AA64MMFR0_EL1.PARange)."""
+
 CORES: Mapping[str, tuple[int, int]] = {
     "arm,cortex-a34": (40, 0),
     "arm,cortex-a35": (40, 0),
@@ -41,7 +44,8 @@ CORES: Mapping[str, tuple[int, int]] = {
     "arm,neoverse-v2": (48, 128),
 }
 """Bits of a physical address (ID_AA64MMFR0_EL1.PARange), and bits of the longest SVE vector, 0 of a core without SVE.
-From each core's Technical Reference Manual; QEMU's target/arm/tcg/cpu64.c has the same of those that it models."""
+From each core's Technical Reference Manual; QEMU 10's target/arm/cpu64.c and tcg/cpu64.c have the same of the cores
+that they model (Cortex-A35, A53, A55, A57, A72, A76, A78AE, Neoverse-N1, V1)."""
 
 
 def kinds(facts: BoardFacts) -> tuple[str, ...]:

@@ -200,7 +200,8 @@ class Capability(Enum):
 
 
 class XenDomain(Model):
-    """What only Xen has; all but the limits on grants (``max_...``) for dom0less guests.
+    """What only Xen has. Guests of xl have ``uart`` (if it is written), ``spis``, ``p2m_memory``,
+    ``trap_unmapped_accesses``, ``sve``, ``llc_colors``, ``scmi_smc`` and the limits on grants (``max_...``), too.
 
     ``static_memory`` backs the guest with host memory set aside at boot, at ``memory_address`` if
     that is given; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is for the

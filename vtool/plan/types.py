@@ -505,6 +505,7 @@ class XenGuest:
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
     cpupool: str | None = None
+    uart: bool = False
     spis: int | None = None
     p2m_bytes: int | None = None
     traps_unmapped_accesses: bool = True

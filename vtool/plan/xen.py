@@ -68,6 +68,8 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
         device_tree_image=domain.device_tree,
         cpupool=_pool_of(scope, domain),
+        # Of xl's guests none has a UART unless it is asked for.
+        uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
         spis=domain.xen.spis if domain.xen else None,
         **settings_of(domain),
         host_cpus=domain.host_cpus,
