@@ -25,9 +25,11 @@ _OF_XEN = {
     "psci": "how Xen starts and stops CPUs",
     "timer": "the CPUs' timer, which every domain has",
     "pmu": "the CPUs' counters",
-    "interrupt-controller": "an interrupt controller, and Xen gives guests interrupts of the GIC alone",
-    "iommu": "an IOMMU, which confines what others are given",
-    "smmu": "an IOMMU, which confines what others are given",
+    **dict.fromkeys(
+        ("interrupt-controller", "intc", "gic"),
+        "an interrupt controller, and Xen gives guests interrupts of the board's GIC alone",
+    ),
+    **dict.fromkeys(("iommu", "smmu", "smmuv3"), "an IOMMU, which confines what others are given"),
 }
 _BUSES = ("soc", "bus", "simple-bus", "axi", "amba", "ahb", "apb", "scb", "platform", "platform-bus", "localbus")
 _PROVIDERS = ("clock-controller", "reset-controller", "power-controller", "power-management", "pinctrl", "syscon")
