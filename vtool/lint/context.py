@@ -35,6 +35,8 @@ XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
 """Numbers that Xen and xl give to nodes of their own in a domain's tree."""
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")
+MOST_ADDRESS_BITS = 56
+"""Of physical addresses: Arm's FEAT_D128; all else has fewer."""
 _LIKE_RESERVED = re.compile(r"(?:reserved?|resv|rsvd)[-_,. ]?(?:mem|memory|memories|regions?)(?:@|\Z)", re.IGNORECASE)
 BOOT_LOADER_ADDS = "vtool,boot-loader-adds"
 """In /chosen of what vtool makes for Xen: the boot loader adds dom0's kernel and both command lines."""
@@ -105,9 +107,9 @@ def tuples(found: Property | None, *widths: int) -> list[tuple[int, ...]] | None
 
 
 def ranges(node: Node) -> list[AddressRange]:
-    """Return where a node's ``reg`` lies, nothing when it cannot be decoded (VT831 says so)."""
+    """Return where a node's ``reg`` lies; nothing of what cannot be decoded (VT831) or that no CPU reaches (VT900)."""
     try:
-        return node.ranges()
+        return [where for where in node.ranges() if not (where.end - 1) >> MOST_ADDRESS_BITS]
     except ValueError:
         return []
 

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.layouts import XEN_GIC_PHANDLE
-from vtool.lint.context import Context, Kind, tuples
+from vtool.lint.context import MOST_ADDRESS_BITS, Context, Kind, tuples
 from vtool.lint.finding import Finding
 from vtool.units import PAGE_BYTES, AddressRange
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}\Z")
-MOST_ADDRESS_BITS = 56
-"""Of physical addresses: Arm's FEAT_D128; all else has fewer."""
 _CELLS = ((1, 1), (2, 2), (2, 1), (1, 2))
 
 
@@ -50,23 +48,25 @@ def reg_is_where_the_name_says(context: Context) -> Iterator[Finding]:
     """VT900: ``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
     in_ram = {*context.reserved, *context.memory_nodes}
     for node in context.having("reg"):
-        parent, (_, _, unit) = node.parent, node.name.partition("@")
+        parent, value, (_, _, unit) = node.parent, node.values["reg"], node.name.partition("@")
         widths = context.reg_cells(parent) if parent else (0, 0)
-        value = node.values["reg"]
-        if not (0 < widths[0] <= 2 and widths[1]) or not value or len(value) % (4 * sum(widths)) or parent is None:
+        if parent is None or not (0 < widths[0] <= 2 and widths[1]) or len(value) % (4 * sum(widths)):
             continue
         first = int.from_bytes(value[: 4 * widths[0]], "big")
-        if f"{first:x}" == unit:
+        if f"{first:x}" == unit and node not in in_ram:
             continue
+        rows = tuples(node.properties["reg"], *widths) or []
+        far = next((row for row in rows if node in in_ram and (sum(row) - 1) >> MOST_ADDRESS_BITS and row[1]), None)
         # Small numbers are indexes, of which the first cell of a longer address is one too.
         said = int(unit, 16) if _HEXADECIMAL.match(unit) else 0
-        other = _other_cells(node, widths, said) if said >= PAGE_BYTES and said != first else None
-        if other is None and not (node in in_ram and first >> MOST_ADDRESS_BITS):
+        other = _other_cells(node, widths, said) if said >= PAGE_BYTES and (far or said != first) else None
+        if not rows or (other is None and far is None):
             continue
-        where = AddressRange.of_size(*(tuples(node.properties["reg"], *widths) or [(0, 0)])[0])
+        where = AddressRange.of_size(*(far or rows[0]))
         message = f"`reg` is read as {where}, in the cells of '{parent.path}' ({widths[0]} and {widths[1]})"
         if other:
-            message += f", not at {unit}; it was written in cells of {other[0]} and {other[1]}"
+            message += "" if said == first else f", not at {unit}"
+            message += f"; it was written in cells of {other[0]} and {other[1]}"
         else:
             message += f": no CPU addresses more than {MOST_ADDRESS_BITS} bits"
         yield Finding("VT900", node, message, "reg", (parent,))

@@ -31,7 +31,9 @@ WITH_CELLS = {
     "iommus": "#iommu-cells",
     "mboxes": "#mbox-cells",
     "mmu-masters": "#stream-id-cells",
+    "msi-parent": "#msi-cells",
     "mux-controls": "#mux-control-cells",
+    "nvmem-cells": "#nvmem-cell-cells",
     "performance-domains": "#performance-domain-cells",
     "phys": "#phy-cells",
     "power-domains": "#power-domain-cells",
@@ -41,6 +43,8 @@ WITH_CELLS = {
     "thermal-sensors": "#thermal-sensor-cells",
 }
 """Lists of phandles, each with as many cells as its node says in that property."""
+NOT_SAID = {"#msi-cells": 0, "#nvmem-cell-cells": 0}
+"""The cells of lists whose nodes need not say them."""
 GPIO_CELLS = "#gpio-cells"
 MAY_SKIP = {
     "assigned-clock-parents", "assigned-clocks", "clocks", "dmas", "interrupts-extended", "io-channels", "mboxes",
@@ -48,7 +52,7 @@ MAY_SKIP = {
 }  # fmt: skip
 """Lists where bindings, or trees that work, leave entries out with phandle 0; GPIOs are like them."""
 ALONE = {
-    "cpu-idle-states", "domain-idle-states", "interrupt-affinity", "next-level-cache", "operating-points-v2",
+    "cpu", "cpu-idle-states", "domain-idle-states", "interrupt-affinity", "next-level-cache", "operating-points-v2",
     "pcs-handle", "phy-handle", "remote-endpoint", "required-opps", "sram", "trip",
 }  # fmt: skip
 """Phandles and nothing else."""
@@ -120,7 +124,7 @@ def _list(context: Context, node: Node, name: str, cells_name: str) -> Iterator[
             if context.kind is not Kind.PARTIAL or number not in XEN_PHANDLES:
                 yield _dangling(context, node, name, number)
             return  # how many cells belong to it nobody knows
-        wanted = provider.number(cells_name, -1)
+        wanted = provider.number(cells_name, NOT_SAID.get(cells_name, -1))
         if wanted < 0:
             message = f"`{name}` names '{provider.path}', which has no `{cells_name}`: Linux reads no further"
             yield Finding("VT909", node, message, name, (provider,), severity=Severity.WARNING)
@@ -141,6 +145,26 @@ def _dangling(context: Context, node: Node, name: str, number: int) -> Finding:
     return Finding("VT909", node, message, name, hints=hints, severity=severity)
 
 
+def interrupt_maps_lead_to_controllers(context: Context) -> Iterator[Finding]:
+    """VT909: each row of an ``interrupt-map`` names an interrupt controller that is there.
+
+    A row is a child's address and interrupt, the controller, and the address and interrupt there (drivers/of/irq.c
+    of_irq_parse_raw, 6.12: a controller that does not say has addresses of 0 cells).
+    """
+    for node in context.having("interrupt-map"):
+        cells, at = node.cells("interrupt-map"), 0
+        child = node.address_cells + node.number("#interrupt-cells")
+        while at + child < len(cells):
+            number = cells[at + child]
+            controller = context.by_phandle.get(number)
+            if controller is None:
+                # 0: rows of a form that a driver reads by itself (fsl,ls-extirq leaves the controller's address out).
+                if number and (context.kind is not Kind.PARTIAL or number not in XEN_PHANDLES):
+                    yield _dangling(context, node, "interrupt-map", number)
+                break
+            at += child + 1 + controller.number("#address-cells") + controller.number("#interrupt-cells")
+
+
 def labels_are_resolved(context: Context) -> Iterator[Finding]:
     """VT909: what dtc notes of a plugin's labels (``/__fixups__``) is left in no tree that is booted."""
     fixups = context.tree.root.children.get("__fixups__")
@@ -153,7 +177,7 @@ def labels_are_resolved(context: Context) -> Iterator[Finding]:
                 yield Finding("VT909", node, message, name)
 
 
-_TOLD = {*IN_MAPS, "interrupt-parent", "memory-region"}
+_TOLD = {*IN_MAPS, "interrupt-map", "interrupt-parent", "memory-region"}
 """Other references whose numbers are looked at by themselves."""
 
-RULES = (references_lead_to_nodes, labels_are_resolved)
+RULES = (references_lead_to_nodes, interrupt_maps_lead_to_controllers, labels_are_resolved)
