@@ -157,7 +157,8 @@ def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: 
 
 def not_installed(program: str) -> VtoolError:
     """Make the error for a program that this machine lacks (VT501)."""
-    return board_failed("VT501", f"'{program}' is not installed", hints=("run `make setup`",))
+    hint = "in a checkout of vtool `make setup` installs it; its debian-packages.txt lists what vtool uses"
+    return board_failed("VT501", f"'{program}' is not installed", hints=(hint,))
 
 
 def format_diagnostic(diagnostic: Diagnostic) -> str:

@@ -63,7 +63,7 @@ class EmulatedBoard:
     can_write = True
 
     def __init__(self, name: str, facts: BoardFacts) -> None:
-        self.name = name
+        self.name = self.words = name
         self.facts = facts
         self.folder = state_folder() / "boards" / name
         sockets = runtime_folder() / f"{name}-{zlib.crc32(str(self.folder).encode()):08x}"
@@ -193,7 +193,7 @@ class EmulatedBoard:
         """Return how to reach sshd; VtoolError VT602 when the board has no power."""
         if not self.is_on():
             raise board_failed(
-                "VT602", f"board '{self.name}' is off", hints=(f"switch it on: vtool board up {self.name}",)
+                "VT602", f"board '{self.name}' is off", hints=(f"switch it on: vtool board up {self.words}",)
             )
         port = int((self.folder / "ssh_port").read_text())
         return SshTarget("127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts")

@@ -6,6 +6,7 @@ A board that no inventory names is an emulated one of its own name: the embedded
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -55,12 +56,18 @@ class Inventory:
         if findings or file is None:
             raise VtoolError(in_order(findings))
         self._file = file
+        self._option = f" --inventory {shlex.quote(str(path))}" if path else ""
 
     def board(self, name: str, facts: BoardFacts | None = None) -> Board:
         """Return a board; ``facts`` are what the topology says of it.
 
         Raises VtoolError VT601 when the two disagree or no facts file is known.
         """
+        board = self._board(name, facts)
+        board.words = f"{name}{self._option}"
+        return board
+
+    def _board(self, name: str, facts: BoardFacts | None) -> Board:
         entry = self._file.boards.get(name)
         its_own = facts if entry is None and facts is not None else self._facts(name, entry)
         if facts is not None and its_own.name != facts.name:

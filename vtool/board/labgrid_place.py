@@ -35,7 +35,7 @@ class LabgridBoard:
     def __init__(
         self, name: str, facts: BoardFacts, entry: LabgridEntry, identity: Identity, device_tree: Path | None
     ) -> None:
-        self.name = name
+        self.name = self.words = name
         self.facts = facts
         self.power: Power = NoPower()
         self.console: Console = NoConsole()

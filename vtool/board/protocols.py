@@ -96,7 +96,9 @@ class Media(Protocol):
 
 
 class Board(Protocol):
-    """One board."""
+    """One board; ``words`` are how a command line names it: with its inventory, where that is not vtool's own."""
+
+    words: str
 
     @property
     def name(self) -> str:

@@ -136,7 +136,7 @@ def wrong_host_key(board: Board) -> VtoolError:
     else:
         message = f"board '{board.name}' shows another host key than the one that it was made with"
         why = f"another program answers at port {target.port} of this machine; nothing was sent to it"
-        what = f"`vtool board power cycle {board.name}` starts the board again, at another port"
+        what = f"`vtool board power cycle {board.words}` starts the board again, at another port"
     return board_failed("VT604", message, hints=(why, what))
 
 
@@ -145,7 +145,7 @@ def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:
     return board_failed(
         "VT603",
         f"board '{board.name}' does not answer on ssh within {deadline_s:.0f} s ({reason})",
-        hints=(f"watch it: vtool board console {board.name}",) if board.console.can_join else (),
+        hints=(f"watch it: vtool board console {board.words}",) if board.console.can_join else (),
         detail=board.console.tail(CONSOLE_TAIL_LINES),
     )
 

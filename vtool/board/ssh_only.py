@@ -69,7 +69,7 @@ class SshOnlyBoard:
         console: Console,
         device_tree: Path | None,
     ) -> None:
-        self.name = name
+        self.name = self.words = name
         self.facts = facts
         self.power = power
         self.console = console

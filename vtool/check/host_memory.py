@@ -101,7 +101,7 @@ def fixed_places_leave_room(context: Context) -> Iterator[Diagnostic]:
                         f"{fixed.what} {where} is at an end of RAM {end}, where firmware may be: the facts of board"
                     )
                     message += f" '{board}' are a source tree's, which does not know it"
-                    hint = "facts of the running board know it: vtool board import --ssh HOST"
+                    hint = "facts of the running board know it: vtool board import --ssh HOST -o FILE"
                     yield context.find("VT452", message, fixed.path, hints=(hint,), severity=Severity.WARNING)
                     break
             earlier.append(where)

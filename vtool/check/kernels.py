@@ -42,7 +42,9 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT511", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
             elif value != "y":
                 hint = "build it with the option"
-                if not kernel.source.startswith("vtool:"):
+                if kernel.source.startswith("vtool:"):
+                    hint = "name a kernel of your own that was built with it"
+                elif deployed:
                     hint += ", or use `kernel: vtool:linux`"
                 severity = Severity.ERROR if deployed else Severity.WARNING
                 yield context.find("VT510", message, path, key=True, hints=(hint,), severity=severity)

@@ -42,7 +42,8 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
                 message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
-            yield context.find("VT372", message, path, key=True, hints=("`start: dom0less` makes Xen start it",))
+            hint = "`start: dom0less` makes Xen start it" if is_xen and guest else f"leave out `{path[-1]}`"
+            yield context.find("VT372", message, path, key=True, hints=(hint,))
 
 
 def interrupts_are_enough(context: Context) -> Iterator[Diagnostic]:

@@ -111,7 +111,7 @@ def _held(arguments: argparse.Namespace) -> Iterator[tuple[Inventory, Board]]:
     inventory = Inventory(arguments.inventory)
     board = inventory.board(arguments.board)
     if not board.exists():
-        hint = f"make it: vtool board up {board.name}"
+        hint = f"make it: vtool board up {board.words}"
         raise board_failed("VT602", f"board '{board.name}' has not been made", hints=(hint,))
     with board.hold():
         yield inventory, board
@@ -172,11 +172,11 @@ def _write(arguments: argparse.Namespace) -> int:
         if not board.media.can_write or not board.power.can_switch:
             raise inventory.cannot(board.name, "has no boot medium that can be written from outside", _HOW_TO)
         if board.power.is_on() and not arguments.force:
-            hints = (f"vtool board down {board.name}, or --force, which cuts its power",)
+            hints = (f"vtool board down {board.words}, or --force, which cuts its power",)
             raise board_failed("VT627", f"board '{board.name}' is on", hints=hints)
         board.power.off()
         board.media.write(arguments.image)
-    print(f"'{arguments.image}' is what board '{board.name}' boots next: vtool board up {board.name}")
+    print(f"'{arguments.image}' is what board '{board.name}' boots next: vtool board up {board.words}")
     return 0
 
 
@@ -192,10 +192,11 @@ def _destroy(arguments: argparse.Namespace) -> int:
 
 def _reserve(arguments: argparse.Namespace) -> int:
     inventory = Inventory(arguments.inventory)
-    place = inventory.board(arguments.board).reserve()
+    board = inventory.board(arguments.board)
+    place = board.reserve()
     if place is None:
         raise inventory.cannot(arguments.board, "is no place of a lab: there is nobody to keep it from")
-    print(f"board '{arguments.board}' is place '{place}', yours until: vtool board release {arguments.board}")
+    print(f"board '{arguments.board}' is place '{place}', yours until: vtool board release {board.words}")
     return 0
 
 

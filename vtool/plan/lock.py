@@ -32,7 +32,7 @@ def read_lock(path: Path) -> Mapping[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        hint = "restore it, or delete it and let vtool choose again: vtool plan --lock"
+        hint = "restore it, or delete it and let vtool choose again: vtool plan TOPOLOGY --lock"
         raise VtoolError(Diagnostic("VT412", f"the lock file '{path}' cannot be read", hints=(hint,))) from None
     return dict(numbers)
 

@@ -105,7 +105,7 @@ def cannot_keep(
     document: Document, what: str, place: DataPathTuple, number: str, why: str = "where something else is now"
 ) -> Diagnostic:
     """Make the finding for a number of the lock file that is no longer possible."""
-    hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan --lock"
+    hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan TOPOLOGY --lock"
     message = f"the lock file has {what} at {number}, {why}"
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
@@ -181,5 +181,5 @@ def _no_room(document: Document, facts: BoardFacts, wish: Wish, taken: list[Addr
 
 FIRMWARE_HINT = (
     f"the ends of RAM, {format_size(FIRMWARE_BYTES)} each, are left to firmware: the facts are a source tree's, "
-    "which does not know what it reserves; those of the running board do (vtool board import --ssh HOST)"
+    "which does not know what it reserves; those of the running board do (vtool board import --ssh HOST -o FILE)"
 )
