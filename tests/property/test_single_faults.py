@@ -131,8 +131,10 @@ def dice_for(kind: str, part: int, parts: int) -> Iterator[tuple[random.Random, 
 
 @pytest.mark.parametrize("example", TOPOLOGIES, ids=lambda path: path.stem)
 def test_topologies(example: Path, tmp_path: Path) -> None:
-    for beside in example.parent.glob("*.config"):
-        shutil.copy(beside, tmp_path)
+    for beside in (*example.parent.glob("*.config"), *example.parent.glob("facts/*.yaml")):
+        to = tmp_path / beside.relative_to(example.parent)
+        to.parent.mkdir(exist_ok=True)
+        shutil.copy(beside, to)
     value, file = load_topology(example).value, tmp_path / "topology.yaml"
     for dice, said in dice_for("topology", TOPOLOGIES.index(example), len(TOPOLOGIES)):
         text, path, how = spoilt(value, dice)

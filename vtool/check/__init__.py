@@ -39,6 +39,7 @@ LAYERS = (
     references.RELATIONS,
     references.ENDS,
     devices.COMBINATIONS_EXIST,
+    xen_start.STARTS,
     (
         *references.RULES,
         *devices.RULES,

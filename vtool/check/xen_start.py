@@ -43,7 +43,8 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:
             hint = "`start: dom0less` makes Xen start it" if is_xen and guest else f"leave out `{path[-1]}`"
-            yield context.find("VT372", message, path, key=True, hints=(hint,))
+            blames = (("domains", name, "start"),)
+            yield context.find("VT372", message, path, key=True, hints=(hint,), blames=blames)
 
 
 def interrupts_are_enough(context: Context) -> Iterator[Diagnostic]:
@@ -111,8 +112,8 @@ def rights_are_free(context: Context) -> Iterator[Diagnostic]:
             first = name if settings.scmi_smc and first is None else first
 
 
+STARTS = (settings_fit_the_start,)
 RULES = (
-    settings_fit_the_start,
     interrupts_are_enough,
     loaders_bring_guests,
     devices_fit_the_start,
