@@ -175,11 +175,14 @@ class InterruptController(Model):
     """The board's GIC: which node, and where its parts are.
 
     GICv2 has a CPU interface; ``hypervisor_interface`` and ``virtual_cpu_interface`` are what a hypervisor
-    needs of it. GICv3 has redistributors instead.
+    needs of it. GICv3 has redistributors instead. By the maintenance interrupt either tells a hypervisor
+    that a guest has seen its interrupts.
     """
 
     version: Annotated[int, Field(ge=2, le=3)]
     path: NodePath | None = None
+    compatible: tuple[Line, ...] = ()
+    maintenance_interrupt: bool = True
     distributor: AddressBlock | None = None
     redistributors: tuple[AddressBlock, ...] = ()
     cpu_interface: AddressBlock | None = None
