@@ -116,6 +116,11 @@ class Node:
         return self.string("status", "okay") in ("okay", "ok")
 
     @property
+    def failed(self) -> bool:
+        """Tell whether ``status`` says that the node is out of order (``fail``, ``fail-sss``)."""
+        return self.string("status").startswith("fail")
+
+    @property
     def address_cells(self) -> int:
         """Return the cells of an address in the children's ``reg`` (2 when not said)."""
         return self.number("#address-cells", DEFAULT_ADDRESS_CELLS)
@@ -227,9 +232,54 @@ class Tree:
 
 
 def cpu_nodes(tree: Tree) -> list[Node]:
-    """Return the CPU nodes in the order in which Xen and Linux number them: that of the tree."""
+    """Return the CPUs that can be used, in the order in which Linux numbers them: that of the tree.
+
+    They are told by name or type; what failed is left out, what is disabled can be started
+    (Linux drivers/of/base.c of_get_next_cpu_node).
+    """
+    return [node for node in _cpu_children(tree) if not node.failed]
+
+
+def odd_cpu_nodes(tree: Tree) -> Iterator[tuple[Node, str]]:
+    """Yield the CPUs that Linux and Xen do not count alike, and how.
+
+    Xen xen/arch/arm/smpboot.c dt_smp_init_cpus: it asks for the type and looks at no status.
+    """
+    for node in _cpu_children(tree):
+        if node.failed:
+            yield node, f'has failed (status = "{node.string("status")}"): Linux leaves it out, Xen tries to start it'
+        elif node.string("device_type") != "cpu":
+            yield node, 'has no device_type = "cpu": Linux counts it, Xen does not'
+
+
+def _cpu_children(tree: Tree) -> list[Node]:
     cpus = tree.root.children.get("cpus")
-    return [node for node in cpus.children.values() if node.string("device_type") == "cpu"] if cpus else []
+    children = cpus.children.values() if cpus else ()
+    return [node for node in children if node.base_name == "cpu" or node.string("device_type") == "cpu"]
+
+
+def describes_nothing(tree: Tree) -> bool:
+    """Tell whether a tree has no hardware in it, nothing but what a boot loader says in /chosen."""
+    return "compatible" not in tree.root.values and set(tree.root.children) <= {"chosen"}
+
+
+def booted_by_uefi(tree: Tree) -> bool:
+    """Tell whether Linux's EFI stub has prepared a tree (drivers/firmware/efi/libstub/fdt.c).
+
+    It removes every /memreserve/ and leaves RAM to UEFI's own map, which is in no tree.
+    """
+    chosen = tree.root.children.get("chosen")
+    return chosen is not None and "linux,uefi-mmap-start" in chosen.values
+
+
+def cells_of_dynamic_reservations(root: Node) -> Mapping[str, int]:
+    """Return how many cells Linux takes in a node of /reserved-memory that has no place, and wants exactly.
+
+    Of ``alloc-ranges`` it is an entry. The cells are the root's; an alignment is an address
+    (Linux drivers/of/of_reserved_mem.c __reserved_mem_alloc_size).
+    """
+    address, size = root.address_cells, root.size_cells
+    return {"size": size, "alignment": address, "alloc-ranges": address + size}
 
 
 def read_blob(blob: bytes) -> Tree:

@@ -32,12 +32,14 @@ TREE = """
     reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;
         firmware@80000000 { reg = <0 0x80000000 0 0x100000>; no-map; };
     };
-    gic@1000 { compatible = "arm,gic-400"; interrupt-controller; #interrupt-cells = <3>;
+    gic@1000 { compatible = "arm,gic-400"; interrupt-controller; #interrupt-cells = <3>; interrupts = <1 9 4>;
         reg = <0 0x1000 0 0x1000  0 0x2000 0 0x2000  0 0x4000 0 0x2000  0 0x6000 0 0x2000>; };
     serial@9000 { compatible = "arm,pl011"; reg = <0 0x9000 0 0x1000>; };
 };
 """
-CPUS = "/ { cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { compatible = CPU; reg = <0>; }; }; };\n"
+CPUS = """/ { cpus { #address-cells = <1>; #size-cells = <0>;
+    cpu@0 { device_type = "cpu"; compatible = CPU; reg = <0>; }; }; };
+"""
 TOPOLOGY = """
 version: 1
 name: imported

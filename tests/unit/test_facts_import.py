@@ -20,13 +20,20 @@ CPUS = (
 )
 GIC = (
     'interrupt-controller@1000 { compatible = "arm,gic-400"; interrupt-controller; '
-    "#interrupt-cells = <3>; reg = <%s>; };"
+    "#interrupt-cells = <3>; interrupts = <1 9 4>; reg = <%s>; };"
+)
+GIC_V3 = (
+    'gic@1000 { compatible = "arm,gic-v3"; interrupt-controller; interrupts = <1 9 4>; '
+    "#redistributor-regions = %s; reg = <0 0x1000 0 0x1000>; };"
 )
 MEMORY = 'memory@40000000 { device_type = "memory"; reg = <%s>; };'
 CELLS = {
-    (1, 1): ("0x40000000 0x10000000", "0x1000 0x1000 0x2000 0x2000"),
-    (2, 1): ("0 0x40000000 0x10000000", "0 0x1000 0x1000 0 0x2000 0x2000"),
-    (2, 2): ("0 0x40000000 0 0x10000000", "0 0x1000 0 0x1000 0 0x2000 0 0x2000"),
+    (1, 1): ("0x40000000 0x10000000", "0x1000 0x1000 0x2000 0x2000 0x4000 0x2000 0x6000 0x2000"),
+    (2, 1): ("0 0x40000000 0x10000000", "0 0x1000 0x1000 0 0x2000 0x2000 0 0x4000 0x2000 0 0x6000 0x2000"),
+    (2, 2): (
+        "0 0x40000000 0 0x10000000",
+        "0 0x1000 0 0x1000 0 0x2000 0 0x2000 0 0x4000 0 0x2000 0 0x6000 0 0x2000",
+    ),
 }  # fmt: skip
 
 
@@ -215,7 +222,7 @@ def test_devices_are_where_the_cpu_sees_them(tmp_path: Path) -> None:
 def test_a_gic_of_version_3_has_redistributors(tmp_path: Path) -> None:
     gic = (
         'gic@1000 { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; '
-        "#redistributor-regions = <2>; "
+        "#redistributor-regions = <2>; interrupts = <1 9 4>; "
         "reg = <0 0x1000 0 0x1000  0 0x2000 0 0x1000  8 0 0 0x1000  0 0x9000 0 0x1000>; };"
     )
     facts = facts_of(tmp_path, gic)
@@ -240,9 +247,13 @@ def test_cpus_that_can_be_started_count(tmp_path: Path) -> None:
         ("VT813", "", _memory("0xffffffff 0xfffff000 0 0x2000")),
         ("VT813", "", _memory("0 0 0x20000000 0")),
         ("VT813", "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; a { reg = <1 2 3>; }; };", None),
-        ("VT813", "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; a { size = <1>; }; };", None),
         ("VT813", "reserved-memory { #address-cells = <3>; #size-cells = <2>; ranges; };", None),
         ("VT814", "cpus { };", None),
+        ("VT809", "gic@1 { interrupt-controller; compatible = 'arm,gic-400'; };".replace("'", '"'), None),
+        ("VT809", GIC % "0 0x1000 0 0x1000" + "gic { };", None),
+        ("VT809", GIC % "0 0x1000 0 0x1000  0 0x2000 0 0" + "gic { };", None),
+        ("VT809", GIC_V3 % "<1>" + "gic { };", None),
+        ("VT809", GIC_V3 % "<2>" + "gic { };", None),
     ],
 )  # fmt: skip
 def test_refused_with_a_reason_and_a_place(code: str, body: str, ram: str | None, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -21,12 +22,22 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from vtool.board.dts import read_tree, read_tree_over_ssh
+from vtool.board.dts import read_tree
+from vtool.board.over_ssh import observed, read_over_ssh
 from vtool.diagnostics import ExitCode, VtoolError
+from vtool.model.facts_import import Observed
+from vtool.units import AddressRange
 
 COMMAND = "cat /sys/firmware/fdt"
-PROGRAM = 'case "$SSH_ORIGINAL_COMMAND" in "%s") ;; *) exit 9;; esac; if test -e %s; then cat %s; else %s; fi'
-ALSO = "echo cat: /sys/firmware/fdt: Permission denied >&2; exit 1"
+IOMEM, ACPI = "cat /proc/iomem", "test -d /sys/firmware/acpi/tables"
+PROGRAM = f"""
+case "$SSH_ORIGINAL_COMMAND" in
+"{COMMAND}") test ! -e TREE || exec cat TREE; echo cat: /sys/firmware/fdt: Permission denied >&2; exit 1;;
+"{IOMEM}") exec cat TREE.iomem;;
+"{ACPI}") exec test -e TREE.acpi;;
+*) exit 9;;
+esac
+"""
 
 
 @dataclass
@@ -76,7 +87,7 @@ def _sshd(folder: Path, tree: Path) -> Iterator[tuple[int, str]]:
         pytest.skip("sshd is not installed (openssh-server)")
     user, wrapper = _sshd_account(folder)
     port, script = _free_port(), folder / "command.sh"
-    script.write_text(PROGRAM % (COMMAND, tree, tree, ALSO))
+    script.write_text(PROGRAM.replace("TREE", str(tree)))
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
         f"AuthorizedKeysFile {folder}/user.pub\nPasswordAuthentication no\nForceCommand /bin/sh {script}\n"
@@ -118,10 +129,11 @@ class _Server(paramiko.ServerInterface):
 
     def _answer(self, channel: paramiko.Channel, command: str) -> None:
         try:
-            if command != COMMAND:
+            there = {COMMAND: self._tree, IOMEM: Path(f"{self._tree}.iomem"), ACPI: Path(f"{self._tree}.acpi")}
+            if command not in there:
                 channel.send_exit_status(9)
-            elif self._tree.exists():
-                channel.sendall(self._tree.read_bytes())
+            elif there[command].exists():
+                channel.sendall(b"" if command == ACPI else there[command].read_bytes())
                 channel.send_exit_status(0)
             else:
                 channel.sendall_stderr(b"cat: /sys/firmware/fdt: Permission denied\n")
@@ -171,7 +183,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
 
 def _refusal(served: Served) -> VtoolError:
     with pytest.raises(VtoolError) as caught:
-        read_tree_over_ssh("board", served.config)
+        read_over_ssh("board", served.config)
     return caught.value
 
 
@@ -188,7 +200,8 @@ def test_the_tree_of_a_running_board(served: Served, tmp_path: Path) -> None:
     source.write_text('/dts-v1/; / { model = "over ssh"; a { b = <1>; }; };')
     blob = subprocess.run(["dtc", "-q", "-O", "dtb", str(source)], capture_output=True, check=True).stdout
     served.tree.write_bytes(blob)
-    got = read_tree_over_ssh("board", served.config)
+    got, memory = read_over_ssh("board", served.config)
+    assert memory is None
     assert [node.path for node in got.root.walk()] == [node.path for node in read_tree(source).root.walk()]
     assert got.root.string("model") == "over ssh"
 
@@ -200,10 +213,50 @@ def test_the_tree_of_a_running_board(served: Served, tmp_path: Path) -> None:
     )
 
 
+def _blob(folder: Path, chosen: str, more: str = "") -> bytes:
+    source = folder / "uefi.dts"
+    source.write_text(f"/dts-v1/; / {{ #address-cells = <2>; #size-cells = <2>; chosen {{ {chosen} }}; {more} }};")
+    return subprocess.run(["dtc", "-q", "-O", "dtb", str(source)], capture_output=True, check=True).stdout
+
+
+IOMEM_TEXT = """\
+09000000-09000fff : 9000000.pl011 pl011@9000000
+  09000000-09000fff : 9000000.pl011 pl011@9000000
+40000000-7fffffff : System RAM
+  40210000-41bcffff : Kernel code
+  42c50000-42ffffff : Kernel data
+  48000000-480effff : reserved
+80000000-8000ffff : reserved
+80010000-bfffffff : System RAM
+  bf000000-bfffffff : reserved
+4010000000-401fffffff : PCI ECAM
+"""
+
+
+def test_memory_that_uefi_alone_knows_is_the_running_kernels(served: Served, tmp_path: Path) -> None:
+    served.tree.write_bytes(_blob(tmp_path, "linux,uefi-mmap-start = <0 1>;"))
+    assert read_over_ssh("board", served.config)[1] is None  # it cannot be read
+    Path(f"{served.tree}.iomem").write_text(IOMEM_TEXT)
+    memory = read_over_ssh("board", served.config)[1]
+    assert memory == Observed(
+        ram=(AddressRange(0x4000_0000, 0xC000_0000),),
+        reserved=(AddressRange(0x4800_0000, 0x480F_0000), AddressRange(0xBF00_0000, 0xC000_0000)),
+        unmapped=(AddressRange(0x8000_0000, 0x8001_0000),),
+    )
+    assert observed(re.sub(r"[0-9a-f]{8,}", "00000000", IOMEM_TEXT)) is None  # as another user than root sees it
+
+
+def test_a_board_without_a_tree_that_has_acpi(served: Served) -> None:
+    Path(f"{served.tree}.acpi").touch()
+    error = _refusal(served)
+    assert (error.diagnostics[0].code, error.exit_code) == ("VT803", ExitCode.BOARD_FAILED)
+    assert "ACPI" in error.diagnostics[0].message and not any("root" in hint for hint in error.diagnostics[0].hints)
+
+
 @pytest.mark.parametrize("host", ["", "-oProxyCommand=touch x", "-V"])
 def test_an_option_is_not_a_host(host: str) -> None:
     with pytest.raises(VtoolError) as caught:
-        read_tree_over_ssh(host)
+        read_over_ssh(host)
     assert (caught.value.diagnostics[0].code, caught.value.exit_code) == ("VT816", ExitCode.USAGE)
 
 
@@ -211,5 +264,5 @@ def test_a_host_that_is_not_there(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(f"Host board\n  HostName 127.0.0.1\n  Port {_free_port()}\n")
     with pytest.raises(VtoolError) as caught:
-        read_tree_over_ssh("board", config)
+        read_over_ssh("board", config)
     assert caught.value.diagnostics[0].code == "VT816" and "refused" in caught.value.diagnostics[0].detail[-1]

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtool.devicetree import Node, Tree, read_blob
-from vtool.diagnostics import Diagnostic, ExitCode, Span, VtoolError, board_failed, not_installed
+from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed
 from vtool.files import read_regular, reason_of
-from vtool.model.board_facts import LIVE_TREE
 
 _INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
 _MAGIC = bytes.fromhex("d00dfeed")
@@ -32,60 +31,37 @@ def read_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
 def read_blob_and_tree(path: Path, include: Sequence[Path] = ()) -> tuple[bytes, Tree]:
     """Read a ``.dtb`` or ``.dts`` file as ``read_tree`` does; return it compiled, too."""
     data = _read(path)
-    if data.startswith(_MAGIC):
-        return read_blob_file(path)
-    return _read_source(path, data, include)
+    return _decoded(path, data) if data.startswith(_MAGIC) else _read_source(path, data, include)
 
 
 def _read(path: Path) -> bytes:
     try:
         return read_regular(path)
     except OSError as error:
-        raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be read: {reason_of(error)}")) from None
+        hints = (f"dtc -I fs -O dtb -o board.dtb {path} makes a file of it",) if _is_unpacked(path) else ()
+        raise VtoolError(Diagnostic("VT100", f"'{path}' cannot be read: {reason_of(error)}", hints=hints)) from None
+
+
+def _is_unpacked(path: Path) -> bool:
+    """Tell whether a folder is a device tree as Linux shows it: /sys/firmware/devicetree/base, /proc/device-tree."""
+    return any((path / name).is_file() for name in ("#address-cells", "compatible", "model"))
 
 
 def read_blob_file(path: Path) -> tuple[bytes, Tree]:
     """Read a ``.dtb`` file, as bytes and as a tree. VtoolError VT100, VT801."""
-    data = _read(path)
+    return _decoded(path, _read(path))
+
+
+def _decoded(path: Path, data: bytes) -> tuple[bytes, Tree]:
     try:
         return data, read_blob(data)
     except ValueError as error:
-        raise _unreadable(path, str(error), ()) from None
-
-
-def read_tree_over_ssh(host: str, config: Path | None = None) -> Tree:
-    """Read the tree that a running board was booted with, by OpenSSH's client; VtoolError VT816, VT801.
-
-    ``host`` is what ssh takes; ``config`` stands for the user's ssh configuration.
-    """
-    if not host or host.startswith("-"):
-        raise VtoolError(Diagnostic("VT816", f"'{host}' is not a host's name"), ExitCode.USAGE)
-    command = ["ssh", *(["-F", str(config)] if config else []), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
-    try:
-        done = subprocess.run(
-            [*command, "--", host, f"cat {LIVE_TREE}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_DEADLINE_S,
-        )
-    except FileNotFoundError:
-        raise not_installed("ssh") from None
-    except subprocess.TimeoutExpired:
-        raise board_failed("VT816", f"'{host}' did not send {LIVE_TREE} within {_DEADLINE_S} s") from None
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-        hints = (f"only root may read {LIVE_TREE}",) if any(LIVE_TREE in line for line in said) else ()
-        raise board_failed("VT816", f"'{host}' does not give its {LIVE_TREE}", hints=hints, detail=said)
-    try:
-        return read_blob(done.stdout)
-    except ValueError as error:
-        raise _unreadable(Path(f"{host}:{LIVE_TREE}"), str(error), ()) from None
+        raise unreadable(path, str(error), ()) from None
 
 
 def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[bytes, Tree]:
     if b"\0" in data or not data.strip():
-        raise _unreadable(path, "it is neither a flattened device tree nor source", ())
+        raise unreadable(path, "it is neither a flattened device tree nor source", ())
     _refuse_waiting(path, data, (path.parent, *include))
     if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]
@@ -99,7 +75,7 @@ def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[byte
     try:
         tree = read_blob(blob)
     except ValueError as error:
-        raise _unreadable(path, str(error), ()) from None
+        raise unreadable(path, str(error), ()) from None
     _add_places(tree, annotated.decode("utf-8", "replace"), path)
     return blob, tree
 
@@ -118,7 +94,7 @@ def _refuse_waiting(path: Path, data: bytes, folders: Sequence[Path]) -> None:
             try:
                 waiting.append((found.parent, read_regular(found)))
             except OSError as error:
-                raise _unreadable(path, f"'{os.fsdecode(name)}', which it includes: {reason_of(error)}", ()) from None
+                raise unreadable(path, f"'{os.fsdecode(name)}', which it includes: {reason_of(error)}", ()) from None
 
 
 def _add_places(tree: Tree, annotated: str, path: Path) -> None:
@@ -174,12 +150,13 @@ def _run(path: Path, command: list[str], data: bytes) -> bytes:
     except FileNotFoundError:
         raise not_installed(command[0]) from None
     except subprocess.TimeoutExpired:
-        raise _unreadable(path, f"'{command[0]}' did not end within {_DEADLINE_S} s", ()) from None
+        raise unreadable(path, f"'{command[0]}' did not end within {_DEADLINE_S} s", ()) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").replace("<stdin>", str(path)).strip().splitlines()
-        raise _unreadable(path, f"'{command[0]}' refuses it", said[:10])
+        raise unreadable(path, f"'{command[0]}' refuses it", said[:10])
     return done.stdout
 
 
-def _unreadable(path: Path, reason: str, detail: tuple[str, ...] | list[str]) -> VtoolError:
+def unreadable(path: Path, reason: str, detail: tuple[str, ...] | list[str]) -> VtoolError:
+    """Make the error for what is no device tree (VT801), with what a program said of it."""
     return VtoolError(Diagnostic("VT801", f"'{path}' cannot be read as a device tree: {reason}", detail=tuple(detail)))

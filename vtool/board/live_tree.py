@@ -6,19 +6,24 @@ The tree of a system that vtool booted is not the firmware's; then the one that 
 from __future__ import annotations
 
 import base64
+import re
+import shlex
 from pathlib import Path
 
 from vtool.board.pinned_keys import write_whole
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.devicetree import read_blob
+from vtool.devicetree import describes_nothing, read_blob
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.model.board_facts import LIVE_TREE
 
+HAS_ACPI = ("test", "-d", "/sys/firmware/acpi/tables")
+"""The command that ends well on a board whose firmware has handed ACPI's tables to Linux."""
 _BOOTED_BY_VTOOL = "vtool.boot="
 _FACTORY = "vtool.boot=factory"
-_OF_ONE_BOOT = ("bootargs", "kaslr-seed", "rng-seed", "linux,initrd-start", "linux,initrd-end")
-"""Properties of /chosen that U-Boot writes for one boot (Linux Documentation/devicetree, chosen.yaml)."""
+_OF_ONE_BOOT = re.compile("bootargs|kaslr-seed|rng-seed|linux,initrd-(start|end)|linux,uefi-.*")
+"""Properties of /chosen that are of one boot: U-Boot's (Linux Documentation/devicetree, chosen.yaml), and those of
+Linux's EFI stub (drivers/firmware/efi/libstub/fdt.c)."""
 
 
 def live_tree(board: Board, kept: Path) -> bytes:
@@ -31,6 +36,9 @@ def live_tree(board: Board, kept: Path) -> bytes:
         if any(word.startswith(_BOOTED_BY_VTOOL) and word != _FACTORY for word in words):
             return _kept(board, kept)
         said = shell.run(shell.as_root("base64", LIVE_TREE))
+        has_acpi = shell.run(shlex.join(HAS_ACPI)).code == 0
+    if said.code != 0 and has_acpi:
+        raise _by_acpi(board)
     if said.code != 0:
         raise _no_tree(board, f"{LIVE_TREE} cannot be read", said.stderr.splitlines()[-5:])
     try:
@@ -38,6 +46,8 @@ def live_tree(board: Board, kept: Path) -> bytes:
         tree = read_blob(blob)
     except ValueError as error:
         raise _no_tree(board, f"{LIVE_TREE} is no device tree: {error}") from None
+    if describes_nothing(tree) and has_acpi:
+        raise _by_acpi(board)
     if tree.node("/hypervisor") is not None:
         raise _no_tree(board, "what runs there is a guest of a hypervisor, and sees the tree made for it")
     blob = without_traces_of_a_boot(blob)
@@ -62,6 +72,13 @@ def _no_tree(board: Board, reason: str, detail: list[str] | None = None) -> Vtoo
     )
 
 
+def _by_acpi(board: Board) -> VtoolError:
+    """Make the error for a board whose firmware hands over no tree that could be named."""
+    hint = "many boards' firmware can be set to hand over a device tree instead of ACPI's tables"
+    message = f"board '{board.name}' has no base device tree: it describes itself by ACPI"
+    return board_failed("VT620", message, hints=(hint,))
+
+
 def without_traces_of_a_boot(blob: bytes) -> bytes:
     """Remove what differs from boot to boot, so that the same board is always the same tree."""
     import libfdt  # noqa: PLC0415 - compiled code, needed here only
@@ -69,8 +86,8 @@ def without_traces_of_a_boot(blob: bytes) -> bytes:
     fdt = libfdt.Fdt(blob)
     chosen = fdt.path_offset("/chosen", quiet=(libfdt.NOTFOUND,))
     if chosen >= 0:
-        for name in _OF_ONE_BOOT:
-            if fdt.hasprop(chosen, name):
-                fdt.delprop(chosen, name)
+        for name in read_blob(blob).root.children["chosen"].values:
+            if _OF_ONE_BOOT.fullmatch(name):
+                fdt.delprop(fdt.path_offset("/chosen"), name)
         fdt.pack()
     return bytes(fdt.as_bytearray())[: fdt.totalsize()]

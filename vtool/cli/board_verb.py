@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vtool.board.dts import read_tree, read_tree_over_ssh
+from vtool.board.dts import read_tree
 from vtool.board.inventory import Inventory
+from vtool.board.over_ssh import read_over_ssh
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.cli.common import add_inventory, print_diagnostics
@@ -208,10 +209,12 @@ def _release(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
+    observed = None
     if arguments.ssh is not None:
         if arguments.ssh_config is not None and (fault := fault_of(arguments.ssh_config)):
             raise VtoolError(Diagnostic("VT100", f"'{arguments.ssh_config}' cannot be read: {fault}"), ExitCode.USAGE)
-        tree, origin, file = read_tree_over_ssh(arguments.ssh, arguments.ssh_config), arguments.ssh, LIVE_TREE
+        tree, observed = read_over_ssh(arguments.ssh, arguments.ssh_config)
+        origin, file = arguments.ssh, LIVE_TREE
     else:
         tree, origin, file = read_tree(arguments.tree, arguments.include), "a local file", arguments.tree.name
     source = Source(
@@ -222,7 +225,7 @@ def _import(arguments: argparse.Namespace) -> int:
     )
     name = arguments.name or name_from(arguments.output.stem)
     imported = import_facts(
-        tree, name, source, description=one_line(arguments.description), memory=arguments.memory
+        tree, name, source, description=one_line(arguments.description), memory=arguments.memory, observed=observed
     )  # fmt: skip
     print_diagnostics(imported.warnings)
     write_text(facts_yaml(imported.facts), arguments.output)

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from vtool.devicetree import Node, Property, Tree
+from vtool.devicetree import Node, Property, Tree, cpu_nodes
 from vtool.diagnostics import Diagnostic, Severity, VtoolError
 from vtool.model import board_facts as facts
+from vtool.model.tree_doubts import (
+    doubts,
+    empty_banks,
+    firmware_is_unknown,
+    refusals,
+    reservations,
+    skipped_by_linux,
+)
 from vtool.units import AddressRange
 
 _GIC_VERSIONS: Mapping[str, int] = {
@@ -63,25 +71,43 @@ class Imported:
     warnings: tuple[Diagnostic, ...]
 
 
-def import_facts(
-    tree: Tree, name: str, source: facts.Source, *, description: str = "", memory: Sequence[AddressRange] = ()
-) -> Imported:
-    """Read a board's facts off its tree; ``memory``, where given, stands for what the tree says of RAM.
+@dataclass(frozen=True)
+class Observed:
+    """What a running board says of its memory: RAM, what of it is reserved, and what of that is not even mapped."""
 
-    Raises VtoolError with every reason against it: VT810 to VT815.
+    ram: tuple[AddressRange, ...]
+    reserved: tuple[AddressRange, ...] = ()
+    unmapped: tuple[AddressRange, ...] = ()
+
+
+def import_facts(
+    tree: Tree, name: str, source: facts.Source, *,
+    description: str = "", memory: Sequence[AddressRange] = (), observed: Observed | None = None,
+) -> Imported:  # fmt: skip
+    """Read a board's facts off its tree.
+
+    ``observed``, where given, stands for what the tree says of RAM and adds to what is reserved; ``memory`` stands for
+    either's RAM. Raises VtoolError with every reason against it: VT803, VT807, VT809 to VT815.
     """
+    if reasons := list(refusals(tree)):
+        raise VtoolError(reasons)
     try:
-        return _import(tree, name, source, description, memory)
+        return _import(tree, name, source, description, memory, observed)
     except ValidationError as error:  # a node's name with characters that the specification does not allow
         found = error.errors(include_url=False)[0]
         message = f"{one_line(str(found['input']))!r}: {found['msg'].lower()}"
         raise VtoolError(Diagnostic("VT813", message, tree.root.place)) from None
 
 
-def _import(tree: Tree, name: str, source: facts.Source, description: str, memory: Sequence[AddressRange]) -> Imported:
+def _import(
+    tree: Tree, name: str, source: facts.Source, description: str,
+    memory: Sequence[AddressRange], observed: Observed | None,
+) -> Imported:  # fmt: skip
     reading = _Reading(tree)
-    ram, cpu_nodes, gic = reading.ram(memory), reading.cpus(), reading.gic()
-    carve_outs, dynamic = reading.reservations()
+    if observed is None:
+        reading.warnings += firmware_is_unknown(tree)
+    ram, cpus, gic = reading.ram(memory or (observed.ram if observed else ())), reading.cpus(), reading.gic()
+    carve_outs, dynamic = reading.reservations(observed)
     uarts, iommus, widths = reading.uarts(), reading.iommus(), reading.widths()
     if reading.errors or gic is None or widths is None:
         raise VtoolError(dict.fromkeys(reading.errors))
@@ -91,8 +117,8 @@ def _import(tree: Tree, name: str, source: facts.Source, description: str, memor
         description=description or one_line(tree.root.string("model")) or name,
         source=source,
         compatible=tuple(map(one_line, tree.root.compatible)),
-        cpus=len(cpu_nodes),
-        cpu_nodes=cpu_nodes,
+        cpus=len(cpus),
+        cpu_nodes=cpus,
         ram=ram,
         carve_outs=carve_outs,
         dynamic_reservations=dynamic,
@@ -101,7 +127,7 @@ def _import(tree: Tree, name: str, source: facts.Source, description: str, memor
         iommus=iommus,
         device_tree=widths,
     )
-    return Imported(made, tuple(reading.warnings))
+    return Imported(made, (*reading.warnings, *doubts(tree, gic)))
 
 
 def one_line(text: str) -> str:
@@ -137,6 +163,9 @@ class _Reading:
             for node in self._memory_nodes()
             for where in self._usable(self._ranges(node, "linux,usable-memory", "reg"))
         ]  # fmt: skip
+        if banks and not given:
+            for node in self._memory_nodes():
+                self.warnings += empty_banks(node)
         if not banks and not self.errors:
             why, node = self._why_no_ram()
             self._error("VT810", f"the tree states no RAM: {why}", node, _MEMORY_HINT)
@@ -197,38 +226,39 @@ class _Reading:
         place = found.place if found and found.place else node.place
         self.errors.append(Diagnostic("VT813", f"{one_line(node.path)}: {reason}", place))
 
-    def reservations(self) -> tuple[tuple[facts.CarveOut, ...], tuple[facts.DynamicReservation, ...]]:
+    def reservations(
+        self, observed: Observed | None = None
+    ) -> tuple[tuple[facts.CarveOut, ...], tuple[facts.DynamicReservation, ...]]:
         """Return what is reserved at a place, and what the kernel places itself."""
         static: dict[str, facts.CarveOut] = {}
         dynamic: dict[str, facts.DynamicReservation] = {}
         for where in self.tree.memory_reservations:
             name = _unused(f"memreserve-{where.base:x}", static)
             static[name] = _carve_out(name, where, "/memreserve/ of the device tree: firmware, or what it loaded")
-        parent = self.root.children.get("reserved-memory")
-        for node in parent.children.values() if parent else ():
-            assert parent is not None
-            if not parent.available or not node.available:
-                continue
-            no_map = "no-map" in node.properties
-            if "reg" in node.properties:
+        for node in reservations(self.tree):
+            no_map = "no-map" in node.values
+            if "reg" in node.values:
                 reason = ", ".join([f"{one_line(node.path)} of the device tree", *map(one_line, node.compatible[:1])])
-                for where in self._pairs(node, node.properties["reg"], *_widths(parent)):
+                assert node.parent is not None
+                for where in self._pairs(node, node.properties["reg"], *_widths(node.parent)):
                     name = _unused(_region_name(node, where.base), static)
                     static[name] = _carve_out(name, where, reason, no_map=no_map)
-            elif "size" in node.properties:
+            elif "size" in node.values and skipped_by_linux(self.tree, node) is None:
                 name = _unused(_region_name(node), dynamic)
-                made = self._dynamic(node, name, _widths(parent), no_map=no_map)
+                made = self._dynamic(node, name, no_map=no_map)
                 dynamic |= {name: made} if made else {}
+        for where, no_map in _observed(observed):
+            if not any(carve.range.contains(where) for carve in static.values()):
+                name = _unused(f"iomem-{where.base:x}", static)
+                static[name] = _carve_out(name, where, _RESERVED_BY_SOMEBODY, no_map=no_map)
         ascending = sorted(static.values(), key=lambda carve: (carve.base, carve.size))
         return tuple(ascending), tuple(dynamic.values())
 
-    def _dynamic(
-        self, node: Node, name: str, widths: tuple[int, int], *, no_map: bool
-    ) -> facts.DynamicReservation | None:
-        size = self._number(node, "size", widths[1])
+    def _dynamic(self, node: Node, name: str, *, no_map: bool) -> facts.DynamicReservation | None:
+        """Return what Linux has to place, in the cells of the root; those that it skips are not asked for."""
         ranges = node.properties.get("alloc-ranges")
-        where = self._pairs(node, ranges, *widths) if ranges else []
-        alignment = self._number(node, "alignment", widths[1]) if "alignment" in node.properties else 0
+        where = self._pairs(node, ranges, *_widths(self.root)) if ranges else []
+        size, alignment = (self._number(node, name) for name in ("size", "alignment"))
         if not size:
             return None
         return facts.DynamicReservation(
@@ -239,16 +269,11 @@ class _Reading:
             no_map=no_map,
         )
 
-    def _number(self, node: Node, name: str, cells: int) -> int:
-        """Return a size of so many cells; 0 with an error when it has another length or is absurd."""
-        found = node.properties[name]
-        try:
-            ((number,),) = found.tuples(cells)
-            if number >> 60:
-                raise ValueError
-        except ValueError:
-            reason = f"'{name}' is not one size of {cells} cells below 1 EiB"
-            self._unreadable(node, reason, found)
+    def _number(self, node: Node, name: str) -> int:
+        """Return a size; 0 when it is not there, and with an error when it is absurd."""
+        number = int.from_bytes(node.values.get(name, b""), "big")
+        if number >> 60:
+            self._unreadable(node, f"'{name}' is not a size below 1 EiB", node.properties[name])
             return 0
         return number
 
@@ -264,15 +289,8 @@ class _Reading:
     # -- devices
 
     def cpus(self) -> tuple[facts.CpuNode, ...]:
-        """Return the CPUs; as in Linux one that is disabled counts (it can be started), one that fails does not."""
-        parent = self.root.children.get("cpus")
-        children = parent.children.values() if parent else ()
-        found = [
-            node
-            for node in children
-            if (node.base_name == "cpu" or node.string("device_type") == "cpu")
-            and not node.string("status").startswith("fail")
-        ]
+        """Return the CPUs, counted as everywhere."""
+        found = cpu_nodes(self.tree)
         if not found:
             self._error("VT814", "the tree has no CPUs", self.root)
         kinds = {kind for node in found for kind in node.compatible[:1]}
@@ -291,22 +309,40 @@ class _Reading:
             return None
         node = found[0]
         version = next(_GIC_VERSIONS[kind] for kind in node.compatible if kind in _GIC_VERSIONS)
-        blocks = [_block(where) for where in self._device_ranges(node)]
-        distributor, rest = (blocks[0] if blocks else None), blocks[1:]
-        if version == 3:
-            count = node.number("#redistributor-regions", 1)
-            return facts.InterruptController(
-                version=version, path=node.path, distributor=distributor, redistributors=tuple(rest[:count])
+        blocks = self._blocks(node)
+        count = node.number("#redistributor-regions", 1) if version == 3 else 1
+        if None in blocks[: count + 1] or len(blocks) <= count:
+            needed = f"{count} regions of redistributors" if version == 3 else "a CPU interface"
+            reached = sum(block is not None for block in blocks[: count + 1])
+            message = (
+                f"'{one_line(node.path)}' needs a distributor and {needed} in `reg`; {reached} of them can be read"
             )
-        parts: list[facts.AddressBlock | None] = [*rest, None, None, None]
+            self._error("VT809", message, node)
+            return None
+        rest = [*blocks[1:], None, None, None]
         return facts.InterruptController(
             version=version,
             path=node.path,
-            distributor=distributor,
-            cpu_interface=parts[0],
-            hypervisor_interface=parts[1],
-            virtual_cpu_interface=parts[2],
+            compatible=tuple(map(one_line, node.compatible)),
+            maintenance_interrupt=not {"interrupts", "interrupts-extended"}.isdisjoint(node.values),
+            distributor=blocks[0],
+            redistributors=tuple(block for block in rest[:count] if block) if version == 3 else (),
+            cpu_interface=rest[0] if version == 2 else None,
+            hypervisor_interface=rest[1] if version == 2 else None,
+            virtual_cpu_interface=rest[2] if version == 2 else None,
         )
+
+    def _blocks(self, node: Node) -> list[facts.AddressBlock | None]:
+        """Return each entry of ``reg`` as the CPU sees it, None for one that is empty or leads nowhere."""
+        found: list[facts.AddressBlock | None] = []
+        try:
+            for address, size in node.reg():
+                physical = node.translated(address) if size else None
+                where = [] if physical is None else _sound("reg", [AddressRange.of_size(physical, size)])
+                found.append(_block(where[0]) if where else None)
+        except ValueError as error:
+            self._unreadable(node, str(error), node.properties.get("reg"))
+        return found
 
     def _device_ranges(self, node: Node) -> list[AddressRange]:
         try:
@@ -359,6 +395,7 @@ class _Reading:
 
 
 _ARM_SMMUS = (b"arm,smmu", b"arm,mmu-")
+_RESERVED_BY_SOMEBODY = "reserved on the running system (/proc/iomem): by firmware, or by the kernel that runs"
 _MEMORY_HINT = "give it with --memory BASE:SIZE, or import from the running board with --ssh HOST"
 
 
@@ -386,6 +423,13 @@ def _sound(name: str, ranges: Iterable[AddressRange]) -> list[AddressRange]:
         if where.end > 1 << 64 or where.size_bytes >> 60:
             raise ValueError(f"'{name}' has {where}, which ends beyond 64 bits or is larger than 1 EiB")
     return found
+
+
+def _observed(observed: Observed | None) -> Iterator[tuple[AddressRange, bool]]:
+    """Yield what a running board has reserved, and whether it is not even mapped."""
+    if observed is not None:
+        yield from ((where, True) for where in observed.unmapped)
+        yield from ((where, False) for where in observed.reserved)
 
 
 def _block(where: AddressRange) -> facts.AddressBlock:

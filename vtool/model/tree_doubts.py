@@ -1,0 +1,147 @@
+"""What a board's tree does not tell, and what in it makes a hypervisor stumble: the warnings of an import.
+
+Pure. Enter at ``doubts``. That a boot loader knows better, that a kernel skips a node, that Xen goes by another rule
+than Linux: the facts are made all the same, and whoever uses them has read of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.devicetree import (
+    Node,
+    Tree,
+    booted_by_uefi,
+    cells_of_dynamic_reservations,
+    describes_nothing,
+    odd_cpu_nodes,
+)
+from vtool.diagnostics import Diagnostic, Severity, Span
+from vtool.lint.finding import printable
+from vtool.lint.xen_host import untranslatable
+from vtool.model.board_facts import InterruptController
+from vtool.model.gic import name_of, unusable, unusable_by_xen
+
+_DELETE = "delete the node from the tree that Xen boots with, or correct `reg` or `ranges`"
+FROM_THE_BOARD = "import from the running board as root: --ssh root@HOST"
+
+
+def refusals(tree: Tree) -> Iterator[Diagnostic]:
+    """Yield why a tree is none of a board that could be planned for, VT803 and VT807, whatever it holds."""
+    if describes_nothing(tree) and booted_by_uefi(tree):
+        yield acpi_board("the board", "its device tree is /chosen alone, made by Linux's EFI stub", tree.root.place)
+    hypervisor = tree.root.children.get("hypervisor")
+    if hypervisor is not None and "xen,xen" in hypervisor.compatible:
+        message = "the tree is what Xen made for a guest of its own: RAM, CPUs and GIC in it are the guest's"
+        hint = "import the tree that the board's boot loader hands to Xen, or from the board without Xen"
+        yield Diagnostic("VT807", message, hypervisor.place, hints=(hint,))
+
+
+def acpi_board(who: str, how_seen: str, place: Span | None = None) -> Diagnostic:
+    """Make the finding VT803: a board is named as what it is, without hints that help with device trees only."""
+    hints = (
+        "many boards' firmware can be set to hand over a device tree instead of ACPI's tables",
+        "or import a tree of this board from a kernel's source, with --memory for what it leaves out",
+    )
+    message = f"{who} describes itself by ACPI, vtool needs a device tree: {how_seen}"
+    return Diagnostic("VT803", message, place, hints=hints)
+
+
+def doubts(tree: Tree, gic: InterruptController) -> Iterator[Diagnostic]:
+    """Yield the warnings on a tree whose facts could be made: VT802, VT804 to VT806, VT808, VT857, VT858."""
+    yield from _skipped_reservations(tree)
+    yield from _memory_by_xen(tree)
+    for node, how in odd_cpu_nodes(tree):
+        yield _warning("VT858", f"'{node.path}' {how}; their numbers of CPUs may differ", node)
+    yield from _lost_addresses(tree)
+    at = tree.node(gic.path) if gic.path else None
+    for who, why in (("neither KVM nor Xen runs", unusable(gic)), ("Xen does not run", unusable_by_xen(gic))):
+        for reason in why:
+            yield _warning("VT804", f"{who} on this board: its {name_of(gic)} {reason}", at)
+
+
+def firmware_is_unknown(tree: Tree) -> Iterator[Diagnostic]:
+    """VT802: what firmware keeps is in UEFI's map of memory, which is in no tree."""
+    if booted_by_uefi(tree):
+        message = "UEFI started the system that this tree is from: which RAM there is and what of it firmware keeps"
+        message += " is in UEFI's own map; of that the tree has nothing"
+        yield _warning("VT802", message, tree.root.children["chosen"], FROM_THE_BOARD)
+
+
+def _skipped_reservations(tree: Tree) -> Iterator[Diagnostic]:
+    for node in reservations(tree):
+        why = skipped_by_linux(tree, node)
+        if why is not None:
+            yield _warning("VT808", f"Linux reserves nothing for '{node.path}': {why}", node)
+        elif "reg" in node.values and any(not size for _, size in _pairs(node)):
+            yield _warning("VT806", f"'{node.path}' reserves 0 bytes until a boot loader fills it in", node)
+
+
+def reservations(tree: Tree) -> Iterator[Node]:
+    """Yield the nodes of /reserved-memory that are not switched off."""
+    parent = tree.root.children.get("reserved-memory")
+    if parent is not None and parent.available:
+        yield from (node for node in parent.children.values() if node.available)
+
+
+def skipped_by_linux(tree: Tree, node: Node) -> str | None:
+    """Say why Linux skips a reservation that it has to place itself; None when it does not, or the node has a place."""
+    if "reg" in node.values or "size" not in node.values:
+        return None
+    for name, cells in cells_of_dynamic_reservations(tree.root).items():
+        found = node.values.get(name)
+        if found is None or (len(found) == 4 * cells) or (name == "alloc-ranges" and len(found) % (4 * cells) == 0):
+            continue
+        return f"`{name}` has {len(found)} bytes, in the root's cells it has {4 * cells}"
+    return None
+
+
+def _memory_by_xen(tree: Tree) -> Iterator[Diagnostic]:
+    """VT805, VT806: Xen goes by the name of a memory node; until 4.19 by nothing else, at any depth.
+
+    xen/arch/arm/bootfdt.c early_scan_node, device_tree_get_meminfo (4.16 to 4.19);
+    xen/common/device-tree/bootfdt.c device_tree_is_memory_node (4.20; in 4.21 bootinfo-fdt.c).
+    """
+    reserved = tree.root.children.get("reserved-memory")
+    for node in tree.root.walk():
+        named, typed = node.base_name == "memory", node.string("device_type") == "memory"
+        if not (named or typed) or node.parent is reserved:
+            continue
+        if node.parent is tree.root and typed and node.available:
+            if not named:
+                message = f"Xen does not take '{node.path}' for RAM: it asks for the name 'memory' or 'memory@...', too"
+                yield _warning("VT805", message, node)
+        elif named and "reg" in node.values:
+            before = "4.20" if node.available else "4.19"
+            yield _warning("VT805", f"Xen before {before} takes '{node.path}' for RAM, going by its name alone", node)
+
+
+def _lost_addresses(tree: Tree) -> Iterator[Diagnostic]:
+    found = list(untranslatable(tree))
+    if found:
+        node, number = found[0]
+        more = f" (and {len(found) - 1} more such nodes)" if found[1:] else ""
+        message = f"Xen panics while it builds dom0: it cannot translate address {number} of '{node.path}'{more}"
+        yield _warning(
+            "VT857", message, node, "delete the node from the tree that Xen boots with, or mend its `ranges`"
+        )
+
+
+def empty_banks(node: Node) -> Iterator[Diagnostic]:
+    """VT806: what a memory node says of banks without a size is left out."""
+    for base, size in _pairs(node):
+        if not size:
+            message = f"'{node.path}' has a bank at {base:#x} of size 0, which is left out"
+            yield _warning("VT806", message, node, "a boot loader may fill it in: import from the running board, --ssh")
+
+
+def _pairs(node: Node) -> list[tuple[int, int]]:
+    try:
+        return node.reg()
+    except ValueError:
+        return []
+
+
+def _warning(code: str, message: str, node: Node | None, *hints: str) -> Diagnostic:
+    place = node.place if node else None
+    return Diagnostic(code, printable(message), place, hints=hints, severity=Severity.WARNING)
