@@ -34,8 +34,8 @@ class Property(NamedTuple):
 
     @property
     def cells(self) -> tuple[int, ...]:
-        """Return the value as 32-bit big-endian numbers; a rest shorter than four bytes is left out."""
-        return _numbers(self.value)
+        """Return the value as `numbers`."""
+        return numbers(self.value)
 
     @property
     def strings(self) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ class Node:
 
     def cells(self, name: str) -> tuple[int, ...]:
         """Return the 32-bit numbers of a property, none when it is not there."""
-        return _numbers(self.values.get(name, b""))
+        return numbers(self.values.get(name, b""))
 
     def string(self, name: str, default: str = "") -> str:
         """Return the first string of a property."""
@@ -319,7 +319,7 @@ def _read_structure(block: bytes, strings: bytes) -> Node:
 
     What reads or merges a tree spends most of its time here: numbers are decoded at once, names where first met.
     """
-    words, names = _numbers(block), dict[int, str]()
+    words, names = numbers(block), dict[int, str]()
     end = len(words)
     root: Node | None = None
     above: list[Node] = []
@@ -353,7 +353,8 @@ def _read_structure(block: bytes, strings: bytes) -> Node:
     raise ValueError("its structure has no end")
 
 
-def _numbers(block: bytes) -> tuple[int, ...]:
+def numbers(block: bytes) -> tuple[int, ...]:
+    """Return bytes as 32-bit big-endian numbers; a rest shorter than four is left out."""
     return struct.unpack_from(f">{len(block) // 4}I", block)
 
 

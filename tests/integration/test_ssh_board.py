@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from vtool.board.inventory import Inventory
-from vtool.board.live_tree import LIVE_TREE
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.asking import ON_BOARD, packed

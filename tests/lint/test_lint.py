@@ -224,7 +224,7 @@ def test_nothing_is_found_in_what_vtool_renders(example: Path, tmp_path: Path) -
             subprocess.run(["dtc", "-q", "-@", "-o", str(overlay)], input=artifacts[name].encode(), check=True)
             subprocess.run(["fdtoverlay", "-i", str(base), "-o", str(tree), str(overlay)], check=True)
             if name == "board.dts":
-                tree.write_bytes(complete(tree.read_bytes(), board))
+                tree.write_bytes(complete(tree.read_bytes(), board, read_blob(tree.read_bytes())))
                 run_boot_script(artifacts.get("boot.cmd", ""), tree)
             kind, findings = lint(read_tree(tree))
             assert findings == [], [finding.diagnostic() for finding in findings]

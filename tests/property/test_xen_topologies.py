@@ -186,7 +186,7 @@ def test_trees_say_what_was_planned(data: dict[str, Any]) -> None:
         work.mkdir()
         files = {f.name: f for f in stage("generated", board, artifacts, base_tree(name), lambda _: image, work).files}
         blob = files["board.dtb"].path.read_bytes()
-        assert [*differences(blob, board)] == [] and complete(blob, board) == blob
+        assert [*differences(read_blob(blob), board)] == [] and complete(blob, board, read_blob(blob)) == blob
         if board.xen_boot.guests:
             config = artifacts.get("imagebuilder.config").content
             assert sourced(config, folder, board) == [imagebuilder(board, guest) for guest in board.xen_boot.guests]

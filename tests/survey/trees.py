@@ -91,18 +91,18 @@ def merge(path: Path, base: Tree, facts: BoardFacts, work: Path) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"WRONG: fdtoverlay: {done.stderr.strip()[:60]}"
-        merged = complete((work / "merged.dtb").read_bytes(), board)
+        merged = read_blob(complete((work / "merged.dtb").read_bytes(), board, base))
     except VtoolError as error:
         return f"not planned: {error.diagnostics[0].code}"
-    wrong = [*differences(merged, board), *changed(base.root, read_blob(merged).root)]
+    wrong = [*differences(merged, board), *changed(base.root, merged.root)]
     return f"WRONG: {wrong[0][:100]}" if wrong else "merged as planned"
 
 
 def changed(before: Node, after: Node) -> Iterator[str]:
     """Yield what of the base tree is not in the merged one as it was."""
-    for name, found in before.properties.items():
-        kept = after.properties.get(name)
-        if kept is None or (kept.value != found.value and (before.path, name) not in OURS):
+    for name, found in before.values.items():
+        kept = after.values.get(name)
+        if kept is None or (kept != found and (before.path, name) not in OURS):
             yield f"{before.path} {name} changed"
     for name, child in before.children.items():
         if name not in after.children:

@@ -58,12 +58,13 @@ def changes(base: Tree, merged: Tree) -> Iterator[str]:
 
 
 def _changes(before: Node, after: Node) -> Iterator[str]:
-    for name, found in before.properties.items():
-        kept = after.properties.get(name)
-        if kept is None:
-            yield f"'{before.path}' has lost `{name}`"
-        elif kept.value != found.value:
-            yield f"`{name}` of '{before.path}' is another one"
+    if before.values != after.values:
+        for name, found in before.values.items():
+            kept = after.values.get(name)
+            if kept is None:
+                yield f"'{before.path}' has lost `{name}`"
+            elif kept != found:
+                yield f"`{name}` of '{before.path}' is another one"
     for name, child in before.children.items():
         if name in after.children:
             yield from _changes(child, after.children[name])

@@ -19,8 +19,10 @@ def merge_host(base: Path, source: Path, board: BoardPlan) -> bytes:
     """Merge a board's fragment into its base tree and complete it. VtoolError VT701, VT702."""
     merged = _merge(base, source)
     try:
-        merged = complete(merged, board)
-        wrong = [*differences(merged, board), *changes(read_blob(base.read_bytes()), read_blob(merged))]
+        before = read_blob(base.read_bytes())
+        merged = complete(merged, board, before)
+        after = read_blob(merged)
+        wrong = [*differences(after, board), *changes(before, after)]
     except (ValueError, KeyError) as error:
         wrong = [str(error)]
     _refuse(wrong, board.name, _HOST_HINT)
@@ -31,7 +33,8 @@ def merge_guest(base: Path, source: Path, guest: KvmGuest) -> bytes:
     """Merge a guest's fragment into the tree of its machine. VtoolError VT701, VT702."""
     merged = _merge(base, source)
     try:
-        wrong = [*guest_differences(merged, guest), *changes(read_blob(base.read_bytes()), read_blob(merged))]
+        after = read_blob(merged)
+        wrong = [*guest_differences(after, guest), *changes(read_blob(base.read_bytes()), after)]
     except (ValueError, KeyError) as error:
         wrong = [str(error)]
     _refuse(wrong, guest.name, _GUEST_HINT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vtool.devicetree import Node, Tree, cpu_nodes, read_blob
+from vtool.devicetree import Node, Tree, cpu_nodes
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
 from vtool.lint import XenVersion, lint
@@ -18,17 +18,16 @@ from vtool.plan.xen_boot import pool_numbers
 from vtool.units import KIB, PAGE_BYTES, AddressRange
 
 
-def complete(blob: bytes, board: BoardPlan) -> bytes:
-    """Write the CPUs of every pool into a merged tree. ValueError when the tree has not the CPUs."""
+def complete(blob: bytes, board: BoardPlan, base: Tree) -> bytes:
+    """Write the CPUs of every pool into a merged tree; they are those of its base. ValueError when it lacks them."""
     if not board.xen_boot.cpupools:
         return blob
     import libfdt  # noqa: PLC0415 - compiled code, needed by staging only
 
-    tree = read_blob(blob)
-    cpus = cpu_nodes(tree)
+    cpus = cpu_nodes(base)
     fdt = libfdt.Fdt(blob)
     fdt.resize(len(blob) + 4 * KIB)
-    highest = max((node.phandle or 0 for node in tree.root.walk()), default=0)
+    highest = libfdt.fdt_get_max_phandle(fdt.as_bytearray())
     for pool in board.xen_boot.cpupools:
         handles = []
         for cpu in pool.cpus:
@@ -122,9 +121,8 @@ def absent_nodes(tree: Tree, board: BoardPlan) -> list[Diagnostic]:
     ]
 
 
-def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
-    """Decode a merged tree and yield everything in which it is not what was planned."""
-    tree = read_blob(blob)
+def differences(tree: Tree, board: BoardPlan) -> Iterator[str]:
+    """Yield everything in which a merged tree is not what was planned."""
     for region in board.host_regions:
         yield from _region_differs(tree, "region", region, region.compatible)
     boot = board.xen_boot
@@ -152,9 +150,8 @@ def differences(blob: bytes, board: BoardPlan) -> Iterator[str]:
     yield from _references_differ(tree, chosen, board)
 
 
-def guest_differences(blob: bytes, guest: KvmGuest) -> Iterator[str]:
-    """Decode a guest's merged tree and yield everything in which it is not what was planned."""
-    tree = read_blob(blob)
+def guest_differences(tree: Tree, guest: KvmGuest) -> Iterator[str]:
+    """Yield everything in which a guest's merged tree is not what was planned."""
     by_phandle = tree.by_phandle()
     for pool in guest.pools:
         yield from _region_differs(tree, "pool", pool, pool.use)

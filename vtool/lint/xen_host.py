@@ -23,6 +23,7 @@ SKIPPED = {
     "renesas,ipmmu-r8a779f0", "renesas,ipmmu-r8a779g0",
 }  # fmt: skip
 """Nodes that Xen replaces, keeps or leaves out, with all below them."""
+_SKIPPED = frozenset(name.encode() for name in SKIPPED)
 _PCI_TYPES = ("pci", "pciex", "vci", "ht")
 _PCI_CELLS = (3, 2)
 _MOST_ADDRESS_CELLS = 4
@@ -34,36 +35,38 @@ _SPACES = {1: 1, 2: 2, 3: 2}
 
 def untranslatable(tree: Tree) -> Iterator[tuple[Node, int]]:
     """Yield the nodes for whose sake Xen does not build dom0, each with the number of the address in question."""
-    rest = list(tree.root.children.values())[::-1]
+    rest = [tree.root]
     while rest:
-        node = rest.pop()
-        if _left_out(node):
-            continue
-        number = _first_lost(node)
-        if number is not None:
-            yield node, number
-        rest.extend(list(node.children.values())[::-1])
+        bus = rest.pop()
+        children = [node for node in bus.children.values() if not _left_out(node)]
+        rest.extend(reversed(children))
+        if bus.parent is None or not _is_bus(bus):
+            continue  # on the root addresses are the CPU's own, on what is no bus they are none
+        for node in children:
+            number = _first_lost(node, bus)
+            if number is not None:
+                yield node, number
 
 
 def _left_out(node: Node) -> bool:
-    if node.path == "/cpus" or node.string("device_type") == "memory" or SKIPPED & set(node.compatible):
+    compatible = node.values.get("compatible")
+    if compatible is not None and not _SKIPPED.isdisjoint(compatible.split(b"\0")):
         return True
-    cells = node.cells("interrupts")
+    if node.path == "/cpus" or node.string("device_type") == "memory":
+        return True
+    cells = node.cells("interrupts") if "interrupts" in node.values else ()
     return bool(cells) and len(cells) % 3 == 0 and _PPI in cells[::3]  # Xen hands no PPIs on
 
 
-def _first_lost(node: Node) -> int | None:
+def _first_lost(node: Node, bus: Node) -> int | None:
     """Return the number of the first address of a node that leads nowhere, None when all are found."""
-    parent = node.parent
-    if parent is None or not _is_bus(parent):
-        return None
-    cells = node.cells("assigned-addresses" if _is_pci(parent) else "reg")
-    address, size = _cells_in(parent)
+    cells = node.cells("assigned-addresses" if _is_pci(bus) else "reg")
+    address, size = _cells_in(bus)
     if not cells or not _count(address, size):
         return None
     each = address + size
     for number in range(len(cells) // each):
-        if not _leads_to_the_root(parent, cells[number * each : number * each + address]):
+        if not _leads_to_the_root(bus, cells[number * each : number * each + address]):
             return number
     return None
 
@@ -74,7 +77,9 @@ def _is_bus(node: Node) -> bool:
 
 
 def _is_pci(node: Node) -> bool:
-    return node.string("device_type") in _PCI_TYPES or node.base_name in ("pci", "pcie")
+    if "device_type" in node.values and node.string("device_type") in _PCI_TYPES:
+        return True
+    return node.name.startswith("pci") and node.base_name in ("pci", "pcie")
 
 
 def _cells_in(bus: Node) -> tuple[int, int]:

@@ -104,10 +104,11 @@ def _memory_by_xen(tree: Tree) -> Iterator[Diagnostic]:
     """
     reserved = tree.root.children.get("reserved-memory")
     for node in tree.root.walk():
-        named, typed = node.base_name == "memory", node.string("device_type") == "memory"
+        named = node.name.startswith("memory") and node.base_name == "memory"
+        typed = node.parent is tree.root and node.string("device_type") == "memory"
         if not (named or typed) or node.parent is reserved:
             continue
-        if node.parent is tree.root and typed and node.available:
+        if typed and node.available:
             if not named:
                 message = f"Xen does not take '{node.path}' for RAM: it asks for the name 'memory' or 'memory@...', too"
                 yield _warning("VT805", message, node)

@@ -62,7 +62,7 @@ def _facts_in(path: Path) -> tuple[LoadedFacts | None, tuple[Diagnostic, ...]]:
     return _read_facts(path, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _read_facts(path: Path, *_as_it_is: int) -> tuple[LoadedFacts | None, tuple[Diagnostic, ...]]:
     document = read(path)
     facts, findings = shape_of(BoardFacts, document)
