@@ -15,6 +15,7 @@ from vtool.host_memory import HostMemory, Taken
 from vtool.lint.context import NEWEST, Context, ranges
 from vtool.lint.overlaps import claims
 from vtool.model.facts_import import device_tree_facts, memory_facts
+from vtool.model.tree_doubts import refusals
 from vtool.plan.cells import too_few_cells
 from vtool.plan.types import BoardPlan, KvmGuest
 
@@ -37,10 +38,12 @@ def fitted(board: BoardPlan, tree: Tree, name: str) -> BoardPlan:
 
 
 def refused(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
-    """Return why a board's plan may not be merged into a tree, VT817 to VT820; warnings VT823.
+    """Return why a board's plan may not be merged into a tree, VT803, VT807, VT817 to VT820; warnings VT823.
 
     Ask for a plan that is ``fitted``. VtoolError VT813 for what cannot be read of the tree.
     """
+    if of_no_board := list(refusals(tree)):
+        return of_no_board
     found = _unread(board, tree) if board.host_regions else []
     return [*found, *_no_room(tree, board.host_claims)]
 
