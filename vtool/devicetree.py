@@ -272,14 +272,19 @@ def booted_by_uefi(tree: Tree) -> bool:
     return chosen is not None and "linux,uefi-mmap-start" in chosen.values
 
 
-def cells_of_dynamic_reservations(root: Node) -> Mapping[str, int]:
-    """Return how many cells Linux takes in a node of /reserved-memory that has no place, and wants exactly.
+def misread_by_linux(root: Node, node: Node) -> Iterator[tuple[str, str]]:
+    """Yield what Linux cannot read of a region that it is to place, each with the bytes it would be: it skips the region.
 
-    Of ``alloc-ranges`` it is an entry. The cells are the root's; an alignment is an address
-    (Linux drivers/of/of_reserved_mem.c __reserved_mem_alloc_size).
+    The cells are the root's, of an alignment those of an address (Linux drivers/of/of_reserved_mem.c
+    __reserved_mem_alloc_size).
     """
-    address, size = root.address_cells, root.size_cells
-    return {"size": size, "alignment": address, "alloc-ranges": address + size}
+    address, size = 4 * root.address_cells, 4 * root.size_cells
+    for name, length in (("size", size), ("alignment", address)):
+        if name in node.values and len(node.values[name]) != length:
+            yield name, f"{length}"
+    row, ranges = address + size, node.values.get("alloc-ranges")
+    if ranges is not None and (not ranges or not row or len(ranges) % row):
+        yield "alloc-ranges", f"{row} for each range"
 
 
 def read_blob(blob: bytes) -> Tree:

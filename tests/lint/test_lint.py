@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 EXAMPLES = sorted([*(ROOT / "topology" / "examples").glob("*.yaml"), *(ROOT / "tests" / "topologies").glob("*.yaml")])
 CASES = sorted(HERE.glob("*.dts"))
-OF_IMPORTS = {"VT857", "VT858"}
+OF_IMPORTS = {"VT858"}
 """Codes among lint's that `vtool board import` alone gives (tests/unit/test_import_doubts.py)."""
 
 

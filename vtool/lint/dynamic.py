@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from vtool.devicetree import Node
+from vtool.devicetree import Node, misread_by_linux
 from vtool.diagnostics import Severity
 from vtool.host_memory import Floating, Taken
 from vtool.lint.context import Context, Kind, ranges, tuples
@@ -30,28 +30,16 @@ def placed_by_linux(context: Context) -> Iterator[Node]:
 def sizes_are_in_cells_of_the_root(context: Context) -> Iterator[Finding]:
     """VT902: ``size``, ``alignment`` and ``alloc-ranges`` are in cells of the root, else Linux skips the region."""
     for node in placed_by_linux(context):
-        for name, needed in _misread(context, node):
+        for name, needed in misread_by_linux(context.tree.root, node):
             message = f"`{name}` has {len(node.values[name])} bytes, in cells of the root it is {needed}"
             message += ": Linux skips the region, so nothing is reserved"
             yield Finding("VT902", node, message, name, (context.tree.root,))
 
 
-def _misread(context: Context, node: Node) -> Iterator[tuple[str, str]]:
-    """Yield the properties of a region whose length Linux does not take, each with what it would be."""
-    address, size = 4 * context.tree.root.address_cells, 4 * context.tree.root.size_cells
-    for name, length in (("size", size), ("alignment", address)):
-        if name in node.values and len(node.values[name]) != length:
-            yield name, f"{length}"
-    row = address + size
-    ranges_of = node.values.get("alloc-ranges")
-    if ranges_of is not None and (not ranges_of or not row or len(ranges_of) % row):
-        yield "alloc-ranges", f"{row} for each range"
-
-
 def wanted(context: Context, node: Node) -> Floating | None:
     """Return what a region asks for, None when Linux cannot read it (VT902 says so) or it asks for nothing."""
     size, alignment = (_number(node, name) for name in ("size", "alignment"))
-    if not size or any(_misread(context, node)):
+    if not size or any(misread_by_linux(context.tree.root, node)):
         return None
     widths = context.tree.root.address_cells, context.tree.root.size_cells
     rows = tuples(node.properties.get("alloc-ranges"), *widths) or ()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from vtool.devicetree import Node, Property, Tree, cpu_nodes
+from vtool.devicetree import Node, Property, Tree, cpu_nodes, misread_by_linux
 from vtool.diagnostics import Diagnostic, Severity, VtoolError
 from vtool.model import board_facts as facts
 from vtool.model.tree_doubts import (
@@ -23,7 +23,6 @@ from vtool.model.tree_doubts import (
     firmware_is_unknown,
     refusals,
     reservations,
-    skipped_by_linux,
 )
 from vtool.units import AddressRange
 
@@ -243,7 +242,7 @@ class _Reading:
                 for where in self._pairs(node, node.properties["reg"], *_widths(node.parent)):
                     name = _unused(_region_name(node, where.base), static)
                     static[name] = _carve_out(name, where, reason, no_map=no_map)
-            elif "size" in node.values and skipped_by_linux(self.tree, node) is None:
+            elif "size" in node.values and not any(misread_by_linux(self.root, node)):
                 name = _unused(_region_name(node), dynamic)
                 made = self._dynamic(node, name, no_map=no_map)
                 dynamic |= {name: made} if made else {}

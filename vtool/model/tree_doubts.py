@@ -7,17 +7,20 @@ than Linux: the facts are made all the same, and whoever uses them has read of i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vtool.devicetree import (
     Node,
     Tree,
     booted_by_uefi,
-    cells_of_dynamic_reservations,
     describes_nothing,
     odd_cpu_nodes,
 )
 from vtool.diagnostics import Diagnostic, Severity, Span
+from vtool.lint.context import NEWEST, Context
+from vtool.lint.dynamic import sizes_are_in_cells_of_the_root
 from vtool.lint.finding import printable
+from vtool.lint.memory import memory_nodes_are_taken
 from vtool.lint.xen_host import untranslatable
 from vtool.model.board_facts import InterruptController
 from vtool.model.gic import name_of, unusable, unusable_by_xen
@@ -48,9 +51,12 @@ def acpi_board(who: str, how_seen: str, place: Span | None = None) -> Diagnostic
 
 
 def doubts(tree: Tree, gic: InterruptController) -> Iterator[Diagnostic]:
-    """Yield the warnings on a tree whose facts could be made: VT802, VT804 to VT806, VT808, VT857, VT858."""
-    yield from _skipped_reservations(tree)
-    yield from _memory_by_xen(tree)
+    """Yield the warnings on a tree whose facts could be made: VT804 to VT806, VT858 and lint's VT902, VT911, VT912."""
+    context = Context(tree, NEWEST, asked=True)
+    for rule in (sizes_are_in_cells_of_the_root, memory_nodes_are_taken):
+        yield from (replace(found.diagnostic(), severity=Severity.WARNING) for found in rule(context))
+    yield from _empty_reservations(tree)
+    yield from _memory_of_old_xens(tree)
     for node, how in odd_cpu_nodes(tree):
         yield _warning("VT858", f"'{node.path}' {how}; their numbers of CPUs may differ", node)
     yield from _lost_addresses(tree)
@@ -68,12 +74,9 @@ def firmware_is_unknown(tree: Tree) -> Iterator[Diagnostic]:
         yield _warning("VT802", message, tree.root.children["chosen"], FROM_THE_BOARD)
 
 
-def _skipped_reservations(tree: Tree) -> Iterator[Diagnostic]:
+def _empty_reservations(tree: Tree) -> Iterator[Diagnostic]:
     for node in reservations(tree):
-        why = skipped_by_linux(tree, node)
-        if why is not None:
-            yield _warning("VT808", f"Linux reserves nothing for '{node.path}': {why}", node)
-        elif "reg" in node.values and any(not size for _, size in _pairs(node)):
+        if any(not size for _, size in _pairs(node)):
             yield _warning("VT806", f"'{node.path}' reserves 0 bytes until a boot loader fills it in", node)
 
 
@@ -84,35 +87,17 @@ def reservations(tree: Tree) -> Iterator[Node]:
         yield from (node for node in parent.children.values() if node.available)
 
 
-def skipped_by_linux(tree: Tree, node: Node) -> str | None:
-    """Say why Linux skips a reservation that it has to place itself; None when it does not, or the node has a place."""
-    if "reg" in node.values or "size" not in node.values:
-        return None
-    for name, cells in cells_of_dynamic_reservations(tree.root).items():
-        found = node.values.get(name)
-        if found is None or (len(found) == 4 * cells) or (name == "alloc-ranges" and len(found) % (4 * cells) == 0):
-            continue
-        return f"`{name}` has {len(found)} bytes, in the root's cells it has {4 * cells}"
-    return None
+def _memory_of_old_xens(tree: Tree) -> Iterator[Diagnostic]:
+    """VT805: until 4.19 Xen goes by the name of a node alone, at any depth, until 4.18 whatever the status.
 
-
-def _memory_by_xen(tree: Tree) -> Iterator[Diagnostic]:
-    """VT805, VT806: Xen goes by the name of a memory node; until 4.19 by nothing else, at any depth.
-
-    xen/arch/arm/bootfdt.c early_scan_node, device_tree_get_meminfo (4.16 to 4.19);
-    xen/common/device-tree/bootfdt.c device_tree_is_memory_node (4.20; in 4.21 bootinfo-fdt.c).
+    xen/arch/arm/bootfdt.c early_scan_node, device_tree_get_meminfo; mended in 4.20, device_tree_is_memory_node.
     """
     reserved = tree.root.children.get("reserved-memory")
     for node in tree.root.walk():
-        named = node.name.startswith("memory") and node.base_name == "memory"
-        typed = node.parent is tree.root and node.string("device_type") == "memory"
-        if not (named or typed) or node.parent is reserved:
+        if not node.name.startswith("memory") or node.base_name != "memory" or node.parent is reserved:
             continue
-        if typed and node.available:
-            if not named:
-                message = f"Xen does not take '{node.path}' for RAM: it asks for the name 'memory' or 'memory@...', too"
-                yield _warning("VT805", message, node)
-        elif named and "reg" in node.values:
+        is_ram = node.parent is tree.root and node.string("device_type") == "memory" and node.available
+        if not is_ram and "reg" in node.values:
             before = "4.20" if node.available else "4.19"
             yield _warning("VT805", f"Xen before {before} takes '{node.path}' for RAM, going by its name alone", node)
 
@@ -124,7 +109,7 @@ def _lost_addresses(tree: Tree) -> Iterator[Diagnostic]:
         more = f" (and {len(found) - 1} more such nodes)" if found[1:] else ""
         message = f"Xen panics while it builds dom0: it cannot translate address {number} of '{node.path}'{more}"
         yield _warning(
-            "VT857", message, node, "delete the node from the tree that Xen boots with, or mend its `ranges`"
+            "VT911", message, node, "delete the node from the tree that Xen boots with, or mend its `ranges`"
         )
 
 
