@@ -273,7 +273,7 @@ def booted_by_uefi(tree: Tree) -> bool:
 
 
 def misread_by_linux(root: Node, node: Node) -> Iterator[tuple[str, str]]:
-    """Yield what Linux cannot read of a region that it is to place, each with the bytes it would be: it skips the region.
+    """Yield what Linux cannot read of a region that it is to place, and skips then, each with the bytes it would be.
 
     The cells are the root's, of an alignment those of an address (Linux drivers/of/of_reserved_mem.c
     __reserved_mem_alloc_size).

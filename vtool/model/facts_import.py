@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from vtool.devicetree import Node, Property, Tree, cpu_nodes, misread_by_linux
+from vtool.devicetree import Node, Property, Tree, booted_by_uefi, cpu_nodes, misread_by_linux
 from vtool.diagnostics import Diagnostic, Severity, VtoolError
 from vtool.model import board_facts as facts
 from vtool.model.tree_doubts import (
@@ -186,6 +186,8 @@ class _Reading:
         return [node for node in children if node.string("device_type") == "memory" and node.available]
 
     def _why_no_ram(self) -> tuple[str, Node]:
+        if booted_by_uefi(self.tree):
+            return "UEFI's own map of memory has it, which is in no tree", self.root
         if nodes := self._memory_nodes():
             return f"{_paths(nodes)} has a size of 0", nodes[0]
         alike = [node for node in self.root.children.values() if node.base_name == "memory"]

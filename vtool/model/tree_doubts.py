@@ -108,9 +108,7 @@ def _lost_addresses(tree: Tree) -> Iterator[Diagnostic]:
         node, number = found[0]
         more = f" (and {len(found) - 1} more such nodes)" if found[1:] else ""
         message = f"Xen panics while it builds dom0: it cannot translate address {number} of '{node.path}'{more}"
-        yield _warning(
-            "VT911", message, node, "delete the node from the tree that Xen boots with, or mend its `ranges`"
-        )
+        yield _warning("VT911", message, node, _DELETE)
 
 
 def empty_banks(node: Node) -> Iterator[Diagnostic]:
