@@ -250,7 +250,7 @@ def at_word(
     if quotes not in (0, 2):
         return found
     start = span.column + quotes // 2 + word.offset
-    return replace(found, span=span._replace(column=start, end_column=start + len(word.text)))
+    return replace(found, span=replace(span, column=start, end_column=start + len(word.text)))
 
 
 RULES = (words_are_said_once, memory_is_not_cut, cpus_stay_on, confinement_stays_on, boot_is_as_planned)
