@@ -7,7 +7,8 @@ docs/misc/arm/device-tree/booting.txt. Facts of Linux: drivers/of/{fdt,of_reserv
 
 from __future__ import annotations
 
-import re
+import difflib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -35,9 +36,10 @@ XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
 """Numbers that Xen and xl give to nodes of their own in a domain's tree."""
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")
+_NAMES_OF_RESERVED = ("reserved-memory", "reserved-mem", "reserved-regions", "resv-mem", "rsvd-mem")
+_ALIKE = 0.85
 MOST_ADDRESS_BITS = 56
 """Of physical addresses: Arm's FEAT_D128; all else has fewer."""
-_LIKE_RESERVED = re.compile(r"(?:reserved?|resv|rsvd)[-_,. ]?(?:mem|memory|memories|regions?)(?:@|\Z)", re.IGNORECASE)
 BOOT_LOADER_ADDS = "vtool,boot-loader-adds"
 """In /chosen of what vtool makes for Xen: the boot loader adds dom0's kernel and both command lines."""
 _PART_OF_XEN = {*MODULE_COMPATIBLES, DOMAIN, SHARED_MEMORY, EVENT_CHANNEL, CPUPOOL}
@@ -242,7 +244,7 @@ class Context:
         return tuple(
             node
             for node in self.nodes
-            if _LIKE_RESERVED.match(node.name)
+            if is_like_reserved(node.base_name)
             and node is not self.reserved_root
             and any({"reg", "size"} & set(child.values) for child in node.children.values())
         )
@@ -421,6 +423,12 @@ class Context:
             if self.compatible(*names):
                 return version
         return None
+
+
+@functools.cache
+def is_like_reserved(name: str) -> bool:
+    """Tell whether a node's name is ``reserved-memory`` or what one writes by mistake for it."""
+    return bool(difflib.get_close_matches(name.lower(), _NAMES_OF_RESERVED, cutoff=_ALIKE))
 
 
 def memory_bytes(domain: Node) -> int:

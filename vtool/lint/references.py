@@ -58,9 +58,21 @@ ALONE = {
 """Phandles and nothing else."""
 IN_MAPS = ("iommu-map", "msi-map")
 """Rows of four cells, the second a phandle (pci-iommu.txt, pci-msi.txt of Linux's bindings)."""
+_TOLD = {*IN_MAPS, "interrupt-map", "interrupt-parent", "memory-region"}
+"""Other references whose numbers are looked at by themselves."""
 _GPIOS = re.compile(r"(?:.*-)?gpios?\Z")
 _NO_GPIOS = re.compile(r"(?:.*,)?nr-gpios?\Z")
+_MAY_REFER = re.compile(
+    r".*[-,](?:bus|companion|controller|cpu|handle|master|mux|node|parent|phy|provider|regmap|switch|syscon)\Z"
+)
+"""Names that bindings give to references, and to other things: of these only what dtc left unresolved is told."""
 _ALONE = re.compile(r"pinctrl-\d+\Z|.*-supply\Z")
+
+
+@functools.cache
+def may_refer(name: str) -> bool:
+    """Tell whether a property whose form is not known here is likely to begin with a reference."""
+    return cells_of(name) is None and name not in _TOLD and bool(_MAY_REFER.match(name))
 
 
 @functools.cache
@@ -86,6 +98,10 @@ def references_lead_to_nodes(context: Context) -> Iterator[Finding]:
             for node in nodes:
                 if node.values[name] not in context.phandles:
                     yield from _each(context, node, name, node.cells(name))
+        elif may_refer(name):
+            for node in nodes:
+                if node.number(name) == UNRESOLVED:
+                    yield _dangling(context, node, name, UNRESOLVED)
     for name in IN_MAPS:
         for node in context.having(name):
             cells = node.cells(name)
@@ -176,8 +192,5 @@ def labels_are_resolved(context: Context) -> Iterator[Finding]:
                 message = f"`{name}` refers to the label '{label}', which this tree does not have"
                 yield Finding("VT909", node, message, name)
 
-
-_TOLD = {*IN_MAPS, "interrupt-map", "interrupt-parent", "memory-region"}
-"""Other references whose numbers are looked at by themselves."""
 
 RULES = (references_lead_to_nodes, interrupt_maps_lead_to_controllers, labels_are_resolved)
