@@ -62,7 +62,7 @@ test: setup-dev ## the tests: those that boot an emulated board, and beside them
 test-board: setup-dev ## the tests that boot an emulated board
 	@$(STEP) 'pytest with a board' $(BIN)/pytest -m 'board and not long'
 
-test-long: setup-dev ## what `make test` leaves out: other boot loaders, every bypass and fault on a data path (half an hour)
+test-long: setup-dev ## what `make test` leaves out: other boot loaders, newer releases, every bypass and fault on a data path (an hour)
 	@$(STEP) 'pytest with a board, long' $(BIN)/pytest -m long
 
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run

@@ -167,6 +167,14 @@ def test_a_release_that_was_not_met_is_noted_and_takes_nothing_back(
     assert line.endswith(seen)
 
 
+def test_another_xen_than_the_topology_says_is_noted() -> None:
+    found = proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])
+    said = {"4.20.4": "", "4.21.1": ": not proven with Xen 4.21: the topology says 4.20"}
+    for told, words in said.items():
+        (row,) = (proof.read({"release-xen": {"code": 0, "output": told}}) for proof in found[:1])
+        assert (row.what, row.seen, row.noted) == ("its release", f"{told}{words}", bool(words))
+
+
 # -- what is asked
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import __main__ as paths
 from vtool.board.emulated import EmulatedBoard
 from vtool.cli import images_verb
 from vtool.cli.common import prepare
@@ -27,8 +28,9 @@ from vtool.images import (
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.kernel_options import options_in
 from vtool.images.store import Image
-from vtool.model.combinations import QEMU_OF_SUITE, Suite
+from vtool.model.combinations import COMBINATIONS, QEMU_OF_SUITE, Suite
 from vtool.model.validate import load_facts
+from vtool.report.paths import ALSO, choices_of, paths_lines
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 
@@ -153,3 +155,23 @@ def test_no_board_is_made_with_a_debian_that_there_is_no_disk_of(board: Emulated
     assert refused(board, suite) == (
         f"VT721: board 'board0' is emulated, and vtool has no root disk of Debian {suite.value} for it"
     )
+
+
+# -- in the record
+
+
+def test_what_was_proven_with_other_releases_is_told_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    choices = choices_of(next(c for c in COMBINATIONS if c.deployed and c.hypervisor == "kvm"))
+    usual = {"date": "2026-11-28", "versions": {"Linux": "6.12.117"}, "reach": "", "bytes_checked": 1}
+    record = tmp_path / "proven.json"
+    record.write_text(json.dumps([{**choices, **usual}]))
+    monkeypatch.setattr(paths, "PROVEN", record)
+    newer = {**choices, **usual, "date": "2026-11-30", "versions": {"Linux": "7.3.4", "QEMU": "11.1.3"}}
+    for date in ("2026-11-29", "2026-11-30"):
+        paths.record_also([{**newer, "date": date}])
+    paths.record([{**choices, **usual, "date": "2026-12-01"}])
+    (entry,) = json.loads(record.read_text())
+    assert (entry["date"], entry["versions"]) == ("2026-12-01", usual["versions"])
+    assert entry[ALSO] == [{"date": "2026-11-30", "versions": newer["versions"]}], "once a release, and it stays"
+    monkeypatch.setattr("vtool.report.paths._record", lambda: [entry])
+    assert "        proven 2026-11-30 with Linux 7.3.4, QEMU 11.1.3" in list(paths_lines(["kvm"]))

@@ -60,7 +60,7 @@ def releases(board: BoardPlan) -> Iterator[Proof]:
     """Return the rows of the releases that take part: hypervisor, QEMU, kernels of the board and of guests."""
     if board.hypervisor == "xen":
         told = on_board("release-xen", "xl info | sed -n 's/^xen_version *: //p'")
-        yield _release("hypervisor", "its release", "Xen", told)
+        yield _release("hypervisor", "its release", "Xen", told, board.xen_release)
     told = on_board("release-linux", "uname -r")
     yield _release(f"domain {board.control.name}", "its kernel", "Linux", told)
     for guest in board.guests:
