@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtool.devicetree import Node
+from vtool.devicetree import Node, booted_by_uefi, describes_nothing
 from vtool.diagnostics import Severity
 from vtool.layouts import XEN_GIC_PHANDLE
 from vtool.lint.context import MOST_ADDRESS_BITS, Context, Kind, tuples
@@ -25,6 +25,14 @@ def is_no_overlay(context: Context) -> Iterator[Finding]:
                 "VT830", child, "this is an overlay; what it makes of a tree is not to be seen", hints=(hint,)
             )
             return
+
+
+def describes_a_board(context: Context) -> Iterator[Finding]:
+    """VT859: the tree is more than what Linux's EFI stub makes where a board describes itself by ACPI."""
+    if describes_nothing(context.tree) and booted_by_uefi(context.tree):
+        message = "there is nothing but /chosen, made by Linux's EFI stub: the board describes itself by ACPI"
+        hint = "many boards' firmware can be set to hand over a device tree instead of ACPI's tables"
+        yield Finding("VT859", context.tree.root, message, hints=(hint,))
 
 
 def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
@@ -156,6 +164,7 @@ def memory_regions_exist(context: Context) -> Iterator[Finding]:
 
 
 RULES = (
+    describes_a_board,
     reg_divides_into_cells,
     reg_is_where_the_name_says,
     phandles_are_unique,
