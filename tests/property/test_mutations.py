@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.property.beside import copy_beside
 from vtool.cli.common import prepare
 from vtool.codes import CODES
 from vtool.diagnostics import Span, VtoolError
@@ -74,10 +74,7 @@ def assert_inside(span: Span | None, folder: Path) -> None:
 
 @pytest.mark.parametrize("example", TOPOLOGIES, ids=lambda path: path.stem)
 def test_mutated_topologies(example: Path, tmp_path: Path) -> None:
-    for beside in example.parent.glob("*.config"):
-        shutil.copy(beside, tmp_path)
-    if (facts := example.parent / "facts").is_dir():
-        shutil.copytree(facts, tmp_path / "facts", dirs_exist_ok=True)
+    copy_beside(example, tmp_path)
     path = tmp_path / "mutated.yaml"
     texts = {path: example.read_text()}
     for part in example.parent.glob("parts/*.yaml"):

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.property.beside import copy_beside
 from vtool.board.inventory import Inventory
 from vtool.cli.common import examine
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
@@ -131,10 +131,7 @@ def dice_for(kind: str, part: int, parts: int) -> Iterator[tuple[random.Random, 
 
 @pytest.mark.parametrize("example", TOPOLOGIES, ids=lambda path: path.stem)
 def test_topologies(example: Path, tmp_path: Path) -> None:
-    for beside in (*example.parent.glob("*.config"), *example.parent.glob("facts/*.yaml")):
-        to = tmp_path / beside.relative_to(example.parent)
-        to.parent.mkdir(exist_ok=True)
-        shutil.copy(beside, to)
+    copy_beside(example, tmp_path)
     value, file = load_topology(example).value, tmp_path / "topology.yaml"
     for dice, said in dice_for("topology", TOPOLOGIES.index(example), len(TOPOLOGIES)):
         text, path, how = spoilt(value, dice)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vtool.devicetree import Tree
 from vtool.lint import (
+    command_lines,
     domains,
     dynamic,
     general,
@@ -35,6 +36,7 @@ ALL_TREES = (
     *reach.RULES,
     *overlaps.RULES,
     *xen_host.RULES,
+    *command_lines.RULES,
 )
 XEN_TREES = (*modules.RULES, *domains.RULES, *rights.RULES, *static.RULES, *shared.RULES)
 PARTIAL_TREES = (*general.RULES, *references.RULES, *partial.RULES)

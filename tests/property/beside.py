@@ -1,0 +1,14 @@
+"""What a topology of the tests needs beside it, for those that are tried in another folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+
+def copy_beside(topology: Path, folder: Path) -> None:
+    """Copy the configurations and facts that stand beside a topology into another folder."""
+    for file in topology.parent.glob("*.config"):
+        shutil.copy(file, folder)
+    if (facts := topology.parent / "facts").is_dir():
+        shutil.copytree(facts, folder / "facts", dirs_exist_ok=True)
