@@ -14,9 +14,10 @@ from vtool.cli.common import prepare
 from vtool.diagnostics import Severity, VtoolError
 from vtool.images import XEN_OPTIONS, debian, from_source, recipe_lines, recipe_text
 from vtool.images.catalogue import CATALOGUE
-from vtool.images.kernel_options import dropped_options, options_in
+from vtool.images.kernel_options import dropped_options
 from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, key_of
 from vtool.images.xen_build import configuration_in, release_in
+from vtool.kernel_image import options_in
 from vtool.layouts import XEN_POOL_PHANDLE
 from vtool.progress import Silent
 from vtool.render import render

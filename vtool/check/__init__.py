@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from vtool.boot_files import BootFile
 from vtool.check import (
     addresses,
     alignment,
@@ -15,9 +16,13 @@ from vtool.check import (
     interrupts,
     kernels,
     kvm,
+    loads,
+    memory_needs,
+    qemu_machines,
     references,
     regions,
     rings,
+    roots,
     xen,
     xen_colours,
     xen_cpus,
@@ -45,6 +50,7 @@ LAYERS = (
         *references.RULES,
         *devices.RULES,
         *kvm.RULES,
+        *qemu_machines.RULES,
         *alignment.RULES,
         *regions.RULES,
         *addresses.RULES,
@@ -52,6 +58,9 @@ LAYERS = (
         *interrupts.RULES,
         *kernels.RULES,
         *command_lines.RULES,
+        *memory_needs.RULES,
+        *loads.RULES,
+        *roots.RULES,
         *xen_features.RULES,
         *xen_start.RULES,
         *xen_memory.RULES,
@@ -76,14 +85,16 @@ def check(
     facts: Mapping[str, LoadedFacts],
     kernels: Mapping[str, KernelOptions],
     xens: Mapping[str, XenBuild] | None = None,
+    files: Mapping[tuple[str, str], BootFile] | None = None,
 ) -> list[Diagnostic]:
     """Return everything the rules find, in the order of the file. Raises nothing.
 
     Of what is known in part only (``vtool.model.partial``) they find what is true whatever the rest should be.
     """
+    xens, files = {} if xens is None else xens, {} if files is None else files
     found: dict[Diagnostic, None] = {}
     for layer in LAYERS:
-        context = Context(document, topology, facts, kernels, {} if xens is None else xens)
+        context = Context(document, topology, facts, kernels, xens, files)
         for rule in layer:
             with suppress(Unsound):
                 for finding in rule(context):

@@ -7,6 +7,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import Any
 
+from vtool.boot_files import BootFile
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.model.devices import Device, is_ring
 from vtool.model.lookup import Lookup
@@ -43,8 +44,8 @@ class XenBuild:
 class Context:
     """Everything a rule may look at.
 
-    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference. ``blamed`` are the places of values that
-    were found to be wrong: what depends on them is not to be judged.
+    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference, ``files`` by key and reference. ``blamed``
+    are the places of values that were found to be wrong: what depends on them is not to be judged.
     """
 
     document: Document
@@ -52,6 +53,7 @@ class Context:
     facts: Mapping[str, LoadedFacts]
     kernels: Mapping[str, KernelOptions]
     xens: Mapping[str, XenBuild]
+    files: Mapping[tuple[str, str], BootFile]
     blamed: set[DataPathTuple] = field(default_factory=set)
 
     def span(self, *path: str | int, key: bool = False) -> Span:
@@ -90,6 +92,14 @@ class Context:
     def board_of(self) -> Mapping[str, str]:
         """Domain -> board, for every domain whose board is known."""
         return self.lookup.board_of
+
+    def kernel_file(self, domain: str) -> BootFile | None:
+        """Return what is known of a domain's kernel, None where nothing is."""
+        return self.files.get(("kernel", self.topology.domains[domain].kernel))
+
+    def ramdisk_file(self, domain: str) -> BootFile | None:
+        """Return what is known of a domain's ramdisk, None where nothing is, or where it has none."""
+        return self.files.get(("ramdisk", self.topology.domains[domain].ramdisk or ""))
 
     def hypervisor_of(self, domain: str) -> Hypervisor | None:
         """Return the hypervisor under a domain, or None when its board is not known."""

@@ -14,7 +14,7 @@ from vtool.source import Document
 
 def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:
     """Return a finding (VT714) for every part that vtool does not prove on a board yet."""
-    context = Context(document, topology, {}, {}, {})
+    context = Context(document, topology, {}, {}, {}, {})
     hint = "`vtool render` writes its files; leave it out to deploy the rest"
     return in_order(
         context.find("VT714", f"{what} cannot be deployed yet", path, key=True, hints=(hint,))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
+from vtool.file_kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
 from vtool.model.devices import DataPath, IommuModel, is_ring
 from vtool.model.topology import Role
@@ -24,15 +25,16 @@ XEN_DEVICE = {
 
 
 def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
-    """VT510, VT511: an option that is missing is an error, one that is a module a warning.
+    """VT425, VT510, VT511: an option that is missing is an error, one that is a module or not known a warning.
 
     What is only rendered cannot be deployed with a wrong kernel, so there both are warnings.
     """
     for name, domain in context.topology.domains.items():
         kernel = context.kernels.get(domain.kernel)
-        if kernel is None:
-            continue
         path = ("domains", name, "kernel") if "kernel" in domain.model_fields_set else ("domains", name)
+        if kernel is None:
+            yield from _unchecked(context, name, path)
+            continue
         for option, (why, deployed) in needed_options(context, name).items():
             value = kernel.options.get(option)
             message = f"the kernel of '{name}' ({kernel.source}) is built without CONFIG_{option}, needed {why}"
@@ -50,6 +52,26 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT510", message, path, key=True, hints=(hint,), severity=severity)
 
 
+def _unchecked(context: Context, name: str, path: tuple[str, ...]) -> Iterator[Diagnostic]:
+    needed, file = needed_options(context, name), context.kernel_file(name)
+    if not needed or file is None or file.options is not None:
+        return
+    options = ", ".join(f"CONFIG_{option}" for option in needed)
+    message = f"the kernel of '{name}' does not tell how it was built: whether it has {options} was not checked"
+    hint = "one that is built with CONFIG_IKCONFIG tells"
+    yield context.find("VT425", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
+
+
+def ramdisks_are_unpacked(context: Context) -> Iterator[Diagnostic]:
+    """VT426: a ramdisk is something that Linux unpacks."""
+    for name in context.topology.domains:
+        ramdisk = context.ramdisk_file(name)
+        if ramdisk is not None and ramdisk.kind is Kind.UNKNOWN:
+            message = f"the ramdisk of '{name}' is {ramdisk.what.words}: Linux unpacks cpio archives (newc)"
+            path = ("domains", name, "ramdisk")
+            yield context.find("VT426", message, path, severity=Severity.WARNING)
+
+
 def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
     """Return the options a domain's kernel needs, each with its reason and whether that is deployed."""
     hypervisor = context.hypervisor_of(name)
@@ -62,6 +84,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
             if option not in needed or (deployed and not needed[option][1]):
                 needed[option] = (why, deployed)
 
+    add(_to_unpack(context, name), "for its ramdisk")
     control = context.topology.domains[name].role is Role.CONTROL
     if control:
         add(KVM_HOST if hypervisor.kind == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor.kind}")
@@ -91,6 +114,16 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
     return needed
 
 
+def _to_unpack(context: Context, name: str) -> tuple[str, ...]:
+    """Return what makes of a domain's ramdisk a root file system."""
+    ramdisk = context.ramdisk_file(name)
+    if ramdisk is None:
+        return ()
+    packer = PACKERS.get(ramdisk.what.packer or "")
+    disk = ("BLK_DEV_RAM",) if ramdisk.kind is Kind.FILE_SYSTEM else ()
+    return ("BLK_DEV_INITRD", *disk, *((packer.option,) if packer else ()))
+
+
 def _watchdog_driver(context: Context, board: str) -> tuple[str, ...]:
     """Return the driver that must pet what the loader starts, or else the board is reset while it runs."""
     loaded = context.facts.get(board)
@@ -98,4 +131,4 @@ def _watchdog_driver(context: Context, board: str) -> tuple[str, ...]:
     return (watchdog.kernel_option,) if watchdog and context.topology.boards[board].watchdog else ()
 
 
-RULES = (kernels_have_their_options,)
+RULES = (kernels_have_their_options, ramdisks_are_unpacked)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vtool.boot_files import BootFile
 from vtool.check import KernelOptions, XenBuild, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
-from vtool.images import KERNEL_RELEASES, PREFIX, RAMDISKS, kernel_fragment
-from vtool.images.kernel_options import kernel_options, options_in
+from vtool.images import PREFIX
+from vtool.images.named_files import files_of
 from vtool.images.xen_build import xens_of
 from vtool.language import read_topology
-from vtool.model.partial import Unsound, known
 from vtool.model.shape import shape_of
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts, facts_of
@@ -126,9 +124,10 @@ def examine(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
     if topology is None:
         return Examined(document, None, {}, {}, in_order(findings))
     facts, wrong = facts_of(document, topology)
-    kernels, unreadable = _kernels(document, topology)
+    files, unreadable = files_of(document, topology)
     xens, no_xen = xens_of(document, topology)
-    findings += (*wrong, *unreadable, *no_xen, *check(document, topology, facts, kernels, xens))
+    found = check(document, topology, facts, _kernels(files), xens, files)
+    findings += (*wrong, *unreadable, *no_xen, *found)
     return Examined(document, topology, facts, xens, in_order(findings))
 
 
@@ -151,41 +150,13 @@ def _facts_only(facts: dict[str, LoadedFacts]) -> dict[str, Any]:
     return {name: loaded.facts for name, loaded in facts.items()}
 
 
-def _kernels(document: Document, topology: Topology) -> tuple[dict[str, KernelOptions], list[Diagnostic]]:
-    """Read the options of every kernel named: from the recipe for vtool's own, else from the file."""
-    kernels: dict[str, KernelOptions] = {}
-    findings: list[Diagnostic] = []
-    options_of = functools.cache(lambda path: kernel_options(path.read_bytes()))  # many domains have the same
-    for name, domain in known(topology.domains).items():
-        for key in ("kernel", "ramdisk"):
-            reference = None
-            with contextlib.suppress(Unsound):
-                reference = getattr(domain, key)
-            if reference is None:
-                continue
-            span = document.span(("domains", name, key))
-            if reference.startswith(PREFIX):
-                images, image = tuple(KERNEL_RELEASES) if key == "kernel" else RAMDISKS, reference.removeprefix(PREFIX)
-                if image not in images:
-                    built = ", ".join(PREFIX + each for each in images)
-                    message = f"'{reference}' is not a {key} that vtool builds"
-                    findings.append(Diagnostic("VT505", message, span, hints=(f"there are: {built}",)))
-                elif key == "kernel":
-                    kernels[reference] = KernelOptions(options_in(kernel_fragment(image)), reference)
-                continue
-            file = _beside(document.path, reference)
-            try:
-                options = options_of(file) if key == "kernel" else {}
-                if key == "ramdisk" and not file.is_file():
-                    raise ValueError("no such file")
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
-                message = f"{key} '{reference}' of domain '{name}' cannot be used: {reason.lower()}"
-                findings.append(Diagnostic("VT505", message, span))
-                continue
-            if key == "kernel" and options is not None:
-                kernels[reference] = KernelOptions(options, str(file))
-    return kernels, findings
+def _kernels(files: Mapping[tuple[str, str], BootFile]) -> dict[str, KernelOptions]:
+    """Return the options of those files that are kernels and tell them."""
+    return {
+        reference: KernelOptions(file.options, file.source)
+        for (key, reference), file in files.items()
+        if key == "kernel" and file.options is not None
+    }
 
 
 def _beside(topology: Path, reference: str) -> Path:

@@ -12,12 +12,15 @@ import re
 import zipfile
 from pathlib import Path
 
+from vtool import kernel_image
 from vtool.board.pinned_keys import write_whole
 from vtool.deploy.asking import packed
 from vtool.images.store import cache_folder
 from vtool.once import once
 
 ON_BOARD = Path(__file__).with_name("on_board")
+KERNEL_IMAGE = Path(kernel_image.__file__)
+"""Read alike on both sides."""
 MOST_IN_A_LINE = 120 << 10
 """Linux takes no argument of 128 KiB (MAX_ARG_STRLEN)."""
 _DOCSTRINGS = re.compile(r'^( *)"""(?:.|\n)*?"""$', re.MULTILINE)
@@ -35,6 +38,7 @@ def board_program(*, compiled: bool = False) -> bytes:
     version takes instead: most of a start is compiling. A generation has them as they are, independent of this Python.
     """
     sources = {f"on_board/{path.name}": path.read_text() for path in sorted(ON_BOARD.glob("*.py"))}
+    sources["on_board/kernel_image.py"] = KERNEL_IMAGE.read_text()
     start = sources.pop("on_board/__main__.py")
     about = (
         importlib.util.MAGIC_NUMBER if compiled else b"",

@@ -39,7 +39,13 @@ NAMES = (
 
 KERNEL_RELEASES: Mapping[str, str] = {"linux": "6.12", "linux-7.3": "7.3"}
 """The kernels among them, and of which release each is."""
-RAMDISKS = ("guest-initramfs", "driver-domain")
+KERNEL_BYTES: Mapping[str, tuple[int, int]] = {"linux": (9_600_000, 9_984_000)}
+"""Of those that are known so: the least that the file has, and that it takes where it runs (image_size)."""
+RAMDISKS: Mapping[str, tuple[int, int]] = {
+    "guest-initramfs": (1_300_000, 2_600_000),
+    "driver-domain": (3_600_000, 8_800_000),
+}
+"""The ramdisks among them: the least that each has, packed and unpacked."""
 ROOT_DISKS: Mapping[Suite, str] = {Suite.TRIXIE: "root-disk", Suite.TRIXIE_BACKPORTS: "root-disk-backports"}
 """What an emulated board has for a disk, by the Debian that it runs."""
 ON_DEMAND = frozenset(("linux-7.3-source", "linux-7.3", "rootfs-backports", "root-disk-backports"))

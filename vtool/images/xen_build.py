@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from vtool.boot_files import look_at
 from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
-from vtool.files import read_regular, read_text, reason_of
+from vtool.files import open_regular, read_text, reason_of
 from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
-from vtool.images.kernel_options import options_in
+from vtool.images.named_files import why_unfit
+from vtool.kernel_image import options_in, unpacked
 from vtool.model.partial import Unsound, derived, known
 from vtool.model.topology import QEMU_XENPVH, Hypervisor, Topology, Xen, XenPatch
 from vtool.source import Document
@@ -79,13 +81,11 @@ def _xen_of(document: Document, board: str, hypervisor: Hypervisor) -> tuple[Xen
         try:
             if reference.startswith(PREFIX):
                 read = _own(reference, key)
-            elif key == "image" and text is not None:
-                continue  # `config` says it
             else:
                 read = _given(document.path.parent / reference, key)
             text = text or read
-        except (OSError, UnicodeDecodeError) as error:
-            reason = reason_of(error) if isinstance(error, OSError) else "it is no text"
+        except (OSError, ValueError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
             message = f"{key} '{reference}' of board '{board}' cannot be used: {reason}"
             unreadable.append(Diagnostic("VT505", message, span))
         except LookupError as error:
@@ -109,8 +109,15 @@ def _own(reference: str, key: str) -> str | None:
 
 
 def _given(path: Path, key: str) -> str | None:
-    """Return the configuration in a user's file, None when it has none. OSError when it cannot be read."""
+    """Return the configuration in a user's file, None when it has none.
+
+    OSError when it cannot be read, ValueError when it is not what the key wants.
+    """
+    if (fault := why_unfit(key, look_at(path))) is not None:
+        raise ValueError(fault)
     if key == "config":
         return read_text(path)
-    binary = read_regular(path)
-    return configuration_in(binary) if key == "image" else None
+    if key == "qemu_image":
+        return None
+    with open_regular(path) as stream:
+        return configuration_in(b"".join(unpacked(stream)))

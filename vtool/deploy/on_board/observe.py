@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 from . import reach
 from .base import BoardError, run
 from .domains import manifest
+from .kernel_image import options_of
 from .talk import domain_shell, qmp
 
 
@@ -100,15 +100,9 @@ def observe_maps(step: dict[str, Any]) -> dict[str, Any]:
 
 def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
     """Return how a kernel image was built as to one option: y, m, n, or unknown without IKCONFIG."""
-    image = Path(step["path"]).read_bytes()
-    start, end = image.find(b"IKCFG_ST"), image.find(b"IKCFG_ED")
-    if start < 0 or end < 0:
-        return {"value": "unknown"}
-    config = gzip.decompress(image[start + 8 : end]).decode()
-    for line in config.splitlines():
-        if line.startswith(f"CONFIG_{step['option']}="):
-            return {"value": line.split("=", 1)[1]}
-    return {"value": "n"}
+    with Path(step["path"]).open("rb") as stream:
+        options = options_of(stream)
+    return {"value": "unknown" if options is None else options.get(step["option"], "n")}
 
 
 def connect(step: dict[str, Any]) -> socket.socket:

@@ -1,12 +1,17 @@
-"""Reading a kernel's configuration out of its image. Fake images; the real ones are in integration/."""
+"""A kernel, read from its image: what boards and vtool read alike. Fake images; real ones are in integration/."""
 
 from __future__ import annotations
 
 import gzip
+import io
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from vtool.images.kernel_options import kernel_options
+from vtool.boot_files import BootFile, look_at
+from vtool.file_kinds import Kind
+from vtool.kernel_image import options_of
 
 CONFIG = """\
 #
@@ -34,6 +39,10 @@ def image(config: str | None = CONFIG) -> bytes:
     if config is None:
         return header() + CODE
     return header() + CODE + b"IKCFG_ST" + gzip.compress(config.encode()) + b"IKCFG_ED" + CODE
+
+
+def kernel_options(data: bytes) -> Mapping[str, str] | None:
+    return options_of(io.BytesIO(data))
 
 
 def test_options_that_are_set() -> None:
@@ -82,20 +91,45 @@ def test_damaged_configuration_is_unknown(damaged: bytes) -> None:
     assert kernel_options(damaged) is None
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"MZ",
-        b"#!/bin/sh\n" + bytes(100),
-        b"\x7fELF" + bytes(100),
-        CONFIG.encode(),
-        gzip.compress(b"a tarball" * 100),
-        gzip.compress(image())[:100],
-        b"\x1f\x8b",
-    ],
-    ids=["empty", "short", "script", "elf", "text", "other gzip", "cut gzip", "gzip magic only"],
-)
-def test_what_is_not_a_kernel_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="kernel"):
-        kernel_options(content)
+def seen(folder: Path, data: bytes) -> BootFile:
+    path = folder / "file"
+    path.write_bytes(data)
+    return look_at(path)
+
+
+def test_what_a_configuration_is_found_across_blocks(tmp_path: Path) -> None:
+    for before in range((1 << 20) - 20, (1 << 20) + 4, 3):
+        data = header() + bytes(before - 64) + image()[len(header()) + len(CODE) :]
+        found = seen(tmp_path, data)
+        assert found.options is not None and found.options["KVM"] == "y" and found.is_linux
+
+
+def test_sizes_come_from_the_header_packed_or_not(tmp_path: Path) -> None:
+    head = bytearray(header())
+    head[8:24] = (0x8_0000).to_bytes(8, "little") + (40 << 20).to_bytes(8, "little")
+    for data in (bytes(head) + CODE, gzip.compress(bytes(head) + CODE)):
+        found = seen(tmp_path, data)
+        assert (found.kind, found.text_offset, found.image_size) == (Kind.KERNEL, 0x8_0000, 40 << 20)
+        assert found.options is None and not found.is_linux and found.efi
+
+
+def test_a_kernel_before_3_17_does_not_say_its_size(tmp_path: Path) -> None:
+    found = seen(tmp_path, header() + CODE)
+    assert (found.text_offset, found.image_size) == (0x8_0000, None)
+
+
+def test_linux_and_xen_are_told_apart_by_their_banners(tmp_path: Path) -> None:
+    assert seen(tmp_path, header() + CODE + b"Linux version 6.12").is_linux
+    xen = header() + CODE + b"Xen version %d.%d%s"
+    assert seen(tmp_path, xen).kind is Kind.XEN and seen(tmp_path, gzip.compress(xen)).kind is Kind.XEN
+
+
+@pytest.mark.parametrize("cut", [30, 100, -20])
+def test_a_gzip_file_that_is_cut_short_is_no_kernel(cut: int, tmp_path: Path) -> None:
+    found = seen(tmp_path, gzip.compress(image(None))[:cut])
+    assert found.kind is Kind.OTHER and found.what.words == "a gzip file that is cut short"
+
+
+def test_what_comes_after_a_gzip_file_is_padding(tmp_path: Path) -> None:
+    packed = gzip.compress(header() + CODE) + gzip.compress(b"Linux version 6")
+    assert seen(tmp_path, packed + bytes(1000)).is_linux

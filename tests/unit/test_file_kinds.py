@@ -1,0 +1,214 @@
+"""What a file is: said at the key that names it, in place of what is wanted. The files are made here, not kept."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vtool.boot_files import look_at
+from vtool.diagnostics import Diagnostic, format_diagnostic
+from vtool.file_kinds import Kind, kind_of
+from vtool.images import KERNEL_BYTES, RAMDISKS
+from vtool.images.build import cached
+from vtool.images.named_files import files_of, why_unfit
+from vtool.model.validate import validate
+from vtool.source import load
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = b"MZ" + bytes(6) + struct.pack("<QQ", 0, 40 << 20) + bytes(32) + b"ARM\x64" + bytes(4) + b"Linux version 6.12"
+XEN = IMAGE.replace(b"Linux version 6.12", b"Xen version %d.%d%s (%s)")
+CPIO = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=b"README.md", capture_output=True, cwd=ROOT).stdout
+
+
+def at(offset: int, magic: bytes, size: int = 1024) -> bytes:
+    data = bytearray(b"\xee" * size)
+    data[offset : offset + len(magic)] = magic
+    return bytes(data)
+
+
+def elf(machine: int) -> bytes:
+    return b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HH", 2, machine) + bytes(44)
+
+
+def pe(machine: int) -> bytes:
+    return b"MZ" + bytes(58) + (64).to_bytes(4, "little") + b"PE\0\0" + struct.pack("<H", machine) + bytes(100)
+
+
+def tree(source: str) -> bytes:
+    dtc = ["dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-"]
+    return subprocess.run(dtc, input=source.encode(), capture_output=True, check=True).stdout
+
+
+TREE = tree("/dts-v1/; / { a = <1>; };")
+FIT = tree("/dts-v1/; / { images { k { }; }; configurations { default = 'k'; }; };".replace("'", '"'))
+OVERLAY = tree('/dts-v1/; /plugin/; &{/} { a = "b"; };')
+U_IMAGE = b"\x27\x05\x19\x56" + bytes(26) + b"\3" + bytes(33)
+KINDS = {
+    "an empty file": b"",
+    "an arm64 kernel": IMAGE,
+    "an arm64 kernel, packed by gzip": gzip.compress(IMAGE),
+    "an arm64 kernel, packed by xz": lzma.compress(IMAGE),
+    "an arm64 kernel, packed by lzma": lzma.compress(IMAGE, lzma.FORMAT_ALONE),
+    "an arm64 kernel, packed by bzip2": bz2.compress(IMAGE),
+    "a file packed by zstd": at(0, b"\x28\xb5\x2f\xfd"),
+    "a file packed by lz4": at(0, b"\x02\x21\x4c\x18"),
+    "a file packed by lz4 in its frame format, which Linux does not unpack": at(0, b"\x04\x22\x4d\x18"),
+    "a Xen hypervisor": XEN,
+    "a Xen hypervisor, packed by gzip": gzip.compress(XEN),
+    "a ramdisk (cpio archive)": CPIO,
+    "a ramdisk (cpio archive), packed by gzip": gzip.compress(CPIO),
+    "a ramdisk (cpio archive), packed by xz": lzma.compress(CPIO),
+    "a cpio archive of the old format, where Linux unpacks 'newc' alone": at(0, b"070707"),
+    "a kernel for x86 (bzImage)": at(514, b"HdrS"),
+    "a kernel for 32-bit arm (zImage)": at(36, b"\x18\x28\x6f\x01"),
+    "a kernel for RISC-V": at(48, b"RISCV\0\0\0"),
+    "an EFI program that unpacks a kernel (zboot, zstd)": b"MZ\0\0zimg" + bytes(16) + b"zstd\0" + bytes(99),
+    "an EFI program for arm64": pe(0xAA64),
+    "an EFI program for x86-64": pe(0x8664),
+    "an ELF file for arm64": elf(183),
+    "an ELF file for x86-64": elf(62),
+    "an ELF file for arm (32 bit)": elf(40),
+    "a device tree": TREE,
+    f"a device tree that is cut short: 60 of {len(TREE)} bytes": TREE[:60],
+    "a device-tree overlay": OVERLAY,
+    "device-tree source": b"/dts-v1/;\n/ { };\n",
+    "a FIT image of U-Boot": FIT,
+    "a U-Boot image (uImage, ramdisk)": U_IMAGE,
+    "a disk image (MBR)": at(510, b"\x55\xaa"),
+    "a disk image (GPT)": at(512, b"EFI PART"),
+    "a disk image (qcow2)": at(0, b"QFI\xfb"),
+    "a file system image (ext2, ext3 or ext4)": at(1080, b"\x53\xef", 4096),
+    "a file system image (squashfs)": at(0, b"hsqs"),
+    "a tar archive": at(257, b"ustar"),
+    "an ar archive, such as a Debian package": at(0, b"!<arch>\n"),
+    "a Git LFS pointer: the file itself was not fetched": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    "a .config file of Linux/arm64 6.12.1": b"#\n# Linux/arm64 6.12.1 Kernel Configuration\n#\nCONFIG_XEN=y\n",
+    "a .config file": b"CONFIG_XEN=y\n",
+    "a web page, as of a download that failed": b"\n<!DOCTYPE html><html>404</html>",
+    "a script": b"#!/bin/sh\n",
+    "text": "äöü\n".encode() * 2000,
+    "nothing but zeros at its beginning": bytes(4096),
+    "a file of no kind that vtool knows": b"\x01\x02\x03\x80" * 100,
+    "a gzip file that is cut short": gzip.compress(IMAGE)[:-9],
+    "a damaged gzip file": b"\x1f\x8b\x08" + b"\xff" * 50,
+}
+
+
+@pytest.mark.parametrize("words", KINDS)
+def test_a_file_says_what_it_is(words: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(KINDS[words])
+    assert look_at(path).what.words == words
+
+
+def test_a_ramdisk_that_is_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(gzip.compress(CPIO)[:-9])
+    found = look_at(path)
+    assert (found.kind, found.what.words) == (Kind.OTHER, "a gzip file that is cut short")
+
+
+def test_sizes_of_a_ramdisk(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(gzip.compress(CPIO))
+    found = look_at(path)
+    assert (found.size_bytes, found.unpacked_bytes) == (path.stat().st_size, len(CPIO))
+
+
+def test_a_few_bytes_of_anything_are_something() -> None:
+    for data in KINDS.values():
+        for length in range(0, min(len(data), 600), 7):
+            assert kind_of(data[:length], length).words
+
+
+FIT_FOR = {
+    "kernel": {"an arm64 kernel", "an arm64 kernel, packed by gzip"},
+    "image": {"a Xen hypervisor", "a Xen hypervisor, packed by gzip"},
+    "device_tree": {"a device tree"},
+    "config": {"a .config file"},
+    "qemu_image": {"an ELF file for arm64"},
+    "ramdisk": {
+        "a file packed by zstd",
+        "a file packed by lz4",
+        "a ramdisk (cpio archive)",
+        "a ramdisk (cpio archive), packed by gzip",
+        "a ramdisk (cpio archive), packed by xz",
+        "a file system image (ext2, ext3 or ext4)",
+        "a file system image (squashfs)",
+        # Warned of: VT426.
+        "nothing but zeros at its beginning",
+        "a file of no kind that vtool knows",
+    },
+}
+
+
+@pytest.mark.parametrize("key", FIT_FOR)
+def test_each_key_takes_its_own_kinds_alone(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    fit = set()
+    for words, data in KINDS.items():
+        path.write_bytes(data)
+        if why_unfit(key, look_at(path)) is None:
+            fit.add(words)
+    assert fit == FIT_FOR[key]
+
+
+def found_in(folder: Path, **files: bytes) -> list[Diagnostic]:
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    lines = "".join(f"    {key}: {key}\n" for key in files)
+    (folder / "t.yaml").write_text(
+        "version: 1\nname: t\nboards: {b: {facts: qemu-virt, hypervisor: {kind: xen}}}\n"
+        f"domains:\n  dom0: {{role: control, memory: 1GiB}}\n  fe0:\n    memory: 256MiB\n{lines}"
+    )
+    document = load(folder / "t.yaml")
+    return files_of(document, validate(document))[1]
+
+
+def test_the_whole_message(tmp_path: Path) -> None:
+    (found,) = found_in(tmp_path, kernel=gzip.compress(CPIO))
+    assert format_diagnostic(found).replace(str(tmp_path), "") == (
+        "/t.yaml:8:13: error[VT505]: kernel 'kernel' of domain 'fe0' cannot be used: it is a ramdisk (cpio archive), "
+        "packed by gzip, not an arm64 kernel, as it is or packed by gzip\n"
+        "     8 |     kernel: kernel\n"
+        "       |             ^^^^^^"
+    )
+
+
+def test_what_to_do_is_said_where_it_is_known(tmp_path: Path) -> None:
+    for kernel, hint in (
+        (KINDS["a file packed by zstd"], "unpack it: unzstd"),
+        (lzma.compress(IMAGE), "unpack it: unxz"),
+    ):
+        (found,) = found_in(tmp_path, kernel=kernel)
+        assert found.hints == (hint,)
+    (found,) = found_in(tmp_path, device_tree=b"/dts-v1/;\n/ {};")
+    assert found.hints == ("compile it: dtc -I dts -O dtb -o TREE.dtb FILE.dts",)
+
+
+def test_a_file_that_two_keys_name_is_judged_for_each(tmp_path: Path) -> None:
+    found = found_in(tmp_path, kernel=IMAGE, ramdisk=IMAGE, device_tree=b"text\n")
+    assert [d.message.split(" cannot be used: ")[1] for d in found] == [
+        "it is an arm64 kernel, not a ramdisk",
+        "it is text, not a compiled device tree",
+    ]
+
+
+def test_what_is_known_of_own_images_holds_for_those_that_are_built() -> None:
+    built = {name: image for name, image in cached().items() if image is not None}
+    for name, (size, image_size) in KERNEL_BYTES.items():
+        if name in built:
+            file = look_at(built[name].path)
+            assert file.size_bytes is not None and file.image_size is not None
+            assert size <= file.size_bytes < size * 1.2 and image_size <= file.image_size < image_size * 1.2
+    for name, sizes in RAMDISKS.items():
+        if name in built:
+            file = look_at(built[name].path)
+            for least, seen in zip(sizes, (file.size_bytes, file.unpacked_bytes), strict=True):
+                assert seen is not None and least <= seen < least * 1.2

@@ -1,0 +1,105 @@
+"""The files that a topology names for booting: what each is, how large it gets, how a kernel was built.
+
+No more of a large file is read than that takes. Enter at ``look_at``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from vtool.file_kinds import HEAD_BYTES, Found, Kind, kind_of
+from vtool.files import open_regular
+from vtool.kernel_image import configuration_of, header_of, options_in, unpacked
+from vtool.records import record
+from vtool.units import MIB
+
+_WALKED_BYTES = 32 * MIB
+"""A packed ramdisk up to this size is unpacked to its end, to see how large it gets and that it is whole."""
+_LINUX, _XEN = b"Linux version ", b"Xen version %d"
+
+
+@record
+class BootFile:
+    """What a file is, and where that was read; sizes are in bytes, None where they are not known.
+
+    ``unpacked_bytes`` is how large a ramdisk gets. ``image_size`` is what a kernel takes where it runs, ``text_offset``
+    above a multiple of 2 MiB; ``options`` are those it was built with, None when it does not tell. ``efi``: it is an
+    EFI program too.
+    """
+
+    what: Found
+    source: str
+    size_bytes: int | None = None
+    unpacked_bytes: int | None = None
+    text_offset: int = 0
+    image_size: int | None = None
+    is_linux: bool = False
+    efi: bool = False
+    options: Mapping[str, str] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Return what it is."""
+        return self.what.kind
+
+
+def look_at(path: Path) -> BootFile:
+    """Say what a file is. OSError when it cannot be read."""
+    with open_regular(path) as stream:
+        head = stream.read(HEAD_BYTES)
+        size_bytes = stream.seek(0, 2)
+        stream.seek(0)
+        found = BootFile(kind_of(head, size_bytes), str(path), size_bytes)
+        try:
+            if found.kind is Kind.KERNEL and found.what.packer in (None, "gzip"):
+                return _kernel(found, stream)
+            if found.kind is Kind.RAMDISK and found.what.packer in (None, "gzip"):
+                return _ramdisk(found, stream)
+        except ValueError as error:
+            return replace(found, what=Found(Kind.OTHER, str(error)))
+        return found
+
+
+def _kernel(found: BootFile, stream: BinaryIO) -> BootFile:
+    blocks = unpacked(stream)
+    first = next(blocks)
+    header = header_of(first)
+    if header is None:
+        raise ValueError("a kernel that is cut short")
+    seen: set[bytes] = set()
+    text = configuration_of(_watched(itertools.chain((first,), blocks), seen))
+    if text is None and _XEN in seen and _LINUX not in seen:
+        words = Kind.XEN.value + (", packed by gzip" if found.what.packer else "")
+        found = replace(found, what=Found(Kind.XEN, words, found.what.packer))
+    offset, size = header
+    return replace(
+        found,
+        text_offset=offset,
+        image_size=size or None,
+        is_linux=text is not None or _LINUX in seen,
+        efi=first.startswith(b"MZ"),
+        options=None if text is None else options_in(text),
+    )
+
+
+def _watched(blocks: Iterable[bytes], seen: set[bytes]) -> Iterator[bytes]:
+    """Pass blocks on, and note which of the two names goes by."""
+    before = b""
+    for block in blocks:
+        whole = before + block
+        seen.update(name for name in (_LINUX, _XEN) if name in whole)
+        before = whole[-len(_LINUX) :]
+        yield block
+
+
+def _ramdisk(found: BootFile, stream: BinaryIO) -> BootFile:
+    assert found.size_bytes is not None
+    if found.what.packer is None:
+        return replace(found, unpacked_bytes=found.size_bytes)
+    if found.size_bytes > _WALKED_BYTES:
+        return found
+    return replace(found, unpacked_bytes=sum(map(len, unpacked(stream))))
