@@ -6,7 +6,7 @@ Constants only, each with its source. The planner places things by them and the 
 from __future__ import annotations
 
 from vtool.records import record
-from vtool.units import KIB, MIB, AddressRange
+from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up
 
 
 @record
@@ -178,7 +178,31 @@ QEMU_RAMDISK_OFFSET = 128 * MIB
 """QEMU hw/arm/boot.c: ramdisk and device tree lie that far into memory, or half of it when that is less."""
 
 QEMU_RAMDISK_ROOM = 32 * MIB
-"""What vtool leaves for the two: device trees take up to 2 MiB, ramdisks of guests a few."""
+"""What vtool leaves for the two where it does not know the ramdisk: device trees take up to 2 MiB, ramdisks a few."""
+
+QEMU_TREE_BYTES = MIB
+"""QEMU system/device_tree.c FDT_MAX_SIZE."""
+
+LINUX_UNIT = 2 * MIB
+"""A kernel lies ``text_offset`` above a multiple of it (Linux Documentation/arch/arm64/booting.rst)."""
+
+_QEMU_START_BYTES = 4 * KIB
+"""QEMU hw/arm/boot.c BOOTLOADER_MAX_SIZE: its first instructions, at the bottom of RAM."""
+
+
+def qemu_kernel_end(text_offset: int, image_size: int) -> int:
+    """Return how far a kernel reaches into the memory of a guest of QEMU's (hw/arm/boot.c load_aarch64_image)."""
+    return text_offset + (LINUX_UNIT if text_offset < _QEMU_START_BYTES else 0) + image_size
+
+
+def qemu_tree_end(memory_bytes: int, kernel_end: int, ramdisk_bytes: int) -> int:
+    """Return how far into memory the last thing reaches that QEMU loads: the ramdisk, and the device tree after it.
+
+    hw/arm/boot.c arm_setup_direct_kernel_boot; ``memory_bytes`` is all that the guest has, pools too.
+    """
+    ramdisk = align_up(max(min(memory_bytes // 2, QEMU_RAMDISK_OFFSET), kernel_end), PAGE_BYTES)
+    return align_up(ramdisk + ramdisk_bytes, LINUX_UNIT) + QEMU_TREE_BYTES
+
 
 LINUX_CMA_UNITS = {4 * KIB: 4 * MIB, 16 * KIB: 32 * MIB, 64 * KIB: 512 * MIB}
 """What the place and size of a CMA area are multiples of, by page size: a pageblock of a kernel without huge pages,

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import QEMU_RAMDISK_OFFSET, QEMU_RAMDISK_ROOM, QEMU_VIRT_MOST_CPUS
+from vtool.layouts import (
+    QEMU_RAMDISK_OFFSET,
+    QEMU_RAMDISK_ROOM,
+    QEMU_VIRT_MOST_CPUS,
+    qemu_kernel_end,
+    qemu_tree_end,
+)
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
 from vtool.model.devices import (
     POOLS,
@@ -249,16 +255,9 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
 
 
 def machines_are_possible(context: Context) -> Iterator[Diagnostic]:
-    """VT348: a guest has no more CPUs than its interrupt controller serves, and QEMU knows its machine."""
+    """VT348: a guest has no more CPUs than its interrupt controller serves."""
     for name, board in context.topology.boards.items():
-        hypervisor = board.hypervisor
-        if not isinstance(hypervisor, Kvm):
-            continue
-        _, _, pinned = hypervisor.machine.partition("-")
-        if pinned and tuple(int(number) for number in pinned.split(".")) > hypervisor.qemu:
-            message = f"machine '{hypervisor.machine}' is newer than board '{name}''s QEMU {_shown(hypervisor.qemu)}"
-            yield context.find("VT348", message, ("boards", name, "hypervisor", "machine"))
-        if name not in context.facts:
+        if not isinstance(board.hypervisor, Kvm) or name not in context.facts:
             continue
         version = context.facts[name].facts.gic.version
         for domain_name, domain in context.domains_on(name):
@@ -279,14 +278,26 @@ def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
             if region.owner == name and region.use in POOL_USES
         )
         offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
-        if pools and domain.memory < offset + QEMU_RAMDISK_ROOM and domain.memory % MIB == 0:  # else VT403
+        if domain.memory % MIB:
+            continue  # VT403
+        if pools and domain.memory < _end_of_loads(context, name, domain.memory + pools):
             message = (
                 f"domain '{name}' has {format_size(domain.memory)} of RAM before {format_size(pools)} of pools; QEMU "
                 f"puts its ramdisk and device tree at {format_size(offset)}, which would reach into them"
             )
-            least = min(pools + 2 * QEMU_RAMDISK_ROOM, QEMU_RAMDISK_OFFSET + QEMU_RAMDISK_ROOM)
-            hint = f"give it at least {format_size(align_up(least, MIB))}, or smaller pools"
+            least = align_up(domain.memory, MIB)
+            while least < _end_of_loads(context, name, least + pools):
+                least += MIB
+            hint = f"give it at least {format_size(least)}, or smaller pools"
             yield context.find("VT350", message, ("domains", name, "memory"), hints=(hint,))
+
+
+def _end_of_loads(context: Context, name: str, memory_bytes: int) -> int:
+    """Return how far QEMU's loads reach into a guest's memory; with room to spare where a size is not known."""
+    kernel, ramdisk = context.kernel_file(name), context.ramdisk_file(name)
+    if kernel is None or kernel.image_size is None or ramdisk is None or ramdisk.size_bytes is None:
+        return min(memory_bytes // 2, QEMU_RAMDISK_OFFSET) + QEMU_RAMDISK_ROOM
+    return qemu_tree_end(memory_bytes, qemu_kernel_end(kernel.text_offset, kernel.image_size), ramdisk.size_bytes)
 
 
 def _shown(version: Version) -> str:

@@ -1,0 +1,107 @@
+"""Rules on what a guest runs: a ramdisk, or a root file system that is there under the name that it is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from vtool.boot_files import BootFile
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Severity
+from vtool.model.devices import Device, disks_of, is_ring
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
+
+_DISK = re.compile(r"/dev/(xvd|vd|sd)([a-z])")
+_OF_DISKS = {"vd": "virtio disk", "sd": "SCSI disk", "xvd": "disk of Xen's"}
+_NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
+"""Of names Linux itself finds devices, partition UUIDs and partition labels (Linux 6.12 block/early-lookup.c)."""
+
+
+def guests_have_something_to_run(context: Context) -> Iterator[Diagnostic]:
+    """VT423: a guest has a ramdisk or a root file system."""
+    for name, domain in context.topology.domains.items():
+        kernel = context.kernel_file(name)
+        if domain.role is not Role.GUEST or domain.ramdisk is not None or not _wants_a_root(kernel):
+            continue
+        if domain.passthrough or _roots(context, name):
+            continue
+        message = f"guest '{name}' has nothing to run: no ramdisk, and no device that can hold a root file system"
+        if kernel is not None and kernel.options is None:
+            message += ", unless its kernel carries a ramdisk"
+        hint = "Linux panics without one: give it a `ramdisk`, or a disk and `root=` in its `bootargs`"
+        yield context.find("VT423", message, ("domains", name), key=True, hints=(hint,), severity=Severity.WARNING)
+
+
+def roots_are_there(context: Context) -> Iterator[Diagnostic]:
+    """VT424: the root file system that a guest's command line names is one that it has."""
+    for name, domain in context.topology.domains.items():
+        kernel = context.kernel_file(name)
+        own = domain.ramdisk in (OWN_RAMDISK, DRIVER_DOMAIN_RAMDISK)  # which look for no root
+        if domain.role is not Role.GUEST or own or domain.passthrough or not _wants_a_root(kernel):
+            continue
+        why = _why_not_found(context, name, built_in=(kernel.options or {}).get("CMDLINE", "") if kernel else "")
+        if why is not None:
+            message = f"the command line of '{name}' {why}"
+            said = "bootargs" in domain.model_fields_set
+            path = ("domains", name, "bootargs") if said else ("domains", name)
+            hints = _what_there_is(context, name)
+            yield context.find("VT424", message, path, key=not said, hints=hints, severity=Severity.WARNING)
+
+
+def _why_not_found(context: Context, name: str, *, built_in: str) -> str | None:
+    domain = context.topology.domains[name]
+    root = _root_of(domain.bootargs)
+    if root is None:
+        finds_one = domain.ramdisk is not None or _root_of(built_in) or not _roots(context, name)
+        return None if finds_one else "names no root file system (`root=`), and it has no ramdisk that finds one"
+    if domain.ramdisk is None and root.startswith(_NEEDS_A_RAMDISK):
+        return f"names '{root}', which a ramdisk alone can find"
+    return f"names '{root}', which it does not have" if _lacks(context, name, root) else None
+
+
+def _wants_a_root(kernel: BootFile | None) -> bool:
+    """Tell whether a kernel is a Linux that carries no ramdisk, as far as it tells."""
+    return kernel is not None and kernel.is_linux and not (kernel.options or {}).get("INITRAMFS_SOURCE")
+
+
+def _root_of(words: str) -> str | None:
+    return next((word[len("root=") :] for word in reversed(words.split()) if word.startswith("root=")), None)
+
+
+def _roots(context: Context, name: str) -> Mapping[str, int]:
+    """Return how many of each a guest has that may hold its root: disks by their prefix, shares, interfaces for NFS."""
+    by_nfs = "nfs" in (_root_of(context.topology.domains[name].bootargs) or "")
+    found: dict[str, int] = {}
+    for device in context.lookup.devices_of[name].values():
+        kind = _root_kind(device) if device.frontend == name else None
+        if kind is not None and (kind != "net" or by_nfs):
+            found[kind] = found.get(kind, 0) + max(1, len(disks_of(device)))
+    return found
+
+
+def _root_kind(device: Device) -> str | None:
+    if is_ring(device):
+        return None  # a program in the guest makes the disk
+    if device.type == "blk":
+        return "xvd" if device.data_path.value == "pv" else "vd"
+    return {"scsi": "sd", "fs": "fs", "net": "net"}.get(device.type)
+
+
+def _lacks(context: Context, name: str, root: str) -> bool:
+    """Tell whether a root is named that a guest surely does not have."""
+    has = _roots(context, name)
+    disk = _DISK.match(root)
+    if disk is not None:
+        return ord(disk[2]) - ord("a") >= has.get(disk[1], 0)
+    if root.startswith(("/dev/nfs", "nfs:")):
+        return "net" not in has
+    return root.startswith(("/dev/mmcblk", "/dev/nvme"))  # which no device of vtool's is
+
+
+def _what_there_is(context: Context, name: str) -> tuple[str, ...]:
+    has = _roots(context, name)
+    disks = [f"/dev/{kind}{chr(ord('a') + index)}" for kind in _OF_DISKS for index in range(has.get(kind, 0))]
+    return (f"it has {', '.join(disks)}",) if disks else ("it has no disk",)
+
+
+RULES = (guests_have_something_to_run, roots_are_there)
