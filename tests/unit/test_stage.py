@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import gzip
 import importlib.util
 import io
 import marshal
@@ -26,9 +27,10 @@ from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import Kind as LintKind
 from vtool.lint import lint
+from vtool.model.board_facts import UBoot
 from vtool.plan.types import BoardPlan, XenBootGuest
 from vtool.render import render
-from vtool.render.artifacts import ArtifactSet
+from vtool.render.artifacts import ArtifactSet, Place
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "topology" / "examples"
@@ -147,6 +149,44 @@ def test_a_module_larger_than_its_window_is_refused(base: bytes, tmp_path: Path)
     with pytest.raises(VtoolError) as caught:
         stage("t", board, render(board), base, lambda _: large, tmp_path / "work")
     assert caught.value.diagnostics[0].code == "VT713"
+
+
+def test_a_packed_kernel_of_the_board_is_unpacked_a_guests_is_not(base: bytes, tmp_path: Path) -> None:
+    image = b"MZ" + bytes(54) + b"ARM\x64" + bytes(4) + b"Linux version 6"
+    packed = tmp_path / "Image.gz"
+    packed.write_bytes(gzip.compress(image))
+    board = prepare(ROOT / "topology" / "examples" / "kvm-pool.yaml").plan.boards[0]
+    (tmp_path / "work").mkdir()
+    files = stage("t", board, render(board), base, lambda _: packed, tmp_path / "work").files
+    read = {(file.place, file.name): file.path.read_bytes() for file in files}
+    assert read[Place.BOOT, "Image"] == image
+    assert read[Place.GENERATION, "domains/fe0/Image"] == packed.read_bytes()
+    packed.write_bytes(packed.read_bytes()[:-4])
+    with pytest.raises(VtoolError, match=r"VT505.*'vtool:linux' cannot be used: it is a gzip file that is cut short"):
+        stage("t", board, render(board), base, lambda _: packed, tmp_path / "work")
+
+
+def test_what_is_loaded_into_too_small_a_window_is_refused(base: bytes, tmp_path: Path) -> None:
+    board = prepare(ROOT / "topology" / "examples" / "xen-pv.yaml").plan.boards[0]
+    assert isinstance(board.facts.boot, UBoot)
+
+    def error_with(**load: int) -> str:
+        assert isinstance(board.facts.boot, UBoot)
+        boot = board.facts.boot.model_copy(update={"load": board.facts.boot.load.model_copy(update=load)})
+        moved = dataclasses.replace(board, facts=board.facts.model_copy(update={"boot": boot}))
+        work = tmp_path / "-".join(load)
+        work.mkdir()
+        image = tmp_path / "image"
+        image.write_bytes(bytes(8192))
+        with pytest.raises(VtoolError) as caught:
+            stage("t", moved, render(moved), base, lambda _: image, work)
+        (found,) = caught.value.diagnostics
+        assert found.code == "VT713"
+        return found.message
+
+    assert error_with(kernel=0x4FFF_F000).startswith("'vtool:linux' ends at 0x50001000, 4KiB beyond the 4KiB")
+    assert error_with(hypervisor=0x49FF_F000).startswith("'vtool:xen-debian' would end at 0x4a001000")
+    assert error_with(device_tree=0x47FF_F000).startswith("the device tree of board 'board0' ends at")
 
 
 def test_nodes_to_pass_through_are_looked_for_before_anything_is_merged(base: bytes, tmp_path: Path) -> None:

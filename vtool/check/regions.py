@@ -218,7 +218,7 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
 
 
 def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
-    """VT408: a board's banks of RAM do not overlap, CPUs are as many as their nodes, boot's places are kept free."""
+    """VT408: a board's banks of RAM do not overlap, CPUs are as many as their nodes."""
     for board, loaded in context.facts.items():
         facts = loaded.facts
         faults: list[tuple[DataPathTuple, str]] = []
@@ -230,10 +230,6 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
             faults.append((("cpus",), f"{facts.cpus} CPUs are not the {len(facts.cpu_nodes)} of `cpu_nodes`"))
         if sum(uart.stdout for uart in facts.uarts) > 1:
             faults.append((("uarts",), "more than one UART is `stdout`"))
-        for key, address in facts.load or ():
-            if not any(carve.range.base <= address < carve.range.end for carve in facts.carve_outs):
-                reason = f"boot loads the {key} at {address:#x}, which no carve-out keeps free"
-                faults.append((("boot", "load", key), reason))
         for path, message in faults:
             label = Label(loaded.document.span(path), "here")
             whole = f"the facts of board '{board}' contradict themselves: {message}"

@@ -16,18 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtool.boot_files import look_at
+from vtool.check.loads import too_large
 from vtool.deploy.base_tree import fitted, refused
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
 from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
+from vtool.kernel_image import GZIP, unpacked
 from vtool.model.board_facts import Boot, UBoot
+from vtool.model.load_windows import load_windows
 from vtool.once import once_per_file
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
-from vtool.units import MIB, format_size
+from vtool.units import MIB
 
 _STAGED_BYTES = 16 * MIB
 
@@ -78,8 +82,8 @@ def stage(
 ) -> Staged:
     """Compile and merge what rendering made into ``work``.
 
-    Raises VtoolError VT417, VT701, VT702, VT817 to VT820 for what the base tree has no room for, and lint's codes for
-    what Xen or Linux would not take of the merged one.
+    Raises VtoolError VT417, VT505, VT701, VT702, VT713, VT817 to VT820 for what the base tree has no room for, and
+    lint's codes for what Xen or Linux would not take of the merged one.
     """
     tree = read_blob(base_tree)
     found = [*absent_nodes(tree, board), *refused(board, tree)]
@@ -121,7 +125,9 @@ def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
 def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path) -> StagedFile:
     if artifact.kind is Kind.IMAGE:
         path = image_path(artifact.content)
-        _check_window(artifact, board, path)
+        if artifact.place is Place.BOOT and artifact.name in _LOADED:
+            path = _to_be_loaded(artifact, path, work)
+        _check_window(artifact, board, artifact.name, path)
         return _staged(artifact, artifact.name, path)
     source = work / artifact.place.value / artifact.name
     source.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +142,7 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
         name = artifact.name.removesuffix(".dts") + ".dtb"
         output = source.with_suffix(".dtb")
         output.write_bytes(merge_host(work / "base.dtb", source, board))
+        _check_window(artifact, board, name, output)
     elif artifact.kind is Kind.BOOT_SCRIPT:
         name = artifact.name.removesuffix(".cmd") + ".scr"
         output = source.with_suffix(".scr")
@@ -144,14 +151,44 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     return _staged(artifact, name, output)
 
 
-def _check_window(artifact: Artifact, board: BoardPlan, path: Path) -> None:
-    """Refuse a boot module that is larger than the room planned for it (VtoolError VT713)."""
-    for module in (module for guest in board.xen_boot.guests for module in guest.modules):
-        size = path.stat().st_size
-        if artifact.place is Place.BOOT and artifact.name == module.file and size > module.window.size_bytes:
-            room = format_size(module.window.size_bytes)
-            message = f"'{module.image}' has {size} bytes, more than the {room} that a boot module has room for"
-            raise board_failed("VT713", message)
+def _to_be_loaded(artifact: Artifact, path: Path, work: Path) -> Path:
+    """Return what a loader is given of a board's kernel or hypervisor: unpacked, whatever the file is.
+
+    ``booti`` unpacks only into what ``kernel_comp_addr_r`` names, firmware not at all. VtoolError VT505.
+    """
+    with path.open("rb") as stream:
+        if stream.read(2) != GZIP:
+            return path
+        stream.seek(0)
+        output = work / artifact.place.value / artifact.name
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with output.open("wb") as target:
+                target.writelines(unpacked(stream))
+        except ValueError as error:
+            message = f"'{artifact.content}' cannot be used: it is {error}"
+            raise VtoolError(Diagnostic("VT505", message)) from None
+    return output
+
+
+def _check_window(artifact: Artifact, board: BoardPlan, name: str, path: Path) -> None:
+    """Refuse what is larger than the room that it is loaded into (VtoolError VT713)."""
+    if artifact.place is not Place.BOOT:
+        return
+    modules = {module.file: module.window for guest in board.xen_boot.guests for module in guest.modules}
+    key = _LOADED.get(name, "")
+    window = modules.get(name) or load_windows(board.facts).get(key)
+    if window is None:
+        return
+    starts = key == "hypervisor" or (key == "kernel" and board.xen_image is None)
+    what = f"'{artifact.content}'" if artifact.kind is Kind.IMAGE else f"the device tree of board '{board.name}'"
+    message = too_large(what, window, path.stat().st_size, look_at(path) if starts else None)
+    if message is not None:
+        raise board_failed("VT713", message)
+
+
+_LOADED = {"Image": "kernel", "xen": "hypervisor", "board.dtb": "device_tree"}
+"""What of a boot set goes to which of the facts' load addresses."""
 
 
 def _staged(artifact: Artifact, name: str, path: Path) -> StagedFile:

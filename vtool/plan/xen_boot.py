@@ -14,6 +14,7 @@ from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Transport, is_ring
+from vtool.model.load_windows import MODULE_WINDOW_BYTES
 from vtool.model.topology import OWN_RAMDISK, Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
@@ -26,9 +27,6 @@ from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_siz
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
-
-MODULE_WINDOW_BYTES = 32 * MIB
-"""Room for one boot module; staging refuses a larger file."""
 
 _CAPABILITY_BITS = {Capability.CONTROL: 1, Capability.HARDWARE: 2, Capability.XENSTORE: 4}
 """Xen xen/include/public/bootfdt.h DOMAIN_CAPS_*."""

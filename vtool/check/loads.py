@@ -1,0 +1,111 @@
+"""Rules on what a boot loader puts into memory: its windows are free and in order, and files fit into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.boot_files import BootFile
+from vtool.check.context import Context
+from vtool.diagnostics import Diagnostic, Label
+from vtool.layouts import LINUX_UNIT
+from vtool.model.board_facts import BoardFacts
+from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out
+from vtool.model.topology import Role, Start, Xen
+from vtool.source import DataPathTuple
+from vtool.units import AddressRange, align_up, format_size
+
+
+def load_windows_are_free(context: Context) -> Iterator[Diagnostic]:
+    """VT408: each load window is kept free by one carve-out, lies in RAM, and meets nothing else."""
+    for board, loaded in context.facts.items():
+        for key, message in _faults_of_windows(loaded.facts):
+            label = Label(loaded.document.span(("boot", "load", key)), "here")
+            whole = f"the facts of board '{board}' contradict themselves: {message}"
+            yield context.find("VT408", whole, ("boards", board, "facts"), labels=(label,))
+
+
+def _faults_of_windows(facts: BoardFacts) -> Iterator[tuple[str, str]]:
+    windows = load_windows(facts)
+    first: dict[int, str] = {}
+    for key, base in facts.load or ():
+        if key not in windows:
+            yield key, f"boot loads the {_said(key)} at {base:#x}, which no carve-out keeps free"
+            continue
+        if base in first:
+            yield key, f"boot loads the {_said(first[base])} and the {_said(key)} at {base:#x}"
+            continue
+        first[base] = key
+        window = windows[key]
+        if not any(bank.range.contains(window) for bank in facts.ram):
+            yield key, f"boot loads the {_said(key)} into {window}, which is not all RAM"
+        for carve in facts.carve_outs:
+            if carve is not own_carve_out(facts, base) and carve.range.overlaps(window):
+                what = f"boot loads the {_said(key)} into {window}, over carve-out '{carve.name}' {carve.range}"
+                yield key, f"{what}: {carve.reason}"
+
+
+def _said(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def too_large(what: str, window: AddressRange, size_bytes: int | None, started: BootFile | None = None) -> str | None:
+    """Return that something is too large for its load window, in words; None when it fits or is not known to be.
+
+    One that the loader starts (``booti``) is first moved to a multiple of 2 MiB, and takes what its header says
+    (U-Boot arch/arm/lib/image.c booti_setup).
+    """
+    end = window.base + (size_bytes or 0)
+    if started is not None and started.image_size is not None:
+        offset = started.text_offset
+        end = max(end, align_up(window.base - offset, LINUX_UNIT) + offset + started.image_size)
+    if end <= window.end:
+        return None
+    return (
+        f"{what} {'would end' if started else 'ends'} at {end:#x}, {format_size(end - window.end)} beyond the "
+        f"{format_size(window.size_bytes)} {window} that it is loaded into"
+    )
+
+
+def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
+    """VT713: kernel and hypervisor of a board, and the files of guests that Xen starts, fit where they are loaded."""
+    for board, loaded in context.facts.items():
+        windows, hypervisor = load_windows(loaded.facts), context.topology.boards[board].hypervisor
+        is_xen = isinstance(hypervisor, Xen)
+        asked: list[tuple[str, str, BootFile | None, bool, DataPathTuple]] = []
+        for name, domain in context.domains_on(board):
+            if domain.role is Role.CONTROL:
+                said = ("kernel",) if "kernel" in domain.model_fields_set else ()
+                what = f"the kernel of '{name}'"
+                asked.append(("kernel", what, context.kernel_file(name), not is_xen, ("domains", name, *said)))
+        if isinstance(hypervisor, Xen):
+            xen = context.files.get(("image", hypervisor.image))
+            asked.append(("hypervisor", f"the Xen of '{board}'", xen, True, ("boards", board, "hypervisor", "image")))
+        for key, what, file, started, path in asked:
+            if file is None or key not in windows:
+                continue
+            size = file.size_bytes if file.what.packer is None else None  # staging unpacks it
+            message = too_large(what, windows[key], size, file if started else None)
+            if message is not None:
+                label = Label(loaded.document.span(("boot", "load", key)), "the window begins here")
+                yield context.find("VT713", message, path, labels=(label,), hints=(_MORE_ROOM,))
+
+
+_MORE_ROOM = "give it more room: move the next of `load` in the board's facts, and its carve-out"
+
+
+def modules_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
+    """VT713: what is loaded for a guest that Xen starts fits into the window that is planned for it."""
+    for name, domain in context.topology.domains.items():
+        if domain.start is not Start.DOM0LESS or domain.role is not Role.GUEST:
+            continue
+        for key in ("kernel", "ramdisk", "device_tree"):
+            file = context.files.get((key, getattr(domain, key) or ""))
+            if file is not None and (file.size_bytes or 0) > MODULE_WINDOW_BYTES:
+                message = (
+                    f"the {_said(key)} of '{name}' has {file.size_bytes} bytes, more than the "
+                    f"{format_size(MODULE_WINDOW_BYTES)} that a boot module has room for"
+                )
+                yield context.find("VT713", message, ("domains", name, key))
+
+
+RULES = (load_windows_are_free, files_fit_their_windows, modules_fit_their_windows)

@@ -1,0 +1,34 @@
+"""Where a boot loader may put what it loads: from each address to the next, no further than what is kept for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vtool.model.board_facts import BoardFacts, CarveOut
+from vtool.units import MIB, AddressRange
+
+MODULE_WINDOW_BYTES = 32 * MIB
+"""Room for one boot module of Xen's."""
+
+_MOST_BYTES: Mapping[str, int] = {"device_tree": 2 * MIB, "hypervisor": 8 * MIB}
+"""Linux Documentation/arch/arm64/booting.rst; Xen xen/arch/arm/include/asm/config.h XEN_VIRT_SIZE."""
+
+
+def load_windows(facts: BoardFacts) -> Mapping[str, AddressRange]:
+    """Return the window of each load address, host-physical, by its key; of one that nothing keeps free, none."""
+    if facts.load is None:
+        return {}
+    bases = dict(facts.load)
+    windows = {}
+    for key, base in bases.items():
+        own = own_carve_out(facts, base)
+        if own is not None:
+            ends = [other for other in bases.values() if other > base]
+            windows[key] = AddressRange(base, min([*ends, own.range.end, base + _MOST_BYTES.get(key, own.size)]))
+    return windows
+
+
+def own_carve_out(facts: BoardFacts, address: int) -> CarveOut | None:
+    """Return the carve-out that keeps an address free for the loader: the largest around it, None without one."""
+    around = [carve for carve in facts.carve_outs if carve.range.base <= address < carve.range.end]
+    return max(around, key=lambda carve: carve.size, default=None)
