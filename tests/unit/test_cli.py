@@ -56,7 +56,7 @@ def test_a_kernel_file_that_is_none_is_located(tmp_path: Path) -> None:
     done = vtool("plan", path)
     assert done.returncode == 1 and "VT505" in done.stderr and "t.yaml:18:13" in done.stderr
     (tmp_path / "no-such-file").write_bytes(b"not a kernel")
-    assert "not an arm64 kernel image" in vtool("plan", path).stderr
+    assert "it is text, not an arm64 kernel" in vtool("plan", path).stderr
 
 
 def test_a_kernel_without_the_option_is_refused_before_the_board(tmp_path: Path) -> None:
