@@ -259,6 +259,30 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
         bridges[bridge] = name, address.network
 
 
+def networks_are_not_the_boards(context: Context) -> Iterator[Diagnostic]:
+    """VT428: a bridge or link of the board has no network that the board is in by itself, or else it is cut off."""
+    said: set[tuple[str, str]] = set()
+    for name, device in context.topology.devices.items():
+        if not isinstance(device, NetworkDevice) or device.program is Program.PASST or context.by_a_guest(device):
+            continue  # passt gives the board no address, and a driver domain makes its bridge itself
+        board, bridge = context.board_of.get(device.backend, ""), device.network.bridge
+        address = _interface(device.network.backend_address)
+        if board not in context.facts or address is None or not _is_a_hosts(address):
+            continue  # VT331 says it
+        if (device.backend, bridge or name) in said:
+            continue
+        said.add((device.backend, bridge or name))
+        loaded = context.facts[board]
+        for index, network in enumerate(loaded.facts.networks):
+            if address.network.overlaps(ipaddress.IPv4Network(network)):
+                what = f"bridge '{bridge}'" if bridge else f"device '{name}'"
+                message = f"{what} has the network {address.network}, but board '{board}' is reached by {network}"
+                label = Label(loaded.document.span(("networks", index)), "so its facts say")
+                hint = "give it a network of its own, such as 192.168.77.1/24 and 192.168.77.2/24"
+                path = ("devices", name, "network", "backend_address")
+                yield context.find("VT428", message, path, labels=(label,), hints=(hint,))
+
+
 def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
     """VT334: a bridge of the board is made by vtool, so its name is none that the board's own interfaces have."""
     for name, device in context.topology.devices.items():
@@ -325,5 +349,6 @@ RULES = (
     disks_are_sound,
     networks_are_sound,
     bridges_are_apart,
+    networks_are_not_the_boards,
     bridges_are_new,
 )

@@ -238,6 +238,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         ],
         "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
         "disks": json.loads(manifest.path.read_text())["disks"],
+        "networks": [{"name": bridge.name, "network": bridge.network} for bridge in board.bridges if bridge.address],
     }
 
 

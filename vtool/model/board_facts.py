@@ -5,9 +5,10 @@ board is reached (``inventory/``) nor what runs on it (the topology). ``vtool.mo
 them from a device tree; all but the last section, ``boot``, which no tree tells.
 """
 
+import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from vtool.host_memory import Floating, HostMemory, Taken
 from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
@@ -216,6 +217,20 @@ class Iommu(Model):
     enabled: bool = True
 
 
+def _to_network(value: object) -> str:
+    try:
+        return str(ipaddress.IPv4Network(value if isinstance(value, str) and "/" in value else ""))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 network such as 192.0.2.0/24") from None
+
+
+Network = Annotated[
+    str,
+    BeforeValidator(_to_network, json_schema_input_type=str),
+    Field(description="an IPv4 network such as 192.0.2.0/24"),
+]
+
+
 class Source(Model):
     """Where the facts come from: which tree in which file, and what was added to it by hand.
 
@@ -235,7 +250,10 @@ class Source(Model):
 
 
 class BoardFacts(Model):
-    """All facts of one kind of board. Without ``boot`` it can be planned for, not deployed to."""
+    """All facts of one kind of board. Without ``boot`` it can be planned for, not deployed to.
+
+    ``networks`` are those that the board is in by itself, so that no bridge can have them.
+    """
 
     version: Literal[1]
     name: Name
@@ -251,6 +269,7 @@ class BoardFacts(Model):
     uarts: tuple[Uart, ...] = ()
     iommus: tuple[Iommu, ...] = ()
     device_tree: DeviceTreeFacts
+    networks: tuple[Network, ...] = ()
     boot: Boot | None = None
 
     @property

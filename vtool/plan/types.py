@@ -6,6 +6,7 @@ needs arithmetic, a field is missing here. Addresses carry their origin.
 
 from __future__ import annotations
 
+import ipaddress
 from enum import Enum
 
 from vtool.diagnostics import Span
@@ -725,6 +726,11 @@ class Bridge:
     name: str
     address: str
     unit: str
+
+    @property
+    def network(self) -> str:
+        """Return the network that its address is in."""
+        return str(ipaddress.IPv4Interface(self.address).network)
 
 
 @record

@@ -34,6 +34,7 @@ from .base import (
     sha256_of,
 )
 from .boot_partition import make_sound
+from .networks import refuse_own_networks
 
 STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"
@@ -130,7 +131,7 @@ def changed_entry(generation: dict[str, Any]) -> list[str]:
 def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Read a generation file from stdin; say what the board lacks of it and what making it run would change.
 
-    Changes nothing of any generation. Raises VT705, VT706 or VT716 when it cannot be had.
+    Changes nothing of any generation. Raises VT428, VT705, VT706 or VT716 when it cannot be had.
     """
     generation = json.load(sys.stdin)
     running = running_generation()
@@ -151,6 +152,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if answer["current"]:
         return answer
+    refuse_own_networks(generation.get("networks", []))
     if not arguments.look_only:
         make_sound(Path(generation["boot"]["mount"]))
     check_writable(generation)

@@ -1,0 +1,74 @@
+"""A board refuses a bridge in a network that it is in itself, before anything of it is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vtool.deploy.on_board import networks
+from vtool.deploy.on_board.base import BoardError
+
+# eth0 in 10.0.2.0/24 with the default route, xenbr0 and docker0 as bridges of taps, br0 with eth1, a tap of a ring.
+ROUTES = """\
+Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
+eth0	00000000	0202000A	0003	0	0	0	00000000	0	0	0
+eth0	0002000A	00000000	0001	0	0	0	00FFFFFF	0	0	0
+eth0	0000A8C0	0302000A	0003	0	0	0	00FFFFFF	0	0	0
+xenbr0	004DA8C0	00000000	0001	0	0	0	00FFFFFF	0	0	0
+br0	0000100A	00000000	0001	0	0	0	0000FFFF	0	0	0
+vt0	004EA8C0	00000000	0001	0	0	0	FCFFFFFF	0	0	0
+"""
+
+
+@pytest.fixture(autouse=True)
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "route").write_text(ROUTES)
+    for name in (
+        "eth0/device",
+        "eth1/device",
+        "xenbr0/bridge",
+        "xenbr0/brif/vif1.0",
+        "vif1.0",
+        "br0/bridge",
+        "br0/brif/eth1",
+    ):
+        (tmp_path / "net" / name).mkdir(parents=True)
+    (tmp_path / "net/vt0").mkdir()
+    (tmp_path / "net/vt0/tun_flags").touch()
+    monkeypatch.setattr(networks, "ROUTES", tmp_path / "route")
+    monkeypatch.setattr(networks, "INTERFACES", tmp_path / "net")
+    monkeypatch.setenv("SSH_CONNECTION", "172.16.5.9 50000 10.9.0.1 22")
+
+
+def refused(network: str) -> str:
+    with pytest.raises(BoardError) as caught:
+        networks.refuse_own_networks([{"name": "kvmbr0", "network": network}])
+    assert caught.value.code == "VT428"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ("10.0.2.0/24", "which 'eth0' of it is in"),
+        ("10.0.2.128/25", "which 'eth0' of it is in"),
+        ("10.0.0.0/8", "where it is reached as 10.9.0.1"),
+        ("192.168.0.0/24", "which 'eth0' of it is in"),
+        ("10.16.3.0/24", "which 'br0' of it is in"),
+        ("172.16.5.0/24", "from which 172.16.5.9 deploys"),
+    ],
+)
+def test_a_network_of_its_own_is_refused(network: str, why: str) -> None:
+    assert refused(network) == f"bridge 'kvmbr0' would have the network {network} on the board, {why}"
+
+
+@pytest.mark.parametrize("network", ["192.168.77.0/24", "192.168.78.0/30", "10.0.3.0/24", "172.16.6.0/24"])
+def test_vtools_own_interfaces_and_others_networks_are_no_reason(network: str) -> None:
+    networks.refuse_own_networks([{"name": "kvmbr0", "network": network}])
+
+
+def test_without_ssh_what_the_board_routes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_CONNECTION")
+    assert "eth0" in refused("10.0.2.0/24")
+    networks.refuse_own_networks([{"name": "kvmbr0", "network": "172.16.5.0/24"}])

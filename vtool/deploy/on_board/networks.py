@@ -1,0 +1,60 @@
+"""The networks that the board is in by itself: a bridge in one of them would cut it off from who deploys."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .base import BoardError
+
+ROUTES = Path("/proc/net/route")
+INTERFACES = Path("/sys/class/net")
+_HINT = "give the bridge a network of its own, such as 192.168.77.1/24"
+
+
+def refuse_own_networks(wanted: list[dict[str, Any]]) -> None:
+    """Raise BoardError VT428 for a bridge whose ``network`` the board is in, or reaches its controller by."""
+    own = list(own_networks())
+    for bridge in wanted:
+        base, mask = _numbers(bridge["network"])
+        for what, network in own:
+            other_base, other_mask = _numbers(network)
+            if (base ^ other_base) & mask & other_mask == 0:
+                message = f"bridge '{bridge['name']}' would have the network {bridge['network']} on the board, {what}"
+                raise BoardError("VT428", message, hints=[_HINT])
+
+
+def own_networks() -> Iterator[tuple[str, str]]:
+    """Yield the networks that are not vtool's, each with what the board has of it in words; IPv4 only."""
+    connection = os.environ.get("SSH_CONNECTION", "").split()
+    if len(connection) == 4 and ":" not in connection[0]:
+        yield f"from which {connection[0]} deploys", f"{connection[0]}/32"
+        yield f"where it is reached as {connection[2]}", f"{connection[2]}/32"
+    for line in ROUTES.read_text().splitlines()[1:]:
+        fields = line.split()
+        interface, mask = fields[0], _number_of(fields[7])
+        if mask and not _is_made(interface):
+            base = socket.inet_ntoa(_number_of(fields[1]).to_bytes(4, "big"))
+            yield f"which '{interface}' of it is in", f"{base}/{bin(mask).count('1')}"
+
+
+def _is_made(interface: str) -> bool:
+    """Tell whether an interface is a tap, or a bridge without any interface that is hardware: vtool's, and the like."""
+    about = INTERFACES / interface
+    ports = list((about / "brif").glob("*"))
+    bridge = (about / "bridge").exists() and not any((INTERFACES / port.name / "device").exists() for port in ports)
+    return bridge or (about / "tun_flags").exists()
+
+
+def _number_of(text: str) -> int:
+    """Read an address as the kernel shows it: in the memory's order."""
+    return int.from_bytes(int(text, 16).to_bytes(4, "little"), "big")
+
+
+def _numbers(network: str) -> tuple[int, int]:
+    address, _, prefix = network.partition("/")
+    mask = (0xFFFFFFFF << (32 - int(prefix))) & 0xFFFFFFFF
+    return int.from_bytes(socket.inet_aton(address), "big") & mask, mask
