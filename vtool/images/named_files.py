@@ -16,6 +16,7 @@ from vtool.file_kinds import Found, Kind
 from vtool.files import reason_of
 from vtool.images import KERNEL_BYTES, KERNEL_RELEASES, PREFIX, RAMDISKS, kernel_fragment
 from vtool.kernel_image import options_in
+from vtool.model.partial import Unsound, known
 from vtool.model.topology import Topology, Xen
 from vtool.source import Document
 
@@ -44,6 +45,8 @@ _UNPACKED_BY_ALL = (None, "gzip")
 def why_unfit(key: str, file: BootFile) -> str | None:
     """Return why a file cannot stand for a key, in words; None when it can."""
     fits = file.kind in WANTED[key]
+    if key == "image" and file.kind is Kind.KERNEL:  # by its header alone a Xen is a kernel, too
+        fits = not file.is_linux
     if fits and key in ("kernel", "image") and file.what.packer not in _UNPACKED_BY_ALL:
         fits = False
     if fits and key == "config" and "Linux" in file.what.words:
@@ -63,11 +66,12 @@ def files_of(document: Document, topology: Topology) -> tuple[dict[tuple[str, st
         if fault is not None:
             whole = f"{key} '{reference}' of domain '{name}' cannot be used: {fault.message}"
             findings.append(Diagnostic("VT505", whole, document.span(("domains", name, key)), hints=fault.hints))
-    for board in topology.boards.values():
-        image = board.hypervisor.image if isinstance(board.hypervisor, Xen) else PREFIX
-        if not image.startswith(PREFIX):
-            file, _ = fit_file(document, "image", image, look)  # what is wrong with it is said by xens_of
-            found |= {("image", image): file} if file else {}
+    for board in known(topology.boards).values():
+        with suppress(Unsound):
+            image = board.hypervisor.image if isinstance(board.hypervisor, Xen) else PREFIX
+            if not image.startswith(PREFIX):
+                file, _ = fit_file(document, "image", image, look)  # what is wrong with it is said by xens_of
+                found |= {("image", image): file} if file else {}
     return found, findings
 
 

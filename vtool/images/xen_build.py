@@ -81,6 +81,8 @@ def _xen_of(document: Document, board: str, hypervisor: Hypervisor) -> tuple[Xen
         try:
             if reference.startswith(PREFIX):
                 read = _own(reference, key)
+            elif key == "image" and text is not None and not (document.path.parent / reference).exists():
+                continue  # `config` says what there is to know of it; deploying needs it
             else:
                 read = _given(document.path.parent / reference, key)
             text = text or read

@@ -18,7 +18,7 @@ def load_windows(facts: BoardFacts) -> Mapping[str, AddressRange]:
     """Return the window of each load address, host-physical, by its key; of one that nothing keeps free, none."""
     if facts.load is None:
         return {}
-    bases = dict(facts.load)
+    bases = dict(iter(facts.load))
     windows = {}
     for key, base in bases.items():
         own = own_carve_out(facts, base)
