@@ -150,7 +150,7 @@ def test_a_driver_domain_hears_no_more_than_its_event_channels(tmp_path: Path) -
     one = text[text.index("  disk0:\n") : text.index("  net0:\n")]
     domains, devices = "", ""
     for number in range(11):
-        domains += f"  many{number}: {{memory: 16MiB, cpus: 4, xen: {{max_grant_frames: 256}}}}\n"
+        domains += f"  many{number}: {{memory: 24MiB, cpus: 4, xen: {{max_grant_frames: 256}}}}\n"
         for disk in range(26):
             more = one.replace("disk0", f"d{number}-{disk}").replace("fe0", f"many{number}")
             devices += more.replace("/dev/xvdb", f"/dev/group/{number}-{disk}")

@@ -59,7 +59,7 @@ def test_the_plan_says_what_another_ramdisk_has_to_run(tmp_path: Path, capsys: p
     from vtool.cli.main import main
 
     text = KVM.read_text().replace("vtool:guest-initramfs", str(tmp_path / "other.gz"), 1)
-    (tmp_path / "other.gz").write_bytes(b"")
+    (tmp_path / "other.gz").write_bytes(b"070701")
     (tmp_path / "kvm-ring.yaml").write_text(text)
     assert main(["plan", str(tmp_path / "kvm-ring.yaml")]) == 0
     said = capsys.readouterr().out
