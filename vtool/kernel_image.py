@@ -6,7 +6,6 @@ keeps to Python 3.8 and imports nothing of vtool's.
 
 from __future__ import annotations
 
-import gzip
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,8 +78,8 @@ def configuration_of(blocks: Iterable[bytes]) -> str | None:
 
 def _text_in(packed: bytes) -> str | None:
     try:
-        return gzip.decompress(packed).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+        return zlib.decompress(packed, 31).decode()
+    except (zlib.error, UnicodeDecodeError):
         return None
 
 

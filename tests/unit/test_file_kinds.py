@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from vtool.boot_files import look_at
-from vtool.diagnostics import Diagnostic, format_diagnostic
+from vtool.cli.common import examine
+from vtool.cli.main import main
+from vtool.diagnostics import Diagnostic, Severity, format_diagnostic
 from vtool.file_kinds import Kind, kind_of
 from vtool.images import KERNEL_BYTES, RAMDISKS
 from vtool.images.build import cached
@@ -212,3 +214,32 @@ def test_what_is_known_of_own_images_holds_for_those_that_are_built() -> None:
             file = look_at(built[name].path)
             for least, seen in zip(sizes, (file.size_bytes, file.unpacked_bytes), strict=True):
                 assert seen is not None and least <= seen < least * 1.2
+
+
+@pytest.mark.parametrize(("data", "words"), [(OVERLAY, "it is an overlay"), (FIT, "it is a FIT image of U-Boot")])
+def test_a_piece_of_a_tree_is_no_board(
+    data: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "piece.dtb").write_bytes(data)
+    example = ROOT / "topology" / "examples" / "xen-pv.yaml"
+    for command in (
+        ["board", "import", tmp_path / "piece.dtb", "-o", tmp_path / "facts.yaml"],
+        ["dt", example, "--base", tmp_path / "piece.dtb"],
+        ["render", example, "-o", tmp_path / "out", "--base-tree", tmp_path / "piece.dtb"],
+    ):
+        assert main([str(word) for word in command]) == 1
+        assert (
+            f"error[VT801]: '{tmp_path}/piece.dtb' cannot be read as a device tree: {words}" in capsys.readouterr().err
+        )
+
+
+def test_what_is_no_tree_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "Image").write_bytes(IMAGE)
+    assert main(["lint", str(tmp_path / "Image")]) == 1
+    assert "cannot be read as a device tree: it is an arm64 kernel" in capsys.readouterr().err
+
+
+def test_a_kernel_that_lacks_the_unpacker_of_its_ramdisk_is_an_error(tmp_path: Path) -> None:
+    found_in(tmp_path, ramdisk=lzma.compress(CPIO))
+    (error,) = [d for d in examine(tmp_path / "t.yaml").findings if d.severity is Severity.ERROR]
+    assert (error.code, "CONFIG_RD_XZ" in error.message) == ("VT510", True)

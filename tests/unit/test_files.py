@@ -98,6 +98,8 @@ def test_a_pipe_on_the_command_line(
         ({"facts": "./odd"}, "VT301"),
         ({"kind": "xen, image: odd"}, "VT505"),
         ({"kind": "xen, config: odd"}, "VT505"),
+        ({"ramdisk": "odd"}, "VT505"),
+        ({"ramdisk": "vtool:guest-initramfs, kernel: odd"}, "VT505"),
         ({"kind": "xen, qemu_image: odd, qemu_version: 10.0"}, "VT505"),
     ],
 )

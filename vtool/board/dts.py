@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed
+from vtool.file_kinds import HEAD_BYTES, kind_of
 from vtool.files import read_regular, reason_of
 
 _INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
@@ -47,6 +48,20 @@ def _is_unpacked(path: Path) -> bool:
     return any((path / name).is_file() for name in ("#address-cells", "compatible", "model"))
 
 
+def read_board_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
+    """Read a board's whole tree from a file, as ``read_tree``. VtoolError VT801 for an overlay or a FIT image, too."""
+    return whole(read_tree(path, include), path)
+
+
+def whole(tree: Tree, path: Path) -> Tree:
+    """Return a tree; VtoolError VT801 for one that is no board's but a piece of one, or has images in it."""
+    if any("__overlay__" in node.children for node in tree.root.children.values()):
+        raise unreadable(path, "it is an overlay, a piece that is merged into a board's tree", ())
+    if {"images", "configurations"} <= tree.root.children.keys():
+        raise unreadable(path, "it is a FIT image of U-Boot, which has the tree in it: dumpimage -l FILE", ())
+    return tree
+
+
 def read_blob_file(path: Path) -> tuple[bytes, Tree]:
     """Read a ``.dtb`` file, as bytes and as a tree. VtoolError VT100, VT801."""
     return _decoded(path, _read(path))
@@ -61,7 +76,7 @@ def _decoded(path: Path, data: bytes) -> tuple[bytes, Tree]:
 
 def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[bytes, Tree]:
     if b"\0" in data or not data.strip():
-        raise unreadable(path, "it is neither a flattened device tree nor source", ())
+        raise unreadable(path, f"it is {kind_of(data[:HEAD_BYTES], len(data)).words}", ())
     _refuse_waiting(path, data, (path.parent, *include))
     if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]

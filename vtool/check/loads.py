@@ -8,7 +8,7 @@ from vtool.boot_files import BootFile
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.layouts import LINUX_UNIT
-from vtool.model.board_facts import BoardFacts
+from vtool.model.board_facts import BoardFacts, SystemdBoot
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out
 from vtool.model.topology import Role, Start, Xen
 from vtool.source import DataPathTuple
@@ -108,4 +108,24 @@ def modules_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT713", message, ("domains", name, key))
 
 
-RULES = (load_windows_are_free, files_fit_their_windows, modules_fit_their_windows)
+def firmware_starts_it(context: Context) -> Iterator[Diagnostic]:
+    """VT429: what UEFI firmware starts is an EFI program: the kernel under KVM, the hypervisor under Xen."""
+    for board, loaded in context.facts.items():
+        if not isinstance(loaded.facts.boot, SystemdBoot):
+            continue
+        hypervisor = context.topology.boards[board].hypervisor
+        for name, domain in context.domains_on(board):
+            if domain.role is not Role.CONTROL:
+                continue
+            path: DataPathTuple = ("domains", name, "kernel")
+            file, what = context.kernel_file(name), f"the kernel of '{name}'"
+            if isinstance(hypervisor, Xen):
+                file, what = context.files.get(("image", hypervisor.image)), f"the Xen of '{board}'"
+                path = ("boards", board, "hypervisor", "image")
+            if file is not None and not file.efi:
+                message = f"{what} is no EFI program, and the firmware of board '{board}' starts nothing else"
+                label = Label(loaded.document.span(("boot", "loader")), "it boots by UEFI, so its facts say")
+                yield context.find("VT429", message, path, labels=(label,))
+
+
+RULES = (firmware_starts_it, load_windows_are_free, files_fit_their_windows, modules_fit_their_windows)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vtool.board.dts import read_tree
+from vtool.board.dts import read_board_tree
 from vtool.board.inventory import Inventory
 from vtool.board.over_ssh import read_over_ssh
 from vtool.board.protocols import Board
@@ -216,7 +216,7 @@ def _import(arguments: argparse.Namespace) -> int:
         tree, observed = read_over_ssh(arguments.ssh, arguments.ssh_config)
         origin, file = arguments.ssh, LIVE_TREE
     else:
-        tree, origin, file = read_tree(arguments.tree, arguments.include), "a local file", arguments.tree.name
+        tree, origin, file = read_board_tree(arguments.tree, arguments.include), "a local file", arguments.tree.name
     source = Source(
         tree=arguments.source or one_line(origin),
         file=arguments.source_file or one_line(file),

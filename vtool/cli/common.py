@@ -77,7 +77,7 @@ def add_base_tree(parser: argparse.ArgumentParser) -> None:
 
 def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
     """Raise VtoolError VT417 for nodes that the given trees lack, VT441 for a tree of no board of the topology."""
-    from vtool.board.dts import read_tree
+    from vtool.board.dts import read_board_tree
     from vtool.deploy.merged_tree import absent_nodes
 
     boards = {board.name: board for board in plan.boards}
@@ -90,7 +90,7 @@ def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
             hint = f"write --base-tree {next(iter(boards))}={file}; there are: {', '.join(boards)}"
             message = f"'{plan.name}' has no board '{name}'" if equals else f"'{file}' is the tree of which board?"
             raise VtoolError(Diagnostic("VT441", message, hints=(hint,)), ExitCode.USAGE)
-        found += absent_nodes(read_tree(Path(file)), boards[name])
+        found += absent_nodes(read_board_tree(Path(file)), boards[name])
     if found:
         raise VtoolError(in_order(found))
 

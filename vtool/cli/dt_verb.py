@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtool.board.dts import read_blob_and_tree
+from vtool.board.dts import read_blob_and_tree, whole
 from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments, print_diagnostics
 from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
 from vtool.deploy.base_tree import fitted, refused, refused_in_guest
@@ -73,7 +73,8 @@ class _Base:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._blob, self._tree = read_blob_and_tree(path)
+        self._blob, tree = read_blob_and_tree(path)
+        self._tree = whole(tree, path)
 
     def fitted(self, board: BoardPlan) -> BoardPlan:
         """Return the board's plan in the cells of this tree."""
