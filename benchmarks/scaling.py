@@ -46,7 +46,7 @@ def boards_topology(boards: int) -> str:
     lines += ["domains:"]
     for b in range(boards):
         lines += [f"  dom0-{b}: {{board: b{b}, role: control, memory: 512MiB}}"]
-        lines += [f"  g{b}-{g}: {{board: b{b}, memory: 64MiB}}" for g in range(9)]
+        lines += [f"  g{b}-{g}: {{board: b{b}, memory: 64MiB, ramdisk: vtool:guest-initramfs}}" for g in range(9)]
     lines += ["devices:"]
     ways = "type: blk, program: blkback, transport: xenbus, data_path: pv"
     for b in range(boards):

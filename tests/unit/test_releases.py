@@ -26,8 +26,8 @@ from vtool.images import (
     recipe_text,
 )
 from vtool.images.catalogue import CATALOGUE
-from vtool.images.kernel_options import options_in
 from vtool.images.store import Image
+from vtool.kernel_image import options_in
 from vtool.model.combinations import COMBINATIONS, QEMU_OF_SUITE, Suite
 from vtool.model.validate import load_facts
 from vtool.report.paths import ALSO, choices_of, paths_lines

@@ -44,8 +44,8 @@ class XenBuild:
 class Context:
     """Everything a rule may look at.
 
-    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference, ``files`` by key and reference. ``blamed``
-    are the places of values that were found to be wrong: what depends on them is not to be judged.
+    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference, ``files`` by key and reference.
+    ``blamed`` are the places of values that were found to be wrong: what depends on them is not to be judged.
     """
 
     document: Document

@@ -39,7 +39,10 @@ NAMES = (
 
 KERNEL_RELEASES: Mapping[str, str] = {"linux": "6.12", "linux-7.3": "7.3"}
 """The kernels among them, and of which release each is."""
-KERNEL_BYTES: Mapping[str, tuple[int, int]] = {"linux": (9_600_000, 9_984_000)}
+KERNEL_BYTES: Mapping[str, tuple[int, int]] = {
+    "linux": (9_600_000, 9_984_000),
+    "linux-7.3": (10_600_000, 11_000_000),
+}
 """Of those that are known so: the least that the file has, and that it takes where it runs (image_size)."""
 RAMDISKS: Mapping[str, tuple[int, int]] = {
     "guest-initramfs": (1_300_000, 2_600_000),

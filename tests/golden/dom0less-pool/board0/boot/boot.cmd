@@ -29,6 +29,8 @@ load virtio 0:1 0x54000000 vtool/${vtool_set}/fe0.dtb
 fdt set /chosen/domain-fe0/module@54000000 reg <0x0 0x54000000 0 0x${filesize}>
 load virtio 0:1 0x56000000 vtool/${vtool_set}/fe1.Image
 fdt set /chosen/domain-fe1/module@56000000 reg <0x0 0x56000000 0 0x${filesize}>
-load virtio 0:1 0x58000000 vtool/${vtool_set}/fe1.dtb
+load virtio 0:1 0x58000000 vtool/${vtool_set}/fe1.ramdisk
 fdt set /chosen/domain-fe1/module@58000000 reg <0x0 0x58000000 0 0x${filesize}>
+load virtio 0:1 0x5a000000 vtool/${vtool_set}/fe1.dtb
+fdt set /chosen/domain-fe1/module@5a000000 reg <0x0 0x5a000000 0 0x${filesize}>
 booti 0x48000000 - 0x46000000

@@ -27,4 +27,6 @@ load virtio 0:1 0x52000000 vtool/${vtool_set}/fe0.ramdisk
 fdt set /chosen/domain-fe0/module@52000000 reg <0x0 0x52000000 0 0x${filesize}>
 load virtio 0:1 0x54000000 vtool/${vtool_set}/be0.Image
 fdt set /chosen/domain-be0/module@54000000 reg <0x0 0x54000000 0 0x${filesize}>
+load virtio 0:1 0x56000000 vtool/${vtool_set}/be0.ramdisk
+fdt set /chosen/domain-be0/module@56000000 reg <0x0 0x56000000 0 0x${filesize}>
 booti 0x48000000 - 0x46000000
