@@ -69,7 +69,7 @@ def test_a_region_goes_where_cma_still_finds_its_range(tmp_path: Path) -> None:
     (tmp_path / "facts.yaml").write_text(facts)
     text = (EXAMPLES / "xen-pv.yaml").read_text().replace("facts: qemu-virt", "facts: ./facts.yaml")
     text = text.replace("kind: xen", "kind: xen\n      image: x\n      version: '4.20'")
-    (tmp_path / "x").write_bytes(b"")
+    (tmp_path / "x").write_bytes(bytes(56) + b"ARM\x64" + bytes(4))
     for size, base in (("256MiB", 0x6000_0000), ("300MiB", 0x9400_0000), ("1472MiB", 0x9400_0000)):
         (region,) = plan_of(text.replace("    size: 2MiB", f"    size: {size}"), tmp_path).host_regions
         assert region.range.base == base
