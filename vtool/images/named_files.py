@@ -64,7 +64,8 @@ def files_of(document: Document, topology: Topology) -> tuple[dict[tuple[str, st
         if file is not None:
             found[key, reference] = file
         if fault is not None:
-            whole = f"{key} '{reference}' of domain '{name}' cannot be used: {fault.message}"
+            own = reference.startswith(PREFIX)
+            whole = fault.message if own else f"{key} '{reference}' of domain '{name}' cannot be used: {fault.message}"
             findings.append(Diagnostic("VT505", whole, document.span(("domains", name, key)), hints=fault.hints))
     for board in known(topology.boards).values():
         with suppress(Unsound):
@@ -111,4 +112,4 @@ def own_file(key: str, reference: str) -> BootFile:
         return BootFile(Found(Kind.RAMDISK, Kind.RAMDISK.value, "gzip"), reference, *RAMDISKS[name])
     there_are = {"kernel": KERNEL_RELEASES, "ramdisk": RAMDISKS}.get(key, ())
     known = ", ".join(PREFIX + each for each in there_are) or "none"
-    raise LookupError(f"it is not a {key.replace('_', ' ')} that vtool builds", known)
+    raise LookupError(f"'{reference}' is not a {key.replace('_', ' ')} that vtool builds", known)
