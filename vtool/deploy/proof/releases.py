@@ -31,7 +31,12 @@ class Asked:
 ASKED = (
     Asked("QEMU", "QMP", "query-version", "reads constants; stable since 0.14"),
     Asked("QEMU", "QMP", "query-memdev", "reads its memory backends; stable since 2.1"),
-    Asked("QEMU", "QMP", "qom-get", "reads `iommu_platform`, `parent_bus`, `force-legacy`; stable since 1.2"),
+    Asked(
+        "QEMU",
+        "QMP",
+        "qom-get",
+        "reads `iommu_platform`, `parent_bus`, `force-legacy`, `disable-modern`; stable since 1.2",
+    ),
     Asked("QEMU", "/proc", "maps", "Linux reads it, QEMU is not asked"),
     Asked("QEMU", "/proc", "mem", "Linux reads memory that QEMU has mapped"),
     Asked("QEMU", "/proc", "fd", "memory objects that QEMU holds open are opened once more, to read"),
