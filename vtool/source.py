@@ -207,14 +207,48 @@ def _start_of(path: Path) -> Span:
 
 def _yaml_fault(path: Path, text: str, error: yaml.YAMLError) -> Diagnostic:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    parts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
+    problem = " ".join(part for part in parts if part)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    if problem.startswith("but "):
-        problem = f"{getattr(error, 'context', None)}, {problem}"
     hints = ("YAML is indented with spaces, never with tabs",) if "\\t" in problem else ()
     if "${" in _LINE_END.split(text)[line - 1][max(0, column - 2) : column]:
         hints = ('between [ ] or { } write "${name}" with quotes',)
-    return Diagnostic("VT101", f"not valid YAML: {problem}", Span(path, line, column, line, column + 1), hints=hints)
+    what = next(
+        (words for pattern, words in _WHAT_PYYAML_MEANS if re.search(pattern, problem)), "this cannot stand here"
+    )
+    message = f"not valid YAML: {what}"
+    return Diagnostic("VT101", message, Span(path, line, column, line, column + 1), hints=hints)
+
+
+_WHAT_PYYAML_MEANS = (
+    (r"\\t", "a tab cannot stand here"),
+    (r"could not find expected ':'", "a key without ':'"),
+    (r"cannot start any token", "a text cannot begin with this character without quotes"),
+    (r"sequence entries are not allowed", "an entry of a list cannot stand here"),
+    (r"mapping keys are not allowed", "a key cannot stand here"),
+    (r"mapping values are not allowed", "a ':' cannot stand here without quotes around the text"),
+    (r"undefined tag handle", "a tag is not used here"),
+    (r"directive|YAML document|tag handle", "vtool's files have no directives"),
+    (r"scanning an (anchor|alias)", "a name is missing after '&' or '*'; a text that begins so needs quotes"),
+    (r"block scalar", "only an end of line can stand after '|' or '>'"),
+    (r"escape", "no escape that YAML knows"),
+    (r"end of stream|document separator", "a quote is not closed"),
+    (
+        r"undefined alias",
+        "'*' and a name stand for what has '&' and that name above; a text that begins so needs quotes",
+    ),
+    (r"duplicate anchor", "two values have '&' with the same name"),
+    (r"another document", "a second document begins here; a file holds one"),
+    (r"flow sequence.*expected ','", "',' or ']' is missing before this"),
+    (r"flow mapping.*expected ','", "',' or '}' is missing before this"),
+    (r"block (collection|mapping).*'<scalar>'", "only an end of line can stand after a text in quotes"),
+    (r"found '[\]}]'", "nothing is open that this would close"),
+    (r"node content", "a value is missing before this"),
+    (r"block (collection|mapping)", "this is indented neither as what stands above nor as a part of it"),
+    (r"tag", "a tag is not used here"),
+    (r"document start", "something stands after the end"),
+)
+"""What PyYAML's findings say, in words of people who know no parsers."""
 
 
 class _Reader:

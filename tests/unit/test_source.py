@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vtool.diagnostics import Diagnostic, Span, VtoolError
-from vtool.source import load
+from vtool.source import load, parse
 
 
 def value_of(text: str, folder: Path) -> Any:
@@ -133,8 +134,8 @@ def test_all_faults_are_reported_each_once(tmp_path: Path) -> None:
         (b'a: 1\nbc: "x\\UFFFFFFFF"\n', 2, 9, "an escape names no character"),
         (b'a: 1\nbc: "x\\U00110000"\n', 2, 9, "an escape names no character"),
         (b"a: 1\nb: \xff\n", 2, 4, "the file is not UTF-8 text"),
-        (b"a: 1\n---\nb: 1\n", 2, 1, "expected a single document in the stream, but found another document"),
-        (b"a: *x\n", 1, 4, "found undefined alias 'x'"),
+        (b"a: 1\n---\nb: 1\n", 2, 1, "a second document begins here; a file holds one"),
+        (b"a: *x\n", 1, 4, "'*' and a name stand for what has '&' and that name above"),
         (b"a: &a [*a]\n", 1, 4, "the file is nested more than 50 deep"),
         (b"[" * 3000, 1, 1, "the file is nested too deeply"),
     ],
@@ -168,3 +169,40 @@ def test_files_that_cannot_be_read_are_vt100(tmp_path: Path) -> None:
             load(path)
         (found,) = caught.value.diagnostics
         assert found.code == "VT100" and found.span is None and words in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "words"),
+    [
+        ("a: [1, 2", 9, "',' or ']' is missing before this"),
+        ("a: {b c: d", 11, "',' or '}' is missing before this"),
+        ("a: }", 4, "nothing is open that this would close"),
+        ("a: 'x", 6, "a quote is not closed"),
+        ("a: @x", 4, "a text cannot begin with this character without quotes"),
+        ("a: b: c", 5, "a ':' cannot stand here without quotes around the text"),
+        ("a: 'x' y", 8, "only an end of line can stand after a text in quotes"),
+        ("a: - b", 4, "an entry of a list cannot stand here"),
+        ("a: & 1", 5, "a name is missing after '&' or '*'; a text that begins so needs quotes"),
+        ("a: |x", 5, "only an end of line can stand after '|' or '>'"),
+        ('a: "\\q"', 6, "no escape that YAML knows"),
+        ("%YAML 3.0\n---\na: 1", 1, "vtool's files have no directives"),
+        ("a: !x!y z", 4, "a tag is not used here"),
+        ("{a: b}}", 7, "nothing is open that this would close"),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_plain_words(text: str, column: int, words: str) -> None:
+    with pytest.raises(VtoolError) as caught:
+        parse(text, Path("t.yaml"))
+    (found,) = caught.value.diagnostics
+    assert (found.message, found.span and found.span.column) == (f"not valid YAML: {words}", column)
+
+
+def test_no_word_of_pyyaml_reaches_a_user() -> None:
+    ends = ("", "]", "}", "'", '"', ",", ":", "&", "*", "|", "!", "%", "@", "- ", "? ", "\\t", "...", "---", "{", "[")
+    for begin in ("", "a: ", "a: [", "a: {", "- ", "a:\n  b: 1\n", "a: 'x' ", 'a: "', "a: &", "a: !"):
+        for end in ends:
+            try:
+                parse(f"{begin}{end}x", Path("t.yaml"))
+            except VtoolError as error:
+                for found in error.diagnostics:
+                    assert not re.search(r"expected|found |token|scalar|mapping|sequence|<|stream|block", found.message)

@@ -14,6 +14,7 @@ from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Program
+from vtool.model.partial import lost_names
 from vtool.model.topology import Domain, Enhanced, RegionUse, Start, Xen, XenDomain
 from vtool.records import record
 from vtool.source import DataPathTuple
@@ -161,6 +162,8 @@ def page_tables_are_read(context: Context) -> Iterator[Diagnostic]:
 def features_are_built(context: Context) -> Iterator[Diagnostic]:
     """VT370, VT371, VT379: the board's Xen is new enough and was built with the option."""
     for board, feature, path in features_wished(context):
+        if board in lost_names(context.xens):
+            continue  # VT505
         xen = context.xens.get(board)
         if xen is None:
             message = f"{feature.what}: whether the Xen of board '{board}' has that is not known"

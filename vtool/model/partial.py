@@ -78,7 +78,12 @@ def known(table: Mapping[str, Value]) -> dict[str, Value]:
 
 def known_names(table: Mapping[str, Any]) -> list[str]:
     """Return the names that are known, those of unsound entries, too."""
-    return [*known(table), *(table.unsound if isinstance(table, Partial) else ())]
+    return [*known(table), *lost_names(table)]
+
+
+def lost_names(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the entries that are there and not known."""
+    return table.unsound if isinstance(table, Partial) else ()
 
 
 def is_whole(table: Mapping[str, Any]) -> bool:
