@@ -30,18 +30,27 @@ def facts_are_there(context: Context) -> Iterator[Diagnostic]:
 
 def boards_exist(context: Context) -> Iterator[Diagnostic]:
     """VT301: a domain's board exists."""
-    boards = context.topology.boards
-    for name, domain in context.topology.domains.items():
-        if domain.board is not None and domain.board not in boards:
-            yield _unknown(context, "board", domain.board, ("domains", name, "board"), boards)
+    return _exist(context, "domains", "board", "board", context.topology.boards)
 
 
 def owners_exist(context: Context) -> Iterator[Diagnostic]:
     """VT301: a region's owner exists."""
-    domains = context.topology.domains
-    for name, region in context.topology.regions.items():
-        if region.owner is not None and region.owner not in domains:
-            yield _unknown(context, "domain", region.owner, ("regions", name, "owner"), domains)
+    return _exist(context, "regions", "owner", "domain", context.topology.domains)
+
+
+def frontends_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a device's frontend exists."""
+    return _exist(context, "devices", "frontend", "domain", context.topology.domains)
+
+
+def backends_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a device's backend exists."""
+    return _exist(context, "devices", "backend", "domain", context.topology.domains)
+
+
+def regions_exist(context: Context) -> Iterator[Diagnostic]:
+    """VT301: a device's region exists."""
+    return _exist(context, "devices", "region", "region", context.topology.regions)
 
 
 def borrowers_exist(context: Context) -> Iterator[Diagnostic]:
@@ -62,30 +71,6 @@ def addressees_exist(context: Context) -> Iterator[Diagnostic]:
                 yield _unknown(context, "domain", domain, ("regions", name, "addresses", domain), domains)
 
 
-def frontends_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a device's frontend exists."""
-    domains = context.topology.domains
-    for name, device in context.topology.devices.items():
-        if device.frontend not in domains:
-            yield _unknown(context, "domain", device.frontend, ("devices", name, "frontend"), domains)
-
-
-def backends_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a device's backend exists."""
-    domains = context.topology.domains
-    for name, device in context.topology.devices.items():
-        if device.backend not in domains:
-            yield _unknown(context, "domain", device.backend, ("devices", name, "backend"), domains)
-
-
-def regions_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a device's region exists."""
-    regions = context.topology.regions
-    for name, device in context.topology.devices.items():
-        if device.region is not None and device.region not in regions:
-            yield _unknown(context, "region", device.region, ("devices", name, "region"), regions)
-
-
 def event_channels_name_domains(context: Context) -> Iterator[Diagnostic]:
     """VT301: both ends of an event channel exist."""
     for name, channel in context.topology.event_channels.items():
@@ -93,6 +78,14 @@ def event_channels_name_domains(context: Context) -> Iterator[Diagnostic]:
             if end not in context.topology.domains:
                 path = ("event_channels", name, "between", index)
                 yield _unknown(context, "domain", end, path, context.topology.domains)
+
+
+def _exist(context: Context, table: str, key: str, what: str, there: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Yield a finding for every entry of a table of the topology whose key names nothing that is there."""
+    for name, entry in getattr(context.topology, table).items():
+        named = getattr(entry, key)
+        if named is not None and named not in there:
+            yield _unknown(context, what, named, (table, name, key), there)
 
 
 def _unknown(context: Context, what: str, name: str, path: DataPathTuple, table: Mapping[str, Any]) -> Diagnostic:
