@@ -106,3 +106,10 @@ def test_a_table_that_is_not_there_is_open(line: str) -> None:
     with pytest.raises(Unsound):
         for domain in made.domains.values():
             assert domain.role
+
+
+def test_what_is_much_like_a_wrong_name_could_be_meant_by_it() -> None:
+    domains = topology(TOPOLOGY.replace("  fe2: five\n", "  Fe_2: {memory: 64MiB}\n")).domains
+    assert "host" in domains and "gpu-server" not in domains
+    with pytest.raises(Unsound):
+        assert "fe2" in domains

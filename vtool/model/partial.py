@@ -6,11 +6,14 @@ left, and all that it found before it was stopped is true, whatever the wrong pa
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
+_SAME = 0.6
 
 
 class Unsound(Exception):
@@ -21,17 +24,26 @@ class Partial(dict[str, Value]):
     """A table of which not all is known: what ``unsound`` entries hold, or whether there are others (``is_open``).
 
     It is a plain table as far as it is known, which comes first. All that depends on the rest raises Unsound.
+    ``misnamed`` are unsound entries whose name itself is wrong: what is much like one could be meant by it.
     """
 
-    def __init__(self, known: Mapping[str, Value], unsound: Iterable[str] = (), *, is_open: bool = False) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, Value],
+        unsound: Iterable[str] = (),
+        *,
+        is_open: bool = False,
+        misnamed: Iterable[str] = (),
+    ) -> None:
         super().__init__(dict.items(known) if isinstance(known, Partial) else known)
         self.unsound = tuple(unsound)
         self.is_open = is_open
+        self.misnamed = tuple(misnamed)
 
     def __contains__(self, name: object) -> bool:
         if super().__contains__(name) or name in self.unsound:
             return True
-        if self.is_open:
+        if self.is_open or any(_alike(str(name), other) for other in self.misnamed):
             raise Unsound
         return False
 
@@ -101,9 +113,15 @@ def surely(condition: Callable[[], bool]) -> bool:
 
 def derived(table: Mapping[str, Any], found: dict[str, Value], lost: Iterable[str] = ()) -> dict[str, Value]:
     """Return what was found for entries of a table; it is not known where they are not, nor for what was ``lost``."""
-    unsound, is_open = (table.unsound, table.is_open) if isinstance(table, Partial) else ((), False)
-    gone = (*lost, *unsound)
-    return Partial(found, gone, is_open=is_open) if gone or is_open else found
+    if isinstance(table, Partial):
+        return Partial(found, (*lost, *table.unsound), is_open=table.is_open, misnamed=table.misnamed)
+    return Partial(found, gone) if (gone := tuple(lost)) else found
+
+
+def _alike(name: str, other: str) -> bool:
+    """Tell whether two names could be one, without what names cannot have."""
+    one, two = (re.sub("[^a-z0-9]", "", text.lower()) for text in (name, other))
+    return difflib.SequenceMatcher(None, one, two).ratio() >= _SAME
 
 
 class Groups(dict[str, dict[str, Value]]):

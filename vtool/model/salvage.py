@@ -30,7 +30,7 @@ def salvage(
 class _Salvage:
     def __init__(self, document: Document, wrong: frozenset[DataPathTuple], names: frozenset[DataPathTuple]) -> None:
         self._document, self._wrong, self._names = document, wrong | names, names
-        self._open = document.open | {path[:-1] for path in names}
+        self._open = document.open
         places = self._wrong | self._open
         self._above = {path[:length] for path in places for length in range(len(path) + 1)}
 
@@ -78,7 +78,8 @@ class _Salvage:
                 found[name] = self.of_type(annotation, value[name], (*path, name))
             except Unsound:
                 lost.append(name)
-        return Partial(found, lost, is_open=self._document.lacking or path in self._open)
+        misnamed = [name for name in lost if (*path, name) in self._names]
+        return Partial(found, lost, is_open=self._document.lacking or path in self._open, misnamed=misnamed)
 
 
 def forget(value: Any, places: Iterable[DataPathTuple]) -> Any:
