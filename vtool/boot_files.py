@@ -19,6 +19,8 @@ from vtool.units import MIB
 
 _WALKED_BYTES = 32 * MIB
 """A packed ramdisk up to this size is unpacked to its end, to see how large it gets and that it is whole."""
+_MOST_UNPACKED_BYTES = 256 * MIB
+"""So much of it, or of a kernel, is looked at: what packs too well, or is a hole, never ends."""
 _LINUX, _XEN = b"Linux version ", b"Xen version %d"
 
 
@@ -26,9 +28,9 @@ _LINUX, _XEN = b"Linux version ", b"Xen version %d"
 class BootFile:
     """What a file is, and where that was read; sizes are in bytes, None where they are not known.
 
-    ``unpacked_bytes`` is how large a ramdisk gets. ``image_size`` is what a kernel takes where it runs, ``text_offset``
-    above a multiple of 2 MiB; ``options`` are those it was built with, None when it does not tell. ``efi``: it is an
-    EFI program too.
+    ``unpacked_bytes`` is how large a ramdisk gets, at the least. ``image_size`` is what a kernel takes where it runs,
+    ``text_offset`` above a multiple of 2 MiB; ``options`` are those it was built with, None when it does not tell.
+    ``efi``: it is an EFI program too.
     """
 
     what: Found
@@ -65,7 +67,7 @@ def look_at(path: Path) -> BootFile:
 
 
 def _kernel(found: BootFile, stream: BinaryIO) -> BootFile:
-    blocks = unpacked(stream)
+    blocks = _no_more(unpacked(stream))
     first = next(blocks)
     header = header_of(first)
     if header is None:
@@ -96,10 +98,20 @@ def _watched(blocks: Iterable[bytes], seen: set[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def _no_more(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass on so much of a file as is looked at."""
+    left = _MOST_UNPACKED_BYTES
+    for block in blocks:
+        yield block
+        left -= len(block)
+        if left <= 0:
+            return
+
+
 def _ramdisk(found: BootFile, stream: BinaryIO) -> BootFile:
     assert found.size_bytes is not None
     if found.what.packer is None:
         return replace(found, unpacked_bytes=found.size_bytes)
     if found.size_bytes > _WALKED_BYTES:
         return found
-    return replace(found, unpacked_bytes=sum(map(len, unpacked(stream))))
+    return replace(found, unpacked_bytes=sum(map(len, _no_more(unpacked(stream)))))

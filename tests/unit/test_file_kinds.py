@@ -7,6 +7,8 @@ import gzip
 import lzma
 import struct
 import subprocess
+import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,24 @@ def test_a_ramdisk_that_is_cut_short(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(CPIO)[:-9])
     found = look_at(path)
     assert (found.kind, found.what.words) == (Kind.OTHER, "a gzip file that is cut short")
+
+
+def test_what_never_ends_is_looked_at_in_part(tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(IMAGE[:-20])
+    with (tmp_path / "kernel").open("r+b") as stream:
+        stream.truncate(1 << 40)
+    begin = time.monotonic()
+    found = look_at(tmp_path / "kernel")
+    assert (found.kind, found.options, found.size_bytes) == (Kind.KERNEL, None, 1 << 40)
+    packer = zlib.compressobj(1, wbits=31)
+    with (tmp_path / "ramdisk").open("wb") as stream:
+        stream.write(packer.compress(CPIO))
+        for _ in range(512):
+            stream.write(packer.compress(bytes(1 << 20)))
+        stream.write(packer.flush())
+    unpacked_bytes = look_at(tmp_path / "ramdisk").unpacked_bytes
+    assert unpacked_bytes is not None and 256 << 20 <= unpacked_bytes < 258 << 20
+    assert time.monotonic() - begin < 60
 
 
 def test_sizes_of_a_ramdisk(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from vtool.boot_files import look_at
@@ -18,6 +19,8 @@ from vtool.model.partial import Unsound, derived, known
 from vtool.model.topology import QEMU_XENPVH, Hypervisor, Topology, Xen, XenPatch
 from vtool.source import Document
 
+_MOST_BLOCKS = 64
+"""So many MiB of a Xen are looked at; one has less than two."""
 _GZIP = b"\x1f\x8b\x08"
 _TITLE = re.compile(r"^# Xen/arm (\d+)\.(\d+)", re.MULTILINE)
 _CONFIGURATIONS = {
@@ -122,4 +125,4 @@ def _given(path: Path, key: str) -> str | None:
     if key == "qemu_image":
         return None
     with open_regular(path) as stream:
-        return configuration_in(b"".join(unpacked(stream)))
+        return configuration_in(b"".join(islice(unpacked(stream), _MOST_BLOCKS)))
