@@ -15,7 +15,7 @@ import subprocess
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vtool.board.dts import read_tree
@@ -47,7 +47,6 @@ XEN_CONFIG = "# Xen/arm 4.20.4 Configuration\n" + "".join(
     f"CONFIG_{option}=y\n"
     for option in ("DOM0LESS_BOOT", "STATIC_MEMORY", "STATIC_SHM", "STATIC_EVTCHN", "BOOT_TIME_CPUPOOLS")
 )
-OURS = {("/chosen", "#address-cells"), ("/chosen", "#size-cells")}
 SOME_RAM = (AddressRange.of_size(0x4000_0000, GIB),)
 
 
@@ -102,7 +101,7 @@ def changed(before: Node, after: Node) -> Iterator[str]:
     """Yield what of the base tree is not in the merged one as it was."""
     for name, found in before.values.items():
         kept = after.values.get(name)
-        if kept is None or (kept != found and (before.path, name) not in OURS):
+        if kept is None or kept != found:
             yield f"{before.path} {name} changed"
     for name, child in before.children.items():
         if name not in after.children:
@@ -111,7 +110,7 @@ def changed(before: Node, after: Node) -> Iterator[str]:
             yield from changed(child, after.children[name])
 
 
-def survey(folders: list[Path], work: Path) -> bool:
+def survey(folders: list[Path], work: Path, results: Callable[[Path, Path], list[str]] = results_of) -> bool:
     """Print the table; tell whether only facts and diagnostics came out."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.dtb"))
     counts: Counter[str] = Counter()
@@ -120,7 +119,7 @@ def survey(folders: list[Path], work: Path) -> bool:
     begin = time.monotonic()
     for path in paths:
         start = time.monotonic()
-        for result in results_of(path, work):
+        for result in results(path, work):
             counts[result] += 1
             examples[result].append(path.name)
             seconds[result] += time.monotonic() - start

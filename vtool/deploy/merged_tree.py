@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from vtool.devicetree import Node, Tree, cpu_nodes
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
-from vtool.lint import XenVersion, lint
+from vtool.lint import Finding, XenVersion, lint
 from vtool.lint.context import BOOT_LOADER_ADDS
 from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
 from vtool.plan.xen_boot import pool_numbers
@@ -98,9 +98,13 @@ def new_faults(base: Tree, merged: Tree, release: tuple[int, int] | None) -> lis
     What a board's own tree was like before a plan touched it is not the plan's fault.
     """
     version = XenVersion(*release) if release else None
-    before = {(found.code, found.node.path, found.message) for found in lint(base)[1]}
-    found = lint(merged, version)[1]
-    return [one.diagnostic() for one in found if (one.code, one.node.path, one.message) not in before]
+    before = set(map(_kind_of, lint(base)[1]))
+    return [found.diagnostic() for found in lint(merged, version)[1] if _kind_of(found) not in before]
+
+
+def _kind_of(found: Finding) -> tuple[str, str, bool]:
+    """Return what makes two findings the same: what Linux bears may be what Xen stops at."""
+    return found.code, found.node.path, "Xen" in found.message
 
 
 def absent_nodes(tree: Tree, board: BoardPlan) -> list[Diagnostic]:

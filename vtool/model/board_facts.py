@@ -6,6 +6,7 @@ them from a device tree; all but the last section, ``boot``, which no tree tells
 """
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -54,6 +55,12 @@ class CarveOut(AddressBlock):
     name: Name
     reason: Line
     no_map: bool = False
+
+    @property
+    def of_tree(self) -> str:
+        """Return the node of the tree that reserves it, `/memreserve/`, or nothing: as an import gives reasons."""
+        found = re.match(r"(/reserved-memory/[^ ,]+|/memreserve/) of the device tree", self.reason)
+        return found[1] if found else ""
 
 
 class DynamicReservation(Model):
