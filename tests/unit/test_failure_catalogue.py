@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bases.test_bases import REFUSED
 from tests.errors.test_errors import found_in
 from tests.lint.test_lint import version_of
 from vtool.board.dts import read_tree
@@ -31,6 +32,9 @@ def test_the_topology_is_found(case: str) -> None:
 @pytest.mark.parametrize("case", TREES)
 def test_the_tree_is_found(case: str) -> None:
     path = ROOT / "tests" / "lint" / f"{case}.dts"
+    if not path.exists():
+        assert ROOT / "tests" / "bases" / f"{case}.dts" in REFUSED  # which test_bases.py runs
+        return
     assert case[:5] in {found.code for found in lint(read_tree(path), version_of(path))[1]}
 
 
