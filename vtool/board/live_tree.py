@@ -15,7 +15,10 @@ from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.devicetree import describes_nothing, read_blob
 from vtool.diagnostics import VtoolError, board_failed
+from vtool.lint.context import NEWEST, Context
+from vtool.lint.regions import initrd
 from vtool.model.board_facts import LIVE_TREE
+from vtool.units import AddressRange
 
 HAS_ACPI = ("test", "-d", "/sys/firmware/acpi/tables")
 """The command that ends well on a board whose firmware has handed ACPI's tables to Linux."""
@@ -80,10 +83,19 @@ def _by_acpi(board: Board) -> VtoolError:
 
 
 def without_traces_of_a_boot(blob: bytes) -> bytes:
-    """Remove what differs from boot to boot, so that the same board is always the same tree."""
+    """Remove what differs from boot to boot, so that the same board is always the same tree.
+
+    Boot loaders list the ramdisk in /memreserve/ as well (U-Boot boot/fdt_support.c fdt_initrd).
+    """
     import libfdt  # noqa: PLC0415 - compiled code, needed here only
 
-    fdt = libfdt.Fdt(blob)
+    fdt, data = libfdt.Fdt(blob), bytearray(blob)
+    ramdisk = initrd(Context(read_blob(blob), NEWEST))
+    for index in reversed(range(fdt.num_mem_rsv())):
+        *_, base, size = fdt.get_mem_rsv(index)
+        if ramdisk and size and ramdisk.overlaps(AddressRange.of_size(base, size)):
+            libfdt.check_err(libfdt.fdt_del_mem_rsv(data, index))
+    fdt = libfdt.Fdt(bytes(data))
     chosen = fdt.path_offset("/chosen", quiet=(libfdt.NOTFOUND,))
     if chosen >= 0:
         for name in read_blob(blob).root.children["chosen"].values:

@@ -48,6 +48,11 @@ def refused(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
     return [*found, *_no_room(tree, board.host_claims)]
 
 
+def refused_loads(tree: Tree, loads: Iterable[Taken]) -> list[Diagnostic]:
+    """Return why files may not be loaded where the boot loader puts them: VT818, VT819."""
+    return [found for found in _no_room(tree, loads) if found.code in ("VT818", "VT819")]
+
+
 def refused_in_guest(guest: KvmGuest, tree: Tree) -> list[Diagnostic]:
     """Return why a guest's pools may not be merged into the tree of its machine: VT818 to VT820; warnings VT823."""
     return list(_no_room(tree, [Taken(f"pool '{pool.region}'", pool.range) for pool in guest.pools]))

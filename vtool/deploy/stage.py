@@ -11,19 +11,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vtool.boot_files import look_at
 from vtool.check.loads import too_large
-from vtool.deploy.base_tree import fitted, refused
+from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
 from vtool.devicetree import Node, Tree, read_blob
-from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
+from vtool.diagnostics import Severity, VtoolError, board_failed
+from vtool.host_memory import Taken
 from vtool.kernel_image import GZIP, unpacked
 from vtool.model.board_facts import Boot, UBoot
 from vtool.model.load_windows import load_windows
@@ -31,7 +32,7 @@ from vtool.once import once_per_file
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
-from vtool.units import MIB
+from vtool.units import MIB, AddressRange
 
 _STAGED_BYTES = 16 * MIB
 
@@ -111,7 +112,7 @@ def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
     """Refuse, with lint's codes, what Xen or Linux would not take: what the base came with is not the plan's fault."""
     sizes = {file.name: file.size_bytes for file in files if file.place is Place.BOOT}
     partial = {guest.device_tree.file for guest in board.xen_boot.guests if guest.device_tree}
-    found: list[Diagnostic] = []
+    found = refused_loads(base, _loads(board, sizes))
     for file in files:
         if file.name in partial:
             found += new_faults(Tree(Node("", "/", None)), read_blob(file.path.read_bytes()), board.xen_release)
@@ -120,6 +121,17 @@ def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
             found += new_faults(base, booted, board.xen_release)
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
         raise VtoolError(errors)
+
+
+def _loads(board: BoardPlan, sizes: Mapping[str, int]) -> Iterator[Taken]:
+    """Yield what U-Boot loads where, beside boot modules, which Xen is told of."""
+    load = board.facts.load
+    if load is None:
+        return
+    places = {"Image": load.kernel, "board.dtb": load.device_tree, "xen": load.hypervisor}
+    for name, base in places.items():
+        if size := sizes.get(name):
+            yield Taken(f"'{name}', which the boot loader puts there,", AddressRange.of_size(base, size))
 
 
 def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path) -> StagedFile:
