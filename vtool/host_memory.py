@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vtool.units import PAGE_BYTES, AddressRange, align_up, format_size, free_ranges
+from vtool.units import PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,12 @@ class HostMemory:
     floating: tuple[Floating, ...] = ()
 
     def free(self, *more: AddressRange) -> list[AddressRange]:
-        """Return what nobody has at a fixed place, ascending; ``more`` is taken as well."""
-        return free_ranges(self.banks, [*(taken.range for taken in self.taken), *more])
+        """Return what nobody has at a fixed place, ascending; ``more`` is taken as well.
+
+        Linux never hands out the page at 0 (mm/memblock.c memblock_find_in_range_node).
+        """
+        taken = (AddressRange(0, PAGE_BYTES), *(taken.range for taken in self.taken), *more)
+        return free_ranges(joined(self.banks), taken)
 
     def has(self, where: AddressRange) -> bool:
         """Tell whether a range is wholly RAM; banks that touch are one."""
@@ -95,7 +99,7 @@ class HostMemory:
         They lie in ``within`` (all RAM when not given), and leave room for what floats. Gaps are those with and those
         without what floats at the place Linux would choose now.
         """
-        inside = list(self.banks if within is None else within)
+        inside = joined(self.banks if within is None else within)
         settled, _ = self.settled(*more)
         found: dict[AddressRange, None] = {}
         for taken in ((*more,), (*more, *settled)) if settled else ((*more,),):

@@ -153,7 +153,7 @@ def _cannot_stay(memory: HostMemory, wish: Wish, where: AddressRange, taken: lis
     """Say why a wish cannot stay where the lock file has it; nothing when it can."""
     if wish.alignment and where.base % wish.alignment:
         return f"which is not a multiple of {format_size(wish.alignment)}"
-    if not any(gap.contains(where) for gap in memory.free(*taken)):
+    if not memory.has(where) or memory.met(where) or any(where.overlaps(other) for other in taken):
         return "where something else is now"
     crowded = memory.crowded_out(where, *taken)
     return f"which leaves no room for {crowded[0]}" if crowded else ""
