@@ -13,7 +13,7 @@ from pathlib import Path
 from vtool.board.pinned_keys import write_whole
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.devicetree import describes_nothing, read_blob
+from vtool.devicetree import Tree, describes_nothing, read_blob
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.lint.context import NEWEST, Context
 from vtool.lint.regions import initrd
@@ -56,6 +56,23 @@ def live_tree(board: Board, kept: Path) -> bytes:
     blob = without_traces_of_a_boot(blob)
     write_whole(kept, blob)
     return blob
+
+
+def running_tree(board: Board) -> Tree | None:
+    """Return the tree that the running system was booted with, None where it does not tell: vtool's own, a guest's.
+
+    Raises VtoolError of ssh.
+    """
+    with open_shell(board) as shell:
+        words = shell.run("cat /proc/cmdline").stdout.split()
+        if any(word.startswith(_BOOTED_BY_VTOOL) and word != _FACTORY for word in words):
+            return None
+        said = shell.run(shell.as_root("base64", LIVE_TREE))
+    try:
+        tree = read_blob(without_traces_of_a_boot(base64.b64decode(said.stdout)))
+    except ValueError:
+        return None
+    return None if tree.node("/hypervisor") is not None else tree
 
 
 def _kept(board: Board, kept: Path) -> bytes:

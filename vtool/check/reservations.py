@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.devicetree import Node, Tree
 from vtool.diagnostics import Diagnostic, Label, Severity
-from vtool.lint.context import NEWEST, XenVersion
-from vtool.lint.context import Context as LintContext
-from vtool.lint.overlaps import host_memory_is_claimed_once
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Xen
+from vtool.model.validate import LoadedFacts
 
 _FORM = {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2", "ranges": b""}
 
@@ -19,25 +17,33 @@ _FORM = {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2", "ranges": b"
 def reservations_let_xen_start(context: Context) -> Iterator[Diagnostic]:
     """VT453: the reservations of a board under Xen do not overlap in a way that stops this release."""
     for board, loaded in context.facts.items():
-        if not isinstance(context.topology.boards[board].hypervisor, Xen):
+        reserving = any(carve.of_tree for carve in loaded.facts.carve_outs)
+        if reserving and isinstance(context.topology.boards[board].hypervisor, Xen):
+            yield from _stops(context, board, loaded)
+
+
+def _stops(context: Context, board: str, loaded: LoadedFacts) -> Iterator[Diagnostic]:
+    from vtool.lint import NEWEST, XenVersion  # noqa: PLC0415 - most boards need none of it
+    from vtool.lint import Context as LintContext  # noqa: PLC0415
+    from vtool.lint.overlaps import host_memory_is_claimed_once  # noqa: PLC0415
+
+    build, facts = context.xens.get(board), loaded.facts
+    version = XenVersion(*build.version) if build else NEWEST
+    for finding in host_memory_is_claimed_once(LintContext(_reserved_in(facts), version, asked=True)):
+        if "Xen" not in finding.message or finding.severity is not Severity.ERROR:
             continue
-        build, facts = context.xens.get(board), loaded.facts
-        version = XenVersion(*build.version) if build else NEWEST
-        for finding in host_memory_is_claimed_once(LintContext(_reserved_in(facts), version, asked=True)):
-            if "Xen" not in finding.message or finding.severity is not Severity.ERROR:
-                continue
-            paths = [carve.of_tree for carve in facts.carve_outs]
-            at = ("carve_outs", paths.index(finding.node.path), "name")
-            label = Label(loaded.document.span(at), f"'{finding.node.path}' is here")
-            yield context.find(
-                "VT453",
-                f"board '{board}': {finding.node.path}: {finding.message}",
-                ("boards", board, "facts"),
-                labels=(label,),
-                hints=("only the board's device tree can change that; an older Xen may start all the same",),
-                # Of a Xen whose release is not known, the newest is judged.
-                severity=Severity.ERROR if build else Severity.WARNING,
-            )
+        paths = [carve.of_tree for carve in facts.carve_outs]
+        at = ("carve_outs", paths.index(finding.node.path), "name")
+        label = Label(loaded.document.span(at), f"'{finding.node.path}' is here")
+        yield context.find(
+            "VT453",
+            f"board '{board}': {finding.node.path}: {finding.message}",
+            ("boards", board, "facts"),
+            labels=(label,),
+            hints=("only the board's device tree can change that; an older Xen may start all the same",),
+            # Of a Xen whose release is not known, the newest is judged.
+            severity=Severity.ERROR if build else Severity.WARNING,
+        )
 
 
 def _reserved_in(facts: BoardFacts) -> Tree:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vtool.board.live_tree import running_tree
 from vtool.board.protocols import Board
 from vtool.deploy.asking import packed, require_deployed
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
@@ -53,7 +54,8 @@ def pushed_jobs(
                 bring_up_and_hold(job, progress)
             with job.phase("stage"):
                 work.mkdir()
-                job.staged = stage_on(topology, plan, job.board.base_device_tree(), image_path, work)
+                running = running_tree(job.board) if plan.facts.firmware_unknown else None
+                job.staged = stage_on(topology, plan, job.board.base_device_tree(), image_path, work, running)
                 job.report.generation = job.staged.generation["generation"]
             push(job, f"{job.board.name}: " if len(jobs) > 1 else "", progress)
 

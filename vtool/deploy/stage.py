@@ -101,9 +101,21 @@ def stage(
 
 
 def stage_on(
-    topology: str, board: BoardPlan, base_tree: bytes, image_path: Callable[[str], Path], work: Path
+    topology: str,
+    board: BoardPlan,
+    base_tree: bytes,
+    image_path: Callable[[str], Path],
+    work: Path,
+    running: Tree | None = None,
 ) -> Staged:
-    """Render for the board's own tree, and stage. Raises VtoolError as ``stage``, and VT813, VT821."""
+    """Render for the board's own tree, and stage. Raises VtoolError as ``stage``, and VT813, VT821.
+
+    ``running`` is the tree of the system that runs, where another one is merged into that may not know firmware.
+    """
+    if running is not None:
+        errors = [found for found in refused(board, running) if found.severity is Severity.ERROR]
+        if errors:
+            raise VtoolError(errors)
     board = fitted(board, read_blob(base_tree), f"the device tree of board '{board.name}'")
     return stage(topology, board, render(board), base_tree, image_path, work)
 
