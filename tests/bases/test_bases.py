@@ -99,6 +99,46 @@ def test_what_the_base_has_stays_as_it_was(path: Path, tmp_path: Path) -> None:
         assert len(contents(merged)) > len(contents(base.read_bytes()))
 
 
+GUEST = """/dts-v1/; MEMRESERVE / { #address-cells = <2>; #size-cells = <2>;
+    memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 SIZE>; };
+    virtio_mmio@a000000 { compatible = "virtio,mmio"; dma-coherent; }; MORE };
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "memreserve", "more", "code"),
+    [
+        ("0x11000000", "", "", None),
+        ("0x10000000", "", "", "VT819"),
+        ("0x10ff0000", "", "", "VT819"),
+        ("0x11000000", "/memreserve/ 0x50fff000 0x1000;", "", "VT818"),
+        ("0x11000000", "", "chosen { linux,initrd-start = <0x4f000000>; linux,initrd-end = <0x50000001>; };", "VT818"),
+        ("0x11000000", "", "reserved-memory { #address-cells = <2>; #size-cells = <2>; };", "VT817"),
+        ("0x11000000", "", "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges; };", "VT817"),
+        ("0x11000000", "", "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;"
+         " cma { size = <0 0x2800000>; alloc-ranges = <0 0x4e000000 0 0x4000000>; }; };", "VT820"),
+        ("0x11000000", "", "fragment@0 { __overlay__ { }; };", "VT830"),
+    ],
+)  # fmt: skip
+def test_a_guests_tree_is_judged_alike(
+    size: str, memreserve: str, more: str, code: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, output = tmp_path / "guest.dts", tmp_path / "merged.dtb"
+    base.write_text(GUEST.replace("SIZE", size).replace("MEMRESERVE", memreserve).replace("MORE", more))
+    topology = str(ROOT / "topology" / "examples" / "kvm-pool.yaml")
+    done = main(["dt", topology, "--domain", "fe0", "--base", str(base), "-o", str(output)])
+    assert (done, output.exists()) == ((1, False) if code else (0, True))
+    assert re.findall(r"error\[(VT\d{3})\]", capsys.readouterr().err) == ([code] if code else [])
+
+
+def test_what_is_merged_already_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = HERE / "clean-beside.dts", tmp_path / "merged.dtb"
+    words = ["dt", str(topology_of(path)[0]), "--base"]
+    assert main([*words, str(path), "-o", str(output)]) == 0
+    assert main([*words, str(output), "-o", str(tmp_path / "twice.dtb")]) == 1
+    assert "hint: that is vtool's own: take the tree as it was before it was merged" in capsys.readouterr().err
+
+
 def test_a_property_that_would_be_replaced_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (HERE / "clean-beside.dts").read_text().split("\n", 1)[1]
     pool = 'pl061@9030000 { compatible = "x"; memory-region = <&gic>; };\n\tchosen {'

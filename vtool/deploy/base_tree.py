@@ -6,27 +6,32 @@ and `changes`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from vtool.devicetree import Node, Tree
 from vtool.diagnostics import Diagnostic, Severity, VtoolError
 from vtool.host_memory import HostMemory, Taken
 from vtool.lint.context import NEWEST, Context, ranges
+from vtool.lint.general import is_no_overlay
 from vtool.lint.overlaps import claims
-from vtool.model.facts_import import device_tree_facts, memory_facts
+from vtool.model.facts_import import device_tree_facts, memory_facts, why_ignored
 from vtool.model.tree_doubts import refusals
 from vtool.plan.cells import too_few_cells
 from vtool.plan.types import BoardPlan, KvmGuest
 
+_MERGED_ALREADY = "that is vtool's own: take the tree as it was before it was merged"
 _NOT_IN_FACTS = "facts that say so keep clear of it: vtool board import of this tree"
 
 
 def fitted(board: BoardPlan, tree: Tree, name: str) -> BoardPlan:
     """Return the plan for a board whose tree has these cells.
 
-    Raises VtoolError VT813 when they are not 1 or 2, VT821 for each number of the plan that they cannot hold.
+    Raises VtoolError VT830 when it is an overlay, VT813 when they are not 1 or 2, VT821 for each number of the plan
+    that they cannot hold.
     """
+    if overlay := [finding.diagnostic() for finding in is_no_overlay(Context(tree, NEWEST))]:
+        raise VtoolError(overlay)
     found = device_tree_facts(tree.root)
     if found is None:
         message = f"{name} cannot be used: #address-cells and #size-cells are not 1 or 2"
@@ -44,7 +49,7 @@ def refused(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
     """
     if of_no_board := list(refusals(tree)):
         return of_no_board
-    found = _unread(board, tree) if board.host_regions else []
+    found = _unread(tree, [region.region for region in board.host_regions])
     return [*found, *_no_room(tree, board.host_claims)]
 
 
@@ -54,8 +59,9 @@ def refused_loads(tree: Tree, loads: Iterable[Taken]) -> list[Diagnostic]:
 
 
 def refused_in_guest(guest: KvmGuest, tree: Tree) -> list[Diagnostic]:
-    """Return why a guest's pools may not be merged into the tree of its machine: VT818 to VT820; warnings VT823."""
-    return list(_no_room(tree, [Taken(f"pool '{pool.region}'", pool.range) for pool in guest.pools]))
+    """Return why a guest's pools may not be merged into the tree of its machine: VT817 to VT820; warnings VT823."""
+    found = _unread(tree, [pool.region for pool in guest.pools])
+    return [*found, *_no_room(tree, [Taken(f"pool '{pool.region}'", pool.range) for pool in guest.pools])]
 
 
 def changes(base: Tree, merged: Tree) -> Iterator[str]:
@@ -90,16 +96,14 @@ def memory_of(tree: Tree) -> HostMemory:
     return HostMemory(tuple(bank.range for bank in ram), tuple(taken), floating)
 
 
-def _unread(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
-    ignored = board.facts.device_tree.reserved_memory_ignored
+def _unread(tree: Tree, regions: Sequence[str]) -> list[Diagnostic]:
+    ignored = why_ignored(tree.root) if regions else None
     if ignored is None:
         return []
-    node = tree.root.children["reserved-memory"]
-    names = ", ".join(f"'{region.region}'" for region in board.host_regions)
+    names = ", ".join(f"'{region}'" for region in regions)
     message = f"Linux would not reserve {names}: it ignores /reserved-memory of the device tree, which has {ignored}"
-    return [
-        Diagnostic("VT817", message, node.place, hints=("give that node the cells of the root and an empty `ranges`",))
-    ]
+    hints = ("give that node the cells of the root and an empty `ranges`",)
+    return [Diagnostic("VT817", message, tree.root.children["reserved-memory"].place, hints=hints)]
 
 
 def _no_room(tree: Tree, planned: Iterable[Taken]) -> Iterator[Diagnostic]:
@@ -115,7 +119,8 @@ def _no_room(tree: Tree, planned: Iterable[Taken]) -> Iterator[Diagnostic]:
             yield Diagnostic("VT819", f"{message}, {ram}", hints=(hint,))
         for other in memory.met(claim.range):
             message = f"{claim.what} {claim.range} overlaps {other.what} of the device tree"
-            yield Diagnostic("VT818", message, hints=(_NOT_IN_FACTS,))
+            hint = _MERGED_ALREADY if "'/reserved-memory/vtool-" in other.what else _NOT_IN_FACTS
+            yield Diagnostic("VT818", message, hints=(hint,))
     if not memory.banks:
         return
     ranges = [claim.range for claim in planned]
