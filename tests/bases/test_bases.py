@@ -13,6 +13,7 @@ from pathlib import Path
 import libfdt
 import pytest
 
+from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy.stage import stage_on
@@ -117,7 +118,7 @@ GUEST = """/dts-v1/; MEMRESERVE / { #address-cells = <2>; #size-cells = <2>;
         ("0x11000000", "", "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges; };", "VT817"),
         ("0x11000000", "", "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;"
          " cma { size = <0 0x2800000>; alloc-ranges = <0 0x4e000000 0 0x4000000>; }; };", "VT820"),
-        ("0x11000000", "", "fragment@0 { __overlay__ { }; };", "VT830"),
+        ("0x11000000", "", "fragment@0 { __overlay__ { }; };", "VT801"),
     ],
 )  # fmt: skip
 def test_a_guests_tree_is_judged_alike(
@@ -129,6 +130,30 @@ def test_a_guests_tree_is_judged_alike(
     done = main(["dt", topology, "--domain", "fe0", "--base", str(base), "-o", str(output)])
     assert (done, output.exists()) == ((1, False) if code else (0, True))
     assert re.findall(r"error\[(VT\d{3})\]", capsys.readouterr().err) == ([code] if code else [])
+
+
+def test_a_running_board_that_has_more_than_the_tree_merged_into_is_asked(tmp_path: Path) -> None:
+    board = prepare(ROOT / "topology" / "examples" / "xen-pv.yaml").plan.boards[0]
+    base = compiled(HERE / "clean-beside.dts", tmp_path).read_bytes()
+    running = read_tree(HERE / "VT818-carve-out.dts")
+    image = tmp_path / "image"
+    image.write_bytes(b"image")
+    with pytest.raises(VtoolError) as caught:
+        stage_on("t", board, base, lambda _: image, tmp_path, running)
+    assert [found.code for found in caught.value.diagnostics] == ["VT818"]
+
+
+def test_firmware_where_the_boot_loader_puts_the_kernel_is_found(tmp_path: Path) -> None:
+    text = (HERE / "VT818-carve-out.dts").read_text().replace("60100000", "4a000000")
+    (tmp_path / "t.dts").write_text(text)
+    for name in ("xen-pv", "kvm-pool"):
+        board = prepare(ROOT / "topology" / "examples" / f"{name}.yaml").plan.boards[0]
+        folder = tmp_path / name
+        folder.mkdir()
+        with pytest.raises(VtoolError) as caught:
+            staged_tree(board, compiled(tmp_path / "t.dts", folder), folder)
+        assert {found.code for found in caught.value.diagnostics} <= {"VT818", "VT863"}
+        assert "'Image', which the boot loader puts there," in caught.value.diagnostics[0].message
 
 
 def test_what_is_merged_already_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

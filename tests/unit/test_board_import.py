@@ -160,6 +160,29 @@ def test_shipped_facts_can_be_planned_with(name: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "booted"),
+    [
+        ("", False),
+        ('bootargs = "quiet"; linux,initrd-start = <0x10000000>;', False),
+        ("kaslr-seed = <0 0>;", False),
+        ("kaslr-seed = <1 2>;", True),
+        ('u-boot,version = "2026.10";', True),
+        ("linux,uefi-system-table = <0 0x1000>;", True),
+    ],
+)
+def test_a_tree_that_passed_a_boot_loader_knows_firmware(more: str, booted: bool, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    path.write_text(f"{path.read_text()}\n/ {{ chosen {{ {more} }}; }};\n")
+    vtool("board", "import", path, "-I", tmp_path / "parts", "-o", tmp_path / "b.yaml")
+    facts = read_facts(tmp_path / "b.yaml").facts
+    assert facts.source and facts.source.booted is booted and facts.firmware_unknown is not booted
+    told = vtool("plan", topology(tmp_path, "./b.yaml")).stdout
+    assert ("do not know firmware: 32MiB at each end of RAM stay free" in told) is not booted
+    (region,) = prepare(topology(tmp_path, "./b.yaml")).plan.boards[0].host_regions
+    assert region.range.base == (0x8020_0000 if booted else 0x8200_0000)
+
+
 def test_a_region_joins_reserved_memory(tmp_path: Path) -> None:
     path = source(tmp_path)
     vtool("board", "import", path, "-I", tmp_path / "parts", "-o", tmp_path / "b.yaml")

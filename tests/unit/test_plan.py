@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vtool.cli.common import prepare
+from vtool.cli.main import main
 from vtool.diagnostics import Severity, VtoolError
 from vtool.plan.types import BoardPlan, MmioPlace, OriginKind
 from vtool.plan.xen import derived_mac
@@ -78,6 +79,22 @@ def test_a_region_goes_where_cma_still_finds_its_range(tmp_path: Path) -> None:
     (finding,) = caught.value.diagnostics
     assert finding.code == "VT410"
     assert finding.message.endswith("is needed for 'linux-cma' (576MiB in [0x70000000, 0x94000000))")
+
+
+def test_a_lock_that_takes_cmas_room_is_not_kept(tmp_path: Path) -> None:
+    facts = (ROOT / "tests" / "errors" / "facts" / "with-cma.yaml").read_text()
+    (tmp_path / "facts.yaml").write_text(facts.split("dynamic_reservations")[0])
+    text = (EXAMPLES / "xen-pv.yaml").read_text().replace("facts: qemu-virt", "facts: ./facts.yaml")
+    text = text.replace("kind: xen", "kind: xen\n      image: x\n      version: '4.20'")
+    text = text.replace("    size: 2MiB", "    size: 300MiB")
+    (tmp_path / "x").write_bytes(bytes(56) + b"ARM\x64" + bytes(4))
+    plan_of(text, tmp_path)
+    assert main(["plan", str(tmp_path / "topology.yaml"), "--lock"]) == 0
+    (tmp_path / "facts.yaml").write_text(facts)
+    with pytest.raises(VtoolError) as caught:
+        plan_of(text, tmp_path)
+    (finding,) = caught.value.diagnostics
+    assert finding.code == "VT411" and "which leaves no room for 'linux-cma'" in finding.message
 
 
 def test_what_one_cell_cannot_say_lies_below_4_gib(tmp_path: Path) -> None:

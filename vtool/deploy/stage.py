@@ -23,7 +23,7 @@ from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
 from vtool.devicetree import Node, Tree, read_blob
-from vtool.diagnostics import Severity, VtoolError, board_failed
+from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
 from vtool.host_memory import Taken
 from vtool.kernel_image import GZIP, unpacked
 from vtool.model.board_facts import Boot, UBoot

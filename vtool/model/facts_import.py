@@ -501,15 +501,13 @@ def memory_facts(tree: Tree) -> tuple[tuple[facts.RamBank, ...], tuple[facts.Dyn
     return ram, dynamic
 
 
-_OF_BOOT_LOADERS = ("u-boot,version", "u-boot,bootconf", "linux,uefi-system-table", "linux,initrd-start", "kaslr-seed",
-                    "rng-seed", "boot-hartid")  # fmt: skip
+_OF_BOOT_LOADERS = ("u-boot,version", "u-boot,bootconf", "linux,uefi-system-table", "kaslr-seed", "rng-seed")
 
 
 def passed_a_boot_loader(tree: Tree) -> bool:
     """Tell whether a tree was handed over by a boot loader or hypervisor: /chosen has what only they write."""
     chosen = tree.root.children.get("chosen")
-    return chosen is not None and any(any(chosen.properties[name].value) for name in _OF_BOOT_LOADERS
-                                      if name in chosen.properties)  # fmt: skip
+    return chosen is not None and any(any(chosen.values.get(name, b"")) for name in _OF_BOOT_LOADERS)
 
 
 def why_ignored(root: Node) -> str | None:
