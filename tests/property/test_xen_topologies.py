@@ -192,10 +192,11 @@ def test_trees_say_what_was_planned(data: dict[str, Any]) -> None:
             assert sourced(config, folder, board) == [imagebuilder(board, guest) for guest in board.xen_boot.guests]
     tree = libfdt.Fdt(blob)
     handles = {node.path: node.phandle for node in read_blob(blob).root.walk() if node.phandle}
+    widths = board.facts.device_tree.chosen_cells
     for guest in board.xen_boot.guests:
-        assert read(tree, f"/chosen/{guest.node_name}") == wanted_of(guest, handles), guest.name
+        assert read(tree, f"/chosen/{guest.node_name}") == wanted_of(guest, handles, widths), guest.name
     for view in board.xen_boot.shared:
-        assert read(tree, f"/chosen/{view.node_name}") == wanted_of_view(view)
+        assert read(tree, f"/chosen/{view.node_name}") == wanted_of_view(view, widths)
     for end in board.xen_boot.event_channels:
         assert read(tree, f"/chosen/evtchn-{end.channel}") == wanted_of_end(end, handles)
     for node in board.passthrough:
@@ -209,6 +210,10 @@ def cells(*values: int) -> bytes:
 
 def wide(*values: int) -> bytes:
     return b"".join(value.to_bytes(8, "big") for value in values)
+
+
+def number(value: int, count: int) -> bytes:
+    return value.to_bytes(4 * count, "big")
 
 
 def text(*words: str) -> bytes:
@@ -230,8 +235,8 @@ def read(tree: libfdt.Fdt, path: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in ("phandle", "linux,phandle")}
 
 
-def wanted_of(guest: XenBootGuest, handles: dict[str, int]) -> dict[str, Any]:
-    """Write the node of a guest as docs/misc/arm/device-tree/booting.txt has it."""
+def wanted_of(guest: XenBootGuest, handles: dict[str, int], widths: tuple[int, int]) -> dict[str, Any]:
+    """Write the node of a guest as docs/misc/arm/device-tree/booting.txt has it; ``widths`` are /chosen's."""
     numbers_of = {
         "cpus": guest.cpus,
         "nr_spis": guest.spis,
@@ -257,7 +262,9 @@ def wanted_of(guest: XenBootGuest, handles: dict[str, int]) -> dict[str, Any]:
     wanted |= {name: b"" for name, there in flags.items() if there}
     wanted["memory"] = wide(guest.memory_bytes // KIB)
     if guest.static_memory:
-        wanted["xen,static-mem"] = wide(guest.static_memory.range.base, guest.memory_bytes)
+        wanted["xen,static-mem"] = number(guest.static_memory.range.base, widths[0]) + number(
+            guest.memory_bytes, widths[1]
+        )
     if guest.cpupool:
         (handle,) = [h for path, h in handles.items() if path.replace("-", "_") == f"/chosen/{guest.cpupool}"]
         wanted["domain-cpupool"] = cells(handle)
@@ -267,18 +274,19 @@ def wanted_of(guest: XenBootGuest, handles: dict[str, int]) -> dict[str, Any]:
         if module is guest.kernel:
             node["bootargs"] = text(guest.bootargs)
         wanted[module.node_name] = node
-    for number in range(guest.cpus if guest.hard_affinity else 0):
+    for vcpu in range(guest.cpus if guest.hard_affinity else 0):
         affinity = text(guest.hard_affinity or "")
-        wanted[f"vcpu{number}"] = {"compatible": text("xen,vcpu"), "id": cells(number), "hard-affinity": affinity}
-    wanted |= {view.node_name: wanted_of_view(view) for view in guest.shared}
+        wanted[f"vcpu{vcpu}"] = {"compatible": text("xen,vcpu"), "id": cells(vcpu), "hard-affinity": affinity}
+    wanted |= {view.node_name: wanted_of_view(view, (2, 2)) for view in guest.shared}
     wanted |= {f"evtchn-{end.channel}": wanted_of_end(end, handles) for end in guest.event_channels}
     return wanted
 
 
-def wanted_of_view(view: SharedView) -> dict[str, bytes]:
-    places = [*([view.host.base] if view.host else []), view.inside.base, view.inside.size_bytes]
+def wanted_of_view(view: SharedView, widths: tuple[int, int]) -> dict[str, bytes]:
+    addresses = [*([view.host.base] if view.host else []), view.inside.base]
+    places = b"".join(number(address, widths[0]) for address in addresses) + number(view.inside.size_bytes, widths[1])
     wanted = {"compatible": text("xen,domain-shared-memory-v1"), "xen,shm-id": text(view.xen_id)}
-    return wanted | {"xen,shared-mem": wide(*places)} | ({"role": text(view.role)} if view.role else {})
+    return wanted | {"xen,shared-mem": places} | ({"role": text(view.role)} if view.role else {})
 
 
 def wanted_of_end(end: EventChannelEnd, handles: dict[str, int]) -> dict[str, bytes]:
@@ -323,16 +331,17 @@ def assert_lint_is_content(blob: bytes, board: BoardPlan, release: str) -> None:
     tree = libfdt.Fdt(blob)
     tree.resize(len(blob) + 8 * KIB)
     chosen = tree.path_offset("/chosen")
-    # The trees here have no node of the board's own UART.
-    words = [word for word in (board.xen_bootargs or "").split() if "dtuart" not in word]
-    tree.setprop_str(chosen, "xen,xen-bootargs", " ".join([*words, "console=dtuart dtuart=serial0"]))
-    tree.setprop(chosen, "#address-cells", cells(2))
-    tree.setprop(tree.path_offset("/chosen"), "#size-cells", cells(2))
+    words = (board.xen_bootargs or "").split()
+    words += [] if any(word.startswith("dtuart=") for word in words) else ["console=dtuart", "dtuart=serial0"]
+    tree.setprop_str(chosen, "xen,xen-bootargs", " ".join(words))
+    widths = board.facts.device_tree.chosen_cells
+    tree.setprop(tree.path_offset("/chosen"), "#address-cells", cells(widths[0]))
+    tree.setprop(tree.path_offset("/chosen"), "#size-cells", cells(widths[1]))
     where = free[0].base if free else 0
     kernel = tree.add_subnode(tree.path_offset("/chosen"), f"module@{where:x}")
     tree.setprop(kernel, "compatible", text("multiboot,kernel", "multiboot,module"))
     kernel = tree.path_offset(f"/chosen/module@{where:x}")
-    tree.setprop(kernel, "reg", wide(where, IMAGE_BYTES))
+    tree.setprop(kernel, "reg", number(where, widths[0]) + number(IMAGE_BYTES, widths[1]))
     tree.setprop_str(tree.path_offset(f"/chosen/module@{where:x}"), "bootargs", board.control.bootargs or "quiet")
     version = next(version for version in VERSIONS if str(version) == release)
     kind, findings = lint(read_blob(bytes(tree.as_bytearray())), version)

@@ -206,4 +206,7 @@ def base_tree(name: str) -> bytes:
     lines.append(f"soc-test {{ #address-cells = <1>; #size-cells = <1>; ranges; {devices} }};")
     lines.append('aliases { serial0 = "/serial@3000"; }; serial@3000 { }; chosen { };')
     source = "/dts-v1/; / {" + "\n".join(lines) + "};"
+    consoles = [facts.boot.xen_console] if facts.boot else [uart.path for uart in facts.uarts if uart.stdout]
+    for names in (path.strip("/").split("/") for path in consoles):
+        source += "/ { " + " { ".join(names) + " {" + " };" * len(names) + " };"
     return subprocess.run(["dtc", "-q"], input=source.encode(), capture_output=True, check=True).stdout

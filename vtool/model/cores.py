@@ -44,8 +44,9 @@ CORES: Mapping[str, tuple[int, int]] = {
     "arm,neoverse-v2": (48, 128),
 }
 """Bits of a physical address (ID_AA64MMFR0_EL1.PARange), and bits of the longest SVE vector, 0 of a core without SVE.
-From each core's Technical Reference Manual; QEMU 10's target/arm/cpu64.c and tcg/cpu64.c have the same of the cores
-that they model (Cortex-A35, A53, A55, A57, A72, A76, A78AE, Neoverse-N1, V1)."""
+Compared with QEMU 10's target/arm/cpu64.c and tcg/cpu64.c: Cortex-A35, A53, A55, A57, A72, A76, A78AE, Neoverse-N1, V1;
+with its Technical Reference Manual: A77. The others follow Arm's manuals as they are remembered; none of them is lower
+than what vtool takes for a core that it does not know."""
 
 
 def kinds(facts: BoardFacts) -> tuple[str, ...]:
