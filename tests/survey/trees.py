@@ -22,7 +22,7 @@ from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.deploy.merged_tree import complete, differences
 from vtool.devicetree import Node, Tree, read_blob
-from vtool.diagnostics import VtoolError
+from vtool.diagnostics import Severity, VtoolError
 from vtool.model.board_facts import BoardFacts, Source
 from vtool.model.facts_import import import_facts, name_from
 from vtool.model.validate import read_facts
@@ -92,7 +92,7 @@ def merge(path: Path, base: Tree, facts: BoardFacts, work: Path) -> str:
             return f"WRONG: fdtoverlay: {done.stderr.strip()[:60]}"
         merged = read_blob(complete((work / "merged.dtb").read_bytes(), board, base))
     except VtoolError as error:
-        return f"not planned: {error.diagnostics[0].code}"
+        return f"not planned: {next(found.code for found in error.diagnostics if found.severity is Severity.ERROR)}"
     wrong = [*differences(merged, board), *changed(base.root, merged.root)]
     return f"WRONG: {wrong[0][:100]}" if wrong else "merged as planned"
 
