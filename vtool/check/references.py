@@ -12,6 +12,7 @@ from vtool.files import fault_of
 from vtool.model.devices import Transport, is_ring
 from vtool.model.partial import known_names
 from vtool.model.topology import POOL_USES, Kvm, Role, Xen
+from vtool.model.types import is_name
 from vtool.model.validate import is_path, known_facts
 from vtool.source import DataPathTuple
 
@@ -67,7 +68,7 @@ def addressees_exist(context: Context) -> Iterator[Diagnostic]:
     domains = context.topology.domains
     for name, region in context.topology.regions.items():
         for domain in region.addresses:
-            if domain not in domains:
+            if is_name(domain) and domain not in domains:
                 yield _unknown(context, "domain", domain, ("regions", name, "addresses", domain), domains)
 
 

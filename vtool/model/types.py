@@ -7,6 +7,7 @@ A type here says what a single value may look like. What values mean together is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -90,10 +91,18 @@ def _to_address(value: Any) -> int:
     raise ValueError(f"an address is a whole number such as 0x4000_0000, not {value!r}")
 
 
+_NAME = r"^[a-z][a-z0-9-]{0,30}$"
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text may be a name; VT204 is said of a key that is none."""
+    return re.match(_NAME, text) is not None
+
+
 Name = Annotated[
     str,
     Field(
-        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        pattern=_NAME,
         description="a name: a lower-case letter, then at most 30 lower-case letters, digits or '-'",
     ),
 ]
