@@ -36,6 +36,8 @@ XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
 """Numbers that Xen and xl give to nodes of their own in a domain's tree."""
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")
+UNRESOLVED = 0xFFFF_FFFF
+"""The phandle that dtc leaves where a label leads nowhere."""
 _NAMES_OF_RESERVED = ("reserved-memory", "reserved-mem", "reserved-regions", "resv-mem", "rsvd-mem")
 _ALIKE = 0.85
 MOST_ADDRESS_BITS = 56
@@ -184,19 +186,18 @@ class Context:
 
     @cached_property
     def by_phandle(self) -> Mapping[int, Node]:
-        """Return the nodes by phandle."""
-        found: dict[int, Node] = {}
-        for node, number in self.numbered:
-            found.setdefault(number, node)
+        """Return the nodes by phandle; the first one when two have the same."""
+        found = {number: node for node, number in reversed(self.numbered)}
+        found.pop(0, None)  # names nothing
         return found
 
     @cached_property
     def numbered(self) -> tuple[tuple[Node, int], ...]:
-        """Return the nodes that have a phandle, in the order of the tree but those with `linux,phandle` alone."""
-        named = [(node, node.number("phandle")) for node in self.having("phandle")]
+        """Return the nodes that say a phandle, in the order of the tree but those with `linux,phandle` alone."""
+        named = [(node, int.from_bytes(node.values["phandle"][:4], "big")) for node in self.having("phandle")]
         old = self.having("linux,phandle")
         named += [(node, node.number("linux,phandle")) for node in old if "phandle" not in node.values]
-        return tuple((node, number) for node, number in named if number)
+        return tuple(named)
 
     @cached_property
     def phandles(self) -> frozenset[bytes]:
@@ -244,7 +245,8 @@ class Context:
         return tuple(
             node
             for node in self.nodes
-            if is_like_reserved(node.base_name)
+            if node.name[:1] in "rR"
+            and is_like_reserved(node.base_name)
             and node is not self.reserved_root
             and any({"reg", "size"} & set(child.values) for child in node.children.values())
         )

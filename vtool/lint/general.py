@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vtool.devicetree import Node, booted_by_uefi, describes_nothing
 from vtool.diagnostics import Severity
 from vtool.layouts import XEN_GIC_PHANDLE
-from vtool.lint.context import MOST_ADDRESS_BITS, Context, Kind, tuples
+from vtool.lint.context import MOST_ADDRESS_BITS, UNRESOLVED, Context, Kind, tuples
 from vtool.lint.finding import Finding
 from vtool.units import PAGE_BYTES, AddressRange
 
@@ -91,18 +91,18 @@ def _other_cells(node: Node, widths: tuple[int, int], unit: int) -> tuple[int, i
 
 def phandles_are_unique(context: Context) -> Iterator[Finding]:
     """VT832, VT833: a phandle names one node, and is a number that may be one."""
-    for name in ("phandle", "linux,phandle"):
-        for node in context.having(name):
-            if (number := node.number(name)) in (0, 0xFFFF_FFFF):
-                yield Finding("VT833", node, f"`{name}` is {number:#x}, which names nothing", name)
     for node in context.having("linux,phandle"):
         both = node.number("phandle"), node.number("linux,phandle")
         if all(both) and both[0] != both[1]:
             message = f"`phandle` is {both[0]:#x} and `linux,phandle` {both[1]:#x}; readers take either"
             yield Finding("VT833", node, message, "phandle")
+    if len(context.by_phandle) == len(context.numbered) and UNRESOLVED not in context.by_phandle:
+        return
     for node, number in context.numbered:
-        other = context.by_phandle[number]
-        if other is not node:
+        if number in (0, UNRESOLVED):
+            name = "phandle" if "phandle" in node.values else "linux,phandle"
+            yield Finding("VT833", node, f"`{name}` is {number:#x}, which names nothing", name)
+        elif (other := context.by_phandle[number]) is not node:
             message = f"phandle {number:#x} is also that of '{other.path}': who refers to one may get the other"
             hint = "leave phandles out and refer to labels; dtc then numbers the nodes"
             yield Finding("VT832", node, message, "phandle", (other,), (hint,))

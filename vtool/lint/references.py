@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import XEN_PHANDLES, Context, Kind
+from vtool.lint.context import UNRESOLVED, XEN_PHANDLES, Context, Kind
 from vtool.lint.finding import Finding
 
-UNRESOLVED = 0xFFFF_FFFF
-"""What dtc leaves where a label leads nowhere."""
 WITH_CELLS = {
     "access-controllers": "#access-controller-cells",
     "assigned-clock-parents": "#clock-cells",
