@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 from vtool.file_kinds import HEAD_BYTES, Found, Kind, kind_of
 from vtool.files import open_regular
-from vtool.kernel_image import configuration_of, header_of, options_in, unpacked
+from vtool.kernel_image import configuration_of, header_of, options_in, stated_bytes, unpacked
 from vtool.records import record
-from vtool.units import MIB
+from vtool.units import MIB, align_up
 
 _WALKED_BYTES = 32 * MIB
 """A packed ramdisk up to this size is unpacked to its end, to see how large it gets and that it is whole."""
@@ -72,6 +72,9 @@ def _kernel(found: BootFile, stream: BinaryIO) -> BootFile:
     header = header_of(first)
     if header is None:
         raise ValueError("a kernel that is cut short")
+    stated = stated_bytes(first)
+    if found.what.packer is None and found.size_bytes is not None and found.size_bytes < stated:
+        raise ValueError(f"an arm64 image that is cut short: {found.size_bytes} of {stated} bytes")
     seen: set[bytes] = set()
     text = configuration_of(_watched(itertools.chain((first,), blocks), seen))
     if text is None and _XEN in seen and _LINUX not in seen:
@@ -111,7 +114,34 @@ def _no_more(blocks: Iterator[bytes]) -> Iterator[bytes]:
 def _ramdisk(found: BootFile, stream: BinaryIO) -> BootFile:
     assert found.size_bytes is not None
     if found.what.packer is None:
+        if found.size_bytes <= _WALKED_BYTES:
+            _walk_archive(stream, found.size_bytes)
         return replace(found, unpacked_bytes=found.size_bytes)
     if found.size_bytes > _WALKED_BYTES:
         return found
     return replace(found, unpacked_bytes=sum(map(len, _no_more(unpacked(stream)))))
+
+
+def _walk_archive(stream: BinaryIO, size_bytes: int) -> None:
+    """Follow the entries of an archive, up to what is none. ValueError when one ends beyond the file.
+
+    Linux Documentation/driver-api/early-userspace/buffer-format.rst: a header of 110 bytes, the name, the content, the
+    latter two padded to 4 bytes; zeros may stand between archives.
+    """
+    at = 0
+    while at < size_bytes:
+        stream.seek(at)
+        header = stream.read(110)
+        if not header[:4].strip(b"\0"):
+            at += 4
+            continue
+        if header[:6] not in (b"070701", b"070702"):
+            return
+        try:
+            content, name = int(header[54:62], 16), int(header[94:102], 16)
+        except ValueError:
+            return
+        end = at + align_up(110 + name, 4) + content
+        if end > size_bytes:
+            raise ValueError(f"a ramdisk (cpio archive) that is cut short: {size_bytes} bytes, an entry ends at {end}")
+        at = align_up(end, 4)

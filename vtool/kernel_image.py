@@ -55,6 +55,19 @@ def header_of(data: bytes) -> tuple[int, int] | None:
     return (offset, size) if size else (0x80000, 0)
 
 
+def stated_bytes(data: bytes) -> int:
+    """Return where the last section of an EFI program's file ends, 0 where its beginning does not tell.
+
+    An arm64 image is such a program too (CONFIG_EFI; Xen arch/arm/arm64/head.S), as long as its sections say.
+    """
+    (at,) = struct.unpack_from("<I", data, 60) if data[:2] == b"MZ" and len(data) >= 64 else (0,)
+    if not at or data[at : at + 4] != b"PE\0\0" or len(data) < at + 24:
+        return 0
+    count, optional = struct.unpack_from("<6xH12xH", data, at)
+    table = data[at + 24 + optional :][: 40 * count]
+    return max((sum(struct.unpack_from("<II", table, row + 16)) for row in range(0, len(table) - 39, 40)), default=0)
+
+
 def configuration_of(blocks: Iterable[bytes]) -> str | None:
     """Return the text of the configuration that a kernel carries, None when it carries none; reads no further."""
     before, inside = b"", b""

@@ -60,8 +60,8 @@ MAX_CPU = 4095
 _CPU_RANGE = re.compile(r"^([0-9]{1,9})(?:-([0-9]{1,9}))?$")
 
 
-def parse_cpu_list(value: object) -> tuple[int, ...]:
-    """Read CPU numbers such as ``0-3,5``, ``2`` or ``[0, 1, 4]``; return them ascending.
+def parse_cpu_list(value: object, what: str = "CPU") -> tuple[int, ...]:
+    """Read numbers such as ``0-3,5``, ``2`` or ``[0, 1, 4]``, of CPUs or of ``what``; return them ascending.
 
     Numbers go from 0 to 4095. Raises ValueError for anything else, a number named twice, a range that
     runs backwards or an empty list.
@@ -70,7 +70,7 @@ def parse_cpu_list(value: object) -> tuple[int, ...]:
     if isinstance(value, str):
         entries = [part.strip() for part in value.split(",")]
     if not entries:
-        raise ValueError("at least one CPU is needed here")
+        raise ValueError(f"at least one {what} is needed here")
     found: set[int] = set()
     for entry in entries:
         match = _CPU_RANGE.match(entry) if isinstance(value, str) and isinstance(entry, str) else None
@@ -86,14 +86,14 @@ def parse_cpu_list(value: object) -> tuple[int, ...]:
                 if type(entry) in (str, int) or entry is value
                 else "an entry"
             )
-            raise ValueError(f"{shown} is not a list of CPUs; write 0-3,5 or [0, 1, 4]")
+            raise ValueError(f"{shown} is not a list of {what}s; write 0-3,5 or [0, 1, 4]")
         if last < first:
             raise ValueError(f"the range {first}-{last} runs backwards; write {last}-{first}")
         if first < 0 or last > MAX_CPU:
-            raise ValueError(f"CPU {first if first < 0 else last} is not between 0 and {MAX_CPU}")
+            raise ValueError(f"{what} {first if first < 0 else last} is not between 0 and {MAX_CPU}")
         twice = next((cpu for cpu in range(first, last + 1) if cpu in found), None)
         if twice is not None:
-            raise ValueError(f"CPU {twice} is named twice")
+            raise ValueError(f"{what} {twice} is named twice")
         found.update(range(first, last + 1))
     return tuple(sorted(found))
 

@@ -44,6 +44,14 @@ def pe(machine: int) -> bytes:
     return b"MZ" + bytes(58) + (64).to_bytes(4, "little") + b"PE\0\0" + struct.pack("<H", machine) + bytes(100)
 
 
+def of_sections(start: int, size: int) -> bytes:
+    """Make an image with the header of an EFI program (CONFIG_EFI), whose one section ends with it."""
+    section = b".data\0\0\0" + bytes(8) + struct.pack("<II", size, start) + bytes(16)
+    program = b"PE\0\0" + struct.pack("<HH12xHH", 0xAA64, 1, 8, 0) + bytes(8) + section
+    begin = b"MZ" + IMAGE[2:60] + struct.pack("<I", 64) + program
+    return begin.ljust(start + size, b"\x01")
+
+
 def tree(source: str) -> bytes:
     dtc = ["dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-"]
     return subprocess.run(dtc, input=source.encode(), capture_output=True, check=True).stdout
@@ -99,6 +107,7 @@ KINDS = {
     "text": "äöü\n".encode() * 2000,
     "nothing but zeros at its beginning": bytes(4096),
     "a file of no kind that vtool knows": b"\x01\x02\x03\x80" * 100,
+    "an arm64 image that is cut short: 8191 of 8192 bytes": of_sections(4096, 4096)[:-1],
     "a gzip file that is cut short": gzip.compress(IMAGE)[:-9],
     "a damaged gzip file": b"\x1f\x8b\x08" + b"\xff" * 50,
 }
@@ -116,6 +125,22 @@ def test_a_ramdisk_that_is_cut_short(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(CPIO)[:-9])
     found = look_at(path)
     assert (found.kind, found.what.words) == (Kind.OTHER, "a gzip file that is cut short")
+
+
+def entry(name: bytes, content: bytes) -> bytes:
+    numbers = [0, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
+    head = b"070701" + b"".join(b"%08X" % number for number in numbers) + name + b"\0"
+    return head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
+
+
+def test_an_archive_is_followed_to_its_end(tmp_path: Path) -> None:
+    whole = entry(b"init", b"#!/bin/sh\n") + entry(b"TRAILER!!!", b"") + bytes(512) + entry(b"a", b"b") + bytes(7)
+    path = tmp_path / "file"
+    for data in (whole, entry(b"init", b"x"), entry(b"init", b"x")[:-3], whole + gzip.compress(whole)):
+        path.write_bytes(data)
+        assert look_at(path).kind is Kind.RAMDISK
+    path.write_bytes(entry(b"init", b"x" * 400)[:-1])
+    assert look_at(path).what.words == "a ramdisk (cpio archive) that is cut short: 515 bytes, an entry ends at 516"
 
 
 def test_what_never_ends_is_looked_at_in_part(tmp_path: Path) -> None:
@@ -257,6 +282,19 @@ def test_what_is_no_tree_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "Image").write_bytes(IMAGE)
     assert main(["lint", str(tmp_path / "Image")]) == 1
     assert "cannot be read as a device tree: it is an arm64 kernel" in capsys.readouterr().err
+    (tmp_path / "fit").write_bytes(FIT)
+    assert main(["lint", str(tmp_path / "fit")]) == 1
+    assert "it is a FIT image of U-Boot" in capsys.readouterr().err
+    (tmp_path / "board.dts").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert main(["lint", str(tmp_path / "board.dts")]) == 1
+    said = capsys.readouterr().err
+    assert "it is a Git LFS pointer" in said and "hint: git lfs pull" in said
+
+
+def test_source_may_be_in_any_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "board.dts"
+    path.write_bytes('/* für ein Brett */ /dts-v1/;\n/ { model = "x"; };\n'.encode("latin-1"))
+    assert main(["lint", str(path)]) == 0
 
 
 def test_a_kernel_that_lacks_the_unpacker_of_its_ramdisk_is_an_error(tmp_path: Path) -> None:

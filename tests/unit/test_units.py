@@ -149,6 +149,11 @@ def test_what_is_no_cpu_list(value: object, words: str) -> None:
         parse_cpu_list(value)
 
 
+def test_a_list_of_something_else_is_said_to_be_one() -> None:
+    with pytest.raises(ValueError, match="colour 1 is named twice"):
+        parse_cpu_list([1, 1], "colour")
+
+
 @pytest.mark.parametrize(("cpus", "text"), [((5, 0, 1, 2), "0-2,5"), ((0, 1), "0-1"), ((3,), "3"), ((), "")])
 def test_cpu_lists_are_written_one_way(cpus: tuple[int, ...], text: str) -> None:
     assert format_cpu_list(cpus) == text

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed
-from vtool.file_kinds import HEAD_BYTES, kind_of
+from vtool.file_kinds import HEAD_BYTES, Kind, kind_of
 from vtool.files import read_regular, reason_of
 
 _INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
 _MAGIC = bytes.fromhex("d00dfeed")
+_SOURCE = ("device-tree source", "text")
 _DEADLINE_S = 60
 # A line of `dtc -O dts -T -T`: a node or property, then where it stands.
 _ANNOTATED = re.compile(r"^\t*(?:[\w]+: )*(?P<name>[^\s=;{]+)(?P<rest>.*?)(?: /\* (?P<place>[^*]*) \*/)?$")
@@ -32,7 +33,10 @@ def read_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
 def read_blob_and_tree(path: Path, include: Sequence[Path] = ()) -> tuple[bytes, Tree]:
     """Read a ``.dtb`` or ``.dts`` file as ``read_tree`` does; return it compiled, too."""
     data = _read(path)
-    return _decoded(path, data) if data.startswith(_MAGIC) else _read_source(path, data, include)
+    blob, tree = _decoded(path, data) if data.startswith(_MAGIC) else _read_source(path, data, include)
+    if {"images", "configurations"} <= tree.root.children.keys():
+        raise unreadable(path, "it is a FIT image of U-Boot, which has the tree in it: dumpimage -l FILE", ())
+    return blob, tree
 
 
 def _read(path: Path) -> bytes:
@@ -49,16 +53,14 @@ def _is_unpacked(path: Path) -> bool:
 
 
 def read_board_tree(path: Path, include: Sequence[Path] = ()) -> Tree:
-    """Read a board's whole tree from a file, as ``read_tree``. VtoolError VT801 for an overlay or a FIT image, too."""
+    """Read a board's whole tree from a file, as ``read_tree``. VtoolError VT801 for an overlay, too."""
     return whole(read_tree(path, include), path)
 
 
 def whole(tree: Tree, path: Path) -> Tree:
-    """Return a tree; VtoolError VT801 for one that is no board's but a piece of one, or has images in it."""
+    """Return a tree; VtoolError VT801 for one that is no board's but a piece of one."""
     if any("__overlay__" in node.children for node in tree.root.children.values()):
         raise unreadable(path, "it is an overlay, a piece that is merged into a board's tree", ())
-    if {"images", "configurations"} <= tree.root.children.keys():
-        raise unreadable(path, "it is a FIT image of U-Boot, which has the tree in it: dumpimage -l FILE", ())
     return tree
 
 
@@ -75,8 +77,10 @@ def _decoded(path: Path, data: bytes) -> tuple[bytes, Tree]:
 
 
 def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[bytes, Tree]:
-    if b"\0" in data or not data.strip():
-        raise unreadable(path, f"it is {kind_of(data[:HEAD_BYTES], len(data)).words}", ())
+    what = kind_of(data[:HEAD_BYTES], len(data))
+    # Source may be in any encoding, and then nothing tells what it is.
+    if b"\0" in data or not data.strip() or (what.kind is not Kind.UNKNOWN and what.words not in _SOURCE):
+        raise unreadable(path, f"it is {what.words}", (), what.hint)
     _refuse_waiting(path, data, (path.parent, *include))
     if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]
@@ -172,6 +176,7 @@ def _run(path: Path, command: list[str], data: bytes) -> bytes:
     return done.stdout
 
 
-def unreadable(path: Path, reason: str, detail: tuple[str, ...] | list[str]) -> VtoolError:
+def unreadable(path: Path, reason: str, detail: Sequence[str], hint: str | None = None) -> VtoolError:
     """Make the error for what is no device tree (VT801), with what a program said of it."""
-    return VtoolError(Diagnostic("VT801", f"'{path}' cannot be read as a device tree: {reason}", detail=tuple(detail)))
+    message = f"'{path}' cannot be read as a device tree: {reason}"
+    return VtoolError(Diagnostic("VT801", message, detail=tuple(detail), hints=(hint,) if hint else ()))

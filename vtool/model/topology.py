@@ -14,6 +14,7 @@ from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
     Address,
+    ColourList,
     CpuList,
     DeviceTreePath,
     FactsReference,
@@ -221,7 +222,7 @@ class XenDomain(Model):
     capabilities: tuple[Capability, ...] = ()
     trap_unmapped_accesses: bool = True
     sve: VectorBits | None = None
-    llc_colors: CpuList = ()
+    llc_colors: ColourList = ()
     scmi_smc: bool = False
     force_assign_without_iommu: tuple[DeviceTreePath, ...] = ()
     max_grant_version: Annotated[int, Field(ge=1, le=2)] | None = None

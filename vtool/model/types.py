@@ -6,6 +6,7 @@ A type here says what a single value may look like. What values mean together is
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -190,6 +191,12 @@ CpuList = Annotated[
     Field(description="numbers of CPUs such as 0-3,5 or [0, 1, 4]"),
 ]
 """CPU numbers, ascending, each once, at least one."""
+ColourList = Annotated[
+    tuple[int, ...],
+    BeforeValidator(functools.partial(parse_cpu_list, what="colour"), json_schema_input_type=_CpuListInput),
+    Field(description="numbers of colours such as 0-3,5 or [0, 1, 4]"),
+]
+"""Colours of the last-level cache, ascending, each once, at least one."""
 
 IncludedFiles = Annotated[
     tuple[Annotated[str, Field(min_length=1, pattern=r"^[^/]")], ...],
