@@ -106,6 +106,30 @@ def test_what_costs_memory_or_cpus_alone_is_a_warning() -> None:
     }
 
 
+def test_what_linux_takes_for_no_limit_is_no_error() -> None:
+    severities = {word: severity for word, severity, _ in _said("VT356-no-size") + _said("VT356-what-is-to-start")}
+    assert severities == {
+        "mem=": "warning",
+        "mem=all": "warning",
+        "mem=256": "warning",
+        "mem=2M": "error",
+        "hugepages=4": "warning",
+        "init=/bin/bash": "error",
+        "init=/sbin/overlay": "warning",
+        "single": "error",
+        "systemd.unit=emergency.target": "error",
+        "rdinit=/bin/sh": "error",
+    }
+
+
+def test_the_whole_message_of_a_host_with_too_little() -> None:
+    (found,) = found_in(HERE / "VT356-less-than-the-host-needs.yaml")
+    assert found.message == (
+        "`mem=406M` leaves 'host' 406MiB of the RAM, and board 'board0' needs 256.0MiB for its guests and regions, "
+        "6.3MiB for Linux's table of pages, 128.0MiB for the host's system, 16.0MiB for QEMU (1 guest)"
+    )
+
+
 def test_the_whole_message_of_memory_below_a_pool() -> None:
     (found,) = found_in(HERE / "VT356-half-of-the-pool.yaml")
     assert found.severity is Severity.ERROR

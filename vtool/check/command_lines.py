@@ -13,9 +13,9 @@ from vtool.command_lines import Word, last, linux_words, number_of, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model import command_lines
 from vtool.model.devices import POOLS, DataPath
-from vtool.model.topology import POOL_USES, Domain, Kvm, Role, Xen
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
 from vtool.source import DataPathTuple
-from vtool.units import format_cpu_list, format_size
+from vtool.units import format_cpu_list
 
 _FACTS = "the facts of the board say it, under `boot`"
 _GUESTS_CONSOLE = "vtool looks there for the domain's `ready` text, and the last console is the one that gets it"
@@ -26,6 +26,23 @@ _COMES_FROM = {
     "scmi-smc-passthrough": "`scmi_smc` of a guest switches it on",
     "panic": "a system that panicked has to start again, or the board stays with what failed",
 }
+_SYSTEMD = (
+    "/init",
+    *(f"{usr}{rest}" for usr in ("", "/usr") for rest in ("/sbin/init", "/bin/init", "/lib/systemd/systemd")),
+)
+_SHELLS = ("sh", "bash", "dash", "ash", "zsh", "busybox")
+_RUN_LEVELS = {
+    **dict.fromkeys(("emergency", "_b"), "emergency.target"),
+    **dict.fromkeys(("rescue", "single", "s", "S", "1", "_s"), "rescue.target"),
+    **dict.fromkeys(("2", "3", "4"), "multi-user.target"),
+    "5": "graphical.target",
+}
+"""What systemd makes of other words (man kernel-command-line, systemd 252); `-` is read as `_` here."""
+_WITHOUT_UNITS = (
+    *(f"{name}.target" for name in ("emergency", "rescue", "basic", "sysinit", "poweroff", "halt", "reboot", "kexec")),
+    *(f"{name}.service" for name in ("emergency", "rescue")),
+)
+"""Targets that do not come to multi-user.target, which wants vtool's own."""
 _OPPOSITE = {"ro": "rw", "rw": "rw"}
 
 
@@ -76,62 +93,6 @@ def _said_twice(
         elif not linux or name != "console" or sum(one.name == name for one in words) == 1:
             message = f"`{word.text}` is written twice: vtool writes it itself"
             yield at_word(context, "VT355", message, path, word, hints=(hint,), severity=Severity.WARNING)
-
-
-def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
-    """VT356: a kernel uses the memory that its domain has, at least as far as its regions reach."""
-    for name, domain in context.topology.domains.items():
-        words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
-        if (unknown := last(words, "memmap")) is not None:
-            message = f"`{unknown.text}` has no effect: Linux on arm64 knows no `memmap`"
-            yield at_word(context, "VT356", message, path, unknown, severity=Severity.WARNING)
-        word = last(words, "mem")
-        limit = number_of(word.value) if word else None
-        if word is None or limit is None:
-            continue
-        behind = _regions_behind(context, name, domain)
-        has, what = _memory_of(context, name, domain)
-        if has is None or limit >= has + sum(behind.values()):
-            continue
-        hint = "leave it out: `memory` says how much a domain has"
-        if behind:
-            message = (
-                f"`{word.text}` cuts the memory of '{name}' at {format_size(limit)}; its region '{min(behind)}' lies "
-                f"behind {format_size(has)}"
-            )
-            yield at_word(context, "VT356", message, path, word, hints=(hint,))
-        elif domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Kvm):
-            asked = _asked_of_host(context, name)
-            if limit < asked:
-                message = f"`{word.text}` leaves '{name}' less than the {format_size(asked)} that its guests ask for"
-                yield at_word(context, "VT356", message, path, word, hints=("leave it out",))
-        else:
-            message = f"`{word.text}` leaves {format_size(has - limit)} of {what} unused"
-            yield at_word(context, "VT356", message, path, word, hints=(hint,), severity=Severity.WARNING)
-
-
-def _memory_of(context: Context, name: str, domain: Domain) -> tuple[int | None, str]:
-    if domain.memory is None and name in context.board_of and context.board_of[name] in context.facts:
-        return sum(bank.size for bank in context.facts[context.board_of[name]].facts.ram), "the board's RAM"
-    return domain.memory, f"the memory of '{name}'"
-
-
-def _regions_behind(context: Context, name: str, domain: Domain) -> dict[str, int]:
-    """Return the regions of a guest that Linux finds behind its own memory, with their sizes."""
-    if domain.role is not Role.GUEST:
-        return {}
-    kvm = isinstance(context.hypervisor_of(name), Kvm)
-    return {
-        region_name: region.size
-        for region_name, region in context.lookup.regions_of[name].items()
-        if (region.owner == name and region.use in POOL_USES if kvm else context.is_static_shared(region))
-    }
-
-
-def _asked_of_host(context: Context, control: str) -> int:
-    board = context.board_of[control]
-    guests = sum(domain.memory or 0 for _, domain in context.domains_on(board))
-    return guests + sum(region.size for region in context.lookup.regions_on[board].values())
 
 
 def cpus_stay_on(context: Context) -> Iterator[Diagnostic]:
@@ -230,6 +191,46 @@ def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
             yield at_word(context, "VT356", message, path, word)
 
 
+def systems_start(context: Context) -> Iterator[Diagnostic]:
+    """VT356: what is to start, and to say that a domain is ready, is started: vtool's own init, a board's systemd.
+
+    Nothing is known of the init of a ramdisk or disk of the user's own.
+    """
+    for name, domain in context.topology.domains.items():
+        words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
+        if domain.role is Role.GUEST:
+            word = last(words, "rdinit")
+            if word is not None and word.value != "/init" and domain.ramdisk in (OWN_RAMDISK, DRIVER_DOMAIN_RAMDISK):
+                message = (
+                    f"`{word.text}`: then the /init of '{domain.ramdisk}' does not run, which sets up '{name}' and "
+                    "says that it is ready"
+                )
+                yield at_word(context, "VT356", message, path, word, hints=("leave it out",))
+            continue
+        word = last(words, "init")
+        if word is not None and word.value.startswith("/") and word.value not in _SYSTEMD:
+            message = f"`{word.text}` takes the place of the board's systemd, which starts sshd and vtool's units"
+            severity = Severity.ERROR if word.value.rpartition("/")[2] in _SHELLS else Severity.WARNING
+            hints = ("leave it out",) if severity is Severity.ERROR else ("it is right only if it starts systemd",)
+            yield at_word(context, "VT356", message, path, word, hints=hints, severity=severity)
+            continue
+        # The last one counts (systemd 252 src/core/main.c parse_proc_cmdline_item).
+        chosen = [(word, _target_of(word)) for word in words]
+        word, target = next(((word, unit) for word, unit in reversed(chosen) if unit), (None, None))
+        if word is not None and target in _WITHOUT_UNITS:
+            message = (
+                f"`{word.text}`: the board then goes to {target}, where neither sshd nor a unit of vtool is started"
+            )
+            yield at_word(context, "VT356", message, path, word, hints=("leave it out",))
+
+
+def _target_of(word: Word) -> str | None:
+    """Return the unit that a word makes systemd start, None when it says nothing of that."""
+    if word.name == "systemd.unit":
+        return word.value or None
+    return None if "=" in word.text else _RUN_LEVELS.get(word.name)
+
+
 def at_word(
     context: Context,
     code: str,
@@ -253,4 +254,4 @@ def at_word(
     return replace(found, span=replace(span, column=start, end_column=start + len(word.text)))
 
 
-RULES = (words_are_said_once, memory_is_not_cut, cpus_stay_on, confinement_stays_on, boot_is_as_planned)
+RULES = (words_are_said_once, cpus_stay_on, confinement_stays_on, boot_is_as_planned, systems_start)

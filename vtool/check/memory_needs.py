@@ -35,13 +35,12 @@ def memory_holds_what_boots(context: Context) -> Iterator[Diagnostic]:
         if domain.memory is None or hypervisor is None or kernel is None or kernel.image_size is None:
             continue
         ramdisk = context.ramdisk_file(name)
-        needs = _needs(domain, kernel, ramdisk)
+        needs = needs_to_boot(domain, kernel, ramdisk)
         least = align_up(sum(needs.values()), MIB)
         if isinstance(hypervisor, Kvm) and not _has_pools(context, name):  # of those VT350 says it
             least = max(least, _least_for_qemu(kernel, _size(ramdisk)))
         if domain.memory < least:
-            told = ", ".join(f"{_about(size)} {what}" for what, size in needs.items())
-            message = f"domain '{name}' cannot run in {format_size(domain.memory)}: it needs {told}"
+            message = f"domain '{name}' cannot run in {format_size(domain.memory)}: it needs {told(needs)}"
             labels = [
                 Label(context.span("domains", name, key), f"this {key}: {file.source}")
                 for key, file in (("kernel", kernel), ("ramdisk", ramdisk))
@@ -51,8 +50,8 @@ def memory_holds_what_boots(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT421", message, ("domains", name, "memory"), labels=tuple(labels), hints=(hint,))
 
 
-def _needs(domain: Domain, kernel: BootFile, ramdisk: BootFile | None) -> Mapping[str, int]:
-    """Return what has to be in memory at once, in bytes."""
+def needs_to_boot(domain: Domain, kernel: BootFile, ramdisk: BootFile | None) -> Mapping[str, int]:
+    """Return what has to be in memory at once, in bytes, with a kernel whose header says how large it is."""
     assert kernel.image_size is not None
     needs = {"for the kernel": kernel.image_size}
     own = min(kernel.image_size, LINUX_OWN_BYTES) if kernel.is_linux else 0
@@ -90,24 +89,27 @@ def _about(size: int) -> str:
     return f"{size / MIB:.1f}MiB"
 
 
+def told(needs: Mapping[str, int]) -> str:
+    """Return needs as words."""
+    return ", ".join(f"{_about(size)} {what}" for what, size in needs.items())
+
+
 def something_is_left(context: Context) -> Iterator[Diagnostic]:
     """VT422: beside what its domains and regions take, a board has what its hypervisor and host need themselves."""
     for board, loaded in context.facts.items():
         domains = dict(context.domains_on(board))
         guests = {name: domain for name, domain in domains.items() if domain.role is Role.GUEST and domain.memory}
-        regions = [r for r in context.lookup.regions_on[board].values() if r.owner is None or r.owner in domains]
         kept = sum(carve.size for carve in loaded.facts.carve_outs if carve.no_map)
         ram = sum(bank.size for bank in loaded.facts.ram)
-        asked = sum(domain.memory or 0 for domain in domains.values()) + sum(region.size for region in regions)
-        needs = _needs_of_host(context, board, guests, ram)
+        asked = asked_of(context, board)
+        needs = needs_of_board(context, board, ram)
         left = ram - kept - asked
         if asked > ram or left >= sum(needs.values()) or not guests:
             continue  # VT406 says it, or all is well
         largest = max(guests, key=lambda name: guests[name].memory or 0)
-        told = ", ".join(f"{_about(size)} {what}" for what, size in needs.items())
         message = (
             f"board '{board}' has {_about(left) if left > 0 else 'nothing'} left beside its guests and regions, and "
-            f"needs {told}"
+            f"needs {told(needs)}"
         )
         label = Label(loaded.document.span(("ram",), key=True), f"its RAM, {format_size(ram)}, is here")
         over = align_up(sum(needs.values()) - left, MIB)
@@ -116,7 +118,17 @@ def something_is_left(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT422", message, path, labels=(label,), hints=(hint,))
 
 
-def _needs_of_host(context: Context, board: str, guests: Mapping[str, Domain], ram: int) -> Mapping[str, int]:
+def asked_of(context: Context, board: str) -> int:
+    """Return the bytes that the domains and regions of a board ask for."""
+    domains = dict(context.domains_on(board))
+    regions = [r for r in context.lookup.regions_on[board].values() if r.owner is None or r.owner in domains]
+    return sum(domain.memory or 0 for domain in domains.values()) + sum(region.size for region in regions)
+
+
+def needs_of_board(context: Context, board: str, ram: int) -> Mapping[str, int]:
+    """Return what a board's hypervisor and host need of so many bytes of RAM, beside what is asked for."""
+    domains = context.domains_on(board)
+    guests = {name: domain for name, domain in domains if domain.role is Role.GUEST and domain.memory}
     table = ram // _PAGES_OF_ALL
     if isinstance(context.topology.boards[board].hypervisor, Kvm):
         return {
