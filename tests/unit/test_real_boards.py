@@ -54,7 +54,9 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_a_topology_is_merged_into_every_board_as_planned_or_refused(trees: list[Path], tmp_path: Path) -> None:
     results = {path.stem: results_of(path, tmp_path) for path in trees}
     assert {name: found for name, found in results.items() if any("WRONG" in word for word in found)} == {}
-    # A tenth of the boards have a GIC that no hypervisor can use.
-    judged = [found for found in results.values() if {"merged as planned", "not planned: VT804"} & set(found)]
+    # A tenth of the boards have a GIC that no hypervisor can use; some reserve what stops this Xen, or much of the GiB
+    # made up for them.
+    outcomes = {"merged as planned", *(f"not planned: {code}" for code in ("VT804", "VT453", "VT422"))}
+    judged = [found for found in results.values() if outcomes & set(found)]
     assert len(judged) > len(results) * 0.9, results
-    assert sum("merged as planned" in found for found in judged) > len(results) * 0.8, results
+    assert sum("merged as planned" in found for found in judged) > len(results) * 0.75, results
