@@ -30,6 +30,8 @@ EVENT_CHANNEL = "xen,evtchn-v1"
 CPUPOOL = "xen,cpupool"
 VCPU = "xen,vcpu"
 POOL = "restricted-dma-pool"
+PASSTHROUGH = "xen,passthrough"
+"""In nodes that Xen keeps from dom0, to hand them to a domain."""
 XEN_IOMMU_PHANDLE = 65001
 """Xen xen/include/public/device_tree_defs.h GUEST_PHANDLE_IOMMU."""
 XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
@@ -203,6 +205,25 @@ class Context:
     def phandles(self) -> frozenset[bytes]:
         """Return the phandles that nodes have, as a property holds them."""
         return frozenset(number.to_bytes(4, "big") for number in self.by_phandle)
+
+    @cached_property
+    def off(self) -> frozenset[Node]:
+        """Return the nodes that Linux makes no devices of, being switched off or below what is.
+
+        Linux drivers/of/platform.c of_platform_bus_create. CPUs that are "disabled" it can start, of /reserved-memory
+        it reads no status, and what Xen hands over is its guest's to judge.
+        """
+        found: set[Node] = set()
+        cpus = self.tree.root.children.get("cpus")
+        for node in self.nodes:  # parents first
+            off = "status" in node.values and not node.available
+            if node.parent in found or (off and node.parent is not cpus and node is not self.reserved_root):
+                found.add(node)
+        return frozenset(node for node in found if PASSTHROUGH not in node.values)
+
+    def used(self, name: str) -> list[Node]:
+        """Return the nodes that have a property and that Linux may make devices of, in the order of the tree."""
+        return [node for node in self.having(name) if node not in self.off]
 
     def compatible(self, *names: str) -> list[Node]:
         """Return the nodes that are compatible with one of the names, in the order of the tree."""

@@ -37,7 +37,7 @@ def describes_a_board(context: Context) -> Iterator[Finding]:
 
 def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
     """VT831: ``reg`` is a whole number of entries of the parent's cells."""
-    for node in context.having("reg"):
+    for node in context.having("reg") if context.for_xen else context.used("reg"):  # Xen looks at no status
         length, parent = len(node.values["reg"]), node.parent
         if parent is None:
             continue
@@ -55,7 +55,7 @@ def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
 def reg_is_where_the_name_says(context: Context) -> Iterator[Finding]:
     """VT900: ``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
     in_ram = {*context.reserved, *context.memory_nodes}
-    for node in context.having("reg"):
+    for node in context.having("reg") if context.for_xen else context.used("reg"):
         parent, value, (_, _, unit) = node.parent, node.values["reg"], node.name.partition("@")
         widths = context.reg_cells(parent) if parent else (0, 0)
         if parent is None or not (0 < widths[0] <= 2 and widths[1]) or len(value) % (4 * sum(widths)):
@@ -115,7 +115,7 @@ def interrupt_parents_lead_to_controllers(context: Context) -> Iterator[Finding]
     of_irq_find_parent, 6.12).
     """
     hint = "refer to the controller's label: phandle numbers change when dtc assigns them anew"
-    for node in context.having("interrupt-parent"):
+    for node in context.used("interrupt-parent"):
         number = node.number("interrupt-parent")
         parent = context.by_phandle.get(number)
         if parent is None:
@@ -150,7 +150,7 @@ def _next_controller(context: Context, at: Node) -> Node | None:
 
 def memory_regions_exist(context: Context) -> Iterator[Finding]:
     """VT835: what ``memory-region`` names is there."""
-    for node in context.having("memory-region"):
+    for node in context.used("memory-region"):
         for number, region in context.referenced(node, "memory-region"):
             if region is not None:
                 continue

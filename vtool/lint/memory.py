@@ -117,7 +117,7 @@ def reservations_stand_where_they_are_read(context: Context) -> Iterator[Finding
         regions = set(node.children.values())
         users = [
             user
-            for user in context.having("memory-region")
+            for user in context.used("memory-region")
             if any(region in regions for _, region in context.referenced(user, "memory-region"))
         ]
         told |= regions
@@ -125,7 +125,7 @@ def reservations_stand_where_they_are_read(context: Context) -> Iterator[Finding
         if users:
             message += f", and the `memory-region` of '{users[0].path}' is void"
         yield Finding("VT907", node, message, None, tuple(users[:1]))
-    for user in context.having("memory-region"):
+    for user in context.used("memory-region"):
         for _, region in context.referenced(user, "memory-region"):
             if region is None or region in told or region.parent is context.reserved_root:
                 continue

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import POOL, Context, ranges, tuples
+from vtool.lint.context import PASSTHROUGH, POOL, Context, ranges, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, is_cma
 from vtool.units import AddressRange, joined
 
 POOLS = {POOL, CMA}
-PASSTHROUGH = "xen,passthrough"
 
 
 _BEYOND_REACH: tuple[tuple[Callable[[Node], bool], str], ...] = (
@@ -94,9 +93,9 @@ def _through(bus: Node, address: int) -> int | None:
 def pools_are_within_reach(context: Context) -> Iterator[Finding]:
     """VT905: a device can address the pool that it is to use."""
     pools = {node for node in context.reserved if not POOLS.isdisjoint(node.compatible)}
-    for device in context.having("memory-region") if pools else ():
+    for device in context.used("memory-region") if pools else ():
         own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
-        windows = dma_windows(context, device) if own and device.available else None
+        windows = dma_windows(context, device) if own else None
         if windows is None:
             continue
         for pool in own:

@@ -88,20 +88,23 @@ def cells_of(name: str) -> str | None:
 
 def references_lead_to_nodes(context: Context) -> Iterator[Finding]:
     """VT909: what a list of references names is there, and has the cells that the list gives it."""
-    for name, nodes in context.holders.items():
+    for name, holders in context.holders.items():
         cells_name = cells_of(name)
+        if cells_name is None and not may_refer(name):
+            continue
+        nodes = [node for node in holders if node not in context.off] if context.off else holders
         if cells_name:
             yield from _lists(context, name, cells_name, nodes)
         elif cells_name is not None:
             for node in nodes:
                 if node.values[name] not in context.phandles:
                     yield from _each(context, node, name, node.cells(name))
-        elif may_refer(name):
+        else:
             for node in nodes:
                 if node.number(name) == UNRESOLVED:
                     yield _dangling(context, node, name, UNRESOLVED)
     for name in IN_MAPS:
-        for node in context.having(name):
+        for node in context.used(name):
             cells = node.cells(name)
             yield from _each(context, node, name, cells[1::4] if len(cells) % 4 == 0 else ())
 
@@ -165,7 +168,7 @@ def interrupt_maps_lead_to_controllers(context: Context) -> Iterator[Finding]:
     A row is a child's address and interrupt, the controller, and the address and interrupt there (drivers/of/irq.c
     of_irq_parse_raw, 6.12: a controller that does not say has addresses of 0 cells).
     """
-    for node in context.having("interrupt-map"):
+    for node in context.used("interrupt-map"):
         cells, at = node.cells("interrupt-map"), 0
         child = node.address_cells + node.number("#interrupt-cells")
         while at + child < len(cells):

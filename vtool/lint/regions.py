@@ -112,9 +112,9 @@ def pools_are_found(context: Context) -> Iterator[Finding]:
         if node.parent is not context.reserved_root or context.reserved_root is None:
             message = "a restricted-dma-pool is only read directly under '/reserved-memory'"
             yield Finding("VT847", node, f"{message}: Linux ignores it and its devices use all of RAM")
-        elif not node.available and users:
-            message = f"the pool of '{users[0].path}' is switched off: Linux lets the device use all of RAM"
-            yield Finding("VT853", node, message, "status", (users[0],))
+        elif not node.available and (on := [user for user in users if user not in context.off]):
+            message = f"the pool of '{on[0].path}' is switched off: Linux lets the device use all of RAM"
+            yield Finding("VT853", node, message, "status", (on[0],))
         elif node.available and not users:
             why = "has no phandle, so no device can name it" if node.phandle is None else "is no device's memory-region"
             yield Finding("VT847", node, f"the pool {why}: it is reserved and never used", severity=WARNING)
@@ -144,9 +144,9 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
 def devices_use_their_pool(context: Context) -> Iterator[Finding]:
     """VT850, VT851, VT852: a device is confined to its pool, to one, and a virtual one coherently."""
     pools = {node for node in context.pools if node.available}
-    for device in context.having("memory-region") if pools else ():
+    for device in context.used("memory-region") if pools else ():
         own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
-        if not own or not device.available:
+        if not own:
             continue
         if "iommus" in device.values:
             message = f"the device has `iommus`, so Linux never uses its pool '{own[0].path}'"
