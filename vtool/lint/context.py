@@ -112,6 +112,14 @@ def tuples(found: Property | None, *widths: int) -> list[tuple[int, ...]] | None
         return None
 
 
+def whole_rows(found: Property | None, *widths: int) -> list[tuple[int, ...]]:
+    """Return a property's whole tuples from the first on, as Linux reads `ranges` and `dma-ranges` of any length."""
+    step = 4 * sum(widths)
+    if found is None or not step:
+        return []
+    return Property(found.name, found.value[: len(found.value) // step * step]).tuples(*widths)
+
+
 def ranges(node: Node) -> list[AddressRange]:
     """Return where a node's ``reg`` lies; nothing of what cannot be decoded (VT831) or that no CPU reaches (VT900)."""
     try:

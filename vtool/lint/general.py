@@ -52,6 +52,28 @@ def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
         yield Finding("VT831", node, message, "reg", (parent,), hints=(hint,) if silent else ())
 
 
+def windows_divide_into_rows(context: Context) -> Iterator[Finding]:
+    """VT831: ``ranges`` and ``dma-ranges`` are whole rows: an address on the bus, one above it, and a size.
+
+    Linux reads whole rows from the first on (6.12 drivers/of/address.c of_translate_one, of_pci_range_parser_one).
+    """
+    for name in ("ranges", "dma-ranges"):
+        for bus in context.having(name) if context.for_xen else context.used(name):
+            length, parent = len(bus.values[name]), bus.parent
+            silent = not {"#address-cells", "#size-cells"} <= set(bus.values)
+            if parent is None or silent or "#address-cells" not in parent.values:
+                continue
+            own, above, size = bus.address_cells, parent.address_cells, bus.size_cells
+            each = 4 * (own + above + size)
+            if not each or length % each == 0:
+                continue
+            rows = length // each
+            message = f"`{name}` has {length} bytes, not a multiple of {each} (#address-cells {own} and #size-cells "
+            message += f"{size} here, #address-cells {above} of '{parent.path}'): Linux reads "
+            message += f"the first {rows} of its rows" if rows else "none of it"
+            yield Finding("VT831", bus, message, name, (parent,))
+
+
 def reg_is_where_the_name_says(context: Context) -> Iterator[Finding]:
     """VT900: ``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
     in_ram = {*context.reserved, *context.memory_nodes}
@@ -166,6 +188,7 @@ def memory_regions_exist(context: Context) -> Iterator[Finding]:
 RULES = (
     describes_a_board,
     reg_divides_into_cells,
+    windows_divide_into_rows,
     reg_is_where_the_name_says,
     phandles_are_unique,
     interrupt_parents_lead_to_controllers,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vtool.devicetree import Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import PASSTHROUGH, POOL, Context, ranges, tuples
+from vtool.lint.context import PASSTHROUGH, POOL, Context, ranges, whole_rows
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, is_cma
 from vtool.units import AddressRange, joined
@@ -38,7 +38,8 @@ def dma_windows(context: Context, device: Node) -> list[AddressRange] | None:
     while bus is not None:
         found = bus.properties.get("dma-ranges")
         if found is not None and found.value:
-            return _windows(context, bus)
+            # Of a property without one whole row Linux says -EINVAL and gives the device all addresses (VT831).
+            return _windows(context, bus) if _rows(bus) else None
         if passed and found is None:
             return None
         passed, bus = True, _dma_parent(context, bus)
@@ -77,8 +78,8 @@ def _windows(context: Context, bus: Node) -> list[AddressRange]:
 def _rows(bus: Node) -> list[tuple[int, int]]:
     """Return the `dma-ranges` of a bus as addresses of the bus above it, with sizes."""
     above = bus.parent.address_cells if bus.parent else 2
-    rows = tuples(bus.properties.get("dma-ranges"), bus.address_cells, above, bus.size_cells) or []
-    return [(parent, size) for _, parent, size in rows]
+    widths = bus.address_cells, above, bus.size_cells
+    return [(parent, size) for _, parent, size in whole_rows(bus.properties.get("dma-ranges"), *widths)]
 
 
 def _through(bus: Node, address: int) -> int | None:
@@ -86,7 +87,7 @@ def _through(bus: Node, address: int) -> int | None:
     found = bus.properties.get("dma-ranges")
     if found is None or not found.value or bus.parent is None:
         return address
-    rows = tuples(found, bus.address_cells, bus.parent.address_cells, bus.size_cells) or []
+    rows = whole_rows(found, bus.address_cells, bus.parent.address_cells, bus.size_cells)
     return next((address - child + parent for child, parent, size in rows if child <= address < child + size), None)
 
 

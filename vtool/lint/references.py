@@ -25,6 +25,7 @@ WITH_CELLS = {
     "hwlocks": "#hwlock-cells",
     "interconnects": "#interconnect-cells",
     "interrupts-extended": "#interrupt-cells",
+    "io-backends": "#io-backend-cells",
     "io-channels": "#io-channel-cells",
     "iommus": "#iommu-cells",
     "mboxes": "#mbox-cells",
@@ -34,6 +35,7 @@ WITH_CELLS = {
     "nvmem-cells": "#nvmem-cell-cells",
     "performance-domains": "#performance-domain-cells",
     "phys": "#phy-cells",
+    "pses": "#pse-cells",
     "power-domains": "#power-domain-cells",
     "pwms": "#pwm-cells",
     "resets": "#reset-cells",
@@ -45,23 +47,26 @@ NOT_SAID = {"#msi-cells": 0, "#nvmem-cell-cells": 0}
 """The cells of lists whose nodes need not say them."""
 GPIO_CELLS = "#gpio-cells"
 MAY_SKIP = {
-    "assigned-clock-parents", "assigned-clocks", "clocks", "dmas", "interrupts-extended", "io-channels", "mboxes",
-    "mux-controls", "phys", "sound-dai", "thermal-sensors",
+    "assigned-clock-parents", "assigned-clocks", "clocks", "dmas", "extcon", "gpio-ranges", "interrupts-extended",
+    "io-channels", "mboxes", "mux-controls", "phys", "sound-dai", "thermal-sensors",
 }  # fmt: skip
 """Lists where bindings, or trees that work, leave entries out with phandle 0; GPIOs are like them."""
 ALONE = {
-    "cpu", "cpu-idle-states", "domain-idle-states", "interrupt-affinity", "next-level-cache", "operating-points-v2",
-    "pcs-handle", "phy-handle", "remote-endpoint", "required-opps", "sram", "trip",
+    "backlight", "cpu", "cpu-idle-states", "domain-idle-states", "extcon", "interrupt-affinity", "leds",
+    "memory-controllers", "mmc-pwrseq", "next-level-cache", "operating-points-v2", "panel", "pcs-handle", "phy-handle",
+    "post-init-providers", "power-supplies", "remote-endpoint", "required-opps", "sfp", "shmem", "sram", "trip",
+    "wakeup-parent",
 }  # fmt: skip
-"""Phandles and nothing else."""
-IN_MAPS = ("iommu-map", "msi-map")
-"""Rows of four cells, the second a phandle (pci-iommu.txt, pci-msi.txt of Linux's bindings)."""
-_TOLD = {*IN_MAPS, "interrupt-map", "interrupt-parent", "memory-region"}
+"""Phandles and nothing else: of drivers/of/property.c of_supplier_bindings, and of common bindings."""
+IN_ROWS = {"gpio-ranges": 0, "iommu-map": 1, "msi-map": 1}
+"""Rows of four cells, and which is the phandle (gpio.txt, pci-iommu.txt, pci-msi.txt of Linux's bindings)."""
+_TOLD = {*IN_ROWS, "interrupt-map", "interrupt-parent", "memory-region"}
 """Other references whose numbers are looked at by themselves."""
 _GPIOS = re.compile(r"(?:.*-)?gpios?\Z")
 _NO_GPIOS = re.compile(r"(?:.*,)?nr-gpios?\Z")
 _MAY_REFER = re.compile(
-    r".*[-,](?:bus|companion|controller|cpu|handle|master|mux|node|parent|phy|provider|regmap|switch|syscon)\Z"
+    r"(?:.*[-,])?(?:affinity|bus|card|companion|controller|cpus?|display|engine|handle|master|mux|node|parent|phy|"
+    r"provider|pwrseq|regmap|smmu|sram|switch|syscon)\Z"
 )
 """Names that bindings give to references, and to other things: of these only what dtc left unresolved is told."""
 _ALONE = re.compile(r"pinctrl-\d+\Z|.*-supply\Z")
@@ -97,21 +102,22 @@ def references_lead_to_nodes(context: Context) -> Iterator[Finding]:
             yield from _lists(context, name, cells_name, nodes)
         elif cells_name is not None:
             for node in nodes:
-                if node.values[name] not in context.phandles:
+                value = node.values[name]
+                if value not in context.phandles and len(value) % 4 == 0:  # else it is a string
                     yield from _each(context, node, name, node.cells(name))
         else:
             for node in nodes:
                 if node.number(name) == UNRESOLVED:
                     yield _dangling(context, node, name, UNRESOLVED)
-    for name in IN_MAPS:
+    for name, at in IN_ROWS.items():
         for node in context.used(name):
             cells = node.cells(name)
-            yield from _each(context, node, name, cells[1::4] if len(cells) % 4 == 0 else ())
+            yield from _each(context, node, name, cells[at::4] if len(cells) % 4 == 0 else ())
 
 
 def _each(context: Context, node: Node, name: str, numbers: tuple[int, ...]) -> Iterator[Finding]:
     for number in numbers:
-        if number not in context.by_phandle:
+        if number not in context.by_phandle and (number or name not in MAY_SKIP):
             yield _dangling(context, node, name, number)
 
 

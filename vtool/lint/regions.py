@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool import layouts
-from vtool.devicetree import Node
+from vtool.devicetree import Node, misread_by_linux
 from vtool.diagnostics import Severity
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
@@ -45,6 +45,36 @@ def regions_have_a_place_or_a_size(context: Context) -> Iterator[Finding]:
             yield Finding("VT841", node, "neither `reg` nor `size`: Linux reserves nothing", severity=WARNING)
 
 
+def regions_have_bytes(context: Context) -> Iterator[Finding]:
+    """VT915: a region is larger than nothing.
+
+    Linux 6.12 drivers/of/of_reserved_mem.c __reserved_mem_reserve_reg and __reserved_mem_alloc_size (of nothing
+    memblock reserves nothing), mm/cma.c cma_init_reserved_mem.
+    """
+    for node in context.reserved:
+        if "reg" in node.values:
+            empty = [base for base, size in whole_reg(node) if not size]
+            # What a boot loader is to fill in is written as 0.
+            later = context.kind is Kind.LINUX and not any(empty)
+            effect = "Linux reserves nothing for it, 'failed to reserve memory for node'"
+            effect += ", unless the boot loader fills it in" if later else ""
+            for base in empty[:1]:
+                severity = WARNING if later else Severity.ERROR
+                yield Finding("VT915", node, f"its size at {base:#x} is 0: {effect}", "reg", severity=severity)
+        elif "size" in node.values and node.values["size"].strip(b"\0") == b"":
+            effect = "Linux makes no CMA of it, 'unable to setup CMA region'" if is_cma(node) else "nothing is reserved"
+            if not any(name == "size" for name, _ in misread_by_linux(context.tree.root, node)):  # VT902
+                yield Finding("VT915", node, f"`size` is 0: {effect}", "size")
+
+
+def whole_reg(node: Node) -> list[tuple[int, int]]:
+    """Return a region's ``reg`` as (address, size) pairs, nothing when it does not divide (VT831 says so)."""
+    try:
+        return node.reg()
+    except ValueError:
+        return []
+
+
 def pools_are_aligned(context: Context) -> Iterator[Finding]:
     """VT844: regions that become DMA memory begin and end with a page."""
     for node in context.reserved:
@@ -61,15 +91,19 @@ def pools_are_aligned(context: Context) -> Iterator[Finding]:
 
 
 def pools_are_in_memory(context: Context) -> Iterator[Finding]:
-    """VT845: Linux writes to a pool through its map of RAM."""
+    """VT845: Linux writes to a pool through its map of RAM; coherent memory may be SRAM, but not at the end of RAM."""
     for node in context.reserved:
-        if POOL not in node.compatible and "reusable" not in node.values:
+        mapped = POOL in node.compatible or "reusable" in node.values
+        if not mapped and CMA not in node.compatible:
             continue
         for where in ranges(node):
-            if not context.outside_memory(where):
+            across = any(where.overlaps(bank) for bank in context.memory)
+            if not context.outside_memory(where) or not (mapped or across):
                 continue
             message = f"{where} is not inside RAM ({', '.join(map(str, context.memory))})"
             effect = "Linux has no mapping of it and crashes or refuses it"
+            if not mapped:
+                effect = "Linux hands out addresses where nothing answers"
             # Boards ship trees with the least RAM that is sold; their boot loader writes what there is.
             beyond = where.base >= context.memory[-1].end and context.kind is Kind.LINUX
             if beyond:
@@ -205,6 +239,7 @@ def initrd_ends(chosen: Node) -> tuple[int, int]:
 RULES = (
     reserved_memory_is_read,
     regions_have_a_place_or_a_size,
+    regions_have_bytes,
     pools_are_aligned,
     pools_are_in_memory,
     flags_go_together,
