@@ -91,29 +91,29 @@ def _about(size: int) -> str:
 
 def told(needs: Mapping[str, int]) -> str:
     """Return needs as words."""
-    return ", ".join(f"{_about(size)} {what}" for what, size in needs.items())
+    return ", ".join(f"{_about(size)} {what}" for what, size in needs.items() if size)
 
 
 def something_is_left(context: Context) -> Iterator[Diagnostic]:
     """VT422: beside what its domains and regions take, a board has what its hypervisor and host need themselves."""
     for board, loaded in context.facts.items():
         domains = dict(context.domains_on(board))
-        guests = {name: domain for name, domain in domains.items() if domain.role is Role.GUEST and domain.memory}
         kept = sum(carve.size for carve in loaded.facts.carve_outs if carve.no_map)
         ram = sum(bank.size for bank in loaded.facts.ram)
         asked = asked_of(context, board)
         needs = needs_of_board(context, board, ram)
         left = ram - kept - asked
-        if asked > ram or left >= sum(needs.values()) or not guests:
+        askers = {name: domain.memory for name, domain in domains.items() if domain.memory}  # dom0 is one, too
+        if asked > ram or left >= sum(needs.values()) or not askers:
             continue  # VT406 says it, or all is well
-        largest = max(guests, key=lambda name: guests[name].memory or 0)
+        largest = max(askers, key=lambda name: askers[name])
         message = (
-            f"board '{board}' has {_about(left) if left > 0 else 'nothing'} left beside its guests and regions, and "
+            f"board '{board}' has {_about(left) if left > 0 else 'nothing'} left beside its domains and regions, and "
             f"needs {told(needs)}"
         )
         label = Label(loaded.document.span(("ram",), key=True), f"its RAM, {format_size(ram)}, is here")
         over = align_up(sum(needs.values()) - left, MIB)
-        hint = f"give its guests {format_size(over)} less"
+        hint = f"give its domains {format_size(over)} less"
         path = ("domains", largest, "memory")
         yield context.find("VT422", message, path, labels=(label,), hints=(hint,))
 

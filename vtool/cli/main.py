@@ -32,7 +32,7 @@ VERBS = {
     "rollback": "make an earlier generation run again",
     "down": "stop everything and leave the boards clean",
     "board": "switch boards on and off, list them, join their console",
-    "images": "list, build, explain or refresh what emulated boards boot",
+    "images": "list, build or refresh what emulated boards boot; why one is built",
     "lint": "say what Xen or Linux would not take of a device tree",
     "schema": "print the JSON Schema of topology files, for editors",
     "explain": "explain a diagnostic's code",
