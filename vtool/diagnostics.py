@@ -155,6 +155,13 @@ def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: 
     return VtoolError(Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED)
 
 
+def tool_failed(tool: str, what: str, returncode: int, *, silent: bool) -> str:
+    """Return that a tool did not take something, in words; below 0 it was ended by that signal."""
+    if returncode < 0:
+        return f"'{tool}' was ended by signal {-returncode} on {what}{' and gave no reason' if silent else ''}"
+    return f"'{tool}' refuses {what}{' and gives no reason' if silent else ''}"
+
+
 def not_installed(program: str) -> VtoolError:
     """Make the error for a program that this machine lacks (VT501)."""
     hint = "in a checkout of vtool `make setup` installs it; its debian-packages.txt lists what vtool uses"

@@ -35,12 +35,21 @@ class Kind(Enum):
 
 @record
 class Found:
-    """A kind, the words that say it, how it is packed (None: not at all), and what to do where it is not wanted."""
+    """A kind, the words that say it, how it is packed (None: not at all), and what to do where it is not wanted.
+
+    ``leads_to`` are the kinds that following the hint gives (None: not known).
+    """
 
     kind: Kind
     words: str
     packer: str | None = None
     hint: str | None = None
+    leads_to: tuple[Kind, ...] | None = None
+
+    def hints(self, *wanted: Kind) -> tuple[str, ...]:
+        """Return the hint, if following it may give one of the kinds that are wanted."""
+        useless = self.hint is None or (self.leads_to is not None and not set(self.leads_to) & set(wanted))
+        return () if useless or self.hint is None else (self.hint,)
 
 
 @record
@@ -65,6 +74,10 @@ _MACHINES = {3: "x86", 40: "arm (32 bit)", 62: "x86-64", 183: "arm64", 243: "RIS
 """ELF's e_machine."""
 _PE_MACHINES = {0x14C: "x86", 0x1C2: "arm (32 bit)", 0x8664: "x86-64", 0xAA64: "arm64", 0x5064: "RISC-V"}
 _U_BOOT_TYPES = {2: "kernel", 3: "ramdisk", 4: "multi-file", 6: "script", 8: "device tree", 14: "kernel"}
+_RUNS = (Kind.KERNEL, Kind.XEN)
+"""What begins with a kernel's header."""
+_IMAGE, _TREE = (Kind.KERNEL,), (Kind.DEVICE_TREE,)
+_IN_U_BOOTS: Mapping[str, tuple[Kind, ...]] = {"kernel": _RUNS, "ramdisk": (Kind.RAMDISK,), "device tree": _TREE}
 _RAW = "take Linux's arch/arm64/boot/Image or Image.gz"
 # Magics at offsets, most telling ones first.
 _MAGICS: tuple[tuple[int, bytes, Kind, str], ...] = (
@@ -125,14 +138,15 @@ _KIND_OF_PACKED = {kind: kind for kind in (Kind.KERNEL, Kind.RAMDISK, Kind.FILE_
 def _packed(head: bytes, name: str, packer: Packer) -> Found:
     """Look at what is packed, where Python can."""
     begin = _begin_of(head, name)
-    hint = f"unpack it: {packer.command}" if name != "gzip" else None
+    hint = f"unpack it: {packer.command}"
     if begin is None:
         return Found(Kind.PACKED, f"a file packed by {name}", name, hint)
     if not begin:
         return Found(Kind.OTHER, f"a damaged {name} file", name)
     inside = kind_of(begin, len(begin))
     kind = _KIND_OF_PACKED.get(inside.kind, Kind.OTHER)
-    return Found(kind, f"{inside.words}, packed by {name}", name, hint)
+    leads_to = _RUNS if inside.kind is Kind.KERNEL else (inside.kind,)
+    return Found(kind, f"{inside.words}, packed by {name}", name, hint, leads_to)
 
 
 def _begin_of(head: bytes, name: str) -> bytes | None:
@@ -171,24 +185,31 @@ def _by_header(head: bytes, size_bytes: int) -> Found | None:
 def _elf(head: bytes) -> Found:
     machine = _MACHINES.get(int.from_bytes(head[18:20], "little"), "another processor")
     runs = machine == "arm64" and head[16] in (2, 3)  # ET_EXEC, ET_DYN
-    return Found(Kind.PROGRAM if runs else Kind.OTHER, f"an ELF file for {machine}", hint=f"{_RAW}, not vmlinux")
+    return Found(
+        Kind.PROGRAM if runs else Kind.OTHER, f"an ELF file for {machine}", hint=f"{_RAW}, not vmlinux", leads_to=_IMAGE
+    )
 
 
 def _of_u_boot(head: bytes) -> Found:
     what = _U_BOOT_TYPES.get(head[30], "")
     hint = "what is in it comes after 64 bytes of header: dd bs=64 skip=1"
-    return Found(Kind.OTHER, f"a U-Boot image (uImage{', ' if what else ''}{what})", hint=hint)
+    return Found(
+        Kind.OTHER,
+        f"a U-Boot image (uImage{', ' if what else ''}{what})",
+        hint=hint,
+        leads_to=_IN_U_BOOTS.get(what, ()),
+    )
 
 
 def _of_efi(head: bytes) -> Found | None:
     if head[4:8] == b"zimg":
         how = head[24:32].split(b"\0")[0].decode("ascii", "replace")
-        return Found(Kind.OTHER, f"an EFI program that unpacks a kernel (zboot, {how})", hint=_RAW)
+        return Found(Kind.OTHER, f"an EFI program that unpacks a kernel (zboot, {how})", hint=_RAW, leads_to=_IMAGE)
     at = int.from_bytes(head[60:64], "little")
     if head[at : at + 4] != b"PE\0\0":
         return None
     machine = _PE_MACHINES.get(int.from_bytes(head[at + 4 : at + 6], "little"), "another processor")
-    return Found(Kind.OTHER, f"an EFI program for {machine}", hint=_RAW)
+    return Found(Kind.OTHER, f"an EFI program for {machine}", hint=_RAW, leads_to=_IMAGE)
 
 
 def _tree(head: bytes, size_bytes: int) -> Found:
@@ -198,7 +219,12 @@ def _tree(head: bytes, size_bytes: int) -> Found:
     if b"\0\0\0\x01images\0" in head and b"\0\0\0\x01configurations\0" in head:
         return Found(Kind.OTHER, "a FIT image of U-Boot", hint="take out what is in it: dumpimage -l FILE")
     if b"\0\0\0\x01__overlay__\0" in head:
-        return Found(Kind.OTHER, "a device-tree overlay", hint="merge it first: fdtoverlay -i BASE -o TREE OVERLAY")
+        return Found(
+            Kind.OTHER,
+            "a device-tree overlay",
+            hint="merge it first: fdtoverlay -i BASE -o TREE OVERLAY",
+            leads_to=_TREE,
+        )
     return Found(Kind.DEVICE_TREE, Kind.DEVICE_TREE.value)
 
 
@@ -216,7 +242,9 @@ def _text(head: bytes) -> Found | None:
         title = re.search(r"^# (\S+/\S+ \S+)[^\n]* Configuration", text, re.MULTILINE)
         return Found(Kind.CONFIGURATION, f"{Kind.CONFIGURATION.value} of {title[1]}" if title else "a .config file")
     if "/dts-v1/" in text or "/plugin/" in text:
-        return Found(Kind.OTHER, "device-tree source", hint="compile it: dtc -I dts -O dtb -o TREE.dtb FILE.dts")
+        return Found(
+            Kind.OTHER, "device-tree source", hint="compile it: dtc -I dts -O dtb -o TREE.dtb FILE.dts", leads_to=_TREE
+        )
     if re.match(r"\s*<(!doctype html|html)", text, re.IGNORECASE):
         return Found(Kind.OTHER, "a web page, as of a download that failed")
     return Found(Kind.OTHER, "text")

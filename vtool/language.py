@@ -221,6 +221,7 @@ def merge(documents: Sequence[Document]) -> Document:
         merged = Document(
             merged.path, value, merge_two.values, merge_two.keys,
             unsound=merged.unsound | later.unsound, open=merged.open | later.open,
+            rivals={**merged.rivals, **later.rivals},
         )  # fmt: skip
     return merged
 

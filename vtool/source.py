@@ -26,6 +26,8 @@ from vtool.files import read_regular, reason_of
 
 DataPathTuple = tuple[str | int, ...]
 """The way to a value: keys and list indexes from the root."""
+Rival = tuple[Any, Mapping[DataPathTuple, "Span"], Mapping[DataPathTuple, "Span"]]
+"""One of the values of a repeated key, with the places of the values and keys in it."""
 
 _MAX_NODES = 400_000
 _MAX_BYTES = 4 << 20
@@ -46,7 +48,8 @@ class Document:
     ``notes`` says more about the places of some values (the variables that made them); ``warnings`` are
     what was found while reading and did not stop it. ``faults`` are what is wrong: of the values at the places
     in ``unsound`` nothing is known, in the mappings at the places in ``open`` there may be more keys than there are,
-    and in all of them if ``lacking``: a file of several could not be read.
+    and in all of them if ``lacking``: a file of several could not be read. ``rivals`` are the values of a repeated key,
+    by its place, where they disagree: each may be wrong in itself.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Document:
     unsound: frozenset[DataPathTuple] = frozenset()
     open: frozenset[DataPathTuple] = frozenset()
     lacking: bool = False
+    rivals: Mapping[DataPathTuple, tuple[Rival, ...]] = field(default_factory=dict)
 
     def span(self, path: DataPathTuple, *, key: bool = False) -> Span:
         """Return the place of a value (or of its key); of the nearest thing around it if it is not there."""
@@ -105,6 +109,7 @@ def read_text(text: str, path: Path) -> Document:
     return Document(
         path, value, reader.values, reader.keys,
         faults=faults, unsound=frozenset(reader.unsound), open=frozenset(reader.open),
+        rivals={way: tuple(rivals) for way, rivals in reader.rivals.items()},
     )  # fmt: skip
 
 
@@ -262,6 +267,7 @@ class _Reader:
         self.faults: list[Diagnostic] = []
         self.unsound: set[DataPathTuple] = set()
         self.open: set[DataPathTuple] = set()
+        self.rivals: dict[DataPathTuple, list[Rival]] = {}
         self._count = 0
 
     def read(self, node: yaml.Node, path: DataPathTuple) -> Any:
@@ -346,16 +352,23 @@ class _Reader:
                 return one | {key: both(one[key], two[key], (*way, key)) if key in one else two[key] for key in two}
             if type(one) is not type(two) or one != two:
                 self.unsound.add(way)
+                first = (one, _under(way, self.values), _under(way, self.keys))
+                self.rivals.setdefault(way, [first]).append((two, _under(way, more[0]), _under(way, more[1])))
             return one
 
+        result = both(value, other, path)
         for known, further in ((self.values, more[0]), (self.keys, more[1])):
             for way, span in further.items():
                 known.setdefault(way, span)
-        return both(value, other, path)
+        return result
 
     def _span(self, node: yaml.Node) -> Span:
         start, end = node.start_mark, node.end_mark
         return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+
+
+def _under(way: DataPathTuple, places: Mapping[DataPathTuple, Span]) -> Mapping[DataPathTuple, Span]:
+    return {path: span for path, span in places.items() if path[: len(way)] == way}
 
 
 def _shortened(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.errors.test_errors import HERE, found_in
 from vtool.model.board_facts import BoardFacts
 from vtool.model.cores import CORES, kinds, physical_address_bits, vector_bits
 from vtool.model.validate import known_facts, load_facts
@@ -62,3 +63,10 @@ def test_no_board_has_ram_that_its_cores_cannot_reach() -> None:
 def test_numbers_are_ones_that_the_architecture_has() -> None:
     assert {bits for bits, _ in CORES.values()} <= {32, 36, 40, 42, 44, 48, 52}
     assert all(vector % 128 == 0 and vector <= 2048 for _, vector in CORES.values())
+
+
+def test_what_is_written_already_is_not_advised() -> None:
+    for case, advised in (("VT357-kept-on-both-kinds", True), ("VT357-moves-between-kinds", False)):
+        (hints,) = {found.hints for found in found_in(HERE / f"{case}.yaml") if "`host_cpus` of 'fe0'" in found.message}
+        assert any("of one kind with CPU 0 are 0-1" in hint for hint in hints)
+        assert any("`hmp-unsafe=1`" in hint for hint in hints) == advised

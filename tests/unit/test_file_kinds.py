@@ -239,6 +239,22 @@ def test_what_to_do_is_said_where_it_is_known(tmp_path: Path) -> None:
     assert found.hints == ("compile it: dtc -I dts -O dtb -o TREE.dtb FILE.dts",)
 
 
+def test_what_does_not_lead_to_what_is_wanted_is_not_advised(tmp_path: Path) -> None:
+    u_boot = b"\x27\x05\x19\x56" + bytes(26)
+    of_kernel, of_ramdisk = (u_boot + bytes([kind]) + bytes(64) for kind in (2, 3))
+    for keys, hinted in (
+        ({"ramdisk": lzma.compress(IMAGE)}, False),
+        ({"kernel": lzma.compress(b"070701" + bytes(200))}, False),
+        ({"kernel": of_kernel}, True),
+        ({"kernel": of_ramdisk}, False),
+        ({"ramdisk": of_kernel}, False),
+        ({"ramdisk": of_ramdisk}, True),
+        ({"ramdisk": KINDS["an ELF file for arm64"]}, False),
+    ):
+        (found,) = found_in(tmp_path, **keys)
+        assert bool(found.hints) == hinted, found
+
+
 def test_a_file_that_two_keys_name_is_judged_for_each(tmp_path: Path) -> None:
     found = found_in(tmp_path, kernel=IMAGE, ramdisk=IMAGE, device_tree=b"text\n")
     assert [d.message.split(" cannot be used: ")[1] for d in found] == [

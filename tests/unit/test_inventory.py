@@ -207,7 +207,8 @@ def test_shape_and_rules_are_told_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(VtoolError) as caught:
         load(tmp_path, f"{SSH}    prt: 22\n    device_tree: gone.dtb\n{more}    host: b\n")
-    assert sorted(found.code for found in caught.value.diagnostics) == ["VT103", "VT201", "VT615", "VT616", "VT617"]
+    codes = ["VT103", "VT201", "VT203", "VT615", "VT616", "VT617"]
+    assert sorted(found.code for found in caught.value.diagnostics) == codes
 
 
 @pytest.mark.parametrize(

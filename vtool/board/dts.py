@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtool.devicetree import Node, Tree, read_blob
-from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed
+from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed, tool_failed
 from vtool.file_kinds import HEAD_BYTES, Kind, kind_of
 from vtool.files import read_regular, reason_of
 
@@ -80,7 +80,7 @@ def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[byte
     what = kind_of(data[:HEAD_BYTES], len(data))
     # Source may be in any encoding, and then nothing tells what it is.
     if b"\0" in data or not data.strip() or (what.kind is not Kind.UNKNOWN and what.words not in _SOURCE):
-        raise unreadable(path, f"it is {what.words}", (), what.hint)
+        raise unreadable(path, f"it is {what.words}", (), *what.hints(Kind.DEVICE_TREE))
     _refuse_waiting(path, data, (path.parent, *include))
     if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]
@@ -172,7 +172,7 @@ def _run(path: Path, command: list[str], data: bytes) -> bytes:
         raise unreadable(path, f"'{command[0]}' did not end within {_DEADLINE_S} s", ()) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").replace("<stdin>", str(path)).strip().splitlines()
-        raise unreadable(path, f"'{command[0]}' refuses it", said[:10])
+        raise unreadable(path, tool_failed(command[0], "it", done.returncode, silent=not said), said[:10])
     return done.stdout
 
 

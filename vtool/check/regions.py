@@ -13,7 +13,7 @@ from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import POOLS, is_ring
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.source import DataPathTuple
-from vtool.units import MIB, AddressRange, format_size
+from vtool.units import MIB, PAGE_BYTES, AddressRange, format_size
 
 
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
@@ -236,8 +236,26 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT408", whole, ("boards", board, "facts"), labels=(label,))
 
 
+def ram_is_whole_pages(context: Context) -> Iterator[Diagnostic]:
+    """VT408: RAM begins and ends at whole pages; what is beyond them neither Linux nor Xen uses.
+
+    Linux drivers/of/fdt.c early_init_dt_add_memory_arch; Xen common/page_alloc.c init_boot_pages.
+    """
+    for board, loaded in context.facts.items():
+        for index, bank in enumerate(loaded.facts.ram):
+            if bank.base % PAGE_BYTES or bank.size % PAGE_BYTES:
+                label = Label(loaded.document.span(("ram", index)), "here")
+                message = (
+                    f"the facts of board '{board}' have RAM {bank.range}, which is no whole number of pages of 4KiB: "
+                    "Linux and Xen leave out the parts at its ends"
+                )
+                path = ("boards", board, "facts")
+                yield context.find("VT408", message, path, labels=(label,), severity=Severity.WARNING)
+
+
 RULES = (
     facts_agree_with_themselves,
+    ram_is_whole_pages,
     use_fits_owner,
     dma_pools_are_possible,
     borrowers_are_served,

@@ -221,7 +221,9 @@ def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
             if why is not None:
                 label = Label(loaded.document.span(("cpu_nodes",), key=True), "the board's cores are here")
                 first = format_cpu_list(number for number, kind in enumerate(kind_of) if kind == kind_of[0])
-                hint = f"of one kind with CPU 0 are {first}; `hmp-unsafe=1` in the hypervisor's `bootargs` starts all"
+                hint = f"of one kind with CPU 0 are {first}"
+                if not every_kind:
+                    hint += "; `hmp-unsafe=1` in the hypervisor's `bootargs` starts all"
                 yield context.find("VT357", f"{what} has CPUs {mixed}: {why}", path, labels=(label,), hints=(hint,))
 
 

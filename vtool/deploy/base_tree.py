@@ -90,8 +90,10 @@ def memory_of(tree: Tree) -> HostMemory:
     """Return a tree's RAM, what is taken of it, and what Linux has to find room for. VtoolError VT813."""
     ram, dynamic = memory_facts(tree)
     taken = [Taken(claim.what, claim.range) for claim in claims(Context(tree, NEWEST))]
-    # Drivers of firmware's own pictures go on drawing there (Linux simple-framebuffer.yaml).
-    taken += [Taken(f"'{node.path}' {r}", r) for node in tree.compatible("simple-framebuffer") for r in ranges(node)]
+    # Drivers of firmware's own pictures go on drawing there (Linux simple-framebuffer.yaml), unless switched off
+    # (drivers/of/platform.c of_platform_device_create_pdata).
+    pictures = (node for node in tree.compatible("simple-framebuffer") if node.available)
+    taken += [Taken(f"'{node.path}' {r}", r) for node in pictures for r in ranges(node)]
     floating = tuple(reservation.floating for reservation in dynamic)
     return HostMemory(tuple(bank.range for bank in ram), tuple(taken), floating)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vtool.deploy.base_tree import changes
 from vtool.deploy.merged_tree import complete, differences, guest_differences
 from vtool.devicetree import read_blob
-from vtool.diagnostics import board_failed, not_installed
+from vtool.diagnostics import board_failed, not_installed, tool_failed
 from vtool.plan.types import BoardPlan, KvmGuest
 
 _HOST_HINT = "the facts file may not describe the board's base tree"
@@ -77,7 +77,8 @@ def run_tool(command: list[str]) -> str:
             process.wait()
             raise
     if process.returncode != 0 or complaints.strip():
-        message = f"'{command[0]}' refuses {Path(command[-1]).name}"
+        name = Path(command[-1]).name
+        message = tool_failed(command[0], name, process.returncode, silent=not complaints.strip())
         raise board_failed("VT701", message, detail=complaints.splitlines()[-10:])
     return output
 

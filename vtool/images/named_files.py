@@ -98,7 +98,7 @@ def fit_file(
     fault = why_unfit(key, file)
     if fault is None:
         return file, None
-    return None, Diagnostic("VT505", fault, hints=(file.what.hint,) if file.what.hint else ())
+    return None, Diagnostic("VT505", fault, hints=file.what.hints(*WANTED[key]))
 
 
 def own_file(key: str, reference: str) -> BootFile:

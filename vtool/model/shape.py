@@ -33,7 +33,7 @@ def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | No
     """
     if not isinstance(document.value, dict):
         return None, [Diagnostic("VT200", "the file must be a mapping of keys to values", document.span(()))]
-    findings: list[Diagnostic] = []
+    findings: list[Diagnostic] = [*_of_rivals(model, document)]
     for _ in range(_MOST_MISSPELT):
         try:
             # As JSON, because pydantic's strict mode takes words for enums and lists for tuples only there.
@@ -57,6 +57,28 @@ def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | No
     document = replace(document, open=document.open | _open_places(document, faults))
     wrong = {place for fault in faults for place in fault.places} | document.unsound
     return salvage(model, document, wrong, names), in_order(findings)
+
+
+def _of_rivals(model: type[ModelType], document: Document) -> Iterator[Diagnostic]:
+    """Yield what is wrong in each value of a repeated key, of which the document has one and takes none."""
+    rivals = [(way, rival) for way, rivals in document.rivals.items() for rival in rivals]
+    for way, (value, values, keys) in rivals[:_MOST_RIVALS]:
+        if "${" in json.dumps(value):
+            continue  # what it becomes is not known here
+        whole = copy.deepcopy(document.value)
+        try:
+            _at(whole, way[:-1])[way[-1]] = value
+            known = {path: span for path, span in document.values.items() if path[: len(way)] != way}
+            other = replace(
+                document, value=whole, values={**known, **values}, keys={**document.keys, **keys},
+                unsound=frozenset(path for path in document.unsound if path[: len(way)] != way),
+            )  # fmt: skip
+            model.model_validate_json(json.dumps(whole))
+        except ValidationError as error:
+            faults = _faults(model, other, error)
+            yield from said_once(model, other, [fault for fault in faults if fault.path[: len(way)] == way])
+        except (KeyError, IndexError, TypeError):
+            continue  # a later file has something else there
 
 
 def _nothing_behind(document: Document, faults: list[Fault]) -> Iterator[Fault]:
@@ -100,6 +122,8 @@ def _at(value: Any, path: DataPathTuple) -> Any:
 
 _MOST_MISSPELT = 20
 """So many levels of misspelt keys, one inside the other, are looked into."""
+_MOST_RIVALS = 40
+"""So many values of repeated keys are looked into."""
 _ALIKE = 0.8
 """Keys that are so much alike are the same key misspelt; what is less alike is a hint only."""
 
