@@ -25,12 +25,22 @@ _OF_XEN = {
     "psci": "how Xen starts and stops CPUs",
     "timer": "the CPUs' timer, which every domain has",
     "pmu": "the CPUs' counters",
+    "firmware": "how the firmware is called, which answers no guest that Xen does not let through",
+    **dict.fromkeys(
+        ("__symbols__", "__fixups__", "__local_fixups__", "__overrides__"),
+        "a table of names of the tree, and no device",
+    ),
     **dict.fromkeys(
         ("interrupt-controller", "intc", "gic"),
         "an interrupt controller, and Xen gives guests interrupts of the board's GIC alone",
     ),
     **dict.fromkeys(("iommu", "smmu", "smmuv3"), "an IOMMU, which confines what others are given"),
 }
+_ALWAYS_AT_THE_TOP = (
+    "memory", "chosen", "aliases", "firmware", "__symbols__", "__fixups__", "__local_fixups__", "__overrides__"
+)  # fmt: skip
+"""Deeper in the tree a node of such a name is something else."""
+_HOST_BRIDGES = ("pci", "pcie")
 _BUSES = ("soc", "bus", "simple-bus", "axi", "amba", "ahb", "apb", "scb", "platform", "platform-bus", "localbus")
 _PROVIDERS = ("clock-controller", "reset-controller", "power-controller", "power-management", "pinctrl", "syscon")
 _WITHOUT_ADDRESS = ("timer", "pmu")
@@ -55,6 +65,7 @@ def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
             for index, node in enumerate(domain.passthrough):
                 path = ("domains", name, "passthrough", index)
                 why = _why_kept(node, kept)
+                why = why or _why_of_board(facts, node, watchdog=context.topology.boards[board].watchdog)
                 if why is not None:
                     yield context.find("VT416", f"'{node}' {why}", path)
                     continue
@@ -65,6 +76,12 @@ def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
                     if node == other:
                         message = f"'{node}' is passed through already"
                     yield context.find("VT416", message, path, labels=(label,))
+                elif "@" not in node.rpartition("/")[2]:
+                    message = (
+                        f"'{node}' has no unit address, so no registers that a guest could drive: Xen only keeps the "
+                        "node from dom0"
+                    )
+                    yield context.find("VT416", message, path, severity=Severity.WARNING)
                 elif _name(node) in _PROVIDERS:
                     message = f"'{node}' may serve devices that stay with dom0, or go to others"
                     yield context.find("VT416", message, path, severity=Severity.WARNING)
@@ -98,10 +115,23 @@ def _why_kept(node: str, kept: dict[str, str]) -> str | None:
     steps = node.split("/")
     top, name = _name(f"/{steps[1]}"), _name(node)
     for word in (top, name):
-        if word in _OF_XEN and (word == top or word not in ("memory", "chosen", "aliases")):
+        let_through = word == "firmware" and name.startswith("scmi")  # of a guest with `scmi_smc`
+        if word in _OF_XEN and not let_through and (word == top or word not in _ALWAYS_AT_THE_TOP):
             return f"is {_OF_XEN[word]}"
     if name in _BUSES:
         return "is a bus with all that is on it: pass through the devices that a guest shall have"
+    return None
+
+
+def _why_of_board(facts: BoardFacts, node: str, *, watchdog: bool) -> str | None:
+    """Return what the board itself needs of a PCI host bridge, and would lose with it; None when nothing is known."""
+    if _name(node) not in _HOST_BRIDGES or facts.boot is None:
+        return None
+    if facts.boot.root_device.startswith("/dev/nvme"):
+        return f"holds '{facts.boot.root_device}', the board's root device"
+    started = facts.watchdog.start_commands if watchdog and facts.watchdog is not None else ()
+    if any(command.startswith("pci ") for command in started):
+        return "holds the board's watchdog, which the boot loader starts over PCI and dom0 has to pet"
     return None
 
 
@@ -130,11 +160,15 @@ def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
                     path: DataPathTuple = ("domains", name, "xen", "force_assign_without_iommu", index)
                     yield context.find("VT360", f"'{node}' is not passed through to '{name}'", path)
             for index, node in enumerate(domain.passthrough):
-                if why is not None and node not in consented and _why_kept(node, dict(_kept(loaded.facts))) is None:
+                watchdog = context.topology.boards[board].watchdog
+                kept = _why_kept(node, dict(_kept(loaded.facts))) or _why_of_board(
+                    loaded.facts, node, watchdog=watchdog
+                )
+                if why is not None and node not in consented and kept is None:
                     path = ("domains", name, "passthrough", index)
                     message = f"no IOMMU stands before '{node}': {why}; {_consequence(domain)}"
                     consent = f"`xen: {{force_assign_without_iommu: [{node}]}}` gives it away all the same"
-                    hint = f"{consent}: by its DMA '{name}' then reaches all memory"
+                    hint = f"{consent}: if it does DMA, '{name}' then reaches all memory by it"
                     hints = (hint,) if domain.start is Start.DOM0LESS else ()
                     yield context.find("VT360", message, path, hints=hints)
 

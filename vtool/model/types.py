@@ -247,11 +247,11 @@ KernelArguments = Annotated[
 DeviceTreePath = Annotated[
     str,
     Field(
-        pattern=r"^(/[A-Za-z0-9,._+-]{1,31}(@[0-9A-Za-z,]{1,31})?)+$",
+        pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9,._+-]{0,30}(@[0-9A-Za-z,]{1,31})?)+$",
         description="the path of a device-tree node such as /soc/ethernet@e6800000",
     ),
 ]
-"""Devicetree Specification v0.4, 2.2.1 and 2.2.3."""
+"""Devicetree Specification v0.4, 2.2.1 and 2.2.3; a name begins with a letter, and with `_` or a digit all the same."""
 
 BlockDevicePath = Annotated[
     str,
