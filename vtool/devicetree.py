@@ -21,6 +21,8 @@ _HEADER = struct.Struct(">10I")
 _HEADER_BYTES = _HEADER.size
 _MAGIC = 0xD00DFEED
 _VERSION = 17
+UNRESOLVED = 0xFFFF_FFFF
+"""The phandle that dtc leaves where a label leads nowhere."""
 _BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
 _DEEPEST = 64
 
@@ -192,10 +194,15 @@ class Node:
 
 @dataclass
 class Tree:
-    """A whole tree and its memory reservation block."""
+    """A whole tree and its memory reservation block.
+
+    ``unresolved`` are references in its source to labels that nothing has: path of the node, property and label. A blob
+    does not tell them from the number -1.
+    """
 
     root: Node
     memory_reservations: tuple[AddressRange, ...] = ()
+    unresolved: tuple[tuple[str, str, str], ...] = ()
 
     def node(self, path: str) -> Node | None:
         """Return the node at an absolute path or an alias, None when there is none."""

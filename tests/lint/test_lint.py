@@ -160,6 +160,16 @@ def test_the_whole_text(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_label_that_nothing_has_is_said_of_any_property(tmp_path: Path) -> None:
+    (tmp_path / "board.dts").write_text(
+        '/dts-v1/;\n/ { compatible = "x";\n\ta { x,odd = <1 &gone>; x,number = <0xffffffff>; };\n'
+        '\tb { status = "disabled"; x,odd = <&gone>; };\n};\n'
+    )
+    _, (finding,) = lint(read_tree(tmp_path / "board.dts"))
+    assert (finding.code, finding.node.path) == ("VT909", "/a") and finding.name == "x,odd"
+    assert finding.message == "`x,odd` refers to the label 'gone', which no node has"
+
+
 def test_json_names_nodes_and_the_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blob = tmp_path / "tree.dtb"
     blob.write_bytes(compiled(HERE / "VT895-two-owners.dts"))

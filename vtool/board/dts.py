@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from vtool.devicetree import Node, Tree, read_blob
+from vtool.devicetree import UNRESOLVED, Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed, tool_failed
 from vtool.file_kinds import HEAD_BYTES, Kind, kind_of
 from vtool.files import read_regular, reason_of
@@ -16,6 +17,8 @@ from vtool.files import read_regular, reason_of
 _INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
 _MAGIC = bytes.fromhex("d00dfeed")
 _SOURCE = ("device-tree source", "text")
+_NO_LABEL = re.compile(r"\(phandle_references\): (/[^\s:]*): Reference to non-existent node or label \"([^\"]*)\"")
+"""Words of dtc's checks.c, 1.6.1 to 1.7.2."""
 _DEADLINE_S = 60
 # A line of `dtc -O dts -T -T`: a node or property, then where it stands.
 _ANNOTATED = re.compile(r"^\t*(?:[\w]+: )*(?P<name>[^\s=;{]+)(?P<rest>.*?)(?: /\* (?P<place>[^*]*) \*/)?$")
@@ -85,18 +88,39 @@ def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[byte
     if re.search(rb"^[ \t]*#[ \t]*(include|define|if)", data, re.MULTILINE):
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]
         cpp = ["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", *folders, str(path)]
-        data = _run(path, cpp, b"")
+        data, _ = _run(path, cpp, b"")
     # With a preprocessor, line markers name the files; without, dtc shall read the file by its name.
     # -f: what dtc finds wrong beyond syntax is for the rules to report.
     source = [*(word for folder in (path.parent, *include) for word in ("-i", str(folder))), "-"]
-    blob = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", *source], data)
-    annotated = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dts", "-T", "-T", *source], data)
+    blob, complaints = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", *source], data)
+    annotated, _ = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dts", "-T", "-T", *source], data)
     try:
         tree = read_blob(blob)
     except ValueError as error:
         raise unreadable(path, str(error), ()) from None
     _add_places(tree, annotated.decode("utf-8", "replace"), path)
-    return blob, tree
+    return blob, replace(tree, unresolved=tuple(_unresolved(tree, complaints)))
+
+
+def _unresolved(tree: Tree, complaints: str) -> Iterator[tuple[str, str, str]]:
+    """Yield where labels are referred to that nothing has: dtc names node and label, the source the property."""
+    for path, label in _NO_LABEL.findall(complaints):
+        node = tree.node(path)
+        for name, found in node.properties.items() if node else ():
+            if UNRESOLVED in found.cells and found.place and f"&{label}" in _text_at(found.place):
+                yield path, name, label
+
+
+def _text_at(place: Span) -> str:
+    try:
+        lines = read_regular(place.path).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    covered = lines[place.line - 1 : place.end_line]
+    if covered:
+        covered[-1] = covered[-1][: place.end_column - 1]
+        covered[0] = covered[0][place.column - 1 :]
+    return "\n".join(covered)
 
 
 def _refuse_waiting(path: Path, data: bytes, folders: Sequence[Path]) -> None:
@@ -163,17 +187,19 @@ def _span(annotation: str, path: Path) -> Span | None:
     return Span(file, line, column, end_line, end_column)
 
 
-def _run(path: Path, command: list[str], data: bytes) -> bytes:
+def _run(path: Path, command: list[str], data: bytes) -> tuple[bytes, str]:
+    """Return what a program makes of source, and what it says."""
     try:
         done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=_DEADLINE_S)
     except FileNotFoundError:
         raise not_installed(command[0]) from None
     except subprocess.TimeoutExpired:
         raise unreadable(path, f"'{command[0]}' did not end within {_DEADLINE_S} s", ()) from None
+    said = done.stderr.decode("utf-8", "replace")
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").replace("<stdin>", str(path)).strip().splitlines()
-        raise unreadable(path, tool_failed(command[0], "it", done.returncode, silent=not said), said[:10])
-    return done.stdout
+        detail = said.replace("<stdin>", str(path)).strip().splitlines()[:10]
+        raise unreadable(path, tool_failed(command[0], "it", done.returncode, silent=not detail), detail)
+    return done.stdout, said
 
 
 def unreadable(path: Path, reason: str, detail: Sequence[str], hint: str | None = None) -> VtoolError:

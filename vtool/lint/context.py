@@ -38,8 +38,6 @@ XEN_PHANDLES = (XEN_GIC_PHANDLE, XEN_IOMMU_PHANDLE)
 """Numbers that Xen and xl give to nodes of their own in a domain's tree."""
 GIC_V3 = ("arm,gic-v3",)
 GIC_V2 = ("arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic")
-UNRESOLVED = 0xFFFF_FFFF
-"""The phandle that dtc leaves where a label leads nowhere."""
 _NAMES_OF_RESERVED = ("reserved-memory", "reserved-mem", "reserved-regions", "resv-mem", "rsvd-mem")
 _ALIKE = 0.85
 MOST_ADDRESS_BITS = 56

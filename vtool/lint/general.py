@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtool.devicetree import Node, booted_by_uefi, describes_nothing
+from vtool.devicetree import UNRESOLVED, Node, booted_by_uefi, describes_nothing
 from vtool.diagnostics import Severity
 from vtool.layouts import XEN_GIC_PHANDLE
-from vtool.lint.context import MOST_ADDRESS_BITS, UNRESOLVED, Context, Kind, tuples
+from vtool.lint.context import MOST_ADDRESS_BITS, Context, Kind, tuples
 from vtool.lint.finding import Finding
 from vtool.units import PAGE_BYTES, AddressRange
 

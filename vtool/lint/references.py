@@ -10,9 +10,9 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 
-from vtool.devicetree import Node
+from vtool.devicetree import UNRESOLVED, Node
 from vtool.diagnostics import Severity
-from vtool.lint.context import UNRESOLVED, XEN_PHANDLES, Context, Kind
+from vtool.lint.context import XEN_PHANDLES, Context, Kind
 from vtool.lint.finding import Finding
 
 WITH_CELLS = {
@@ -189,7 +189,7 @@ def interrupt_maps_lead_to_controllers(context: Context) -> Iterator[Finding]:
 
 
 def labels_are_resolved(context: Context) -> Iterator[Finding]:
-    """VT909: what dtc notes of a plugin's labels (``/__fixups__``) is left in no tree that is booted."""
+    """VT909: labels that are referred to are there; of a plugin's (``/__fixups__``) none is left in a booted tree."""
     fixups = context.tree.root.children.get("__fixups__")
     for label in fixups.values if fixups else ():
         for place in fixups.strings(label) if fixups else ():
@@ -198,6 +198,12 @@ def labels_are_resolved(context: Context) -> Iterator[Finding]:
             if node is not None and name in node.values and cells_of(name) is None and name not in _TOLD:
                 message = f"`{name}` refers to the label '{label}', which this tree does not have"
                 yield Finding("VT909", node, message, name)
+    # Where another rule knows the property, it says so itself, of a blob too.
+    for path, name, label in context.tree.unresolved:
+        node = context.tree.node(path)
+        known = cells_of(name) is not None or may_refer(name) or name in _TOLD
+        if node is not None and node not in context.off and not known:
+            yield Finding("VT909", node, f"`{name}` refers to the label '{label}', which no node has", name)
 
 
 RULES = (references_lead_to_nodes, interrupt_maps_lead_to_controllers, labels_are_resolved)
