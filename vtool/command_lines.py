@@ -83,3 +83,16 @@ def dom0_memory(line: str) -> int | None:
     """Return the bytes that ``dom0_mem`` asks for, the last one as Xen reads it; None when it cannot be told."""
     word = last(xen_words(line), "dom0_mem")
     return number_of(word.value, XEN_UNIT_SHIFT) if word else None
+
+
+def starts_every_kind(words: tuple[Word, ...]) -> Word | None:
+    """Return the word that makes Xen start cores of every kind, None without one (docs/misc/arm/big.LITTLE.txt)."""
+    word = last(words, "hmp-unsafe", "no-hmp-unsafe")
+    return word if word is not None and word.name == "hmp-unsafe" and not word.is_off else None
+
+
+def keeps_iommus_off(words: tuple[Word, ...]) -> Word | None:
+    """Return the word by which Xen drives no IOMMU, None without one (xen/drivers/passthrough/iommu.c)."""
+    word = last(words, "iommu", "no-iommu")
+    parts = [Word(word.text, word.name, part, word.offset) for part in word.value.split(",")] if word else []
+    return word if word is not None and (word.name == "no-iommu" or any(part.is_off for part in parts)) else None

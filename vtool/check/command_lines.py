@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from vtool.check.context import Context
-from vtool.command_lines import Word, last, linux_words, number_of, xen_words
+from vtool.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model import command_lines
 from vtool.model.devices import POOLS, DataPath
@@ -140,9 +140,8 @@ def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(declared.hypervisor, Xen):
             continue
         given = next((name for name, domain in context.domains_on(board) if domain.passthrough), None)
-        word = last(xen_words(declared.hypervisor.bootargs), "iommu", "no-iommu")
-        parts = [replace(word, value=part) for part in word.value.split(",")] if word else []
-        if word is not None and given is not None and (word.name == "no-iommu" or any(part.is_off for part in parts)):
+        word = keeps_iommus_off(xen_words(declared.hypervisor.bootargs))
+        if word is not None and given is not None:
             message = f"`{word.text}`: then Xen drives no IOMMU, which the nodes passed through to '{given}' need"
             yield at_word(context, "VT356", message, ("boards", board, "hypervisor", "bootargs"), word)
     for name, domain in context.topology.domains.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool import layouts
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
-from vtool.command_lines import Word, last, xen_words
+from vtool.command_lines import Word, last, starts_every_kind, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.board_facts import BoardFacts
 from vtool.model.cores import kinds, vector_bits
@@ -99,7 +99,7 @@ def _by_default(
 def _started(facts: BoardFacts, words: tuple[Word, ...]) -> tuple[int, ...]:
     """Return the CPUs that Xen starts."""
     kind_of = kinds(facts)
-    every = not kind_of or _starts_every_kind(words) is not None
+    every = not kind_of or starts_every_kind(words) is not None
     return tuple(cpu for cpu in range(facts.cpus) if every or kind_of[cpu] == kind_of[0])
 
 
@@ -203,7 +203,7 @@ def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(declared.hypervisor, Xen) or loaded is None or len(set(kinds(loaded.facts))) < 2:
             continue
         kind_of = kinds(loaded.facts)
-        every_kind = _starts_every_kind(xen_words(declared.hypervisor.bootargs)) is not None
+        every_kind = starts_every_kind(xen_words(declared.hypervisor.bootargs)) is not None
         at: DataPathTuple = ("boards", board, "hypervisor", "cpupools")
         wishes = [(f"pool '{n}'", p.cpus, (*at, n, "cpus")) for n, p in declared.hypervisor.cpupools.items()]
         wishes += [
@@ -225,12 +225,6 @@ def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
                 if not every_kind:
                     hint += "; `hmp-unsafe=1` in the hypervisor's `bootargs` starts all"
                 yield context.find("VT357", f"{what} has CPUs {mixed}: {why}", path, labels=(label,), hints=(hint,))
-
-
-def _starts_every_kind(words: tuple[Word, ...]) -> Word | None:
-    """Return the word that makes Xen start cores of every kind, None without one."""
-    word = last(words, "hmp-unsafe", "no-hmp-unsafe")
-    return word if word is not None and word.name == "hmp-unsafe" and not word.is_off else None
 
 
 def _why_not(by_kind: dict[str, list[int]], first: str, *, every_kind: bool) -> str | None:
@@ -298,7 +292,7 @@ def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(declared.hypervisor, Xen) or loaded is None:
             continue
         words, kind_of = xen_words(declared.hypervisor.bootargs), kinds(loaded.facts)
-        word = _starts_every_kind(words)
+        word = starts_every_kind(words)
         if word is None:
             continue
         for pool in pools_of(context, board):

@@ -14,8 +14,10 @@ from vtool.lint import (
     general,
     memory,
     modules,
+    needs,
     overlaps,
     partial,
+    passthrough,
     reach,
     references,
     regions,
@@ -34,11 +36,12 @@ ALL_TREES = (
     *regions.RULES,
     *dynamic.RULES,
     *reach.RULES,
+    *passthrough.RULES,
     *overlaps.RULES,
     *xen_host.RULES,
     *command_lines.RULES,
 )
-XEN_TREES = (*modules.RULES, *domains.RULES, *rights.RULES, *static.RULES, *shared.RULES)
+XEN_TREES = (*modules.RULES, *domains.RULES, *needs.RULES, *rights.RULES, *static.RULES, *shared.RULES)
 PARTIAL_TREES = (*general.RULES, *references.RULES, *partial.RULES)
 RULES = {
     Kind.LINUX: ALL_TREES,

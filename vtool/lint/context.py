@@ -381,6 +381,12 @@ class Context:
             return self.chosen.string("bootargs") if "bootargs" in self.chosen.values else None
         return None
 
+    @property
+    def name_of_arguments(self) -> str:
+        """Return the property of /chosen that Xen reads its command line of."""
+        has = self.chosen is not None and "xen,xen-bootargs" in self.chosen.values
+        return "xen,xen-bootargs" if has else "bootargs"
+
     @cached_property
     def shared_nodes(self) -> tuple[Node, ...]:
         """Return the static shared memory nodes that Xen looks at, well formed or not; none before 4.17."""

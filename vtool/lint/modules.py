@@ -86,7 +86,7 @@ def dom0_has_memory(context: Context) -> Iterator[Finding]:
     if context.chosen is None or not context.kernels(context.chosen) or context.xen_arguments is None:
         return
     if last(xen_words(context.xen_arguments), "dom0_mem") is None:
-        name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.values else "bootargs"
+        name = context.name_of_arguments
         message = "Xen's command line has no dom0_mem: dom0 gets 512 MiB and a warning"
         yield Finding("VT866", context.chosen, message, name, hints=("add dom0_mem=1G",), severity=WARNING)
 
@@ -133,19 +133,32 @@ def dom0_has_one_kernel(context: Context) -> Iterator[Finding]:
 
 
 def the_console_is_found(context: Context) -> Iterator[Finding]:
-    """VT869: ``dtuart=`` leads to a node."""
-    if context.chosen is None or context.xen_arguments is None:
+    """VT869: ``dtuart=`` leads to a node that Xen may drive (4.20 xen/common/device.c device_init)."""
+    path, name = console_of(context)
+    if context.chosen is None or path is None:
         return
-    name = "xen,xen-bootargs" if "xen,xen-bootargs" in context.chosen.values else "bootargs"
-    said = re.search(r"(?:^|\s)dtuart=(\S+)", context.xen_arguments)
-    path = said[1] if said else context.chosen.string("stdout-path")
-    if not said and "dtuart" not in context.xen_arguments:
-        return
+    node = context.tree.node(path) if path else None
     if not path:
         yield Finding("VT869", context.chosen, "neither dtuart= nor stdout-path: Xen has no console", name)
-    elif context.tree.node(path.partition(":")[0]) is None:
-        message = f"dtuart '{path}' leads to no node: Xen has no console"
-        yield Finding("VT869", context.chosen, message, name if said else "stdout-path")
+    elif node is None:
+        yield Finding("VT869", context.chosen, f"dtuart '{path}' leads to no node: Xen has no console", name)
+    elif not node.available:
+        message = f"dtuart '{path}' is '{node.path}', which is switched off"
+        message += ": Xen has no console, 'Unable to initialize dtuart'"
+        yield Finding("VT869", context.chosen, message, name, (node,))
+
+
+def console_of(context: Context) -> tuple[str | None, str]:
+    """Return path or alias of Xen's console, and the property of /chosen that says it.
+
+    The path is empty where none is said, and None where Xen is told of no console, or is still to be.
+    """
+    name = context.name_of_arguments
+    if context.chosen is None or "dtuart" not in (context.xen_arguments or ""):
+        return None, name
+    said = re.search(r"(?:^|\s)dtuart=(\S+)", context.xen_arguments or "")
+    path = said[1] if said else context.chosen.string("stdout-path")
+    return path.partition(":")[0], name if said or not path else "stdout-path"
 
 
 def domains_stand_under_chosen(context: Context) -> Iterator[Finding]:

@@ -1,12 +1,11 @@
-"""Rules on what a device can address: bus windows for DMA, and IOMMUs that stand between it and RAM."""
+"""Rules on what a device can address: bus windows for DMA."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from vtool.devicetree import Node
-from vtool.diagnostics import Severity
-from vtool.lint.context import PASSTHROUGH, POOL, Context, ranges, whole_rows
+from vtool.lint.context import POOL, Context, ranges, whole_rows
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, is_cma
 from vtool.units import AddressRange, joined
@@ -108,52 +107,4 @@ def pools_are_within_reach(context: Context) -> Iterator[Finding]:
                     yield Finding("VT905", device, f"{message}: {effect}", "memory-region", (pool,))
 
 
-def passthrough_is_behind_an_iommu(context: Context) -> Iterator[Finding]:
-    """VT910: the IOMMU of a device that Xen is to hand over is one that Xen drives.
-
-    Xen 4.20: xen/drivers/passthrough/device_tree.c iommu_add_dt_device, xen/common/device.c device_init; of what is
-    above the IOMMU Xen looks at no status.
-    """
-    for device in context.having(PASSTHROUGH):
-        for name, iommu in _iommus(context, device):
-            if not iommu.available or PASSTHROUGH in iommu.values:
-                why = f"is itself `{PASSTHROUGH}`" if iommu.available else "is switched off"
-                message = f"the IOMMU '{iommu.path}' {why}, so Xen does not drive it: Xen refuses to assign the device"
-                message += ", or, if forced, nothing keeps its DMA within its guest"
-                yield Finding("VT910", device, message, name, (iommu,))
-            elif off := next((node for node in _above(iommu) if not node.available), None):
-                message = f"the IOMMU '{iommu.path}' is below '{off.path}', which is switched off"
-                message += ": Xen drives it all the same, whether or not it answers"
-                yield Finding("VT910", device, message, name, (off,), severity=Severity.WARNING)
-
-
-def _above(node: Node) -> Iterator[Node]:
-    at = node.parent
-    while at is not None:
-        yield at
-        at = at.parent
-
-
-def _iommus(context: Context, device: Node) -> Iterator[tuple[str | None, Node]]:
-    """Yield what a device is behind, and the property that says so (None when the IOMMU itself does)."""
-    seen: set[Node] = set()
-    for name in ("iommus", "iommu-map"):
-        cells, at = device.cells(name), 0 if name == "iommus" else 1
-        while at < len(cells):
-            iommu = context.by_phandle.get(cells[at])
-            if iommu is None:
-                break
-            if iommu not in seen:
-                seen.add(iommu)
-                yield name, iommu
-            at += 1 + iommu.number("#iommu-cells") if name == "iommus" else 4
-    for iommu in context.having("mmu-masters"):
-        cells, at = iommu.cells("mmu-masters"), 0
-        while at < len(cells) and (master := context.by_phandle.get(cells[at])) is not None:
-            if master is device and iommu not in seen:
-                seen.add(iommu)
-                yield None, iommu
-            at += 1 + master.number("#stream-id-cells")
-
-
-RULES = (pools_are_within_reach, passthrough_is_behind_an_iommu)
+RULES = (pools_are_within_reach,)
