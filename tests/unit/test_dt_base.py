@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy.merged_tree import guest_differences
 from vtool.devicetree import Tree, read_blob
+from vtool.diagnostics import Severity
+from vtool.lint import lint
 
 ROOT = Path(__file__).resolve().parents[2]
 KVM = ROOT / "topology" / "examples" / "kvm-pool.yaml"
@@ -130,6 +133,22 @@ def test_what_does_not_fit_is_said(
 ) -> None:  # fmt: skip
     assert main(["dt", str(topology), "--base", str(base_tree(tmp_path, also=also)), *words]) == exit_code
     assert f"[{code}]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "form", ["#address-cells = <1>; #size-cells = <1>; ranges;", "#address-cells = <2>; #size-cells = <2>;"]
+)
+def test_what_linux_ignored_before_is_said_and_stays_the_only_fault(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = base_tree(tmp_path, also=f"reserved-memory {{ {form} }};")
+    tree = merged(BOOT, base)
+    said = capsys.readouterr().err
+    assert said.count("warning[VT815]") == 1 and "`vtool lint` says VT840 of this tree, and of the merged" in said
+    before, after = (
+        {(f.code, f.node.path) for f in lint(t)[1] if f.severity is Severity.ERROR} for t in (read_tree(base), tree)
+    )
+    assert before == after == {("VT840", "/reserved-memory")}
 
 
 def test_a_base_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vtool.board.dts import read_blob_and_tree, whole
@@ -68,6 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+_AS_BEFORE = (
+    "the plan needs nothing of that node and leaves it so: `vtool lint` says VT840 of this tree, and of the merged"
+)
+
+
 class _Base:
     """A base tree: what it is like, and what it becomes with a fragment merged into it."""
 
@@ -101,7 +107,8 @@ class _Base:
         if any(finding.severity is Severity.ERROR for finding in said):
             raise VtoolError(said)
         # What a plan does not touch may be ignored as it was.
-        print_diagnostics([*ignored_reservations(self._tree.root), *said])
+        ignored = [replace(finding, hints=(_AS_BEFORE,)) for finding in ignored_reservations(self._tree.root)]
+        print_diagnostics([*ignored, *said])
         source = base.with_name(fragment.file_name)
         source.write_text(fragment.text)
         try:
