@@ -33,7 +33,7 @@ def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | No
     """
     if not isinstance(document.value, dict):
         return None, [Diagnostic("VT200", "the file must be a mapping of keys to values", document.span(()))]
-    findings: list[Diagnostic] = [*_of_rivals(model, document)]
+    findings = list(dict.fromkeys(_of_rivals(model, document)))  # of a key both would say the same
     for _ in range(_MOST_MISSPELT):
         try:
             # As JSON, because pydantic's strict mode takes words for enums and lists for tuples only there.
