@@ -95,7 +95,7 @@ def spoilt(value: Any, dice: random.Random) -> tuple[str, DataPathTuple, str]:
         del around[name]
         return json.dumps(value, indent=1), path[:-1], "gone"
     if isinstance(around, dict) and kind == "twice":
-        marked = {**around, "\u0001": dice.choice((around[name], *ODD[:4]))}
+        marked = {**around, "\u0001": around[name]}  # another value, if wrong, would be a second fault
         around.clear()
         around.update(marked)
         return json.dumps(value, indent=1).replace('"\\u0001"', json.dumps(name)), path, "twice"
