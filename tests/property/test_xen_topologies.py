@@ -343,6 +343,10 @@ def assert_lint_is_content(blob: bytes, board: BoardPlan, release: str) -> None:
     kernel = tree.path_offset(f"/chosen/module@{where:x}")
     tree.setprop(kernel, "reg", number(where, widths[0]) + number(IMAGE_BYTES, widths[1]))
     tree.setprop_str(tree.path_offset(f"/chosen/module@{where:x}"), "bootargs", board.control.bootargs or "quiet")
+    for guest in board.xen_boot.guests:
+        for module in guest.modules:
+            at = tree.path_offset(f"/chosen/{guest.node_name}/{module.node_name}")
+            tree.setprop(at, "reg", wide(module.window.base, PAGE_BYTES))
     version = next(version for version in VERSIONS if str(version) == release)
     kind, findings = lint(read_blob(bytes(tree.as_bytearray())), version)
     errors = [f"{f.code} {f.node.path}: {f.message}" for f in findings if f.severity is Severity.ERROR]
