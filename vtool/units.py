@@ -180,3 +180,13 @@ def joined(ranges: Iterable[AddressRange]) -> list[AddressRange]:
         else:
             found.append(where)
     return found
+
+
+def first_bytes(banks: Iterable[AddressRange], size_bytes: int) -> list[AddressRange]:
+    """Return the part of some ranges, in their order, that holds their first bytes: what ``mem=`` leaves of RAM."""
+    kept: list[AddressRange] = []
+    for bank in banks:
+        if size := min(bank.size_bytes, size_bytes):
+            kept.append(AddressRange.of_size(bank.base, size))
+            size_bytes -= size
+    return kept

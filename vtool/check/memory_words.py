@@ -12,7 +12,7 @@ from vtool.command_lines import Word, last, linux_words, number_of
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role
 from vtool.source import DataPathTuple
-from vtool.units import PAGE_BYTES, AddressRange, format_size, free_ranges
+from vtool.units import PAGE_BYTES, first_bytes, format_size, free_ranges
 
 _LEAVE_OUT = "leave it out: `memory` says how much a domain has"
 
@@ -125,11 +125,8 @@ def _kept(context: Context, board: str, has: int) -> int:
     """Return what carve-outs take, that Linux may not use, of the first ``has`` bytes of a board's RAM."""
     if board not in context.facts:
         return 0
-    facts, left, first = context.facts[board].facts, has, []
-    for bank in sorted((bank.range for bank in facts.ram), key=lambda bank: bank.base):
-        if size := min(bank.size_bytes, left):
-            first.append(AddressRange.of_size(bank.base, size))
-            left -= size
+    facts = context.facts[board].facts
+    first = first_bytes(sorted((bank.range for bank in facts.ram), key=lambda bank: bank.base), has)
     free = free_ranges(first, (carve.range for carve in facts.carve_outs if carve.no_map))
     return sum(part.size_bytes for part in first) - sum(part.size_bytes for part in free)
 

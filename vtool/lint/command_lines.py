@@ -8,7 +8,7 @@ from vtool.command_lines import last, linux_words, number_of
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA
-from vtool.units import AddressRange, format_size, joined
+from vtool.units import first_bytes, format_size, joined
 
 
 def memory_is_not_cut(context: Context) -> Iterator[Finding]:
@@ -23,10 +23,7 @@ def memory_is_not_cut(context: Context) -> Iterator[Finding]:
     limit = number_of(word.value) if word else None
     if word is None or not limit:
         return
-    kept: list[AddressRange] = []
-    for bank in context.memory:
-        if size := min(bank.size_bytes, limit - sum(part.size_bytes for part in kept)):
-            kept.append(AddressRange.of_size(bank.base, size))
+    kept = first_bytes(context.memory, limit)
     for node in context.reserved:
         pool = POOL in node.compatible or (CMA in node.compatible and "no-map" not in node.values)
         for where in joined(ranges(node)) if pool else ():
