@@ -49,7 +49,7 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'ruff check' $(BIN)/ruff check .
 	@$(STEP) 'ruff format' $(BIN)/ruff format --check .
 	@$(STEP) 'mypy' $(BIN)/mypy
-	@$(STEP) 'vermin, of what runs on boards' $(BIN)/vermin --violations --no-tips --target=3.8- vtool/deploy/on_board vtool/kernel_image.py
+	@$(STEP) 'vermin, of what runs on boards' $(BIN)/vermin --violations --no-tips --target=3.8- vtool/deploy/on_board vtool/files/kernel_image.py
 	@$(STEP) 'import-linter' $(BIN)/lint-imports --no-logo
 	@$(STEP) 'yamllint' $(BIN)/yamllint --strict .
 	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline

@@ -45,12 +45,12 @@ import yaml
 
 from benchmarks.peers import peer
 from tests.integration.machine import Machine, why_not
+from vtool.base.rooms import room
 from vtool.board.qemu_process import Machine as EmulatedMachine
 from vtool.board.qemu_process import dump_device_tree
 from vtool.cli.common import prepare
 from vtool.deploy.stage import Staged, stage
 from vtool.render import render
-from vtool.rooms import room
 
 MIB = 1 << 20
 GUESTS = 7

@@ -12,8 +12,8 @@ import json
 import sys
 from pathlib import Path
 
+from vtool.base.progress import Silent
 from vtool.cli.common import image_paths, prepare, targets_of
-from vtool.progress import Silent
 
 
 def main(topology: Path, inventory: Path) -> None:

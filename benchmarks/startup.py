@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 
-from vtool.rooms import room
+from vtool.base.rooms import room
 
 LIBRARIES = ("-c", "import pydantic, yaml; pydantic.BaseModel")
 TOPOLOGY = room("topology") / "examples" / "kvm-pool.yaml"

@@ -17,10 +17,10 @@ from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy.stage import stage_on
-from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.lint import lint
 from vtool.plan.types import BoardPlan
+from vtool.platform.devicetree import read_blob
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

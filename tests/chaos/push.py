@@ -23,10 +23,10 @@ def _deploy(topology: str, inventory: str) -> int:
     import argparse
     from pathlib import Path
 
+    from vtool.base.progress import Silent
     from vtool.cli.common import image_paths, prepare, targets_of
     from vtool.deploy.deployment import pushed_jobs
     from vtool.diagnostics import VtoolError, format_diagnostic
-    from vtool.progress import Silent
 
     try:
         prepared = prepare(Path(topology))

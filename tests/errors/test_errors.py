@@ -9,7 +9,7 @@ import pytest
 
 from vtool.cli.common import examine
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
-from vtool.language import load_topology
+from vtool.reading.language import load_topology
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.yaml"))

@@ -9,7 +9,7 @@ import pytest
 from vtool.check import KernelOptions, check
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.model.validate import load_facts, validate
-from vtool.source import load
+from vtool.reading.source import load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 POOL = ("DMA_RESTRICTED_POOL", "VIRTIO_MMIO", "VIRTIO_BLK")

@@ -20,15 +20,15 @@ import vhost_user
 from qemu.qmp import ConnectError, QMPClient
 
 from vtool.check import check
-from vtool.devicetree import Tree, read_blob
 from vtool.diagnostics import Severity
 from vtool.model.combinations import COMBINATIONS, Combination
 from vtool.model.devices import DataPath, Program, Transport
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, KvmGuest, MmioPlace
+from vtool.platform.devicetree import Tree, read_blob
+from vtool.reading.source import load
 from vtool.render import render
-from vtool.source import load
 
 QEMU = "qemu-system-aarch64"
 SETTINGS = {

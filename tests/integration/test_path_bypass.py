@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from vtool.base.progress import Silent
 from vtool.images.build import ensure
-from vtool.progress import Silent
 
 from .conftest import EXAMPLES, Bench
 

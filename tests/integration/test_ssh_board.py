@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from vtool.base.progress import Silent
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
@@ -26,10 +27,9 @@ from vtool.deploy.board_program import board_program
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta
 from vtool.deploy.playbook import Host, run_playbook
-from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import LIVE_TREE
-from vtool.progress import Silent
+from vtool.platform.devicetree import read_blob
 
 from .machine import USER, Machine, make_key, why_not
 

@@ -18,11 +18,11 @@ from libfdt import QUIET_NOTFOUND, Fdt
 from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.cli.main import main
-from vtool.codes import CODES
 from vtool.deploy.merged_tree import complete
-from vtool.devicetree import read_blob
 from vtool.diagnostics import VtoolError, format_diagnostic
+from vtool.diagnostics.codes import CODES
 from vtool.lint import NEWEST, RULES, VERSIONS, Finding, Kind, XenVersion, lint
+from vtool.platform.devicetree import read_blob
 from vtool.render import render
 from vtool.render.artifacts import Kind as ArtifactKind
 

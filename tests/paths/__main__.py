@@ -23,11 +23,11 @@ from tests.integration.conftest import EXAMPLES, Bench
 from vtool.data_paths import HYPERVISORS, ROWS
 from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
-from vtool.language import load_topology
 from vtool.model.combinations import PROGRAMS, Combination, Suite, wish_of
 from vtool.model.devices import Transport
 from vtool.model.topology import Role
 from vtool.model.validate import validate
+from vtool.reading.language import load_topology
 from vtool.report.paths import ALSO, BACKEND, GUEST, PROVEN, choices_of, why_not
 from vtool.report.summary import proof_lines, table
 

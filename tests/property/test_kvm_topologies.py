@@ -10,17 +10,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vtool.base.units import MIB
 from vtool.check import check
 from vtool.diagnostics import Severity
-from vtool.layouts import QEMU_VIRT_RAM_BASE
 from vtool.model.combinations import COMBINATIONS, Combination
 from vtool.model.devices import DataPath, Program
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, MmioPlace
+from vtool.platform.layouts import QEMU_VIRT_RAM_BASE
+from vtool.reading.source import load
 from vtool.render import render
-from vtool.source import load
-from vtool.units import MIB
 
 quickly = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 FACTS = load_facts("qemu-virt")

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vtool.diagnostics import VtoolError
-from vtool.language import interpolate, load_topology, merge
-from vtool.source import Document, parse
+from vtool.reading.language import interpolate, load_topology, merge
+from vtool.reading.source import Document, parse
 
 quickly = settings(max_examples=100, deadline=None)
 words = st.text("abcxyz", min_size=1, max_size=3)

@@ -11,8 +11,8 @@ import pytest
 
 from tests.property.beside import copy_beside
 from vtool.cli.common import prepare
-from vtool.codes import CODES
 from vtool.diagnostics import Span, VtoolError
+from vtool.diagnostics.codes import CODES
 from vtool.render import render
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from tests.property.beside import copy_beside
 from vtool.board.inventory import Inventory
 from vtool.cli.common import examine
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
-from vtool.language import load_topology
 from vtool.model.validate import known_facts, read_facts
-from vtool.source import DataPathTuple, load, parse, read
+from vtool.reading.language import load_topology
+from vtool.reading.source import DataPathTuple, load, parse, read
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("topology/examples", "tests/topologies")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtool.units import AddressRange, align_up, format_size, free_ranges, parse_size
+from vtool.base.units import AddressRange, align_up, format_size, free_ranges, parse_size
 
 quickly = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 ranges = st.builds(AddressRange.of_size, st.integers(0, 200), st.integers(1, 40))

@@ -21,21 +21,21 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.property.xen_topologies import DOM0, FACTS, base_tree, topologies
-from vtool import layouts
+from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, free_ranges
 from vtool.check import check
 from vtool.check.context import XenBuild
 from vtool.deploy.merged_tree import complete, differences
 from vtool.deploy.stage import stage
-from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import VERSIONS, Kind, lint
 from vtool.model.validate import validate
 from vtool.plan.lock import format_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, EventChannelEnd, Plan, SharedView, XenBootGuest
+from vtool.platform import layouts
+from vtool.platform.devicetree import read_blob
+from vtool.reading.source import load
 from vtool.render import render
-from vtool.source import load
-from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, free_ranges
 
 EXAMPLES = int(os.environ.get("VTOOL_EXAMPLES", "100"))
 slowly = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)

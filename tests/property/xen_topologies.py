@@ -8,10 +8,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from vtool.base.units import KIB, MIB, parse_size
 from vtool.model.board_facts import BoardFacts
 from vtool.model.cores import kinds, vector_bits
 from vtool.model.validate import load_facts
-from vtool.units import KIB, MIB, parse_size
 
 BOARDS = ("qemu-virt", "rpi4", "juno-r2", "rb5", "imx8mp-evk", "zcu102", "spider", "sk-am62")
 PASSED = ("/soc-test/one@1000", "/soc-test/two@2000")

@@ -11,11 +11,11 @@ import pytest
 
 from tests.ring.conftest import SOURCES
 from tests.ring.rings import DEADLINE_S, Ring
+from vtool.base.progress import Silent
 from vtool.images import debian, recipe_text, ring_build
 from vtool.images.build import ensure
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import key_of
-from vtool.progress import Silent
 
 RECIPE = CATALOGUE["ring"]
 

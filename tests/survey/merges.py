@@ -22,11 +22,11 @@ from vtool.cli.common import prepare
 from vtool.deploy.base_tree import fitted, refused
 from vtool.deploy.merge import merge_host
 from vtool.deploy.merged_tree import as_booted, new_faults
-from vtool.devicetree import Tree, read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import lint
 from vtool.model.board_facts import BoardFacts, Source
 from vtool.model.facts_import import import_facts, name_from
+from vtool.platform.devicetree import Tree, read_blob
 from vtool.render.fragments import fragments
 from vtool.report.facts_yaml import facts_yaml
 

@@ -18,18 +18,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vtool.base.units import GIB, AddressRange
 from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.deploy.merged_tree import complete, differences
-from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.model.board_facts import BoardFacts, Source
 from vtool.model.facts_import import import_facts, name_from
 from vtool.model.validate import read_facts
+from vtool.platform.devicetree import Node, Tree, read_blob
 from vtool.render import render
 from vtool.report.facts_yaml import facts_yaml
 from vtool.report.summary import table
-from vtool.units import GIB, AddressRange
 
 TOPOLOGY = """
 version: 1

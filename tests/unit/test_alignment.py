@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from vtool.base.units import KIB, MIB
 from vtool.cli.common import prepare
 from vtool.diagnostics import VtoolError
 from vtool.plan.lock import format_lock, lock_path
 from vtool.plan.types import BoardPlan
-from vtool.units import KIB, MIB
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "tests" / "topologies" / "dom0less-shared.yaml"

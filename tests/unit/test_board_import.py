@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vtool.base.units import GIB
 from vtool.board.dts import read_tree
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
@@ -18,7 +19,6 @@ from vtool.model.facts_import import import_facts
 from vtool.model.validate import known_facts, load_facts, read_facts
 from vtool.plan.types import BoardPlan
 from vtool.render import render
-from vtool.units import GIB
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = """

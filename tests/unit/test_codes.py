@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from vtool.check import RULES
-from vtool.codes import CODES
+from vtool.diagnostics.codes import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +15,9 @@ def test_every_code_that_is_used_is_in_the_table_and_the_other_way_round() -> No
     sources = "".join(path.read_text() for path in (ROOT / "vtool").rglob("*.py"))
     used = set(re.findall(r'"(VT\d{3})"', sources))
     assert used == set(CODES)
-    assert len(re.findall(r"^VT\d{3}", (ROOT / "vtool" / "codes.txt").read_text(), re.MULTILINE)) == len(CODES)
+    assert len(
+        re.findall(r"^VT\d{3}", (ROOT / "vtool" / "diagnostics" / "codes.txt").read_text(), re.MULTILINE)
+    ) == len(CODES)
 
 
 def test_rows_are_short_useful_sentences() -> None:

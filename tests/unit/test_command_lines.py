@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.errors.test_errors import HERE, found_in
-from vtool.command_lines import dom0_memory, last, linux_words, number_of, xen_words
+from vtool.base.units import GIB, MIB
 from vtool.diagnostics import Severity
-from vtool.units import GIB, MIB
+from vtool.platform.command_lines import dom0_memory, last, linux_words, number_of, xen_words
 
 
 def test_xen_splits_at_spaces_and_names_are_exact() -> None:

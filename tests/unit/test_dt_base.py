@@ -12,9 +12,9 @@ from vtool.board.dts import read_tree
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy.merged_tree import guest_differences
-from vtool.devicetree import Tree, read_blob
 from vtool.diagnostics import Severity
 from vtool.lint import lint
+from vtool.platform.devicetree import Tree, read_blob
 
 ROOT = Path(__file__).resolve().parents[2]
 KVM = ROOT / "topology" / "examples" / "kvm-pool.yaml"

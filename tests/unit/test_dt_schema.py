@@ -12,7 +12,7 @@ import pytest
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
 from vtool.deploy.merged_tree import complete
-from vtool.devicetree import read_blob
+from vtool.platform.devicetree import read_blob
 from vtool.render import render
 
 ROOT = Path(__file__).resolve().parents[2]

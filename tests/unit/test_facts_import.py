@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from vtool.base.units import GIB, MIB, AddressRange
 from vtool.board.dts import read_tree
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import BoardFacts, Source
 from vtool.model.facts_import import Imported, import_facts, name_from
 from vtool.model.validate import read_facts
 from vtool.report.facts_yaml import facts_yaml
-from vtool.units import GIB, MIB, AddressRange
 
 CPUS = (
     "cpus { #address-cells = <1>; #size-cells = <0>; "

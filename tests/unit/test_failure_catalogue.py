@@ -11,7 +11,7 @@ from tests.bases.test_bases import REFUSED
 from tests.errors.test_errors import found_in
 from tests.lint.test_lint import version_of
 from vtool.board.dts import read_tree
-from vtool.codes import CODES
+from vtool.diagnostics.codes import CODES
 from vtool.lint import lint
 
 ROOT = Path(__file__).resolve().parents[2]

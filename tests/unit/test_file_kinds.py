@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from vtool.boot_files import look_at
 from vtool.cli.common import examine
 from vtool.cli.main import main
 from vtool.diagnostics import Diagnostic, Severity, format_diagnostic
-from vtool.file_kinds import Kind, kind_of
+from vtool.files.boot_files import look_at
+from vtool.files.kinds import Kind, kind_of
 from vtool.images import KERNEL_BYTES, RAMDISKS
 from vtool.images.build import cached
 from vtool.images.named_files import files_of, why_unfit
 from vtool.model.validate import validate
-from vtool.source import load
+from vtool.reading.source import load
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = b"MZ" + bytes(6) + struct.pack("<QQ", 0, 40 << 20) + bytes(32) + b"ARM\x64" + bytes(4) + b"Linux version 6.12"

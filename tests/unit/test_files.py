@@ -12,7 +12,7 @@ import pytest
 
 from vtool.cli.main import main
 from vtool.diagnostics import VtoolError
-from vtool.files import fault_of, read_regular
+from vtool.files.regular import fault_of, read_regular
 
 TOPOLOGY = """\
 version: 1

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtool.host_memory import Floating, HostMemory, Taken
+from vtool.base.units import GIB, MIB, AddressRange
 from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts, Source
 from vtool.model.validate import load_facts
-from vtool.units import GIB, MIB, AddressRange
+from vtool.platform.host_memory import Floating, HostMemory, Taken
 
 RAM = AddressRange.of_size(0x8000_0000, 2 * GIB)
 CMA = Floating("'linux,cma'", 576 * MIB, 2 * MIB, (AddressRange.of_size(0xC000_0000, 576 * MIB),))

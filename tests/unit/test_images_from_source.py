@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from vtool.base.progress import Silent
 from vtool.cli.common import prepare
 from vtool.diagnostics import Severity, VtoolError
+from vtool.files.kernel_image import options_in
 from vtool.images import XEN_OPTIONS, debian, from_source, recipe_lines, recipe_text
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.kernel_options import dropped_options
 from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, key_of
 from vtool.images.xen_build import configuration_in, release_in
-from vtool.kernel_image import options_in
-from vtool.layouts import XEN_POOL_PHANDLE
-from vtool.progress import Silent
+from vtool.platform.layouts import XEN_POOL_PHANDLE
 from vtool.render import render
 
 URIS = """\

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from vtool.base.progress import Silent
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.images import NAMES
 from vtool.images.build import ensure, why
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import Build, ChildProcesses, Image, Recipe, Store, cache_folder
-from vtool.progress import Silent
 
 DEADLINE_S = 20.0
 
@@ -254,7 +254,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from vtool.images.store import Build, ChildProcesses, Recipe, Store
-from vtool.progress import Silent
+from vtool.base.progress import Silent
 
 def build(build: Build) -> None:
     script = "echo $$ > started; while [ ! -e release ]; do sleep 0.02; done; echo orphan >> order"
@@ -465,7 +465,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from vtool.images.build import ensure
 from vtool.images.store import Build, Recipe
-from vtool.progress import Silent
+from vtool.base.progress import Silent
 
 def build(build: Build) -> None:
     build.run("compile", ["sh", "-c", f"echo $$ > {sys.argv[1]}; sleep 1000"])

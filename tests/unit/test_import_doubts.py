@@ -12,13 +12,13 @@ import pytest
 
 from tests.errors.test_errors import found_in
 from tests.unit.test_facts_import import GIC, GIC_V3, codes_of, facts_of, imported, tree_of
+from vtool.base.units import AddressRange
 from vtool.board.dts import read_blob_and_tree, read_tree
 from vtool.board.live_tree import without_traces_of_a_boot
-from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.model.board_facts import Source
 from vtool.model.facts_import import Imported, Observed, import_facts
-from vtool.units import AddressRange
+from vtool.platform.devicetree import read_blob
 
 ROOT = Path(__file__).resolve().parents[2]
 ERRORS = ROOT / "tests" / "errors"

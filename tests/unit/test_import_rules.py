@@ -17,7 +17,9 @@ def test_imports_point_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", ["vtool.source", "vtool.codes", "vtool.diagnostics", "vtool.cli.main"])
+@pytest.mark.parametrize(
+    "module", ["vtool.reading.source", "vtool.diagnostics.codes", "vtool.diagnostics", "vtool.cli.main"]
+)
 def test_cheap_modules_import_nothing_heavy(module: str) -> None:
     line = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vtool.boot_files import BootFile, look_at
-from vtool.file_kinds import Kind
-from vtool.kernel_image import options_of
+from vtool.files.boot_files import BootFile, look_at
+from vtool.files.kernel_image import options_of
+from vtool.files.kinds import Kind
 
 CONFIG = """\
 #

@@ -15,7 +15,7 @@ from vtool.model.combinations import COMBINATIONS, PROGRAMS, Readiness, Suite
 from vtool.model.devices import DataPath, Program, Transport
 from vtool.model.validate import load_facts, validate
 from vtool.plan.types import BoardPlan
-from vtool.source import load
+from vtool.reading.source import load
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "topology" / "examples" / "kvm-pool.yaml"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vtool.diagnostics import Diagnostic, Span, VtoolError, format_diagnostic
-from vtool.language import interpolate, load_topology, merge
 from vtool.model.validate import validate
-from vtool.source import Document, load, parse
+from vtool.reading.language import interpolate, load_topology, merge
+from vtool.reading.source import Document, load, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLIT = ROOT / "tests" / "language" / "split.yaml"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
+from vtool.base.units import AddressRange
 from vtool.board.live_tree import without_traces_of_a_boot
-from vtool.devicetree import read_blob
-from vtool.units import AddressRange
+from vtool.platform.devicetree import read_blob
 
 TREE = """/dts-v1/;
 /memreserve/ 0x40000000 0x1000;

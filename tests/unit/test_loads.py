@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from vtool.boot_files import look_at
+from vtool.base.units import MIB, AddressRange
 from vtool.cli.common import prepare
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.files.boot_files import look_at
 from vtool.model.load_windows import load_windows
 from vtool.model.validate import load_facts, read_facts
-from vtool.units import MIB, AddressRange
 
 FACTS = (Path(__file__).resolve().parents[1] / "errors" / "facts" / "loads.yaml").read_text()
 BANNER = b"Linux version 6.12"

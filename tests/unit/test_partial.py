@@ -10,7 +10,7 @@ from vtool.model.lookup import Lookup
 from vtool.model.partial import Groups, Partial, Unsound, known, known_names
 from vtool.model.shape import shape_of
 from vtool.model.topology import Topology
-from vtool.source import read_text
+from vtool.reading.source import read_text
 
 TOPOLOGY = """\
 version: 1

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from vtool.base.units import MIB, AddressRange
 from vtool.check.deployable import not_deployable
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs, steps_of
 from vtool.diagnostics import VtoolError
 from vtool.images.guest import Archive
-from vtool.units import MIB, AddressRange
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "topology/examples/xen-driver-domain.yaml"

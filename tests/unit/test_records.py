@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vtool.records import record
+from vtool.base.records import record
 
 
 def _made(decorate: Any) -> Any:

@@ -14,6 +14,7 @@ from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy.booting import require_suite
 from vtool.diagnostics import VtoolError
+from vtool.files.kernel_image import options_in
 from vtool.images import (
     KERNEL_RELEASES,
     NAMES,
@@ -27,7 +28,6 @@ from vtool.images import (
 )
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import Image
-from vtool.kernel_image import options_in
 from vtool.model.combinations import COMBINATIONS, QEMU_OF_SUITE, Suite
 from vtool.model.validate import load_facts
 from vtool.report.paths import ALSO, choices_of, paths_lines

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from vtool.language import load_topology
 from vtool.model.schema import topology_schema
-from vtool.source import load
+from vtool.reading.language import load_topology
+from vtool.reading.source import load
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKED_IN = ROOT / "topology" / "schema.json"

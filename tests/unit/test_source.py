@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vtool.diagnostics import Diagnostic, Span, VtoolError
-from vtool.source import load, parse
+from vtool.reading.source import load, parse
 
 
 def value_of(text: str, folder: Path) -> Any:

@@ -23,12 +23,12 @@ from vtool.deploy.asking import packed
 from vtool.deploy.board_program import MOST_IN_A_LINE, board_program, sent_program
 from vtool.deploy.merge import run_tool
 from vtool.deploy.stage import Staged, stage
-from vtool.devicetree import read_blob
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import Kind as LintKind
 from vtool.lint import lint
 from vtool.model.board_facts import UBoot
 from vtool.plan.types import BoardPlan, XenBootGuest
+from vtool.platform.devicetree import read_blob
 from vtool.render import render
 from vtool.render.artifacts import ArtifactSet, Place
 

@@ -22,11 +22,11 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from vtool.base.units import AddressRange
 from vtool.board.dts import read_tree
 from vtool.board.over_ssh import observed, read_over_ssh
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.model.facts_import import Observed
-from vtool.units import AddressRange
 
 COMMAND = "cat /sys/firmware/fdt"
 IOMEM, ACPI = "cat /proc/iomem", "test -d /sys/firmware/acpi/tables"

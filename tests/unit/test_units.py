@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vtool.units import (
+from vtool.base.units import (
     GIB,
     KIB,
     MIB,

@@ -13,7 +13,7 @@ from vtool.model.devices import BlockDevice, NetworkDevice
 from vtool.model.topology import Role, Topology, Xen
 from vtool.model.types import CpuList, Model
 from vtool.model.validate import known_facts, load_facts, validate, validate_as
-from vtool.source import load, parse
+from vtool.reading.source import load, parse
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
 NAME = "a name: a lower-case letter, then at most 30 lower-case letters, digits or '-'"

@@ -14,18 +14,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from vtool import layouts
+from vtool.base.units import AddressRange
 from vtool.check.devices import COMBINATIONS
 from vtool.cli.common import prepare
 from vtool.data_paths import HYPERVISORS, ROWS, Parts
-from vtool.devicetree import Node, read_blob
+from vtool.platform import layouts
+from vtool.platform.devicetree import Node, read_blob
 from vtool.render.fragments import fragments
 from vtool.report.graph import Graph, GraphEdge, GraphNode, Line, Shape, dot_lines, make_graph, mermaid_lines
 from vtool.report.memory_map import Entry, Kind, MemoryMap, maps_data, memory_maps
 from vtool.report.memory_map_picture import map_html, map_svg
 from vtool.report.memory_map_text import map_lines
 from vtool.report.paths import deployed, known, paths_data, paths_lines
-from vtool.units import AddressRange
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "topology" / "examples"

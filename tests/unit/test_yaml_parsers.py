@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vtool import source
 from vtool.diagnostics import VtoolError
-from vtool.source import Document, parse
+from vtool.reading import source
+from vtool.reading.source import Document, parse
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vtool.files import open_regular
+from vtool.files.regular import open_regular
 
 _READ_BYTES = 512 * 1024
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vtool.base.units import MIB
 from vtool.diagnostics import board_failed, not_installed
-from vtool.units import MIB
 
 BOOT_PARTITION_BYTES = 128 * MIB
 _FIRST_PARTITION = 1 * MIB

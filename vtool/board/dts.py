@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vtool.devicetree import UNRESOLVED, Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, Span, VtoolError, not_installed, tool_failed
-from vtool.file_kinds import HEAD_BYTES, Kind, kind_of
-from vtool.files import read_regular, reason_of
+from vtool.files.kinds import HEAD_BYTES, Kind, kind_of
+from vtool.files.regular import read_regular, reason_of
+from vtool.platform.devicetree import UNRESOLVED, Node, Tree, read_blob
 
 _INCLUDED = re.compile(rb"""(?:#[ \t]*include[ \t]*|/include/[ \t]*|/incbin/[ \t]*\(\s*)["<]([^">\n]+)[">]""")
 _MAGIC = bytes.fromhex("d00dfeed")

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from vtool.base.rooms import room
 from vtool.board.commands import CommandConsole, CommandPower
 from vtool.board.emulated import EmulatedBoard, made_of, state_folder
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
@@ -19,13 +20,12 @@ from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
 from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest, source_line
-from vtool.files import fault_of
+from vtool.files.regular import fault_of
 from vtool.model.board_facts import BoardFacts
 from vtool.model.partial import Unsound, known
 from vtool.model.shape import shape_of
 from vtool.model.validate import is_path, known_facts, load_facts, read_facts
-from vtool.rooms import room
-from vtool.source import read
+from vtool.reading.source import read
 
 _DEFAULT_FACTS = "qemu-virt"
 

@@ -11,14 +11,14 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from vtool.base.units import AddressRange
 from vtool.board.dts import unreadable
 from vtool.board.live_tree import HAS_ACPI
-from vtool.devicetree import Tree, booted_by_uefi, read_blob
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed, not_installed
 from vtool.model.board_facts import LIVE_TREE
 from vtool.model.facts_import import Observed
 from vtool.model.tree_doubts import acpi_board
-from vtool.units import AddressRange
+from vtool.platform.devicetree import Tree, booted_by_uefi, read_blob
 
 _IOMEM = "/proc/iomem"
 _RESOURCE = re.compile(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.+)")

@@ -14,7 +14,7 @@ from vtool.board.live_tree import live_tree
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
 from vtool.board.protocols import Board, Console, NoMedia, Power, SshTarget, Standing
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.files import read_regular, reason_of
+from vtool.files.regular import read_regular, reason_of
 from vtool.model.board_facts import BoardFacts
 
 _SETTLE_S = 10.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from vtool.boot_files import BootFile
 from vtool.check import (
     addresses,
     alignment,
@@ -36,11 +35,12 @@ from vtool.check import (
 )
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
+from vtool.files.boot_files import BootFile
 from vtool.model.partial import Unsound
 from vtool.model.salvage import forget
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts
-from vtool.source import Document
+from vtool.reading.source import Document
 
 LAYERS = (
     references.NAMES,

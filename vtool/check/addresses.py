@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
+from vtool.base.units import AddressRange, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
 from vtool.model.topology import POOL_USES, Domain, Role, Xen
-from vtool.source import DataPathTuple
-from vtool.units import AddressRange, format_size
+from vtool.platform import layouts
+from vtool.reading.source import DataPathTuple
 
 _XEN_LAYOUT_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
 _MOST_BITS_BEFORE_4_18 = 48

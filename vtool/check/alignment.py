@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from vtool import layouts
+from vtool.base.units import KIB, PAGE_BYTES, format_size
 from vtool.check.context import Context, KernelOptions
 from vtool.check.pools import least_pool, pool_shares
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.partial import surely
 from vtool.model.topology import Region, RegionUse
-from vtool.source import DataPathTuple
-from vtool.units import KIB, PAGE_BYTES, format_size
+from vtool.platform import layouts
+from vtool.reading.source import DataPathTuple
 
 POOL_BASE_ALIGNMENT = 64 * KIB
 _PAGES = {"ARM64_64K_PAGES": 64 * KIB, "ARM64_16K_PAGES": 16 * KIB}

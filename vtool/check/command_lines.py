@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from vtool.base.units import format_cpu_list
 from vtool.check.context import Context
-from vtool.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model import command_lines
 from vtool.model.devices import POOLS, DataPath
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
-from vtool.source import DataPathTuple
-from vtool.units import format_cpu_list
+from vtool.platform.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
+from vtool.reading.source import DataPathTuple
 
 _FACTS = "the facts of the board say it, under `boot`"
 _GUESTS_CONSOLE = "vtool looks there for the domain's `ready` text, and the last console is the one that gets it"

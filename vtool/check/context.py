@@ -7,14 +7,14 @@ from dataclasses import field
 from functools import cached_property
 from typing import Any
 
-from vtool.boot_files import BootFile
+from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
+from vtool.files.boot_files import BootFile
 from vtool.model.devices import Device, is_ring
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Domain, Hypervisor, Kvm, Region, Role, Topology, Xen, XenPatch
 from vtool.model.validate import LoadedFacts
-from vtool.records import record
-from vtool.source import DataPathTuple, Document
+from vtool.reading.source import DataPathTuple, Document
 
 
 @record

@@ -9,7 +9,7 @@ from vtool.diagnostics import Diagnostic, in_order
 from vtool.model.combinations import combination_of
 from vtool.model.devices import is_ring
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Kvm, Topology, Vmm
-from vtool.source import Document
+from vtool.reading.source import Document
 
 
 def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:

@@ -6,9 +6,9 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from vtool.base.units import MIB, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
 from vtool.model.devices import (
     POOLS,
@@ -22,8 +22,8 @@ from vtool.model.devices import (
     is_ring,
 )
 from vtool.model.topology import RegionUse
-from vtool.source import DataPathTuple
-from vtool.units import MIB, format_size
+from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
+from vtool.reading.source import DataPathTuple
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")

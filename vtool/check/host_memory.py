@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.records import record
+from vtool.base.units import KIB, PAGE_BYTES, AddressRange, format_size
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.topology import Role, Xen
-from vtool.records import record
-from vtool.source import DataPathTuple
-from vtool.units import KIB, PAGE_BYTES, AddressRange, format_size
+from vtool.reading.source import DataPathTuple
 
 STATIC_HEAP_ALIGNMENT = 64 * KIB
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
-from vtool.file_kinds import PACKERS, Kind
+from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
 from vtool.model.devices import DataPath, IommuModel, is_ring
 from vtool.model.topology import Role

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import MIB, align_up, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import (
-    QEMU_RAMDISK_OFFSET,
-    QEMU_RAMDISK_ROOM,
-    QEMU_VIRT_MOST_CPUS,
-    qemu_kernel_end,
-    qemu_tree_end,
-)
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
 from vtool.model.devices import (
     POOLS,
@@ -25,7 +19,13 @@ from vtool.model.devices import (
     is_ring,
 )
 from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
-from vtool.units import MIB, align_up, format_size
+from vtool.platform.layouts import (
+    QEMU_RAMDISK_OFFSET,
+    QEMU_RAMDISK_ROOM,
+    QEMU_VIRT_MOST_CPUS,
+    qemu_kernel_end,
+    qemu_tree_end,
+)
 
 
 def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Kvm]]:

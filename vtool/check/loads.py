@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.boot_files import BootFile
+from vtool.base.units import AddressRange, align_up, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.layouts import LINUX_UNIT
+from vtool.files.boot_files import BootFile
 from vtool.model.board_facts import BoardFacts, SystemdBoot
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out
 from vtool.model.topology import Role, Start, Xen
-from vtool.source import DataPathTuple
-from vtool.units import AddressRange, align_up, format_size
+from vtool.platform.layouts import LINUX_UNIT
+from vtool.reading.source import DataPathTuple
 
 
 def load_windows_are_free(context: Context) -> Iterator[Diagnostic]:

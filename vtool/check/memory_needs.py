@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vtool.boot_files import BootFile
+from vtool.base.units import KIB, MIB, align_up, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
-from vtool.file_kinds import Kind
-from vtool.layouts import qemu_kernel_end, qemu_tree_end
+from vtool.files.boot_files import BootFile
+from vtool.files.kinds import Kind
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role
-from vtool.units import KIB, MIB, align_up, format_size
+from vtool.platform.layouts import qemu_kernel_end, qemu_tree_end
 
 LINUX_OWN_BYTES = 8 * MIB
 """What Linux takes for itself until its init runs, beside what the image says; a smaller kernel as much as its image.

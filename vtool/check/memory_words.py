@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import PAGE_BYTES, first_bytes, format_size, free_ranges
 from vtool.check.alignment import page_bytes
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
 from vtool.check.memory_needs import asked_of, needs_of_board, needs_to_boot, told
-from vtool.command_lines import Word, last, linux_words, number_of
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role
-from vtool.source import DataPathTuple
-from vtool.units import PAGE_BYTES, first_bytes, format_size, free_ranges
+from vtool.platform.command_lines import Word, last, linux_words, number_of
+from vtool.reading.source import DataPathTuple
 
 _LEAVE_OUT = "leave it out: `memory` says how much a domain has"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from vtool.base.units import KIB, MIB
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first
 from vtool.model.devices import POOLS
-from vtool.units import KIB, MIB
 
 MINIMUM_POOL = 4 * MIB
 POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}

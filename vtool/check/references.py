@@ -8,13 +8,13 @@ from typing import Any
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
 from vtool.diagnostics import Diagnostic, Label, nearest
-from vtool.files import fault_of
+from vtool.files.regular import fault_of
 from vtool.model.devices import Transport, is_ring
 from vtool.model.partial import known_names
 from vtool.model.topology import POOL_USES, Kvm, Role, Xen
 from vtool.model.types import is_name
 from vtool.model.validate import is_path, known_facts
-from vtool.source import DataPathTuple
+from vtool.reading.source import DataPathTuple
 
 
 def facts_are_there(context: Context) -> Iterator[Diagnostic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, format_size
 from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
 from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
@@ -12,8 +12,8 @@ from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import POOLS, is_ring
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
-from vtool.source import DataPathTuple
-from vtool.units import MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.platform import layouts
+from vtool.reading.source import DataPathTuple
 
 
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:

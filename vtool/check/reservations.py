@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.devicetree import Node, Tree
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Xen
 from vtool.model.validate import LoadedFacts
+from vtool.platform.devicetree import Node, Tree
 
 _FORM = {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2", "ranges": b""}
 

@@ -9,12 +9,12 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from vtool.base.units import KIB, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, is_ring
 from vtool.model.topology import Region, RegionUse, Role, Start, Xen
-from vtool.units import KIB, format_size
 
 LEAST_REGION = 20 * KIB
 """Three pages and two rings of 4 KiB (docs/reference/ring-format.md)."""

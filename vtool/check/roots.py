@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from vtool.boot_files import BootFile
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
+from vtool.files.boot_files import BootFile
 from vtool.model.devices import Device, disks_of, is_ring
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from vtool.records import record
-from vtool.source import DataPathTuple
-from vtool.units import format_size
+from vtool.base.records import record
+from vtool.base.units import format_size
+from vtool.reading.source import DataPathTuple
 
 _SHOWN = 8
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label
-from vtool.grants import (
+from vtool.model.grants import (
     DEFAULT_FRAMES,
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
@@ -15,7 +15,7 @@ from vtool.grants import (
     grants_of,
 )
 from vtool.model.topology import Enhanced, Role, Start, Xen
-from vtool.source import DataPathTuple
+from vtool.reading.source import DataPathTuple
 
 
 def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:

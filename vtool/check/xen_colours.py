@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.records import record
+from vtool.base.units import PAGE_BYTES, parse_cpu_list
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
-from vtool.command_lines import XEN_UNIT_SHIFT, Word, last, number_of, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.topology import Xen
-from vtool.records import record
-from vtool.source import DataPathTuple
-from vtool.units import PAGE_BYTES, parse_cpu_list
+from vtool.platform.command_lines import XEN_UNIT_SHIFT, Word, last, number_of, xen_words
+from vtool.reading.source import DataPathTuple
 
 _ORDER, _USUAL, _MOST = "LLC_COLORS_ORDER", 1 << 7, 1 << 10
 """Xen xen/common/Kconfig LLC_COLORS_ORDER: for how many colours a build has room; its default, and its largest."""

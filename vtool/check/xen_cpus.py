@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
+from vtool.base.records import record
+from vtool.base.units import format_cpu_list
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
-from vtool.command_lines import Word, last, starts_every_kind, xen_words
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.board_facts import BoardFacts
 from vtool.model.cores import kinds, vector_bits
 from vtool.model.topology import Domain, Role, Scheduler, Xen
 from vtool.model.types import LONGEST_VECTOR
-from vtool.records import record
-from vtool.source import DataPathTuple
-from vtool.units import format_cpu_list
+from vtool.platform import layouts
+from vtool.platform.command_lines import Word, last, starts_every_kind, xen_words
+from vtool.reading.source import DataPathTuple
 
 POOL_0 = "Pool-0"
 """Xen's name of the pool of the CPU that it boots on, the first, where dom0 runs (xen/common/sched/boot-cpupool.c)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
+from vtool.base.records import record
 from vtool.check.context import Context, XenBuild
 from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
@@ -16,8 +16,8 @@ from vtool.model.combinations import combination_of
 from vtool.model.devices import Program
 from vtool.model.partial import lost_names
 from vtool.model.topology import Domain, Enhanced, RegionUse, Start, Xen, XenDomain
-from vtool.records import record
-from vtool.source import DataPathTuple
+from vtool.platform import layouts
+from vtool.reading.source import DataPathTuple
 
 
 @record

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
+from vtool.base.units import PAGE_BYTES, AddressRange
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.devices import Transport
 from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
-from vtool.units import PAGE_BYTES, AddressRange
+from vtool.platform import layouts
 
 MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""

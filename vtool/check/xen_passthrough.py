@@ -13,7 +13,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Domain, Start, Xen
-from vtool.source import DataPathTuple
+from vtool.reading.source import DataPathTuple
 
 _OF_XEN = {
     "cpus": "the CPUs'",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.devices import DataPath, Transport, is_ring
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
-from vtool.source import DataPathTuple
+from vtool.platform import layouts
+from vtool.reading.source import DataPathTuple
 
 _OF_XL = frozenset(
     {

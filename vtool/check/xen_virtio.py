@@ -13,7 +13,7 @@ from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.combinations import behind_vhost_frontend, combination_of
 from vtool.model.devices import DataPath, Device, Program, Transport
 from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
-from vtool.source import DataPathTuple
+from vtool.reading.source import DataPathTuple
 
 _ONE_GUEST = {
     "virtio-disk": "it serves the newest domain with a disk of that name and cannot be told which",

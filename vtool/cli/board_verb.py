@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vtool.base.units import AddressRange, parse_size
 from vtool.board.dts import read_board_tree
 from vtool.board.inventory import Inventory
 from vtool.board.over_ssh import read_over_ssh
@@ -20,12 +21,11 @@ from vtool.cli.views import write_text
 from vtool.deploy.booting import bring_up
 from vtool.deploy.job import local_lock
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
-from vtool.files import fault_of
+from vtool.files.regular import fault_of
 from vtool.model.board_facts import LIVE_TREE, Source
 from vtool.model.facts_import import import_facts, name_from, one_line, passed_a_boot_loader
 from vtool.report.facts_yaml import facts_lines, facts_yaml
 from vtool.report.summary import plan_data, table
-from vtool.units import AddressRange, parse_size
 
 _SHUT_DOWN_DEADLINE_S = 30.0
 _CYCLE_PAUSE_S = 2.0

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtool.boot_files import BootFile
+from vtool.base.progress import Progress
+from vtool.base.records import record
 from vtool.check import KernelOptions, XenBuild, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
+from vtool.files.boot_files import BootFile
 from vtool.images import PREFIX
 from vtool.images.named_files import files_of
 from vtool.images.xen_build import xens_of
-from vtool.language import read_topology
 from vtool.model.shape import shape_of
 from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts, facts_of
 from vtool.plan.lock import lock_path, read_lock
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, Plan
-from vtool.progress import Progress
-from vtool.records import record
-from vtool.source import Document
+from vtool.reading.language import read_topology
+from vtool.reading.source import Document
 
 if TYPE_CHECKING:
     from vtool.board.protocols import Board

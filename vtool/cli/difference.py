@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vtool.base.units import format_size
 from vtool.cli.output import print_json, print_lines
 from vtool.deploy.difference import Change, Difference
+from vtool.reading.source import Document
 from vtool.report.summary import plan_data, table
-from vtool.source import Document
-from vtool.units import format_size
 
 
 def show_differences(document: Document, found: Sequence[Difference], output: str) -> None:

@@ -15,10 +15,10 @@ from vtool.cli.views import add_selection, add_view, check_selection, write_byte
 from vtool.deploy.base_tree import fitted, refused, refused_in_guest
 from vtool.deploy.merge import decompile, merge_guest, merge_host
 from vtool.deploy.merged_tree import as_booted, new_faults
-from vtool.devicetree import read_blob
 from vtool.diagnostics import Diagnostic, ExitCode, Severity, VtoolError
 from vtool.model.facts_import import ignored_reservations
 from vtool.plan.types import BoardPlan
+from vtool.platform.devicetree import read_blob
 from vtool.render.fragments import Fragment, fragments
 
 

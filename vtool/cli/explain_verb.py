@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vtool.codes import CODES
+from vtool.diagnostics.codes import CODES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

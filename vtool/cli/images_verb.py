@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from vtool.base.units import MIB
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.images import ON_DEMAND
 from vtool.images.build import cached, ensure, refresh, why
 from vtool.images.catalogue import CATALOGUE
 from vtool.report.summary import table
-from vtool.units import MIB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vtool.cli.common import add_topology_file
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, nearest
-from vtool.files import reason_of
+from vtool.files.regular import reason_of
 from vtool.plan.types import Plan
 
 

@@ -12,11 +12,11 @@ import re
 import zipfile
 from pathlib import Path
 
-from vtool import kernel_image
+from vtool.base.once import once
 from vtool.board.pinned_keys import write_whole
 from vtool.deploy.asking import packed
+from vtool.files import kernel_image
 from vtool.images.store import cache_folder
-from vtool.once import once
 
 ON_BOARD = Path(__file__).with_name("on_board")
 KERNEL_IMAGE = Path(kernel_image.__file__)

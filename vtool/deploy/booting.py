@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 
+from vtool.base.progress import Progress
 from vtool.board.emulated import EmulatedBoard, EmulatedImages
 from vtool.board.protocols import Board, Console
 from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
@@ -16,7 +17,6 @@ from vtool.diagnostics import VtoolError, board_failed
 from vtool.images import ROOT_DISKS, board_images
 from vtool.images.build import ensure
 from vtool.model.combinations import Suite
-from vtool.progress import Progress
 
 _LINES_OF_TWO_BOOTS = 3000
 _LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.|UEFI firmware ")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from vtool.base.once import once_per_file
 from vtool.deploy.on_board.delta import BLOCK_BYTES, CHECKSUM_BYTES, SUFFIX, block_checksums
-from vtool.once import once_per_file
 
 _PIECE_BYTES = 64 << 10
 """What the C library takes from memory that it keeps: larger pieces cost page faults each."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vtool.base.progress import Progress
 from vtool.board.live_tree import running_tree
 from vtool.board.protocols import Board
 from vtool.deploy.asking import packed, require_deployed
@@ -24,7 +25,6 @@ from vtool.deploy.push import push
 from vtool.deploy.stage import stage_folder, stage_on
 from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
-from vtool.progress import Progress
 
 Target = tuple[BoardPlan, Board]
 Images = Callable[[str], Path]

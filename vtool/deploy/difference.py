@@ -16,7 +16,7 @@ from vtool.board.shell import open_shell
 from vtool.deploy.asking import ask, each_board
 from vtool.deploy.stage import Staged, stage_folder, stage_on
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
-from vtool.files import read_text, reason_of
+from vtool.files.regular import read_text, reason_of
 from vtool.plan.types import BoardPlan
 
 FORMAT = 1

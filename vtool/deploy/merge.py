@@ -7,9 +7,9 @@ from pathlib import Path
 
 from vtool.deploy.base_tree import changes
 from vtool.deploy.merged_tree import complete, differences, guest_differences
-from vtool.devicetree import read_blob
 from vtool.diagnostics import board_failed, not_installed, tool_failed
 from vtool.plan.types import BoardPlan, KvmGuest
+from vtool.platform.devicetree import read_blob
 
 _HOST_HINT = "the facts file may not describe the board's base tree"
 _GUEST_HINT = "the base tree must be of the guest's own machine: QEMU's dumpdtb with the guest's options"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vtool.devicetree import Node, Tree, cpu_nodes
+from vtool.base.units import KIB, PAGE_BYTES, AddressRange
 from vtool.diagnostics import Diagnostic, nearest
-from vtool.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
 from vtool.lint import Finding, XenVersion, lint
 from vtool.lint.context import BOOT_LOADER_ADDS
 from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
 from vtool.plan.xen_boot import pool_numbers
-from vtool.units import KIB, PAGE_BYTES, AddressRange
+from vtool.platform.devicetree import Node, Tree, cpu_nodes
+from vtool.platform.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
 
 
 def complete(blob: bytes, board: BoardPlan, base: Tree) -> bytes:

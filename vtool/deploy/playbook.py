@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vtool.base.progress import Progress
+from vtool.base.rooms import room
 from vtool.board.protocols import Board
 from vtool.board.shell import CONSOLE_TAIL_LINES, may_not_be_root, no_answer, wrong_host_key
 from vtool.deploy.connection import connection_variables
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.progress import Progress
-from vtool.rooms import room
 
 JOB_DEADLINE_S = 1800
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vtool.base.progress import Progress
 from vtool.deploy.board_lock import Held
 from vtool.deploy.bundle import bundle
 from vtool.deploy.job import Job
 from vtool.deploy.playbook import JOB_DEADLINE_S
 from vtool.diagnostics import Diagnostic, VtoolError
-from vtool.files import reason_of
-from vtool.progress import Progress
+from vtool.files.regular import reason_of
 
 
 def push(job: Job, prefix: str, progress: Progress) -> None:

@@ -16,23 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtool.boot_files import look_at
+from vtool.base.once import once_per_file
+from vtool.base.units import MIB, AddressRange
 from vtool.check.loads import too_large
 from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
-from vtool.devicetree import Node, Tree, read_blob
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
-from vtool.host_memory import Taken
-from vtool.kernel_image import GZIP, unpacked
+from vtool.files.boot_files import look_at
+from vtool.files.kernel_image import GZIP, unpacked
 from vtool.model.board_facts import Boot, UBoot
 from vtool.model.load_windows import load_windows
-from vtool.once import once_per_file
 from vtool.plan.types import BoardPlan
+from vtool.platform.devicetree import Node, Tree, read_blob
+from vtool.platform.host_memory import Taken
 from vtool.render import render
 from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
-from vtool.units import MIB, AddressRange
 
 _STAGED_BYTES = 16 * MIB
 

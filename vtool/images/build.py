@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from vtool.base.progress import Progress
 from vtool.diagnostics import VtoolError
 from vtool.images import debian
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import ChildProcesses, Image, Recipe, Store, cache_folder
-from vtool.progress import Progress
 
 
 def ensure(names: Iterable[str], progress: Progress, recipes: Mapping[str, Recipe] = CATALOGUE) -> dict[str, Image]:

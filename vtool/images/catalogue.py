@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from vtool.base.units import MIB
 from vtool.images import (
     KERNEL_RELEASES,
     debian,
@@ -22,7 +23,6 @@ from vtool.images import (
 )
 from vtool.images.guest import extract
 from vtool.images.store import Build, Image, Recipe, cache_folder, counted, parallel
-from vtool.units import MIB
 
 KERNEL_SOURCE = "linux-source-6.12"
 """The host's own package, of which ``linux`` is built."""

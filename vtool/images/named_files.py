@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vtool.boot_files import BootFile, look_at
 from vtool.diagnostics import Diagnostic
-from vtool.file_kinds import Found, Kind
-from vtool.files import reason_of
+from vtool.files.boot_files import BootFile, look_at
+from vtool.files.kernel_image import options_in
+from vtool.files.kinds import Found, Kind
+from vtool.files.regular import reason_of
 from vtool.images import KERNEL_BYTES, KERNEL_RELEASES, PREFIX, RAMDISKS, kernel_fragment
-from vtool.kernel_image import options_in
 from vtool.model.partial import Unsound, known
 from vtool.model.topology import Topology, Xen
-from vtool.source import Document
+from vtool.reading.source import Document
 
 WANTED: Mapping[str, tuple[Kind, ...]] = {
     "kernel": (Kind.KERNEL,),

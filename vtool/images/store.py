@@ -24,10 +24,10 @@ from typing import Any
 
 import platformdirs
 
+from vtool.base.progress import Progress
 from vtool.board.disk import with_system_programs
 from vtool.diagnostics import VtoolError, board_failed, not_installed
 from vtool.images.kernel_options import dropped_options
-from vtool.progress import Progress
 
 _LOG_TAIL_LINES = 20
 _STOP_DEADLINE_S = 5.0

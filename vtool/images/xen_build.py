@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
-from vtool.boot_files import look_at
 from vtool.check import XenBuild
 from vtool.diagnostics import Diagnostic
-from vtool.files import open_regular, read_text, reason_of
+from vtool.files.boot_files import look_at
+from vtool.files.kernel_image import options_in, unpacked
+from vtool.files.regular import open_regular, read_text, reason_of
 from vtool.images import PREFIX, XEN_OPTIONS, recipe_text
 from vtool.images.named_files import why_unfit
-from vtool.kernel_image import options_in, unpacked
 from vtool.model.partial import Unsound, derived, known
 from vtool.model.topology import QEMU_XENPVH, Hypervisor, Topology, Xen, XenPatch
-from vtool.source import Document
+from vtool.reading.source import Document
 
 _MOST_BLOCKS = 64
 """So many MiB of a Xen are looked at; one has less than two."""

@@ -6,7 +6,6 @@ people who have none and write their trees by hand.
 
 from __future__ import annotations
 
-from vtool.devicetree import Tree
 from vtool.lint import (
     command_lines,
     domains,
@@ -28,6 +27,7 @@ from vtool.lint import (
 )
 from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
 from vtool.lint.finding import Finding, printable
+from vtool.platform.devicetree import Tree
 
 ALL_TREES = (
     *general.RULES,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.command_lines import last, linux_words, number_of
+from vtool.base.units import first_bytes, format_size, joined
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA
-from vtool.units import first_bytes, format_size, joined
+from vtool.platform.command_lines import last, linux_words, number_of
 
 
 def memory_is_not_cut(context: Context) -> Iterator[Finding]:

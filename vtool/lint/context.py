@@ -15,9 +15,9 @@ from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
-from vtool.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Property, Tree, cpu_nodes
-from vtool.layouts import XEN_GIC_PHANDLE
-from vtool.units import AddressRange, joined
+from vtool.base.units import AddressRange, joined
+from vtool.platform.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Property, Tree, cpu_nodes
+from vtool.platform.layouts import XEN_GIC_PHANDLE
 
 MODULE = "multiboot,module"
 MODULE_COMPATIBLES = (MODULE, "xen,multiboot-module")

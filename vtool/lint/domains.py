@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
-from vtool.command_lines import dom0_memory
-from vtool.devicetree import Node
+from vtool.base.units import PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
 from vtool.lint.context import (
     CPUPOOL,
@@ -21,7 +19,9 @@ from vtool.lint.context import (
     tuples,
 )
 from vtool.lint.finding import Finding
-from vtool.units import PAGE_BYTES, AddressRange, format_size
+from vtool.platform import layouts
+from vtool.platform.command_lines import dom0_memory
+from vtool.platform.devicetree import Node
 
 MOST_CPUS = 128
 MOST_CPUS_GIC_V2 = 8

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from vtool.devicetree import Node, misread_by_linux
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
 from vtool.diagnostics import Severity
-from vtool.host_memory import Floating, Taken
 from vtool.lint.context import Context, Kind, ranges, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, initrd, is_cma
-from vtool.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
+from vtool.platform.devicetree import Node, misread_by_linux
+from vtool.platform.host_memory import Floating, Taken
 
 PAGE_BLOCK_BYTES = 2 * MIB
 """include/linux/cma.h CMA_MIN_ALIGNMENT_BYTES with pages of 4 KiB; larger pages have larger blocks."""

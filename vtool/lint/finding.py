@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vtool.devicetree import Node
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
+from vtool.platform.devicetree import Node
 
 
 def printable(text: str) -> str:

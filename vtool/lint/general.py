@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtool.devicetree import UNRESOLVED, Node, booted_by_uefi, describes_nothing
+from vtool.base.units import PAGE_BYTES, AddressRange
 from vtool.diagnostics import Severity
-from vtool.layouts import XEN_GIC_PHANDLE
 from vtool.lint.context import MOST_ADDRESS_BITS, Context, Kind, tuples
 from vtool.lint.finding import Finding
-from vtool.units import PAGE_BYTES, AddressRange
+from vtool.platform.devicetree import UNRESOLVED, Node, booted_by_uefi, describes_nothing
+from vtool.platform.layouts import XEN_GIC_PHANDLE
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}\Z")
 _CELLS = ((1, 1), (2, 2), (2, 1), (1, 2))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import Context, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import initrd, initrd_ends
+from vtool.platform.devicetree import Node
 
 WARNING = Severity.WARNING
 RESERVED = "reserved-memory"

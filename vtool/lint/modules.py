@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtool.command_lines import last, xen_words
-from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import DOMAIN, MODULE_COMPATIBLES, Context
 from vtool.lint.finding import Finding
+from vtool.platform.command_lines import last, xen_words
+from vtool.platform.devicetree import Node
 
 MOST_MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES; Xen itself and the device tree are two of them."""

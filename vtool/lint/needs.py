@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vtool.command_lines import dom0_memory, last, number_of, starts_every_kind, xen_words
-from vtool.devicetree import Node
+from vtool.base.units import MIB, align_up, format_size
 from vtool.diagnostics import Severity
 from vtool.lint.context import CPUPOOL, Context, memory_bytes
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
-from vtool.units import MIB, align_up, format_size
+from vtool.platform.command_lines import dom0_memory, last, number_of, starts_every_kind, xen_words
+from vtool.platform.devicetree import Node
 
 LOADED_IN_BYTES = 2 * MIB
 """Xen gives ramdisk and device tree of a domain whole pieces of 2 MiB each."""

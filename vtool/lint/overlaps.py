@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vtool.devicetree import Node
+from vtool.base.units import AddressRange
 from vtool.diagnostics import Severity
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import initrd
-from vtool.units import AddressRange
+from vtool.platform.devicetree import Node
 
 
 @dataclass(frozen=True, eq=False)

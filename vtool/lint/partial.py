@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.devicetree import Node
+from vtool.base.units import PAGE_BYTES
 from vtool.diagnostics import Severity
-from vtool.layouts import XEN_GIC_PHANDLE, XEN_VIRTIO_MMIO
 from vtool.lint.context import XEN_IOMMU_PHANDLE, Context, tuples
 from vtool.lint.finding import Finding
-from vtool.units import PAGE_BYTES
+from vtool.platform.devicetree import Node
+from vtool.platform.layouts import XEN_GIC_PHANDLE, XEN_VIRTIO_MMIO
 
 COPIED = ("passthrough", "aliases", "gic")
 VIRTIO = "virtio,mmio"

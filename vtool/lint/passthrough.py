@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.command_lines import keeps_iommus_off, xen_words
-from vtool.devicetree import Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import GIC_V2, GIC_V3, PASSTHROUGH, Context
 from vtool.lint.finding import Finding
 from vtool.lint.modules import console_of
+from vtool.platform.command_lines import keeps_iommus_off, xen_words
+from vtool.platform.devicetree import Node
 
 _KEPT_COMPATIBLES = {
     **dict.fromkeys((*GIC_V2, *GIC_V3), "the interrupt controller, without which Xen panics"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vtool.devicetree import Node
+from vtool.base.units import AddressRange, joined
 from vtool.lint.context import POOL, Context, ranges, whole_rows
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, is_cma
-from vtool.units import AddressRange, joined
+from vtool.platform.devicetree import Node
 
 POOLS = {POOL, CMA}
 

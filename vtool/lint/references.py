@@ -10,10 +10,10 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 
-from vtool.devicetree import UNRESOLVED, Node
 from vtool.diagnostics import Severity
 from vtool.lint.context import XEN_PHANDLES, Context, Kind
 from vtool.lint.finding import Finding
+from vtool.platform.devicetree import UNRESOLVED, Node
 
 WITH_CELLS = {
     "access-controllers": "#access-controller-cells",

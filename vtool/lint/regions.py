@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
-from vtool.devicetree import Node, misread_by_linux
+from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
-from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.platform import layouts
+from vtool.platform.devicetree import Node, misread_by_linux
 
 LARGE_PAGE_BYTES = 64 * KIB
 LEAST_POOL_BYTES = 4 * MIB

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtool.devicetree import Node, cpu_nodes
 from vtool.lint.context import VCPU, Context
 from vtool.lint.finding import Finding
+from vtool.platform.devicetree import Node, cpu_nodes
 
 HARDWARE, XENSTORE = 2, 4
 CAPABILITIES = 7

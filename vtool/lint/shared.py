@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import GIB, KIB, MIB, PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
 from vtool.lint.context import Context, SharedMemory, direct_mapped, is_shared
 from vtool.lint.domains import guest_memory
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
-from vtool.units import GIB, KIB, MIB, PAGE_BYTES, AddressRange, format_size
 
 LONGEST_ID = 15
 MOST_REGIONS = 32

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.devicetree import Node
+from vtool.base.units import KIB, format_size
 from vtool.diagnostics import Severity
 from vtool.lint.context import CPUPOOL, DOMAIN, EVENT_CHANNEL, Context, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
-from vtool.units import KIB, format_size
+from vtool.platform.devicetree import Node
 
 HEAP_ALIGNMENT = 64 * KIB
 MOST_PORTS_2L = 4096

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Tree
 from vtool.lint.context import Context
 from vtool.lint.finding import Finding
+from vtool.platform.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Tree
 
 SKIPPED = {
     "xen,domain", "xen,domain-shared-memory-v1", "xen,evtchn-v1", "xen,xen", "xen,multiboot-module",

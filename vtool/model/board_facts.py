@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from vtool.host_memory import Floating, HostMemory, Taken
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, joined
 from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
-from vtool.units import MIB, PAGE_BYTES, AddressRange, joined
+from vtool.platform.host_memory import Floating, HostMemory, Taken
 
 BOOT_TIMEOUT_S = 120
 """For boards of which nothing is said."""

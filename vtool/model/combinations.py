@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from vtool.base.records import record
 from vtool.model.devices import DataPath, Device, Program, Transport
-from vtool.records import record
 
 Version = tuple[int, int]
 

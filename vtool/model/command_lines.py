@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from vtool.base.units import MIB
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.topology import Domain, Start
-from vtool.units import MIB
 
 OWN_PREFIX = "vtool."
 """Words that begin so are read by vtool's own programs in a guest or on the board."""

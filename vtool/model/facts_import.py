@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from vtool.devicetree import Node, Property, Tree, booted_by_uefi, cpu_nodes, misread_by_linux
+from vtool.base.units import AddressRange
 from vtool.diagnostics import Diagnostic, Severity, VtoolError
 from vtool.model import board_facts as facts
 from vtool.model.tree_doubts import (
@@ -24,7 +24,7 @@ from vtool.model.tree_doubts import (
     refusals,
     reservations,
 )
-from vtool.units import AddressRange
+from vtool.platform.devicetree import Node, Property, Tree, booted_by_uefi, cpu_nodes, misread_by_linux
 
 _GIC_VERSIONS: Mapping[str, int] = {
     "arm,gic-v3": 3,

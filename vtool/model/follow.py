@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from vtool.source import DataPathTuple
+from vtool.reading.source import DataPathTuple
 
 
 def models_at(model: Any, path: DataPathTuple, value: Any) -> list[type[BaseModel]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import KIB, format_size
 from vtool.model.board_facts import InterruptController
-from vtool.units import KIB, format_size
 
 _GICC_BYTES = 8 * KIB
 _KNOWN_TO_XEN = {"arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-v3"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vtool.base.units import MIB, AddressRange
 from vtool.model.board_facts import BoardFacts, CarveOut
-from vtool.units import MIB, AddressRange
 
 MODULE_WINDOW_BYTES = 32 * MIB
 """Room for one boot module of Xen's."""

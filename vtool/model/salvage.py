@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from vtool.model.follow import choices, fitting_choices, is_model, type_of
 from vtool.model.partial import Partial, Unsound, derived, known
-from vtool.source import DataPathTuple, Document
+from vtool.reading.source import DataPathTuple, Document
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 

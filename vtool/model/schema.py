@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vtool.language import VARIABLE_NAME
 from vtool.model.topology import Topology
+from vtool.reading.language import VARIABLE_NAME
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _USE = {

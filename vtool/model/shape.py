@@ -20,7 +20,7 @@ from vtool.model.follow import fits, models_at, path_in, type_of
 from vtool.model.salvage import salvage
 from vtool.model.shape_words import NOTHING, Fault, said_once, unknown_key
 from vtool.model.types import Model
-from vtool.source import DataPathTuple, Document
+from vtool.reading.source import DataPathTuple, Document
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 

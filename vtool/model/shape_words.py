@@ -9,11 +9,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, Label, Span, nearest
 from vtool.model.follow import choices, description_at, models_at, types_at
 from vtool.model.types import MayHoldSecrets
-from vtool.records import record
-from vtool.source import DataPathTuple, Document
+from vtool.reading.source import DataPathTuple, Document
 
 NOTHING = "nothing"
 

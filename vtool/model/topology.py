@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtool.layouts import XEN_MOST_SPIS
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
@@ -28,6 +27,7 @@ from vtool.model.types import (
     Variables,
     VectorBits,
 )
+from vtool.platform.layouts import XEN_MOST_SPIS
 
 
 class Role(Enum):
@@ -313,7 +313,7 @@ class EventChannel(Model):
 
 
 class Topology(Model):
-    """The whole file; ``include`` and ``variables`` are gone once ``vtool.language`` has read it."""
+    """The whole file; ``include`` and ``variables`` are gone once ``vtool.reading.language`` has read it."""
 
     version: Literal[1]
     include: IncludedFiles = ()

@@ -9,13 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vtool.devicetree import (
-    Node,
-    Tree,
-    booted_by_uefi,
-    describes_nothing,
-    odd_cpu_nodes,
-)
 from vtool.diagnostics import Diagnostic, Severity, Span
 from vtool.lint.context import NEWEST, Context
 from vtool.lint.dynamic import sizes_are_in_cells_of_the_root
@@ -24,6 +17,13 @@ from vtool.lint.memory import memory_nodes_are_taken
 from vtool.lint.xen_host import untranslatable
 from vtool.model.board_facts import InterruptController
 from vtool.model.gic import name_of, unusable, unusable_by_xen
+from vtool.platform.devicetree import (
+    Node,
+    Tree,
+    booted_by_uefi,
+    describes_nothing,
+    odd_cpu_nodes,
+)
 
 _DELETE = "delete the node from the tree that Xen boots with, or correct `reg` or `ranges`"
 FROM_THE_BOARD = "import from the running board as root: --ssh root@HOST"

@@ -16,9 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from vtool.language import VARIABLE_NAME
+from vtool.base.units import KIB, MAX_CPU, parse_cpu_list, parse_size
 from vtool.model.partial import Unsound
-from vtool.units import KIB, MAX_CPU, parse_cpu_list, parse_size
+from vtool.reading.language import VARIABLE_NAME
 
 
 class Model(BaseModel):

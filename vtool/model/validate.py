@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from vtool.base.records import record
+from vtool.base.rooms import room
 from vtool.diagnostics import Diagnostic, VtoolError, in_order
 from vtool.model.board_facts import BoardFacts
 from vtool.model.partial import Unsound, derived, known
 from vtool.model.shape import shape_of
 from vtool.model.topology import Topology
-from vtool.records import record
-from vtool.rooms import room
-from vtool.source import Document, read
+from vtool.reading.source import Document, read
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 

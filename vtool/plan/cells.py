@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from vtool.base.units import PAGE_BYTES, AddressRange
 from vtool.diagnostics import Diagnostic
-from vtool.host_memory import Taken
 from vtool.plan.types import BoardPlan
-from vtool.units import PAGE_BYTES, AddressRange
+from vtool.platform.host_memory import Taken
 
 
 def too_few_cells(board: BoardPlan) -> Iterator[Diagnostic]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool import layouts
+from vtool.base.units import AddressRange
 from vtool.model import command_lines
 from vtool.model.combinations import PROGRAMS, Combination, Readiness, Suite, combination_of
 from vtool.model.devices import (
@@ -30,7 +30,7 @@ from vtool.plan.placement import flag_of
 from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
 from vtool.plan.rings import exported_disk, plan_end
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
-from vtool.units import AddressRange
+from vtool.platform import layouts
 
 _ON_THE_NETWORK = {
     "can": ("AF_UNIX", "AF_CAN"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vtool.diagnostics import Diagnostic, VtoolError
-from vtool.files import read_text
+from vtool.files.regular import read_text
 from vtool.plan.types import BoardPlan, Origin, OriginKind, Plan
 
 _FORMAT = 1

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
+from vtool.base.records import record
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
-from vtool.host_memory import HostMemory
-from vtool.layouts import LINUX_CMA_UNITS
 from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
-from vtool.records import record
-from vtool.source import DataPathTuple, Document
-from vtool.units import MIB, PAGE_BYTES, AddressRange, format_size, free_ranges
+from vtool.platform.host_memory import HostMemory
+from vtool.platform.layouts import LINUX_CMA_UNITS
+from vtool.reading.source import DataPathTuple, Document
 
 HOST_ALIGNMENT = 2 * MIB
 

@@ -20,7 +20,7 @@ from vtool.plan import types as plan
 from vtool.plan.cells import too_few_cells
 from vtool.plan.placement import host_region, place, region_wish
 from vtool.plan.scope import BoardScope, join
-from vtool.source import Document
+from vtool.reading.source import Document
 
 
 def make_plan(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 
-from vtool.grants import GRANTED_REQUESTS
+from vtool.base.records import record
 from vtool.model.combinations import Combination, Version
 from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport, is_ring
+from vtool.model.grants import GRANTED_REQUESTS
 from vtool.plan import types as plan
-from vtool.records import record
 
 Pairs = tuple[tuple[str, str], ...]
 Lines = tuple[tuple[str, ...] | plan.QemuOption, ...]
@@ -26,7 +26,7 @@ LOCAL_FD = "3"
 _PLATFORM = (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU, DataPath.GRANT)
 """Data paths that need VIRTIO_F_ACCESS_PLATFORM: the guest's DMA addresses are not its physical ones."""
 _OF_QEMU = (Program.QEMU, Program.QEMU_XENPVH)
-# Of all requests that are granted at once, these keep a disk below a domain's default of grants (vtool.grants).
+# Of all requests that are granted at once, these keep a disk below a domain's default of grants (vtool.model.grants).
 _GRANTED: Mapping[str, Pairs] = {
     "blk": (("queue-size", str(GRANTED_REQUESTS)),),
     "scsi": (("virtqueue_size", str(GRANTED_REQUESTS)),),

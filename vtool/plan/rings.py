@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import AddressRange
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, NetworkDevice, is_ring
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of
-from vtool.units import AddressRange
 
 IMAGE = "vtool:ring"
 RING_MAC = "02:54:00"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vtool.base.units import AddressRange
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Device, Disk, VerifyAccess
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
-from vtool.source import DataPathTuple, Document
-from vtool.units import AddressRange
+from vtool.reading.source import DataPathTuple, Document
 
 
 def fixed_by_user(document: Document, place: DataPathTuple) -> plan.Origin:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 from enum import Enum
 
+from vtool.base.records import record
+from vtool.base.units import AddressRange
 from vtool.diagnostics import Span
-from vtool.host_memory import Taken
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.combinations import Suite, Version
-from vtool.records import record
-from vtool.units import AddressRange
+from vtool.platform.host_memory import Taken
 
 BOARD_FOLDER = "/var/lib/vtool"
 """vtool's folder on a board: ``generations/``, ``store/``, ``disks/`` and the link ``current``."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vtool.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
+from vtool.base.units import AddressRange
 from vtool.model import command_lines
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
+from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
@@ -14,7 +15,6 @@ from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
 from vtool.plan.xen_boot import plan_pools
 from vtool.plan.xen_settings import settings_of
-from vtool.units import AddressRange
 
 _TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
 """xl.cfg(5), p9."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 
-from vtool import layouts
+from vtool.base.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
@@ -23,7 +23,7 @@ from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_k
 from vtool.plan.rings import plan_xen_rings
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
-from vtool.units import MIB, AddressRange, align_up, format_cpu_list, format_size
+from vtool.platform import layouts
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""

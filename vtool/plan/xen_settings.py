@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from vtool.base.units import format_cpu_list
 from vtool.model.topology import Domain, XenDomain
-from vtool.units import format_cpu_list
 
 
 def settings_of(domain: Domain) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from vtool import layouts
 from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
 from vtool.model.devices import BlockDevice, DataPath, Device, Disk, NetworkDevice, Program, Transport, disks_of
 from vtool.model.topology import Xen
@@ -18,6 +17,7 @@ from vtool.plan.kvm import plan_daemon
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.qemu import Wiring, device_nodes, device_options
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
+from vtool.platform import layouts
 
 _SLOTS = layouts.XEN_VIRTIO_MMIO
 

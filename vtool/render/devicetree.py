@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool import layouts
 from vtool.model.board_facts import DeviceTreeFacts
 from vtool.plan.types import BoardPlan
+from vtool.platform import layouts
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 

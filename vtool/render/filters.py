@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import shlex
 
+from vtool.base.units import KIB, MIB, exact_division
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.plan.types import QemuOption
-from vtool.units import KIB, MIB, exact_division
 
 _PLAIN_WORD = re.compile(r"^[A-Za-z0-9_@:.,/=+-]+\Z")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vtool.once import once
+from vtool.base.once import once
+from vtool.base.rooms import room
 from vtool.render.filters import FILTERS
-from vtool.rooms import room
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
+from vtool.base.units import format_size
 from vtool.model.board_facts import BoardFacts
 from vtool.report.summary import table
-from vtool.units import format_size
 
 _ADDRESSES = ("base", "address", "hypervisor", "kernel", "device_tree", "ramdisk")
 _SIZES = ("size", "alignment")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from vtool.base.units import format_size
 from vtool.model.devices import BlockDevice, Device, NetworkDevice
 from vtool.model.topology import Domain, Role, Topology
 from vtool.plan.types import Plan
 from vtool.report.memory_map import Kind, memory_maps
 from vtool.report.summary import printable
-from vtool.units import format_size
 
 
 class Shape(Enum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from vtool import layouts
+from vtool.base.units import AddressRange, format_size, free_ranges
 from vtool.model.topology import Region
 from vtool.plan.types import (
     BoardPlan,
@@ -25,7 +25,7 @@ from vtool.plan.types import (
     XenGuest,
     XenVirtio,
 )
-from vtool.units import AddressRange, format_size, free_ranges
+from vtool.platform import layouts
 
 
 class Kind(Enum):

@@ -14,11 +14,11 @@ from xml.etree import ElementTree as ET  # only writes; nothing is parsed here
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vtool.base.rooms import room
+from vtool.base.units import KIB, format_size
 from vtool.report.memory_map import Entry, Kind, MemoryMap
 from vtool.report.memory_map_text import HEADINGS, cells, origin_of, pieces_of, whose
 from vtool.report.summary import printable
-from vtool.rooms import room
-from vtool.units import KIB, format_size
 
 _WIDTH = 640
 _MARGIN = 20

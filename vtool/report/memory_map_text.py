@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_lowercase
 
+from vtool.base.units import format_size
 from vtool.report.memory_map import Entry, Kind, MemoryMap
 from vtool.report.summary import printable, table
-from vtool.units import format_size
 
 HEADINGS = ("range", "size", "what", "kind", "owner > borrowers", "who chose it")
 _BAR_WIDTH = 64

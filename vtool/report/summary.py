@@ -7,6 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
+from vtool.base.units import AddressRange, format_size
 from vtool.model.board_facts import FIRMWARE_BYTES
 from vtool.model.topology import OWN_RAMDISK, Topology
 from vtool.plan.types import (
@@ -22,7 +23,6 @@ from vtool.plan.types import (
     XenQemu,
     XenVirtio,
 )
-from vtool.units import AddressRange, format_size
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""Stands for ``vtool.kernel_image``, which is packed in its place (``vtool.deploy.board_program``)."""
+"""Stands for ``vtool.files.kernel_image``, which is packed in its place (``vtool.deploy.board_program``)."""
 
-from vtool.kernel_image import options_of
+from vtool.files.kernel_image import options_of
 
 __all__ = ["options_of"]

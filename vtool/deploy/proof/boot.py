@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
+from vtool.base.units import MIB
 from vtool.deploy.proof.steps import Proof, Results, Row, is_active, on_board, shows, value_of
 from vtool.plan.types import EventChannelEnd, XenBootGuest, XenCpuPool
-from vtool.units import MIB
 
 SLOT_BYTES = 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
     Proof,
@@ -17,7 +18,6 @@ from vtool.deploy.proof.steps import (
     value_of,
 )
 from vtool.plan.types import XenGuest, XenInterface, XenServedDisk
-from vtool.units import MIB, format_size
 
 _BLOCKS = TRANSFER_BYTES // MIB
 _SIZE = format_size(TRANSFER_BYTES)

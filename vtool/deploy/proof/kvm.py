@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
+from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.reach import between
 from vtool.deploy.proof.steps import (
     SHARE,
@@ -31,7 +32,6 @@ from vtool.deploy.proof.steps import (
 )
 from vtool.model.devices import DataPath
 from vtool.plan.types import TRACK_HIWATER, KvmDevice, KvmGuest, Pool
-from vtool.units import MIB, format_size
 
 _POOLED = (DataPath.POOL.value, DataPath.POOL_IN_RAM.value)
 _SHARED_OBJECTS = ("/memfd:", "/dev/shm/vtool-")  # noqa: S108 - names that are compared

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vtool.base.units import KIB, MIB, AddressRange, format_size
 from vtool.deploy.proof.steps import (
     REACH,
     SHARE,
@@ -24,7 +25,6 @@ from vtool.deploy.proof.steps import (
     mount_share,
     on_board,
 )
-from vtool.layouts import xen_guest_ram
 from vtool.model.devices import DataPath
 from vtool.plan.types import (
     KvmDevice,
@@ -36,7 +36,7 @@ from vtool.plan.types import (
     XenQemu,
     XenServedDisk,
 )
-from vtool.units import KIB, MIB, AddressRange, format_size
+from vtool.platform.layouts import xen_guest_ram
 
 IOREQ_BYTES = 8 * KIB
 """QEMU maps the pages by which Xen hands it accesses through privcmd, too: one, and one for buffered ones."""

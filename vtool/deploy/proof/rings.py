@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
+from vtool.base.units import MIB, AddressRange, format_size
 from vtool.deploy.proof.reach import between, to_disk
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
@@ -27,7 +28,6 @@ from vtool.deploy.proof.steps import (
 )
 from vtool.deploy.proof.xen_virtio import ECHO_PORT, echoed
 from vtool.plan.types import KvmDevice, KvmGuest, XenBootGuest, XenRing
-from vtool.units import MIB, AddressRange, format_size
 
 MAGIC, VERSION = "0x31474E4952545600", 1
 """docs/reference/ring-format.md, the header."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vtool.base.units import MIB, AddressRange, format_size
 from vtool.plan.types import TRACK_HIWATER, KvmGuest, XenBootGuest, XenGuest
-from vtool.units import MIB, AddressRange, format_size
 
 Step = dict[str, Any]
 Results = Mapping[str, Any]

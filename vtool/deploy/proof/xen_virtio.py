@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from vtool.base.units import MIB, AddressRange, format_size
 from vtool.deploy.proof.reach import IOREQ_BYTES, pool_reach, xen_virtio_reach
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
@@ -25,7 +26,6 @@ from vtool.deploy.proof.steps import (
 )
 from vtool.model.devices import DataPath
 from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
-from vtool.units import MIB, AddressRange, format_size
 
 GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
 CONTROL = (

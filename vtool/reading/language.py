@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span, VtoolError, in_order, nearest
-from vtool.files import open_regular, reason_of
-from vtool.source import DataPathTuple, Document, faultless, parse, read
+from vtool.files.regular import open_regular, reason_of
+from vtool.reading.source import DataPathTuple, Document, faultless, parse, read
 
 VERSION = 1
 """The version of topology files that this vtool reads."""

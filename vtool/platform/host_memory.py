@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vtool.units import PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
+from vtool.base.units import PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
 
 
 @dataclass(frozen=True)

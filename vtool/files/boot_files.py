@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from vtool.file_kinds import HEAD_BYTES, Found, Kind, kind_of
-from vtool.files import open_regular
-from vtool.kernel_image import configuration_of, header_of, options_in, stated_bytes, unpacked
-from vtool.records import record
-from vtool.units import MIB, align_up
+from vtool.base.records import record
+from vtool.base.units import MIB, align_up
+from vtool.files.kernel_image import configuration_of, header_of, options_in, stated_bytes, unpacked
+from vtool.files.kinds import HEAD_BYTES, Found, Kind, kind_of
+from vtool.files.regular import open_regular
 
 _WALKED_BYTES = 32 * MIB
 """A packed ramdisk up to this size is unpacked to its end, to see how large it gets and that it is whole."""

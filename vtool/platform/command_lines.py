@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vtool.records import record
+from vtool.base.records import record
 
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)([bBkKmMgGtTpPeE]?)")
 _SHIFTS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}

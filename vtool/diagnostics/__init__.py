@@ -1,7 +1,7 @@
 """What vtool says when something is wrong: diagnostics as data, and the one exception that carries them.
 
 Owns the shape of a diagnostic and its rendering as text and JSON. The table of codes is
-``vtool.codes``. Knows nothing of where diagnostics come from.
+``vtool.diagnostics.codes``. Knows nothing of where diagnostics come from.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Constants only, each with its source. The planner places things by them and the 
 
 from __future__ import annotations
 
-from vtool.records import record
-from vtool.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up
+from vtool.base.records import record
+from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up
 
 
 @record

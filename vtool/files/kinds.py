@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Mapping
 from enum import Enum
 
-from vtool.kernel_image import header_of
-from vtool.records import record
+from vtool.base.records import record
+from vtool.files.kernel_image import header_of
 
 HEAD_BYTES = 64 << 10
 """So much of a file's beginning is looked at."""
@@ -117,7 +117,7 @@ _MAGICS: tuple[tuple[int, bytes, Kind, str], ...] = (
 def kind_of(head: bytes, size_bytes: int) -> Found:
     """Say what a file is that begins so: with all of it, or with its first ``HEAD_BYTES``.
 
-    A kernel by its header alone may still be a Xen; ``vtool.boot_files`` looks further.
+    A kernel by its header alone may still be a Xen; ``vtool.files.boot_files`` looks further.
     """
     if not size_bytes:
         return Found(Kind.OTHER, "an empty file")

@@ -4,7 +4,7 @@ Only whole decimal numbers, 0x numbers, true/false and null are not strings: a M
 address, ``010``, ``no`` and ``4.20`` stay what was typed. A repeated key is an error with both places.
 Tags, merge keys, and characters that no text holds are refused: what is returned is as plain as JSON.
 What is wrong in one place hides nothing of the others: ``read`` and ``read_text`` return the rest with the faults.
-How several files become one topology is ``vtool.language``.
+How several files become one topology is ``vtool.reading.language``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from yaml.composer import Composer
 from yaml.resolver import BaseResolver
 
 from vtool.diagnostics import Diagnostic, Label, Span, VtoolError, in_order
-from vtool.files import read_regular, reason_of
+from vtool.files.regular import read_regular, reason_of
 
 DataPathTuple = tuple[str | int, ...]
 """The way to a value: keys and list indexes from the root."""

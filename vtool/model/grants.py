@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from vtool.base.units import KIB, PAGE_BYTES
 from vtool.model.devices import DataPath, Device, Program
-from vtool.units import KIB, PAGE_BYTES
 
 _DISK_QUEUES = 4
 """xen_blkif_max_queues; fewer where the domain has fewer CPUs."""
