@@ -1,21 +1,24 @@
 """Every example, and every topology of tests/topologies, renders to the bytes checked in.
 
-VTOOL_GOLDEN=write rewrites them. Other readers are in test_qemu_reads_it.py.
+VTOOL_GOLDEN=write rewrites them all; checked_in.py says how they lie. Other readers are in test_qemu_reads_it.py.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
+from tests.golden import checked_in
 from vtool.cli.common import prepare
 from vtool.render import render
 from vtool.render.artifacts import Kind
@@ -38,18 +41,19 @@ def rendered(example: Path) -> dict[str, str]:
     return files
 
 
+@pytest.fixture(scope="module", autouse=True)
+def rewritten() -> None:
+    if os.environ.get("VTOOL_GOLDEN") == "write":
+        checked_in.write({case: rendered(path) for case, path in CASES.items()})
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_rendered_as_checked_in(case: str) -> None:
-    folder = HERE / case
-    files = rendered(CASES[case])
-    if os.environ.get("VTOOL_GOLDEN") == "write":
-        for board in folder.glob("*/"):
-            shutil.rmtree(board)
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content)
-    expected = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
-    assert files == expected
+    assert rendered(CASES[case]) == checked_in.read(case)
+
+
+def test_what_is_shared_stands_once_and_nothing_else_stands_there() -> None:
+    assert checked_in.stored() == checked_in.laid_out({case: rendered(path) for case, path in CASES.items()})
 
 
 def units_of(case: str, folder: Path) -> list[Path]:
@@ -145,5 +149,26 @@ def test_xml_reads_back_as_what_was_planned() -> None:
         assert sorted(int(slot or "", 16) for slot in given) == wanted
 
 
+RENDER_ALL = """
+import json, sys
+from tests.golden.test_golden import CASES, rendered
+json.dump({case: list(rendered(path).items()) for case, path in CASES.items()}, sys.stdout)
+"""
+
+
 def test_same_topology_same_bytes() -> None:
-    assert rendered(EXAMPLES[0]) == rendered(EXAMPLES[0])
+    # Python orders a set of strings by its hash seed: one process alone would not see that it reached an artifact.
+    # Two words have the same order under half of all seeds.
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", RENDER_ALL],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        )
+        for seed in range(1, 6)
+    ]
+    first, *others = (run.communicate()[0] for run in runs)
+    assert all(run.returncode == 0 for run in runs)
+    for other in others:
+        assert json.loads(other) == json.loads(first)
