@@ -13,6 +13,7 @@ import pytest
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs, steps_of
 from vtool.deploy.proof.releases import ASKED, MET
+from vtool.deploy.proof.saved import from_json, to_json
 from vtool.plan.types import TRACK_HIWATER, BoardPlan
 from vtool.report.summary import proof_lines
 
@@ -70,7 +71,7 @@ REACH = "what its backend can reach"
 
 
 def rows(changes: dict[str, Any]) -> list[Row]:
-    found = proofs(prepare(EXAMPLES / "kvm-pool.yaml").plan.boards[0])
+    found = from_json(to_json(proofs(prepare(EXAMPLES / "kvm-pool.yaml").plan.boards[0])))
     results = {**GOOD, **changes}
     assert {step["id"] for step in steps_of(found)} == set(GOOD)
     return [proof.read(results) for proof in found]
@@ -168,7 +169,7 @@ def test_a_release_that_was_not_met_is_noted_and_takes_nothing_back(
 
 
 def test_another_xen_than_the_topology_says_is_noted() -> None:
-    found = proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])
+    found = from_json(to_json(proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])))
     said = {"4.20.4": "", "4.21.1": ": not proven with Xen 4.21: the topology says 4.20"}
     for told, words in said.items():
         (row,) = (proof.read({"release-xen": {"code": 0, "output": told}}) for proof in found[:1])
@@ -256,7 +257,7 @@ def test_what_a_backend_can_reach_is_what_was_found() -> None:
 
 
 def test_granted_pages_are_counted_and_the_secret_is_not_among_them() -> None:
-    found = proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])
+    found = from_json(to_json(proofs(prepare(EXAMPLES / "xen-pv.yaml").plan.boards[0])))
     good = {"granted": 290, "secret": 0, "control": 256, "pages": 65536, "complete": True}
     cases = [({}, True), ({"secret": 1}, False), ({"granted": 0}, False), ({"control": 0}, False)]
     for changes, proven in cases:
@@ -273,7 +274,7 @@ def test_private_ram_that_is_shared_fails() -> None:
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_nothing_observed_proves_nothing(example: Path) -> None:
     for board in prepare(example).plan.boards:
-        found = proofs(board)
+        found = from_json(to_json(proofs(board)))
         ids = [step["id"] for step in steps_of(found)]
         assert found and all(not proof.read({}).proven for proof in found)
         assert all(proof.read({}).bytes_checked == 0 for proof in found) and len(ids) == len(set(ids))

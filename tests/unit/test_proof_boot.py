@@ -8,6 +8,7 @@ import pytest
 
 from vtool.cli.common import prepare
 from vtool.deploy.proof import proofs
+from vtool.deploy.proof.saved import from_json, to_json
 from vtool.plan.types import XenBootGuest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "topology/examples/dom0less-static.yaml"
@@ -42,6 +43,6 @@ def test_both_ways_of_each_region_of_two_guests_are_rows() -> None:
     ],
 )
 def test_bytes_are_the_same_or_not_proven(output: str, proven: bool) -> None:
-    (proof,) = (p for p in proofs(prepare(EXAMPLE).plan.boards[0]) if p.steps[0]["id"] == STEP)
+    (proof,) = (p for p in from_json(to_json(proofs(prepare(EXAMPLE).plan.boards[0]))) if p.steps[0]["id"] == STEP)
     row = proof.read({STEP: {"code": 0, "output": output}})
     assert (row.proven, row.bytes_checked) == (proven, 64 if proven else 0)

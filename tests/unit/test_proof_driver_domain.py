@@ -12,6 +12,7 @@ from vtool.base.units import MIB, AddressRange
 from vtool.check.deployable import not_deployable
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs, steps_of
+from vtool.deploy.proof.saved import from_json, to_json
 from vtool.diagnostics import VtoolError
 from vtool.images.guest import Archive
 
@@ -35,7 +36,7 @@ SAID = {
 def rows(changes: dict[str, str]) -> list[Row]:
     """Read the rows whose steps are all among the results."""
     results: dict[str, Any] = {step: {"code": 0, "output": said} for step, said in {**SAID, **changes}.items()}
-    found = proofs(prepare(EXAMPLE).plan.boards[0])
+    found = from_json(to_json(proofs(prepare(EXAMPLE).plan.boards[0])))
     return [p.read(results) for p in found if {step["id"] for step in p.steps} <= set(results)]
 
 
@@ -70,7 +71,7 @@ def test_one_bad_observation_fails_one_row(step: str, said: str) -> None:
 
 
 def test_steps_have_names_of_their_own() -> None:
-    found = proofs(prepare(EXAMPLE).plan.boards[0])
+    found = from_json(to_json(proofs(prepare(EXAMPLE).plan.boards[0])))
     every = {step["id"]: step for proof in found for step in proof.steps}
     assert all(every[step["id"]] == step for proof in found for step in proof.steps)
     assert len(steps_of(found)) == len(every)

@@ -10,6 +10,7 @@ import pytest
 
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs
+from vtool.deploy.proof.saved import from_json, to_json
 from vtool.deploy.proof.steps import REACH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ GOOD: dict[str, dict[str, Any]] = {
 def rows(example: str, changes: dict[str, Any]) -> dict[str, Row]:
     """Read the rows whose steps are all among the results."""
     results = {**GOOD[example], **changes}
-    found = proofs(prepare(ROOT / "topology/examples" / f"{example}.yaml").plan.boards[0])
+    found = from_json(to_json(proofs(prepare(ROOT / "topology/examples" / f"{example}.yaml").plan.boards[0])))
     judged = [p for p in found if p.steps[-1]["id"] in results]
     assert {p.steps[-1]["id"] for p in judged} == set(results)
     return {row.what: row for row in (p.read(results) for p in judged)}

@@ -8,6 +8,7 @@ import pytest
 
 from vtool.cli.common import prepare
 from vtool.deploy.proof import Row, proofs
+from vtool.deploy.proof.saved import from_json, to_json
 from vtool.deploy.proof.steps import REACH
 from vtool.render import render
 
@@ -22,7 +23,7 @@ def words(bootargs: str) -> list[str]:
 
 def row(example: Path, subject: str, what: str, result: dict[str, object]) -> Row:
     """Read a row whose steps all came to the same."""
-    found = proofs(prepare(example).plan.boards[0])
+    found = from_json(to_json(proofs(prepare(example).plan.boards[0])))
     (proof,) = (p for p in found if (unseen := p.read({})).subject == subject and unseen.what == what)
     return proof.read({step["id"]: result for step in proof.steps})
 

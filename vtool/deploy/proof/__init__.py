@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.deploy.proof import saved
 from vtool.deploy.proof.boot import boot_domain, event_channel, shared_bytes
 from vtool.deploy.proof.driver_domain import driver_domain, served_disk, served_interface
 from vtool.deploy.proof.kvm import kvm_guest, window, windows
@@ -19,7 +20,7 @@ from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
 from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
 from vtool.plan.types import BoardPlan, HostRegion
 
-__all__ = ["Proof", "Row", "proofs", "steps_of"]
+__all__ = ["Proof", "Row", "proofs", "saved", "steps_of"]
 
 
 def proofs(board: BoardPlan) -> list[Proof]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
 from vtool.base.units import MIB
-from vtool.deploy.proof.steps import Proof, Results, Row, is_active, on_board, shows, value_of
+from vtool.deploy.proof.judges import SameLines
+from vtool.deploy.proof.steps import Proof, is_active, on_board, shows
 from vtool.plan.types import EventChannelEnd, XenBootGuest, XenCpuPool
 
 SLOT_BYTES = 64
@@ -68,15 +69,9 @@ def _same_bytes(region: str, writer: str, reader: str, wrote: str, saw: str) -> 
     look = f'while A=$({wrote}); B=$({saw}); [ "$A" != "$B" ] && [ $n -lt 15 ]; do n=$((n+1)); sleep 1; done'
     step = on_board(f"bytes-{region}-{writer}-{reader}", f'n=0; {look}; echo "$A"; echo "$B"', timeout_s=60)
 
-    def read(results: Results) -> Row:
-        output, why = value_of(results, step)
-        there, _, here = (output or "").partition("\n")
-        proven = len(there) == 16 and there == here
-        what = f"{SLOT_BYTES} bytes written by '{writer}', seen by '{reader}'"
-        expected, seen = f"{there or 'a digest'}…", f"{here or 'nothing'}…"
-        return Row(f"region {region}", what, expected, seen, proven, why, SLOT_BYTES if proven else 0)
-
-    return Proof((step,), read)
+    what = f"{SLOT_BYTES} bytes written by '{writer}', seen by '{reader}'"
+    judge = SameLines(step=step["id"], digits=16, size_bytes=SLOT_BYTES)
+    return Proof(f"region {region}", what, (step,), judge)
 
 
 def event_channel(end: EventChannelEnd, numbers: Mapping[str, int]) -> Proof:

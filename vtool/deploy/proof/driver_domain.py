@@ -6,17 +6,8 @@ import re
 from collections.abc import Iterator
 
 from vtool.base.units import MIB, format_size
-from vtool.deploy.proof.steps import (
-    TRANSFER_BYTES,
-    Proof,
-    Results,
-    Row,
-    in_domain,
-    on_board,
-    same_digest,
-    shows,
-    value_of,
-)
+from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
+from vtool.deploy.proof.steps import TRANSFER_BYTES, Proof, counts, in_domain, on_board, same_digest, shows
 from vtool.plan.types import XenGuest, XenInterface, XenServedDisk
 
 _BLOCKS = TRANSFER_BYTES // MIB
@@ -60,7 +51,7 @@ def served_disk(guest: XenGuest, disk: XenServedDisk) -> Iterator[Proof]:
             f'[ "$(xenstore-read $(cat $S/nodename)/params)" = {behind} ] && cat $S/statistics/wr_sect; done; true',
         )
         what = f"sectors that blkback of '{disk.backend}' wrote"
-        yield shows(subject, what, counter, "above 0", lambda t: t.isdigit() and int(t) > 0)
+        yield counts(subject, what, counter)
 
 
 _BACKEND = "N=${B#/local/domain/}; N=\"'$(xl domname ${N%%/*})'\""
@@ -111,7 +102,7 @@ def served_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof
         "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000; done; cat /tmp/s",
     )
     both = same_digest(subject, f"{_SIZE} sent by '{interface.backend}', received in the frontend", send, received)
-    yield Proof((listen, *both.steps), both.read)
+    yield both.after(listen)
     copy = on_board(
         f"copy-{identity}",
         f"F=/local/domain/$(xl domid {guest.name})/device/vif/{interface.index}; B=$(xenstore-read $F/backend); "
@@ -136,7 +127,7 @@ def driver_domain(guest: XenGuest, frontends: list[XenGuest]) -> Iterator[Proof]
             "do n=$((n+1)); done; echo $C",
         )
         what = f"pages of '{frontend.name}' granted to it and in use, in Xen's table"
-        yield shows(f"domain {guest.name}", what, counted, "above 0", lambda t: t.isdigit() and int(t) > 0)
+        yield counts(f"domain {guest.name}", what, counted)
     yield _other_pages(guest, frontends[0])
 
 
@@ -174,14 +165,23 @@ def _other_pages(guest: XenGuest, frontend: XenGuest) -> Proof:
     """
     asked = in_domain(guest.name, f"asked-{guest.name}", _ATTEMPTS)
     control = on_board(f"asked-by-dom0-{guest.name}", f"{_BY_DOM0} $(xl domid {frontend.name})")
-    shape = re.compile(r"ring mapped, console refused \([A-Z].*\), memory refused \([A-Z].*\)")
+    what = "what it can map: its frontends' rings, their consoles (dom0's), memory that nobody granted"
+    judge = RefusedPages(asked=asked["id"], by_dom0=control["id"])
+    return Proof(f"domain {guest.name}", what, (asked, control), judge)
 
-    def read(results: Results) -> Row:
-        (answer, why), (other, why_other) = value_of(results, asked), value_of(results, control)
+
+class RefusedPages(Judge):
+    """A driver domain mapped its frontends' rings and was refused other pages, which dom0 may map."""
+
+    name = "refused-pages"
+    asked: str
+    by_dom0: str
+
+    def judge(self, results: Results) -> Verdict:
+        """Read what each got."""
+        shape = re.compile(r"ring mapped, console refused \([A-Z].*\), memory refused \([A-Z].*\)")
+        (answer, why), (other, why_other) = value_of(results, self.asked), value_of(results, self.by_dom0)
         seen = f"{answer or 'nothing'}; by dom0 {other or 'nothing'}"
         proven = shape.fullmatch(answer or "") is not None and other == "mapped"
         expected = "ring mapped, console refused, memory refused; by dom0 mapped"
-        what = "what it can map: its frontends' rings, their consoles (dom0's), memory that nobody granted"
-        return Row(f"domain {guest.name}", what, expected, seen, proven, (*why, *why_other))
-
-    return Proof((asked, control), read)
+        return Verdict(expected, seen, proven, (*why, *why_other))

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from vtool.base.units import MIB, format_size
+from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
 from vtool.deploy.proof.reach import between
 from vtool.deploy.proof.steps import (
     SHARE,
     TRANSFER_BYTES,
     Proof,
-    Results,
-    Row,
     Step,
     block_device,
+    counts,
     disk_io,
     domain_answers,
     exchanged,
@@ -28,7 +28,6 @@ from vtool.deploy.proof.steps import (
     same_digest,
     shows,
     slots_used,
-    value_of,
 )
 from vtool.model.devices import DataPath
 from vtool.plan.types import TRACK_HIWATER, KvmDevice, KvmGuest, Pool
@@ -61,12 +60,8 @@ def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
     yield region_reg(subject, "stands where it was planned (device tree)", tree, pool.range)
     line = f"created restricted DMA pool at 0x{pool.range.base:016x}, size {pool.range.size_bytes >> 20} MiB"
     created = on_board(f"created-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
-    yield shows(subject, "kernel made it a restricted DMA pool", created, "once a boot", _at_all)
-
-
-def _at_all(times: str) -> bool:
-    """A guest that rebooted by itself says it again."""
-    return times.isdigit() and int(times) > 0
+    # A guest that rebooted by itself says it again.
+    yield counts(subject, "kernel made it a restricted DMA pool", created, "once a boot")
 
 
 def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
@@ -76,9 +71,7 @@ def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     yield features(subject, accepted, guest.name, device.name, platform=platform)
     if device.data_path == DataPath.VIOMMU.value:
         kind = in_domain(guest.name, f"translated-{identity}", f"cat {device.guest_sysfs}/iommu_group/type", 20)
-        yield shows(
-            subject, "its IOMMU group translates", kind, "DMA or DMA-FQ", lambda text: text in ("DMA", "DMA-FQ")
-        )
+        yield shows(subject, "its IOMMU group translates", kind, "DMA", "DMA-FQ")
     io = list(_io(guest, device, subject, identity))
     pool = device.pool if device.data_path in _POOLED else None
     if pool is None:
@@ -86,11 +79,11 @@ def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     else:
         line = f"{device.guest_device}: assigned reserved memory node {pool.node_name}"
         assigned = on_board(f"assigned-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
-        yield shows(subject, "kernel assigned it the pool", assigned, "once a boot", _at_all)
+        yield counts(subject, "kernel assigned it the pool", assigned, "once a boot")
         counter = f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
         high = "$F/io_tlb_used_hiwater"
         reset = in_domain(guest.name, f"reset-{identity}", f"{counter} echo 0 > {high}; cat {high}", 20)
-        yield Proof((reset, *io[0].steps), io[0].read)
+        yield io[0].after(reset)
         yield from io[1:]
         told = f"{counter} cat {high} && uname -r && grep -o '{TRACK_HIWATER}' /proc/cmdline; true"
         used = in_domain(guest.name, f"hiwater-{identity}", told, 20)
@@ -208,26 +201,32 @@ def _memory_backends(guest: KvmGuest) -> Proof:
     alone = any(pool.numa_node for pool in guest.pools)
     what = "only the pool is shared memory" if alone else "its memory, private and shared"
 
-    def shown(backends: Mapping[str, tuple[int, bool]]) -> str:
-        return ", ".join(
-            f"{name} {format_size(size)} {'shared' if shared else 'private'}"
-            for name, (size, shared) in sorted(backends.items())
-        )
+    return Proof(f"domain {guest.name}", what, (step,), MemoryBackends(step=step["id"], backends=wanted))
 
-    def read(results: Results) -> Row:
-        answers, why = value_of(results, step, "answers")
+
+class MemoryBackends(Judge):
+    """QEMU's memory backends have these sizes, each is shared or not as said, and no other one is shared."""
+
+    name = "memory-backends"
+    step: str
+    backends: dict[str, tuple[int, bool]]
+
+    def judge(self, results: Results) -> Verdict:
+        """Compare with what QEMU answered to `query-memdev`."""
+        answers, why = value_of(results, self.step, "answers")
         seen: dict[str, tuple[int, bool]] = {}
         if answers is not None:
-            answer = results[step["id"]]["answers"][0]
-            seen = {
-                item["id"]: (item["size"], item["share"]) for item in answer if item["id"] in wanted or item["share"]
-            }
-        return Row(
-            f"domain {guest.name}", what, shown(wanted), shown(seen) or "nothing",
-            seen == wanted, why,
-        )  # fmt: skip
+            answer = results[self.step]["answers"][0]
+            known = [item for item in answer if item["id"] in self.backends or item["share"]]
+            seen = {item["id"]: (item["size"], item["share"]) for item in known}
+        return Verdict(_shown(self.backends), _shown(seen) or "nothing", seen == self.backends, why)
 
-    return Proof((step,), read)
+
+def _shown(backends: Mapping[str, tuple[int, bool]]) -> str:
+    return ", ".join(
+        f"{name} {format_size(size)} {'shared' if shared else 'private'}"
+        for name, (size, shared) in sorted(backends.items())
+    )
 
 
 def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
@@ -244,18 +243,27 @@ def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
         else f"{objects} pools"
     )
     expected = f"{whose}, {format_size(wanted)}"
+    judge = BackendMaps(backend=backend["id"], vmm=vmm["id"], expected=expected, size_bytes=wanted, objects=objects)
+    return Proof(f"backend of {device.name}", "guest memory it maps", (backend, vmm), judge)
 
-    def read(results: Results) -> Row:
-        subject, what = f"backend of {device.name}", "guest memory it maps"
-        _, why = value_of(results, backend, "shared")
-        _, why_vmm = value_of(results, vmm, "shared")
-        if why or why_vmm:
-            return Row(subject, what, expected, "nothing", False, (*why, *why_vmm))
-        of_vmm = {m["identity"] for m in results[vmm["id"]]["shared"] if m["name"].startswith(_SHARED_OBJECTS)}
-        common = [m for m in results[backend["id"]]["shared"] if m["identity"] in of_vmm]
-        total = sum(mapping["size_bytes"] for mapping in common)
-        seen = f"{format_size(total)} in {len({m['identity'] for m in common})} memory object(s)" if common else "none"
-        proven = total == wanted and len({m["identity"] for m in common}) == objects
-        return Row(subject, what, expected, seen, proven)
 
-    return Proof((backend, vmm), read)
+class BackendMaps(Judge):
+    """Of the memory objects that a guest's QEMU shares, its daemon maps so many, ``size_bytes`` in all."""
+
+    name = "backend-maps"
+    backend: str
+    vmm: str
+    expected: str
+    size_bytes: int
+    objects: int
+
+    def judge(self, results: Results) -> Verdict:
+        """Look for objects that both have mapped."""
+        why = (*failure(results, self.backend), *failure(results, self.vmm))
+        if why:
+            return Verdict(self.expected, "nothing", False, why)
+        of_vmm = {m["identity"] for m in results[self.vmm]["shared"] if m["name"].startswith(_SHARED_OBJECTS)}
+        common = [m for m in results[self.backend]["shared"] if m["identity"] in of_vmm]
+        total, found = sum(mapping["size_bytes"] for mapping in common), len({m["identity"] for m in common})
+        seen = f"{format_size(total)} in {found} memory object(s)" if common else "none"
+        return Verdict(self.expected, seen, total == self.size_bytes and found == self.objects)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vtool.base.units import KIB, MIB, AddressRange, format_size
+from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
 from vtool.deploy.proof.steps import (
     REACH,
     SHARE,
     Proof,
-    Results,
-    Row,
     Step,
     block_device,
-    failure,
     mount_share,
     on_board,
 )
@@ -86,26 +84,61 @@ def _searched(
     words = ", ".join(f"region {region} ({format_size(size)})" for region, size in regions.items())
     expected = words if confined else "all RAM"
 
-    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
-        reached = _reached(seen, sorted(regions.values()), words, control)
-        return f"{reached}: {_found(seen, control)}", reached == expected and not seen["unread"]
+    judge = MemorySearched(
+        step=step["id"], expected=expected, regions=words, sizes_bytes=sorted(regions.values()), control=bool(control)
+    )
+    return Proof(f"device {name}", what, (step,), judge)
 
-    return _row(name, step, expected, judged, what)
 
+class Observed(Judge):
+    """One look at memory: what it came to in words, and whether that is as ``expected``."""
 
-def _row(
-    device: str, step: Step, expected: str, judged: Callable[[Mapping[str, Any]], tuple[str, bool]], what: str = REACH
-) -> Proof:
-    """Return the row of a device; ``judged`` says in words what a look came to, and whether it was as expected."""
+    step: str
+    expected: str
 
-    def read(results: Results) -> Row:
-        why = failure(results, step)
+    def judge(self, results: Results) -> Verdict:
+        """Judge the look, if there was one."""
+        why = failure(results, self.step)
         if why:
-            return Row(f"device {device}", what, expected, "nothing observed", False, why)
-        seen = results[step["id"]]
-        return Row(f"device {device}", what, expected, *judged(seen), tuple(seen.get("unread", ())))
+            return Verdict(self.expected, "nothing observed", False, why)
+        seen = results[self.step]
+        return Verdict(self.expected, *self.judged(seen), tuple(seen.get("unread", ())))
 
-    return Proof((step,), read)
+    def judged(self, seen: Mapping[str, Any]) -> tuple[str, bool]:
+        """Say in words what a look came to, and whether it was as expected."""
+        raise NotImplementedError
+
+
+class MemorySearched(Observed):
+    """A search of a backend's memory reached these regions, by their sizes and in words, or all RAM as expected.
+
+    ``control``: one was sent.
+    """
+
+    name = "memory-searched"
+    regions: str
+    sizes_bytes: tuple[int, ...]
+    control: bool
+
+    def judged(self, seen: Mapping[str, Any]) -> tuple[str, bool]:
+        """Say in a word what was reached; a probe that found neither secret nor a control that was sent says so."""
+        observed = sorted(item["size_bytes"] for item in seen["objects"])
+        if seen["secret_shared"] or seen["secret_own"]:
+            reached = "all RAM"
+        elif self.control and not seen["control_shared"]:
+            reached = _UNKNOWN
+        else:
+            is_all = observed == list(self.sizes_bytes)
+            reached = self.regions if is_all else f"{format_size(sum(observed))} of the guest"
+        return f"{reached}: {self._found(seen)}", reached == self.expected and not seen["unread"]
+
+    def _found(self, seen: Mapping[str, Any]) -> str:
+        secret = seen["secret_shared"] + seen["secret_own"]
+        size = format_size(seen["searched_bytes"] >> 20 << 20)
+        words = [f"secret {'found' if secret else 'not found'} in {size} of its memory"]
+        found = "found" if seen["control_shared"] + seen["control_own"] else "not found"
+        words.append(f"control {found}" if self.control else "no control")
+        return ", ".join(words)
 
 
 def _control(device: KvmDevice) -> str:
@@ -125,25 +158,6 @@ def to_disk(block: str, scratch: AddressRange | None) -> str:
     return f"dd if=$C of={block} bs=1M seek={scratch.base // MIB} oflag=direct conv=fsync 2>/dev/null"
 
 
-def _reached(seen: Mapping[str, Any], sizes: list[int], regions: str, control: str) -> str:
-    """Say in a word what was reached; a probe that found neither secret nor a control that was sent says so."""
-    if seen["secret_shared"] or seen["secret_own"]:
-        return "all RAM"
-    if control and not seen["control_shared"]:
-        return _UNKNOWN
-    observed = sorted(item["size_bytes"] for item in seen["objects"])
-    return regions if observed == sizes else f"{format_size(sum(observed))} of the guest"
-
-
-def _found(seen: Mapping[str, Any], control: str) -> str:
-    secret = seen["secret_shared"] + seen["secret_own"]
-    size = format_size(seen["searched_bytes"] >> 20 << 20)
-    words = [f"secret {'found' if secret else 'not found'} in {size} of its memory"]
-    found = "found" if seen["control_shared"] + seen["control_own"] else "not found"
-    words.append(f"control {found}" if control else "no control")
-    return ", ".join(words)
-
-
 def xen_reach(guest: XenGuest, device: XenDisk | XenServedDisk | XenInterface) -> Iterator[Proof]:
     """Return the row of a PV device: what the domain granted; dom0 is privileged besides."""
     disks: tuple[XenDisk | XenServedDisk, ...] = (*guest.disks, *guest.served_disks)
@@ -151,13 +165,22 @@ def xen_reach(guest: XenGuest, device: XenDisk | XenServedDisk | XenInterface) -
     control = next(filter(None, controls), "")
     step: Step = {"id": f"granted-{guest.name}", "op": "granted", "domain": guest.name, "control": control}
 
-    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
-        count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
-        sent = f"control in {seen['control']}" if control else "no control"
-        words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
-        return words, seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not control)
+    judge = PagesGranted(step=step["id"], expected="granted pages", control=bool(control))
+    yield Proof(f"device {device.name}", REACH, (step,), judge)
 
-    yield _row(device.name, step, "granted pages", judged)
+
+class PagesGranted(Observed):
+    """Backends have mapped pages that a guest granted, and its secret is in none of them."""
+
+    name = "pages-granted"
+    control: bool
+
+    def judged(self, seen: Mapping[str, Any]) -> tuple[str, bool]:
+        """Say how many pages were granted, and what is in them."""
+        count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
+        sent = f"control in {seen['control']}" if self.control else "no control"
+        words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
+        return words, seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not self.control)
 
 
 # -- virtio of Xen's guests: one QEMU in dom0 has all devices of a guest
@@ -207,9 +230,30 @@ def _virtio_rows(guest: XenGuest | XenBootGuest, step: Step, control: bool) -> I
     paths, pools = {device.data_path for device in guest.virtio}, pools_of(guest)
     region = ", ".join(f"region {name} ({format_size(where.size_bytes)})" for name, where in pools.items())
     expected = "all RAM" if DataPath.SHARED_RAM.value in paths else region or "granted pages"
-    most = sum(where.size_bytes for where in pools.values())
+    judge = Beside(
+        step=step["id"],
+        expected=expected,
+        region=region,
+        most_bytes=sum(where.size_bytes for where in pools.values()),
+        control=control,
+    )
+    for device in guest.virtio:
+        yield Proof(f"device {device.name}", REACH, (step,), judge)
 
-    def judged(seen: Mapping[str, Any]) -> tuple[str, bool]:
+
+class Beside(Observed):
+    """QEMU maps of a guest of Xen, and can find in it, what is ``expected``; what its rights allow besides is told.
+
+    ``region`` are the pools' words, ``most_bytes`` their size. ``control``: one was sent.
+    """
+
+    name = "beside-qemu"
+    region: str
+    most_bytes: int
+    control: bool
+
+    def judged(self, seen: Mapping[str, Any]) -> tuple[str, bool]:
+        """Read the lines of the program that looked (foreign_memory.py)."""
         try:
             mapped, own, *more = (json.loads(line) for line in seen["output"].splitlines())
         except ValueError:
@@ -221,20 +265,17 @@ def _virtio_rows(guest: XenGuest | XenBootGuest, step: Step, control: bool) -> I
             word = "all RAM"
         elif not foreign and mapped["gntdev"]:
             word = "granted pages"
-        elif 0 < foreign <= most and not mapped["gntdev"]:
-            word = region
+        elif 0 < foreign <= self.most_bytes and not mapped["gntdev"]:
+            word = self.region
         else:
             word = "all RAM" if own["frame"] else _UNKNOWN
-        if word != "all RAM" and control and not looked["control"]:
+        if word != "all RAM" and self.control and not looked["control"]:
             word = _UNKNOWN
         maps = f"QEMU maps {format_size(mapped['gntdev'] * _PAGE_BYTES)} granted, {format_size(foreign)} foreign"
-        sent = f"control in {looked['control']}" if control else "no control"
+        sent = f"control in {looked['control']}" if self.control else "no control"
         pages = looked["mapped"] if more else mapped["gntdev"]
         content = f"secret in {looked['secret']} of {pages} pages, {sent}; " if more or mapped["gntdev"] else ""
-        return f"{word}: {maps}; {content}by right {right}", word == expected and right != _UNKNOWN
-
-    for device in guest.virtio:
-        yield _row(device.name, step, expected, judged)
+        return f"{word}: {maps}; {content}by right {right}", word == self.expected and right != _UNKNOWN
 
 
 def pools_of(guest: XenGuest | XenBootGuest) -> dict[str, AddressRange]:

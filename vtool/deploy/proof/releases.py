@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vtool.deploy.proof.steps import Proof, Results, Row, Step, in_domain, on_board, value_of
+from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
+from vtool.deploy.proof.steps import Proof, Step, in_domain, on_board
 from vtool.model.combinations import Version
 from vtool.plan.types import BoardPlan
 
@@ -80,22 +81,33 @@ def releases(board: BoardPlan) -> Iterator[Proof]:
 
 def _release(subject: str, what: str, program: str, step: Step, said: Version | None = None) -> Proof:
     """Return the row of a release: one that is not met, or not what the topology says, is told and fails nothing."""
-    met = MET[program]
+    release = f"{said[0]}.{said[1]}" if said is not None else ""
+    return Proof(subject, what, (step,), Release(step=step["id"], program=program, met=MET[program], said=release))
 
-    def read(results: Results) -> Row:
-        told, why = value_of(results, step, "answers" if step["op"] == "qmp" else "output")
-        if told is not None and step["op"] == "qmp":
-            told = _of_qemu(results[step["id"]]["answers"][0])
+
+class Release(Judge):
+    """A program's release is one of those ``met`` and the one that the topology ``said``; others are noted."""
+
+    name = "release"
+    step: str
+    program: str
+    met: tuple[str, ...]
+    said: str = ""
+
+    def judge(self, results: Results) -> Verdict:
+        """Compare major and minor; of QEMU, what it answers to `query-version`."""
+        expected = " or ".join(self.met)
+        told, why = value_of(results, self.step, "answers" if self.program == "QEMU" else "output")
+        if told is not None and self.program == "QEMU":
+            told = _of_qemu(results[self.step]["answers"][0])
         release = re.match(r"(\d+)\.(\d+)", told or "")
         if release is None:
-            return Row(subject, what, " or ".join(met), told or "nothing", False, why)
+            return Verdict(expected, told or "nothing", False, why)
         series = f"{release[1]}.{release[2]}"
-        words = [f"not proven with {program} {series}"] if series not in met else []
-        if said is not None and series != f"{said[0]}.{said[1]}":
-            words.append(f"the topology says {said[0]}.{said[1]}")
-        return Row(subject, what, " or ".join(met), ": ".join([told or "", *words]), not words, noted=bool(words))
-
-    return Proof((step,), read)
+        words = [f"not proven with {self.program} {series}"] if series not in self.met else []
+        if self.said and series != self.said:
+            words.append(f"the topology says {self.said}")
+        return Verdict(expected, ": ".join([told or "", *words]), not words, noted=bool(words))
 
 
 def _of_qemu(answer: object) -> str:

@@ -11,20 +11,19 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 from vtool.base.units import MIB, AddressRange, format_size
+from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
 from vtool.deploy.proof.reach import between, to_disk
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
     Proof,
-    Results,
-    Row,
     Step,
+    counts,
     disk_io,
     exchanged,
     in_domain,
     on_board,
     same_digest,
     shows,
-    value_of,
 )
 from vtool.deploy.proof.xen_virtio import ECHO_PORT, echoed
 from vtool.plan.types import KvmDevice, KvmGuest, XenBootGuest, XenRing
@@ -54,16 +53,25 @@ def _header(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """What the backend's side wrote, the frontend sees behind its own BAR: they have the same region."""
     read = f"B=$(sed -n 3p {device.guest_sysfs}/resource | cut -d' ' -f1); devmem $B 64; devmem $((B + 8)) 32"
     step = in_domain(guest.name, f"header-{device.name}", read, 20)
-    wanted = f"{MAGIC} version {VERSION}"
-    subject, what = f"device {device.name}", "header of the ring, in the frontend's BAR"
+    judge = RingHeader(step=step["id"], magic=MAGIC, version=VERSION)
+    yield Proof(f"device {device.name}", "header of the ring, in the frontend's BAR", (step,), judge)
 
-    def look(results: Results) -> Row:
-        seen, why = value_of(results, step)
+
+class RingHeader(Judge):
+    """A region begins with a ring's magic and version, as devmem prints them."""
+
+    name = "ring-header"
+    step: str
+    magic: str
+    version: int
+
+    def judge(self, results: Results) -> Verdict:
+        """Compare both words."""
+        wanted = f"{self.magic} version {self.version}"
+        seen, why = value_of(results, self.step)
         words = (seen or "").split()
         told = f"{words[0]} version {int(words[1], 16)}" if len(words) == 2 else seen or "nothing"
-        return Row(subject, what, wanted, told, told == wanted, why)
-
-    yield Proof((step,), look)
+        return Verdict(wanted, told, told == wanted, why)
 
 
 def _kvm_disk(frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: KvmDevice) -> Iterator[Proof]:
@@ -72,8 +80,8 @@ def _kvm_disk(frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: K
     size = f"/sys/block/{block.removeprefix('/dev/')}/size"
     there = _WAITS.format(done=f'[ "$(cat {size})" != 0 ]', then=f"echo $(($(cat {size}) * 512))")
     step, known = in_domain(frontend.name, f"size-{device.name}", there), device.ring.disk_bytes
-    expected = str(known) if known else "above 0"
-    yield shows(subject, f"bytes of {block}", step, expected, None if known else _above_0)
+    what = f"bytes of {block}"
+    yield shows(subject, what, step, str(known)) if known else counts(subject, what, step)
     yield from disk_io(
         subject,
         frontend.name,
@@ -83,10 +91,6 @@ def _kvm_disk(frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: K
         device.ring.scratch,
         lambda identifier, command: in_domain(backend.name, identifier, command),
     )
-
-
-def _above_0(text: str) -> bool:
-    return text.isdigit() and int(text) > 0
 
 
 def _kvm_link(frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: KvmDevice) -> Iterator[Proof]:
@@ -124,8 +128,7 @@ def _kvm_reach(frontend: KvmGuest, backend: KvmGuest, device: KvmDevice, other: 
         control = f"nc {other.ring.end.address.partition('/')[0]} {_SINK_PORT} <$C >/dev/null"
         sink = f"(nc -l -p {_SINK_PORT} >/dev/null 2>&1 &); echo ok"
         before = (in_domain(backend.name, f"sink-{device.name}", sink, 20),)
-    row = between(frontend, backend, device.name, control)
-    return Proof((*before, *row.steps), row.read)
+    return between(frontend, backend, device.name, control).after(*before)
 
 
 # -- between a guest that Xen builds and dom0
@@ -156,15 +159,22 @@ def _mapped(ring: XenRing) -> Proof:
     path, _, where = ring.backend.region.partition(":")
     base, _, size = where.partition("+")
     wanted = f"{path} {AddressRange.of_size(int(base, 16), int(size, 16))}"
+    what = "memory shared with others that it maps"
+    return Proof(f"backend of {ring.name}", what, (step,), RingMaps(step=step["id"], expected=wanted))
 
-    def read(results: Results) -> Row:
-        output, why = value_of(results, step)
+
+class RingMaps(Judge):
+    """A process has mapped this of memory that is not its own, and no more: name and range, [offset, offset + size)."""
+
+    name = "ring-maps"
+    step: str
+    expected: str
+
+    def judge(self, results: Results) -> Verdict:
+        """Read the kernel's table."""
+        output, why = value_of(results, self.step)
         seen = ", ".join(map(_shown, (output or "").splitlines())) or "nothing"
-        return Row(
-            f"backend of {ring.name}", "memory shared with others that it maps", wanted, seen, seen == wanted, why
-        )
-
-    return Proof((step,), read)
+        return Verdict(self.expected, seen, seen == self.expected, why)
 
 
 def _shown(line: str) -> str:

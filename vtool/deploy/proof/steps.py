@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vtool.base.units import MIB, AddressRange, format_size
-from vtool.plan.types import TRACK_HIWATER, KvmGuest, XenBootGuest, XenGuest
+from vtool.deploy.proof.judges import AboveZero, Features, Judge, OneOf, Reg, Results, SameDigest, Side, SlotsUsed
+from vtool.plan.types import KvmGuest, XenBootGuest, XenGuest
 
 Step = dict[str, Any]
-Results = Mapping[str, Any]
 TRANSFER_BYTES = 1 * MIB
 GUEST_DEADLINE_S = 60
-_OF_NOTHING = hashlib.sha256().hexdigest()
 REACH = "what its backend can reach"
 SHARE = "/tmp/share"  # noqa: S108 - in a guest, which has one user
 TREE = "/sys/firmware/devicetree/base"
@@ -45,132 +42,63 @@ class Row:
 
 @dataclass(frozen=True)
 class Proof:
-    """A row to be: the steps it needs and how their results are read."""
+    """A row to be, as data: of what, what has to be shown, the steps it takes in order, who judges their results."""
 
+    subject: str
+    what: str
     steps: tuple[Step, ...]
-    read: Callable[[Results], Row]
+    judge: Judge
+
+    def read(self, results: Results) -> Row:
+        """Return the row that the steps' results come to."""
+        verdict = self.judge.judge(results)
+        return Row(self.subject, self.what, **vars(verdict))
+
+    def after(self, *steps: Step) -> Proof:
+        """Return the same row with steps before its own."""
+        return replace(self, steps=(*steps, *self.steps))
 
 
-def steps_of(found: list[Proof]) -> list[Step]:
+def steps_of(found: Sequence[Proof]) -> list[Step]:
     """Return all steps in order, each id once."""
     steps = {step["id"]: step for proof in found for step in proof.steps}
     return list(steps.values())
 
 
-def failure(results: Results, step: Step) -> tuple[str, ...]:
-    """Return the words of a step's failure; none when it went well."""
-    result = results.get(step["id"], {"error": {"message": "not observed", "detail": []}})
-    if "error" in result:
-        error = result["error"]
-        return (error["message"], *error.get("detail", ()))
-    if result.get("code", 0) != 0:
-        said = (str(result.get("output", "")) + str(result.get("errors", ""))).strip()
-        return (f"exit code {result['code']}: {said[-300:]}",)
-    return ()
+def shows(subject: str, what: str, step: Step, *expected: str, words: str = "", key: str = "output") -> Proof:
+    """Return the row that a step's output is one of those expected; ``words`` say which where they do not."""
+    wanted = words or " or ".join(expected)
+    return Proof(subject, what, (step,), OneOf(step=step["id"], expected=wanted, values=expected, key=key))
 
 
-def value_of(results: Results, step: Step, key: str = "output") -> tuple[str | None, tuple[str, ...]]:
-    """Return a step's result as text (None when it failed) with the words of the failure."""
-    why = failure(results, step)
-    return (None, why) if why else (str(results[step["id"]][key]).strip(), ())
-
-
-def shows(
-    subject: str,
-    what: str,
-    step: Step,
-    expected: str,
-    fits: Callable[[str], bool] | None = None,
-    key: str = "output",
-) -> Proof:
-    """A row that compares one step's output with what was expected."""
-
-    def read(results: Results) -> Row:
-        seen, why = value_of(results, step, key)
-        proven = seen is not None and (fits(seen) if fits else seen == expected)
-        return Row(subject, what, expected, "nothing" if seen is None else seen, proven, why)
-
-    return Proof((step,), read)
+def counts(subject: str, what: str, step: Step, words: str = "above 0") -> Proof:
+    """Return the row that a step's output is a number above 0."""
+    return Proof(subject, what, (step,), AboveZero(step=step["id"], expected=words))
 
 
 def same_digest(subject: str, what: str, first: Step, second: Step, size_bytes: int = TRANSFER_BYTES) -> Proof:
     """Return the row that so many bytes have one SHA-256 on both sides."""
-
-    def read(results: Results) -> Row:
-        (one, why_one), (two, why_two) = value_of(results, first), value_of(results, second)
-        return _compared(subject, what, one, two, size_bytes, (*why_one, *why_two))
-
-    return Proof((first, second), read)
+    judge = SameDigest(first=Side(step=first["id"]), second=Side(step=second["id"]), size_bytes=size_bytes)
+    return Proof(subject, what, (first, second), judge)
 
 
 def exchanged(subject: str, what: str, step: Step, size_bytes: int = TRANSFER_BYTES) -> Proof:
     """Return the row that so many bytes, which a step exchanges with a domain, have one SHA-256 on both sides."""
-
-    def read(results: Results) -> Row:
-        (inside, why), (here, _) = value_of(results, step), value_of(results, step, "digest")
-        return _compared(subject, what, inside, here, size_bytes, why)
-
-    return Proof((step,), read)
-
-
-def _compared(subject: str, what: str, one: str | None, two: str | None, size_bytes: int, why: tuple[str, ...]) -> Row:
-    digest = (one or "").split(" ")[0]
-    proven = len(digest) == 64 and digest != _OF_NOTHING and digest == (two or "").split(" ")[0]
-    seen = f"{(two or 'nothing')[:16]}" if not proven else f"{digest[:16]}…"
-    return Row(subject, what, f"{digest[:16] or 'a digest'}…", seen, proven, why, size_bytes if proven else 0)
+    here = Side(step=step["id"], key="digest")
+    return Proof(subject, what, (step,), SameDigest(first=Side(step=step["id"]), second=here, size_bytes=size_bytes))
 
 
 def features(subject: str, asked: Step, domain: str, device: str, *, platform: bool) -> Proof:
-    """Return the row of the features that a driver accepted, of VERSION_1 and ACCESS_PLATFORM (bits 32 and 33).
-
-    The guest says them: ``asked`` is a step that gives its sysfs' ``features``, or their digits 32 and 33. Of one that
-    hangs on the device QEMU says what it offers, which is the most that can be accepted. With ``platform`` both have to
-    be accepted, else the first alone.
-    """
+    """Return the row of the features that a driver accepted; ``asked`` is the step that has the guest say them."""
     offers: Step = {"id": f"offers-{device}", "op": "offers", "domain": domain, "device": f"device-{device}"}
-    known = ("VIRTIO_F_VERSION_1", "VIRTIO_F_IOMMU_PLATFORM")
-    wanted = known if platform else known[:1]
-
-    def read(results: Results) -> Row:
-        digits, why = value_of(results, asked)
-        bits = digits[32:34] if digits and re.fullmatch(r"([01]{64})+", digits) else digits
-        if bits and re.fullmatch(r"[01]{2}", bits):
-            seen = ", ".join(word for word, bit in zip(known, bits, strict=True) if bit == "1") or "neither"
-        else:
-            offered = results.get(offers["id"], {})
-            words = ", ".join(word for word in known if offered.get(word)) or "neither"
-            seen = "not known" + (f": of what QEMU offers, {words}" if known[0] in offered else "")
-        return Row(
-            subject,
-            "features the driver accepted (of bits 32 and 33)",
-            ", ".join(wanted),
-            seen,
-            seen == ", ".join(wanted),
-            why,
-        )
-
+    judge = Features(accepted=asked["id"], offers=offers["id"], platform=platform)
     # QEMU is asked first: a guest that hangs is waited for.
-    return Proof((offers, asked), read)
+    return Proof(subject, "features the driver accepted (of bits 32 and 33)", (offers, asked), judge)
 
 
 def slots_used(subject: str, what: str, step: Step) -> Proof:
-    """Return the row of a pool's high-water mark; one that is 0 says whether the kernel counts at all.
-
-    The step gives the mark, then, where the guest was asked, the kernel's release and TRACK_HIWATER if its command line
-    has that: Linux counts with it alone from 7.3 on (kernel/dma/swiotlb.c).
-    """
-
-    def read(results: Results) -> Row:
-        told, why = value_of(results, step)
-        mark, *kernel = (told or "").split() or [""]
-        seen = mark or "nothing"
-        if seen == "0" and kernel:
-            counts = "has" if TRACK_HIWATER in kernel else "lacks"
-            seen = f"0; its command line {counts} {TRACK_HIWATER}, without which Linux 7.3 and later count nothing"
-            seen += f"; this is {kernel[0]}"
-        return Row(subject, what, "above 0", seen, mark.isdigit() and int(mark) > 0, why)
-
-    return Proof((step,), read)
+    """Return the row of a pool's high-water mark."""
+    return Proof(subject, what, (step,), SlotsUsed(step=step["id"]))
 
 
 def has_option(subject: str, identity: str, kernel: str, option: str) -> Proof:
@@ -199,30 +127,12 @@ def in_domain(domain: str, identifier: str, command: str, timeout_s: int = GUEST
     return {"id": identifier, "op": "domain", "domain": domain, "command": command, "timeout_s": timeout_s}
 
 
-def reg_of(where: AddressRange) -> str:
-    """Return a range as the bytes of a `reg` property with two cells each, in hexadecimal."""
-    return where.base.to_bytes(8, "big").hex() + where.size_bytes.to_bytes(8, "big").hex()
-
-
-def shown_reg(text: str | None) -> str:
-    """Return such bytes for people."""
-    if text is None or len(text) != 32:
-        return text or "no such node"
-    base, size = int(text[:16], 16), int(text[16:], 16)
-    return f"{AddressRange.of_size(base, size)}" if size else f"base {base:#x}, size 0"
-
-
 # -- regions and domains
 
 
 def region_reg(subject: str, what: str, step: Step, where: AddressRange) -> Proof:
     """Return the row that a `reg` read on the board is the planned range."""
-
-    def read(results: Results) -> Row:
-        seen, why = value_of(results, step)
-        return Row(subject, what, str(where), shown_reg(seen), seen == reg_of(where), why)
-
-    return Proof((step,), read)
+    return Proof(subject, what, (step,), Reg(step=step["id"], base=where.base, size_bytes=where.size_bytes))
 
 
 def is_active(guest: KvmGuest | XenGuest | XenBootGuest) -> Proof:
@@ -324,4 +234,4 @@ def network_io(subject: str, domain: str, identity: str, address: str) -> Iterat
         "n=0; while [ ! -s /tmp/s ] && [ $n -lt 100 ]; do n=$((n+1)); usleep 100000; done; cat /tmp/s",
     )
     both = same_digest(subject, f"{size} sent by the backend domain, received in the frontend", send, received)
-    yield Proof((listen, *both.steps), both.read)
+    yield both.after(listen)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from vtool.base.units import MIB, AddressRange, format_size
+from vtool.deploy.proof.judges import Judge, Results, SameLines, Verdict, failure
 from vtool.deploy.proof.reach import IOREQ_BYTES, pool_reach, xen_virtio_reach
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
     Proof,
-    Results,
-    Row,
     Step,
     block_device,
     disk_io,
@@ -22,7 +21,6 @@ from vtool.deploy.proof.steps import (
     on_board,
     shows,
     slots_used,
-    value_of,
 )
 from vtool.model.devices import DataPath
 from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
@@ -80,30 +78,44 @@ def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
     if True in paths:
         wanted = f"granted pages (gntdev) and {wanted}"
 
-    def right(by_grants: int, foreign: int) -> bool:
-        return (by_grants > 0, foreign > IOREQ_BYTES) == (True in paths, False in paths)
-
-    found = _mapped(guest.name, qemu, "memory of the guest that QEMU maps, while a disk is read", wanted, right)
-    return Proof((*busy, *found.steps), found.read)
+    what = "memory of the guest that QEMU maps, while a disk is read"
+    return _mapped(guest.name, qemu, what, wanted, granted=True in paths, foreign=False in paths).after(*busy)
 
 
-def _mapped(guest: str, qemu: XenQemu, what: str, wanted: str, right: Callable[[int, int], bool]) -> Proof:
-    """Compare the bytes that QEMU maps by grants and as foreign memory, its own pages for accesses among them."""
-    maps: Step = {"id": f"maps-{qemu.unit}", "op": "maps", "unit": qemu.unit}
+def _mapped(
+    guest: str, qemu: XenQemu, what: str, wanted: str, *, granted: bool, foreign: bool, most_bytes: int | None = None
+) -> Proof:
+    step: Step = {"id": f"maps-{qemu.unit}", "op": "maps", "unit": qemu.unit}
+    judge = QemuMaps(step=step["id"], expected=wanted, granted=granted, foreign=foreign, most_bytes=most_bytes)
+    return Proof(f"backend of {guest}", what, (step,), judge)
 
-    def read(results: Results) -> Row:
-        subject = f"backend of {guest}"
-        _, why = value_of(results, maps, "shared")
+
+class QemuMaps(Judge):
+    """Of a guest of Xen, QEMU maps granted pages or not, and foreign memory (up to ``most_bytes``) or not.
+
+    Its own pages for accesses are among what it maps as foreign memory.
+    """
+
+    name = "qemu-maps"
+    step: str
+    expected: str
+    granted: bool
+    foreign: bool
+    most_bytes: int | None = None
+
+    def judge(self, results: Results) -> Verdict:
+        """Add up the mappings of both device nodes."""
+        why = failure(results, self.step)
         if why:
-            return Row(subject, what, wanted, "nothing", False, why)
+            return Verdict(self.expected, "nothing", False, why)
         sizes = {GRANTS: 0, FOREIGN: 0}
-        for mapping in results[maps["id"]]["shared"]:
+        for mapping in results[self.step]["shared"]:
             if mapping["name"] in sizes:
                 sizes[mapping["name"]] += mapping["size_bytes"]
         seen = f"{format_size(sizes[GRANTS])} by gntdev, {format_size(sizes[FOREIGN])} by privcmd"
-        return Row(subject, what, wanted, seen, right(sizes[GRANTS], sizes[FOREIGN]))
-
-    return Proof((maps,), read)
+        proven = (sizes[GRANTS] > 0, sizes[FOREIGN] > IOREQ_BYTES) == (self.granted, self.foreign)
+        fits = self.most_bytes is None or sizes[FOREIGN] <= self.most_bytes + IOREQ_BYTES
+        return Verdict(self.expected, seen, proven and fits)
 
 
 # -- through a pool, in a guest that Xen builds at boot and whose shell nobody here reaches
@@ -144,7 +156,9 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
             guest.qemu,
             "memory of the guest that QEMU maps",
             f"up to {format_size(pools)} (privcmd)",
-            lambda by_grants, foreign: by_grants == 0 and IOREQ_BYTES < foreign <= pools + IOREQ_BYTES,
+            granted=False,
+            foreign=True,
+            most_bytes=pools,
         )
         yield from pool_reach(guest, guest.qemu, next(_control(guest), ""))
 
@@ -181,19 +195,11 @@ def echoed(subject: str, identity: str, path: str, scratch: AddressRange) -> Pro
     sent = _through(path, scratch, "dd if=/dev/urandom of=$W bs=1M count=1 status=none")
     step = on_board(
         f"echo-{identity}",
-        f'{sent}; {_block(path, scratch.base // MIB + 1)} | sha256sum; echo "$D"',
+        f'{sent}; echo "$D"; {_block(path, scratch.base // MIB + 1)} | sha256sum',
         timeout_s=120,
     )
-
-    def read(results: Results) -> Row:
-        output, why = value_of(results, step)
-        back, _, there = (output or "").partition("\n")
-        digest, proven = there[:16], len(there.split(" ")[0]) == 64 and back == there
-        what = f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend and written beside it"
-        expected, seen, both_ways = f"{digest or 'a digest'}…", f"{back[:16] or 'nothing'}…", 2 * TRANSFER_BYTES
-        return Row(subject, what, expected, seen, proven, why, both_ways if proven else 0)
-
-    return Proof((step,), read)
+    what = f"{format_size(TRANSFER_BYTES)} at the backend's file, read by the frontend and written beside it"
+    return Proof(subject, what, (step,), SameLines(step=step["id"], digits=64, size_bytes=2 * TRANSFER_BYTES))
 
 
 def _slots_used(guest: XenBootGuest, device: XenVirtio) -> Proof:
