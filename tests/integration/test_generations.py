@@ -91,12 +91,54 @@ def test_a_saved_plan_is_refused_once_the_board_moved_on(
 
 def test_rolled_back_and_forward(bench: Bench, topology: Path, first: str) -> None:
     second = next(name for name, roles in generations(bench, topology)[0].items() if name != first)
-    assert f"runs generation {first}" in bench.vtool("rollback", topology).stdout
+    said = bench.vtool("rollback", topology).stdout
+    assert f"runs generation {first} of 'kvm-pool' again" in said
+    # By then the topology says 192 MiB: what is proven is what that generation was deployed with.
+    assert "NOT PROVEN" not in said and "private 256MiB private" in said
+    assert any(row["seen"].endswith("private 256MiB private") for row in bench.verify(topology))
     roles, events = generations(bench, topology)
     assert roles == {first: "good,runs", second: "last"} and events[-1] == ("confirmed", first)
     assert "VT717" in bench.vtool("rollback", topology, "--to", "nosuch", code=3).stderr
     bench.vtool("rollback", topology, "--to", second)
     assert generations(bench, topology)[0] == {first: "last", second: "good,runs"}
+
+
+def keep_instead(bench: Bench, generation: str, change: str) -> None:
+    """Change a generation on the board as if another vtool had deployed it: ``change`` works on its list of files.
+
+    ``proof`` is the text of its proof.json, which is written back.
+    """
+    program = f"""
+import hashlib, json, pathlib
+folder = pathlib.Path("/var/lib/vtool/generations/{generation}")
+about = json.loads((folder / "generation.json").read_text())
+proof, files = (folder / "proof.json").read_text(), about["files"]
+(entry,) = (file for file in files if file["name"] == "proof.json")
+{change}
+(folder / "proof.json").write_text(proof)
+entry["sha256"] = hashlib.sha256(proof.encode()).hexdigest()
+(folder / "generation.json").write_text(json.dumps(about, sort_keys=True))
+"""
+    bench.ssh("python3 -", stdin=program.encode())
+
+
+def test_what_cannot_be_proven_is_not_gone_back_to(bench: Bench, topology: Path, first: str) -> None:
+    keep_instead(bench, first, """proof = proof.replace('"memory-backends"', '"of-tomorrow"')""")
+    done = bench.vtool("rollback", topology, code=3)
+    assert "cannot be judged by this vtool: it has no judge 'of-tomorrow'" in done.stdout
+    assert "NOT PROVEN" in done.stdout and "went back to generation" in done.stderr
+    roles, events = generations(bench, topology)
+    assert roles[first] == "last" and events[-1] == ("taken back", first)
+
+
+def test_what_an_older_vtool_deployed_is_gone_back_to_and_not_proven(bench: Bench, topology: Path, first: str) -> None:
+    keep_instead(bench, first, "files.remove(entry)")
+    done = bench.vtool("rollback", topology, code=3)
+    assert f"generation {first}  the proof that it keeps" in done.stdout
+    assert f"runs generation {first} of 'kvm-pool' again" in done.stdout
+    assert generations(bench, topology)[0][first] == "good,runs"
+    noted = [row for row in bench.verify(topology, code=3) if row["noted"]]
+    assert [row["what"] for row in noted] == ["the proof that it keeps"]  # and the memory is not what is asked for now
 
 
 def test_nothing_is_left(bench: Bench, topology: Path, first: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
-from vtool.cli.deploy_verb import show_failure
+from vtool.cli.deploy_verb import now_runs, show_failure, show_proof
 from vtool.cli.show import ShownProgress
 from vtool.deploy.deployment import rollback
 from vtool.diagnostics import ExitCode
@@ -18,17 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", default="", metavar="GENERATION", help="as `vtool generations` lists it (default: the one before)"
     )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave what is not proven running, unconfirmed, instead of going back"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make an earlier generation run again, on trial until its domains are ready; then it is the one that boots."""
+    """Make an earlier generation run again, on trial until it is proven; exit code 3 when a row is not."""
     prepared = prepare_arguments(arguments)
-    reports = rollback(targets_of(prepared, arguments), arguments.to, ShownProgress())
+    reports = rollback(targets_of(prepared, arguments), arguments.to, ShownProgress(), keep=arguments.keep)
     for report in reports:
+        if report.rows:
+            show_proof(report)
         show_failure(report)
-        if report.failure is None:
+        if report.failure is None and report.went_back_to is None:
             how = "rebooted" if report.rebooted else f"restarted {', '.join(report.restarted) or 'nothing'}"
-            print(
-                f"board '{report.board.name}' runs generation {report.generation} of '{report.topology}' again, {how}"
-            )
-    return ExitCode.OK.value if all(report.failure is None for report in reports) else ExitCode.BOARD_FAILED.value
+            print(f"board '{report.board.name}' runs {now_runs(report)} of '{report.topology}' again, {how}")
+    return ExitCode.OK.value if all(report.proven for report in reports) else ExitCode.BOARD_FAILED.value

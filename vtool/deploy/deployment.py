@@ -20,7 +20,7 @@ from vtool.deploy.asking import packed, require_deployed
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
 from vtool.deploy.job import Job, Report, each
 from vtool.deploy.playbook import JOB_DEADLINE_S, Events, Host, run_playbook
-from vtool.deploy.proof import proofs, steps_of
+from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.push import push
 from vtool.deploy.stage import stage_folder, stage_on
 from vtool.diagnostics import VtoolError
@@ -56,7 +56,7 @@ def pushed_jobs(
                 work.mkdir()
                 running = running_tree(job.board) if plan.facts.firmware_unknown else None
                 job.staged = stage_on(topology, plan, job.board.base_device_tree(), image_path, work, running)
-                job.report.generation = job.staged.generation["generation"]
+                job.report.generation, job.proofs = job.staged.generation["generation"], job.staged.proofs
             push(job, f"{job.board.name}: " if len(jobs) > 1 else "", progress)
 
         each(prepare, jobs)
@@ -91,22 +91,32 @@ def deploy(
 
 
 def verify(topology: str, targets: Sequence[Target], progress: Progress) -> list[Report]:
-    """Look at what runs and compare it with the plan; changes nothing but verify's own scratch space."""
+    """Look at what runs and whether it shows what it was deployed with; changes nothing but verify's scratch space."""
     with _jobs(targets) as jobs:
 
         def prepare(job: Job) -> None:
             with job.phase("board"):
                 job.own()
                 job.hold(if_there=True)
-                require_deployed(topology, job.board, job.held_board.run("state")["deployed"])
+                running = job.held_board.run("state")["deployed"]
+                require_deployed(topology, job.board, running)
+                kept = job.held_board.run("proof")["proof"]
+                if kept is None:
+                    job.proofs = saved.none_kept(running["generation"], proofs(job.report.board))
+                else:
+                    job.proofs = saved.from_json(kept)
 
         each(prepare, jobs)
         play("verify", "verify", jobs, progress)
         return [job.report for job in jobs]
 
 
-def rollback(targets: Sequence[Target], generation: str, progress: Progress) -> list[Report]:
-    """Go to an earlier generation: the one whose name begins so, else the one before the last good one."""
+def rollback(targets: Sequence[Target], generation: str, progress: Progress, *, keep: bool = False) -> list[Report]:
+    """Go to an earlier generation: the one whose name begins so, else the one before the last good one.
+
+    It has to show what it was deployed with; what is not proven is taken back, as by ``deploy``. One that an older
+    vtool deployed has nothing to show: it is confirmed once its domains are ready, and its report is not proven.
+    """
     with _jobs(targets) as jobs:
 
         def work(job: Job) -> None:
@@ -124,9 +134,13 @@ def rollback(targets: Sequence[Target], generation: str, progress: Progress) -> 
                     wait_for_boot(job, said["boot_id"], progress)
                     job.hold()
                 job.held_board.run("converge", timeout_s=JOB_DEADLINE_S)
+                kept = job.held_board.run("proof")["proof"]
+                job.shows_nothing = kept is None
+                job.proofs = saved.none_kept(said["generation"]) if kept is None else saved.from_json(kept)
 
         each(work, jobs)
-        each(lambda job: _settle(job, progress, keep=False), jobs, failed_too=True)
+        play("verify", "prove", jobs, progress)
+        each(lambda job: _settle(job, progress, keep=keep), jobs, failed_too=True)
         return [job.report for job in jobs]
 
 
@@ -171,7 +185,7 @@ def play(playbook: str, phase: str, jobs: Sequence[Job], progress: Progress) -> 
 
 def _host(job: Job) -> Host:
     variables: dict[str, Any] = {
-        "vtool_steps": packed(json.dumps({"steps": steps_of(proofs(job.report.board))}).encode()),
+        "vtool_steps": packed(json.dumps({"steps": steps_of(job.proofs)}).encode()),
         "vtool_owner": job.held_board.owner,
     }
     if job.staged is not None:
@@ -183,7 +197,7 @@ def _take_over(job: Job, events: Events) -> None:
     report = job.report
     seen, cleaned = (events.outputs.get(task) or {} for task in ("Observe what runs", "Stop and remove"))
     if seen:
-        report.rows = [proof.read(seen["results"]) for proof in proofs(report.board)]
+        report.rows = [proof.read(seen["results"]) for proof in job.proofs]
     if cleaned:
         report.changed, report.rebooted = cleaned["removed"], cleaned["reboot"]
 
@@ -194,7 +208,7 @@ def _settle(job: Job, progress: Progress, *, keep: bool) -> None:
     if not job.applied or report.confirmed:
         return
     with job.phase("settle"):
-        if report.proven:
+        if report.proven or (job.shows_nothing and job.well):
             job.held_board.run("confirm", report.generation)
             report.confirmed = True
         elif keep and job.is_held:

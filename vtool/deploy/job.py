@@ -14,7 +14,7 @@ from vtool.board.emulated import runtime_folder
 from vtool.board.protocols import Board
 from vtool.deploy.asking import MOST_AT_ONCE
 from vtool.deploy.board_lock import Held, hold
-from vtool.deploy.proof import Row
+from vtool.deploy.proof import Proof, Row
 from vtool.deploy.stage import Staged
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.plan.types import BoardPlan
@@ -49,7 +49,8 @@ class Report:
 class Job(contextlib.AbstractContextManager["Job"]):
     """A board and its report; leaving it lets go of the board.
 
-    ``applied``: the board runs, or will boot, what this verb wants. ``boot_before`` is the boot id it had.
+    ``applied``: the board runs, or will boot, what this verb wants. ``boot_before`` is the boot id it had. ``proofs``
+    are what the generation has to show that this verb makes run, or finds running; ``shows_nothing``: it keeps none.
     """
 
     def __init__(self, board: Board, report: Report) -> None:
@@ -58,6 +59,8 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.staged: Staged | None = None
         self.applied = False
         self.boot_before = ""
+        self.proofs: list[Proof] = []
+        self.shows_nothing = False
         self._held: Held | None = None
         self._own = contextlib.ExitStack()
         self._hold = contextlib.ExitStack()

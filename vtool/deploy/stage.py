@@ -23,6 +23,7 @@ from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
+from vtool.deploy.proof import Proof, proofs, saved
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
 from vtool.files.boot_files import look_at
 from vtool.files.kernel_image import GZIP, unpacked
@@ -67,10 +68,11 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Staged:
-    """A complete generation: its files, and the JSON that vtool-board applies."""
+    """A complete generation: its files, the JSON that vtool-board applies, and what it will have to show."""
 
     files: tuple[StagedFile, ...]
     generation: dict[str, Any]
+    proofs: list[Proof]
 
 
 def stage(
@@ -96,8 +98,11 @@ def stage(
     (work / "vtool-board").write_bytes(board_program())
     program = Artifact(Place.GENERATION, "vtool-board", Kind.TEXT, "", ("boards", board.name), mode=0o755)
     files.append(_staged(program, program.name, work / "vtool-board"))
+    shown = proofs(board)
+    kept = Artifact(Place.GENERATION, saved.NAME, Kind.TEXT, saved.to_json(shown), ("boards", board.name))
+    files.append(_stage_one(kept, board, image_path, work))
     files.sort(key=lambda file: (file.place.value, file.name))
-    return Staged(tuple(files), _generation(topology, board, files))
+    return Staged(tuple(files), _generation(topology, board, files), shown)
 
 
 def stage_on(

@@ -575,6 +575,22 @@ def verb_generations(_: argparse.Namespace) -> dict[str, Any]:
     return {"generations": listed, "history": [json.loads(line) for line in history_lines()]}
 
 
+def verb_proof(_: argparse.Namespace) -> dict[str, Any]:
+    """Give back the text of what the running generation is proven by, null where it keeps none.
+
+    Raises VT717 for one that was changed by hand.
+    """
+    running = running_generation()
+    kept = [file for file in running["files"] if file["name"] == "proof.json"] if running else []
+    if running is None or not kept:
+        return {"proof": None}
+    path = placed_path(running, kept[0])
+    if sha256_of(path) != kept[0]["sha256"]:
+        message = f"the proof of generation {running['generation']} is damaged: {path} is not as it was deployed"
+        raise BoardError("VT717", message, ["deploy its topology again"])
+    return {"proof": path.read_text()}
+
+
 def collect_garbage() -> None:
     """Remove generations, boot sets and objects that nothing can lead back to."""
     boot, state = read_json(BOARD), current_state()

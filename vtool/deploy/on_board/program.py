@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "reboot": ("generations", OWNER),
     "generations": ("generations", []),
     "booted": ("generations", []),
+    "proof": ("generations", []),
     "clean": ("generations", OWNER),
     "observe": ("observe", []),
     "exec": ("talk", [word("domain"), word("command"), word("--timeout", type=float, default=60.0)]),
