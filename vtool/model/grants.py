@@ -44,7 +44,7 @@ _PACKET_PAGES = 2 * 18
 """drivers/net/virtio_net.c: MAX_SKB_FRAGS 17 fragments and the head, each across two pages."""
 
 GRANTS_PER_FRAME = PAGE_BYTES // 8
-"""Grant table version 1, which is Arm's (xen.md 2.2)."""
+"""Of version 1, 8 bytes each: Arm has no other (Xen xen/arch/arm/include/asm/grant_table.h, GNTTAB_MAX_VERSION)."""
 RESERVED_GRANTS = 8
 """Xen xen/include/public/grant_table.h GNTTAB_NR_RESERVED_ENTRIES."""
 DEFAULT_FRAMES = 64
@@ -54,7 +54,7 @@ MAPPINGS_PER_FRAME = PAGE_BYTES // 16
 DEFAULT_MAPTRACK_FRAMES = 1024
 """gnttab_max_maptrack_frames of Xen."""
 EVENT_CHANNELS = 1023
-"""A domain's default max_evtchn_port (xen.md 1.3)."""
+"""A domain's default max_evtchn_port (Xen 4.20 tools/libs/light/libxl_create.c)."""
 OWN_EVENT_CHANNELS = 2
 """Every guest's console and xenstore."""
 

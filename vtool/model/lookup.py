@@ -90,7 +90,7 @@ class Lookup:
         return tuple(name for name in named if name in self._topology.domains)
 
     def is_static_shared(self, region: Region) -> bool:
-        """Tell whether Xen shares the region between domains at boot (xen.md 1.4), rather than dom0 keeping it."""
+        """Whether Xen shares the region between domains at boot (static shared memory), rather than dom0 keeping it."""
         if region.use is RegionUse.SHARED_DMA_POOL:
             return False
         members = self.members_of(region)

@@ -1,7 +1,8 @@
 """What Xen builds at boot: dom0less guests, static shared memory, event channels, CPU pools, heap.
 
-Everything becomes nodes under /chosen (xen.md 1.2 to 1.4). Guest-physical places of regions lie above
-the guest's RAM, in its first bank as long as there is room, in the order of the file.
+Everything becomes nodes under /chosen (Xen docs/misc/arm/device-tree/booting.txt and cpupools.txt).
+Guest-physical places of regions lie above the guest's RAM, in its first bank as long as there is room, in the order of
+the file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SPIS_WITH_VIRTIO = 32
 """The UART's and eleven of virtio-mmio, in Xen's steps of 32."""
 
 FIRST_PORT, LAST_PORT = 1, 1023
-"""Ports of a static event channel; the last is a domain's default max_evtchn_port (xen.md 1.3)."""
+"""Ports of a static event channel; the last is Xen's default max_evtchn_port (4.20 xen/arch/arm/dom0less-build.c)."""
 
 
 def boot_guests(scope: BoardScope) -> dict[str, Domain]:

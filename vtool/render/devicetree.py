@@ -2,7 +2,7 @@
 
 Overlays use target paths, so that the base needs no symbols, and labels, never phandle numbers.
 Merged by fdtoverlay: the host's on the workstation, the guest's on the board, where the QEMU that
-runs the guest writes the base tree (kvm.md 2.2).
+runs the guest writes the base tree (`-machine dumpdtb`).
 """
 
 from __future__ import annotations
