@@ -31,38 +31,40 @@ _SHUT_DOWN_DEADLINE_S = 30.0
 _CYCLE_PAUSE_S = 2.0
 """A supply needs a moment between off and on."""
 _HOW_TO = "docs/how-to/reach-boards.md says how a board gets it"
-_IMPORT = "Write a facts file from a board's device tree: all but the section `boot`, which no tree tells."
+_IMPORT = "Write a facts file from a board's device tree: all but the section `boot`, which no tree holds."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     for name, text, function in (
-        ("up", "make the board if need be, switch it on, wait until it answers", _up),
-        ("down", "let the board's system end, then switch it off", _down),
-        ("console", "join the board's serial console", _console),
-        ("reserve", "keep a lab's board for yourself until you release it", _reserve),
-        ("release", "give a lab's board back", _release),
+        ("up", "make the board if necessary, switch it on, and wait until it answers", _up),
+        ("down", "shut the board's system down, then switch it off", _down),
+        ("console", "attach to the board's serial console", _console),
+        ("reserve", "reserve a board of a lab until you release it", _reserve),
+        ("release", "give a reserved board back", _release),
         ("destroy", "remove an emulated board with its disk and keys", _destroy),
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("board", nargs="?", default="board0", help="default: board0")
         add_inventory(action)
         action.set_defaults(action=function)
-    power = actions.add_parser("power", help="on, off (a power cut) or cycle", description="the supply")
+    power = actions.add_parser(
+        "power", help="switch the power on, off (a power cut) or cycle it", description="switch a board's power"
+    )
     power.add_argument("state", choices=("on", "off", "cycle"))
     power.add_argument("board", nargs="?", default="board0", help="default: board0")
     add_inventory(power)
     power.set_defaults(action=_power)
-    text = "write a disk image to the board's boot medium; all that is on it is lost"
+    text = "write a disk image to the board's boot medium; everything on it is lost"
     write = actions.add_parser("write", help=text, description=text)
-    write.add_argument("image", type=Path, help="a whole disk, not compressed")
+    write.add_argument("image", type=Path, help="an image of a whole disk, not compressed")
     write.add_argument("board", nargs="?", default="board0", help="default: board0")
     write.add_argument("--force", action="store_true", help="cut the board's power if it is on")
     add_inventory(write)
     write.set_defaults(action=_write)
     _add_import(actions.add_parser("import", help="write a facts file from a device tree", description=_IMPORT))
-    listing = actions.add_parser("list", help="the boards there are", description="the boards there are")
+    listing = actions.add_parser("list", help="list the boards", description="list the boards of an inventory")
     add_inventory(listing)
     add_format(listing)
     listing.set_defaults(action=_list)
@@ -74,16 +76,25 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     tree.add_argument("--ssh", metavar="HOST", help="read the tree of a running board, as root@HOST")
     parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="use this ssh configuration (ssh -F)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the facts file to write")
-    parser.add_argument("-I", "--include", type=Path, action="append", default=[], help="where a .dts finds its parts")
+    parser.add_argument(
+        "-I",
+        "--include",
+        type=Path,
+        action="append",
+        default=[],
+        help="where a .dts finds what it includes (repeatable)",
+    )
     parser.add_argument("--name", type=name_from, help="default: the output's name without .yaml")
     parser.add_argument("--description", default="", help="default: the tree's model")
     parser.add_argument(
         "--memory", type=_memory, action="append", default=[], metavar="BASE:SIZE",
-        help="RAM, instead of what the tree says; can be repeated",
+        help="RAM, instead of what the tree says (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--source", type=one_line, metavar="TEXT", help="what tree this is, such as Linux 6.12")
+    parser.add_argument("--source", type=one_line, metavar="TEXT", help="where the tree comes from, such as Linux 6.12")
     parser.add_argument("--source-file", type=one_line, metavar="TEXT", help="its file there; default: the file's name")
-    parser.add_argument("--note", type=one_line, metavar="TEXT", help="what was assumed, such as the RAM of a model")
+    parser.add_argument(
+        "--note", type=one_line, metavar="TEXT", help="what was assumed, such as how much RAM this model has"
+    )
     add_format(parser)
     parser.set_defaults(action=_import)
 

@@ -50,10 +50,19 @@ def add_topology_file(parser: argparse.ArgumentParser) -> None:
     """Add the topology argument, ``--overlay`` and ``--set``; ``prepare_arguments`` reads them."""
     parser.add_argument("topology", type=Path, help="the topology file")
     parser.add_argument(
-        "--overlay", type=Path, action="append", default=[], metavar="FILE", help="merge this file over it (repeatable)"
+        "--overlay",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="merge this file over the topology (repeatable)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH.TO.KEY=VALUE", help="set a value, last of all (repeatable)"
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH.TO.KEY=VALUE",
+        help="set a value, after all overlays (repeatable)",
     )
 
 
@@ -71,7 +80,7 @@ def add_base_tree(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[BOARD=]FILE",
-        help="a board's own device tree, .dtb or .dts: check that it has the nodes that are passed through",
+        help="a board's own device tree, .dtb or .dts, to check for the nodes that are passed through (repeatable)",
     )
 
 

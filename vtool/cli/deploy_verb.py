@@ -37,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rolling",
         type=int,
         metavar="N",
-        help="N boards at a time, and no more once one failed (default: all at once)",
+        help="deploy to N boards at a time, and stop at the first failure (default: all at once)",
     )
     parser.add_argument(
         "--keep", action="store_true", help="leave what is not proven running, unconfirmed, instead of going back"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="only if everything is still as in this saved plan")
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="deploy only if everything is still as in this saved plan"
+    )
     add_format(parser)
 
 

@@ -21,23 +21,23 @@ def show_differences(document: Document, found: Sequence[Difference], output: st
 
 
 def _lines(document: Document, item: Difference) -> Iterator[str]:
-    runs = f"runs generation {item.running}" if item.running else "runs nothing of vtool's"
+    runs = f"runs generation {item.running}" if item.running else "runs no generation of vtool"
     if item.empty:
         yield f"board {item.board} {runs}: nothing to do"
         return
-    yield f"board {item.board} {runs}, generation {item.generation} is wished"
+    yield f"board {item.board} {runs}, generation {item.generation} is requested"
     rows = [(change.change, f"{change.place}/{change.name}", _reason(document, change)) for change in item.changes]
     rows += [("repaired", name, "changed by hand on the board") for name in item.damaged]
     yield from table(rows)
     yield f"  to send: at most {format_size(item.send_bytes)}"
     if item.reboot:
-        yield "  the board reboots: its hypervisor, kernel, device tree or boot script is another one"
+        yield "  the board reboots: its hypervisor, kernel, device tree or boot script changes"
     elif item.restart:
         yield f"  restarts: {', '.join(item.restart)}"
     else:
         yield "  nothing restarts"
     if item.running == item.generation and not item.confirmed:
-        yield "  it runs already and is to be confirmed"
+        yield "  it runs already and still has to be confirmed"
 
 
 def _reason(document: Document, change: Change) -> str:

@@ -16,7 +16,7 @@ from vtool.diagnostics import VtoolError, board_failed, nearest
 def add_domain(parser: argparse.ArgumentParser) -> None:
     """Add the domain argument, ``--board`` and ``--inventory``."""
     parser.add_argument("domain", metavar="DOMAIN", help="a deployed domain")
-    parser.add_argument("--board", help="its board, where several have a domain of that name")
+    parser.add_argument("--board", help="the board, if several have a domain of that name")
     add_inventory(parser)
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="PATH",
-        help="write one file a fragment into this folder; with --base: a .dts or .dtb",
+        help="write each fragment to a file in this folder; with --base: write this .dts or .dtb",
     )
     parser.add_argument(
         "--base", type=Path, metavar="FILE", help="merge the fragment into this tree, .dtb or .dts, and write that"

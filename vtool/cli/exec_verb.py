@@ -13,8 +13,8 @@ from vtool.deploy.asking import ON_BOARD, board_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_domain(parser)
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default 60")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command to run")
 
 
 def run(arguments: argparse.Namespace) -> int:

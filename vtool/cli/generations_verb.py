@@ -49,7 +49,7 @@ def _told(_: BoardPlan, board: Board) -> tuple[dict[str, Any], bool]:
 
 def _lines(name: str, told: dict[str, Any], *, there: bool) -> list[str]:
     if not told["generations"]:
-        return [f"board {name}: " + ("no generation of vtool's" if there else "off, or not made")]
+        return [f"board {name}: " + ("no generation of vtool" if there else "off or not made")]
     rows = []
     for item in told["generations"]:
         words = ["runs"] if item["running"] else []

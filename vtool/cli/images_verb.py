@@ -16,16 +16,16 @@ from vtool.report.summary import table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="what is built and how long it took")
+    listing = actions.add_parser("list", help="list what is built, and how long it took")
     add_format(listing)
     listing.set_defaults(action=_list)
     build = actions.add_parser("build", help="build what is missing")
     build.add_argument("images", nargs="*", metavar="IMAGE", help="default: all but newer releases")
     build.set_defaults(action=_build)
-    reason = actions.add_parser("why", help="what an image is made of, or why it has to be built")
+    reason = actions.add_parser("why", help="show what an image is made of, or why it has to be built")
     reason.add_argument("images", nargs=1, metavar="IMAGE", help="an image that `list` shows")
     reason.set_defaults(action=_why)
-    again = actions.add_parser("refresh", help="take Debian's packages as they are now at the next build")
+    again = actions.add_parser("refresh", help="let the next build take the packages that Debian has then")
     again.set_defaults(action=_refresh)
 
 
@@ -73,5 +73,5 @@ def _unknown(names: list[str]) -> bool:
 
 def _refresh(_: argparse.Namespace) -> int:
     refresh()
-    print("the next build takes Debian's packages as they are then")
+    print("the next build takes the packages that Debian has then")
     return 0

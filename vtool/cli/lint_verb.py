@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a device tree, compiled (.dtb) or source (.dts)")
     parser.add_argument(
         "--xen-version", choices=[str(v) for v in VERSIONS], metavar="VERSION",
-        help=f"the Xen that will boot it (default: {NEWEST}, and a tree without modules is judged for Linux alone)",
+        help=f"the Xen release that will boot it (default: {NEWEST}; a tree without modules is judged for Linux alone)",
     )  # fmt: skip
     add_format(parser)
 

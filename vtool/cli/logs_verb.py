@@ -11,8 +11,8 @@ from vtool.deploy.asking import ON_BOARD
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_domain(parser)
-    parser.add_argument("-n", "--lines", type=int, default=50, help="how many (default 50)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until interrupted")
+    parser.add_argument("-n", "--lines", type=int, default=50, help="how many lines (default: 50)")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the log until interrupted")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,34 +15,34 @@ from collections.abc import Sequence
 from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
 
 VERBS = {
-    "validate": "check a topology and say everything that is wrong with it",
+    "validate": "check a topology and report everything that is wrong with it",
     "plan": "show every address and unit that vtool decides",
-    "map": "show what lies where in the memory of boards and guests",
+    "map": "show the memory map of boards and guests",
     "graph": "draw domains, devices and shared regions",
     "paths": "show which data path can run on which hypervisor, and what it needs",
-    "dt": "write the device-tree fragments alone",
-    "render": "write what would be deployed into a folder",
-    "deploy": "make a topology what runs on its boards, and prove it",
-    "verify": "prove again that what runs is what was planned",
-    "status": "show boards, domains and backends as they are now",
+    "dt": "write only the device-tree fragments",
+    "render": "write what would be deployed to a folder",
+    "deploy": "run a topology on its boards, and prove that it runs as planned",
+    "verify": "prove again that the boards run what was planned",
+    "status": "show the state of boards, domains and backends",
     "exec": "run a command in a domain",
-    "console": "join a domain's console",
+    "console": "attach to a domain's console",
     "logs": "show the log of a domain or backend",
-    "generations": "list what boards could run, and what happened on them",
-    "rollback": "make an earlier generation run again",
-    "down": "stop everything and leave the boards clean",
-    "board": "switch boards on and off, list them, join their console",
-    "images": "list, build or refresh what emulated boards boot; why one is built",
-    "lint": "say what Xen or Linux would not take of a device tree",
+    "generations": "list the generations on boards and their history",
+    "rollback": "go back to an earlier generation, and prove it",
+    "down": "stop everything and clean the boards",
+    "board": "list boards, switch them on and off, attach to their console",
+    "images": "list, build, explain or refresh the images that emulated boards boot",
+    "lint": "report what Xen or Linux would reject in a device tree",
     "schema": "print the JSON Schema of topology files, for editors",
-    "explain": "explain a diagnostic's code",
+    "explain": "explain a diagnostic code",
 }
 
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 """Starting makes many objects that stay; Python's own 700 would look through them again and again."""
 
 EPILOG = """\
-exit codes: 0 well, 1 the topology is wrong, 2 usage, 3 a board failed, 70 a bug in vtool, 130 interrupted
+exit codes: 0 success, 1 the topology is wrong, 2 usage, 3 a board failed, 70 a bug in vtool, 130 interrupted
 data goes to stdout, diagnostics and progress to stderr; NO_COLOR is honoured
 """
 

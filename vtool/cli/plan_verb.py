@@ -21,15 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_topology(parser)
     add_limit(parser)
     parser.add_argument(
-        "--lock", action="store_true", help="choose anew and write TOPOLOGY.lock, which later plans keep to"
+        "--lock", action="store_true", help="choose all numbers anew and write TOPOLOGY.lock, which later plans keep to"
     )
     parser.add_argument(
         "--against-board",
         action="store_true",
-        help="show what deploying would change on the boards; exit code 0 for nothing, 2 for changes",
+        help="show what a deploy would change on the boards; exit code 0 if nothing, 2 if something",
     )
     parser.add_argument(
-        "--save", type=Path, metavar="FILE", help="with --against-board: for `vtool deploy --plan FILE`"
+        "--save", type=Path, metavar="FILE", help="with --against-board: save it for `vtool deploy --plan FILE`"
     )
     add_format(parser)
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make an earlier generation run again, on trial until it is proven; exit code 3 when a row is not."""
+    """Go back to an earlier generation, on trial until it is proven; exit code 3 when a row is not."""
     prepared = prepare_arguments(arguments)
     reports = rollback(targets_of(prepared, arguments), arguments.to, ShownProgress(), keep=arguments.keep)
     for report in reports:

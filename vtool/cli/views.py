@@ -27,8 +27,8 @@ def add_example(parser: argparse.ArgumentParser, example: str) -> None:
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add ``--board`` and ``--domain``."""
-    parser.add_argument("--board", metavar="NAME", help="only this board and its domains")
-    parser.add_argument("--domain", metavar="NAME", help="only this domain")
+    parser.add_argument("--board", metavar="NAME", help="show only this board and its domains")
+    parser.add_argument("--domain", metavar="NAME", help="show only this domain")
 
 
 def check_selection(arguments: argparse.Namespace, plan: Plan, domains: Iterable[str]) -> None:

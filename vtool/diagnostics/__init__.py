@@ -135,11 +135,11 @@ def in_order(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def said_of(found: Iterable[Diagnostic]) -> str:
-    """Return how many errors and warnings there are, "nothing wrong" where there are none."""
+    """Return how many errors and warnings there are, "OK" if there are none."""
     severities = [finding.severity for finding in found]
     numbers = {what: severities.count(what) for what in Severity}
     words = [f"{number} {what.value}{'' if number == 1 else 's'}" for what, number in numbers.items()]
-    return ", ".join(words) if severities else "nothing wrong"
+    return ", ".join(words) if severities else "OK"
 
 
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:

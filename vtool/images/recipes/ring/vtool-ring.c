@@ -362,7 +362,7 @@ static bool disk_read_only;
 
 static const char *status_text(uint32_t status)
 {
-    static const char *texts[] = {"well", "that is outside of what is exported", "it is exported read-only",
+    static const char *texts[] = {"success", "that is outside of what is exported", "it is exported read-only",
                                   "its file cannot be read or written", "the request was not understood"};
     return status < sizeof texts / sizeof *texts ? texts[status] : "a status that this version does not know";
 }
@@ -612,7 +612,7 @@ static const char usage[] =
     "  check   --side a|b --bytes N [--seed N]       a pattern both ways, verified\n"
     "attach and check end when the other side gives no sign for --timeout SECONDS (10; 0: never).\n"
     "vtool-ring --version tells the format's version.\n"
-    "Exit codes: 0 well, 1 the other side or its data are wrong, 2 usage, 3 the system.\n";
+    "Exit codes: 0 success, 1 the other side or its data are wrong, 2 usage, 3 the system.\n";
 
 /* Tell whether the region holds a ring of this version and size: whoever starts may then go on with it. */
 static bool holds_such_a_ring(const struct ring_header *header, uint64_t size)
