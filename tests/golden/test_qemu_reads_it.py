@@ -67,7 +67,7 @@ def version() -> tuple[int, ...]:
 
 
 def is_here(row: Combination) -> bool:
-    """Tell whether this machine's QEMU has the device, and needs nothing of the machine for it.
+    """Whether this machine's QEMU has the device, and needs nothing of the machine for it.
 
     An input device of the machine's own is opened, and vhost-user-gpu and -input refuse to be without KVM.
     """

@@ -37,7 +37,7 @@ def same(one: Document, other: Document) -> bool:
 
 
 def removes(*values: object) -> bool:
-    """Tell whether merging these in order replaces a whole mapping by something else, which removes its keys."""
+    """Whether merging these in order replaces a whole mapping by something else, which removes its keys."""
     found = [value for value in values if isinstance(value, dict)]
     if not found:
         return False

@@ -22,7 +22,7 @@ from vtool.report.summary import table
 
 
 def survey_findings(folders: Iterable[Path], codes: Collection[str] = (), *, xen: bool = False) -> bool:
-    """Print the table; tell whether every tree was read and judged."""
+    """Print the table; return whether every tree was read and judged."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.dtb"))
     findings: Counter[tuple[str, str]] = Counter()
     trees: dict[tuple[str, str], list[Path]] = defaultdict(list)

@@ -111,7 +111,7 @@ def changed(before: Node, after: Node) -> Iterator[str]:
 
 
 def survey(folders: list[Path], work: Path, results: Callable[[Path, Path], list[str]] = results_of) -> bool:
-    """Print the table; tell whether only facts and diagnostics came out."""
+    """Print the table; return whether only facts and diagnostics came out."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.dtb"))
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = defaultdict(list)

@@ -143,11 +143,11 @@ class AddressRange:
         return self.end - self.base
 
     def overlaps(self, other: AddressRange) -> bool:
-        """Tell whether the two share at least one byte."""
+        """Whether the two share at least one byte."""
         return self.base < other.end and other.base < self.end
 
     def contains(self, other: AddressRange) -> bool:
-        """Tell whether ``other`` lies wholly inside this range."""
+        """Whether ``other`` lies wholly inside this range."""
         return self.base <= other.base and other.end <= self.end
 
     def __str__(self) -> str:

@@ -34,7 +34,7 @@ class CommandPower:
         self._expect("off", self._commands.off, (0,))
 
     def is_on(self) -> bool:
-        """Run the command that asks: 0 is on, 1 is off, all else VtoolError VT619."""
+        """Whether the command that asks says so: 0 is on, 1 is off, anything else VtoolError VT619."""
         return self._expect("status", self._commands.status, (0, 1)) == 0
 
     def _expect(self, what: str, words: tuple[str, ...], codes: tuple[int, ...]) -> int:
@@ -65,7 +65,7 @@ class CommandConsole:
 
     @property
     def can_join(self) -> bool:
-        """Tell whether there is a command that joins it."""
+        """Whether there is a command that joins it."""
         return self._join is not None
 
     def log_path(self) -> Path | None:

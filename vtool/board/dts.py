@@ -51,7 +51,7 @@ def _read(path: Path) -> bytes:
 
 
 def _is_unpacked(path: Path) -> bool:
-    """Tell whether a folder is a device tree as Linux shows it: /sys/firmware/devicetree/base, /proc/device-tree."""
+    """Whether a folder is a device tree as Linux shows it: /sys/firmware/devicetree/base, /proc/device-tree."""
     return any((path / name).is_file() for name in ("#address-cells", "compatible", "model"))
 
 

@@ -81,7 +81,7 @@ class EmulatedBoard:
     # -- making and removing
 
     def exists(self) -> bool:
-        """Tell whether the board has been made."""
+        """Whether the board has been made."""
         return (self.folder / "board.json").is_file()
 
     def made_suite(self) -> str | None:
@@ -147,7 +147,7 @@ class EmulatedBoard:
         new.rename(self._files.disk)
 
     def standing(self) -> Standing:
-        """Tell whether it was made and runs, and its port."""
+        """Whether it was made and runs, and its port."""
         if not self.exists():
             return Standing("not made")
         if not self.is_on():
@@ -182,11 +182,11 @@ class EmulatedBoard:
         self._qemu.kill()
 
     def is_on(self) -> bool:
-        """Tell whether QEMU runs."""
+        """Whether QEMU runs."""
         return self._qemu.pid() is not None
 
     def shut_down(self, deadline_s: float) -> bool:
-        """Press the power button and wait; tell whether the board went off by itself."""
+        """Press the power button and wait; return whether the board went off by itself."""
         return self._qemu.power_button(deadline_s)
 
     def ssh(self) -> SshTarget:

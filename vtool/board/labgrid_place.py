@@ -46,7 +46,7 @@ class LabgridBoard:
         self._address: tuple[str, int, str] | None = None
 
     def exists(self) -> bool:
-        """Say yes: nobody has to make it."""
+        """Whether the board is there: always, nobody has to make it."""
         return True
 
     def standing(self) -> Standing:
@@ -101,7 +101,7 @@ class LabgridBoard:
         return base_tree(self, self._device_tree)
 
     def shut_down(self, deadline_s: float) -> bool:
-        """Wait until sshd has ended, and then a moment for the disks; tell whether it did."""
+        """Wait until sshd has ended, and then a moment for the disks; return whether it did."""
         return wait_for_end(self.ssh(), deadline_s)
 
     # -- places
@@ -238,7 +238,7 @@ class _LabgridPower:
         self._act(lambda driver: driver.off())
 
     def is_on(self) -> bool:
-        """Ask; true where the supply cannot tell."""
+        """Whether the supply is on; true where it cannot tell."""
 
         def get(driver: Any) -> bool:
             try:

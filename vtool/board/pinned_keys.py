@@ -43,7 +43,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def knows(path: Path, host: str, port: int) -> bool:
-    """Tell whether a known-hosts file has a key of a host. OSError when it cannot be read."""
+    """Whether a known-hosts file has a key of a host. OSError when it cannot be read."""
     import paramiko  # noqa: PLC0415 - hashed names are its business
 
     keys = paramiko.HostKeys()

@@ -55,7 +55,7 @@ class Power(Protocol):
 
     @property
     def can_switch(self) -> bool:
-        """Tell whether ``on`` and ``off`` do anything."""
+        """Whether ``on`` and ``off`` do anything."""
 
     def on(self) -> None:
         """Switch on; returns when power is there, not when the system is up."""
@@ -64,7 +64,7 @@ class Power(Protocol):
         """Cut the power at once."""
 
     def is_on(self) -> bool:
-        """Tell whether the board has power; true where nobody can tell."""
+        """Whether the board has power; true where nobody can tell."""
 
 
 class Console(Protocol):
@@ -72,7 +72,7 @@ class Console(Protocol):
 
     @property
     def can_join(self) -> bool:
-        """Tell whether ``interact`` does anything."""
+        """Whether ``interact`` does anything."""
 
     def log_path(self) -> Path | None:
         """Return the file that holds everything the console said while somebody listened."""
@@ -89,7 +89,7 @@ class Media(Protocol):
 
     @property
     def can_write(self) -> bool:
-        """Tell whether ``write`` does anything."""
+        """Whether ``write`` does anything."""
 
     def write(self, image: Path) -> None:
         """Put a disk image on it; what was there is lost. VtoolError VT627 when it does not fit."""
@@ -125,7 +125,7 @@ class Board(Protocol):
         """What it boots from."""
 
     def exists(self) -> bool:
-        """Tell whether the board is there; only emulated ones have to be made."""
+        """Whether the board is there; only emulated ones have to be made."""
 
     def standing(self) -> Standing:
         """Tell what can be told without the board's system, and without holding it."""
@@ -149,7 +149,7 @@ class Board(Protocol):
         """Return the device tree that the board's firmware would hand over, without overlays."""
 
     def shut_down(self, deadline_s: float) -> bool:
-        """Ask the running system to end; tell whether it did within the deadline."""
+        """Ask the running system to end; return whether it did within the deadline."""
 
 
 class NoPower:
@@ -164,7 +164,7 @@ class NoPower:
         """Do nothing."""
 
     def is_on(self) -> bool:
-        """Say yes: there is nobody to ask."""
+        """Whether the board is on: always, there is nobody to ask."""
         return True
 
 

@@ -128,7 +128,7 @@ class QemuProcess:
         self._files.pid_file.unlink(missing_ok=True)
 
     def power_button(self, deadline_s: float) -> bool:
-        """Press the power button (QMP system_powerdown); tell whether QEMU ended within the deadline."""
+        """Press the power button (QMP system_powerdown); return whether QEMU ended within the deadline."""
         pid = self.pid()
         if pid is None:
             return True

@@ -79,7 +79,7 @@ class SshOnlyBoard:
         self._device_tree = device_tree
 
     def exists(self) -> bool:
-        """Say yes: nobody has to make it."""
+        """Whether the board is there: always, nobody has to make it."""
         return True
 
     def standing(self) -> Standing:
@@ -110,7 +110,7 @@ class SshOnlyBoard:
         return base_tree(self, self._device_tree)
 
     def shut_down(self, deadline_s: float) -> bool:
-        """Wait until sshd has ended, and then a moment for the disks; tell whether it did."""
+        """Wait until sshd has ended, and then a moment for the disks; return whether it did."""
         return wait_for_end(self.ssh(), deadline_s)
 
 
@@ -125,7 +125,7 @@ def base_tree(board: Board, file: Path | None) -> bytes:
 
 
 def wait_for_end(target: SshTarget, deadline_s: float) -> bool:
-    """Wait until nothing answers at a board's port any more, and a moment longer; tell whether that was in time."""
+    """Wait until nothing answers at a board's port any more, and a moment longer; return whether that was in time."""
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
         try:

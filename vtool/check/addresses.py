@@ -76,7 +76,7 @@ def _seen_by(
 
 
 def _more_than_the_board(context: Context, name: str, memory: int) -> bool:
-    """Tell whether a guest has more memory than its board, which VT406 says."""
+    """Whether a guest has more memory than its board, which VT406 says."""
     return memory > sum(bank.size for bank in context.facts[context.board_of[name]].facts.ram)
 
 

@@ -94,7 +94,7 @@ def granule_fits_kernels(context: Context) -> Iterator[Diagnostic]:
 
 
 def _size_is_wrong_otherwise(context: Context, name: str, region: Region) -> bool:
-    """Tell whether the size is too small for a pool (VT405), or a PCI BAR's, which VT346 is on."""
+    """Whether the size is too small for a pool (VT405), or a PCI BAR's, which VT346 is on."""
     return region.size < least_pool(pool_shares(context, name)) or context.is_a_bar(name)
 
 

@@ -107,7 +107,7 @@ class Context:
         return self.topology.boards[board].hypervisor if board else None
 
     def has_patch(self, board: str, patch: XenPatch) -> bool:
-        """Tell whether a board's Xen has a change: as its image is known to have it, or as the topology says."""
+        """Whether a board's Xen has a change: as its image is known to have it, or as the topology says."""
         hypervisor = self.topology.boards[board].hypervisor
         said = isinstance(hypervisor, Xen) and patch in hypervisor.patches
         return said or (board in self.xens and patch in self.xens[board].patches)
@@ -117,7 +117,7 @@ class Context:
         return self.lookup.members_of(region)
 
     def is_static_shared(self, region: Region) -> bool:
-        """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
+        """Whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
         return self.lookup.is_static_shared(region)
 
     @cached_property
@@ -138,7 +138,7 @@ class Context:
                 yield name, device
 
     def is_a_bar(self, region: str) -> bool:
-        """Tell whether guests see a region behind a PCI BAR, which VT346 is on."""
+        """Whether guests see a region behind a PCI BAR, which VT346 is on."""
         users = self.lookup.users_of[region].values()
         return any(
             (user.type == "ivshmem" or is_ring(user)) and isinstance(self.hypervisor_of(user.frontend), Kvm)
@@ -146,7 +146,7 @@ class Context:
         )
 
     def by_a_guest(self, device: Device) -> bool:
-        """Tell whether a guest, not its board's control domain, serves a device."""
+        """Whether a guest, not its board's control domain, serves a device."""
         backend = self.topology.domains.get(device.backend)
         return backend is not None and backend.role is Role.GUEST
 

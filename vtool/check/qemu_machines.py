@@ -20,7 +20,7 @@ _REMOVES_SINCE: Version = (10, 1)
 
 
 def was_released(version: Version) -> bool:
-    """Tell whether there was, or by the schedule will be, a QEMU of that version."""
+    """Whether there was, or by the schedule will be, a QEMU of that version."""
     return version >= (2, 0) and version[1] <= _LAST_MINOR.get(version[0], 2)
 
 

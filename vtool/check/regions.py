@@ -45,7 +45,7 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
 
 
 def _all_are_known(context: Context) -> bool:
-    """Tell whether every device that needs a pool names one (VT311): any could be meant."""
+    """Whether every device that needs a pool names one (VT311): any could be meant."""
     devices = context.topology.devices.values()
     return all(device.region is not None for device in devices if device.data_path in POOLS)
 
@@ -92,7 +92,7 @@ def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Di
 
 
 def _may_be_between_guests(context: Context, region: str) -> bool:
-    """Tell whether an ivshmem device or a ring shows the region to two guests, or one that lacks its region (VT346)."""
+    """Whether an ivshmem device or a ring shows the region to two guests, or one that lacks its region (VT346)."""
     users = context.lookup.users_of[region].values()
     either = [device for device in context.topology.devices.values() if device.type == "ivshmem" or is_ring(device)]
     return any(device in users or device.region is None for device in either)

@@ -60,7 +60,7 @@ def _why_not_found(context: Context, name: str, *, built_in: str) -> str | None:
 
 
 def _wants_a_root(kernel: BootFile | None) -> bool:
-    """Tell whether a kernel is a Linux that carries no ramdisk, as far as it tells."""
+    """Whether a kernel is a Linux that carries no ramdisk, as far as it tells."""
     return kernel is not None and kernel.is_linux and not (kernel.options or {}).get("INITRAMFS_SOURCE")
 
 
@@ -88,7 +88,7 @@ def _root_kind(device: Device) -> str | None:
 
 
 def _lacks(context: Context, name: str, root: str) -> bool:
-    """Tell whether a root is named that a guest surely does not have."""
+    """Whether a root is named that a guest surely does not have."""
     has = _roots(context, name)
     disk = _DISK.match(root)
     if disk is not None:

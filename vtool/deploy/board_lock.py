@@ -104,7 +104,7 @@ class Held:
             self.write(b"0\n")
 
     def write(self, *pieces: Piece, flush: bool = True) -> bool:
-        """Send bytes to the process that holds the board; tell whether it is still there to read them."""
+        """Send bytes to the process that holds the board; return whether it is still there to read them."""
         assert self.process.stdin is not None
         try:
             with self.writing:

@@ -52,7 +52,7 @@ def require_suite(board: Board, suite: Suite | None) -> None:
 
 
 def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bool:
-    """Make the board if need be, switch it on, wait for ssh. Returns whether it was off.
+    """Make the board if necessary, switch it on, wait for ssh; return whether it was off.
 
     ``suite`` is the Debian of a board that has to be made, None the usual one.
     """

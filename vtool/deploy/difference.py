@@ -52,7 +52,7 @@ class Difference:
 
     @property
     def empty(self) -> bool:
-        """Tell whether there is nothing to do."""
+        """Whether there is nothing to do."""
         return not (self.changes or self.damaged or self.reboot) and self.confirmed
 
 

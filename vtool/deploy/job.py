@@ -42,7 +42,7 @@ class Report:
 
     @property
     def proven(self) -> bool:
-        """Tell whether nothing failed and every row is proven, beside those that only note something."""
+        """Whether nothing failed and every row is proven, beside those that only note something."""
         return self.failure is None and not any(row.failed for row in self.rows)
 
 
@@ -72,7 +72,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
 
     @property
     def well(self) -> bool:
-        """Tell whether nothing has failed yet."""
+        """Whether nothing has failed yet."""
         return self.report.failure is None
 
     @contextlib.contextmanager
@@ -112,7 +112,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
 
     @property
     def is_held(self) -> bool:
-        """Tell whether the board is held now."""
+        """Whether the board is held now."""
         return self._held is not None
 
 

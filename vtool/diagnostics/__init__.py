@@ -202,7 +202,7 @@ def format_diagnostic(diagnostic: Diagnostic) -> str:
 
 
 def may_be_secret(key: str) -> bool:
-    """Tell by its key whether a value may be a secret, which is never shown."""
+    """Whether a value, by its key, may be a secret, which is never shown."""
     words = re.split("[_-]", key.lower())
     of_words = not _SECRETS.isdisjoint(words) or words[-2:] in (["private", "key"], ["api", "key"], ["access", "key"])
     return of_words or words[-1].endswith(("password", "passwd", "secret", "token"))

@@ -133,7 +133,7 @@ class Archive:
             self._take(name)
 
     def has(self, name: str) -> bool:
-        """Tell whether a file of this name was taken."""
+        """Whether a file of this name was taken."""
         return os.path.lexists(self._root / name)
 
     def _take(self, name: str) -> None:

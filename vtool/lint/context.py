@@ -150,7 +150,7 @@ class Context:
 
     @property
     def for_xen(self) -> bool:
-        """Tell whether Xen is to boot it: a Xen boot tree, or a host's that is judged for a release."""
+        """Whether Xen is to boot it: a Xen boot tree, or a host's that is judged for a release."""
         return self.kind is Kind.XEN or (self.asked and self.kind is Kind.LINUX)
 
     @property
@@ -258,7 +258,7 @@ class Context:
         return joined([bank for node in self.memory_nodes for bank in ranges(node)])
 
     def outside_memory(self, where: AddressRange) -> bool:
-        """Tell whether a range is not wholly RAM; False when the tree does not say what is."""
+        """Whether a range is not wholly RAM; False when the tree does not say what is."""
         return bool(self.memory) and not any(bank.contains(where) for bank in self.memory)
 
     @cached_property
@@ -358,14 +358,14 @@ class Context:
 
     @cached_property
     def has_dom0(self) -> bool:
-        """Tell whether Xen makes a dom0: a kernel directly under ``/chosen``, or to come, or files named to EFI."""
+        """Whether Xen makes a dom0: a kernel directly under ``/chosen``, or to come, or files named to EFI."""
         return self.completed_later or (
             self.chosen is not None and (bool(self.kernels(self.chosen)) or "xen,uefi-cfg-load" in self.chosen.values)
         )
 
     @property
     def completed_later(self) -> bool:
-        """Tell whether dom0's kernel and the command lines are still to come, as the tree says."""
+        """Whether dom0's kernel and the command lines are still to come, as the tree says."""
         return self.chosen is not None and BOOT_LOADER_ADDS in self.chosen.values and not self.kernels(self.chosen)
 
     @cached_property
@@ -443,12 +443,12 @@ class Context:
 
     @property
     def coherent_by_itself(self) -> bool:
-        """Tell whether Linux takes devices for coherent that do not say (RISC-V: ARCH_DMA_DEFAULT_COHERENT)."""
+        """Whether Linux takes devices for coherent that do not say (RISC-V: ARCH_DMA_DEFAULT_COHERENT)."""
         return any("riscv" in name for node in cpu_nodes(self.tree)[:1] for name in node.compatible)
 
     @property
     def in_pages_of_4_kib(self) -> bool:
-        """Tell whether Linux has pages of 4 KiB, or larger ones, in blocks of 2 MiB at least: not on MIPS or Xtensa."""
+        """Whether Linux has pages of 4 KiB, or larger ones, in blocks of 2 MiB at least: not on MIPS or Xtensa."""
         return not self.processor.startswith(("brcm,bmips", "cdns,xtensa", "ingenic,", "loongson,", "mips,", "mti,"))
 
     @cached_property
@@ -462,7 +462,7 @@ class Context:
 
 @functools.cache
 def is_like_reserved(name: str) -> bool:
-    """Tell whether a node's name is ``reserved-memory`` or what one writes by mistake for it."""
+    """Whether a node's name is ``reserved-memory`` or what one writes by mistake for it."""
     return bool(difflib.get_close_matches(name.lower(), _NAMES_OF_RESERVED, cutoff=_ALIKE))
 
 
@@ -474,10 +474,10 @@ def memory_bytes(domain: Node) -> int:
 
 
 def direct_mapped(domain: Node) -> bool:
-    """Tell whether a domain sees host addresses: dom0 (``/chosen``) always, another with ``direct-map``."""
+    """Whether a domain sees host addresses: dom0 (``/chosen``) always, another with ``direct-map``."""
     return DOMAIN not in domain.compatible or "direct-map" in domain.values
 
 
 def is_shared(node: Node) -> bool:
-    """Tell whether a node is static shared memory."""
+    """Whether a node is static shared memory."""
     return SHARED_MEMORY in node.compatible

@@ -22,7 +22,7 @@ _BEYOND_REACH: tuple[tuple[Callable[[Node], bool], str], ...] = (
 
 
 def is_pci(node: Node) -> bool:
-    """Tell whether Linux takes a node for a PCI bus (drivers/of/address.c of_bus_pci_match)."""
+    """Whether Linux takes a node for a PCI bus (drivers/of/address.c of_bus_pci_match)."""
     return node.string("device_type") in ("pci", "pciex", "vci", "ht") or node.base_name == "pcie"
 
 

@@ -74,7 +74,7 @@ _ALONE = re.compile(r"pinctrl-\d+\Z|.*-supply\Z")
 
 @functools.cache
 def may_refer(name: str) -> bool:
-    """Tell whether a property whose form is not known here is likely to begin with a reference."""
+    """Whether a property whose form is not known here is likely to begin with a reference."""
     return cells_of(name) is None and name not in _TOLD and bool(_MAY_REFER.match(name))
 
 

@@ -20,7 +20,7 @@ WARNING = Severity.WARNING
 
 
 def is_cma(node: Node) -> bool:
-    """Tell whether Linux makes a contiguous memory area of a region (kernel/dma/contiguous.c rmem_cma_setup)."""
+    """Whether Linux makes a contiguous memory area of a region (kernel/dma/contiguous.c rmem_cma_setup)."""
     return CMA in node.compatible and "reusable" in node.values and "no-map" not in node.values
 
 
@@ -194,7 +194,7 @@ def devices_use_their_pool(context: Context) -> Iterator[Finding]:
 
 
 def _coherent(device: Node, by_itself: bool) -> bool:
-    """Tell whether Linux takes a device for coherent (6.12 drivers/of/address.c of_dma_is_coherent)."""
+    """Whether Linux takes a device for coherent (6.12 drivers/of/address.c of_dma_is_coherent)."""
     at: Node | None = device
     while at is not None:
         if "dma-coherent" in at.values:

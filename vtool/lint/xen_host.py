@@ -72,7 +72,7 @@ def _first_lost(node: Node, bus: Node) -> int | None:
 
 
 def _is_bus(node: Node) -> bool:
-    """Tell whether Xen takes a node for a bus; addresses on what is none are no addresses."""
+    """Whether Xen takes a node for a bus; addresses on what is none are no addresses."""
     return node.parent is None or "ranges" in node.values or _is_pci(node)
 
 

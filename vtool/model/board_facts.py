@@ -252,7 +252,7 @@ class Source(Model):
 
     @property
     def knows_firmware(self) -> bool:
-        """Tell whether what firmware reserves is in it; the file's name tells of facts older than ``booted``."""
+        """Whether what firmware reserves is in it; the file's name tells of facts older than ``booted``."""
         return self.booted or self.file == LIVE_TREE
 
 
@@ -288,7 +288,7 @@ class BoardFacts(Model):
 
     @property
     def firmware_unknown(self) -> bool:
-        """Tell whether the facts are those of a source tree, which does not know what firmware reserves."""
+        """Whether the facts are those of a source tree, which does not know what firmware reserves."""
         return self.source is not None and not self.source.knows_firmware
 
     @property

@@ -109,7 +109,7 @@ PROGRAMS: Mapping[Program, ProgramFacts] = {
 
 
 def is_daemon(program: Program) -> bool:
-    """Tell whether a program serves a device from a process of its own."""
+    """Whether a program serves a device from a process of its own."""
     return program in PROGRAMS and program not in (Program.QEMU, Program.QEMU_XENPVH, Program.VTOOL_RING)
 
 
@@ -358,7 +358,7 @@ XEN_VHOST_FRONTEND = "/usr/local/bin/xen-vhost-frontend"
 
 
 def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
-    """Tell whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
+    """Whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
     return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
 
 

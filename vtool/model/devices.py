@@ -378,7 +378,7 @@ Device = Annotated[
 
 
 def is_ring(device: Device) -> bool:
-    """Tell whether a device is a ring, which both domains run a program for."""
+    """Whether a device is a ring, which both domains run a program for."""
     return device.data_path is DataPath.RING
 
 

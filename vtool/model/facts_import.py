@@ -413,7 +413,7 @@ def _kind(node: Node) -> str:
 
 
 def _reachable(node: Node | None) -> bool:
-    """Tell whether neither the node nor anything around it is disabled."""
+    """Whether neither the node nor anything around it is disabled."""
     return node is None or (node.available and _reachable(node.parent))
 
 
@@ -505,7 +505,7 @@ _OF_BOOT_LOADERS = ("u-boot,version", "u-boot,bootconf", "linux,uefi-system-tabl
 
 
 def passed_a_boot_loader(tree: Tree) -> bool:
-    """Tell whether a tree was handed over by a boot loader or hypervisor: /chosen has what only they write."""
+    """Whether a tree was handed over by a boot loader or hypervisor: /chosen has what only they write."""
     chosen = tree.root.children.get("chosen")
     return chosen is not None and any(any(chosen.values.get(name, b"")) for name in _OF_BOOT_LOADERS)
 

@@ -80,7 +80,7 @@ def path_in(model: type[BaseModel], value: Any, location: tuple[str | int, ...])
 
 
 def fits(field: FieldInfo, value: Any) -> bool:
-    """Tell whether a value may be one of a field; of a mapping, whether the field is any."""
+    """Whether a value may be one of a field; of a mapping, whether the field is any."""
     if isinstance(value, dict):
         return any(is_model(choice) or get_origin(choice) is dict for choice in choices(field.annotation))
     try:
@@ -112,12 +112,12 @@ def fitting_choices(found: list[Any], value: Any) -> list[Any]:
 
 
 def is_model(choice: Any) -> bool:
-    """Tell whether a plain type is a model."""
+    """Whether a plain type is a model."""
     return isinstance(choice, type) and issubclass(choice, BaseModel)
 
 
 def _tag_fits(model: type[BaseModel], value: Any) -> bool:
-    """Tell whether literal fields (a union's tag) of a model agree with the data."""
+    """Whether literal fields (a union's tag) of a model agree with the data."""
     for key, field in model.model_fields.items():
         literals = [a for a in get_args(field.annotation) if isinstance(a, str | int | Enum)]
         if isinstance(value, dict) and key in value and literals and value[key] not in literals:

@@ -99,12 +99,12 @@ def lost_names(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def is_whole(table: Mapping[str, Any]) -> bool:
-    """Tell whether all of a table is known."""
+    """Whether all of a table is known."""
     return not isinstance(table, Partial) or not (table.unsound or table.is_open)
 
 
 def surely(condition: Callable[[], bool]) -> bool:
-    """Tell whether something is known to be so."""
+    """Whether something is known to be so."""
     try:
         return condition()
     except Unsound:
@@ -119,7 +119,7 @@ def derived(table: Mapping[str, Any], found: dict[str, Value], lost: Iterable[st
 
 
 def _alike(name: str, other: str) -> bool:
-    """Tell whether two names could be one, without what names cannot have."""
+    """Whether two names could be one, without what names cannot have."""
     one, two = (re.sub("[^a-z0-9]", "", text.lower()) for text in (name, other))
     return difflib.SequenceMatcher(None, one, two).ratio() >= _SAME
 

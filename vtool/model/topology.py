@@ -265,7 +265,7 @@ class Domain(Model):
 
     @property
     def is_direct(self) -> bool:
-        """Tell whether a domain's addresses are the host's."""
+        """Whether a domain's addresses are the host's."""
         return self.role is Role.CONTROL or (self.xen is not None and self.xen.direct_map)
 
 

@@ -96,7 +96,7 @@ _NAME = r"^[a-z][a-z0-9-]{0,30}$"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text may be a name; VT204 is said of a key that is none."""
+    """Whether a text may be a name; VT204 is said of a key that is none."""
     return re.match(_NAME, text) is not None
 
 

@@ -105,7 +105,7 @@ def _facts_file(document: Document, reference: str, shipped: Sequence[str]) -> P
 
 
 def is_path(reference: str) -> bool:
-    """Tell whether a reference to facts is a file beside the topology, not a name."""
+    """Whether a reference to facts is a file beside the topology, not a name."""
     return "/" in reference or reference.endswith(".yaml")
 
 

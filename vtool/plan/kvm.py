@@ -113,7 +113,7 @@ def _devices_of(scope: BoardScope, name: str) -> dict[str, Device]:
 
 
 def _has_window(device: Device) -> bool:
-    """Tell whether a device is a region that both its ends see behind a BAR."""
+    """Whether a device is a region that both its ends see behind a BAR."""
     return device.type == "ivshmem" or is_ring(device)
 
 

@@ -48,7 +48,7 @@ class BoardScope:
         return self._lock.get(f"{self.name}/{what}")
 
     def is_static_shared(self, region: Region) -> bool:
-        """Tell whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
+        """Whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
         return self._lookup.is_static_shared(region)
 
     def address_cells_of(self, region: Region) -> int:

@@ -262,7 +262,7 @@ class KvmDevice:
 
     @property
     def virtio(self) -> bool:
-        """Tell whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
+        """Whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
         return self.type not in ("iommu", "ivshmem") and self.ring is None
 
     @property
@@ -689,7 +689,7 @@ class XenBootGuest:
 
     @property
     def has_xenstore(self) -> bool:
-        """Tell whether dom0's toolstack can reach it once ``init-dom0less`` ran."""
+        """Whether dom0's toolstack can reach it once ``init-dom0less`` ran."""
         return self.enhanced == "enabled"
 
     @property
@@ -710,7 +710,7 @@ class XenBoot:
 
     @property
     def empty(self) -> bool:
-        """Tell whether there is nothing beyond dom0."""
+        """Whether there is nothing beyond dom0."""
         return not (self.guests or self.shared or self.event_channels or self.cpupools or self.static_heap)
 
     @property

@@ -26,7 +26,7 @@ class Word:
 
     @property
     def is_off(self) -> bool:
-        """Tell whether its value says no (Xen parse_bool, Linux kstrtobool)."""
+        """Whether its value says no (Xen parse_bool, Linux kstrtobool)."""
         return self.value.lower() in _NO
 
 

@@ -114,12 +114,12 @@ class Node:
 
     @property
     def available(self) -> bool:
-        """Tell whether ``status`` lets an operating system use the node."""
+        """Whether ``status`` lets an operating system use the node."""
         return self.string("status", "okay") in ("okay", "ok")
 
     @property
     def failed(self) -> bool:
-        """Tell whether ``status`` says that the node is out of order (``fail``, ``fail-sss``)."""
+        """Whether ``status`` says that the node is out of order (``fail``, ``fail-sss``)."""
         return self.string("status").startswith("fail")
 
     @property
@@ -266,12 +266,12 @@ def _cpu_children(tree: Tree) -> list[Node]:
 
 
 def describes_nothing(tree: Tree) -> bool:
-    """Tell whether a tree has no hardware in it, nothing but what a boot loader says in /chosen."""
+    """Whether a tree has no hardware in it, nothing but what a boot loader says in /chosen."""
     return "compatible" not in tree.root.values and set(tree.root.children) <= {"chosen"}
 
 
 def booted_by_uefi(tree: Tree) -> bool:
-    """Tell whether Linux's EFI stub has prepared a tree (drivers/firmware/efi/libstub/fdt.c).
+    """Whether Linux's EFI stub has prepared a tree (drivers/firmware/efi/libstub/fdt.c).
 
     It removes every /memreserve/ and leaves RAM to UEFI's own map, which is in no tree.
     """

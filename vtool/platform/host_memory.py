@@ -64,7 +64,7 @@ class HostMemory:
         return free_ranges(joined(self.banks), taken)
 
     def has(self, where: AddressRange) -> bool:
-        """Tell whether a range is wholly RAM; banks that touch are one."""
+        """Whether a range is wholly RAM; banks that touch are one."""
         return not free_ranges([where], self.banks)
 
     def met(self, where: AddressRange) -> list[Taken]:

@@ -291,7 +291,7 @@ class _Reader:
         return _scalar(node)
 
     def _is_plain(self, node: yaml.Node) -> bool:
-        """Tell whether a node has no tag and its text no characters that are none; note it otherwise."""
+        """Whether a node has no tag and its text no characters that are none; note it otherwise."""
         if node in self.tags:
             tag = self.tags[node].replace("tag:yaml.org,2002:", "!!")
             hint = "write the value without it; quotes make a text of anything"

@@ -48,7 +48,7 @@ def verb_state(_: argparse.Namespace) -> dict[str, Any]:
 
 
 def domain_runs(name: str, domain: dict[str, Any]) -> bool:
-    """Tell whether the hypervisor has the domain."""
+    """Whether the hypervisor has the domain."""
     if domain["kind"] == "dom0less":
         return run("xl", "list", str(domain["domain_id"]), check=False, timeout=20).returncode == 0
     if domain["kind"] == "xen":

@@ -541,7 +541,7 @@ def history_lines() -> list[str]:
 
 
 def is_json(line: str) -> bool:
-    """Tell whether a line is an object."""
+    """Whether a line is an object."""
     try:
         return isinstance(json.loads(line), dict)
     except ValueError:

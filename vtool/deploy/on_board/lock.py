@@ -67,7 +67,7 @@ class Heard:
 
 
 def is_heard() -> bool:
-    """Tell whether the owner says something, or has gone, within the lease."""
+    """Whether the owner says something, or has gone, within the lease."""
     return bool(select.select([0], [], [], LEASE_S)[0])
 
 
@@ -146,7 +146,7 @@ def say_when_gone(token: str) -> None:
 
 
 def is_gone(token: str) -> bool:
-    """Tell whether the owner of a lock is known to have gone away."""
+    """Whether the owner of a lock is known to have gone away."""
     return GONE.exists() and GONE.read_text() == token
 
 

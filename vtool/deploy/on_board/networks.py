@@ -42,7 +42,7 @@ def own_networks() -> Iterator[tuple[str, str]]:
 
 
 def _is_made(interface: str) -> bool:
-    """Tell whether an interface is a tap, or a bridge without any interface that is hardware: vtool's, and the like."""
+    """Whether an interface is a tap, or a bridge without any interface that is hardware: vtool's, and the like."""
     about = INTERFACES / interface
     ports = list((about / "brif").glob("*"))
     bridge = (about / "bridge").exists() and not any((INTERFACES / port.name / "device").exists() for port in ports)

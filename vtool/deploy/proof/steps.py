@@ -36,7 +36,7 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Tell whether what had to be shown was not."""
+        """Whether what had to be shown was not."""
         return not self.proven and not self.noted
 
 
