@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.integration.conftest import Bench
+from vtool.board.qmp import monitor
 
 Strike = Callable[[Bench, "subprocess.Popen[str]"], None]
 Around = Callable[[Bench, Random], AbstractContextManager[None]]
@@ -84,19 +84,9 @@ def _cut_network(bench: Bench, deploy: subprocess.Popen[str]) -> None:
 
 
 def _link(bench: Bench, *, up: bool) -> None:
-    from qemu.qmp import QMPClient
-
     (path,) = (bench.folder / "run" / "vtool").glob("board0-*/qmp.sock")
-
-    async def say() -> None:
-        client = QMPClient()
-        await client.connect(str(path))
-        try:
-            await client.execute("set_link", {"name": "net", "up": up})
-        finally:
-            await client.disconnect()
-
-    asyncio.run(say())
+    with monitor(path) as execute:
+        execute("set_link", name="net", up=up)
 
 
 # -- all the while

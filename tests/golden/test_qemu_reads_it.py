@@ -6,19 +6,19 @@ KVM for arm64, so the accelerator and CPU are replaced. Nothing else of the comm
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import vhost_user
-from qemu.qmp import ConnectError, QMPClient
 
+from vtool.board.qmp import Execute, monitor
 from vtool.check import check
 from vtool.diagnostics import Severity
 from vtool.model.combinations import COMBINATIONS, Combination
@@ -131,6 +131,20 @@ def command(text: str, key: str, folder: Path) -> list[str]:
     return [re.sub(r"^tap,(id=[^,]*).*", r"user,\1", word) for word in words]
 
 
+@contextmanager
+def connected(qmp: Path, process: subprocess.Popen[bytes]) -> Iterator[Execute]:
+    """Connect to QEMU as soon as it listens, which is later than the socket is there."""
+    until = time.monotonic() + 60
+    with ExitStack() as stack:
+        while True:
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                execute = stack.enter_context(monitor(qmp))
+                break
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.02)
+        yield execute
+
+
 def ask(words: list[str], guest: KvmGuest, folder: Path) -> dict[str, Any]:
     """Start QEMU without running the guest; return what its monitor says of devices and memory."""
     qmp = f"{folder}{guest.qmp_socket.replace('/run/', '/run-')}"
@@ -141,32 +155,19 @@ def ask(words: list[str], guest: KvmGuest, folder: Path) -> dict[str, Any]:
     with said.open("w") as errors:
         process = subprocess.Popen([*words, "-S"], stderr=errors, stdin=subprocess.DEVNULL)
 
-    async def talk() -> dict[str, Any]:
-        client = QMPClient()
-        async with asyncio.timeout(60):
-            while process.poll() is None:
-                if Path(qmp).exists():
-                    # The path is there before QEMU listens.
-                    with suppress(ConnectError):
-                        await client.connect(qmp)
-                        break
-                await asyncio.sleep(0.02)
-            assert process.poll() is None
-            found: dict[str, Any] = {"memory": await client.execute("query-memdev"), "devices": {}}
-            for item in await client.execute("qom-list", {"path": "/machine/peripheral"}):
+    try:
+        with connected(Path(qmp), process) as execute:
+            found: dict[str, Any] = {"memory": execute("query-memdev"), "devices": {}}
+            for item in execute("qom-list", path="/machine/peripheral"):
                 if item["type"].startswith("child<"):
                     path = f"/machine/peripheral/{item['name']}"
-                    names = [p["name"] for p in await client.execute("qom-list", {"path": path})]
+                    names = [p["name"] for p in execute("qom-list", path=path)]
                     wanted = [n for n in ("type", "parent_bus", "addr", "iommu_platform") if n in names]
-                    get = {n: await client.execute("qom-get", {"path": path, "property": n}) for n in wanted}
-                    found["devices"][item["name"]] = get
-            await client.disconnect()
-        return found
-
-    try:
-        return asyncio.run(talk())
+                    found["devices"][item["name"]] = {n: execute("qom-get", path=path, property=n) for n in wanted}
     except Exception as error:
         raise AssertionError(said.read_text()) from error
+    else:
+        return found
     finally:
         process.kill()
         process.wait()

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vtool.board.qmp import monitor
 from vtool.diagnostics import board_failed, not_installed
 
 QEMU = "qemu-system-aarch64"
@@ -132,21 +133,9 @@ class QemuProcess:
         pid = self.pid()
         if pid is None:
             return True
-        import asyncio  # noqa: PLC0415 - only this verb needs it
-
-        asyncio.run(_qmp_execute(self._files.qmp_socket, "system_powerdown"))
+        with contextlib.suppress(OSError), monitor(self._files.qmp_socket) as execute:  # it may be ending already
+            execute("system_powerdown")
         return _wait_for_end(pid, deadline_s)
-
-
-async def _qmp_execute(path: Path, command: str) -> None:
-    from qemu.qmp import QMPClient  # noqa: PLC0415 - only this verb needs it
-
-    client = QMPClient("vtool")
-    await client.connect(str(path))
-    try:
-        await client.execute(command)
-    finally:
-        await client.disconnect()
 
 
 def _wait_for_end(pid: int, deadline_s: float) -> bool:
