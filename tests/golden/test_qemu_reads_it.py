@@ -20,9 +20,11 @@ import vhost_user
 
 from vtool.board.qmp import Execute, monitor
 from vtool.check import check
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
 from vtool.model.combinations import COMBINATIONS, Combination
-from vtool.model.devices import DataPath, Program, Transport
+from vtool.model.devices import Program
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, KvmGuest, MmioPlace

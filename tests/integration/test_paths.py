@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.paths.__main__ import run
-from vtool.data_paths import HYPERVISORS, ROWS
+from vtool.data_paths import HYPERVISORS, rows
 from vtool.model.combinations import COMBINATIONS
 from vtool.report.paths import BACKEND, GUEST, PROVEN, choices_of, deployed
 
@@ -27,7 +27,7 @@ def test_what_is_said_to_be_deployed_is_recorded_as_proven() -> None:
     choices = [choices_of(c) for c in COMBINATIONS if c.deployed and c.type != "iommu"]
     by_a_guest = [
         {**choices_of(c), BACKEND: GUEST}
-        for row in ROWS
+        for row in rows()
         for hypervisor in HYPERVISORS
         for c in deployed(row, hypervisor)
         if row.by_a_guest

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.conftest import EXAMPLES, Bench
-from vtool.data_paths import HYPERVISORS, ROWS
+from vtool.data_paths import HYPERVISORS, rows
+from vtool.data_paths.facts import Transport
 from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
 from vtool.model.combinations import PROGRAMS, Combination, Suite, wish_of
-from vtool.model.devices import Transport
 from vtool.model.topology import Role
 from vtool.model.validate import validate
 from vtool.reading.language import load_topology
@@ -59,7 +59,7 @@ def main() -> int:
         shutil.rmtree(bench.folder)
     refused = [
         (row.key, hypervisor, "", "", "", f"refused: {reason}")
-        for row in ROWS
+        for row in rows()
         for hypervisor in HYPERVISORS
         if (reason := why_not(row, hypervisor))
     ]

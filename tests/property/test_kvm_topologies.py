@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from vtool.base.units import MIB
 from vtool.check import check
+from vtool.data_paths import DataPath
 from vtool.diagnostics import Severity
 from vtool.model.combinations import COMBINATIONS, Combination
-from vtool.model.devices import DataPath, Program
+from vtool.model.devices import Program
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, MmioPlace

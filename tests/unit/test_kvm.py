@@ -10,9 +10,11 @@ from vtool.check import KernelOptions, check
 from vtool.check.deployable import not_deployable
 from vtool.cli.common import prepare
 from vtool.cli.main import main
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
 from vtool.model.combinations import COMBINATIONS, PROGRAMS, Readiness, Suite
-from vtool.model.devices import DataPath, Program, Transport
+from vtool.model.devices import Program
 from vtool.model.validate import load_facts, validate
 from vtool.plan.types import BoardPlan
 from vtool.reading.source import load

@@ -12,7 +12,6 @@ from vtool.base.units import format_cpu_list
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model import command_lines
-from vtool.model.devices import POOLS, DataPath
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
 from vtool.platform.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
 from vtool.reading.source import DataPathTuple
@@ -147,7 +146,7 @@ def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
         own = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
-        behind = next((n for n, device in own.items() if device.data_path is DataPath.VIOMMU), None)
+        behind = next((n for n, device in own.items() if device.data_path.traits.translated), None)
         word = last(words, "iommu.passthrough")
         if word is not None and behind is not None and not word.is_off:
             message = f"`{word.text}` goes past the IOMMU, which alone confines device '{behind}' of '{name}'"
@@ -158,7 +157,7 @@ def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
         if domain.role is Role.CONTROL and isinstance(context.hypervisor_of(name), Xen):
             message = f"`{word.text}`: a device of dom0 that is not coherent then has no way to reach guests' pages"
             yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
-        elif any(device.data_path in POOLS for device in own.values()):
+        elif any(device.data_path.traits.pooled for device in own.values()):
             message = f"`{word.text}` leaves '{name}' no bounce buffers but its pools"
             yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
 

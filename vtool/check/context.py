@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from vtool.base.records import record
+from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.files.boot_files import BootFile
-from vtool.model.devices import Device, is_ring
+from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Domain, Hypervisor, Kvm, Region, Role, Topology, Xen, XenPatch
 from vtool.model.validate import LoadedFacts
@@ -141,7 +142,7 @@ class Context:
         """Whether guests see a region behind a PCI BAR, which VT346 is on."""
         users = self.lookup.users_of[region].values()
         return any(
-            (user.type == "ivshmem" or is_ring(user)) and isinstance(self.hypervisor_of(user.frontend), Kvm)
+            user.data_path.traits.shares is Shares.REGION and isinstance(self.hypervisor_of(user.frontend), Kvm)
             for user in users
         )
 

@@ -8,19 +8,10 @@ from collections.abc import Iterator
 
 from vtool.base.units import MIB, format_size
 from vtool.check.context import Context
+from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
-from vtool.model.devices import (
-    POOLS,
-    DataPath,
-    Device,
-    NetworkDevice,
-    Program,
-    Transport,
-    VerifyAccess,
-    disks_of,
-    is_ring,
-)
+from vtool.model.devices import Device, NetworkDevice, Program, VerifyAccess, disks_of, is_ring
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 from vtool.reading.source import DataPathTuple
@@ -36,20 +27,20 @@ _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_P
 
 def why_not(wish: Combination) -> str:  # noqa: PLR0911 - a return a reason reads best
     """Return the reason why a combination does not exist, or nothing where there is none to tell."""
-    path, program = wish.data_path, wish.program
-    if (path is DataPath.RING) != (program is Program.VTOOL_RING) or wish.transport is Transport.SHARED_MEMORY:
+    path, program = wish.data_path.traits, wish.program
+    if path.carries_data != (program is Program.VTOOL_RING) or wish.transport is Transport.SHARED_MEMORY:
         return "a ring, vtool-ring and the transport shared-memory belong together, for disks and networks"
     if wish.hypervisor == "xen":
         pool = "of Xen's backends, QEMU's xenpvh alone can serve through a region of its own"
-        return pool if path in POOLS else ""
-    if path in (DataPath.PV, DataPath.GRANT) or wish.transport is Transport.XENBUS:
+        return pool if path.pooled else ""
+    if path.grants or wish.transport is Transport.XENBUS:
         return "that needs Xen's grants"
-    if path is DataPath.POOL and program is Program.QEMU:
+    if path.shares is Shares.POOL and program is Program.QEMU:
         return "a backend inside QEMU reaches all of the guest, so a pool of its own would promise too much"
     daemon = is_daemon(program)
-    if daemon and (path is DataPath.VIOMMU or (path in POOLS and wish.transport is Transport.PCI)):
+    if daemon and (path.translated or (path.pooled and wish.transport is Transport.PCI)):
         return _NEEDS_ACCESS_PLATFORM
-    if daemon and path in POOLS:
+    if daemon and path.pooled:
         return "nobody has seen this daemon work through a pool"
     return ""
 
@@ -86,11 +77,11 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
         hypervisor = context.hypervisor_of(device.frontend)
-        if hypervisor is None or device.type == "ivshmem" or is_ring(device):
+        if hypervisor is None or device.data_path.traits.shares is Shares.REGION:
             continue  # VT346 is on regions between guests, VT351 on those of rings
         if combination_of(hypervisor.kind, device) is None and why_not(wish_of(hypervisor.kind, device)):
             continue  # VT310 says that no region would help
-        if device.data_path not in POOLS:
+        if not device.data_path.traits.pooled:
             if device.region is not None:
                 message = f"device '{name}' names a region, but its data path '{device.data_path.value}' uses none"
                 yield context.find("VT311", message, path)
@@ -300,7 +291,7 @@ _ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
 
 
 def _at_both_ends(device: Device) -> bool:
-    return device.type == "ivshmem" or is_ring(device)
+    return device.data_path.traits.shares is Shares.REGION
 
 
 def devices_have_places(context: Context) -> Iterator[Diagnostic]:

@@ -12,9 +12,10 @@ from itertools import pairwise
 
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Device, Program, Transport, is_ring
+from vtool.model.devices import Device, Program, is_ring
 from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, mappings_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 

@@ -8,7 +8,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
-from vtool.model.devices import DataPath, IommuModel, is_ring
+from vtool.model.devices import Device, IommuModel, is_ring
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
@@ -93,7 +93,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices(name):
         why = f"by device '{device_name}'"
-        pv = device.data_path is DataPath.PV and device.type in XEN_DEVICE
+        pv = _is_pv(device) and device.type in XEN_DEVICE
         if hypervisor.kind == "xen" and pv and name in (device.frontend, device.backend):
             add((XEN_DEVICE[device.type][name == device.backend],), why)
         if hypervisor.kind == "xen" and name == device.backend and not control:
@@ -112,6 +112,10 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         if region.reusable and region.owner == name:
             add(("DMA_CMA",), f"by region '{region_name}'", deployed=False)
     return needed
+
+
+def _is_pv(device: Device) -> bool:
+    return device.data_path.traits.grants and not device.data_path.traits.virtio
 
 
 def _to_unpack(context: Context, name: str) -> tuple[str, ...]:

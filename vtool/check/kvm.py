@@ -6,18 +6,10 @@ from collections.abc import Iterator
 
 from vtool.base.units import MIB, align_up, format_size
 from vtool.check.context import Context
+from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
-from vtool.model.devices import (
-    POOLS,
-    DataPath,
-    Device,
-    IommuModel,
-    NetworkDevice,
-    Program,
-    Transport,
-    is_ring,
-)
+from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, is_ring
 from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
 from vtool.platform.layouts import (
     QEMU_RAMDISK_OFFSET,
@@ -85,7 +77,7 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
 
 def _who_has(device: Device) -> tuple[str, ...]:
     """Return the domains whose VMM has the device: both ends of a region between them, else the frontend."""
-    both = device.type == "ivshmem" or is_ring(device)
+    both = device.data_path.traits.shares is Shares.REGION
     return (device.frontend, device.backend) if both else (device.frontend,)
 
 
@@ -93,12 +85,12 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
     """VT341: beside a daemon behind a pool, nothing shares more of the domain's memory."""
     for domain in context.topology.domains:
         mine = {n: d for n, d, _ in _kvm_devices(context, domain) if domain in _who_has(d)}
-        behind = next((n for n, d in mine.items() if d.data_path is DataPath.POOL), None)
+        behind = next((n for n, d in mine.items() if d.data_path.traits.shares is Shares.POOL), None)
         if behind is None:
             continue
         for name, device in mine.items():
-            shares = device.data_path is DataPath.SHARED_RAM and is_daemon(device.program)
-            if shares or device.data_path in (DataPath.POOL_IN_RAM, DataPath.BAR, DataPath.RING):
+            shares = device.data_path.traits.shares
+            if (shares is Shares.RAM and is_daemon(device.program)) or shares in (Shares.RAM_WITH_POOL, Shares.REGION):
                 message = (
                     f"device '{name}' of '{domain}' shares other memory of it ({device.data_path.value}), "
                     f"device '{behind}' has a pool that alone is shared"
@@ -119,11 +111,11 @@ def iommus_fit(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT342", message, ("devices", extra), key=True, labels=(label,))
         for name, device in mine.items():
             path = ("devices", name, "data_path")
-            if device.data_path is DataPath.VIOMMU and not iommus:
+            if device.data_path.traits.translated and not iommus:
                 message = f"device '{name}' goes through an IOMMU, but domain '{domain}' has none"
                 hint = f"add a device with `type: iommu` and `frontend: {domain}`"
                 yield context.find("VT342", message, path, hints=(hint,))
-            if device.data_path in POOLS and device.transport is Transport.PCI and iommus:
+            if device.data_path.traits.pooled and device.transport is Transport.PCI and iommus:
                 message = f"device '{name}' has a pool and stands behind the IOMMU '{iommus[0]}'"
                 label = Label(context.span("devices", iommus[0], key=True), "the IOMMU is here")
                 hint = "Linux never uses a pool for a device behind an IOMMU: use virtio-mmio, or the data path viommu"
@@ -342,9 +334,9 @@ def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
             continue
         path: tuple[str | int, ...] = ("devices", name, "data_path")
         why = None
-        if device.data_path is DataPath.POOL:
+        if device.data_path.traits.shares is Shares.POOL:
             why = "it refuses a domain in which one device's daemon shall not see all of the memory"
-        elif device.data_path is DataPath.POOL_IN_RAM:
+        elif device.data_path.traits.shares is Shares.RAM_WITH_POOL:
             why = "a pool stands in a device tree that only the QEMU it starts itself could write"
         elif device.transport is Transport.MMIO:
             why = "it cannot pin a virtio-mmio slot, cannot set force-legacy, and names a disk there wrongly"

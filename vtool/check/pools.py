@@ -5,7 +5,6 @@ from __future__ import annotations
 from vtool.base.units import KIB, MIB
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first
-from vtool.model.devices import POOLS
 
 MINIMUM_POOL = 4 * MIB
 POOL_NEED = {"rng": 256 * KIB, "console": 256 * KIB}
@@ -19,7 +18,7 @@ def pool_shares(context: Context, region: str) -> list[Share]:
     return largest_first(
         Share(f"'{name}'", POOL_NEED.get(device.type, MINIMUM_POOL), ("devices", name), of_key=True)
         for name, device in users
-        if device.data_path in POOLS
+        if device.data_path.traits.pooled
     )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, nearest
 from vtool.files.regular import fault_of
-from vtool.model.devices import Transport, is_ring
+from vtool.model.devices import is_ring
 from vtool.model.partial import known_names
 from vtool.model.topology import POOL_USES, Kvm, Role, Xen
 from vtool.model.types import is_name

@@ -9,8 +9,8 @@ from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
 from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
 from vtool.check.shares import Share, largest_first, listed
+from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, Label, Severity
-from vtool.model.devices import POOLS, is_ring
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.platform import layouts
 from vtool.reading.source import DataPathTuple
@@ -47,7 +47,7 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
 def _all_are_known(context: Context) -> bool:
     """Whether every device that needs a pool names one (VT311): any could be meant."""
     devices = context.topology.devices.values()
-    return all(device.region is not None for device in devices if device.data_path in POOLS)
+    return all(device.region is not None for device in devices if device.data_path.traits.pooled)
 
 
 def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
@@ -94,7 +94,7 @@ def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Di
 def _may_be_between_guests(context: Context, region: str) -> bool:
     """Whether an ivshmem device or a ring shows the region to two guests, or one that lacks its region (VT346)."""
     users = context.lookup.users_of[region].values()
-    either = [device for device in context.topology.devices.values() if device.type == "ivshmem" or is_ring(device)]
+    either = [device for device in context.topology.devices.values() if device.data_path.traits.shares is Shares.REGION]
     return any(device in users or device.region is None for device in either)
 
 

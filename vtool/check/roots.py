@@ -83,7 +83,7 @@ def _root_kind(device: Device) -> str | None:
     if is_ring(device):
         return None  # a program in the guest makes the disk
     if device.type == "blk":
-        return "xvd" if device.data_path.value == "pv" else "vd"
+        return "xvd" if not device.data_path.traits.virtio else "vd"
     return {"scsi": "sd", "fs": "fs", "net": "net"}.get(device.type)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from vtool.base.units import PAGE_BYTES, AddressRange
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
-from vtool.model.devices import Transport
 from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
 

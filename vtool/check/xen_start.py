@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
+from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
-from vtool.model.devices import DataPath, Transport, is_ring
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
 from vtool.reading.source import DataPathTuple
@@ -80,7 +80,7 @@ def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
     """VT372: a PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
-        if device.data_path is DataPath.POOL or is_ring(device):
+        if device.data_path.traits.shares in (Shares.POOL, Shares.REGION):
             continue  # VT389 warns of the order; both ends of a ring wait for the other
         if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
+from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.model.combinations import behind_vhost_frontend, combination_of
-from vtool.model.devices import DataPath, Device, Program, Transport
+from vtool.model.devices import Device, Program
 from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
 from vtool.reading.source import DataPathTuple
 
@@ -134,7 +135,7 @@ def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
     """VT387, VT388: Xen writes a pool's node as Linux knows it, and the tree that names it is vtool's."""
     for name, device, _ in xen_virtio(context):
         frontend = context.topology.domains[device.frontend]
-        if device.data_path is not DataPath.POOL or frontend.start is not Start.DOM0LESS:
+        if device.data_path.traits.shares is not Shares.POOL or frontend.start is not Start.DOM0LESS:
             continue  # VT373: xl shares no regions
         board = context.board_of[device.frontend]
         if not context.has_patch(board, XenPatch.POOL_NODE):
@@ -167,7 +168,7 @@ def windows_are_there(context: Context) -> Iterator[Diagnostic]:
 def frontend_waits(context: Context) -> Iterator[Diagnostic]:
     """VT389: a guest that Xen starts must not touch its virtio devices before dom0 has their backend (warning)."""
     for domain in context.topology.domains:
-        pooled = [n for n, d, _ in xen_virtio(context, domain) if d.data_path is DataPath.POOL]
+        pooled = [n for n, d, _ in xen_virtio(context, domain) if d.data_path.traits.shares is Shares.POOL]
         if not pooled or context.has_patch(context.board_of[domain], XenPatch.VIRTIO_WAITS):
             continue
         if context.topology.domains[domain].start is Start.DOM0LESS:

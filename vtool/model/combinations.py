@@ -11,12 +11,14 @@ needs nothing of the program; a daemon behind a pool must be one that was seen t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from vtool.base.records import record
-from vtool.model.devices import DataPath, Device, Program, Transport
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Transport
+from vtool.model.devices import Device, Program
 
 Version = tuple[int, int]
 
@@ -113,17 +115,9 @@ def is_daemon(program: Program) -> bool:
     return program in PROGRAMS and program not in (Program.QEMU, Program.QEMU_XENPVH, Program.VTOOL_RING)
 
 
-_BOTH = (Transport.MMIO, Transport.PCI)
-_SHARED = {DataPath.SHARED_RAM: _BOTH}
-# A daemon behind virtio-mmio needs no ACCESS_PLATFORM of its own; behind PCI QEMU asks for it.
-_POOLED = {**_SHARED, DataPath.POOL: (Transport.MMIO,), DataPath.POOL_IN_RAM: (Transport.MMIO,)}
-_IN_VMM = {**_SHARED, DataPath.POOL_IN_RAM: _BOTH, DataPath.VIOMMU: (Transport.PCI,)}
-_ONLY_PCI = {DataPath.SHARED_RAM: (Transport.PCI,)}
-
-
 @record
 class _Service:
-    """How one program serves one type of device under KVM: QEMU's names by transport.
+    """How one program serves one type of device; ``names`` are QEMU's by transport, empty where QEMU has no device.
 
     With ``reconnects`` QEMU connects in the background, which only devices that wait for it survive
     (QEMU 7.2 ends in an assertion for a vhost-user-rng that does not; 10.0 connects to a passt that was
@@ -132,112 +126,86 @@ class _Service:
 
     type: str
     program: Program
-    mmio: str
-    pci: str
-    paths: Mapping[DataPath, tuple[Transport, ...]]
-    kernel: tuple[str, ...]
+    names: Mapping[Transport, str]
+    kernel: tuple[str, ...] = ()
     since: Version = (7, 2)
     reconnects: bool = False
+    virtio: bool = True
+    xl_type: str = ""
+
+
+def _both(mmio: str, pci: str) -> Mapping[Transport, str]:
+    return {Transport.MMIO: mmio, Transport.PCI: pci}
+
+
+def _only_pci(pci: str) -> Mapping[Transport, str]:
+    return {Transport.PCI: pci}
 
 
 # Options of the guest's kernel: Linux drivers/*/Kconfig, 6.12 to 7.2.
-_SERVICES = (
+_UNDER_KVM = (
     _Service(
         "blk",
         Program.QEMU_STORAGE_DAEMON,
-        "vhost-user-blk",
-        "vhost-user-blk-pci",
-        _POOLED,
+        _both("vhost-user-blk", "vhost-user-blk-pci"),
         ("VIRTIO_BLK",),
         reconnects=True,
     ),
-    _Service("blk", Program.QEMU, "virtio-blk-device", "virtio-blk-pci", _IN_VMM, ("VIRTIO_BLK",)),
-    _Service("net", Program.PASST, "virtio-net-device", "virtio-net-pci", _POOLED, ("VIRTIO_NET",)),
-    _Service("net", Program.QEMU, "virtio-net-device", "virtio-net-pci", _IN_VMM, ("VIRTIO_NET",)),
-    _Service("fs", Program.VIRTIOFSD, "vhost-user-fs-device", "vhost-user-fs-pci", _POOLED, ("VIRTIO_FS",)),
+    _Service("blk", Program.QEMU, _both("virtio-blk-device", "virtio-blk-pci"), ("VIRTIO_BLK",)),
+    _Service("net", Program.PASST, _both("virtio-net-device", "virtio-net-pci"), ("VIRTIO_NET",)),
+    _Service("net", Program.QEMU, _both("virtio-net-device", "virtio-net-pci"), ("VIRTIO_NET",)),
+    _Service("fs", Program.VIRTIOFSD, _both("vhost-user-fs-device", "vhost-user-fs-pci"), ("VIRTIO_FS",)),
     _Service(
         "console",
         Program.VHOST_DEVICE_CONSOLE,
-        "",
-        "vhost-user-test-device-pci",
-        _ONLY_PCI,
+        _only_pci("vhost-user-test-device-pci"),
         ("VIRTIO_CONSOLE",),
         since=(10, 2),
     ),
-    _Service("console", Program.QEMU, "virtio-serial-device", "virtio-serial-pci", _IN_VMM, ("VIRTIO_CONSOLE",)),
-    _Service("rng", Program.VHOST_DEVICE_RNG, "vhost-user-rng", "vhost-user-rng-pci", _SHARED, ("HW_RANDOM_VIRTIO",)),
-    _Service("rng", Program.QEMU, "virtio-rng-device", "virtio-rng-pci", _IN_VMM, ("HW_RANDOM_VIRTIO",)),
+    _Service("console", Program.QEMU, _both("virtio-serial-device", "virtio-serial-pci"), ("VIRTIO_CONSOLE",)),
+    _Service("rng", Program.VHOST_DEVICE_RNG, _both("vhost-user-rng", "vhost-user-rng-pci"), ("HW_RANDOM_VIRTIO",)),
+    _Service("rng", Program.QEMU, _both("virtio-rng-device", "virtio-rng-pci"), ("HW_RANDOM_VIRTIO",)),
     _Service(
         "vsock",
         Program.VHOST_DEVICE_VSOCK,
-        "vhost-user-vsock-device",
-        "vhost-user-vsock-pci",
-        _SHARED,
+        _both("vhost-user-vsock-device", "vhost-user-vsock-pci"),
         ("VIRTIO_VSOCKETS",),
     ),
     _Service(
-        "gpio", Program.VHOST_DEVICE_GPIO, "vhost-user-gpio-device", "vhost-user-gpio-pci", _SHARED, ("GPIO_VIRTIO",)
+        "gpio", Program.VHOST_DEVICE_GPIO, _both("vhost-user-gpio-device", "vhost-user-gpio-pci"), ("GPIO_VIRTIO",)
     ),
-    _Service("i2c", Program.VHOST_DEVICE_I2C, "vhost-user-i2c-device", "vhost-user-i2c-pci", _SHARED, ("I2C_VIRTIO",)),
+    _Service("i2c", Program.VHOST_DEVICE_I2C, _both("vhost-user-i2c-device", "vhost-user-i2c-pci"), ("I2C_VIRTIO",)),
     _Service(
         "scmi",
         Program.VHOST_DEVICE_SCMI,
-        "vhost-user-scmi",
-        "vhost-user-scmi-pci",
-        _SHARED,
+        _both("vhost-user-scmi", "vhost-user-scmi-pci"),
         ("ARM_SCMI_TRANSPORT_VIRTIO",),
         since=(10, 0),
     ),
     _Service(
-        "snd",
-        Program.VHOST_DEVICE_SOUND,
-        "vhost-user-snd",
-        "vhost-user-snd-pci",
-        _SHARED,
-        ("SND_VIRTIO",),
-        since=(10, 0),
+        "snd", Program.VHOST_DEVICE_SOUND, _both("vhost-user-snd", "vhost-user-snd-pci"), ("SND_VIRTIO",), since=(10, 0)
     ),
-    _Service(
-        "gpu",
-        Program.VHOST_DEVICE_GPU,
-        "vhost-user-gpu",
-        "vhost-user-gpu-pci",
-        _SHARED,
-        ("DRM_VIRTIO_GPU",),
-    ),
-    _Service("gpu", Program.QEMU, "virtio-gpu-device", "virtio-gpu-pci", _SHARED, ("DRM_VIRTIO_GPU",)),
-    _Service(
-        "input",
-        Program.VHOST_DEVICE_INPUT,
-        "vhost-user-input",
-        "vhost-user-input-pci",
-        _SHARED,
-        ("VIRTIO_INPUT",),
-    ),
-    _Service("input", Program.QEMU, "virtio-input-host-device", "virtio-input-host-pci", _SHARED, ("VIRTIO_INPUT",)),
+    _Service("gpu", Program.VHOST_DEVICE_GPU, _both("vhost-user-gpu", "vhost-user-gpu-pci"), ("DRM_VIRTIO_GPU",)),
+    _Service("gpu", Program.QEMU, _both("virtio-gpu-device", "virtio-gpu-pci"), ("DRM_VIRTIO_GPU",)),
+    _Service("input", Program.VHOST_DEVICE_INPUT, _both("vhost-user-input", "vhost-user-input-pci"), ("VIRTIO_INPUT",)),
+    _Service("input", Program.QEMU, _both("virtio-input-host-device", "virtio-input-host-pci"), ("VIRTIO_INPUT",)),
     _Service(
         "scsi",
         Program.VHOST_DEVICE_SCSI,
-        "vhost-user-scsi",
-        "vhost-user-scsi-pci",
-        _SHARED,
+        _both("vhost-user-scsi", "vhost-user-scsi-pci"),
         ("SCSI_VIRTIO", "BLK_DEV_SD"),
     ),
-    _Service("scsi", Program.QEMU, "virtio-scsi-device", "virtio-scsi-pci", _IN_VMM, ("SCSI_VIRTIO", "BLK_DEV_SD")),
+    _Service("scsi", Program.QEMU, _both("virtio-scsi-device", "virtio-scsi-pci"), ("SCSI_VIRTIO", "BLK_DEV_SD")),
     _Service(
-        "can",
-        Program.VHOST_DEVICE_CAN,
-        "",
-        "vhost-user-test-device-pci",
-        _ONLY_PCI,
-        ("CAN_VIRTIO_CAN",),
-        since=(10, 2),
+        "can", Program.VHOST_DEVICE_CAN, _only_pci("vhost-user-test-device-pci"), ("CAN_VIRTIO_CAN",), since=(10, 2)
     ),
-    _Service("spi", Program.VHOST_DEVICE_SPI, "", "vhost-user-spi-pci", _ONLY_PCI, ("SPI_VIRTIO",), since=(11, 1)),
-    _Service("rtc", Program.VHOST_DEVICE_RTC, "", "vhost-user-rtc-pci", _ONLY_PCI, ("VIRTIO_RTC",), since=(11, 1)),
-    _Service("iommu", Program.QEMU, "", "virtio-iommu-pci", _ONLY_PCI, ()),
-    _Service("balloon", Program.QEMU, "virtio-balloon-device", "virtio-balloon-pci", _SHARED, ("VIRTIO_BALLOON",)),
-    _Service("ivshmem", Program.QEMU, "", "ivshmem-plain", {DataPath.BAR: (Transport.PCI,)}, ()),
+    _Service("spi", Program.VHOST_DEVICE_SPI, _only_pci("vhost-user-spi-pci"), ("SPI_VIRTIO",), since=(11, 1)),
+    _Service("rtc", Program.VHOST_DEVICE_RTC, _only_pci("vhost-user-rtc-pci"), ("VIRTIO_RTC",), since=(11, 1)),
+    _Service("iommu", Program.QEMU, _only_pci("virtio-iommu-pci"), ()),
+    _Service("balloon", Program.QEMU, _both("virtio-balloon-device", "virtio-balloon-pci"), ("VIRTIO_BALLOON",)),
+    _Service("ivshmem", Program.QEMU, _only_pci("ivshmem-plain"), (), virtio=False),
+    _Service("blk", Program.VTOOL_RING, {Transport.SHARED_MEMORY: "ivshmem-plain"}, ("BLK_DEV_NBD",), virtio=False),
+    _Service("net", Program.VTOOL_RING, {Transport.SHARED_MEMORY: "ivshmem-plain"}, ("TUN",), virtio=False),
 )
 
 
@@ -267,45 +235,6 @@ class Combination:
         return f"{self.data_path.value} over {self.transport.value} by {self.program.value}"
 
 
-_OF_TRANSPORT = {Transport.MMIO: ("VIRTIO_MMIO",), Transport.PCI: ("VIRTIO_PCI", "PCI_HOST_GENERIC")}
-_OF_PATH = {
-    DataPath.POOL: ("DMA_RESTRICTED_POOL",),
-    DataPath.POOL_IN_RAM: ("DMA_RESTRICTED_POOL",),
-    DataPath.GRANT: ("XEN_VIRTIO",),
-}
-_DEPLOYED_UNDER_KVM = {
-    ("blk", DataPath.SHARED_RAM, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
-    ("blk", DataPath.POOL, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
-    ("blk", DataPath.POOL_IN_RAM, Transport.MMIO, Program.QEMU_STORAGE_DAEMON),
-    ("blk", DataPath.POOL_IN_RAM, Transport.PCI, Program.QEMU),
-    ("blk", DataPath.VIOMMU, Transport.PCI, Program.QEMU),
-    ("net", DataPath.SHARED_RAM, Transport.MMIO, Program.PASST),
-    ("net", DataPath.POOL, Transport.MMIO, Program.PASST),
-    ("net", DataPath.POOL_IN_RAM, Transport.PCI, Program.QEMU),
-    ("net", DataPath.VIOMMU, Transport.PCI, Program.QEMU),
-    ("fs", DataPath.SHARED_RAM, Transport.MMIO, Program.VIRTIOFSD),
-    ("fs", DataPath.POOL, Transport.MMIO, Program.VIRTIOFSD),
-    ("iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU),
-    ("ivshmem", DataPath.BAR, Transport.PCI, Program.QEMU),
-}
-
-
-def _under_kvm(service: _Service, path: DataPath, transport: Transport) -> Combination:
-    transport_options = ("PCI_HOST_GENERIC",) if service.type == "ivshmem" else _OF_TRANSPORT[transport]
-    return Combination(
-        "kvm",
-        service.type,
-        path,
-        transport,
-        service.program,
-        deployed=(service.type, path, transport, service.program) in _DEPLOYED_UNDER_KVM,
-        qemu_device=service.mmio if transport is Transport.MMIO else service.pci,
-        since=service.since,
-        reconnects=service.reconnects,
-        kernel=(*_OF_PATH.get(path, ()), *transport_options, *service.kernel),
-    )
-
-
 # Linux net/9p/Kconfig, fs/9p/Kconfig.
 _XEN_9P = ("NET_9P", "NET_9P_XEN", "9P_FS")
 XENPVH_SINCE: Version = (9, 2)
@@ -313,43 +242,37 @@ XENPVH_SINCE: Version = (9, 2)
 before, the first device was in the highest one, where an unpatched Xen's guest does not look."""
 
 
-@record
-class _XenService:
-    """How one program in dom0 serves one type of virtio device of a Xen guest."""
-
-    type: str
-    program: Program
-    paths: tuple[DataPath, ...]
-    kernel: tuple[str, ...]
-    qemu_device: str = ""
-    xl_type: str = ""
-
-
-_IN_DOM0 = (DataPath.GRANT, DataPath.SHARED_RAM)
+_BY_XENBUS, _BY_MMIO = {Transport.XENBUS: ""}, {Transport.MMIO: ""}
 # What QEMU serves itself; its vhost and vhost-user devices need the guest's RAM as files, which Xen has not. For
 # xl all of them are "virtio,device": only i2c and gpio get nodes of their own (libxl libxl_arm.c).
 _QEMU_IN_DOM0 = ("blk", "net", "rng", "console", "scsi", "input")
-_XEN_SERVICES = (
+_UNDER_XEN = (
+    _Service("blk", Program.BLKBACK, _BY_XENBUS, virtio=False),
+    _Service("net", Program.NETBACK, _BY_XENBUS, virtio=False),
+    _Service("fs", Program.XEN_9PFSD, _BY_XENBUS, _XEN_9P, virtio=False),
+    _Service("fs", Program.QEMU, _BY_XENBUS, _XEN_9P, virtio=False),
     *(
-        _XenService(
+        _Service(
             service.type,
             Program.QEMU_XENPVH,
-            _IN_DOM0 if service.type == "input" else (*_IN_DOM0, DataPath.POOL),
+            {Transport.MMIO: service.names[Transport.MMIO]},
             service.kernel,
-            service.mmio,
-            "virtio,device",
+            XENPVH_SINCE,
+            xl_type="virtio,device",
         )
-        for service in _SERVICES
+        for service in _UNDER_KVM
         if service.program is Program.QEMU and service.type in _QEMU_IN_DOM0
     ),
     # xen-troops/virtio-disk, branch virtio_next: grants or foreign mappings, as the addresses say.
-    _XenService("blk", Program.VIRTIO_DISK, _IN_DOM0, ("VIRTIO_BLK",)),
+    _Service("blk", Program.VIRTIO_DISK, _BY_MMIO, ("VIRTIO_BLK",)),
     # vireshk/xen-vhost-frontend src/supported_devices.rs, which compares the types as decimal numbers: libxl's
     # words for i2c and gpio are hexadecimal and look the same, and of the other ones libxl does not look further.
     # The daemons are built with the Xen feature of vm-memory, which excludes the one that KVM needs.
-    _XenService("i2c", Program.VHOST_DEVICE_I2C, _IN_DOM0, ("I2C_VIRTIO",), xl_type="virtio,device22"),
-    _XenService("gpio", Program.VHOST_DEVICE_GPIO, _IN_DOM0, ("GPIO_VIRTIO",), xl_type="virtio,device29"),
-    _XenService("fs", Program.VIRTIOFSD, _IN_DOM0, ("VIRTIO_FS",), xl_type="virtio,device26"),
+    _Service("i2c", Program.VHOST_DEVICE_I2C, _BY_MMIO, ("I2C_VIRTIO",), xl_type="virtio,device22"),
+    _Service("gpio", Program.VHOST_DEVICE_GPIO, _BY_MMIO, ("GPIO_VIRTIO",), xl_type="virtio,device29"),
+    _Service("fs", Program.VIRTIOFSD, _BY_MMIO, ("VIRTIO_FS",), xl_type="virtio,device26"),
+    _Service("blk", Program.VTOOL_RING, {Transport.SHARED_MEMORY: ""}, ("BLK_DEV_NBD",), virtio=False),
+    _Service("net", Program.VTOOL_RING, {Transport.SHARED_MEMORY: ""}, ("TUN",), virtio=False),
 )
 
 
@@ -362,61 +285,50 @@ def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
     return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
 
 
-_DEPLOYED_UNDER_XEN = {
-    (kind, path, Program.QEMU_XENPVH)
-    for kind in ("blk", "net")
-    for path in (DataPath.GRANT, DataPath.SHARED_RAM, DataPath.POOL)
+_OF_TRANSPORT = {
+    Transport.MMIO: ("VIRTIO_MMIO",),
+    Transport.PCI: ("VIRTIO_PCI", "PCI_HOST_GENERIC"),
+    Transport.XENBUS: (),
+    Transport.SHARED_MEMORY: (),
 }
 
 
-def _under_xen(service: _XenService, path: DataPath) -> Combination:
-    return Combination(
-        "xen",
-        service.type,
-        path,
-        Transport.MMIO,
-        service.program,
-        deployed=(service.type, path, service.program) in _DEPLOYED_UNDER_XEN,
-        qemu_device=service.qemu_device,
-        since=XENPVH_SINCE if service.qemu_device else (0, 0),
-        kernel=(*_OF_PATH.get(path, ()), "VIRTIO_MMIO", *service.kernel),
-        xl_type=service.xl_type,
-    )
+def _finds_it(hypervisor: str, transport: Transport, *, virtio: bool) -> tuple[str, ...]:
+    """Return the options by which a frontend's kernel finds a device: a region is behind a BAR, or in Xen's memory."""
+    if virtio or transport is Transport.XENBUS:
+        return _OF_TRANSPORT[transport]
+    return ("PCI_HOST_GENERIC",) if hypervisor == "kvm" else ("DEVMEM",)
 
 
-def _by_ring(hypervisor: str, kind: str, driver: str) -> Combination:
-    """Return the row of a ring: under KVM both ends find the region behind a PCI BAR, under Xen in their memory."""
-    under_kvm = hypervisor == "kvm"
-    return Combination(
-        hypervisor,
-        kind,
-        DataPath.RING,
-        Transport.SHARED_MEMORY,
-        Program.VTOOL_RING,
-        deployed=True,
-        qemu_device="ivshmem-plain" if under_kvm else "",
-        since=(7, 2) if under_kvm else (0, 0),
-        kernel=("PCI_HOST_GENERIC" if under_kvm else "DEVMEM", driver),
-    )
+def _combinations(hypervisor: str, service: _Service) -> Iterator[Combination]:
+    """Yield what a program can serve: through each path that takes it, over each transport that both have."""
+    # Under Xen what grants comes first.
+    paths = sorted(DataPath, key=lambda path: hypervisor == "xen" and not path.traits.grants)
+    for path in (path for path in paths if path.traits.virtio == service.virtio):
+        traits, program = path.traits, service.program
+        for transport, name in service.names.items():
+            by = [by for by in traits.served(hypervisor) if by.fits(program.value, service.type, transport)]
+            if not by:
+                continue
+            finds_it = _finds_it(hypervisor, transport, virtio=service.virtio)
+            yield Combination(
+                hypervisor,
+                service.type,
+                path,
+                transport,
+                program,
+                deployed=any(one.deployed for one in by),
+                qemu_device=name,
+                since=service.since if name or hypervisor == "kvm" else (0, 0),
+                reconnects=service.reconnects,
+                kernel=(*traits.kernel, *finds_it, *service.kernel),
+                xl_type=service.xl_type,
+            )
 
 
 COMBINATIONS = (
-    *(
-        _under_kvm(service, path, transport)
-        for service in _SERVICES
-        for path, transports in service.paths.items()
-        for transport in transports
-    ),
-    Combination("xen", "blk", DataPath.PV, Transport.XENBUS, Program.BLKBACK, deployed=True),
-    Combination("xen", "net", DataPath.PV, Transport.XENBUS, Program.NETBACK, deployed=True),
-    Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.XEN_9PFSD, kernel=_XEN_9P),
-    Combination("xen", "fs", DataPath.PV, Transport.XENBUS, Program.QEMU, kernel=_XEN_9P),
-    *(_under_xen(service, path) for service in _XEN_SERVICES for path in service.paths),
-    *(
-        _by_ring(hypervisor, kind, driver)
-        for hypervisor in ("kvm", "xen")
-        for kind, driver in (("blk", "BLK_DEV_NBD"), ("net", "TUN"))
-    ),
+    *(combination for service in _UNDER_KVM for combination in _combinations("kvm", service)),
+    *(combination for service in _UNDER_XEN for combination in _combinations("xen", service)),
 )
 """Every way to serve a device that vtool knows."""
 

@@ -10,41 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Transport
 from vtool.model.types import BlockDevicePath, BoardFileName, BuiltWhenUsed, CpuList, MacAddress, Model, Name, Size
-
-
-class Transport(Enum):
-    """How driver and device find each other and signal."""
-
-    MMIO = "mmio"
-    PCI = "pci"
-    XENBUS = "xenbus"
-    SHARED_MEMORY = "shared-memory"
-    """No virtio: a region that both sides map, and look into for the other's signs."""
-
-
-class DataPath(Enum):
-    """How the backend reaches the frontend's buffers (a choice apart from the transport)."""
-
-    SHARED_RAM = "shared-ram"
-    """All of the guest's RAM: no copy, no protection."""
-    POOL = "pool"
-    """A pool that alone is shared; the rest of the guest cannot be mapped."""
-    POOL_IN_RAM = "pool-in-ram"
-    """The same pool as a part of RAM that is shared as a whole: the backend keeps to it by goodwill."""
-    VIOMMU = "viommu"
-    """What the guest maps at that moment, through a virtual IOMMU."""
-    BAR = "bar"
-    """A region of its own that two domains see behind a PCI BAR."""
-    GRANT = "grant"
-    """The pages that the guest grants for each request (Xen)."""
-    PV = "pv"
-    RING = "ring"
-    """A ring that carries the data itself, in a region of its own: neither side reaches more of the other."""
-
-
-POOLS = (DataPath.POOL, DataPath.POOL_IN_RAM)
-"""The data paths that go through a restricted-dma-pool."""
 
 
 class Program(Enum):
@@ -379,7 +347,7 @@ Device = Annotated[
 
 def is_ring(device: Device) -> bool:
     """Whether a device is a ring, which both domains run a program for."""
-    return device.data_path is DataPath.RING
+    return device.data_path.traits.carries_data
 
 
 def disks_of(device: Device) -> tuple[Disk, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from vtool.base.units import KIB, PAGE_BYTES
-from vtool.model.devices import DataPath, Device, Program
+from vtool.model.devices import Device, Program
 
 _DISK_QUEUES = 4
 """xen_blkif_max_queues; fewer where the domain has fewer CPUs."""
@@ -108,10 +108,11 @@ the queues of xen-vhost-frontend (its fork of vhost-user-frontend, queue_num_and
 
 def grants_of(device: Device, cpus: int) -> int:
     """Return how many grants a device of a domain with so many CPUs holds at worst; 0 where none are used."""
-    if device.data_path is DataPath.PV:
-        return _PV_GRANTS[device.type](cpus) if device.type in _PV_GRANTS else 0
-    if device.data_path is not DataPath.GRANT:
+    traits = device.data_path.traits
+    if not traits.grants:
         return 0
+    if not traits.virtio:
+        return _PV_GRANTS[device.type](cpus) if device.type in _PV_GRANTS else 0
     if device.program is Program.VIRTIO_DISK:
         return _disk_like(_VIRTIO_DISK_REQUESTS)
     return _VIRTIO.get(device.type, 0)

@@ -11,18 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vtool.base.units import AddressRange
+from vtool.data_paths.facts import Shares, Transport
 from vtool.model import command_lines
 from vtool.model.combinations import PROGRAMS, Combination, Readiness, Suite, combination_of
-from vtool.model.devices import (
-    DataPath,
-    Device,
-    IommuModel,
-    NetworkDevice,
-    Program,
-    Transport,
-    disks_of,
-    is_ring,
-)
+from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, disks_of, is_ring
 from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
@@ -39,8 +31,6 @@ _ON_THE_NETWORK = {
 }
 """Types whose daemons work in the board's own network, and the sockets they open there."""
 
-_SHARES_RAM = (DataPath.SHARED_RAM, DataPath.POOL_IN_RAM)
-
 
 def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     """Decide one KVM guest: memory, kernel, devices, unit, sockets."""
@@ -49,7 +39,9 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     assert isinstance(hypervisor, Kvm)
     ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
     wishes = _devices_of(scope, name)
-    pools = _plan_pools(scope, name, ram, in_ram=any(d.data_path is DataPath.POOL_IN_RAM for d in wishes.values()))
+    pools = _plan_pools(
+        scope, name, ram, in_ram=any(d.data_path.traits.shares is Shares.RAM_WITH_POOL for d in wishes.values())
+    )
     memory = _plan_memory(domain, ram, pools, wishes)
     run_folder = f"{plan.RUN}/domain-{name}"
     maps_bytes = sum(backend.size_bytes for backend in memory if backend.shared)
@@ -114,7 +106,7 @@ def _devices_of(scope: BoardScope, name: str) -> dict[str, Device]:
 
 def _has_window(device: Device) -> bool:
     """Whether a device is a region that both its ends see behind a BAR."""
-    return device.type == "ivshmem" or is_ring(device)
+    return device.data_path.traits.shares is Shares.REGION
 
 
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:
@@ -147,7 +139,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
 def _plan_memory(
     domain: Domain, ram: AddressRange, pools: tuple[plan.Pool, ...], devices: Mapping[str, Device]
 ) -> tuple[plan.KvmMemory, ...]:
-    shared = any(d.program is not Program.QEMU and d.data_path in _SHARES_RAM for d in devices.values())
+    shared = any(d.program is not Program.QEMU and d.data_path.traits.shares_ram for d in devices.values())
     size = ram.size_bytes + sum(pool.range.size_bytes for pool in pools if pool.numa_node == 0)
     first = plan.KvmMemory("shared" if shared else "private", size, shared, 0, f"0-{domain.cpus - 1}")
     alone = (pool for pool in pools if pool.numa_node)

@@ -10,8 +10,9 @@ import ipaddress
 from collections.abc import Callable, Mapping
 
 from vtool.base.records import record
+from vtool.data_paths.facts import Transport
 from vtool.model.combinations import Combination, Version
-from vtool.model.devices import DataPath, Device, IommuModel, Program, SoundOutput, Transport, is_ring
+from vtool.model.devices import Device, IommuModel, Program, SoundOutput, is_ring
 from vtool.model.grants import GRANTED_REQUESTS
 from vtool.plan import types as plan
 
@@ -23,8 +24,6 @@ RECONNECT_IN_MS: Version = (9, 2)
 LOCAL_FD = "3"
 """The first descriptor that systemd hands over (sd_listen_fds(3))."""
 
-_PLATFORM = (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU, DataPath.GRANT)
-"""Data paths that need VIRTIO_F_ACCESS_PLATFORM: the guest's DMA addresses are not its physical ones."""
 _OF_QEMU = (Program.QEMU, Program.QEMU_XENPVH)
 # Of all requests that are granted at once, these keep a disk below a domain's default of grants (vtool.model.grants).
 _GRANTED: Mapping[str, Pairs] = {
@@ -79,8 +78,8 @@ def device_options(wiring: Wiring, place: plan.MmioPlace | plan.PciPlace | None)
         where = (("bus", "pcie.0"), ("addr", f"{place.slot:#x}"))
         if isinstance(place, plan.MmioPlace):
             where = (("bus", f"virtio-mmio-bus.{place.slot}"),)
-    platform: Pairs = (("iommu_platform", "on"),) if device.data_path in _PLATFORM else ()
-    if device.data_path is DataPath.GRANT:
+    platform: Pairs = (("iommu_platform", "on"),) if device.data_path.traits.platform else ()
+    if device.data_path.traits.grants:
         platform += _GRANTED.get(device.type, ())
     if platform and device.transport is Transport.PCI:
         platform += (("disable-legacy", "on"),)

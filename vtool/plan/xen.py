@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from vtool.base.units import AddressRange
+from vtool.data_paths.facts import Transport
 from vtool.model import command_lines
-from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program, Transport
+from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program
 from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan

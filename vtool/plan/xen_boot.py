@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 
 from vtool.base.units import MIB, AddressRange, align_up, format_cpu_list, format_size
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
-from vtool.model.devices import Transport, is_ring
+from vtool.model.devices import is_ring
 from vtool.model.load_windows import MODULE_WINDOW_BYTES
 from vtool.model.topology import OWN_RAMDISK, Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
 from vtool.plan import types as plan

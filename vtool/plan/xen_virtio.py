@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from vtool.data_paths.facts import Transport
 from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
-from vtool.model.devices import BlockDevice, DataPath, Device, Disk, NetworkDevice, Program, Transport, disks_of
+from vtool.model.devices import BlockDevice, Device, Disk, NetworkDevice, Program, disks_of
 from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon
@@ -75,7 +76,7 @@ def _plan_device(
         place=place,
         intid=layouts.SPI_FIRST_INTID + place.spi_index,
         node_name=f"virtio@{place.base:x}",
-        grants=device.data_path is DataPath.GRANT,
+        grants=device.data_path.traits.grants,
         xl_type=row.xl_type,
         disk=disk,
         disks=wiring.disks,
@@ -84,7 +85,7 @@ def _plan_device(
         frontend_address=network.frontend_address if network else "",
         options=device_options(wiring, None) if in_qemu else (),
         daemon=_virtio_disk(name, disk) if disk else None,
-        backend=plan_daemon(wiring, None, 0 if device.data_path is DataPath.GRANT else memory) if by_vhost else None,
+        backend=plan_daemon(wiring, None, 0 if device.data_path.traits.grants else memory) if by_vhost else None,
         pool=device.region,
         pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
         deployed=row.deployed,

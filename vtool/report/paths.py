@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vtool.check.devices import why_not as why_no_combination
-from vtool.data_paths import ROWS, Parts, Row
+from vtool.data_paths import DataPath, rows
+from vtool.data_paths.facts import Parts, Row, Transport
 from vtool.model.combinations import COMBINATIONS, Combination
-from vtool.model.devices import DataPath, Program, Transport
+from vtool.model.devices import Program
 
 _PARTS = {
     Parts.DEBIAN: "Debian's packages suffice",
@@ -89,12 +90,12 @@ def why_not(row: Row, hypervisor: str) -> str:
 
 def paths_data(hypervisors: Sequence[str]) -> dict[str, Any]:
     """Return the table as plain data, in its order; ``deployed`` is an object so that it can say more later."""
-    return {"data_paths": [_row_data(number, row, hypervisors) for number, row in enumerate(ROWS, 1)]}
+    return {"data_paths": [_row_data(row, hypervisors) for row in rows()]}
 
 
-def _row_data(number: int, row: Row, hypervisors: Sequence[str]) -> dict[str, Any]:
+def _row_data(row: Row, hypervisors: Sequence[str]) -> dict[str, Any]:
     return {
-        "number": number,
+        "number": row.number,
         "key": row.key,
         "data_path": row.data_path or None,
         "idea": row.idea,
@@ -129,8 +130,8 @@ def _way_data(row: Row, hypervisor: str) -> dict[str, Any]:
 
 def paths_lines(hypervisors: Sequence[str]) -> Iterator[str]:
     """Yield a paragraph a data path, with a block a hypervisor."""
-    for number, row in enumerate(ROWS, 1):
-        yield f"{number:>2} {row.key}: {row.idea}"
+    for row in rows():
+        yield f"{row.number:>2} {row.key}: {row.idea}"
         yield f"   backend reaches: {row.backend_reaches}; cost: {row.cost}"
         for hypervisor in hypervisors:
             yield from _way_lines(row, hypervisor)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from vtool.base.units import MIB, format_size
+from vtool.data_paths import DataPath
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
 from vtool.deploy.proof.reach import between
 from vtool.deploy.proof.steps import (
@@ -29,10 +30,8 @@ from vtool.deploy.proof.steps import (
     shows,
     slots_used,
 )
-from vtool.model.devices import DataPath
 from vtool.plan.types import TRACK_HIWATER, KvmDevice, KvmGuest, Pool
 
-_POOLED = (DataPath.POOL.value, DataPath.POOL_IN_RAM.value)
 _SHARED_OBJECTS = ("/memfd:", "/dev/shm/vtool-")  # noqa: S108 - names that are compared
 WINDOW_WORDS = 32
 """Words of 8 bytes that go each way through a BAR: a guest's devmem writes one at a time."""
@@ -67,13 +66,13 @@ def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
 def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
     accepted = in_domain(guest.name, f"features-{identity}", f"cat {device.guest_sysfs}/virtio*/features", 20)
-    platform = device.data_path != DataPath.SHARED_RAM.value
-    yield features(subject, accepted, guest.name, device.name, platform=platform)
-    if device.data_path == DataPath.VIOMMU.value:
+    traits = DataPath(device.data_path).traits
+    yield features(subject, accepted, guest.name, device.name, platform=traits.platform)
+    if traits.translated:
         kind = in_domain(guest.name, f"translated-{identity}", f"cat {device.guest_sysfs}/iommu_group/type", 20)
         yield shows(subject, "its IOMMU group translates", kind, "DMA", "DMA-FQ")
     io = list(_io(guest, device, subject, identity))
-    pool = device.pool if device.data_path in _POOLED else None
+    pool = device.pool if traits.pooled else None
     if pool is None:
         yield from io
     else:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vtool.base.units import KIB, MIB, AddressRange, format_size
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Shares
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
 from vtool.deploy.proof.steps import (
     REACH,
@@ -23,7 +25,6 @@ from vtool.deploy.proof.steps import (
     mount_share,
     on_board,
 )
-from vtool.model.devices import DataPath
 from vtool.plan.types import (
     KvmDevice,
     KvmGuest,
@@ -47,7 +48,7 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """Return the row of a device: its daemon's memory is searched, or QEMU's where QEMU is the backend."""
     unit = device.backend.unit if device.backend else guest.unit
     pools = {pool.region: pool.range.size_bytes for pool in guest.pools if pool.shared}
-    confined = device.backend is not None and device.data_path == DataPath.POOL.value
+    confined = device.backend is not None and DataPath(device.data_path).traits.shares is Shares.POOL
     yield _searched(guest, unit, device.name, _control(device), pools, confined=confined)
 
 
@@ -227,9 +228,9 @@ def _words(ranges: Sequence[AddressRange]) -> str:
 
 
 def _virtio_rows(guest: XenGuest | XenBootGuest, step: Step, control: bool) -> Iterator[Proof]:
-    paths, pools = {device.data_path for device in guest.virtio}, pools_of(guest)
+    paths, pools = {DataPath(device.data_path) for device in guest.virtio}, pools_of(guest)
     region = ", ".join(f"region {name} ({format_size(where.size_bytes)})" for name, where in pools.items())
-    expected = "all RAM" if DataPath.SHARED_RAM.value in paths else region or "granted pages"
+    expected = "all RAM" if any(path.traits.shares_ram for path in paths) else region or "granted pages"
     judge = Beside(
         step=step["id"],
         expected=expected,

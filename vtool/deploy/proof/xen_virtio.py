@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.base.units import MIB, AddressRange, format_size
+from vtool.data_paths import DataPath
 from vtool.deploy.proof.judges import Judge, Results, SameLines, Verdict, failure
 from vtool.deploy.proof.reach import IOREQ_BYTES, pool_reach, xen_virtio_reach
 from vtool.deploy.proof.steps import (
@@ -22,7 +23,6 @@ from vtool.deploy.proof.steps import (
     shows,
     slots_used,
 )
-from vtool.model.devices import DataPath
 from vtool.plan.types import XenBootGuest, XenGuest, XenQemu, XenVirtio
 
 GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
@@ -53,8 +53,9 @@ def xen_virtio(guest: XenGuest) -> Iterator[Proof]:
 
 
 def _features(device: XenVirtio, domain: str, accepted: Step) -> Proof:
-    platform = device.data_path != DataPath.SHARED_RAM.value
-    return features(f"device {device.name}", accepted, domain, device.name, platform=platform)
+    return features(
+        f"device {device.name}", accepted, domain, device.name, platform=DataPath(device.data_path).traits.platform
+    )
 
 
 def _disk_of(device: XenVirtio) -> str:

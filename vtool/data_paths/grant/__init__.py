@@ -1,0 +1,55 @@
+"""The pages that the guest grants for each request (Xen)."""
+
+from __future__ import annotations
+
+from vtool.data_paths.facts import (
+    NO_GRANTS,
+    NO_IOREQ,
+    NO_XEN_QEMU,
+    XEN_IOREQ,
+    XEN_QEMU,
+    XENPVH,
+    Need,
+    Parts,
+    Row,
+    Served,
+    Shares,
+    Traits,
+    Transport,
+    Way,
+)
+
+TRAITS = Traits(
+    word="grant",
+    shares=Shares.NOTHING,
+    platform=True,
+    grants=True,
+    kernel=("XEN_VIRTIO",),
+    xen=(
+        Served(transports=(Transport.MMIO,)),
+        Served(("qemu-xenpvh",), ("blk", "net"), (Transport.MMIO,), deployed=True),
+    ),
+)
+ROWS = (
+    Row(
+        number=5,
+        key="grant",
+        idea="Xen's grants made available to virtio",
+        backend_reaches="the pages granted for each request",
+        cost="map and unmap, or persistent grants",
+        data_path="grant",
+        kvm=NO_GRANTS,
+        xen=Way(
+            Parts.BUILT,
+            ("mmio",),
+            XENPVH,
+            (
+                XEN_IOREQ,
+                Need("xl", "virtio=[…grant_usage=1] (on disks 4.19)", "4.18"),
+                XEN_QEMU,
+                Need("guest kernel", "XEN_VIRTIO, VIRTIO_MMIO", "5.19"),
+            ),
+            (NO_IOREQ, NO_XEN_QEMU, "a kernel with XEN_VIRTIO"),
+        ),
+    ),
+)

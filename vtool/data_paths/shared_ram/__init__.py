@@ -1,0 +1,65 @@
+"""All of the guest's RAM: no copy, no protection."""
+
+from __future__ import annotations
+
+from vtool.data_paths.facts import (
+    DAEMONS,
+    NO_IOREQ,
+    NO_XEN_QEMU,
+    XEN_IOREQ,
+    XEN_QEMU,
+    XENPVH,
+    Need,
+    Parts,
+    Row,
+    Served,
+    Shares,
+    Traits,
+    Transport,
+    Way,
+)
+
+TRAITS = Traits(
+    word="shared-ram",
+    shares=Shares.RAM,
+    kvm=(
+        Served(transports=(Transport.MMIO, Transport.PCI)),
+        Served(("qemu-storage-daemon", "passt", "virtiofsd"), transports=(Transport.MMIO,), deployed=True),
+        Served(("qemu",), ("iommu",), (Transport.PCI,), deployed=True),
+    ),
+    xen=(
+        Served(transports=(Transport.MMIO,)),
+        Served(("qemu-xenpvh",), ("blk", "net"), (Transport.MMIO,), deployed=True),
+    ),
+)
+ROWS = (
+    Row(
+        number=1,
+        key="shared-ram",
+        idea="none: what everyone does today",
+        backend_reaches="all RAM of the guest",
+        cost="no copy",
+        data_path="shared-ram",
+        kvm=Way(
+            Parts.DEBIAN,
+            ("mmio", "pci"),
+            DAEMONS,
+            (
+                Need("QEMU", "RAM in a memory-backend-memfd or -file with share=on as large as -m", "7.2"),
+                Need("guest kernel", "VIRTIO_MMIO or VIRTIO_PCI"),
+            ),
+        ),
+        xen=Way(
+            Parts.BUILT,
+            ("mmio",),
+            XENPVH,
+            (
+                XEN_IOREQ,
+                Need("xl", "virtio=[…grant_usage=0]", "4.18"),
+                XEN_QEMU,
+                Need("guest kernel", "VIRTIO_MMIO"),
+            ),
+            (NO_IOREQ, NO_XEN_QEMU),
+        ),
+    ),
+)
