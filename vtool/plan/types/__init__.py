@@ -1,0 +1,79 @@
+"""What was decided: every address, interrupt, socket, unit and order. Nothing optional left to choose.
+
+Records in the vocabulary of the hypervisors. A renderer loops over them and prints; if it
+needs arithmetic, a field is missing here. Addresses carry their origin. Enter at `Plan`.
+
+One module a theme; all names are this package's, so that a reader of plans need not know which module has one.
+"""
+
+from vtool.plan.types.board import BoardPlan, Bridge, ControlDomain, PassthroughNode, Plan, XenArgument
+from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, KvmBackend, KvmDisk, KvmTap, MmioPlace, PciPlace, QemuOption
+from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES
+from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmGuest, KvmMemory
+from vtool.plan.types.origins import Origin, OriginKind, StaticRange
+from vtool.plan.types.regions import HostRegion, Pool, RegionFile, SharedView
+from vtool.plan.types.rings import KvmRing, RingEnd, XenRing
+from vtool.plan.types.xen import (
+    DriverDomain,
+    XenDaemon,
+    XenDisk,
+    XenGuest,
+    XenInterface,
+    XenQemu,
+    XenServedDisk,
+    XenShare,
+    XenVhostFrontend,
+    XenVirtio,
+)
+from vtool.plan.types.xen_boot import BootModule, EventChannelEnd, XenBoot, XenBootGuest, XenCpuPool
+
+__all__ = [
+    "BOARD_FOLDER",
+    "CURRENT",
+    "DISKS",
+    "PROGRAM",
+    "RUN",
+    "SHARES",
+    "TRACK_HIWATER",
+    "VERIFY_SCRATCH_BYTES",
+    "BoardPlan",
+    "BootModule",
+    "Bridge",
+    "ControlDomain",
+    "DriverDomain",
+    "EventChannelEnd",
+    "HostRegion",
+    "KvmBackend",
+    "KvmDevice",
+    "KvmDisk",
+    "KvmGuest",
+    "KvmMemory",
+    "KvmRing",
+    "KvmTap",
+    "MmioPlace",
+    "Origin",
+    "OriginKind",
+    "PassthroughNode",
+    "PciPlace",
+    "Plan",
+    "Pool",
+    "QemuOption",
+    "RegionFile",
+    "RingEnd",
+    "SharedView",
+    "StaticRange",
+    "XenArgument",
+    "XenBoot",
+    "XenBootGuest",
+    "XenCpuPool",
+    "XenDaemon",
+    "XenDisk",
+    "XenGuest",
+    "XenInterface",
+    "XenQemu",
+    "XenRing",
+    "XenServedDisk",
+    "XenShare",
+    "XenVhostFrontend",
+    "XenVirtio",
+]

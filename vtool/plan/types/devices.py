@@ -1,0 +1,91 @@
+"""What devices of guests are made of, whatever the hypervisor: places, options, files, daemons, taps."""
+
+from __future__ import annotations
+
+from vtool.base.records import record
+from vtool.base.units import AddressRange
+
+VERIFY_SCRATCH_BYTES = 8 << 20
+"""The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
+
+
+@record
+class QemuOption:
+    """One option of QEMU: its name, the word it begins with (or none), and key-value pairs, all unquoted."""
+
+    name: str
+    word: str
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+@record
+class MmioPlace:
+    """A virtio-mmio slot: guest-physical base and interrupt."""
+
+    slot: int
+    base: int
+    spi_index: int
+
+
+@record
+class PciPlace:
+    """A device number on the root bus, function 0; ``config_cell`` is its first cell in ``reg`` (IEEE 1275 PCI)."""
+
+    slot: int
+    config_cell: int
+
+
+@record
+class KvmDisk:
+    """A file behind a KVM guest's device."""
+
+    disk_path: str
+    disk_bytes: int
+    scratch: AddressRange | None
+
+
+@record
+class KvmBackend:
+    """A daemon that serves one device of one guest, and what its unit lets it do.
+
+    ``arguments`` are grouped into lines, an option and its value to each. QEMU connects to ``socket``,
+    which is not always the path in them. ``maps_bytes`` is the guest memory that QEMU hands to it: all
+    that is shared of that guest, whatever this device uses. ``device_nodes`` become its user's,
+    ``device_class`` is (class of nodes, group). ``self_sandboxed``: it makes namespaces of its own and
+    cannot be shut in further; ``changes_owners``: it acts for the guest's users in a folder;
+    ``found_again``: QEMU connects again when it was restarted.
+    """
+
+    program: str
+    package: str
+    unit: str
+    socket_unit: str | None
+    folder: str
+    socket: str
+    executable: str
+    arguments: tuple[tuple[str, ...] | QemuOption, ...]
+    readiness: str
+    maps_bytes: int
+    files: tuple[str, ...] = ()
+    state_folder: str = ""
+    device_nodes: tuple[str, ...] = ()
+    device_class: tuple[str, str] | None = None
+    address_families: tuple[str, ...] = ("AF_UNIX",)
+    own_network: bool = True
+    self_sandboxed: bool = False
+    changes_owners: bool = False
+    restarts_always: bool = False
+    host_cpus: tuple[int, ...] = ()
+    read_only: bool = False
+    found_again: bool = False
+
+
+@record
+class KvmTap:
+    """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
+
+    name: str
+    bridge: str
+    bridge_unit: str
+    unit: str
+    owner: str

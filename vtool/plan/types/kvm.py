@@ -1,0 +1,117 @@
+"""Guests that QEMU runs under KVM, and their devices."""
+
+from __future__ import annotations
+
+from vtool.base.records import record
+from vtool.base.units import AddressRange
+from vtool.plan.types.devices import KvmBackend, KvmDisk, KvmTap, MmioPlace, PciPlace, QemuOption
+from vtool.plan.types.regions import Pool, RegionFile
+from vtool.plan.types.rings import KvmRing
+
+TRACK_HIWATER = "swiotlb=track_hiwater"
+"""Has a guest's kernel count what of a pool is used, which Linux from 7.3 on does with this word alone.
+
+It is a parameter of its own beside a user's ``swiotlb=``: 6.12 takes ``force`` as the last word alone, and passes over
+this one."""
+
+
+@record
+class KvmMemory:
+    """One memory backend of QEMU, which is one NUMA node; ``cpus`` is empty where there are none."""
+
+    identity: str
+    size_bytes: int
+    shared: bool
+    numa_node: int
+    cpus: str
+
+
+@record
+class KvmDevice:
+    """A device of a KVM guest on a place of its own, served by a daemon or, without ``backend``, by QEMU.
+
+    ``node_name`` is its node in the guest's tree, below the PCI host bridge for a PCI device;
+    ``guest_device`` is its name in the guest's sysfs. ``options`` make it; an IOMMU's are also needed
+    where the tree is written.
+    """
+
+    name: str
+    type: str
+    program: str
+    transport: str
+    data_path: str
+    deployed: bool
+    place: MmioPlace | PciPlace
+    node_name: str
+    guest_device: str
+    pool: Pool | None
+    disks: tuple[KvmDisk, ...]
+    backend: KvmBackend | None
+    tap: KvmTap | None
+    region_file: RegionFile | None
+    options: tuple[QemuOption, ...]
+    frontend_address: str = ""
+    backend_address: str = ""
+    ring: KvmRing | None = None
+
+    @property
+    def virtio(self) -> bool:
+        """Whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
+        return self.type not in ("iommu", "ivshmem") and self.ring is None
+
+    @property
+    def guest_sysfs(self) -> str:
+        """Return its folder in the guest's sysfs."""
+        bus = "/sys/bus/pci/devices" if isinstance(self.place, PciPlace) else "/sys/bus/platform/devices"
+        return f"{bus}/{self.guest_device}"
+
+    def setting(self, key: str) -> str:
+        """Return the value of a key of its options, or the empty text."""
+        return next((value for option in self.options for name, value in option.pairs if name == key), "")
+
+
+@record
+class KvmGuest:
+    """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
+
+    ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
+    ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
+    are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
+    ``files`` and ``device_nodes`` are what QEMU itself opens on the board.
+    """
+
+    name: str
+    cpus: int
+    ram: AddressRange
+    pools: tuple[Pool, ...]
+    memory_bytes: int
+    memory: tuple[KvmMemory, ...]
+    kernel: str
+    ramdisk: str | None
+    bootargs: str
+    ready: str
+    ready_timeout_s: int
+    devices: tuple[KvmDevice, ...]
+    unit: str
+    run_folder: str
+    console_socket: str
+    console_log: str
+    qmp_socket: str
+    overlay: str | None
+    device_tree: str
+    gic_version: int
+    machine: str
+    machine_options: tuple[QemuOption, ...]
+    requires: tuple[str, ...]
+    libvirt_xml: str | None
+    files: tuple[str, ...]
+    device_nodes: tuple[str, ...]
+    own_network: bool
+    host_cpus: tuple[int, ...]
+    kernel_image: str
+    ramdisk_image: str | None
+
+    @property
+    def outlives(self) -> frozenset[str]:
+        """Return the units that it needs to start and goes on without: QEMU finds them again."""
+        return frozenset(d.backend.unit for d in self.devices if d.backend is not None and d.backend.found_again)

@@ -1,0 +1,230 @@
+"""Guests that xl starts, their devices, and what serves them in dom0."""
+
+from __future__ import annotations
+
+from vtool.base.records import record
+from vtool.base.units import AddressRange
+from vtool.plan.types.devices import KvmBackend, KvmDisk, KvmTap, MmioPlace, QemuOption
+
+
+@record
+class XenDisk:
+    """A PV disk: a file on a loop device behind a stable link, granted by the frontend (grant map)."""
+
+    name: str
+    virtual_device: str
+    link: str
+    disk_path: str
+    disk_bytes: int
+    scratch: AddressRange | None
+    backend_unit: str
+
+
+@record
+class XenServedDisk:
+    """A PV disk that a driver domain serves: ``target`` is a block device inside that domain.
+
+    ``scratch`` is the end of it that verify may write to, where it is a disk of that domain's whose end is that.
+    ``deployed`` where that domain is vtool's own.
+    """
+
+    name: str
+    virtual_device: str
+    target: str
+    backend: str
+    backend_unit: str
+    scratch: AddressRange | None
+    deployed: bool
+
+
+@record
+class XenShare:
+    """A folder of the control domain over Xen's 9p transport; ``type`` is xl's word for what serves it."""
+
+    name: str
+    tag: str
+    path: str
+    type: str
+    backend_unit: str
+
+
+@record
+class XenInterface:
+    """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge.
+
+    ``backend`` is the driver domain that has the bridge, None for the control domain; ``deployed`` but for a driver
+    domain that is not vtool's own.
+    """
+
+    name: str
+    index: int
+    mac: str
+    bridge: str
+    frontend_address: str
+    backend_address: str
+    backend_unit: str
+    backend: str | None = None
+    deployed: bool = True
+
+
+@record
+class DriverDomain:
+    """What a guest is to the guests whose PV devices it serves, and what that takes of it at worst.
+
+    The mappings and event channels it has are Xen's defaults or the user's limits.
+    """
+
+    frontends: tuple[str, ...]
+    mapped_at_worst: int
+    mappings_available: int
+    event_channels_at_worst: int
+    event_channels_available: int
+
+
+@record
+class XenDaemon:
+    """A program in dom0 that serves one virtio device of a Xen guest; ``files`` are what it opens on the board."""
+
+    program: str
+    unit: str
+    executable: str
+    arguments: tuple[tuple[str, ...] | QemuOption, ...]
+    files: tuple[str, ...] = ()
+
+
+@record
+class XenVirtio:
+    """A virtio device of a Xen guest, on the place that libxl gives it: disks first, then the others.
+
+    ``grants``: the backend maps what is granted, else the guest's memory. ``backend`` is a vhost-user
+    daemon. ``disk`` is the loop device of
+    one that stands in xl's ``disk`` list, ``xl_type`` the word of one in its ``virtio`` list; a guest that
+    xl does not start has neither. ``pool_phandle`` is that of its memory region.
+    """
+
+    name: str
+    type: str
+    program: str
+    data_path: str
+    place: MmioPlace
+    intid: int
+    node_name: str
+    grants: bool
+    xl_type: str
+    disk: XenDisk | None
+    disks: tuple[KvmDisk, ...]
+    tap: KvmTap | None
+    mac: str
+    frontend_address: str
+    options: tuple[QemuOption, ...]
+    daemon: XenDaemon | None
+    backend: KvmBackend | None
+    pool: str | None
+    pool_phandle: int | None
+    deployed: bool
+
+
+@record
+class XenQemu:
+    """The QEMU in dom0 that has all virtio devices of one guest, in the order of their places.
+
+    ``domain_id`` is None where only the running board knows it. ``memory_bytes`` is what QEMU must take
+    for the guest's RAM, from the base of Xen's first bank on. ``image`` is what becomes ``executable``, None
+    where the board has its own.
+    """
+
+    unit: str
+    executable: str
+    image: str | None
+    run_folder: str
+    qmp_socket: str
+    memory_bytes: int
+    cpus: int
+    domain_id: int | None
+    requires: tuple[str, ...]
+    files: tuple[str, ...]
+    device_nodes: tuple[str, ...]
+    own_network: bool
+
+
+@record
+class XenVhostFrontend:
+    """The program in dom0 that joins vhost-user daemons to one guest, by links in a folder of its own.
+
+    It looks for its N-th device of a kind behind the link ``<kind>.sock<N>``: ``links`` are (link, socket).
+    ``foreign``: it maps all of the guest at once, else what is granted.
+    """
+
+    unit: str
+    executable: str
+    folder: str
+    links: tuple[tuple[str, str], ...]
+    foreign: bool
+    requires: tuple[str, ...]
+
+
+@record
+class XenGuest:
+    """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready.
+
+    With ``create_unit`` it is made paused by that unit, and ``unit`` lets it run once the backends of
+    its virtio devices are there.
+    """
+
+    name: str
+    cpus: int
+    memory_bytes: int
+    kernel: str
+    ramdisk: str | None
+    bootargs: str
+    ready: str
+    ready_timeout_s: int
+    disks: tuple[XenDisk, ...]
+    interfaces: tuple[XenInterface, ...]
+    unit: str
+    config: str
+    console_log: str
+    kernel_image: str
+    ramdisk_image: str | None
+    device_tree: str | None = None
+    device_tree_image: str | None = None
+    passthrough: tuple[str, ...] = ()
+    cpupool: str | None = None
+    uart: bool = False
+    spis: int | None = None
+    p2m_bytes: int | None = None
+    traps_unmapped_accesses: bool = True
+    sve_bits: int | None = None
+    llc_colors: str | None = None
+    sci_type: str | None = None
+    max_grant_version: int | None = None
+    max_grant_frames: int | None = None
+    max_maptrack_frames: int | None = None
+    host_cpus: tuple[int, ...] = ()
+    grants_at_worst: int = 0
+    grants_available: int = 0
+    served_disks: tuple[XenServedDisk, ...] = ()
+    shares: tuple[XenShare, ...] = ()
+    driver_domain: DriverDomain | None = None
+
+    virtio: tuple[XenVirtio, ...] = ()
+    qemu: XenQemu | None = None
+    create_unit: str | None = None
+    vhost_frontend: XenVhostFrontend | None = None
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return dom0's bridges that its interfaces are on."""
+        taps = (device.tap for device in self.virtio if device.tap)
+        mine = (interface.bridge for interface in self.interfaces if interface.backend is None)
+        return (*mine, *(tap.bridge for tap in taps))
+
+    @property
+    def backend_units(self) -> tuple[str, ...]:
+        """Return the units that must run before xl makes it, each once, in the order of the devices' kinds."""
+        units = [disk.backend_unit for disk in (*self.disks, *(v.disk for v in self.virtio if v.disk))]
+        units += [disk.backend_unit for disk in self.served_disks] + [share.backend_unit for share in self.shares]
+        units += [interface.backend_unit for interface in self.interfaces]
+        units += [device.daemon.unit for device in self.virtio if device.daemon]
+        units += [self.vhost_frontend.unit] if self.vhost_frontend else []
+        return tuple(dict.fromkeys(units))
