@@ -12,8 +12,10 @@ import pytest
 from tests.property.beside import copy_beside
 from vtool.cli.common import prepare
 from vtool.diagnostics import Span, VtoolError
-from vtool.diagnostics.codes import CODES
+from vtool.diagnostics.codes import every_code
 from vtool.render import render
+
+CODES = every_code()
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGIES = sorted(

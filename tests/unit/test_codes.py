@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
-from vtool.check import RULES
-from vtool.diagnostics.codes import CODES
+import pytest
 
+from vtool.check import LAYERS, RULES
+from vtool.diagnostics.codes import codes_of, declare, every_code, rules_of
+from vtool.lint import RULES as TREE_RULES
+
+CODES = every_code()
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,9 +20,6 @@ def test_every_code_that_is_used_is_in_the_table_and_the_other_way_round() -> No
     sources = "".join(path.read_text() for path in (ROOT / "vtool").rglob("*.py"))
     used = set(re.findall(r'"(VT\d{3})"', sources))
     assert used == set(CODES)
-    assert len(
-        re.findall(r"^VT\d{3}", (ROOT / "vtool" / "diagnostics" / "codes.txt").read_text(), re.MULTILINE)
-    ) == len(CODES)
 
 
 def test_rows_are_short_useful_sentences() -> None:
@@ -29,10 +31,32 @@ def test_rows_are_short_useful_sentences() -> None:
         assert all(len(text) <= 160 for text in (row.what, row.why, row.example, row.fix)), row.code
 
 
-def test_every_rule_says_its_codes_and_they_are_its_own() -> None:
-    for rule in RULES:
-        said = set(re.findall(r"VT\d{3}", (rule.__doc__ or "").split(":")[0]))
-        assert said and said <= set(CODES), rule.__name__
+def test_every_rule_names_the_codes_that_its_module_gives() -> None:
+    rules = {*RULES, *(rule for kind in TREE_RULES.values() for rule in kind)}
+    named: dict[str, set[str]] = {}
+    for rule in rules:
+        named.setdefault(rule.__module__, set()).update(codes_of(rule))
+    for module, codes in named.items():
+        text = Path(sys.modules[module].__file__ or "").read_text()
+        declared = set(re.findall(r'^declare\(\s*"(VT\d{3})"', text, re.MULTILINE))
+        assert codes | declared == set(re.findall(r'"(VT\d{3})"', text)), module
+        given = set(re.findall(r'"(VT\d{3})"', re.sub(r'^@rule\(\s*"VT\d{3}"', "", text, flags=re.MULTILINE)))
+        assert codes <= given, module  # a decorator that outlived what it was for
+
+
+def test_every_rule_is_run() -> None:
+    """What is decorated is in a layer, also where its module is new."""
+    run = {rule for layer in LAYERS for rule in layer}
+    run |= {rule for kind in TREE_RULES.values() for rule in kind}
+    modules = [module for name, module in sys.modules.items() if name.startswith(("vtool.check.", "vtool.lint."))]
+    assert run == set(rules_of(*modules))
+
+
+def test_a_code_has_one_meaning() -> None:
+    row = CODES["VT311"]
+    with pytest.raises(ValueError, match="VT311 already means"):
+        declare(row.code, what="x", why="x", example="x", fix="x")
+    assert every_code() == CODES
 
 
 def test_every_rule_on_topologies_has_a_case() -> None:

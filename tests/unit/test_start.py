@@ -15,7 +15,6 @@ ROOMS = ("vtool.board", "vtool.deploy", "vtool.render", "vtool.report", "vtool.l
     ("arguments", "unused"),
     [
         (("--help",), ("pydantic", "yaml", "vtool.model", "vtool.plan", *LIBRARIES, *ROOMS)),
-        (("explain", "VT301"), ("pydantic", "yaml", "vtool.model", "vtool.plan", *LIBRARIES, *ROOMS)),
         (("validate", str(TOPOLOGY)), ("concurrent.futures", "subprocess", "tarfile", *LIBRARIES, *ROOMS)),
     ],
 )

@@ -35,6 +35,7 @@ from vtool.check import (
 )
 from vtool.check.context import Context, KernelOptions, XenBuild
 from vtool.diagnostics import Diagnostic, in_order
+from vtool.diagnostics.codes import rules_of
 from vtool.files.boot_files import BootFile
 from vtool.model.partial import Unsound
 from vtool.model.salvage import forget
@@ -42,43 +43,44 @@ from vtool.model.topology import Topology
 from vtool.model.validate import LoadedFacts
 from vtool.reading.source import Document
 
-LAYERS = (
+_FIRST = (
     references.NAMES,
     references.RELATIONS,
     references.ENDS,
     devices.COMBINATIONS_EXIST,
     xen_start.STARTS,
-    (
-        *references.RULES,
-        *devices.RULES,
-        *kvm.RULES,
-        *qemu_machines.RULES,
-        *alignment.RULES,
-        *regions.RULES,
-        *addresses.RULES,
-        *host_memory.RULES,
-        *interrupts.RULES,
-        *reservations.RULES,
-        *kernels.RULES,
-        *command_lines.RULES,
-        *memory_needs.RULES,
-        *memory_words.RULES,
-        *loads.RULES,
-        *roots.RULES,
-        *xen_features.RULES,
-        *xen_start.RULES,
-        *xen_memory.RULES,
-        *xen_colours.RULES,
-        *xen_cpus.RULES,
-        *xen_passthrough.RULES,
-        *xen.RULES,
-        *driver_domains.RULES,
-        *xen_virtio.RULES,
-        *rings.RULES,
-    ),
 )
+RULES = rules_of(
+    references,
+    devices,
+    kvm,
+    qemu_machines,
+    alignment,
+    regions,
+    addresses,
+    host_memory,
+    interrupts,
+    reservations,
+    kernels,
+    command_lines,
+    memory_needs,
+    memory_words,
+    loads,
+    roots,
+    xen_features,
+    xen_start,
+    xen_memory,
+    xen_colours,
+    xen_cpus,
+    xen_passthrough,
+    xen,
+    driver_domains,
+    xen_virtio,
+    rings,
+)
+"""Every rule: what is decorated with ``@rule`` in these modules."""
+LAYERS = (*_FIRST, tuple(each for each in RULES if not any(each in layer for layer in _FIRST)))
 """Rules in the order in which they depend on each other: what one layer finds wrong, the later ones do not know."""
-RULES = tuple(rule for layer in LAYERS for rule in layer)
 
 __all__ = ["LAYERS", "RULES", "KernelOptions", "XenBuild", "check"]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.base.units import AddressRange, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
 from vtool.model.topology import POOL_USES, Domain, Role, Xen
 from vtool.platform import layouts
@@ -17,8 +18,15 @@ _MOST_BITS_BEFORE_4_18 = 48
 """Xen xen/arch/arm/include/asm/page-bits.h PADDR_BITS; since 4.18 it is CONFIG_PADDR_BITS, which is 52."""
 
 
+@rule(
+    "VT352",
+    what="an address that the board's CPUs do not have",
+    why="Cores have 40, 44 or 48 bits of address, and guests no more; Xen stops at what lies beyond, before dom0 runs.",
+    example="addresses: {fe0: 0x1000_0000_0000_0000}",
+    fix="Leave the address out and let vtool choose, or choose a lower one.",
+)
 def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT352: what a guest sees ends within the guest-physical address space, which is as large as the CPUs' own.
+    """What a guest sees ends within the guest-physical address space, which is as large as the CPUs' own.
 
     Xen xen/arch/arm/mmu/p2m.c setup_virt_paging: p2m_ipa_bits is at most PARange; Linux arch/arm64/kvm/reset.c
     kvm_set_ipa_limit and QEMU hw/arm/virt.c virt_kvm_type likewise. Host addresses are compared with RAM (VT404).
@@ -42,8 +50,9 @@ def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
                     yield context.find("VT352", message, path, labels=(label,))
 
 
+@rule("VT408")
 def facts_are_addressable(context: Context) -> Iterator[Diagnostic]:
-    """VT408: no board has RAM where no arm64 CPU reaches."""
+    """No board has RAM where no arm64 CPU reaches."""
     for board, loaded in context.facts.items():
         for index, bank in enumerate(loaded.facts.ram):
             if bank.range.end > 1 << MOST_ADDRESS_BITS:
@@ -80,8 +89,9 @@ def _more_than_the_board(context: Context, name: str, memory: int) -> bool:
     return memory > sum(bank.size for bank in context.facts[context.board_of[name]].facts.ram)
 
 
+@rule("VT352")
 def guests_fit_their_layout(context: Context) -> Iterator[Diagnostic]:
-    """VT352: a guest of Xen has no more RAM than the two banks of its layout (Xen public/arch-arm.h)."""
+    """A guest of Xen has no more RAM than the two banks of its layout (Xen public/arch-arm.h)."""
     for board in context.facts:
         for name, domain in context.domains_on(board):
             memory = domain.memory or 0
@@ -93,6 +103,3 @@ def guests_fit_their_layout(context: Context) -> Iterator[Diagnostic]:
                     f"'{name}' has {format_size(memory)} of memory, the layout of Xen's guests has room for {layout}"
                 )
                 yield context.find("VT352", message, ("domains", name, "memory"))
-
-
-RULES = (facts_are_addressable, guest_addresses_exist, guests_fit_their_layout)

@@ -9,6 +9,7 @@ from vtool.base.units import KIB, PAGE_BYTES, format_size
 from vtool.check.context import Context, KernelOptions
 from vtool.check.pools import least_pool, pool_shares
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.partial import surely
 from vtool.model.topology import Region, RegionUse
 from vtool.platform import layouts
@@ -59,8 +60,15 @@ def address_unit(context: Context, region: Region) -> int:
     return max(use_alignment(context, region), region.alignment or 0)
 
 
+@rule(
+    "VT413",
+    what="an alignment is not possible",
+    why="Alignments are powers of two; pages and the use of a region need a least one.",
+    example="alignment: 3MiB",
+    fix="Write a power of two that is not less than the hint says.",
+)
 def alignment_is_possible(context: Context) -> Iterator[Diagnostic]:
-    """VT413: an alignment is a power of two, and not less than what the region's use and pages need."""
+    """An alignment is a power of two, and not less than what the region's use and pages need."""
     for name, region in context.topology.regions.items():
         path, least = ("regions", name, "alignment"), use_alignment(context, region)
         if region.alignment is None:
@@ -78,8 +86,15 @@ def alignment_is_possible(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT413", message, path, hints=(hint,))
 
 
+@rule(
+    "VT414",
+    what="a region's granule is smaller than the pages of a kernel that maps it",
+    why="A kernel maps whole pages; what is beside the region would be shared, too.",
+    example="granule: 4KiB, and a kernel with ARM64_64K_PAGES",
+    fix="Write the kernel's page size, or leave the granule out.",
+)
 def granule_fits_kernels(context: Context) -> Iterator[Diagnostic]:
-    """VT414: a kernel cannot map a part of its page."""
+    """A kernel cannot map a part of its page."""
     for name, region in context.topology.regions.items():
         for domain, page in pages_of(context, region).items():
             if region.granule is not None and region.granule < page:
@@ -98,8 +113,9 @@ def _size_is_wrong_otherwise(context: Context, name: str, region: Region) -> boo
     return region.size < least_pool(pool_shares(context, name)) or context.is_a_bar(name)
 
 
+@rule("VT403")
 def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
-    """VT403: sizes and fixed addresses are multiples of what pages, use and the user's alignment need."""
+    """Sizes and fixed addresses are multiples of what pages, use and the user's alignment need."""
     for name, region in context.topology.regions.items():
         unit = size_unit(context, region)
         if region.size % unit and not surely(partial(_size_is_wrong_otherwise, context, name, region)):
@@ -121,6 +137,3 @@ def _fixed(name: str, region: Region) -> Iterator[tuple[DataPathTuple, int]]:
             yield ("regions", name, key), address
     for domain, address in region.addresses.items():
         yield ("regions", name, "addresses", domain), address
-
-
-RULES = (alignment_is_possible, granule_fits_kernels, regions_are_aligned)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from vtool.base.units import format_cpu_list
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model import command_lines
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
 from vtool.platform.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
@@ -45,8 +46,15 @@ _WITHOUT_UNITS = (
 _OPPOSITE = {"ro": "rw", "rw": "rw"}
 
 
+@rule(
+    "VT355",
+    what="a word of bootargs is vtool's to write",
+    why="Of most words Xen and Linux take the last one, which is the user's: the plan's number would be false.",
+    example="bootargs: dom0_mem=8G at a Xen whose dom0 has memory: 1GiB",
+    fix="Leave the word out, and write the key that it comes from.",
+)
 def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
-    """VT355: what vtool writes on a command line is not written again, which would win."""
+    """What vtool writes on a command line is not written again, which would win."""
     for board, declared in context.topology.boards.items():
         loaded, hypervisor = context.facts.get(board), declared.hypervisor
         domains = dict(context.domains_on(board))
@@ -94,8 +102,9 @@ def _said_twice(
             yield at_word(context, "VT355", message, path, word, hints=(hint,), severity=Severity.WARNING)
 
 
+@rule("VT356")
 def cpus_stay_on(context: Context) -> Iterator[Diagnostic]:
-    """VT356: neither Xen nor a kernel leaves CPUs off that something is planned for."""
+    """Neither Xen nor a kernel leaves CPUs off that something is planned for."""
     for board, declared in context.topology.boards.items():
         if isinstance(declared.hypervisor, Xen):
             word = last(xen_words(declared.hypervisor.bootargs), "maxcpus")
@@ -133,8 +142,18 @@ def _off(context: Context, board: str, most: int, path: DataPathTuple, word: Wor
         yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
 
 
+@rule(
+    "VT356",
+    what="a word of bootargs takes away what the plan counts on",
+    why=(
+        "A kernel that uses less memory or fewer CPUs, goes past an IOMMU, or starts another init boots and says "
+        "nothing."
+    ),
+    example="bootargs: mem=64M for a guest whose pool lies behind 256 MiB",
+    fix="Leave the word out.",
+)
 def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
-    """VT356: what confines a device, or bounces its buffers, is not switched off."""
+    """What confines a device, or bounces its buffers, is not switched off."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
@@ -162,8 +181,9 @@ def confinement_stays_on(context: Context) -> Iterator[Diagnostic]:
             yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
 
 
+@rule("VT356")
 def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
-    """VT356: a kernel takes the ramdisk, device tree and hypervisor that it is started with, and Xen restarts."""
+    """A kernel takes the ramdisk, device tree and hypervisor that it is started with, and Xen restarts."""
     for board, declared in context.topology.boards.items():
         if isinstance(declared.hypervisor, Xen):
             word = last(xen_words(declared.hypervisor.bootargs), "noreboot")
@@ -189,8 +209,9 @@ def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
             yield at_word(context, "VT356", message, path, word)
 
 
+@rule("VT356")
 def systems_start(context: Context) -> Iterator[Diagnostic]:
-    """VT356: what is to start, and to say that a domain is ready, is started: vtool's own init, a board's systemd.
+    """What is to start, and to say that a domain is ready, is started: vtool's own init, a board's systemd.
 
     Nothing is known of the init of a ramdisk or disk of the user's own.
     """
@@ -250,6 +271,3 @@ def at_word(
         return found
     start = span.column + quotes // 2 + word.offset
     return replace(found, span=replace(span, column=start, end_column=start + len(word.text)))
-
-
-RULES = (words_are_said_once, cpus_stay_on, confinement_stays_on, boot_is_as_planned, systems_start)

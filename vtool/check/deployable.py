@@ -7,9 +7,18 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, in_order
+from vtool.diagnostics.codes import declare
 from vtool.model.combinations import combination_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Kvm, Topology, Vmm
 from vtool.reading.source import Document
+
+declare(
+    "VT714",
+    what="a part of the topology is rendered but cannot be deployed yet",
+    why="vtool deploys only what it also proves on the board.",
+    example="a guest with passthrough, or a board with vmm: libvirt",
+    fix="Use vtool render, or leave the part out.",
+)
 
 
 def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:

@@ -10,6 +10,7 @@ from vtool.base.units import MIB, format_size
 from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
 from vtool.model.devices import Device, NetworkDevice, Program, VerifyAccess, disks_of, is_ring
 from vtool.model.topology import RegionUse
@@ -20,7 +21,7 @@ from vtool.reading.source import DataPathTuple
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
 
 
-__all__ = ["COMBINATIONS", "RULES", "Combination"]
+__all__ = ["COMBINATIONS", "Combination"]
 
 _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
@@ -50,8 +51,15 @@ XEN_DISKS = 26
 """One letter each, as the planner names them."""
 
 
+@rule(
+    "VT310",
+    what="hypervisor, type, data path, transport and program do not go together",
+    why="A guest would boot and its device would not work, or be less protected than the data path says.",
+    example="data_path: pv under kvm",
+    fix="Use one of the combinations in the hint.",
+)
 def combination_exists(context: Context) -> Iterator[Diagnostic]:
-    """VT310: hypervisor, device type, data path, transport and program go together."""
+    """Hypervisor, device type, data path, transport and program go together."""
     for name, device in context.sound_devices():
         hypervisor = context.hypervisor_of(device.frontend)
         assert hypervisor is not None
@@ -71,8 +79,15 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
         )
 
 
+@rule(
+    "VT311",
+    what="a device and its region do not fit",
+    why="A pool belongs to the frontend, is lent to the backend, and made for that use.",
+    example="a pool that the backend does not borrow",
+    fix="Correct owner, borrowers or use of the region.",
+)
 def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
-    """VT311: a pool device names a region of its frontend, lent to its backend, made for that use."""
+    """A pool device names a region of its frontend, lent to its backend, made for that use."""
     said: dict[tuple[str, str], str] = {}
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
@@ -111,8 +126,22 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT311", message, path, labels=label, hints=(hint,))
 
 
+@rule(
+    "VT320",
+    what="a disk has an unusable size",
+    why="Disks are whole sectors, and verify needs room when it may write.",
+    example="size: 1000B",
+    fix="Use a multiple of 512 bytes, at least 16MiB with verify: write.",
+)
+@rule(
+    "VT321",
+    what="two devices write to one file",
+    why="Two writers destroy a disk.",
+    example="file: disk0.img in two devices",
+    fix="Give each its own file.",
+)
 def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
-    """VT320, VT321: disks have a usable size, and no two devices write to one file."""
+    """Disks have a usable size, and no two devices write to one file."""
     first: dict[tuple[str | None, str], tuple[str, DataPathTuple]] = {}
     for name, device in context.topology.devices.items():
         for index, disk in enumerate(disks_of(device)):
@@ -145,8 +174,29 @@ def _written_once(
         yield context.find("VT321", f"devices '{other}' and '{name}' both write to {what}", at, labels=(label,))
 
 
+@rule(
+    "VT330",
+    what="a MAC address is multicast, zero or used twice",
+    why="Frames would go to the wrong place.",
+    example="mac: 01:16:3e:00:00:01",
+    fix="Leave mac out and vtool makes one.",
+)
+@rule(
+    "VT331",
+    what="network addresses do not meet",
+    why="Both ends need different hosts' addresses of one IPv4 network, and no two frontends the same.",
+    example="192.0.2.2/24 and 198.51.100.1/24",
+    fix="Use two addresses of one network, with its prefix (8 to 30).",
+)
+@rule(
+    "VT332",
+    what="a bridge gets two addresses",
+    why="The backend's address is the bridge's.",
+    example="two devices on xenbr0 with different backend_address",
+    fix="Use the same address, or another bridge.",
+)
 def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
-    """VT330, VT331, VT332: MACs are unicast and unique, addresses too, and a bridge has one address."""
+    """MACs are unicast and unique, addresses too, and a bridge has one address."""
     macs: dict[str, str] = {}
     addresses: dict[tuple[str, str, str], str] = {}
     bridges: dict[tuple[str, str], tuple[str, str]] = {}
@@ -226,8 +276,9 @@ def _is_a_hosts(address: ipaddress.IPv4Interface) -> bool:
     return not special and 8 <= network.prefixlen <= 30 and ip not in ends
 
 
+@rule("VT333")
 def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
-    """VT333: two bridges of a domain have networks that do not overlap."""
+    """Two bridges of a domain have networks that do not overlap."""
     seen: dict[str, dict[str, tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
         address = _interface(device.network.backend_address) if device.type == "net" else None
@@ -250,8 +301,15 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
         bridges[bridge] = name, address.network
 
 
+@rule(
+    "VT428",
+    what="a bridge has a network that the board itself is in",
+    why="The board would send what is for the network behind its own interface to the bridge, and no longer answer.",
+    example="backend_address: 10.0.2.2/24 on the emulated board, which is reached through 10.0.2.0/24",
+    fix="Give the bridge and its guests a network of their own.",
+)
 def networks_are_not_the_boards(context: Context) -> Iterator[Diagnostic]:
-    """VT428: a bridge or link of the board has no network that the board is in by itself, or else it is cut off."""
+    """A bridge or link of the board has no network that the board is in by itself, or else it is cut off."""
     said: set[tuple[str, str]] = set()
     for name, device in context.topology.devices.items():
         if not isinstance(device, NetworkDevice) or device.program is Program.PASST or context.by_a_guest(device):
@@ -274,8 +332,18 @@ def networks_are_not_the_boards(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT428", message, path, labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT334",
+    what="a bridge has the name of an interface",
+    why=(
+        "vtool makes the bridge and takes it down; done to the interface that leads to the board, it would cut the "
+        "board off."
+    ),
+    example="bridge: eth0",
+    fix="Use another name, such as xenbr0.",
+)
 def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
-    """VT334: a bridge of the board is made by vtool, so its name is none that the board's own interfaces have."""
+    """A bridge of the board is made by vtool, so its name is none that the board's own interfaces have."""
     for name, device in context.topology.devices.items():
         if context.by_a_guest(device):
             continue  # a driver domain makes its bridge itself
@@ -294,8 +362,18 @@ def _at_both_ends(device: Device) -> bool:
     return device.data_path.traits.shares is Shares.REGION
 
 
+@rule(
+    "VT312",
+    what="more devices than the machine has places for",
+    why=(
+        "QEMU's virt machine has 32 virtio-mmio slots and 30 PCI devices; a Xen guest one network interface and 26 "
+        "disks."
+    ),
+    example="33 disks on one KVM guest",
+    fix="Use fewer devices, or another domain.",
+)
 def devices_have_places(context: Context) -> Iterator[Diagnostic]:
-    """VT312: no more devices than the machine has slots, drives or interfaces for."""
+    """No more devices than the machine has slots, drives or interfaces for."""
     for name in context.topology.domains:
         hypervisor = context.hypervisor_of(name)
         if hypervisor is None:
@@ -334,12 +412,3 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
 
 
 COMBINATIONS_EXIST = (combination_exists,)
-RULES = (
-    devices_have_places,
-    pool_region_fits,
-    disks_are_sound,
-    networks_are_sound,
-    bridges_are_apart,
-    networks_are_not_the_boards,
-    bridges_are_new,
-)

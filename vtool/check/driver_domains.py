@@ -14,6 +14,7 @@ from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, Program, is_ring
 from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, mappings_of
@@ -44,8 +45,15 @@ def _served(context: Context) -> Iterator[tuple[str, Device]]:
             yield name, device
 
 
+@rule(
+    "VT392",
+    what="driver domains wait for each other",
+    why="A frontend starts after its backend's domain, so a circle of them never starts.",
+    example="a serves a disk to b, and b a network to a",
+    fix="Let the control domain serve one of the devices.",
+)
 def driver_domains_start_first(context: Context) -> Iterator[Diagnostic]:
-    """VT392: no domain has to be there before itself."""
+    """No domain has to be there before itself."""
     backends: dict[str, dict[str, str]] = {}
     for name, device in _served(context):
         way = _way(backends, device.backend, device.frontend)
@@ -76,8 +84,18 @@ def _way(backends: dict[str, dict[str, str]], start: str, end: str) -> tuple[str
     return None
 
 
+@rule(
+    "VT393",
+    what="there is nothing that could be behind a disk",
+    why="The control domain serves files of its own, a driver domain block devices that it has.",
+    example="backend: a guest with one PV disk, backend_device: /dev/xvdb",
+    fix=(
+        "Use disk with the control domain, backend_device with a guest that serves; give the latter the disk it is "
+        "to serve."
+    ),
+)
 def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
-    """VT393: behind a disk is a file of the control domain, or a block device that its driver domain has."""
+    """Behind a disk is a file of the control domain, or a block device that its driver domain has."""
     for name, device in context.sound_devices():
         if device.type != "blk":
             continue
@@ -107,8 +125,18 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT393", message, (*path, "backend_device"))
 
 
+@rule(
+    "VT394",
+    what="a driver domain cannot serve anything",
+    why=(
+        "The backends of xl's devices are set up by `xl devd` inside the driver domain, which vtool's ramdisk for "
+        "frontends lacks."
+    ),
+    example="ramdisk: vtool:guest-initramfs in a domain that is a backend",
+    fix="Use ramdisk: vtool:driver-domain, or a root file system with Xen's tools that starts `xl devd`.",
+)
 def driver_domains_can_serve(context: Context) -> Iterator[Diagnostic]:
-    """VT394: a driver domain has a root file system of its own, with Xen's tools."""
+    """A driver domain has a root file system of its own, with Xen's tools."""
     first: dict[str, str] = {}
     for name, device in _served(context):
         first.setdefault(device.backend, name)
@@ -121,8 +149,15 @@ def driver_domains_can_serve(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT394", message, ("domains", domain, "ramdisk"), hints=(hint,))
 
 
+@rule(
+    "VT395",
+    what="the command line of Xen forbids what a driver domain does",
+    why="Grants and event channels between guests need the dummy security module, which allows them to all guests.",
+    example="bootargs: xsm=silo with a guest as a backend",
+    fix="Leave xsm= out; vtool writes xsm=dummy where it is needed.",
+)
 def security_module_allows_it(context: Context) -> Iterator[Diagnostic]:
-    """VT395: the user's own words for Xen do not forbid what a driver domain does."""
+    """The user's own words for Xen do not forbid what a driver domain does."""
     first: dict[str, tuple[str, Device]] = {}
     for name, device in _served(context):
         first.setdefault(context.board_of[device.backend], (name, device))
@@ -138,8 +173,18 @@ def security_module_allows_it(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT395", message, path, hints=(hint,))
 
 
+@rule(
+    "VT396",
+    what="a driver domain has no room for its frontends",
+    why=(
+        "It maps what they grant and has an event channel for each queue; without room, devices fail or hang under "
+        "load."
+    ),
+    example="max_maptrack_frames: 0 in a domain that is a backend",
+    fix="Raise or leave out the limit, or share the frontends out over two driver domains.",
+)
 def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
-    """VT396: a driver domain can map all that its frontends grant, and hear all of them."""
+    """A driver domain can map all that its frontends grant, and hear all of them."""
     served: dict[str, dict[str, Device]] = {}
     for device_name, device in _served(context):
         served.setdefault(device.backend, {})[device_name] = device
@@ -177,12 +222,3 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
 
 def _maptrack_frames(domain: Domain) -> int | None:
     return domain.xen.max_maptrack_frames if domain.xen else None
-
-
-RULES = (
-    driver_domains_start_first,
-    disks_are_behind_something,
-    driver_domains_can_serve,
-    security_module_allows_it,
-    driver_domains_have_room,
-)

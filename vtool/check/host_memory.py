@@ -9,6 +9,7 @@ from vtool.base.units import KIB, PAGE_BYTES, AddressRange, format_size
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.topology import Role, Xen
 from vtool.reading.source import DataPathTuple
 
@@ -49,8 +50,23 @@ def fixed_host_memory(context: Context, board: str) -> Iterator[Fixed]:
             yield Fixed(f"memory of '{name}'", domain.memory, PAGE_BYTES, domain.xen.memory_address, path)
 
 
+@rule(
+    "VT401",
+    what="a region overlaps something",
+    why="Two owners of one page corrupt each other.",
+    example="address: 0x4000_0000, where the boot loader loads images",
+    fix="Leave address out and let vtool choose.",
+)
+@rule("VT403")
+@rule(
+    "VT404",
+    what="a region lies outside RAM",
+    why="There is nothing to share there; Xen even crashes on it.",
+    example="address: 0x2_0000_0000 on a board with 3GiB",
+    fix="Leave address out and let vtool choose.",
+)
 def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT403, VT404: what is fixed in host memory lies in RAM, outside carve-outs and each other."""
+    """What is fixed in host memory lies in RAM, outside carve-outs and each other."""
     for board, loaded in context.facts.items():
         memory = loaded.facts.memory
         placed: list[Fixed] = []
@@ -81,8 +97,22 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
             placed.append(fixed)
 
 
+@rule(
+    "VT450",
+    what="a fixed address leaves no room for what Linux reserves itself",
+    why="A board's CMA has a size, an alignment and ranges to lie in; without it drivers of the board fail.",
+    example="address: 0x9000_0000 in the only range of linux,cma",
+    fix="Leave out the address, and vtool keeps that room; or fix another one.",
+)
+@rule(
+    "VT452",
+    what="a fixed address is where firmware may be (warning)",
+    why="A kernel's source tree does not know what firmware reserves at the ends of RAM.",
+    example="address: 0xbe00_0000 on an i.MX8MM of 2GiB, where OP-TEE lies",
+    fix="Import facts from the running board, or fix an address away from both ends.",
+)
 def fixed_places_leave_room(context: Context) -> Iterator[Diagnostic]:
-    """VT450, VT452: what is fixed leaves room for what the kernel places itself, and is not where firmware may be."""
+    """What is fixed leaves room for what the kernel places itself, and is not where firmware may be."""
     for board, loaded in context.facts.items():
         facts, earlier = loaded.facts, list[AddressRange]()
         for fixed in fixed_host_memory(context, board):
@@ -107,8 +137,18 @@ def fixed_places_leave_room(context: Context) -> Iterator[Diagnostic]:
             earlier.append(where)
 
 
+@rule(
+    "VT817",
+    what="a planned region would not be reserved by Linux",
+    why=(
+        "It drops the whole of /reserved-memory when that node's form differs from the root's; vtool changes nothing "
+        "of it."
+    ),
+    example="a region for a base tree whose /reserved-memory has no ranges",
+    fix="Give the node the root's cells and an empty ranges; the tree's maker has to know why it was not so.",
+)
 def regions_would_be_reserved(context: Context) -> Iterator[Diagnostic]:
-    """VT817: Linux reads the /reserved-memory of a board on which regions are set aside."""
+    """Linux reads the /reserved-memory of a board on which regions are set aside."""
     for board, loaded in context.facts.items():
         ignored = loaded.facts.device_tree.reserved_memory_ignored
         for name, region in context.regions_owned(Role.CONTROL, board) if ignored else ():
@@ -118,8 +158,15 @@ def regions_would_be_reserved(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT817", f"{message} {ignored}", ("regions", name), key=True, labels=(label,))
 
 
+@rule(
+    "VT451",
+    what="a reservation of the board finds no room (warning)",
+    why="Its size, alignment and ranges leave no place in the RAM that the facts state; drivers that want it fail.",
+    example="a CMA of 576MiB with a range of 256MiB of RAM",
+    fix="Correct the facts, or the board's device tree; boards with more RAM need facts that say so.",
+)
 def reservations_can_be_met(context: Context) -> Iterator[Diagnostic]:
-    """VT451: what the kernel is to place itself finds room on the board, before anything is planned."""
+    """What the kernel is to place itself finds room on the board, before anything is planned."""
     for board, loaded in context.facts.items():
         memory = loaded.facts.memory
         for floating in memory.settled()[1]:
@@ -134,8 +181,16 @@ def _overlap(context: Context, fixed: Fixed, message: str, label: Label, other: 
     return context.find("VT401", message, fixed.path, labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT398",
+    what="a static heap is too small for the domains",
+    why="Xen allocates nothing outside of it then, and panics at boot: Failed to allocate requested dom0 memory.",
+    example="static_heap: {size: 128MiB} beside a dom0 of 768MiB",
+    fix="Give it the memory of dom0 and of every guest without static memory, and some for Xen.",
+)
+@rule("VT403")
 def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
-    """VT398, VT403: with a static heap, Xen takes the memory of every domain that has no static memory from it."""
+    """With a static heap, Xen takes the memory of every domain that has no static memory from it."""
     for board, declared in context.topology.boards.items():
         heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
         if heap is None:
@@ -158,12 +213,3 @@ def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
         elif heap.size % STATIC_HEAP_ALIGNMENT:
             message = f"the static heap has {format_size(heap.size)}, not a multiple of 64KiB"
             yield context.find("VT403", message, path)
-
-
-RULES = (
-    fixed_places_are_free,
-    fixed_places_leave_room,
-    regions_would_be_reserved,
-    reservations_can_be_met,
-    static_heaps_have_room,
-)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
+from vtool.diagnostics.codes import rule
 from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, IommuModel, is_ring
@@ -24,8 +25,29 @@ XEN_DEVICE = {
 }
 
 
+@rule(
+    "VT425",
+    what="how a kernel was built is not known (warning)",
+    why="What a domain's devices need of its kernel is read from the image, and this one does not carry it.",
+    example="a kernel file built without CONFIG_IKCONFIG",
+    fix="Build it with CONFIG_IKCONFIG, or make sure of the options that the message names.",
+)
+@rule(
+    "VT510",
+    what="a kernel is built without an option that is needed (a warning for what is only rendered)",
+    why="The guest would boot and bypass the data path without a word.",
+    example="a Debian kernel, which has no DMA_RESTRICTED_POOL",
+    fix="Build it with the option, or use vtool:linux.",
+)
+@rule(
+    "VT511",
+    what="a kernel has an option only as a module (warning)",
+    why="The device is not there until something loads the module.",
+    example="CONFIG_VIRTIO_BLK=m",
+    fix="Put the module into the ramdisk.",
+)
 def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
-    """VT425, VT510, VT511: an option that is missing is an error, one that is a module or not known a warning.
+    """An option that is missing is an error, one that is a module or not known a warning.
 
     What is only rendered cannot be deployed with a wrong kernel, so there both are warnings.
     """
@@ -62,8 +84,15 @@ def _unchecked(context: Context, name: str, path: tuple[str, ...]) -> Iterator[D
     yield context.find("VT425", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
 
 
+@rule(
+    "VT426",
+    what="a ramdisk is of no kind that Linux unpacks (warning)",
+    why="Linux looks for a cpio archive, packed or not, and goes on without a ramdisk when it finds none.",
+    example="a ramdisk that begins with zeros",
+    fix="Name the right file; make one with cpio -o -H newc.",
+)
 def ramdisks_are_unpacked(context: Context) -> Iterator[Diagnostic]:
-    """VT426: a ramdisk is something that Linux unpacks."""
+    """A ramdisk is something that Linux unpacks."""
     for name in context.topology.domains:
         ramdisk = context.ramdisk_file(name)
         if ramdisk is not None and ramdisk.kind is Kind.UNKNOWN:
@@ -133,6 +162,3 @@ def _watchdog_driver(context: Context, board: str) -> tuple[str, ...]:
     loaded = context.facts.get(board)
     watchdog = loaded.facts.watchdog if loaded else None
     return (watchdog.kernel_option,) if watchdog and context.topology.boards[board].watchdog else ()
-
-
-RULES = (kernels_have_their_options, ramdisks_are_unpacked)

@@ -8,6 +8,7 @@ from vtool.base.units import MIB, align_up, format_size
 from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
 from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, is_ring
 from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
@@ -28,8 +29,15 @@ def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[
             yield name, device, hypervisor
 
 
+@rule(
+    "VT340",
+    what="a device's settings do not fit its program",
+    why="A setting that is missing cannot be guessed, one without effect would be believed.",
+    example="a bridge for passt, which takes the board's own network",
+    fix="Add or remove the setting that is named.",
+)
 def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
-    """VT340: a device has the settings that its program needs, and none that it does not know."""
+    """A device has the settings that its program needs, and none that it does not know."""
     for name, device in context.topology.devices.items():
         path = ("devices", name)
         program = device.program.value
@@ -81,8 +89,15 @@ def _who_has(device: Device) -> tuple[str, ...]:
     return (device.frontend, device.backend) if both else (device.frontend,)
 
 
+@rule(
+    "VT341",
+    what="data paths of one domain do not go together",
+    why="QEMU hands all shared memory of a guest to each of its daemons, so one that needs all undoes another's pool.",
+    example="data_path: shared-ram for a folder beside data_path: pool for a disk",
+    fix="Use the pool for both, or give one of them to another domain.",
+)
 def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
-    """VT341: beside a daemon behind a pool, nothing shares more of the domain's memory."""
+    """Beside a daemon behind a pool, nothing shares more of the domain's memory."""
     for domain in context.topology.domains:
         mine = {n: d for n, d, _ in _kvm_devices(context, domain) if domain in _who_has(d)}
         behind = next((n for n, d in mine.items() if d.data_path.traits.shares is Shares.POOL), None)
@@ -100,8 +115,22 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT341", message, ("devices", name, "data_path"), labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT342",
+    what="a domain has no IOMMU, or two",
+    why="What goes through an IOMMU needs one; a guest's PCI bus has one.",
+    example="data_path: viommu without a device of type iommu",
+    fix="Add a device with type: iommu, or remove the second.",
+)
+@rule(
+    "VT343",
+    what="a pool behind an IOMMU",
+    why="Linux looks for a pool only when a device has no IOMMU, so the pool would stay unused without a word.",
+    example="transport: pci and data_path: pool-in-ram in a domain with an IOMMU",
+    fix="Use virtio-mmio, which no IOMMU stands before, or data_path: viommu.",
+)
 def iommus_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT342, VT343: a domain has one IOMMU, which whoever goes through it needs, and no pool behind it."""
+    """A domain has one IOMMU, which whoever goes through it needs, and no pool behind it."""
     for domain in context.topology.domains:
         mine = {n: d for n, d, _ in _kvm_devices(context, domain) if d.frontend == domain}
         iommus = [n for n, d in mine.items() if d.type == "iommu"]
@@ -152,8 +181,15 @@ def _claims(  # noqa: PLR0912 - a branch a type reads best
             pass
 
 
+@rule(
+    "VT344",
+    what="something that the board has once is given to two devices",
+    why="Two guests would drive one chip, or listen at one address.",
+    example="the same vsock cid in two devices",
+    fix="Give each its own.",
+)
 def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
-    """VT344: what a board has once is given to one device."""
+    """What a board has once is given to one device."""
     first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
     for name, device in context.topology.devices.items():
         for what, place in _claims(name, device):
@@ -166,8 +202,15 @@ def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
             first.setdefault(key, (name, place))
 
 
+@rule(
+    "VT345",
+    what="a port number cannot be forwarded",
+    why="Ports end at 65535, and those below 1024 are the board's own services.",
+    example="forward_tcp: ['22:22']",
+    fix="Use 1024 to 65535 on the board.",
+)
 def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT345: forwarded ports are at most 65535, and the board's at least 1024."""
+    """Forwarded ports are at most 65535, and the board's at least 1024."""
     for name, device in context.topology.devices.items():
         if device.type != "net":
             continue
@@ -178,8 +221,15 @@ def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT345", message, ("devices", name, "network", "forward_tcp", index))
 
 
+@rule(
+    "VT346",
+    what="a region between two guests cannot be had so",
+    why="It is the BAR of a PCI device in both: a power of two of bytes, owned by one, lent to the other.",
+    example="size: 3MiB for an ivshmem device",
+    fix="Make it shared-memory of one end, lent to the other, 1MiB times a power of two, without an address.",
+)
 def regions_between_guests_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT346: a region behind BARs is a power of two, one guest's own and lent to the other, and theirs alone."""
+    """A region behind BARs is a power of two, one guest's own and lent to the other, and theirs alone."""
     users: dict[str, str] = {}
     for name, device, _ in _kvm_devices(context):
         if device.type != "ivshmem":
@@ -223,8 +273,15 @@ def _size_of_a_bar(context: Context, name: str | None) -> Iterator[Diagnostic]:
         yield context.find("VT346", message, ("regions", name, "address"), key=True)
 
 
+@rule(
+    "VT347",
+    what="something is kept on CPUs that cannot be had",
+    why="The board or the guest's CPU pool does not have them, or there is nothing that could be kept on them.",
+    example="host_cpus: [4] on a board with 2",
+    fix="Name CPUs of the board, and of the pool, for guests and for daemons.",
+)
 def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT347: CPUs that something is kept on are the board's, and of something that can be kept."""
+    """CPUs that something is kept on are the board's, and of something that can be kept."""
     wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
         why = None if domain.role is Role.GUEST else "only guests are kept on CPUs"
@@ -246,8 +303,9 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT347", message, path)
 
 
+@rule("VT348")
 def machines_are_possible(context: Context) -> Iterator[Diagnostic]:
-    """VT348: a guest has no more CPUs than its interrupt controller serves."""
+    """A guest has no more CPUs than its interrupt controller serves."""
     for name, board in context.topology.boards.items():
         if not isinstance(board.hypervisor, Kvm) or name not in context.facts:
             continue
@@ -259,8 +317,15 @@ def machines_are_possible(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT348", message, ("domains", domain_name, "cpus"))
 
 
+@rule(
+    "VT350",
+    what="a guest's ramdisk would lie in a pool",
+    why="QEMU counts pools as memory, and puts ramdisk and device tree at half of it, or at 128MiB when there is more.",
+    example="memory: 64MiB and a pool of 128MiB",
+    fix="Give the guest more memory, or smaller pools.",
+)
 def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
-    """VT350: where QEMU puts a guest's ramdisk and device tree is its own RAM, not a pool behind it."""
+    """Where QEMU puts a guest's ramdisk and device tree is its own RAM, not a pool behind it."""
     for name, domain in context.topology.domains.items():
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
@@ -296,8 +361,9 @@ def _shown(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
+@rule("VT521")
 def qemu_has_the_device(context: Context) -> Iterator[Diagnostic]:
-    """VT521: the board's QEMU has the device."""
+    """The board's QEMU has the device."""
     for name, device, hypervisor in _kvm_devices(context):
         row = combination_of("kvm", device)
         assert row is not None
@@ -312,8 +378,15 @@ def qemu_has_the_device(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT521", message, ("devices", name, "type"), labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT522",
+    what="the board's Debian does not have a program",
+    why="The package is missing there, or older than what is needed of it.",
+    example="program: passt on bookworm, which has no --vhost-user",
+    fix="Use a board with a newer suite, or another program.",
+)
 def programs_can_be_had(context: Context) -> Iterator[Diagnostic]:
-    """VT522: the board's Debian has a program that can do what is asked."""
+    """The board's Debian has a program that can do what is asked."""
     for name, device, hypervisor in _kvm_devices(context):
         packages = PROGRAMS[device.program].packages
         if packages and hypervisor.suite not in packages:
@@ -327,8 +400,15 @@ def programs_can_be_had(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT522", message, ("devices", name, "program"))
 
 
+@rule(
+    "VT349",
+    what="libvirt's XML cannot express a device",
+    why="libvirt shares all memory with every daemon, cannot pin virtio-mmio slots, and wants ACPI for virtio-iommu.",
+    example="data_path: pool with vmm: libvirt",
+    fix="Use vmm: qemu, or shared-ram over PCI.",
+)
 def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
-    """VT349: what libvirt runs can be written in its XML."""
+    """What libvirt runs can be written in its XML."""
     for name, device, hypervisor in _kvm_devices(context):
         if hypervisor.vmm is not Vmm.LIBVIRT:
             continue
@@ -346,19 +426,3 @@ def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
             path = ("devices", name, "type")
         if why is not None:
             yield context.find("VT349", f"libvirt cannot express device '{name}': {why}", path)
-
-
-RULES = (
-    settings_fit_program,
-    data_paths_go_together,
-    iommus_fit,
-    nothing_is_given_twice,
-    port_numbers_exist,
-    regions_between_guests_fit,
-    pinned_cpus_exist,
-    machines_are_possible,
-    ramdisk_keeps_out_of_pools,
-    qemu_has_the_device,
-    programs_can_be_had,
-    libvirt_can_say_it,
-)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.base.units import AddressRange, align_up, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
 from vtool.model.board_facts import BoardFacts, SystemdBoot
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out
@@ -15,8 +16,9 @@ from vtool.platform.layouts import LINUX_UNIT
 from vtool.reading.source import DataPathTuple
 
 
+@rule("VT408")
 def load_windows_are_free(context: Context) -> Iterator[Diagnostic]:
-    """VT408: each load window is kept free by one carve-out, lies in RAM, and meets nothing else."""
+    """Each load window is kept free by one carve-out, lies in RAM, and meets nothing else."""
     for board, loaded in context.facts.items():
         for key, message in _faults_of_windows(loaded.facts):
             label = Label(loaded.document.span(("boot", "load", key)), "here")
@@ -66,8 +68,18 @@ def too_large(what: str, window: AddressRange, size_bytes: int | None, started: 
     )
 
 
+@rule(
+    "VT713",
+    what="what is loaded at boot is larger than its room",
+    why=(
+        "The loader puts kernel, hypervisor, tree and modules one behind the other; the next overwrites what is too "
+        "long."
+    ),
+    example="a ramdisk of 60MiB for a dom0less guest, or a kernel of 40MiB 32MiB before the ramdisk's address",
+    fix="Make the file smaller, or give it more room in the facts' load addresses; a module has 32MiB.",
+)
 def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
-    """VT713: kernel and hypervisor of a board, and the files of guests that Xen starts, fit where they are loaded."""
+    """Kernel and hypervisor of a board, and the files of guests that Xen starts, fit where they are loaded."""
     for board, loaded in context.facts.items():
         windows, hypervisor = load_windows(loaded.facts), context.topology.boards[board].hypervisor
         is_xen = isinstance(hypervisor, Xen)
@@ -93,8 +105,9 @@ def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
 _MORE_ROOM = "give it more room: move the next of `load` in the board's facts, and its carve-out"
 
 
+@rule("VT713")
 def modules_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
-    """VT713: what is loaded for a guest that Xen starts fits into the window that is planned for it."""
+    """What is loaded for a guest that Xen starts fits into the window that is planned for it."""
     for name, domain in context.topology.domains.items():
         if domain.start is not Start.DOM0LESS or domain.role is not Role.GUEST:
             continue
@@ -108,8 +121,15 @@ def modules_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT713", message, ("domains", name, key))
 
 
+@rule(
+    "VT429",
+    what="firmware cannot start a kernel",
+    why="UEFI starts EFI programs alone, which an arm64 kernel or Xen is when it was built with the EFI stub.",
+    example="a kernel without CONFIG_EFI_STUB on a board with systemd-boot",
+    fix="Build it with the EFI stub.",
+)
 def firmware_starts_it(context: Context) -> Iterator[Diagnostic]:
-    """VT429: what UEFI firmware starts is an EFI program: the kernel under KVM, the hypervisor under Xen."""
+    """What UEFI firmware starts is an EFI program: the kernel under KVM, the hypervisor under Xen."""
     for board, loaded in context.facts.items():
         if not isinstance(loaded.facts.boot, SystemdBoot):
             continue
@@ -126,6 +146,3 @@ def firmware_starts_it(context: Context) -> Iterator[Diagnostic]:
                 message = f"{what} is no EFI program, and the firmware of board '{board}' starts nothing else"
                 label = Label(loaded.document.span(("boot", "loader")), "it boots by UEFI, so its facts say")
                 yield context.find("VT429", message, path, labels=(label,))
-
-
-RULES = (firmware_starts_it, load_windows_are_free, files_fit_their_windows, modules_fit_their_windows)

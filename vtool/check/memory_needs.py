@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from vtool.base.units import KIB, MIB, align_up, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
 from vtool.files.kinds import Kind
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role
@@ -28,8 +29,18 @@ _PAGES_OF_ALL = 64
 """Of every 4 KiB page Linux keeps 64 bytes (struct page), Xen 56 (struct page_info)."""
 
 
+@rule(
+    "VT421",
+    what="a domain has less memory than what it boots",
+    why=(
+        "Kernel, ramdisk, what that unpacks to and Linux itself have to be in it at once; else it panics or is never "
+        "started."
+    ),
+    example="memory: 16MiB for a kernel of 10 MiB and a ramdisk of 1 MiB that unpacks to 3 MiB",
+    fix="Give it the least that the hint says and what it shall run, or a smaller kernel and ramdisk.",
+)
 def memory_holds_what_boots(context: Context) -> Iterator[Diagnostic]:
-    """VT421: a domain's memory holds its kernel, its ramdisk, and what they become."""
+    """A domain's memory holds its kernel, its ramdisk, and what they become."""
     for name, domain in context.topology.domains.items():
         hypervisor, kernel = context.hypervisor_of(name), context.kernel_file(name)
         if domain.memory is None or hypervisor is None or kernel is None or kernel.image_size is None:
@@ -94,8 +105,15 @@ def told(needs: Mapping[str, int]) -> str:
     return ", ".join(f"{_about(size)} {what}" for what, size in needs.items() if size)
 
 
+@rule(
+    "VT422",
+    what="a board has too little left beside its domains",
+    why="The host's system, each QEMU, Xen and the tables of pages need memory that no domain names.",
+    example="a guest of 3956MiB on a board with 3956MiB of RAM",
+    fix="Make domains or regions smaller by what the hint says.",
+)
 def something_is_left(context: Context) -> Iterator[Diagnostic]:
-    """VT422: beside what its domains and regions take, a board has what its hypervisor and host need themselves."""
+    """Beside what its domains and regions take, a board has what its hypervisor and host need themselves."""
     for board, loaded in context.facts.items():
         domains = dict(context.domains_on(board))
         kept = sum(carve.size for carve in loaded.facts.carve_outs if carve.no_map)
@@ -139,6 +157,3 @@ def needs_of_board(context: Context, board: str, ram: int) -> Mapping[str, int]:
     # libxl_get_required_shadow_memory: 1 MiB a vCPU and 8 KiB a MiB, for the table of a guest's pages.
     tables = sum(domain.cpus * MIB + (domain.memory or 0) // MIB * 8 * KIB for domain in guests.values())
     return {"for Xen": XEN_BYTES, "for its table of pages": table, "for its guests' tables": tables}
-
-
-RULES = (memory_holds_what_boots, something_is_left)

@@ -10,6 +10,7 @@ from vtool.check.command_lines import at_word
 from vtool.check.context import Context
 from vtool.check.memory_needs import asked_of, needs_of_board, needs_to_boot, told
 from vtool.diagnostics import Diagnostic, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role
 from vtool.platform.command_lines import Word, last, linux_words, number_of
 from vtool.reading.source import DataPathTuple
@@ -17,8 +18,9 @@ from vtool.reading.source import DataPathTuple
 _LEAVE_OUT = "leave it out: `memory` says how much a domain has"
 
 
+@rule("VT356")
 def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
-    """VT356: a kernel uses the memory that its domain has, at least what it needs and as far as its regions reach."""
+    """A kernel uses the memory that its domain has, at least what it needs and as far as its regions reach."""
     for name, domain in context.topology.domains.items():
         words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
         if (unknown := last(words, "memmap")) is not None:
@@ -53,8 +55,9 @@ def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
             yield at_word(context, "VT356", message, path, word, hints=(_LEAVE_OUT,), severity=Severity.WARNING)
 
 
+@rule("VT356")
 def huge_pages_leave_memory(context: Context) -> Iterator[Diagnostic]:
-    """VT356: pages that Linux sets aside at boot leave what is planned the memory that it needs.
+    """Pages that Linux sets aside at boot leave what is planned the memory that it needs.
 
     Linux takes as many of them as it gets, and gives them to nobody who does not ask for huge pages
     (mm/hugetlb.c hugetlb_hstate_alloc_pages); what vtool starts does not.
@@ -147,6 +150,3 @@ def _regions_behind(context: Context, name: str, domain: Domain) -> dict[str, in
         for region_name, region in context.lookup.regions_of[name].items()
         if (region.owner == name and region.use in POOL_USES if kvm else context.is_static_shared(region))
     }
-
-
-RULES = (memory_is_not_cut, huge_pages_leave_memory)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Version
 from vtool.model.topology import Kvm
 
@@ -28,8 +29,15 @@ def _removed_by(machine: Version) -> Version:
     return max((machine[0] + _REMOVED_AFTER, machine[1]), _REMOVES_SINCE)
 
 
+@rule(
+    "VT348",
+    what="a machine that cannot be made",
+    why="A GICv2 serves 8 CPUs, under Xen as in QEMU, and a QEMU knows machines up to its own version.",
+    example="machine: virt-10.0 with qemu_version: 7.2",
+    fix="Follow the message.",
+)
 def releases_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT348: a version of QEMU that is named was released."""
+    """A version of QEMU that is named was released."""
     for name, board in context.topology.boards.items():
         said, version = board.hypervisor.qemu_version, board.hypervisor.qemu
         if said is not None and version is not None and not was_released(version):
@@ -37,8 +45,16 @@ def releases_exist(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT348", message, ("boards", name, "hypervisor", "qemu_version"))
 
 
+@rule("VT348")
+@rule(
+    "VT427",
+    what="a machine of QEMU's is deprecated (warning)",
+    why="QEMU drops a machine of a version six major releases after it, and says so from the third on.",
+    example="machine: virt-7.0 with QEMU 10.0",
+    fix="Pin a newer machine.",
+)
 def machines_are_there(context: Context) -> Iterator[Diagnostic]:
-    """VT348, VT427: the board's QEMU has the machine, and is not about to drop it."""
+    """The board's QEMU has the machine, and is not about to drop it."""
     for name, board in context.topology.boards.items():
         hypervisor = board.hypervisor
         if not isinstance(hypervisor, Kvm) or not was_released(hypervisor.qemu) or "-" not in hypervisor.machine:
@@ -78,6 +94,3 @@ def _version(machine: str) -> Version:
 
 def _shown(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
-
-
-RULES = (releases_exist, machines_are_there)

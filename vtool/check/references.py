@@ -9,6 +9,7 @@ from vtool.check.context import Context
 from vtool.check.driver_domains import why_not_served
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, nearest
+from vtool.diagnostics.codes import rule
 from vtool.files.regular import fault_of
 from vtool.model.devices import is_ring
 from vtool.model.partial import known_names
@@ -18,8 +19,15 @@ from vtool.model.validate import is_path, known_facts
 from vtool.reading.source import DataPathTuple
 
 
+@rule(
+    "VT301",
+    what="something that is named does not exist",
+    why="A reference that leads nowhere would be found on the board, late.",
+    example="frontend: fe1, with no such domain",
+    fix="Correct the name, or add what is missing.",
+)
 def facts_are_there(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a facts file that is named exists, and is a file."""
+    """A facts file that is named exists, and is a file."""
     for name, board in context.topology.boards.items():
         if name not in context.facts:
             path = ("boards", name, "facts")
@@ -30,33 +38,39 @@ def facts_are_there(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT301", f"facts file '{board.facts}' cannot be used: {fault}", path)
 
 
+@rule("VT301")
 def boards_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a domain's board exists."""
+    """A domain's board exists."""
     return _exist(context, "domains", "board", "board", context.topology.boards)
 
 
+@rule("VT301")
 def owners_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a region's owner exists."""
+    """A region's owner exists."""
     return _exist(context, "regions", "owner", "domain", context.topology.domains)
 
 
+@rule("VT301")
 def frontends_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a device's frontend exists."""
+    """A device's frontend exists."""
     return _exist(context, "devices", "frontend", "domain", context.topology.domains)
 
 
+@rule("VT301")
 def backends_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a device's backend exists."""
+    """A device's backend exists."""
     return _exist(context, "devices", "backend", "domain", context.topology.domains)
 
 
+@rule("VT301")
 def regions_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: a device's region exists."""
+    """A device's region exists."""
     return _exist(context, "devices", "region", "region", context.topology.regions)
 
 
+@rule("VT301")
 def borrowers_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: the borrowers of a region exist."""
+    """The borrowers of a region exist."""
     domains = context.topology.domains
     for name, region in context.topology.regions.items():
         for index, borrower in enumerate(region.borrowers):
@@ -64,8 +78,9 @@ def borrowers_exist(context: Context) -> Iterator[Diagnostic]:
                 yield _unknown(context, "domain", borrower, ("regions", name, "borrowers", index), domains)
 
 
+@rule("VT301")
 def addressees_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT301: whom a region has an address for exists."""
+    """Whom a region has an address for exists."""
     domains = context.topology.domains
     for name, region in context.topology.regions.items():
         for domain in region.addresses:
@@ -73,8 +88,9 @@ def addressees_exist(context: Context) -> Iterator[Diagnostic]:
                 yield _unknown(context, "domain", domain, ("regions", name, "addresses", domain), domains)
 
 
+@rule("VT301")
 def event_channels_name_domains(context: Context) -> Iterator[Diagnostic]:
-    """VT301: both ends of an event channel exist."""
+    """Both ends of an event channel exist."""
     for name, channel in context.topology.event_channels.items():
         for index, end in enumerate(channel.between):
             if end not in context.topology.domains:
@@ -96,8 +112,15 @@ def _unknown(context: Context, what: str, name: str, path: DataPathTuple, table:
     return context.find("VT301", f"{what} '{name}' does not exist", path, hints=hints)
 
 
+@rule(
+    "VT302",
+    what="a domain does not say its board",
+    why="With several boards there is no telling where it belongs.",
+    example="two boards, a domain without board",
+    fix="Add board.",
+)
 def domains_have_a_board(context: Context) -> Iterator[Diagnostic]:
-    """VT302: with several boards, every domain says on which it is."""
+    """With several boards, every domain says on which it is."""
     if len(context.topology.boards) > 1:
         for name, domain in context.topology.domains.items():
             if domain.board is None:
@@ -107,8 +130,15 @@ def domains_have_a_board(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT302", message, place, key=True, hints=(hint,), blames=((*place, "board"),))
 
 
+@rule(
+    "VT303",
+    what="a board has no control domain, or two",
+    why="Exactly one domain owns the hardware: dom0 under Xen, the host under KVM.",
+    example="no domain with role: control",
+    fix="Give one domain role: control.",
+)
 def one_control_domain(context: Context) -> Iterator[Diagnostic]:
-    """VT303: every board has exactly one domain with ``role: control``."""
+    """Every board has exactly one domain with ``role: control``."""
     for board in context.topology.boards:
         controls = [n for n, d in context.domains_on(board) if d.role is Role.CONTROL]
         if not controls:
@@ -121,8 +151,9 @@ def one_control_domain(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT303", message, ("domains", extra), key=True, blames=(("domains", extra, "role"),))
 
 
+@rule("VT378")
 def pools_of_cpus_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT378: the CPU pool of a domain exists on its board."""
+    """The CPU pool of a domain exists on its board."""
     for name, domain in context.topology.domains.items():
         hypervisor = context.hypervisor_of(name)
         if domain.cpupool is not None and isinstance(hypervisor, Xen) and domain.cpupool not in hypervisor.cpupools:
@@ -132,8 +163,9 @@ def pools_of_cpus_exist(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT378", message, ("domains", name, "cpupool"), hints=(hint,))
 
 
+@rule("VT400")
 def regions_are_of_one_board(context: Context) -> Iterator[Diagnostic]:
-    """VT400: who has a region is on one board."""
+    """Who has a region is on one board."""
     for name, region in context.topology.regions.items():
         members = context.members_of(region)
         for index, borrower in enumerate(region.borrowers):
@@ -146,8 +178,9 @@ def regions_are_of_one_board(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT400", message, path, labels=(label,), blames=blames)
 
 
+@rule("VT400")
 def borrowers_are_others(context: Context) -> Iterator[Diagnostic]:
-    """VT400: a region is lent to others than its owner, to each once."""
+    """A region is lent to others than its owner, to each once."""
     for name, region in context.topology.regions.items():
         for index, borrower in enumerate(region.borrowers):
             path: DataPathTuple = ("regions", name, "borrowers", index)
@@ -158,8 +191,9 @@ def borrowers_are_others(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT400", f"region '{name}' is lent to '{borrower}' twice", path)
 
 
+@rule("VT400")
 def regions_have_an_owner(context: Context) -> Iterator[Diagnostic]:
-    """VT400: a region has an owner, unless Xen itself owns it."""
+    """A region has an owner, unless Xen itself owns it."""
     for name, region in context.topology.regions.items():
         if region.owner is None and (not context.is_static_shared(region) or region.use in POOL_USES):
             message = f"region '{name}' needs an `owner`"
@@ -169,8 +203,15 @@ def regions_have_an_owner(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT400", message, place, key=True, hints=(hint,), blames=blames)
 
 
+@rule(
+    "VT304",
+    what="a domain has no memory",
+    why="Guests and a Xen dom0 get a fixed amount.",
+    example="a guest without memory",
+    fix="Add memory, for example 256MiB.",
+)
 def memory_is_given(context: Context) -> Iterator[Diagnostic]:
-    """VT304: guests and a Xen dom0 say how much memory they get."""
+    """Guests and a Xen dom0 say how much memory they get."""
     for name, domain in context.topology.domains.items():
         is_xen = isinstance(context.hypervisor_of(name), Xen)
         if domain.memory is None and (domain.role is Role.GUEST or is_xen):
@@ -178,8 +219,15 @@ def memory_is_given(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT304", message, ("domains", name), key=True, hints=("memory: 256MiB",))
 
 
+@rule(
+    "VT305",
+    what="a device's two ends are not two domains of one board",
+    why="The backend serves another domain, and memory is shared on one board only.",
+    example="frontend: fe0 and backend: fe0",
+    fix="Name the domain that serves the device.",
+)
 def ends_differ(context: Context) -> Iterator[Diagnostic]:
-    """VT305: a device's backend is another domain than its frontend, on the same board."""
+    """A device's backend is another domain than its frontend, on the same board."""
     for name, device in context.topology.devices.items():
         path = ("devices", name, "backend")
         if device.backend == device.frontend:
@@ -193,8 +241,18 @@ def ends_differ(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT305", message, path)
 
 
+@rule(
+    "VT306",
+    what="a device's end has a role that is not supported",
+    why=(
+        "Guests are served, by the control domain; under Xen also by a guest (a driver domain), PV disks and "
+        "networks only."
+    ),
+    example="backend: fe1, a guest, of a virtio device",
+    fix="Let the control domain serve the device.",
+)
 def backend_is_control(context: Context) -> Iterator[Diagnostic]:
-    """VT306: guests are the frontends; the control domain serves, or under Xen a guest (a driver domain) PV devices."""
+    """Guests are the frontends; the control domain serves, or under Xen a guest (a driver domain) PV devices."""
     for name, device in context.sound_devices():
         if device.backend == device.frontend or device.type == "ivshmem":
             continue
@@ -213,8 +271,18 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT306", message, ("devices", name, "backend"))
 
 
+@rule(
+    "VT307",
+    what="a domain has a setting that is not supported for its role",
+    why=(
+        "A setting without effect would be believed. A control domain boots from the board's disk; a KVM host has "
+        "all CPUs and memory."
+    ),
+    example="a ramdisk on a control domain",
+    fix="Leave it out.",
+)
 def settings_are_used(context: Context) -> Iterator[Diagnostic]:
-    """VT307: a setting that would have no effect is refused."""
+    """A setting that would have no effect is refused."""
     for name, domain in context.topology.domains.items():
         if domain.role is not Role.CONTROL:
             continue
@@ -250,4 +318,3 @@ RELATIONS = (
 """What has no place in the whole."""
 ENDS = (backend_is_control,)
 """Who cannot be an end of a device."""
-RULES = (settings_are_used, memory_is_given)

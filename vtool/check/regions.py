@@ -11,13 +11,22 @@ from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
 from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.platform import layouts
 from vtool.reading.source import DataPathTuple
 
 
+@rule("VT400")
+@rule(
+    "VT402",
+    what="a pool that no device uses (warning)",
+    why="It costs memory and protects nothing.",
+    example="a restricted-dma-pool without a device",
+    fix="Name it in a device, or remove it.",
+)
 def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
-    """VT400, VT402: what a region is for can be had for that owner and hypervisor, and a pool is used."""
+    """What a region is for can be had for that owner and hypervisor, and a pool is used."""
     for name, region in context.topology.regions.items():
         path = ("regions", name, "use")
         if region.owner is None:
@@ -50,8 +59,19 @@ def _all_are_known(context: Context) -> bool:
     return all(device.region is not None for device in devices if device.data_path.traits.pooled)
 
 
+@rule(
+    "VT400",
+    what="a region's use is not possible for its owner or borrowers",
+    why=(
+        "Pools belong to frontends and are lent to the backends of their devices; shared memory is for the host; "
+        "nobody else is served yet."
+    ),
+    example="use: restricted-dma-pool for a region of dom0",
+    fix="Follow the hint.",
+)
+@rule("VT402")
 def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
-    """VT400, VT402: a shared-dma-pool is its owner's alone, and what belongs to pools is said of pools."""
+    """A shared-dma-pool is its owner's alone, and what belongs to pools is said of pools."""
     users: dict[tuple[str | None, str], str] = {}
     for name, region in context.topology.regions.items():
         path: DataPathTuple = ("regions", name)
@@ -98,8 +118,9 @@ def _may_be_between_guests(context: Context, region: str) -> bool:
     return any(device in users or device.region is None for device in either)
 
 
+@rule("VT400")
 def borrowers_are_served(context: Context) -> Iterator[Diagnostic]:
-    """VT400: whoever borrows a region gets it, which only the backend of a pool's device does."""
+    """Whoever borrows a region gets it, which only the backend of a pool's device does."""
     for name, region in context.topology.regions.items():
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         shared = context.is_static_shared(region)
@@ -125,8 +146,11 @@ def _list(ranges: list[AddressRange]) -> str:
     return ", ".join(str(item) for item in ranges)
 
 
+@rule("VT401")
+@rule("VT403")
+@rule("VT404")
 def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
-    """VT401, VT403, VT404: a pool lies right after the guest's own RAM, where its memory backend is."""
+    """A pool lies right after the guest's own RAM, where its memory backend is."""
     for name, domain in context.topology.domains.items():
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
@@ -142,8 +166,18 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
             cursor, whole = cursor + region.size, whole and region.size % size_unit(context, region) == 0
 
 
+@rule(
+    "VT403",
+    what="a size or address is not aligned",
+    why=(
+        "Pages are 4KiB or the region's granule, a pool's segments 256KiB, domains' memory whole MiB; an alignment "
+        "is kept."
+    ),
+    example="address: 0x6000_0800",
+    fix="Use the multiple in the message.",
+)
 def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
-    """VT403: memory is whole MiB, in which xl.cfg, dom0_mem= and Xen's page tables count."""
+    """Memory is whole MiB, in which xl.cfg, dom0_mem= and Xen's page tables count."""
     for name, domain in context.topology.domains.items():
         if domain.memory is not None and domain.memory % MIB:
             message = f"memory of domain '{name}', {format_size(domain.memory)}, is not a multiple of 1MiB"
@@ -175,8 +209,15 @@ def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRan
     return context.find("VT404", message, path, hints=(hint,))
 
 
+@rule(
+    "VT405",
+    what="a pool is too small",
+    why="A pool that is too small does not fail, it hangs the guest's I/O.",
+    example="size: 1MiB for a disk",
+    fix="Give it 4MiB a disk at least; 16MiB is comfortable.",
+)
 def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
-    """VT405: a pool that is too small does not fail, it hangs; so it is refused here."""
+    """A pool that is too small does not fail, it hangs; so it is refused here."""
     for name, region in context.topology.regions.items():
         shares = pool_shares(context, name)
         if region.size < least_pool(shares):
@@ -193,8 +234,22 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT405", message, ("regions", name, "size"), labels=(label,), hints=hints)
 
 
+@rule(
+    "VT406",
+    what="a board has less memory than is asked for",
+    why="The sum of domains and regions has to be there.",
+    example="memory: 8GiB on a board with 3GiB",
+    fix="Ask for less; the error points at the largest share, and its hint lists all.",
+)
+@rule(
+    "VT407",
+    what="a domain has more CPUs than its board (warning)",
+    why="They would share, and measure nothing useful.",
+    example="cpus: 8 on a board with 2",
+    fix="Use at most the board's.",
+)
 def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
-    """VT406, VT407: what all domains and regions of a board take is there; CPUs are not overcommitted."""
+    """What all domains and regions of a board take is there; CPUs are not overcommitted."""
     for board, loaded in context.facts.items():
         domains = dict(context.domains_on(board))
         shares = [Share(f"'{n}'", d.memory or 0, ("domains", n, "memory")) for n, d in domains.items()]
@@ -217,8 +272,15 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT407", message, path, severity=Severity.WARNING)
 
 
+@rule(
+    "VT408",
+    what="a facts file contradicts itself",
+    why="Placing regions by wrong facts corrupts memory.",
+    example="two banks of RAM that overlap",
+    fix="Correct the facts file at the place shown, or import it again.",
+)
 def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
-    """VT408: a board's banks of RAM do not overlap, CPUs are as many as their nodes."""
+    """A board's banks of RAM do not overlap, CPUs are as many as their nodes."""
     for board, loaded in context.facts.items():
         facts = loaded.facts
         faults: list[tuple[DataPathTuple, str]] = []
@@ -236,8 +298,9 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT408", whole, ("boards", board, "facts"), labels=(label,))
 
 
+@rule("VT408")
 def ram_is_whole_pages(context: Context) -> Iterator[Diagnostic]:
-    """VT408: RAM begins and ends at whole pages; what is beyond them neither Linux nor Xen uses.
+    """RAM begins and ends at whole pages; what is beyond them neither Linux nor Xen uses.
 
     Linux drivers/of/fdt.c early_init_dt_add_memory_arch; Xen common/page_alloc.c init_boot_pages.
     """
@@ -251,16 +314,3 @@ def ram_is_whole_pages(context: Context) -> Iterator[Diagnostic]:
                 )
                 path = ("boards", board, "facts")
                 yield context.find("VT408", message, path, labels=(label,), severity=Severity.WARNING)
-
-
-RULES = (
-    facts_agree_with_themselves,
-    ram_is_whole_pages,
-    use_fits_owner,
-    dma_pools_are_possible,
-    borrowers_are_served,
-    memory_is_whole,
-    guest_pools_fit,
-    pools_are_large_enough,
-    boards_have_the_memory,
-)

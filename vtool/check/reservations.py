@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Xen
 from vtool.model.validate import LoadedFacts
@@ -14,8 +15,15 @@ from vtool.platform.devicetree import Node, Tree
 _FORM = {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2", "ranges": b""}
 
 
+@rule(
+    "VT453",
+    what="reservations of the board overlap, and this Xen stops at it (a warning where its release is not known)",
+    why="Xen checks what the device tree reserves, from 4.18 on, before its console is up; Linux lives with it.",
+    example="two nodes of /reserved-memory that share a page, under Xen 4.20",
+    fix="Correct the board's device tree and import it anew, or take a Xen that does not check.",
+)
 def reservations_let_xen_start(context: Context) -> Iterator[Diagnostic]:
-    """VT453: the reservations of a board under Xen do not overlap in a way that stops this release."""
+    """The reservations of a board under Xen do not overlap in a way that stops this release."""
     for board, loaded in context.facts.items():
         reserving = any(carve.of_tree for carve in loaded.facts.carve_outs)
         if reserving and isinstance(context.topology.boards[board].hypervisor, Xen):
@@ -63,6 +71,3 @@ def _reserved_in(facts: BoardFacts) -> Tree:
         elif carve.of_tree:
             firmware.append(carve.range)
     return Tree(root, tuple(firmware))
-
-
-RULES = (reservations_let_xen_start,)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from vtool.base.units import KIB, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, is_ring
 from vtool.model.topology import Region, RegionUse, Role, Start, Xen
@@ -31,8 +32,9 @@ def _rings(context: Context) -> Iterator[tuple[str, Device]]:
             yield name, device
 
 
+@rule("VT351")
 def ends_can_meet(context: Context) -> Iterator[Diagnostic]:
-    """VT351: the two ends of a ring are where both map the region alike, and vtool can start them."""
+    """The two ends of a ring are where both map the region alike, and vtool can start them."""
     for name, device in _rings(context):
         if context.topology.domains[device.frontend].role is Role.CONTROL:
             continue  # VT306
@@ -62,8 +64,17 @@ def _why_not_there(context: Context, device: Device) -> tuple[str, str]:
     return "", ""
 
 
+@rule(
+    "VT351",
+    what="a ring cannot be between these ends, or not in this region",
+    why="Both ends have to map the region alike, and nothing else may use it: the data are in it.",
+    example="data_path: ring, with the host as backend of a KVM guest",
+    fix=(
+        "Put it between two guests under KVM, or between a dom0less guest and dom0 under Xen, with a region of its own."
+    ),
+)
 def regions_are_the_rings_own(context: Context) -> Iterator[Diagnostic]:
-    """VT351: a ring has a region of shared memory that its two ends have, and nobody and nothing else."""
+    """A ring has a region of shared memory that its two ends have, and nobody and nothing else."""
     users: dict[str, str] = {}
     for name, device in context.topology.devices.items():
         if device.region is not None:
@@ -97,8 +108,9 @@ def _wrong_region(device: Device, region: Region, *, is_a_bar: bool) -> str:
     return ""
 
 
+@rule("VT393")
 def exported_devices_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT393: what a guest exports through a ring is a virtio disk that it has."""
+    """What a guest exports through a ring is a virtio disk that it has."""
     for name, device in _rings(context):
         if device.type != "blk" or not context.by_a_guest(device) or device.backend_device is None:
             continue
@@ -110,8 +122,15 @@ def exported_devices_exist(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT393", message, ("devices", name, "backend_device"))
 
 
+@rule(
+    "VT333",
+    what="two bridges have overlapping networks",
+    why="The backend would not know through which bridge a frontend is reached.",
+    example="192.0.2.1/24 on xenbr0 and 192.0.2.129/25 on xenbr1",
+    fix="Give each bridge a network of its own, or use one bridge for both.",
+)
 def links_are_apart(context: Context) -> Iterator[Diagnostic]:
-    """VT333: the links of a domain have networks that do not overlap; each is an interface of its own."""
+    """The links of a domain have networks that do not overlap; each is an interface of its own."""
     seen: dict[str, list[tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
         if device.type != "net":
@@ -136,6 +155,3 @@ def _network(text: str) -> ipaddress.IPv4Network | None:
         return ipaddress.IPv4Interface(text).network if "/" in text else None
     except ValueError:
         return None
-
-
-RULES = (ends_can_meet, regions_are_the_rings_own, exported_devices_exist, links_are_apart)

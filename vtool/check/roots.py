@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
+from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
 from vtool.model.devices import Device, disks_of, is_ring
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
@@ -17,8 +18,15 @@ _NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
 """Of names Linux itself finds devices, partition UUIDs and partition labels (Linux 6.12 block/early-lookup.c)."""
 
 
+@rule(
+    "VT423",
+    what="a guest has nothing to run (warning)",
+    why="Linux mounts a root file system or unpacks a ramdisk; without either it panics.",
+    example="a guest without ramdisk and without a disk",
+    fix="Give it a ramdisk, or a disk and root= in its bootargs.",
+)
 def guests_have_something_to_run(context: Context) -> Iterator[Diagnostic]:
-    """VT423: a guest has a ramdisk or a root file system."""
+    """A guest has a ramdisk or a root file system."""
     for name, domain in context.topology.domains.items():
         kernel = context.kernel_file(name)
         if domain.role is not Role.GUEST or domain.ramdisk is not None or not _wants_a_root(kernel):
@@ -32,8 +40,15 @@ def guests_have_something_to_run(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT423", message, ("domains", name), key=True, hints=(hint,), severity=Severity.WARNING)
 
 
+@rule(
+    "VT424",
+    what="a root file system is not there under the name that is given (warning)",
+    why="Linux waits for it or panics; names such as UUID= only a ramdisk can look up.",
+    example="bootargs: root=/dev/vdb for a guest with one disk",
+    fix="Name what the hint says, or add the disk.",
+)
 def roots_are_there(context: Context) -> Iterator[Diagnostic]:
-    """VT424: the root file system that a guest's command line names is one that it has."""
+    """The root file system that a guest's command line names is one that it has."""
     for name, domain in context.topology.domains.items():
         kernel = context.kernel_file(name)
         own = domain.ramdisk in (OWN_RAMDISK, DRIVER_DOMAIN_RAMDISK)  # which look for no root
@@ -102,6 +117,3 @@ def _what_there_is(context: Context, name: str) -> tuple[str, ...]:
     has = _roots(context, name)
     disks = [f"/dev/{kind}{chr(ord('a') + index)}" for kind in _OF_DISKS for index in range(has.get(kind, 0))]
     return (f"it has {', '.join(disks)}",) if disks else ("it has no disk",)
-
-
-RULES = (guests_have_something_to_run, roots_are_there)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.grants import (
     DEFAULT_FRAMES,
     GRANTS_PER_FRAME,
@@ -18,8 +19,15 @@ from vtool.model.topology import Enhanced, Role, Start, Xen
 from vtool.reading.source import DataPathTuple
 
 
+@rule(
+    "VT377",
+    what="a static event channel is not possible",
+    why="Its two ends are different domains of one board that Xen starts, each with a port of its own.",
+    example="an end that xl starts",
+    fix="Follow the message.",
+)
 def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
-    """VT377: a static event channel joins two domains that Xen builds, at ports nobody else has."""
+    """A static event channel joins two domains that Xen builds, at ports nobody else has."""
     used: dict[tuple[str, int], str] = {}
     for name, channel in context.topology.event_channels.items():
         path = ("event_channels", name)
@@ -55,8 +63,15 @@ def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
             used.setdefault((end, port), name)
 
 
+@rule(
+    "VT380",
+    what="a domain has fewer grants than its devices can hold",
+    why="A disk whose domain has no grant left waits, a network interface drops: under load, and without a clear word.",
+    example="max_grant_frames: 1 with a disk",
+    fix="Raise max_grant_frames as the hint says.",
+)
 def grants_suffice(context: Context) -> Iterator[Diagnostic]:
-    """VT380: a domain has grants for all its devices at their busiest; without, they hang or fail under load."""
+    """A domain has grants for all its devices at their busiest; without, they hang or fail under load."""
     for name, domain in context.topology.domains.items():
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
@@ -77,9 +92,3 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
             label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
             hints = (f"they hold {listed(shares, str)}", f"xen: {{max_grant_frames: {wanted}}}")
             yield context.find("VT380", message, path, key=not frames, labels=(label,), hints=hints)
-
-
-RULES = (
-    event_channels_are_sound,
-    grants_suffice,
-)

@@ -9,6 +9,7 @@ from vtool.base.units import PAGE_BYTES, parse_cpu_list
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.topology import Xen
 from vtool.platform.command_lines import XEN_UNIT_SHIFT, Word, last, number_of, xen_words
 from vtool.reading.source import DataPathTuple
@@ -37,8 +38,9 @@ class Asked:
     word: Word | None = None
 
 
+@rule("VT374")
 def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
-    """VT374: a Xen that colours the cache takes no guest with static memory."""
+    """A Xen that colours the cache takes no guest with static memory."""
     for board in context.topology.boards:
         guests = [(name, domain.xen) for name, domain in context.domains_on(board) if domain.xen is not None]
         coloured = next((name for name, settings in guests if settings.llc_colors), None)
@@ -49,8 +51,18 @@ def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT374", message, ("domains", name, "xen", "static_memory"), labels=(label,))
 
 
+@rule(
+    "VT359",
+    what="a colour that there is not",
+    why=(
+        "Xen was built for so many colours, and the cache has so many pages a way; with others it makes no domain, "
+        "or stops."
+    ),
+    example="llc_colors: 0-4095",
+    fix="Name colours that there are.",
+)
 def colours_exist(context: Context) -> Iterator[Diagnostic]:
-    """VT359: colours are ones that the cache has, as far as Xen's command line says, and that Xen was built for."""
+    """Colours are ones that the cache has, as far as Xen's command line says, and that Xen was built for."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
@@ -117,6 +129,3 @@ def _listed(word: Word) -> tuple[int, ...]:
         return parse_cpu_list(word.value)
     except ValueError:
         return ()
-
-
-RULES = (colours_exclude_static_memory, colours_exist)

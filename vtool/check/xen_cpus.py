@@ -9,6 +9,7 @@ from vtool.base.units import format_cpu_list
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import BoardFacts
 from vtool.model.cores import kinds, vector_bits
 from vtool.model.topology import Domain, Role, Scheduler, Xen
@@ -103,8 +104,15 @@ def _started(facts: BoardFacts, words: tuple[Word, ...]) -> tuple[int, ...]:
     return tuple(cpu for cpu in range(facts.cpus) if every or kind_of[cpu] == kind_of[0])
 
 
+@rule(
+    "VT378",
+    what="a CPU pool is not possible",
+    why="Xen stops when a CPU of a pool does not exist, and a CPU belongs to one pool.",
+    example="cpus: [7] on a board with 2",
+    fix="Use CPUs of the board, each once.",
+)
 def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
-    """VT378: pools have CPUs that exist and are in no other; domains are in pools that exist."""
+    """Pools have CPUs that exist and are in no other; domains are in pools that exist."""
     for board, declared in context.topology.boards.items():
         hypervisor = declared.hypervisor
         pools = hypervisor.cpupools if isinstance(hypervisor, Xen) else {}
@@ -122,8 +130,15 @@ def cpupools_are_sound(context: Context) -> Iterator[Diagnostic]:
                 owner.setdefault(cpu, name)
 
 
+@rule(
+    "VT353",
+    what="dom0 runs in the pool of CPU 0",
+    why="Xen calls the pool of the CPU that it boots on Pool-0, and dom0 is in it, whatever the topology calls it.",
+    example="cpupools: {rt: {cpus: [0]}} with a guest in rt",
+    fix="Leave CPU 0 to dom0, and give the guest's pool others.",
+)
 def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
-    """VT353: the pool of CPU 0 is dom0's, whatever it is called, and dom0 runs in no other."""
+    """The pool of CPU 0 is dom0's, whatever it is called, and dom0 runs in no other."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
@@ -142,8 +157,18 @@ def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT353", message, ("domains", name, "cpupool"))
 
 
+@rule(
+    "VT371",
+    what="the board's Xen is built without an option that is needed",
+    why=(
+        "Debian's Xen has no STATIC_MEMORY, STATIC_SHM and BOOT_TIME_CPUPOOLS; it stops without a word on the "
+        "console, or boots without the region."
+    ),
+    example="a region shared between dom0less guests, with vtool:xen-debian",
+    fix="Write image: vtool:xen at the hypervisor, or name a Xen of your own that has the option.",
+)
 def schedulers_are_built(context: Context) -> Iterator[Diagnostic]:
-    """VT371: the board's Xen has the scheduler; at a pool without it stops, of its command line's it takes another."""
+    """The board's Xen has the scheduler; at a pool without it stops, of its command line's it takes another."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
@@ -165,8 +190,9 @@ def _is_not_built(context: Context, board: str, scheduler: str) -> bool:
     return scheduler in (one.value for one in Scheduler) and xen.options.get(_option(scheduler)) != "y"
 
 
+@rule("VT354")
 def null_pools_have_the_cpus(context: Context) -> Iterator[Diagnostic]:
-    """VT354: the null scheduler gives a CPU to one vCPU for good; one that gets none never runs."""
+    """The null scheduler gives a CPU to one vCPU for good; one that gets none never runs."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
@@ -196,8 +222,9 @@ def _planned_cpus(domain: Domain, facts: BoardFacts | None) -> int:
     return min(domain.cpus, facts.cpus) if domain.role is Role.CONTROL and facts is not None else domain.cpus
 
 
+@rule("VT357")
 def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
-    """VT357: a pool, and the CPUs that a guest is kept on, are of one kind of core, and of one that Xen starts."""
+    """A pool, and the CPUs that a guest is kept on, are of one kind of core, and of one that Xen starts."""
     for board, declared in context.topology.boards.items():
         loaded = context.facts.get(board)
         if not isinstance(declared.hypervisor, Xen) or loaded is None or len(set(kinds(loaded.facts))) < 2:
@@ -238,8 +265,9 @@ def _why_not(by_kind: dict[str, list[int]], first: str, *, every_kind: bool) -> 
     return None
 
 
+@rule("VT347")
 def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
-    """VT347: CPUs that a guest is kept on are of the pool that it runs in."""
+    """CPUs that a guest is kept on are of the pool that it runs in."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen) or not declared.hypervisor.cpupools:
             continue
@@ -252,8 +280,9 @@ def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
                         yield context.find("VT347", message, ("domains", name, "host_cpus"))
 
 
+@rule("VT348")
 def interrupt_controllers_serve(context: Context) -> Iterator[Diagnostic]:
-    """VT348: a guest's interrupt controller is of the board's version, and a GICv2 has eight CPU interfaces."""
+    """A guest's interrupt controller is of the board's version, and a GICv2 has eight CPU interfaces."""
     for board, loaded in context.facts.items():
         if not isinstance(context.topology.boards[board].hypervisor, Xen):
             continue
@@ -266,8 +295,15 @@ def interrupt_controllers_serve(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT348", message, ("domains", name, "cpus"))
 
 
+@rule(
+    "VT358",
+    what="vectors that the board's cores do not have",
+    why="Xen makes no domain with longer vectors than every core has; of dom0less guests it stops.",
+    example="xen: {sve: 256} on a board with Cortex-A72 cores",
+    fix="Leave it out, write max, or use another board.",
+)
 def vectors_can_be_had(context: Context) -> Iterator[Diagnostic]:
-    """VT358: the board's cores have SVE, and vectors as long as is asked for."""
+    """The board's cores have SVE, and vectors as long as is asked for."""
     for board, loaded in context.facts.items():
         has = vector_bits(loaded.facts)
         for name, domain in context.domains_on(board):
@@ -285,8 +321,9 @@ def vectors_can_be_had(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT358", message, path, labels=(label,), hints=("sve: max",))
 
 
+@rule("VT357")
 def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
-    """VT357: with hmp-unsafe, what is kept on no CPUs moves between kinds of cores, which can corrupt its data."""
+    """With hmp-unsafe, what is kept on no CPUs moves between kinds of cores, which can corrupt its data."""
     for board, declared in context.topology.boards.items():
         loaded = context.facts.get(board)
         if not isinstance(declared.hypervisor, Xen) or loaded is None:
@@ -306,16 +343,3 @@ def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
                 hint = "dom0_vcpus_pin in the hypervisor's `bootargs`" if control else "`host_cpus` of one kind"
                 path: DataPathTuple = ("domains", name)
                 yield context.find("VT357", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
-
-
-RULES = (
-    cpupools_are_sound,
-    dom0_has_its_pool,
-    schedulers_are_built,
-    null_pools_have_the_cpus,
-    cores_are_of_one_kind,
-    vcpus_stay_on_one_kind,
-    pins_are_in_the_pool,
-    interrupt_controllers_serve,
-    vectors_can_be_had,
-)

@@ -12,6 +12,7 @@ from vtool.base.records import record
 from vtool.check.context import Context, XenBuild
 from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Program
 from vtool.model.partial import lost_names
@@ -148,8 +149,15 @@ def _asked_of_xl(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
         yield ("xen", "scmi_smc"), SCMI
 
 
+@rule(
+    "VT370",
+    what="a feature is newer than the board's Xen",
+    why="An older Xen ignores the node, or stops before its console is up.",
+    example="max_grant_frames for a dom0less guest on Xen 4.17",
+    fix="Use a newer Xen, or leave the setting out.",
+)
 def page_tables_are_read(context: Context) -> Iterator[Diagnostic]:
-    """VT370: a Xen before 4.17 has memory for a guest's page tables in its last point releases only."""
+    """A Xen before 4.17 has memory for a guest's page tables in its last point releases only."""
     for name, domain in context.topology.domains.items():
         board = context.board_of.get(name)
         if domain.xen is None or domain.xen.p2m_memory is None or board is None or board not in context.xens:
@@ -159,8 +167,17 @@ def page_tables_are_read(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT370", f"`p2m_memory` {layouts.XEN_P2M_SINCE}", path, severity=Severity.WARNING)
 
 
+@rule("VT370")
+@rule("VT371")
+@rule(
+    "VT379",
+    what="it is not known what the board's Xen can do",
+    why="Its image does not carry its configuration, so vtool cannot tell whether it would boot.",
+    example="image: my-xen, a build that tells no release, with a shared region",
+    fix="Write the hypervisor's version, and config with its .config file.",
+)
 def features_are_built(context: Context) -> Iterator[Diagnostic]:
-    """VT370, VT371, VT379: the board's Xen is new enough and was built with the option."""
+    """The board's Xen is new enough and was built with the option."""
     for board, feature, path in features_wished(context):
         if board in lost_names(context.xens):
             continue  # VT505
@@ -185,6 +202,3 @@ def _lacks(xen: XenBuild, feature: Feature) -> bool:
     if feature.option is None or xen.options is None or xen.version < feature.option_since:
         return False
     return xen.options.get(feature.option) != "y"
-
-
-RULES = (features_are_built, page_tables_are_read)

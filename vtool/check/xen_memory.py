@@ -9,6 +9,7 @@ from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
 
@@ -18,8 +19,15 @@ OWN_MODULES = 3
 """Xen, its device tree and dom0's kernel."""
 
 
+@rule(
+    "VT373",
+    what="a region cannot be shared between these domains",
+    why="Static shared memory exists only for dom0 and dom0less guests of one board; xl has no key for it.",
+    example="a borrower that xl starts",
+    fix="Start the domain with dom0less.",
+)
 def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
-    """VT373: only domains that Xen builds itself, dom0 and dom0less guests, can share static memory."""
+    """Only domains that Xen builds itself, dom0 and dom0less guests, can share static memory."""
     by_xl: dict[str, list[str]] = {}
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
@@ -47,8 +55,15 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT373", message, ("domains", member), key=True, hints=("start: dom0less",))
 
 
+@rule(
+    "VT397",
+    what="memory is shared that guests are not told of (warning)",
+    why="Xen 4.17 and 4.18 leave a shared region out of the guest's /memory, and make dom0 a second /reserved-memory.",
+    example="a region between dom0less guests on Xen 4.17",
+    fix="Use Xen 4.19 or later; or let the guests map the region by its address, without a pool.",
+)
 def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
-    """VT397: a Xen that shares a region also writes it into the guest's /memory."""
+    """A Xen that shares a region also writes it into the guest's /memory."""
     for board, xen in context.xens.items():
         if xen.version not in ((4, 17), (4, 18)):
             continue
@@ -60,8 +75,16 @@ def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
 
 
+@rule(
+    "VT374",
+    what="static memory and addresses contradict each other",
+    why="direct-map needs static memory, and then guest and host addresses are the same; cache colours exclude it.",
+    example="direct_map: true without static_memory",
+    fix="Follow the message.",
+)
+@rule("VT403")
 def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
-    """VT374: direct-map needs static memory, and equal addresses inside and outside."""
+    """Direct-map needs static memory, and equal addresses inside and outside."""
     for name, domain in context.topology.domains.items():
         settings = domain.xen
         if settings is None:
@@ -102,8 +125,15 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT374", message, ("regions", name, *place))
 
 
+@rule(
+    "VT375",
+    what="more shared regions or boot modules than Xen has room for",
+    why="Since 4.19 Xen takes 32 regions, before 4.22 about 20 in one guest, and 32 modules.",
+    example="21 regions shared with one guest on Xen 4.20",
+    fix="Join regions, or use a newer Xen.",
+)
 def limits_hold(context: Context) -> Iterator[Diagnostic]:
-    """VT375: Xen has room for that many regions and boot modules."""
+    """Xen has room for that many regions and boot modules."""
     for board, xen in context.xens.items():
         shared = {
             name: region
@@ -142,8 +172,15 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT375", message, modules[0].path, key=True, hints=(hint,))
 
 
+@rule(
+    "VT376",
+    what="a region's address lies over something of the guest",
+    why="Xen accepts it silently, and the guest finds memory where its interrupt controller or RAM should be.",
+    example="addresses: {fe0: 0x0400_0000}, which is the GICv3 redistributors' window",
+    fix="Leave the address out and let vtool choose.",
+)
 def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
-    """VT376: a fixed guest-physical address of a region hits nothing of the guest: Xen does not look."""
+    """A fixed guest-physical address of a region hits nothing of the guest: Xen does not look."""
     for guest, domain in context.topology.domains.items():
         if domain.role is not Role.GUEST or not isinstance(context.hypervisor_of(guest), Xen) or domain.memory is None:
             continue
@@ -178,12 +215,3 @@ def _windows(context: Context, guest: str, domain: Domain) -> Iterator[tuple[str
     for window in layouts.xen_guest_windows(loaded.facts.gic.version if loaded else 3):
         if window.range not in lacking:
             yield f"the {window.name}", window.range
-
-
-RULES = (
-    regions_are_shared_at_boot,
-    guests_are_told_of_regions,
-    static_memory_is_sound,
-    limits_hold,
-    guest_addresses_are_free,
-)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Domain, Start, Xen
 from vtool.reading.source import DataPathTuple
@@ -55,8 +56,17 @@ _DRIVERS = {
 _DRIVEN_BY_DEFAULT = "ARM_SMMU"
 
 
+@rule(
+    "VT416",
+    what="a device-tree node that cannot be passed through so",
+    why=(
+        "A device has one driver: that of one guest, or Xen's own; the console, timer, CPUs and memory are everybody's."
+    ),
+    example="the interrupt controller, or one node for two guests",
+    fix="Give each device to one guest.",
+)
 def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
-    """VT416: a node goes to one guest, is none that Xen or all domains need, and holds none."""
+    """A node goes to one guest, is none that Xen or all domains need, and holds none."""
     for board, loaded in context.facts.items():
         facts = loaded.facts
         kept = dict(_kept(facts))
@@ -147,8 +157,21 @@ def _one_in_the_other(one: str, other: str) -> bool:
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
+@rule(
+    "VT360",
+    what="no IOMMU confines what a guest gets",
+    why=(
+        "xl does not start such a guest, and Xen gives away a device without an IOMMU only if it is told to: its DMA "
+        "reaches all memory."
+    ),
+    example="passthrough: [/scb/ethernet@7d580000] on a Raspberry Pi 4, which has no IOMMU",
+    fix=(
+        "Leave the device to dom0 and share it, or name it in xen.force_assign_without_iommu of a guest that you "
+        "trust with all memory."
+    ),
+)
 def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
-    """VT360: an IOMMU that Xen drives is before what a guest gets, or the topology says that none shall be."""
+    """An IOMMU that Xen drives is before what a guest gets, or the topology says that none shall be."""
     for board, loaded in context.facts.items():
         if not isinstance(context.topology.boards[board].hypervisor, Xen):
             continue
@@ -199,6 +222,3 @@ def _consequence(domain: Domain) -> str:
     if domain.start is Start.XL:
         return "xl does not start a guest with it"
     return "Xen does not give it to a guest"
-
-
-RULES = (passthrough_can_be, passthrough_is_confined)

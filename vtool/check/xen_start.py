@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
+from vtool.diagnostics.codes import rule
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
 from vtool.reading.source import DataPathTuple
@@ -22,8 +23,9 @@ _XL_COUNTS_SPIS_SINCE = (4, 21)
 """Before, libxl took the larger of what is written and what devices need (tools/libs/light/libxl_arm.c)."""
 
 
+@rule("VT372")
 def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
-    """VT372: what only a dom0less guest can have is not given to others, and the reverse."""
+    """What only a dom0less guest can have is not given to others, and the reverse."""
     for name, domain in context.topology.domains.items():
         hypervisor = context.hypervisor_of(name)
         if hypervisor is None:
@@ -47,8 +49,15 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT372", message, path, key=True, hints=(hint,), blames=blames)
 
 
+@rule(
+    "VT361",
+    what="fewer interrupts than a guest's devices need",
+    why="Since 4.21 xl starts no guest with a smaller nr_spis than its virtio devices need.",
+    example="xen: {spis: 2} for a guest of xl with two virtio devices",
+    fix="Leave spis out, or write at least the number in the message.",
+)
 def interrupts_are_enough(context: Context) -> Iterator[Diagnostic]:
-    """VT361: a guest of xl has an interrupt for each of its virtio devices."""
+    """A guest of xl has an interrupt for each of its virtio devices."""
     for name, domain in context.topology.domains.items():
         spis = domain.xen.spis if domain.xen else None
         board = context.board_of.get(name)
@@ -63,8 +72,18 @@ def interrupts_are_enough(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT361", message, ("domains", name, "xen", "spis"), hints=(hint,))
 
 
+@rule(
+    "VT399",
+    what="a boot loader that does not load what Xen starts",
+    why=(
+        "Xen takes a dom0less guest's kernel from memory, where the boot loader put it; vtool has systemd-boot load "
+        "dom0 alone."
+    ),
+    example="start: dom0less on a board whose facts say loader: systemd-boot",
+    fix="Let dom0 start the guest, or boot the board by U-Boot.",
+)
 def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
-    """VT399: what Xen starts at boot is in memory by then: U-Boot loads it, systemd-boot does not."""
+    """What Xen starts at boot is in memory by then: U-Boot loads it, systemd-boot does not."""
     for name, domain in context.topology.domains.items():
         board = context.board_of.get(name, "")
         loaded = context.facts.get(board)
@@ -76,8 +95,18 @@ def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT399", message, ("domains", name, "start"), labels=(label,), hints=hints)
 
 
+@rule(
+    "VT372",
+    what="a setting does not fit how the domain is started",
+    why=(
+        "Most of Xen's boot-time settings exist only for guests that Xen itself starts; backends in dom0 come too "
+        "late for these."
+    ),
+    example="direct_map for a guest that xl starts",
+    fix="Write start: dom0less, or leave the setting out.",
+)
 def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
-    """VT372: a PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
+    """A PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
         if device.data_path.traits.shares in (Shares.POOL, Shares.REGION):
@@ -94,8 +123,18 @@ def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
 
 
+@rule(
+    "VT415",
+    what="only one domain can have this",
+    why=(
+        "Xen takes one hardware and one xenstore domain, which is dom0, and forwards SCMI of one guest; of a second "
+        "it stops."
+    ),
+    example="capabilities: [hardware] for a dom0less guest",
+    fix="Leave it out; of the capabilities `control` is free.",
+)
 def rights_are_free(context: Context) -> Iterator[Diagnostic]:
-    """VT415: what one domain alone can have is given to one, and dom0 has most of it."""
+    """What one domain alone can have is given to one, and dom0 has most of it."""
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
@@ -113,9 +152,3 @@ def rights_are_free(context: Context) -> Iterator[Diagnostic]:
 
 
 STARTS = (settings_fit_the_start,)
-RULES = (
-    interrupts_are_enough,
-    loaders_bring_guests,
-    devices_fit_the_start,
-    rights_are_free,
-)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
+from vtool.diagnostics.codes import rule
 from vtool.model.combinations import behind_vhost_frontend, combination_of
 from vtool.model.devices import Device, Program
 from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
@@ -38,8 +39,25 @@ def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[st
             yield name, device, hypervisor
 
 
+@rule(
+    "VT382",
+    what="no QEMU with Xen is named for the board",
+    why="Debian's QEMU for arm64 is built without Xen, so it has no machine xenpvh.",
+    example="program: qemu-xenpvh, and neither qemu_image nor qemu_version at the hypervisor",
+    fix=(
+        "Write qemu_image: vtool:qemu-xenpvh; or put one of your own on the board and write its version in "
+        "qemu_version."
+    ),
+)
+@rule(
+    "VT521",
+    what="the board's QEMU does not have a device",
+    why="QEMU would refuse to start; each device came with a version of it.",
+    example="type: snd on bookworm, whose QEMU is 7.2",
+    fix="Say what the board has in suite or qemu_version, or choose another device.",
+)
 def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
-    """VT382, VT521: dom0 has a QEMU with Xen, new enough for xenpvh's devices to be where the guest looks."""
+    """Dom0 has a QEMU with Xen, new enough for xenpvh's devices to be where the guest looks."""
     said: dict[str, str] = {}
     for name, device, hypervisor in xen_virtio(context):
         if device.program is not Program.QEMU_XENPVH:
@@ -67,8 +85,15 @@ def qemu_is_built_with_xen(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT521", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT383",
+    what="QEMU and another program serve virtio devices of one Xen guest",
+    why="QEMU's xenpvh registers for all virtio-mmio windows of the guest, also for those it has no device in.",
+    example="a disk by virtio-disk beside one by qemu-xenpvh",
+    fix="Serve all virtio devices of the guest by qemu-xenpvh, or none.",
+)
 def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
-    """VT383: a guest whose virtio devices are in a QEMU has no others beside it."""
+    """A guest whose virtio devices are in a QEMU has no others beside it."""
     for domain in context.topology.domains:
         mine = {name: device for name, device, _ in xen_virtio(context, domain)}
         first = next((name for name, device in mine.items() if device.program is Program.QEMU_XENPVH), None)
@@ -86,8 +111,15 @@ def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT383", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT384",
+    what="a program cannot serve two guests of a board",
+    why="It looks for its devices in xenstore by itself and would take, or break, those of another guest.",
+    example="two guests with disks by virtio-disk",
+    fix="Use it for one guest, and qemu-xenpvh for the others.",
+)
 def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
-    """VT384: a program that cannot be told its guest serves one guest of a board."""
+    """A program that cannot be told its guest serves one guest of a board."""
     found: dict[tuple[str, str], tuple[str, str, str]] = {}
     for name, device, _ in xen_virtio(context):
         # What stands in xl's `virtio` list concerns all that look there, disks only their own.
@@ -103,8 +135,15 @@ def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT384", message, ("devices", name, "program"), labels=(label,), hints=(hint,))
 
 
+@rule(
+    "VT386",
+    what="daemons behind one xen-vhost-frontend have different data paths",
+    why="It is told once, for all of its devices, whether it maps what is granted or all of the guest.",
+    example="an i2c device with data_path: grant beside a gpio device with shared-ram",
+    fix="Use one data path for all of them.",
+)
 def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
-    """VT386: xen-vhost-frontend maps grants or all of the guest, for all of its devices."""
+    """Xen-vhost-frontend maps grants or all of the guest, for all of its devices."""
     for domain in context.topology.domains:
         mine = {n: d for n, d, _ in xen_virtio(context, domain) if behind_vhost_frontend("xen", d.program)}
         for name, device in mine.items():
@@ -118,8 +157,15 @@ def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT386", message, ("devices", name, "data_path"), labels=(label,))
 
 
+@rule(
+    "VT385",
+    what="a virtio device of a Xen guest is not served by dom0",
+    why="Xen lets only a control domain register for a guest's accesses (dm_op) and map its memory (xen.md 2.5).",
+    example="backend: be0, a guest, with data_path: grant",
+    fix="Let dom0 serve it, or use a PV device.",
+)
 def backends_may_map(context: Context) -> Iterator[Diagnostic]:
-    """VT385: a virtio device is served in dom0, which alone may be a guest's device model."""
+    """A virtio device is served in dom0, which alone may be a guest's device model."""
     for name, device, _ in xen_virtio(context):
         if not context.by_a_guest(device):
             continue
@@ -131,8 +177,25 @@ def backends_may_map(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT385", message, ("devices", name, "backend"), hints=(hint,))
 
 
+@rule(
+    "VT387",
+    what="the board's Xen is not said to write pools as Linux knows them",
+    why=(
+        "Upstream Xen's node of a region is no restricted-dma-pool and has no phandle; Linux then goes on without a "
+        "word."
+    ),
+    example="data_path: pool under Xen, without patches: [pool-node]",
+    fix="Write image: vtool:xen at the hypervisor; or patch your own and write patches: [pool-node].",
+)
+@rule(
+    "VT388",
+    what="a guest with a pool has a partial device tree of its own",
+    why="Xen takes one partial tree a guest, and the one that vtool writes has the virtio devices.",
+    example="device_tree: mine.dtb, for a guest with a device by data_path: pool",
+    fix="Leave device_tree out.",
+)
 def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
-    """VT387, VT388: Xen writes a pool's node as Linux knows it, and the tree that names it is vtool's."""
+    """Xen writes a pool's node as Linux knows it, and the tree that names it is vtool's."""
     for name, device, _ in xen_virtio(context):
         frontend = context.topology.domains[device.frontend]
         if device.data_path.traits.shares is not Shares.POOL or frontend.start is not Start.DOM0LESS:
@@ -155,8 +218,15 @@ def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT388", message, ("domains", device.frontend, "device_tree"), labels=(label,))
 
 
+@rule(
+    "VT391",
+    what="a directly mapped guest has virtio devices",
+    why="Its memory and interrupts are where the board's are, and QEMU's xenpvh has Xen's own layout.",
+    example="direct_map: true, for a guest with a disk by data_path: pool",
+    fix="Leave direct_map out.",
+)
 def windows_are_there(context: Context) -> Iterator[Diagnostic]:
-    """VT391: a guest with virtio devices has Xen's layout, not the board's."""
+    """A guest with virtio devices has Xen's layout, not the board's."""
     for domain, declared in context.topology.domains.items():
         first = next((name for name, _, _ in xen_virtio(context, domain)), None)
         if first is not None and declared.xen is not None and declared.xen.direct_map:
@@ -165,8 +235,15 @@ def windows_are_there(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT391", message, ("domains", domain, "xen", "direct_map"), labels=(label,))
 
 
+@rule(
+    "VT389",
+    what="a guest that Xen starts has virtio devices (warning)",
+    why="It runs before dom0 can serve them, and an access that nobody answers stops its kernel.",
+    example="a disk with data_path: pool",
+    fix="Write image: vtool:xen, whose guests find no device there until dom0 serves it.",
+)
 def frontend_waits(context: Context) -> Iterator[Diagnostic]:
-    """VT389: a guest that Xen starts must not touch its virtio devices before dom0 has their backend (warning)."""
+    """A guest that Xen starts must not touch its virtio devices before dom0 has their backend (warning)."""
     for domain in context.topology.domains:
         pooled = [n for n, d, _ in xen_virtio(context, domain) if d.data_path.traits.shares is Shares.POOL]
         if not pooled or context.has_patch(context.board_of[domain], XenPatch.VIRTIO_WAITS):
@@ -178,8 +255,15 @@ def frontend_waits(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT389", message, path, hints=(hint,), severity=Severity.WARNING)
 
 
+@rule(
+    "VT390",
+    what="a guest owns shared memory on a Xen that makes pools of what guests own",
+    why="Its kernel would take the region for a pool and clear it.",
+    example="owner: fe0 of a region for shared-memory, with patches: [pool-node]",
+    fix="Leave owner out; Xen itself owns the region then.",
+)
 def other_regions_stay_what_they_are(context: Context) -> Iterator[Diagnostic]:
-    """VT390: on a Xen that makes pools of what a guest owns, a guest owns pools only."""
+    """On a Xen that makes pools of what a guest owns, a guest owns pools only."""
     for name, region in context.topology.regions.items():
         owner = context.topology.domains.get(region.owner or "")
         hypervisor = context.hypervisor_of(region.owner or "")
@@ -190,16 +274,3 @@ def other_regions_stay_what_they_are(context: Context) -> Iterator[Diagnostic]:
             message = f"region '{name}' is owned by '{region.owner}', so that this Xen makes a pool of it, too"
             hint = "leave out `owner` and let both domains borrow it; Xen itself owns it then"
             yield context.find("VT390", message, ("regions", name, "owner"), hints=(hint,))
-
-
-RULES = (
-    pools_reach_linux,
-    frontend_waits,
-    windows_are_there,
-    other_regions_stay_what_they_are,
-    qemu_is_built_with_xen,
-    qemu_stands_alone,
-    programs_know_their_guest,
-    frontend_maps_one_way,
-    backends_may_map,
-)

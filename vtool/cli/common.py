@@ -12,6 +12,7 @@ from vtool.base.progress import Progress
 from vtool.base.records import record
 from vtool.check import KernelOptions, XenBuild, check
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
+from vtool.diagnostics.codes import declare
 from vtool.files.boot_files import BootFile
 from vtool.images import PREFIX
 from vtool.images.named_files import files_of
@@ -82,6 +83,15 @@ def add_base_tree(parser: argparse.ArgumentParser) -> None:
         metavar="[BOARD=]FILE",
         help="a board's own device tree, .dtb or .dts, to check for the nodes that are passed through (repeatable)",
     )
+
+
+declare(
+    "VT441",
+    what="no such board or domain in the topology",
+    why="A view of something that is not there would be empty, and look as if all were well.",
+    example="vtool map kvm-pool.yaml --domain fe9",
+    fix="Use one of the names that the hint lists.",
+)
 
 
 def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
@@ -196,6 +206,15 @@ def _images_of(board: BoardPlan) -> Iterator[str]:
     yield from (module.image for guest in board.xen_boot.guests for module in guest.modules)
     yield board.xen_image or ""
     yield from (qemu.image or "" for _, qemu in board.xen_qemus)
+
+
+declare(
+    "VT409",
+    what="a board's facts do not say how it boots",
+    why="A device tree tells what a board is made of, not its boot loader, boot partition and root device.",
+    example="vtool deploy to a board whose facts come from vtool board import",
+    fix="Write the section boot into the facts file.",
+)
 
 
 def require_boot(prepared: Prepared) -> None:

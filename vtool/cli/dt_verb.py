@@ -16,6 +16,7 @@ from vtool.deploy.base_tree import fitted, refused, refused_in_guest
 from vtool.deploy.merge import decompile, merge_guest, merge_host
 from vtool.deploy.merged_tree import as_booted, new_faults
 from vtool.diagnostics import Diagnostic, ExitCode, Severity, VtoolError
+from vtool.diagnostics.codes import declare
 from vtool.model.facts_import import ignored_reservations
 from vtool.plan.types import BoardPlan
 from vtool.platform.devicetree import read_blob
@@ -37,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_selection(parser)
     add_base_tree(parser)
+
+
+declare(
+    "VT442",
+    what="several device-tree fragments for one output",
+    why="Two of them in one file are no device-tree source.",
+    example="vtool dt without -o, for a topology with a region of the host and a pool of a guest",
+    fix="Give -o DIR, or choose one with --board and --domain.",
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,6 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 _AS_BEFORE = (
     "the plan needs nothing of that node and leaves it so: `vtool lint` says VT840 of this tree, and of the merged"
+)
+
+
+declare(
+    "VT443",
+    what="a merged device tree has a name that says no format",
+    why="Source and binary are both wanted of it, and the name is how one chooses.",
+    example="vtool dt kvm-pool.yaml --domain fe0 --base qemu.dtb -o merged",
+    fix="End the name in .dts or .dtb.",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vtool.diagnostics.codes import CODES
+from vtool.diagnostics.codes import every_code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a code's row of the table."""
-    code = CODES.get(arguments.code.upper())
+    code = every_code().get(arguments.code.upper())
     if code is None:
         print(f"error: there is no code '{arguments.code}'", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from pathlib import Path
 from vtool.cli.common import prepare_arguments
 from vtool.cli.views import add_view, write_text
 from vtool.diagnostics import board_failed, not_installed
+from vtool.diagnostics.codes import declare
 from vtool.report.graph import dot_lines, make_graph, mermaid_lines
 
 _DEADLINE_S = 60
@@ -29,6 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     text = "".join(f"{line}\n" for line in lines)
     write_text(_drawn(text) if arguments.format == "svg" else text, arguments.output)
     return 0
+
+
+declare(
+    "VT440",
+    what="graphviz does not draw the graph",
+    why="vtool graph leaves the layout to graphviz; its own words are shown.",
+    example="a dot program that was killed",
+    fix="Use --format dot or --format mermaid, which need no other program.",
+)
 
 
 def _drawn(dot: str) -> str:

@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from vtool.diagnostics.codes import declare
+
 _KEY = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[\"']?\s*:\s+(?=\S)")
 _SECRETS = frozenset(
     ("pass", "password", "passwd", "passphrase", "passcode", "pwd", "pw", "pin", "secret", "secrets", "token", "tokens")
@@ -160,6 +162,15 @@ def tool_failed(tool: str, what: str, returncode: int, *, silent: bool) -> str:
     if returncode < 0:
         return f"'{tool}' was ended by signal {-returncode} on {what}{' and gave no reason' if silent else ''}"
     return f"'{tool}' refuses {what}{' and gives no reason' if silent else ''}"
+
+
+declare(
+    "VT501",
+    what="a tool or package of this machine is missing",
+    why="vtool uses Debian's own tools and packages.",
+    example="mmdebstrap is not installed",
+    fix="Run make setup.",
+)
 
 
 def not_installed(program: str) -> VtoolError:

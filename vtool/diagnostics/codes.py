@@ -1,22 +1,26 @@
-"""The table of codes: what each diagnostic means, why the rule is there, an example, the fix.
+"""The codes of diagnostics: what each means, why the rule is there, an example, the fix.
 
-The table itself is ``codes.txt``. Codes are permanent: one is never given another meaning. VT1xx reading
-YAML, VT2xx shape, VT3xx references and combinations, VT4xx memory and placement, VT5xx images and kernels,
-VT6xx reaching boards, VT7xx deploying, VT80x verifying, VT83x to VT91x device trees (``vtool lint``).
+Each is written beside what finds it: a rule of ``vtool/check`` or ``vtool/lint`` has ``@rule(...)``, what is raised
+elsewhere ``declare(...)``. Both only note the words when their module is imported; ``every_code`` imports all modules
+and returns the table. Codes are permanent: one is never given another meaning. VT1xx reading YAML, VT2xx shape, VT3xx
+references and combinations, VT4xx memory and placement, VT5xx images and kernels, VT6xx reaching boards, VT7xx
+deploying, VT80x verifying, VT83x to VT91x device trees (``vtool lint``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
 
-_ROW = re.compile(r"^(VT\d{3}) (.+)\n  why: (.+)\n  example: (.+)\n  fix: (.+)$", re.MULTILINE)
+_Function = TypeVar("_Function", bound=Callable[..., Iterator[Any]])
+_NOT_MODULES = (".on_board", ".recipes")
+"""What runs on a board or builds an image; nothing here imports it."""
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """One row of the table; ``example`` is what sets it off."""
 
     code: str
@@ -26,10 +30,50 @@ class Code:
     fix: str
 
 
-def _read() -> Mapping[str, Code]:
-    text = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
-    rows = [Code(*match.groups()) for match in _ROW.finditer(text)]
-    return {row.code: row for row in rows}
+_declared: dict[str, Code] = {}
+_rules: dict[str, dict[Callable[..., Iterator[Any]], tuple[str, ...]]] = {}
 
 
-CODES = _read()
+def declare(code: str, *, what: str, why: str, example: str, fix: str) -> str:
+    """Note what a code means and return it. ValueError for a code that has a meaning already."""
+    if code in _declared:
+        raise ValueError(f"{code} already means: {_declared[code].what}")
+    _declared[code] = Code(code, what, why, example, fix)
+    return code
+
+
+def rule(
+    code: str, *, what: str = "", why: str = "", example: str = "", fix: str = ""
+) -> Callable[[_Function], _Function]:
+    """Make a generator function one of its module's rules, and say what it finds; one decorator a code.
+
+    A code that several rules give has its words at one of them.
+    """
+    if what:
+        declare(code, what=what, why=why, example=example, fix=fix)
+
+    def note(function: _Function) -> _Function:
+        rules = _rules.setdefault(function.__module__, {})
+        rules[function] = (code, *rules.get(function, ()))
+        return function
+
+    return note
+
+
+def rules_of(*modules: ModuleType) -> tuple[Callable[..., Iterator[Any]], ...]:
+    """Return the rules of modules, in the order in which they are written."""
+    return tuple(function for module in modules for function in _rules.get(module.__name__, {}))
+
+
+def codes_of(function: Callable[..., Iterator[Any]]) -> tuple[str, ...]:
+    """Return the codes that a rule gives. KeyError for what is no rule."""
+    return _rules[function.__module__][function]
+
+
+def every_code() -> dict[str, Code]:
+    """Return the whole table, in the order of the codes. Imports every module of vtool."""
+    package = importlib.import_module("vtool")
+    for module in pkgutil.walk_packages(package.__path__, "vtool."):
+        if not any(part in module.name for part in _NOT_MODULES):
+            importlib.import_module(module.name)
+    return dict(sorted(_declared.items()))

@@ -6,6 +6,7 @@ people who have none and write their trees by hand.
 
 from __future__ import annotations
 
+from vtool.diagnostics.codes import rules_of
 from vtool.lint import (
     command_lines,
     domains,
@@ -29,20 +30,11 @@ from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
 from vtool.lint.finding import Finding, printable
 from vtool.platform.devicetree import Tree
 
-ALL_TREES = (
-    *general.RULES,
-    *references.RULES,
-    *memory.RULES,
-    *regions.RULES,
-    *dynamic.RULES,
-    *reach.RULES,
-    *passthrough.RULES,
-    *overlaps.RULES,
-    *xen_host.RULES,
-    *command_lines.RULES,
+ALL_TREES = rules_of(
+    general, references, memory, regions, dynamic, reach, passthrough, overlaps, xen_host, command_lines
 )
-XEN_TREES = (*modules.RULES, *domains.RULES, *needs.RULES, *rights.RULES, *static.RULES, *shared.RULES)
-PARTIAL_TREES = (*general.RULES, *references.RULES, *partial.RULES)
+XEN_TREES = rules_of(modules, domains, needs, rights, static, shared)
+PARTIAL_TREES = rules_of(general, references, partial)
 RULES = {
     Kind.LINUX: ALL_TREES,
     Kind.XEN: (*ALL_TREES, *XEN_TREES),

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.base.units import first_bytes, format_size, joined
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA
 from vtool.platform.command_lines import last, linux_words, number_of
 
 
+@rule(
+    "VT362",
+    what="mem= on the command line leaves a pool without memory",
+    why="Linux keeps so much RAM from the bottom on, and maps nothing behind it.",
+    example='bootargs = "mem=64M" and a restricted-dma-pool 256 MiB above the base of RAM',
+    fix="Leave mem= out, or move the pool below.",
+)
 def memory_is_not_cut(context: Context) -> Iterator[Finding]:
-    """VT362: with ``mem=`` Linux keeps so much RAM from the bottom on, and a pool behind it has no linear mapping.
+    """With ``mem=`` Linux keeps so much RAM from the bottom on, and a pool behind it has no linear mapping.
 
     Linux mm/memblock.c memblock_mem_limit_remove_map, arch/arm64/mm/init.c; what is ``no-map`` stays as it is.
     """
@@ -30,6 +38,3 @@ def memory_is_not_cut(context: Context) -> Iterator[Finding]:
             if not any(part.contains(where) for part in kept) and not context.outside_memory(where):
                 message = f"`{word.text}` keeps {format_size(limit)} of RAM, up to {kept[-1].end:#x}: the pool {where} "
                 yield Finding("VT362", chosen, f"{message}'{node.path}' lies behind", "bootargs", (node,))
-
-
-RULES = (memory_is_not_cut,)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import (
     CPUPOOL,
     EVENT_CHANNEL,
@@ -54,8 +55,15 @@ COMPATIBLE_SINCE = {
 ENHANCED = ("", "enabled", "disabled", "no-xenstore")
 
 
+@rule(
+    "VT870",
+    what="a domain has no memory or cpus",
+    why="Both are mandatory; memory is in KiB in two cells.",
+    example="xen,domain without cpus",
+    fix="Add memory = <0x0 0x40000> (256 MiB) and cpus = <1>.",
+)
 def domains_have_memory_and_cpus(context: Context) -> Iterator[Finding]:
-    """VT870: ``memory`` (KiB, two cells) and ``cpus`` are there and can be had."""
+    """``memory`` (KiB, two cells) and ``cpus`` are there and can be had."""
     for domain in context.domains:
         found = domain.properties.get("memory")
         if found is None:
@@ -78,8 +86,22 @@ def domains_have_memory_and_cpus(context: Context) -> Iterator[Finding]:
             yield Finding("VT870", domain, message, "cpus")
 
 
+@rule(
+    "VT872",
+    what="static memory is not in the right form",
+    why="Its cells are those of /chosen, not of the domain; it comes in pages; cache colours exclude it.",
+    example="xen,static-mem in the domain's cells",
+    fix="Write address and size in the cells of /chosen, multiples of 4 KiB.",
+)
+@rule(
+    "VT873",
+    what="static memory is not what memory says",
+    why="Xen panics unless it sums up exactly; mixing with the heap is not supported.",
+    example="memory of 256 MiB with 128 MiB of xen,static-mem",
+    fix="Make them equal.",
+)
 def static_memory_is_read_as_meant(context: Context) -> Iterator[Finding]:
-    """VT872, VT873: ``xen,static-mem`` is in cells of ``/chosen``, in pages, and sums up to ``memory``."""
+    """``xen,static-mem`` is in cells of ``/chosen``, in pages, and sums up to ``memory``."""
     for domain in context.domains:
         found, parent = domain.properties.get("xen,static-mem"), domain.parent
         if found is None or parent is None:
@@ -108,8 +130,15 @@ def static_memory_is_read_as_meant(context: Context) -> Iterator[Finding]:
             yield Finding("VT873", domain, f"{message}: Xen panics", found.name, hints=tuple(hints))
 
 
+@rule(
+    "VT879",
+    what="static memory cannot be had",
+    why="It is outside RAM, or claimed by something else too.",
+    example="xen,static-mem over /reserved-memory",
+    fix="Move it.",
+)
 def static_memory_is_memory(context: Context) -> Iterator[Finding]:
-    """VT879: static memory lies in RAM."""
+    """Static memory lies in RAM."""
     for domain in context.domains:
         for where in context.static_memory(domain):
             if context.outside_memory(where):
@@ -118,8 +147,15 @@ def static_memory_is_memory(context: Context) -> Iterator[Finding]:
                 yield Finding("VT879", domain, message, "xen,static-mem")
 
 
+@rule(
+    "VT874",
+    what="direct-map without static memory",
+    why="A domain can be mapped 1:1 only where its memory is fixed.",
+    example="direct-map without xen,static-mem",
+    fix="Add xen,static-mem, or leave direct-map out.",
+)
 def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
-    """VT874: a domain is mapped 1:1 only with memory at fixed places."""
+    """A domain is mapped 1:1 only with memory at fixed places."""
     for domain in context.domains:
         if context.version < SINCE["direct-map"]:
             return
@@ -128,8 +164,15 @@ def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
             yield Finding("VT874", domain, message, "direct-map")
 
 
+@rule(
+    "VT875",
+    what="xen,enhanced cannot be had",
+    why="Xenstore runs in dom0; words that Xen does not know give the domain nothing, silently.",
+    example="xen,enhanced without dom0",
+    fix="Use no-xenstore, or add a dom0.",
+)
 def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
-    """VT875: ``xen,enhanced`` is a word that this Xen knows, and xenstore has a dom0 to run in."""
+    """``xen,enhanced`` is a word that this Xen knows, and xenstore has a dom0 to run in."""
     if context.version < SINCE["xen,enhanced"]:
         return
     legacy = ("legacy",) if context.version >= (4, 21) else ()
@@ -145,8 +188,15 @@ def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
             yield Finding("VT875", domain, message, "xen,enhanced", hints=('"no-xenstore" needs none',))
 
 
+@rule(
+    "VT876",
+    what="nr_spis cannot be",
+    why="Xen allows 988, and vpl011 needs the first one.",
+    example="nr_spis = <1000>",
+    fix="Choose a number that covers the domain's devices.",
+)
 def interrupts_suffice(context: Context) -> Iterator[Finding]:
-    """VT876: ``nr_spis`` is what Xen allows and covers the virtual UART."""
+    """``nr_spis`` is what Xen allows and covers the virtual UART."""
     for domain in context.domains:
         if "nr_spis" not in domain.values:
             continue
@@ -159,8 +209,15 @@ def interrupts_suffice(context: Context) -> Iterator[Finding]:
             yield Finding("VT876", domain, message, "nr_spis")
 
 
+@rule(
+    "VT877",
+    what="more memory is asked for than there is",
+    why="Xen panics when it cannot allocate it.",
+    example="memory = <0x0 0x40000000>, bytes taken for KiB",
+    fix="Write memory in KiB; leave some for Xen.",
+)
 def memory_can_be_had(context: Context) -> Iterator[Finding]:
-    """VT877: domains ask for no more than their layout and the host have."""
+    """Domains ask for no more than their layout and the host have."""
     total = 0
     available = sum(bank.size_bytes for bank in context.memory)
     for domain in context.domains:
@@ -180,8 +237,15 @@ def memory_can_be_had(context: Context) -> Iterator[Finding]:
         yield Finding("VT877", context.chosen, message)
 
 
+@rule(
+    "VT878",
+    what="this Xen does not know a property or node",
+    why="It is newer than the release and is ignored, mostly without a word.",
+    example="capabilities with --xen-version 4.20",
+    fix="Leave it out, or use a newer Xen.",
+)
 def this_xen_knows_it(context: Context) -> Iterator[Finding]:
-    """VT878: what is newer than this Xen is ignored, mostly without a word."""
+    """What is newer than this Xen is ignored, mostly without a word."""
     for domain in context.domains:
         for name, since in SINCE.items():
             if name == P2M_MEMORY and name in domain.values and context.version < since:
@@ -212,15 +276,3 @@ def guest_memory(context: Context, domain: Node) -> list[AddressRange]:
             found.append(AddressRange.of_size(bank.base, size))
             left -= size
     return found
-
-
-RULES = (
-    domains_have_memory_and_cpus,
-    static_memory_is_read_as_meant,
-    static_memory_is_memory,
-    direct_map_has_static_memory,
-    enhanced_can_be_had,
-    interrupts_suffice,
-    memory_can_be_had,
-    this_xen_knows_it,
-)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import Context, Kind, ranges, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, initrd, is_cma
@@ -27,8 +28,15 @@ def placed_by_linux(context: Context) -> Iterator[Node]:
     return (node for node in context.reserved if "size" in node.values and "reg" not in node.values)
 
 
+@rule(
+    "VT902",
+    what="size, alignment or alloc-ranges are in the wrong cells",
+    why="They are in cells of the root, alignment in those of an address; Linux skips a region that is not.",
+    example="alignment = <0x400000> where an address has two cells",
+    fix="Write size in #size-cells, alignment in #address-cells and alloc-ranges in both.",
+)
 def sizes_are_in_cells_of_the_root(context: Context) -> Iterator[Finding]:
-    """VT902: ``size``, ``alignment`` and ``alloc-ranges`` are in cells of the root, else Linux skips the region."""
+    """``size``, ``alignment`` and ``alloc-ranges`` are in cells of the root, else Linux skips the region."""
     for node in placed_by_linux(context):
         for name, needed in misread_by_linux(context.tree.root, node):
             message = f"`{name}` has {len(node.values[name])} bytes, in cells of the root it is {needed}"
@@ -51,8 +59,18 @@ def _number(node: Node, name: str) -> int:
     return int.from_bytes(node.values[name], "big") if name in node.values else 0
 
 
+@rule(
+    "VT901",
+    what="a reservation finds no place",
+    why=(
+        "Its alloc-ranges are too small, hold no RAM, or what is reserved there leaves no hole (a warning where a "
+        "boot loader may yet add RAM)."
+    ),
+    example="size = <0x0 0x20000000> with alloc-ranges of 256 MiB",
+    fix="Ask for less, or widen alloc-ranges.",
+)
 def reservations_find_a_place(context: Context) -> Iterator[Finding]:
-    """VT901: there is free RAM for every region that Linux is to place, where it may be."""
+    """There is free RAM for every region that Linux is to place, where it may be."""
     taken = [Taken(f"'{node.path}'", where) for node in context.reserved for where in ranges(node)]
     if ramdisk := initrd(context):
         taken.append(Taken("the ramdisk", ramdisk))
@@ -116,8 +134,15 @@ def _rounded(size_bytes: int) -> str:
     return format_size(size_bytes // MIB * MIB or size_bytes)
 
 
+@rule(
+    "VT903",
+    what="the alignment of a reservation cannot be",
+    why="A CMA is made of whole page blocks, 2 MiB with pages of 4 KiB; an alignment is a power of two.",
+    example="a reusable shared-dma-pool at 0x50100000",
+    fix="Use multiples of 2 MiB; of 4 MiB for kernels without huge pages.",
+)
 def areas_are_made_of_page_blocks(context: Context) -> Iterator[Finding]:
-    """VT903: a CMA is made of whole page blocks; any alignment is a power of two."""
+    """A CMA is made of whole page blocks; any alignment is a power of two."""
     for node in placed_by_linux(context):
         yield from _alignment(context, node)
         region = wanted(context, node)
@@ -150,8 +175,15 @@ def _not_in_blocks(node: Node, what: str, name: str) -> Finding:
     return Finding("VT903", node, f"{message}: Linux refuses the CMA, 'incorrect alignment of CMA region'", name)
 
 
+@rule(
+    "VT904",
+    what="two regions are the default",
+    why="The one that Linux sets up last wins, which depends on its release.",
+    example="linux,cma-default in two nodes",
+    fix="Leave it in one.",
+)
 def there_is_one_default(context: Context) -> Iterator[Finding]:
-    """VT904: one region is the default CMA, one the default of coherent memory."""
+    """One region is the default CMA, one the default of coherent memory."""
     for name, what, fits in (
         ("linux,cma-default", "CMA", is_cma),
         ("linux,dma-default", "coherent memory", lambda node: CMA in node.compatible and not is_cma(node)),
@@ -162,11 +194,3 @@ def there_is_one_default(context: Context) -> Iterator[Finding]:
         for node in found[:-1]:
             message = f"`{name}`, which '{found[-1].path}' is, too: Linux 6.12 takes that one for the default {what}"
             yield Finding("VT904", node, message, name, (found[-1],))
-
-
-RULES = (
-    sizes_are_in_cells_of_the_root,
-    reservations_find_a_place,
-    areas_are_made_of_page_blocks,
-    there_is_one_default,
-)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import PAGE_BYTES, AddressRange
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import declare, rule
 from vtool.lint.context import MOST_ADDRESS_BITS, Context, Kind, tuples
 from vtool.lint.finding import Finding
 from vtool.platform.devicetree import UNRESOLVED, Node, booted_by_uefi, describes_nothing
@@ -14,6 +15,15 @@ from vtool.platform.layouts import XEN_GIC_PHANDLE
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}\Z")
 _CELLS = ((1, 1), (2, 2), (2, 1), (1, 2))
+
+
+declare(
+    "VT830",
+    what="a file is an overlay, not a tree",
+    why="What it means depends on the tree that it is merged into.",
+    example="vtool lint pool.dtbo",
+    fix="Merge it with fdtoverlay and lint the result.",
+)
 
 
 def is_no_overlay(context: Context) -> Iterator[Finding]:
@@ -27,16 +37,36 @@ def is_no_overlay(context: Context) -> Iterator[Finding]:
             return
 
 
+@rule(
+    "VT859",
+    what="a tree describes no board",
+    why=(
+        "Where a board describes itself by ACPI, Linux's EFI stub makes a tree of /chosen alone; nothing else is in "
+        "it to judge."
+    ),
+    example="/sys/firmware/fdt of a server",
+    fix="Set the firmware to hand over a device tree, and lint that.",
+)
 def describes_a_board(context: Context) -> Iterator[Finding]:
-    """VT859: the tree is more than what Linux's EFI stub makes where a board describes itself by ACPI."""
+    """The tree is more than what Linux's EFI stub makes where a board describes itself by ACPI."""
     if describes_nothing(context.tree) and booted_by_uefi(context.tree):
         message = "there is nothing but /chosen, made by Linux's EFI stub: the board describes itself by ACPI"
         hint = "many boards' firmware can be set to hand over a device tree instead of ACPI's tables"
         yield Finding("VT859", context.tree.root, message, hints=(hint,))
 
 
+@rule(
+    "VT831",
+    what="a reg, ranges or dma-ranges is no whole number of entries",
+    why=(
+        "A reg is addresses and sizes in the parent's cells; a row of ranges is an address in its own, one in the "
+        "parent's, and a size."
+    ),
+    example="reg = <0x40000000 0x1000> under a parent with 2 and 2 cells",
+    fix="Write every address and size with as many cells as the parent says.",
+)
 def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
-    """VT831: ``reg`` is a whole number of entries of the parent's cells."""
+    """``reg`` is a whole number of entries of the parent's cells."""
     for node in context.having("reg") if context.for_xen else context.used("reg"):  # Xen looks at no status
         length, parent = len(node.values["reg"]), node.parent
         if parent is None:
@@ -52,8 +82,9 @@ def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
         yield Finding("VT831", node, message, "reg", (parent,), hints=(hint,) if silent else ())
 
 
+@rule("VT831")
 def windows_divide_into_rows(context: Context) -> Iterator[Finding]:
-    """VT831: ``ranges`` and ``dma-ranges`` are whole rows: an address on the bus, one above it, and a size.
+    """``ranges`` and ``dma-ranges`` are whole rows: an address on the bus, one above it, and a size.
 
     Linux reads whole rows from the first on (6.12 drivers/of/address.c of_translate_one, of_pci_range_parser_one).
     """
@@ -74,8 +105,18 @@ def windows_divide_into_rows(context: Context) -> Iterator[Finding]:
             yield Finding("VT831", bus, message, name, (parent,))
 
 
+@rule(
+    "VT900",
+    what="a reg is read in other cells than it was written in",
+    why=(
+        "Its length divides by the parent's cells by chance, and the numbers come out elsewhere than the unit "
+        "address says."
+    ),
+    example="log@b000000 with reg = <0xb000000 0x40000 0xc000000 0x40000> under a parent with 2 and 2 cells",
+    fix="Write every address and size with as many cells as the parent says.",
+)
 def reg_is_where_the_name_says(context: Context) -> Iterator[Finding]:
-    """VT900: ``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
+    """``reg`` does not divide into the parent's cells by mere chance, its numbers being of other cells."""
     in_ram = {*context.reserved, *context.memory_nodes}
     for node in context.having("reg") if context.for_xen else context.used("reg"):
         parent, value, (_, _, unit) = node.parent, node.values["reg"], node.name.partition("@")
@@ -111,8 +152,22 @@ def _other_cells(node: Node, widths: tuple[int, int], unit: int) -> tuple[int, i
     return None
 
 
+@rule(
+    "VT832",
+    what="two nodes have the same phandle",
+    why="A reference to one of them may reach the other.",
+    example="phandle = <1> in two nodes",
+    fix="Leave phandles out, refer to labels, and let dtc number the nodes.",
+)
+@rule(
+    "VT833",
+    what="a phandle cannot be one",
+    why="0 and 0xffffffff name nothing, and phandle and linux,phandle must agree.",
+    example="phandle = <0>",
+    fix="Leave it out; dtc numbers what is referred to.",
+)
 def phandles_are_unique(context: Context) -> Iterator[Finding]:
-    """VT832, VT833: a phandle names one node, and is a number that may be one."""
+    """A phandle names one node, and is a number that may be one."""
     for node in context.having("linux,phandle"):
         both = node.number("phandle"), node.number("linux,phandle")
         if all(both) and both[0] != both[1]:
@@ -130,8 +185,18 @@ def phandles_are_unique(context: Context) -> Iterator[Finding]:
             yield Finding("VT832", node, message, "phandle", (other,), (hint,))
 
 
+@rule(
+    "VT834",
+    what="an interrupt parent is no interrupt controller",
+    why=(
+        "A hard-coded phandle comes to mean another node once phandles are assigned anew (a warning where Linux goes "
+        "on to a controller)."
+    ),
+    example="interrupt-parent = <0x4>, where 4 is a reserved region",
+    fix="Refer to the controller's label: interrupt-parent = <&gic>.",
+)
 def interrupt_parents_lead_to_controllers(context: Context) -> Iterator[Finding]:
-    """VT834: an interrupt parent is there and is an interrupt controller or a nexus.
+    """An interrupt parent is there and is an interrupt controller or a nexus.
 
     Linux goes on from a node without ``#interrupt-cells`` to that one's own parent (drivers/of/irq.c
     of_irq_find_parent, 6.12).
@@ -170,8 +235,15 @@ def _next_controller(context: Context, at: Node) -> Node | None:
     return node
 
 
+@rule(
+    "VT835",
+    what="memory-region names no node",
+    why="Linux goes on without the region and does not mention it.",
+    example="memory-region = <0x99>",
+    fix="Refer to the region's label.",
+)
 def memory_regions_exist(context: Context) -> Iterator[Finding]:
-    """VT835: what ``memory-region`` names is there."""
+    """What ``memory-region`` names is there."""
     for node in context.used("memory-region"):
         for number, region in context.referenced(node, "memory-region"):
             if region is not None:
@@ -183,14 +255,3 @@ def memory_regions_exist(context: Context) -> Iterator[Finding]:
                 message += "; Linux goes on without the region unless a patched Xen gives it to a node of its own"
                 severity = Severity.WARNING
             yield Finding("VT835", node, message, "memory-region", severity=severity)
-
-
-RULES = (
-    describes_a_board,
-    reg_divides_into_cells,
-    windows_divide_into_rows,
-    reg_is_where_the_name_says,
-    phandles_are_unique,
-    interrupt_parents_lead_to_controllers,
-    memory_regions_exist,
-)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import Context, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import initrd, initrd_ends
@@ -15,8 +16,15 @@ RESERVED = "reserved-memory"
 _START, _END = "linux,initrd-start", "linux,initrd-end"
 
 
+@rule(
+    "VT908",
+    what="the same RAM is said twice",
+    why="Linux counts it once, or gives up NUMA; the boot allocator of Xen stops at it.",
+    example="memory@40000000 of 1 GiB beside memory@60000000",
+    fix="Correct the reg of one.",
+)
 def memory_is_said_once(context: Context) -> Iterator[Finding]:
-    """VT908: no two ranges of RAM overlap."""
+    """No two ranges of RAM overlap."""
     seen: list[tuple[Node, int, int]] = []
     for node in context.memory_nodes:
         for where in ranges(node):
@@ -44,8 +52,15 @@ def _of_twice(context: Context, node: Node, other: Node) -> tuple[str, Severity]
     return "Linux counts it once, so that there is less RAM than the tree says", Severity.ERROR
 
 
+@rule(
+    "VT912",
+    what="a node is no RAM to whoever boots",
+    why='Linux tells RAM by device_type = "memory", Xen by the name memory as well.',
+    example='ram@80000000 with device_type = "memory", under Xen',
+    fix="Name it memory@80000000 and say its type.",
+)
 def memory_nodes_are_taken(context: Context) -> Iterator[Finding]:
-    """VT912: a memory node has the type that Linux tells it by and the name that Xen asks for, too.
+    """A memory node has the type that Linux tells it by and the name that Xen asks for, too.
 
     Linux 6.12 drivers/of/fdt.c early_init_dt_scan_memory; Xen 4.20 xen/common/device-tree/bootfdt.c
     device_tree_is_memory_node.
@@ -63,8 +78,18 @@ def memory_nodes_are_taken(context: Context) -> Iterator[Finding]:
             yield Finding("VT912", node, message, "device_type")
 
 
+@rule(
+    "VT906",
+    what="the ramdisk cannot be had",
+    why=(
+        "It needs a start and an end, in this order and in RAM; Linux boots without it or reads what is no RAM, Xen "
+        "stops at it."
+    ),
+    example="linux,initrd-end below linux,initrd-start",
+    fix="Let the boot loader write both after it has loaded the file.",
+)
 def the_ramdisk_can_be_had(context: Context) -> Iterator[Finding]:
-    """VT906: the ramdisk has a start and an end, in this order, and lies in RAM.
+    """The ramdisk has a start and an end, in this order, and lies in RAM.
 
     Linux 6.12 drivers/of/fdt.c early_init_dt_check_for_initrd, arch/arm64/mm/init.c arm64_memblock_init; Xen 4.20
     xen/common/device-tree/bootfdt.c process_chosen_node.
@@ -103,8 +128,18 @@ def the_ramdisk_can_be_had(context: Context) -> Iterator[Finding]:
         yield Finding("VT906", chosen, message, _START)
 
 
+@rule(
+    "VT907",
+    what="a region is not where reservations are read",
+    why=(
+        "Linux reads those directly under /reserved-memory; a memory-region that names another node gets nothing "
+        "reserved."
+    ),
+    example="reserved_memory, or reserved-memory under /soc",
+    fix="Move the regions to /reserved-memory under the root.",
+)
 def reservations_stand_where_they_are_read(context: Context) -> Iterator[Finding]:
-    """VT907: regions stand in ``/reserved-memory``, and what a `memory-region` names is one.
+    """Regions stand in ``/reserved-memory``, and what a `memory-region` names is one.
 
     Linux 6.12 drivers/of/of_reserved_mem.c fdt_scan_reserved_mem, of_reserved_mem_device_init_by_idx.
     """
@@ -131,11 +166,3 @@ def reservations_stand_where_they_are_read(context: Context) -> Iterator[Finding
                 continue
             message = f"`memory-region` names '{region.path}', which is not directly under '/{RESERVED}'"
             yield Finding("VT907", user, f"{message}: Linux reserves nothing for it", "memory-region", (region,))
-
-
-RULES = (
-    memory_is_said_once,
-    memory_nodes_are_taken,
-    the_ramdisk_can_be_had,
-    reservations_stand_where_they_are_read,
-)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import DOMAIN, MODULE_COMPATIBLES, Context
 from vtool.lint.finding import Finding
 from vtool.platform.command_lines import last, xen_words
@@ -17,8 +18,15 @@ _OF_XEN = re.compile(r"\b(dom0_mem|dtuart|dom0_max_vcpus|sched|vwfi|bootscrub|xs
 WARNING = Severity.WARNING
 
 
+@rule(
+    "VT860",
+    what="cells are not said (warning)",
+    why="Xen inherits them from above, other readers take 2 and 1.",
+    example="/chosen with modules and without #size-cells",
+    fix="Say #address-cells and #size-cells in /chosen and in every domain.",
+)
 def cells_are_said(context: Context) -> Iterator[Finding]:
-    """VT860: ``/chosen`` and domains say the cells of what is in them."""
+    """``/chosen`` and domains say the cells of what is in them."""
     for node in (context.chosen, *context.domains):
         needed = ("#address-cells", "#size-cells")
         if node is None or not any({"reg", "xen,shared-mem"} & set(child.values) for child in node.children.values()):
@@ -30,8 +38,15 @@ def cells_are_said(context: Context) -> Iterator[Finding]:
             yield Finding("VT860", node, message, hints=("say #address-cells and #size-cells",), severity=WARNING)
 
 
+@rule(
+    "VT861",
+    what="a boot module has no usable address",
+    why="Xen panics before its console is up when reg is missing or short.",
+    example="a multiboot,module without reg",
+    fix="Give reg in the cells of the parent, with the file's exact size.",
+)
 def modules_say_where_they_are(context: Context) -> Iterator[Finding]:
-    """VT861: a module has an address and a size, or a file's name for EFI."""
+    """A module has an address and a size, or a file's name for EFI."""
     for module in context.modules:
         node = module.node
         address, size = context.cells(module.owner)
@@ -48,16 +63,30 @@ def modules_say_where_they_are(context: Context) -> Iterator[Finding]:
             yield Finding("VT861", node, "the module has size 0: Xen finds nothing in it", "reg")
 
 
+@rule(
+    "VT862",
+    what="there are too many boot modules",
+    why="Xen keeps 32, itself and the device tree among them, and ignores the rest.",
+    example="31 modules",
+    fix="Share kernels between domains, or leave out ramdisks.",
+)
 def there_are_not_too_many_modules(context: Context) -> Iterator[Finding]:
-    """VT862: Xen keeps 32 modules, itself and the device tree among them."""
+    """Xen keeps 32 modules, itself and the device tree among them."""
     room = MOST_MODULES - 2
     for number, module in enumerate(context.modules[room:], room + 1):
         message = f"this is module {number} of the tree, {context.xen} keeps {room}"
         yield Finding("VT862", module.node, f"{message} (and itself and the tree): it is ignored")
 
 
+@rule(
+    "VT864",
+    what="a boot module is outside RAM (warning)",
+    why="Xen copies it from there.",
+    example="module@8000000 where RAM begins at 0x40000000",
+    fix="Load it into RAM.",
+)
 def modules_are_in_memory(context: Context) -> Iterator[Finding]:
-    """VT864: modules lie in RAM, where a boot loader put them."""
+    """Modules lie in RAM, where a boot loader put them."""
     for module in context.modules:
         if module.range and context.outside_memory(module.range):
             banks = ", ".join(map(str, context.memory))
@@ -65,8 +94,15 @@ def modules_are_in_memory(context: Context) -> Iterator[Finding]:
             yield Finding("VT864", module.node, message, "reg", severity=WARNING)
 
 
+@rule(
+    "VT865",
+    what="there is nothing to boot",
+    why="Without a kernel for dom0 and without a domain Xen panics; a domain needs its own kernel.",
+    example="xen,domain without a multiboot,kernel",
+    fix="Add a module compatible with multiboot,kernel and multiboot,module.",
+)
 def there_is_something_to_boot(context: Context) -> Iterator[Finding]:
-    """VT865: there is a kernel for dom0 or a domain, and every domain has one."""
+    """There is a kernel for dom0 or a domain, and every domain has one."""
     if context.chosen and not context.domains and not context.has_dom0:
         message = "there is neither a kernel for dom0 nor a domain"
         if context.modules:
@@ -81,8 +117,15 @@ def there_is_something_to_boot(context: Context) -> Iterator[Finding]:
             yield Finding("VT865", domain, message)
 
 
+@rule(
+    "VT866",
+    what="dom0_mem is missing (warning)",
+    why="Xen then gives dom0 512 MiB.",
+    example='xen,xen-bootargs = "console=dtuart"',
+    fix="Add dom0_mem= to Xen's command line.",
+)
 def dom0_has_memory(context: Context) -> Iterator[Finding]:
-    """VT866: Xen is told how much memory dom0 gets."""
+    """Xen is told how much memory dom0 gets."""
     if context.chosen is None or not context.kernels(context.chosen) or context.xen_arguments is None:
         return
     if last(xen_words(context.xen_arguments), "dom0_mem") is None:
@@ -91,8 +134,15 @@ def dom0_has_memory(context: Context) -> Iterator[Finding]:
         yield Finding("VT866", context.chosen, message, name, hints=("add dom0_mem=1G",), severity=WARNING)
 
 
+@rule(
+    "VT867",
+    what="a command line does not reach whom it is for",
+    why="bootargs is dom0's unless xen,xen-bootargs, xen,dom0-bootargs or a module's bootargs says otherwise.",
+    example='bootargs = "dom0_mem=1G" as the only command line',
+    fix="Use xen,xen-bootargs for Xen and the module's bootargs for dom0.",
+)
 def command_lines_reach_whom_they_are_for(context: Context) -> Iterator[Finding]:
-    """VT867: Xen and dom0 each read the command line that was meant for them."""
+    """Xen and dom0 each read the command line that was meant for them."""
     chosen = context.chosen
     if chosen is None:
         return
@@ -116,8 +166,15 @@ def command_lines_reach_whom_they_are_for(context: Context) -> Iterator[Finding]
         yield Finding("VT867", chosen, "neither Xen nor dom0 reads `bootargs`", "bootargs", severity=WARNING)
 
 
+@rule(
+    "VT868",
+    what="boot modules are not what they look like (warning)",
+    why="Xen takes the first kernel and ramdisk, guesses what has no kind, and looks under /chosen only.",
+    example="two multiboot,kernel under /chosen",
+    fix="Say each module's kind, once a domain.",
+)
 def dom0_has_one_kernel(context: Context) -> Iterator[Finding]:
-    """VT868: dom0 has one kernel and one ramdisk, a domain too."""
+    """Dom0 has one kernel and one ramdisk, a domain too."""
     for owner in (context.chosen, *context.domains):
         for kind in ("kernel", "ramdisk"):
             found = [module for module in context.modules if module.owner is owner and module.kind == kind]
@@ -132,8 +189,15 @@ def dom0_has_one_kernel(context: Context) -> Iterator[Finding]:
             yield Finding("VT868", node, message, severity=WARNING)
 
 
+@rule(
+    "VT869",
+    what="the console of Xen is not found",
+    why="dtuart= must lead to a node by path or alias; else nothing is ever printed.",
+    example="dtuart=serial9",
+    fix="Correct the path or add the alias.",
+)
 def the_console_is_found(context: Context) -> Iterator[Finding]:
-    """VT869: ``dtuart=`` leads to a node that Xen may drive (4.20 xen/common/device.c device_init)."""
+    """``dtuart=`` leads to a node that Xen may drive (4.20 xen/common/device.c device_init)."""
     path, name = console_of(context)
     if context.chosen is None or path is None:
         return
@@ -161,8 +225,15 @@ def console_of(context: Context) -> tuple[str | None, str]:
     return path.partition(":")[0], name if said or not path else "stdout-path"
 
 
+@rule(
+    "VT871",
+    what="a domain is not where Xen looks",
+    why="Only direct children of /chosen are built; others are passed over silently.",
+    example="xen,domain under /",
+    fix="Move it under /chosen.",
+)
 def domains_stand_under_chosen(context: Context) -> Iterator[Finding]:
-    """VT871: Xen builds the domains that stand directly under ``/chosen``."""
+    """Xen builds the domains that stand directly under ``/chosen``."""
     for node in context.nodes:
         if DOMAIN in node.compatible and node not in context.domains:
             yield Finding("VT871", node, "a domain that is not directly under '/chosen' is never built")
@@ -171,17 +242,3 @@ def domains_stand_under_chosen(context: Context) -> Iterator[Finding]:
 def owner_name(node: Node) -> str:
     """Return how messages name a domain."""
     return f"domain '{node.name}'" if DOMAIN in node.compatible else "dom0"
-
-
-RULES = (
-    cells_are_said,
-    modules_say_where_they_are,
-    there_are_not_too_many_modules,
-    modules_are_in_memory,
-    there_is_something_to_boot,
-    dom0_has_memory,
-    command_lines_reach_whom_they_are_for,
-    dom0_has_one_kernel,
-    the_console_is_found,
-    domains_stand_under_chosen,
-)

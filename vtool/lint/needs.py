@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from vtool.base.units import MIB, align_up, format_size
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import CPUPOOL, Context, memory_bytes
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
@@ -59,8 +60,15 @@ def pools_of(context: Context) -> Iterator[Pool]:
         yield Pool(chosen, said, by_default, tuple(rest), True)
 
 
+@rule(
+    "VT354",
+    what="a vCPU that the null scheduler never runs",
+    why="It gives a CPU to one vCPU for good; dom0's count, too, where the pool of CPU 0 has it.",
+    example='two guests of one vCPU in a pool of one CPU with scheduler: "null"',
+    fix="Give the pool as many CPUs as its domains have vCPUs, or use another scheduler.",
+)
 def null_pools_have_the_cpus(context: Context) -> Iterator[Finding]:
-    """VT354: the null scheduler gives a CPU to one vCPU for good; one that gets none never runs."""
+    """The null scheduler gives a CPU to one vCPU for good; one that gets none never runs."""
     for pool in pools_of(context):
         asked = _vcpus(context, pool)
         total, count = sum(asked.values()), len(pool.cpus)
@@ -84,8 +92,15 @@ def _vcpus(context: Context, pool: Pool) -> dict[Node, int]:
     return asked
 
 
+@rule(
+    "VT357",
+    what="cores of two kinds",
+    why="Xen starts CPUs of the kind that it boots on; a pool of others stops it, and a vCPU that moves can lose data.",
+    example="cpupools: {rt: {cpus: 0-3}} on a Juno, whose first two are Cortex-A72 and whose rest Cortex-A53",
+    fix="Name CPUs of one kind; hmp-unsafe=1 in the hypervisor's bootargs starts those of every kind.",
+)
 def pools_are_of_cpus_that_start(context: Context) -> Iterator[Finding]:
-    """VT357: Xen starts the CPUs of the kind that it boots on; a pool of others stops it, of several is unsafe."""
+    """Xen starts the CPUs of the kind that it boots on; a pool of others stops it, of several is unsafe."""
     cpus = cpus_of(context)
     word = starts_every_kind(xen_words(context.xen_arguments or ""))
     for pool in pools_of(context):
@@ -103,8 +118,9 @@ def pools_are_of_cpus_that_start(context: Context) -> Iterator[Finding]:
             yield Finding("VT357", pool.node, message, "cpupool-cpus", severity=Severity.WARNING)
 
 
+@rule("VT421")
 def memory_holds_what_is_loaded(context: Context) -> Iterator[Finding]:
-    """VT421: dom0 and domains have memory for their kernel, ramdisk and device tree.
+    """Dom0 and domains have memory for their kernel, ramdisk and device tree.
 
     Not of a tree that the boot loader completes: there `reg` says the room of a module, and not yet its size.
     """
@@ -132,6 +148,3 @@ def memory_holds_what_is_loaded(context: Context) -> Iterator[Finding]:
         )
         name = context.name_of_arguments if is_dom0 else "memory"
         yield Finding("VT421", owner, message, name, tuple(m.node for m in context.kernels(owner)[:1]))
-
-
-RULES = (null_pools_have_the_cpus, pools_are_of_cpus_that_start, memory_holds_what_is_loaded)

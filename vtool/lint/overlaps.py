@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vtool.base.units import AddressRange
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import initrd
@@ -78,8 +79,48 @@ def _of_xen(context: Context) -> Iterator[Claim]:
             yield Claim("shared", shared.node, "xen,shared-mem", shared.host_range, what, key)
 
 
+@rule(
+    "VT842",
+    what="two reserved regions overlap",
+    why="Linux sets up both (a warning unless one is DMA memory); Xen 4.18 and later stop at it.",
+    example="two children of /reserved-memory with the same reg",
+    fix="Move or shrink one, or merge them.",
+)
+@rule(
+    "VT843",
+    what="a reserved region overlaps a /memreserve/",
+    why=(
+        "Before Linux 6.4 no-map then fails and the memory stays mapped (a warning); a pool is written over what the "
+        "firmware left there."
+    ),
+    example="/memreserve/ over a region with no-map",
+    fix="Name the memory once.",
+)
+@rule(
+    "VT854",
+    what="the ramdisk lies in a reserved region",
+    why="Linux disables the ramdisk, or both use the memory.",
+    example="linux,initrd-start inside a pool",
+    fix="Move the region, or let the boot loader put the ramdisk elsewhere.",
+)
+@rule(
+    "VT863",
+    what="a boot module overlaps something",
+    why="From 4.18 on Xen drops the module (or what comes later in the tree) early; before, both use the memory.",
+    example="a ramdisk that begins inside the kernel",
+    fix="Move it; mind that the size is the file's.",
+)
+@rule("VT879")
+@rule("VT882")
+@rule(
+    "VT893",
+    what="shared memory overlaps something",
+    why="It must be clear of other regions, reserved memory, modules and, from 4.20 on, /memreserve/.",
+    example="a region inside the dom0 kernel's module",
+    fix="Move it.",
+)
 def host_memory_is_claimed_once(context: Context) -> Iterator[Finding]:
-    """VT842, VT843, VT854, VT863, VT879, VT882, VT893: no address of the host is claimed twice."""
+    """No address of the host is claimed twice."""
     earlier: list[Claim] = []
     for claim in claims(context):
         for other in earlier:
@@ -162,6 +203,3 @@ def _neighbours(context: Context) -> set[tuple[AddressRange, AddressRange]]:
     first = sorted(found[0] for node in context.reserved if (found := ranges(node)))
     pairs = list(itertools.pairwise(first))
     return {*pairs, *((later, earlier) for earlier, later in pairs)}
-
-
-RULES = (host_memory_is_claimed_once,)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import PAGE_BYTES
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import XEN_IOMMU_PHANDLE, Context, tuples
 from vtool.lint.finding import Finding
 from vtool.platform.devicetree import Node
@@ -20,8 +21,15 @@ def passthrough(context: Context) -> Node:
     return next(node for node in context.tree.root.children.values() if node.base_name == "passthrough")
 
 
+@rule(
+    "VT836",
+    what="a node of a partial tree is dropped",
+    why="Xen and xl copy /passthrough and /aliases only; a memory-region beside them is left dangling.",
+    example="/reserved-memory in a partial tree",
+    fix="Declare the region as static shared memory, or let the domain's firmware edit its tree.",
+)
 def only_passthrough_is_copied(context: Context) -> Iterator[Finding]:
-    """VT836: what stands beside ``/passthrough``, ``/aliases`` and ``/gic`` never reaches the domain."""
+    """What stands beside ``/passthrough``, ``/aliases`` and ``/gic`` never reaches the domain."""
     for node in context.tree.root.children.values():
         if node.base_name in COPIED or node.base_name.startswith("__"):
             continue
@@ -40,8 +48,15 @@ def only_passthrough_is_copied(context: Context) -> Iterator[Finding]:
             yield Finding("VT836", node, message, severity=Severity.WARNING)
 
 
+@rule(
+    "VT837",
+    what="a partial tree uses a phandle of Xen's own",
+    why="65000 is the interrupt controller that Xen makes, 65001 the IOMMU for grants of xl.",
+    example="phandle = <65001> in /passthrough/dev",
+    fix="Use labels, or other numbers.",
+)
 def phandles_of_xen_are_left_alone(context: Context) -> Iterator[Finding]:
-    """VT837: the numbers that Xen and xl give to nodes of their own are not used by others."""
+    """The numbers that Xen and xl give to nodes of their own are not used by others."""
     own = {XEN_GIC_PHANDLE: "its interrupt controller", XEN_IOMMU_PHANDLE: "xl's IOMMU for grants"}
     for node in context.nodes:
         if node.phandle in own and not (node.phandle == XEN_GIC_PHANDLE and node.path == "/gic"):
@@ -49,8 +64,15 @@ def phandles_of_xen_are_left_alone(context: Context) -> Iterator[Finding]:
             yield Finding("VT837", node, message, "phandle")
 
 
+@rule(
+    "VT838",
+    what="the /passthrough of a partial tree is no bus",
+    why="Linux makes devices only of children of a bus that it can translate.",
+    example="passthrough { dev { }; };",
+    fix='Give it compatible = "simple-bus", ranges, #address-cells and #size-cells.',
+)
 def passthrough_is_a_bus(context: Context) -> Iterator[Finding]:
-    """VT838: Linux makes devices of the children of a bus with ``ranges`` and cells only."""
+    """Linux makes devices of the children of a bus with ``ranges`` and cells only."""
     node = passthrough(context)
     missing = [] if "simple-bus" in node.compatible else ['compatible = "simple-bus"']
     missing += [name for name in ("ranges", "#address-cells", "#size-cells") if name not in node.values]
@@ -59,8 +81,15 @@ def passthrough_is_a_bus(context: Context) -> Iterator[Finding]:
         yield Finding("VT838", node, message)
 
 
+@rule(
+    "VT839",
+    what="a device of the host is handed over incompletely",
+    why="xen,reg and xen,path go together, and registers are mapped in pages.",
+    example="xen,reg without xen,path",
+    fix="Give both, aligned to 4 KiB; xen,force-assign-without-iommu may stand for xen,path.",
+)
 def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
-    """VT839: a device of the host is handed over whole, in pages, and is named."""
+    """A device of the host is handed over whole, in pages, and is named."""
     for node in passthrough(context).walk():
         registers, parent = node.properties.get("xen,reg"), node.parent
         named = "xen,path" in node.values
@@ -79,19 +108,17 @@ def assigned_devices_are_complete(context: Context) -> Iterator[Finding]:
             yield Finding("VT839", node, message, "xen,reg")
 
 
+@rule(
+    "VT856",
+    what="a guest of Xen has more virtio-mmio devices than it can have (warning)",
+    why="The guest layout keeps 11 interrupts for them, INTID 33 to 43; xl then runs out, QEMU's xenpvh already at 10.",
+    example="12 virtio,mmio nodes in a partial tree",
+    fix="Use fewer devices, or several functions behind one.",
+)
 def virtio_devices_have_interrupts(context: Context) -> Iterator[Finding]:
-    """VT856: a guest has no more virtio-mmio devices than its layout has interrupts for."""
+    """A guest has no more virtio-mmio devices than its layout has interrupts for."""
     devices = [node for node in passthrough(context).walk() if VIRTIO in node.compatible and node.available]
     for number, node in enumerate(devices[XEN_VIRTIO_MMIO.count :], XEN_VIRTIO_MMIO.count + 1):
         kept = XEN_VIRTIO_MMIO.count
         message = f"this is virtio-mmio device {number}, the layout of a guest keeps interrupts for {kept}"
         yield Finding("VT856", node, message, "compatible", (devices[0],), severity=Severity.WARNING)
-
-
-RULES = (
-    virtio_devices_have_interrupts,
-    only_passthrough_is_copied,
-    phandles_of_xen_are_left_alone,
-    passthrough_is_a_bus,
-    assigned_devices_are_complete,
-)

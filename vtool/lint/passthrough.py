@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import GIC_V2, GIC_V3, PASSTHROUGH, Context
 from vtool.lint.finding import Finding
 from vtool.lint.modules import console_of
@@ -26,8 +27,9 @@ _KEPT_PATHS = {
 }
 
 
+@rule("VT416")
 def what_everybody_needs_stays(context: Context) -> Iterator[Finding]:
-    """VT416: what Xen or every domain needs is handed to none: CPUs, RAM, the GIC, the timer, the console.
+    """What Xen or every domain needs is handed to none: CPUs, RAM, the GIC, the timer, the console.
 
     Xen 4.20: xen/arch/arm/domain_build.c handle_node, xen/common/device.c device_init.
     """
@@ -51,8 +53,9 @@ def _why_kept(node: Node, console: Node | None) -> str | None:
     return _KEPT_PATHS.get(top.partition("@")[0]) if node.path != "/" else None
 
 
+@rule("VT356")
 def iommus_are_driven(context: Context) -> Iterator[Finding]:
-    """VT356: Xen's command line leaves it the IOMMUs that are before what it hands over."""
+    """Xen's command line leaves it the IOMMUs that are before what it hands over."""
     word = keeps_iommus_off(xen_words(context.xen_arguments or ""))
     given = next((node for node in context.having(PASSTHROUGH) if any(_iommus(context, node))), None)
     if word is not None and given is not None and context.chosen is not None:
@@ -61,8 +64,15 @@ def iommus_are_driven(context: Context) -> Iterator[Finding]:
         yield Finding("VT356", context.chosen, message, context.name_of_arguments, (given,))
 
 
+@rule(
+    "VT910",
+    what="the IOMMU of a device for a guest is off",
+    why="Xen drives no IOMMU that is switched off or handed over itself, and assigns no device behind it.",
+    example="xen,passthrough in a device whose iommus names a disabled SMMU",
+    fix="Switch the IOMMU on.",
+)
 def passthrough_is_behind_an_iommu(context: Context) -> Iterator[Finding]:
-    """VT910: the IOMMU of a device that Xen is to hand over is one that Xen drives.
+    """The IOMMU of a device that Xen is to hand over is one that Xen drives.
 
     Xen 4.20: xen/drivers/passthrough/device_tree.c iommu_add_dt_device, xen/common/device.c device_init; of what is
     above the IOMMU Xen looks at no status.
@@ -107,6 +117,3 @@ def _iommus(context: Context, device: Node) -> Iterator[tuple[str | None, Node]]
                 seen.add(iommu)
                 yield None, iommu
             at += 1 + master.number("#stream-id-cells")
-
-
-RULES = (what_everybody_needs_stays, iommus_are_driven, passthrough_is_behind_an_iommu)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from vtool.base.units import AddressRange, joined
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import POOL, Context, ranges, whole_rows
 from vtool.lint.finding import Finding
 from vtool.lint.regions import CMA, is_cma
@@ -90,8 +91,15 @@ def _through(bus: Node, address: int) -> int | None:
     return next((address - child + parent for child, parent, size in rows if child <= address < child + size), None)
 
 
+@rule(
+    "VT905",
+    what="a device cannot reach its pool",
+    why="The dma-ranges of the buses above it say what RAM it can address; nested ones are taken together.",
+    example="a pool at 0x50000000 for a device whose bus reaches the first GiB",
+    fix="Move the pool, or correct dma-ranges.",
+)
 def pools_are_within_reach(context: Context) -> Iterator[Finding]:
-    """VT905: a device can address the pool that it is to use."""
+    """A device can address the pool that it is to use."""
     pools = {node for node in context.reserved if not POOLS.isdisjoint(node.compatible)}
     for device in context.used("memory-region") if pools else ():
         own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
@@ -105,6 +113,3 @@ def pools_are_within_reach(context: Context) -> Iterator[Finding]:
                     message = f"its bus reaches {reach} (`dma-ranges`), the pool '{pool.path}' is {where}"
                     effect = next(words for test, words in _BEYOND_REACH if test(pool))
                     yield Finding("VT905", device, f"{message}: {effect}", "memory-region", (pool,))
-
-
-RULES = (pools_are_within_reach,)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import XEN_PHANDLES, Context, Kind
 from vtool.lint.finding import Finding
 from vtool.platform.devicetree import UNRESOLVED, Node
@@ -91,8 +92,9 @@ def cells_of(name: str) -> str | None:
     return "" if name in ALONE or _ALONE.match(name) else None
 
 
+@rule("VT909")
 def references_lead_to_nodes(context: Context) -> Iterator[Finding]:
-    """VT909: what a list of references names is there, and has the cells that the list gives it."""
+    """What a list of references names is there, and has the cells that the list gives it."""
     for name, holders in context.holders.items():
         cells_name = cells_of(name)
         if cells_name is None and not may_refer(name):
@@ -168,8 +170,9 @@ def _dangling(context: Context, node: Node, name: str, number: int) -> Finding:
     return Finding("VT909", node, message, name, hints=hints, severity=severity)
 
 
+@rule("VT909")
 def interrupt_maps_lead_to_controllers(context: Context) -> Iterator[Finding]:
-    """VT909: each row of an ``interrupt-map`` names an interrupt controller that is there.
+    """Each row of an ``interrupt-map`` names an interrupt controller that is there.
 
     A row is a child's address and interrupt, the controller, and the address and interrupt there (drivers/of/irq.c
     of_irq_parse_raw, 6.12: a controller that does not say has addresses of 0 cells).
@@ -188,8 +191,18 @@ def interrupt_maps_lead_to_controllers(context: Context) -> Iterator[Finding]:
             at += child + 1 + controller.number("#address-cells") + controller.number("#interrupt-cells")
 
 
+@rule(
+    "VT909",
+    what="a reference leads nowhere",
+    why=(
+        "No node has the phandle (0xffffffff is a label that dtc did not find), or it takes another number of cells; "
+        "0 is nothing (a warning)."
+    ),
+    example="clocks = <0xffffffff 1>",
+    fix="Refer to a label that exists, with as many cells as its node says.",
+)
 def labels_are_resolved(context: Context) -> Iterator[Finding]:
-    """VT909: labels that are referred to are there; of a plugin's (``/__fixups__``) none is left in a booted tree."""
+    """Labels that are referred to are there; of a plugin's (``/__fixups__``) none is left in a booted tree."""
     fixups = context.tree.root.children.get("__fixups__")
     for label in fixups.values if fixups else ():
         for place in fixups.strings(label) if fixups else ():
@@ -204,6 +217,3 @@ def labels_are_resolved(context: Context) -> Iterator[Finding]:
         known = cells_of(name) is not None or may_refer(name) or name in _TOLD
         if node is not None and node not in context.off and not known:
             yield Finding("VT909", node, f"`{name}` refers to the label '{label}', which no node has", name)
-
-
-RULES = (references_lead_to_nodes, interrupt_maps_lead_to_controllers, labels_are_resolved)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.platform import layouts
@@ -24,8 +25,15 @@ def is_cma(node: Node) -> bool:
     return CMA in node.compatible and "reusable" in node.values and "no-map" not in node.values
 
 
+@rule(
+    "VT840",
+    what="all of /reserved-memory is ignored",
+    why="It wants ranges there, and the cells of the root.",
+    example="reserved-memory without ranges",
+    fix="Copy #address-cells and #size-cells of the root and add an empty ranges.",
+)
 def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
-    """VT840: Linux ignores all of ``/reserved-memory`` when its form differs from the root's."""
+    """Linux ignores all of ``/reserved-memory`` when its form differs from the root's."""
     node, root = context.reserved_root, context.tree.root
     if node is None:
         return
@@ -38,15 +46,32 @@ def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
         yield Finding("VT840", node, message, "#address-cells")
 
 
+@rule(
+    "VT841",
+    what="a reserved region says neither place nor size (warning)",
+    why="Linux reserves nothing for it.",
+    example="a child of /reserved-memory without reg and size",
+    fix="Give reg, or size.",
+)
 def regions_have_a_place_or_a_size(context: Context) -> Iterator[Finding]:
-    """VT841: a region says where it is or how large it shall be."""
+    """A region says where it is or how large it shall be."""
     for node in context.reserved:
         if not {"reg", "size"} & set(node.values):
             yield Finding("VT841", node, "neither `reg` nor `size`: Linux reserves nothing", severity=WARNING)
 
 
+@rule(
+    "VT915",
+    what="a reservation of no size",
+    why=(
+        "Linux reserves nothing for it, and makes no pool of it (a warning where a boot loader may fill in reg = <0 "
+        "0>)."
+    ),
+    example="size = <0x0 0x0> of a reusable shared-dma-pool",
+    fix="Give it a size, or remove the node.",
+)
 def regions_have_bytes(context: Context) -> Iterator[Finding]:
-    """VT915: a region is larger than nothing.
+    """A region is larger than nothing.
 
     Linux 6.12 drivers/of/of_reserved_mem.c __reserved_mem_reserve_reg and __reserved_mem_alloc_size (of nothing
     memblock reserves nothing), mm/cma.c cma_init_reserved_mem.
@@ -75,8 +100,15 @@ def whole_reg(node: Node) -> list[tuple[int, int]]:
         return []
 
 
+@rule(
+    "VT844",
+    what="a region for DMA is not aligned",
+    why="It is mapped in pages; kernels with 64 KiB pages exist (a warning for those).",
+    example="reg = <0x0 0x50000800 0x0 0x400000> of a restricted-dma-pool",
+    fix="Align it to 2 MiB, at least to 64 KiB.",
+)
 def pools_are_aligned(context: Context) -> Iterator[Finding]:
-    """VT844: regions that become DMA memory begin and end with a page."""
+    """Regions that become DMA memory begin and end with a page."""
     for node in context.reserved:
         pool = POOL in node.compatible
         if not pool and ("reusable" not in node.values or is_cma(node)):
@@ -90,8 +122,15 @@ def pools_are_aligned(context: Context) -> Iterator[Finding]:
                 yield Finding("VT844", node, f"{message}, a page of some kernels", "reg", severity=WARNING)
 
 
+@rule(
+    "VT845",
+    what="a region for DMA is outside RAM",
+    why="Linux reaches it through its map of RAM only (a warning where a boot loader may yet add RAM).",
+    example="a restricted-dma-pool that no /memory node covers",
+    fix="Put it inside a range of /memory.",
+)
 def pools_are_in_memory(context: Context) -> Iterator[Finding]:
-    """VT845: Linux writes to a pool through its map of RAM; coherent memory may be SRAM, but not at the end of RAM."""
+    """Linux writes to a pool through its map of RAM; coherent memory may be SRAM, but not at the end of RAM."""
     for node in context.reserved:
         mapped = POOL in node.compatible or "reusable" in node.values
         if not mapped and CMA not in node.compatible:
@@ -112,8 +151,15 @@ def pools_are_in_memory(context: Context) -> Iterator[Finding]:
             yield Finding("VT845", node, f"{message}: {effect}", "reg", severity=severity)
 
 
+@rule(
+    "VT846",
+    what="a reserved region has properties that exclude each other",
+    why="A restricted pool may not be no-map, reusable or a default: Linux panics at boot or refuses the pool.",
+    example="restricted-dma-pool with no-map",
+    fix="Remove the property.",
+)
 def flags_go_together(context: Context) -> Iterator[Finding]:
-    """VT846: properties that a region cannot have with what it is."""
+    """Properties that a region cannot have with what it is."""
     for node in context.reserved:
         if POOL in node.compatible:
             for name in ("no-map", "reusable", "linux,cma-default", "linux,dma-default"):
@@ -137,8 +183,22 @@ def _users(context: Context, pool: Node) -> list[Node]:
     return [node for node in context.having("memory-region") if number in node.cells("memory-region")]
 
 
+@rule(
+    "VT847",
+    what="a pool is where nobody finds it",
+    why="Linux reads pools directly under the root's /reserved-memory, and devices name them by phandle.",
+    example="a restricted-dma-pool under /soc, or without a device",
+    fix="Move it, and name its label in the device's memory-region.",
+)
+@rule(
+    "VT853",
+    what="the pool of a device is switched off",
+    why="Linux passes over it and lets the device use all of RAM.",
+    example='status = "disabled" in a pool',
+    fix="Switch it on, or remove it from memory-region.",
+)
 def pools_are_found(context: Context) -> Iterator[Finding]:
-    """VT847, VT853: a pool stands where Linux looks, is switched on and is used."""
+    """A pool stands where Linux looks, is switched on and is used."""
     for node in context.pools:
         if node.parent in context.misplaced:
             continue  # VT907
@@ -154,8 +214,22 @@ def pools_are_found(context: Context) -> Iterator[Finding]:
             yield Finding("VT847", node, f"the pool {why}: it is reserved and never used", severity=WARNING)
 
 
+@rule(
+    "VT848",
+    what="the size of a pool is unwise (warning)",
+    why="Slots come in segments of 256 KiB, and a full pool hangs the disk without an error.",
+    example="a pool of 1 MiB",
+    fix="Use a multiple of 256 KiB, 4 MiB at least; 64 MiB is usual.",
+)
+@rule(
+    "VT849",
+    what="a pool has no fixed place (warning)",
+    why="Linux then chooses it, and nobody outside the guest knows where it is.",
+    example="a restricted-dma-pool with size and no reg",
+    fix="Give reg.",
+)
 def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
-    """VT848, VT849: a pool is made of whole segments, is large enough and lies where its sharer knows."""
+    """A pool is made of whole segments, is large enough and lies where its sharer knows."""
     segment = layouts.SWIOTLB_SEGMENT_BYTES
     for node in context.reserved:
         if POOL not in node.compatible:
@@ -175,8 +249,29 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
             yield Finding("VT849", node, message, "size", hints=("give `reg`",), severity=WARNING)
 
 
+@rule(
+    "VT850",
+    what="a device has both a pool and an IOMMU",
+    why="Linux attaches the pool only where no IOMMU was set up: the device works, unconfined by the pool.",
+    example="memory-region and iommus in one device",
+    fix="Remove one of them.",
+)
+@rule(
+    "VT851",
+    what="a device names several pools (warning)",
+    why="Linux uses the first.",
+    example="memory-region = <&pool0 &pool1>",
+    fix="Name one.",
+)
+@rule(
+    "VT852",
+    what="a virtual device with a pool is not dma-coherent (warning)",
+    why="Its rings then need another mapping, which cannot be made in atomic context.",
+    example="virtio,mmio with memory-region and without dma-coherent",
+    fix="Add dma-coherent, or a shared-dma-pool beside the pool.",
+)
 def devices_use_their_pool(context: Context) -> Iterator[Finding]:
-    """VT850, VT851, VT852: a device is confined to its pool, to one, and a virtual one coherently."""
+    """A device is confined to its pool, to one, and a virtual one coherently."""
     pools = {node for node in context.pools if node.available}
     for device in context.used("memory-region") if pools else ():
         own = [node for _, node in context.referenced(device, "memory-region") if node in pools]
@@ -205,8 +300,15 @@ def _coherent(device: Node, by_itself: bool) -> bool:
     return by_itself
 
 
+@rule(
+    "VT855",
+    what="a region is where QEMU loads the ramdisk or the tree (warning)",
+    why="QEMU's virt puts them 128 MiB, or half of RAM, above the base of RAM.",
+    example="a module at 0x48000000 in a tree of QEMU's virt",
+    fix="Move it, or load with a boot loader that puts them elsewhere.",
+)
 def qemu_puts_its_tree_elsewhere(context: Context) -> Iterator[Finding]:
-    """VT855: what QEMU's `virt` loads beside a kernel comes 128 MiB (or half of RAM) after the base of RAM."""
+    """What QEMU's `virt` loads beside a kernel comes 128 MiB (or half of RAM) after the base of RAM."""
     if "linux,dummy-virt" not in context.tree.root.compatible or not context.memory:
         return
     ram = context.memory[0]
@@ -234,17 +336,3 @@ def initrd_ends(chosen: Node) -> tuple[int, int]:
         for name in ("linux,initrd-start", "linux,initrd-end")
     )
     return start, end
-
-
-RULES = (
-    reserved_memory_is_read,
-    regions_have_a_place_or_a_size,
-    regions_have_bytes,
-    pools_are_aligned,
-    pools_are_in_memory,
-    flags_go_together,
-    pools_are_found,
-    pools_have_a_useful_size,
-    devices_use_their_pool,
-    qemu_puts_its_tree_elsewhere,
-)

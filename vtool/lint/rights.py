@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import VCPU, Context
 from vtool.lint.finding import Finding
 from vtool.platform.devicetree import Node, cpu_nodes
@@ -17,8 +18,15 @@ SCI_TYPES = ("none", "scmi_smc")
 _CPUS = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*\Z")
 
 
+@rule(
+    "VT418",
+    what="a property of a domain has a value that Xen does not take",
+    why="Xen reads it before any domain runs, and panics.",
+    example="capabilities = <8>, or a second hardware domain",
+    fix="Follow the message; docs/reference/topology-language.md has what each property may be.",
+)
 def domains_ask_for_what_there_is(context: Context) -> Iterator[Finding]:
-    """VT418: capabilities, SVE, SCMI and the like have values that Xen takes."""
+    """Capabilities, SVE, SCMI and the like have values that Xen takes."""
     for domain in context.domains:
         for name, wrong in _wrong_values(context, domain):
             yield Finding("VT418", domain, f"{wrong}: Xen panics", name)
@@ -59,8 +67,15 @@ def _taken(context: Context, domain: Node, rights: int) -> str | None:
     return None
 
 
+@rule(
+    "VT419",
+    what="a vCPU is not kept on CPUs as its node says",
+    why="Xen panics at CPUs that there are not, and passes over a node without hard-affinity.",
+    example="id = <2> in a domain with two CPUs",
+    fix="Give each vCPU one node, with CPUs of the host.",
+)
 def vcpus_run_somewhere(context: Context) -> Iterator[Finding]:
-    """VT419: a node of a vCPU names one that the domain has, once, and CPUs of the host."""
+    """A node of a vCPU names one that the domain has, once, and CPUs of the host."""
     if context.version < (4, 21):
         return
     cpus = len(cpu_nodes(context.tree))
@@ -82,6 +97,3 @@ def vcpus_run_somewhere(context: Context) -> Iterator[Finding]:
             elif cpus and (most := max(map(int, re.findall("[0-9]+", text)))) >= cpus:
                 message = f"`hard-affinity` names CPU {most}, the host has 0 to {cpus - 1}: Xen panics"
                 yield Finding("VT419", node, message, "hard-affinity")
-
-
-RULES = (domains_ask_for_what_there_is, vcpus_run_somewhere)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import GIB, KIB, MIB, PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import Context, SharedMemory, direct_mapped, is_shared
 from vtool.lint.domains import guest_memory
 from vtool.lint.finding import Finding
@@ -45,8 +46,15 @@ def _each_id(context: Context) -> dict[str, list[SharedMemory]]:
     return found
 
 
+@rule(
+    "VT885",
+    what="shared memory reaches no domain, or only in part",
+    why="It stands under /chosen or a domain; before 4.19 it is missing in the guest's /memory (a warning).",
+    example="xen,domain-shared-memory-v1 under /",
+    fix="Move it; use Xen 4.19 or later.",
+)
 def shared_memory_is_looked_at(context: Context) -> Iterator[Finding]:
-    """VT885: the node stands where Xen gives it to a domain, and this Xen tells guests of it."""
+    """The node stands where Xen gives it to a domain, and this Xen tells guests of it."""
     for node in context.nodes:
         if is_shared(node) and node not in context.shared_nodes and context.version >= (4, 17):
             message = "static shared memory stands under '/chosen' (dom0) or a domain: no domain gets this"
@@ -60,8 +68,15 @@ def shared_memory_is_looked_at(context: Context) -> Iterator[Finding]:
             yield Finding("VT885", first, message, hints=("Xen 4.19 does both right",), severity=WARNING)
 
 
+@rule(
+    "VT886",
+    what="the id of shared memory is missing or too long",
+    why="Xen allows 15 characters and stops its scan of the tree at others.",
+    example='xen,shm-id = "0123456789abcdef"',
+    fix="Shorten it.",
+)
 def ids_are_short(context: Context) -> Iterator[Finding]:
-    """VT886: ``xen,shm-id`` is there and has at most 15 characters."""
+    """``xen,shm-id`` is there and has at most 15 characters."""
     for node in context.shared_nodes:
         name = node.string("xen,shm-id")
         if not name:
@@ -72,16 +87,30 @@ def ids_are_short(context: Context) -> Iterator[Finding]:
             yield Finding("VT886", node, message, "xen,shm-id")
 
 
+@rule(
+    "VT887",
+    what="the role in shared memory is unknown",
+    why="It is owner, borrower or left out.",
+    example='role = "lender"',
+    fix="Correct it.",
+)
 def roles_are_known(context: Context) -> Iterator[Finding]:
-    """VT887: ``role`` is owner, borrower or not said."""
+    """``role`` is owner, borrower or not said."""
     for node in context.shared_nodes:
         if "role" in node.values and (role := node.string("role")) not in ("owner", "borrower"):
             message = f"`role` is '{role}', neither owner nor borrower: {context.early_failure}"
             yield Finding("VT887", node, message, "role")
 
 
+@rule(
+    "VT888",
+    what="xen,shared-mem has the wrong number of cells",
+    why="It is [host,] guest, size in cells of the shared memory node's parent; host may be left out from 4.19 on.",
+    example="five cells where the parent has 2 and 2",
+    fix="Write it in the cells of the domain (of /chosen for dom0).",
+)
 def cells_are_those_of_the_parent(context: Context) -> Iterator[Finding]:
-    """VT888: ``xen,shared-mem`` is [host,] guest, size in the cells of the parent."""
+    """``xen,shared-mem`` is [host,] guest, size in the cells of the parent."""
     for node in context.shared_nodes:
         numbers, found, parent = context.shared_cells(node), node.properties.get(NAME), node.parent
         if found is None or parent is None:
@@ -98,8 +127,15 @@ def cells_are_those_of_the_parent(context: Context) -> Iterator[Finding]:
             yield Finding("VT888", node, message, NAME)
 
 
+@rule(
+    "VT889",
+    what="the size in xen,shared-mem seems forgotten",
+    why="Host and guest without a size are silently read as guest and size: a huge region from the heap.",
+    example="xen,shared-mem = <0x0 0x70000000 0x0 0x60000000>",
+    fix="Add the size.",
+)
 def sizes_are_not_forgotten(context: Context) -> Iterator[Finding]:
-    """VT889: what Xen takes for guest and size is not host and guest with the size left out."""
+    """What Xen takes for guest and size is not host and guest with the size left out."""
     hosts = {(shared.id, shared.host) for shared in context.shared if shared.host is not None}
     for shared in context.shared:
         address, size = context.cells(shared.domain)
@@ -114,8 +150,15 @@ def sizes_are_not_forgotten(context: Context) -> Iterator[Finding]:
             yield Finding("VT889", shared.node, message, NAME, severity=severity)
 
 
+@rule(
+    "VT890",
+    what="shared memory is not whole pages",
+    why="Host, guest and size are multiples of 4 KiB, and the size is not 0.",
+    example="a size of 0x800",
+    fix="Align them; 2 MiB is best.",
+)
 def numbers_are_pages(context: Context) -> Iterator[Finding]:
-    """VT890: host address, guest address and size are whole pages, and there is a size."""
+    """Host address, guest address and size are whole pages, and there is a size."""
     effect = context.early_failure if context.version >= (4, 19) else f"{context.xen} panics"
     for shared in context.shared:
         named = (("host address", shared.host), ("guest address", shared.guest), ("size", shared.size_bytes))
@@ -127,8 +170,22 @@ def numbers_are_pages(context: Context) -> Iterator[Finding]:
             yield Finding("VT890", shared.node, f"the size is 0: {context.early_failure}", NAME)
 
 
+@rule(
+    "VT891",
+    what="one id of shared memory is two regions",
+    why="Nodes of the same id must have the same host address and size.",
+    example="the borrower's size differs from the owner's",
+    fix="Copy the numbers from the owner.",
+)
+@rule(
+    "VT899",
+    what="only some nodes of a region say its host address",
+    why="Xen accepts it silently; the second domain gets the region at a guest address that is the size.",
+    example="host, guest, size in the owner and guest, size in the borrower",
+    fix="Give the host address in all of them or in none.",
+)
 def an_id_is_one_region(context: Context) -> Iterator[Finding]:
-    """VT891, VT899: nodes with the same id mean the same host memory, and all or none say where it is."""
+    """Nodes with the same id mean the same host memory, and all or none say where it is."""
     for name, group in _each_id(context).items():
         first = group[0]
         for shared in group[1:]:
@@ -142,8 +199,15 @@ def an_id_is_one_region(context: Context) -> Iterator[Finding]:
                 yield Finding("VT899", shared.node, f"{message} really the size", NAME, (first.node,))
 
 
+@rule(
+    "VT892",
+    what="one region of shared memory has two ids",
+    why="Nodes of the same host range must have the same xen,shm-id.",
+    example='owner "pool0", borrower "pool1"',
+    fix="Use one id.",
+)
 def a_region_has_one_id(context: Context) -> Iterator[Finding]:
-    """VT892: the same host memory has the same id everywhere."""
+    """The same host memory has the same id everywhere."""
     seen: dict[AddressRange, SharedMemory] = {}
     for shared in context.shared:
         if shared.host_range is None:
@@ -154,8 +218,15 @@ def a_region_has_one_id(context: Context) -> Iterator[Finding]:
             yield Finding("VT892", shared.node, f"{message}: {context.early_failure}", "xen,shm-id", (first.node,))
 
 
+@rule(
+    "VT894",
+    what="there are too many regions of shared memory",
+    why="Xen keeps 32 (256 before 4.19), and before 4.22 the tree of a domain has room for about 20.",
+    example="33 ids",
+    fix="Merge regions.",
+)
 def there_are_not_too_many(context: Context) -> Iterator[Finding]:
-    """VT894: Xen counts regions, and a generated tree has room for so many."""
+    """Xen counts regions, and a generated tree has room for so many."""
     most = MOST_REGIONS if context.version >= (4, 19) else MOST_REGIONS_BEFORE_4_19
     for number, group in enumerate(_each_id(context).values(), 1):
         if number > most:
@@ -171,8 +242,15 @@ def there_are_not_too_many(context: Context) -> Iterator[Finding]:
             yield Finding("VT894", domain, message, None, (own[MOST_REGIONS_OF_A_DOMAIN].node,))
 
 
+@rule(
+    "VT895",
+    what="shared memory has not exactly one owner",
+    why="Two owners stop Xen; borrowers without an owner share pages that belong to nobody.",
+    example='role = "borrower" in every node',
+    fix="One owner and borrowers, or no role at all.",
+)
 def a_region_has_one_owner(context: Context) -> Iterator[Finding]:
-    """VT895: one node owns a region and the others borrow it, or no node says its role."""
+    """One node owns a region and the others borrow it, or no node says its role."""
     for name, group in _each_id(context).items():
         owners = [shared for shared in group if shared.role == "owner"]
         borrowers = [shared for shared in group if shared.role == "borrower"]
@@ -189,8 +267,15 @@ def a_region_has_one_owner(context: Context) -> Iterator[Finding]:
             yield Finding("VT895", silent[0].node, message, None, (other,), ("say role in all nodes, or in none",))
 
 
+@rule(
+    "VT896",
+    what="shared memory covers something of the guest",
+    why="Over RAM Xen panics; over devices, or another region, it goes on silently.",
+    example="a guest address of 0x4000000, inside the redistributors of a GICv3",
+    fix="Choose addresses above the domain's RAM.",
+)
 def guest_addresses_are_free(context: Context) -> Iterator[Finding]:
-    """VT896: a domain has nothing else where it sees a region."""
+    """A domain has nothing else where it sees a region."""
     earlier: list[SharedMemory] = []
     for shared in context.shared:
         where = shared.guest_range
@@ -228,8 +313,15 @@ def _window(context: Context, shared: SharedMemory, where: AddressRange) -> Iter
     yield Finding("VT896", shared.node, message, NAME, (), (hint,), severity)
 
 
+@rule(
+    "VT897",
+    what="shared memory is outside RAM",
+    why="Xen aborts without a clear message.",
+    example="a host address below the base of RAM",
+    fix="Choose a place in RAM.",
+)
 def host_addresses_are_memory(context: Context) -> Iterator[Finding]:
-    """VT897: a region lies in RAM."""
+    """A region lies in RAM."""
     for shared in context.shared:
         if shared.host_range and context.outside_memory(shared.host_range):
             banks = ", ".join(map(str, context.memory))
@@ -237,8 +329,15 @@ def host_addresses_are_memory(context: Context) -> Iterator[Finding]:
             yield Finding("VT897", shared.node, f"{message}: Xen aborts without a clear message", NAME)
 
 
+@rule(
+    "VT898",
+    what="shared memory of a domain that is mapped 1:1 is elsewhere",
+    why="dom0 and direct-map domains see it at its host address, which must be said.",
+    example="a guest address for dom0 that differs from the host's",
+    fix="Write the same address twice.",
+)
 def direct_mapped_domains_see_host_addresses(context: Context) -> Iterator[Finding]:
-    """VT898: dom0 and domains with ``direct-map`` see a region where it is in the host."""
+    """Dom0 and domains with ``direct-map`` see a region where it is in the host."""
     for shared in context.shared:
         if not direct_mapped(shared.domain) or (shared.host is None and context.version < (4, 19)):
             continue
@@ -249,20 +348,3 @@ def direct_mapped_domains_see_host_addresses(context: Context) -> Iterator[Findi
         elif shared.host != shared.guest:
             message = f"{who} is mapped 1:1, but host {shared.host:#x} and guest {shared.guest:#x} differ"
             yield Finding("VT898", shared.node, f"{message}: 'are not direct-mapped', Xen stops (rc = -22)", NAME)
-
-
-RULES = (
-    shared_memory_is_looked_at,
-    ids_are_short,
-    roles_are_known,
-    cells_are_those_of_the_parent,
-    sizes_are_not_forgotten,
-    numbers_are_pages,
-    an_id_is_one_region,
-    a_region_has_one_id,
-    there_are_not_too_many,
-    a_region_has_one_owner,
-    guest_addresses_are_free,
-    host_addresses_are_memory,
-    direct_mapped_domains_see_host_addresses,
-)

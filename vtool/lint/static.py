@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import KIB, format_size
 from vtool.diagnostics import Severity
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import CPUPOOL, DOMAIN, EVENT_CHANNEL, Context, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
@@ -24,8 +25,15 @@ def _cpupools(context: Context) -> list[Node]:
     return [node for node in context.chosen.children.values() if CPUPOOL in node.compatible]
 
 
+@rule(
+    "VT880",
+    what="a CPU pool cannot be made",
+    why="Xen panics when a CPU is not one, does not come up or is in two pools, and on unknown schedulers.",
+    example="cpupool-cpus = <&cpu0> in two pools",
+    fix="List every CPU once, by label.",
+)
 def cpupools_share_no_cpu(context: Context) -> Iterator[Finding]:
-    """VT880: a pool lists CPUs that are there, each CPU is in one pool, its scheduler exists."""
+    """A pool lists CPUs that are there, each CPU is in one pool, its scheduler exists."""
     seen: dict[Node, Node] = {}
     for pool in _cpupools(context):
         cpus = context.referenced(pool, "cpupool-cpus")
@@ -51,8 +59,15 @@ def cpupools_share_no_cpu(context: Context) -> Iterator[Finding]:
             yield Finding("VT880", pool, message, "cpupool-sched", hints=(", ".join(SCHEDULERS),))
 
 
+@rule(
+    "VT881",
+    what="domain-cpupool names no CPU pool",
+    why="Xen panics, or silently runs the domain in Pool-0.",
+    example="domain-cpupool = <&cpu0>",
+    fix="Refer to a node compatible with xen,cpupool under /chosen.",
+)
 def domains_use_cpupools(context: Context) -> Iterator[Finding]:
-    """VT881: ``domain-cpupool`` names a CPU pool."""
+    """``domain-cpupool`` names a CPU pool."""
     pools = _cpupools(context)
     for domain in context.domains:
         if context.version < (4, 17):
@@ -66,8 +81,15 @@ def domains_use_cpupools(context: Context) -> Iterator[Finding]:
                 yield Finding("VT881", domain, message, "domain-cpupool", (pool,) if pool else ())
 
 
+@rule(
+    "VT882",
+    what="the static heap cannot be had",
+    why="Its cells are the root's; it is aligned to 64 KiB, in RAM and nobody else's.",
+    example="xen,static-heap over a module",
+    fix="Move it.",
+)
 def the_heap_is_aligned(context: Context) -> Iterator[Finding]:
-    """VT882: the static heap is in cells of the root, 64 KiB aligned and in RAM."""
+    """The static heap is in cells of the root, 64 KiB aligned and in RAM."""
     found = context.chosen.properties.get("xen,static-heap") if context.chosen else None
     if found is None or context.chosen is None or context.version < (4, 17):
         return
@@ -92,8 +114,15 @@ def _channels(context: Context) -> list[Node]:
     return [c for parent in parents for c in parent.children.values() if EVENT_CHANNEL in c.compatible]
 
 
+@rule(
+    "VT883",
+    what="an event channel is not set up correctly",
+    why="Xen reads xen,evtchn-v1 only, and both ends must name each other.",
+    example='compatible = "xen,evtchn"',
+    fix="Give each end a port and the other's label.",
+)
 def event_channels_meet(context: Context) -> Iterator[Finding]:
-    """VT883: the two ends of an event channel are well formed and name each other."""
+    """The two ends of an event channel are well formed and name each other."""
     stopped = "Xen panics, 'Could not set up domains evtchn'"
     known = _channels(context)
     for node in context.nodes:
@@ -121,8 +150,15 @@ def event_channels_meet(context: Context) -> Iterator[Finding]:
             yield Finding("VT883", node, message, "xen,evtchn", (other,))
 
 
+@rule(
+    "VT884",
+    what="an event channel cannot be used",
+    why="Ports are 1 to 1023 in a domain, each used once, and the domain needs xen,enhanced.",
+    example="xen,evtchn = <0 &other>",
+    fix='Choose another port; add xen,enhanced = "no-xenstore".',
+)
 def event_channels_can_be_used(context: Context) -> Iterator[Finding]:
-    """VT884: ports are in range and used once, and the domain can use event channels."""
+    """Ports are in range and used once, and the domain can use event channels."""
     ports: dict[tuple[str, int], Node] = {}
     for node in _channels(context):
         domain, found = node.parent, node.properties.get("xen,evtchn")
@@ -148,12 +184,3 @@ def event_channels_can_be_used(context: Context) -> Iterator[Finding]:
             yield Finding("VT884", node, message, None, (domain,), (hint,))
         elif not guest and not context.has_dom0:
             yield Finding("VT884", node, "there is no dom0 for this end: Xen sets no channel up")
-
-
-RULES = (
-    cpupools_share_no_cpu,
-    domains_use_cpupools,
-    the_heap_is_aligned,
-    event_channels_meet,
-    event_channels_can_be_used,
-)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.diagnostics.codes import rule
 from vtool.lint.context import Context
 from vtool.lint.finding import Finding
 from vtool.platform.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Tree
@@ -151,14 +152,21 @@ def _as_cells(number: int, count: int) -> tuple[int, ...]:
     return tuple(number >> 32 * (count - 1 - at) & 0xFFFF_FFFF for at in range(count))
 
 
+@rule(
+    "VT911",
+    what="the address of a node leads nowhere, for which Xen gives up",
+    why=(
+        "Building dom0 it translates each reg on a bus with ranges up to the root, whatever the status, and panics "
+        "when one leads nowhere."
+    ),
+    example="r5f@1 with a reg that no row of its parent's ranges holds",
+    fix="Remove the node from the tree that Xen gets, or complete ranges.",
+)
 def dom0_gets_every_address(context: Context) -> Iterator[Finding]:
-    """VT911: Xen finds the addresses of all nodes that dom0 is to get."""
+    """Xen finds the addresses of all nodes that dom0 is to get."""
     if context.for_xen and (context.has_dom0 or not context.domains):
         for node, number in untranslatable(context.tree):
             message = f"address {number} leads nowhere through the `ranges` above it: {context.xen} panics on the node"
             message += " while it builds dom0, 'Unable to retrieve address'"
             hint = "Xen looks at no `status`: delete the node from the tree that Xen gets, or complete `ranges`"
             yield Finding("VT911", node, message, "reg", hints=(hint,))
-
-
-RULES = (dom0_gets_every_address,)

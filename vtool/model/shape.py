@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from vtool.diagnostics import Diagnostic, in_order
+from vtool.diagnostics.codes import declare
 from vtool.model.follow import fits, models_at, path_in, type_of
 from vtool.model.salvage import salvage
 from vtool.model.shape_words import NOTHING, Fault, said_once, unknown_key
@@ -23,6 +24,15 @@ from vtool.model.types import Model
 from vtool.reading.source import DataPathTuple, Document
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
+
+
+declare(
+    "VT200",
+    what="the file is not a mapping",
+    why="A topology is keys with values.",
+    example="[a, b]",
+    fix="Start from topology/examples.",
+)
 
 
 def shape_of(model: type[ModelType], document: Document) -> tuple[ModelType | None, list[Diagnostic]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, Label, Span, nearest
+from vtool.diagnostics.codes import declare
 from vtool.model.follow import choices, description_at, models_at, types_at
 from vtool.model.types import MayHoldSecrets
 from vtool.reading.source import DataPathTuple, Document
@@ -71,6 +72,15 @@ def said_once(model: type[BaseModel], document: Document, faults: list[Fault]) -
     return findings
 
 
+declare(
+    "VT202",
+    what="a key is missing",
+    why="vtool does not guess what only you can know.",
+    example="a region without size",
+    fix="Add the key.",
+)
+
+
 def _missing(document: Document, path: DataPathTuple, keys: Sequence[str]) -> Diagnostic:
     names = [repr(key) for key in keys]
     which = f"key {names[0]} is" if len(names) == 1 else f"keys {', '.join(names[:-1])} and {names[-1]} are"
@@ -113,6 +123,24 @@ def _showing(span: Span | None, text: str) -> Span | None:
     return span and replace(span, end_line=span.line, end_column=end, text=" " * (span.column - 1) + text)
 
 
+declare(
+    "VT204",
+    what="a name has the wrong form",
+    why="Names become unit names, device-tree nodes and xl names.",
+    example="Front_End:",
+    fix="Use lower-case letters, digits and '-', beginning with a letter, at most 31 characters.",
+)
+
+
+declare(
+    "VT203",
+    what="a value has the wrong form",
+    why="Sizes have IEC units, words come from a list, addresses are numbers.",
+    example="size: 16MB",
+    fix="Write what the message says.",
+)
+
+
 def _diagnostic_of(model: type[BaseModel], document: Document, fault: Fault) -> Diagnostic:
     path, kind = fault.path, fault.kind
     if kind == NOTHING:
@@ -145,6 +173,18 @@ def _diagnostic_of(model: type[BaseModel], document: Document, fault: Fault) -> 
     if (kind in _OF_FORM or odd) and described:
         return Diagnostic("VT203", f"{_shown(fault.got)} is not {described}", document.span(path))
     return Diagnostic("VT203", _wrong_value(fault), document.span(path))
+
+
+declare(
+    "VT201",
+    what="a key is not known",
+    why="A misspelt key would otherwise be ignored without a word.",
+    example="cpu: 2",
+    fix=(
+        "Use the name in the hint. A misspelt key is read as the key that it is misspelt of, to find what else is "
+        "wrong."
+    ),
+)
 
 
 def unknown_key(model: type[BaseModel], document: Document, fault: Fault, missing: Sequence[str] = ()) -> Diagnostic:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vtool.diagnostics import Diagnostic, Severity, Span
+from vtool.diagnostics.codes import declare
 from vtool.lint.context import NEWEST, Context
 from vtool.lint.dynamic import sizes_are_in_cells_of_the_root
 from vtool.lint.finding import printable
@@ -29,6 +30,15 @@ _DELETE = "delete the node from the tree that Xen boots with, or correct `reg` o
 FROM_THE_BOARD = "import from the running board as root: --ssh root@HOST"
 
 
+declare(
+    "VT807",
+    what="a device tree is a guest's of Xen",
+    why="Under Xen dom0 sees a tree that Xen made: its share of RAM, its vCPUs, no virtual interfaces of the GIC.",
+    example="--ssh to a board that runs Xen",
+    fix="Import while the board runs without Xen, or from the tree that its boot loader hands over.",
+)
+
+
 def refusals(tree: Tree) -> Iterator[Diagnostic]:
     """Yield why a tree is none of a board that could be planned for, VT803 and VT807, whatever it holds."""
     if describes_nothing(tree) and booted_by_uefi(tree):
@@ -40,6 +50,15 @@ def refusals(tree: Tree) -> Iterator[Diagnostic]:
         yield Diagnostic("VT807", message, hypervisor.place, hints=(hint,))
 
 
+declare(
+    "VT803",
+    what="a board describes itself by ACPI",
+    why="vtool plans from a device tree and merges into one; such a board has none but /chosen.",
+    example="--ssh to a server whose UEFI hands Linux ACPI's tables",
+    fix="Set the firmware to hand over a device tree, or import a kernel's tree of the board with --memory.",
+)
+
+
 def acpi_board(who: str, how_seen: str, place: Span | None = None) -> Diagnostic:
     """Make the finding VT803: a board is named as what it is, without hints that help with device trees only."""
     hints = (
@@ -48,6 +67,15 @@ def acpi_board(who: str, how_seen: str, place: Span | None = None) -> Diagnostic
     )
     message = f"{who} describes itself by ACPI, vtool needs a device tree: {how_seen}"
     return Diagnostic("VT803", message, place, hints=hints)
+
+
+declare(
+    "VT858",
+    what="a CPU is counted by Linux alone, or by Xen alone (warning)",
+    why="Linux leaves out what failed and takes nodes named cpu; Xen wants device_type, and starts whatever has it.",
+    example='status = "fail" in cpu@200',
+    fix="Delete the node from the tree that Xen boots with.",
+)
 
 
 def doubts(tree: Tree, gic: InterruptController) -> Iterator[Diagnostic]:
@@ -66,12 +94,30 @@ def doubts(tree: Tree, gic: InterruptController) -> Iterator[Diagnostic]:
             yield _warning("VT804", f"{who} on this board: its {name_of(gic)} {reason}", at)
 
 
+declare(
+    "VT802",
+    what="a tree lacks what UEFI knows of the board's memory (warning)",
+    why="Linux's EFI stub removes every /memreserve/ and takes RAM from UEFI's map, so a tree read there lacks both.",
+    example="a tree with linux,uefi-mmap-start in /chosen",
+    fix="Import with --ssh as root, which reads /proc/iomem there, too; or give RAM with --memory, and add carve-outs.",
+)
+
+
 def firmware_is_unknown(tree: Tree) -> Iterator[Diagnostic]:
     """VT802: what firmware keeps is in UEFI's map of memory, which is in no tree."""
     if booted_by_uefi(tree):
         message = "UEFI started the system that this tree is from: which RAM there is and what of it firmware keeps"
         message += " is in UEFI's own map; of that the tree has nothing"
         yield _warning("VT802", message, tree.root.children["chosen"], FROM_THE_BOARD)
+
+
+declare(
+    "VT806",
+    what="a bank of RAM, or a reservation, has no size (warning)",
+    why="The tree is one of a source, where the boot loader fills in the size on the board.",
+    example="memory@0 with a second bank of size 0",
+    fix="Import from the running board with --ssh, or give RAM with --memory.",
+)
 
 
 def _empty_reservations(tree: Tree) -> Iterator[Diagnostic]:
@@ -85,6 +131,15 @@ def reservations(tree: Tree) -> Iterator[Node]:
     parent = tree.root.children.get("reserved-memory")
     if parent is not None and parent.available:
         yield from (node for node in parent.children.values() if node.available)
+
+
+declare(
+    "VT805",
+    what="a node is RAM to Xen alone, before 4.20 (warning)",
+    why="Until 4.19 Xen takes every node named memory for RAM, at any depth; until 4.18 one that is disabled, too.",
+    example="memory@2000 of a controller below /soc",
+    fix="Use Xen 4.20 or later, or rename the node.",
+)
 
 
 def _memory_of_old_xens(tree: Tree) -> Iterator[Diagnostic]:

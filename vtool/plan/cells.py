@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from vtool.base.units import PAGE_BYTES, AddressRange
 from vtool.diagnostics import Diagnostic
+from vtool.diagnostics.codes import declare
 from vtool.plan.types import BoardPlan
 from vtool.platform.host_memory import Taken
 
@@ -24,6 +25,17 @@ def too_few_cells(board: BoardPlan) -> Iterator[Diagnostic]:
     yield from _too_few("/chosen", facts.chosen_cells, in_chosen)
     yield from _too_few("/reserved-memory", facts.region_cells, regions)
     yield from _too_few("/", (facts.address_cells, facts.size_cells), heap)
+
+
+declare(
+    "VT821",
+    what="a number cannot be written into the base tree",
+    why=(
+        "Nodes keep the cells that they have, since changing them would make all that stands there mean something else."
+    ),
+    example="static memory above 4GiB, and /chosen with #address-cells 1",
+    fix="Fix an address that the cells can hold, or use a tree with wider cells.",
+)
 
 
 def _too_few(path: str, cells: tuple[int, int], written: Iterable[Taken]) -> Iterator[Diagnostic]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics.codes import declare
 from vtool.files.regular import read_text
 from vtool.plan.types import BoardPlan, Origin, OriginKind, Plan
 
@@ -20,6 +21,15 @@ _FORMAT = 1
 def lock_path(topology: Path) -> Path:
     """Return where the lock file of a topology lies: beside it."""
     return topology.with_name(topology.name + ".lock")
+
+
+declare(
+    "VT412",
+    what="a lock file cannot be read",
+    why="It is damaged or of another version of vtool.",
+    example="a merge conflict in it",
+    fix="Restore it, or run vtool plan TOPOLOGY --lock.",
+)
 
 
 def read_lock(path: Path) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from enum import Enum
 from vtool.base.records import record
 from vtool.base.units import MIB, PAGE_BYTES, AddressRange, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics.codes import declare
 from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import BoardScope, fixed_by_user
@@ -101,6 +102,15 @@ def place(
     return placed
 
 
+declare(
+    "VT411",
+    what="a number of the lock file cannot be kept",
+    why="Somebody may rely on it, so vtool does not move it without a word.",
+    example="a region fixed where the lock file has another",
+    fix="Delete its line in the lock file, or run vtool plan TOPOLOGY --lock.",
+)
+
+
 def cannot_keep(
     document: Document, what: str, place: DataPathTuple, number: str, why: str = "where something else is now"
 ) -> Diagnostic:
@@ -157,6 +167,15 @@ def _cannot_stay(memory: HostMemory, wish: Wish, where: AddressRange, taken: lis
         return "where something else is now"
     crowded = memory.crowded_out(where, *taken)
     return f"which leaves no room for {crowded[0]}" if crowded else ""
+
+
+declare(
+    "VT410",
+    what="no free range is large enough for a region",
+    why="Carve-outs and other regions leave only the ranges shown.",
+    example="size: 2600MiB on a board with 3GiB",
+    fix="Make it smaller, or move a region with a fixed address.",
+)
 
 
 def _no_room(document: Document, facts: BoardFacts, wish: Wish, taken: list[AddressRange]) -> Diagnostic:

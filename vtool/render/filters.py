@@ -11,9 +11,19 @@ import shlex
 
 from vtool.base.units import KIB, MIB, exact_division
 from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics.codes import declare
 from vtool.plan.types import QemuOption
 
 _PLAIN_WORD = re.compile(r"^[A-Za-z0-9_@:.,/=+-]+\Z")
+
+
+declare(
+    "VT420",
+    what="a value cannot be written in a target language",
+    why="A quote in a U-Boot script would end the string and run the rest.",
+    example="bootargs: it's",
+    fix="Leave out quotes and backslashes.",
+)
 
 
 def render_error(message: str) -> VtoolError:
