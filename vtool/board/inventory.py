@@ -169,7 +169,7 @@ class Inventory:
     def _host_key_is_one(self, name: str, entry: SshEntry | LabgridEntry) -> Iterator[Diagnostic]:
         """VT616: what is pinned is a public key."""
         if entry.host_key is not None and (fault := key_fault(entry.host_key)):
-            message = f"the host key of board '{name}' is none: {fault}"
+            message = f"the host key of board '{name}' is not one: {fault}"
             yield Diagnostic("VT616", message, self._document.span(("boards", name, "host_key")))
 
     def _file_is_there(self, name: str, entry: SshEntry | LabgridEntry, key: str) -> Iterator[Diagnostic]:

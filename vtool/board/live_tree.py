@@ -86,7 +86,7 @@ def _kept(board: Board, kept: Path) -> bytes:
 def _no_tree(board: Board, reason: str, detail: list[str] | None = None) -> VtoolError:
     return board_failed(
         "VT620",
-        f"board '{board.name}' does not tell its base device tree: {reason}",
+        f"board '{board.name}' does not show its base device tree: {reason}",
         hints=("name the file that its firmware hands over as `device_tree` in the inventory",),
         detail=detail or [],
     )

@@ -39,7 +39,7 @@ def read_over_ssh(host: str, config: Path | None = None) -> tuple[Tree, Observed
             raise VtoolError(acpi_board(f"'{host}'", "it has no device tree"), ExitCode.BOARD_FAILED)
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
         hints = (f"only root may read {LIVE_TREE}",) if any(LIVE_TREE in line for line in said) else ()
-        raise board_failed("VT816", f"'{host}' does not give its {LIVE_TREE}", hints=hints, detail=said)
+        raise board_failed("VT816", f"'{host}' does not show its {LIVE_TREE}", hints=hints, detail=said)
     try:
         tree = read_blob(done.stdout)
     except ValueError as error:

@@ -130,11 +130,11 @@ def wrong_host_key(board: Board) -> VtoolError:
     """Make the error for a board that shows another host key than the pinned one."""
     target = board.ssh()
     if target.pinned:
-        message = f"board '{board.name}' shows another host key than the one pinned in {target.pinned}"
-        why = "another machine answers at this address, or the board was set up anew"
+        message = f"board '{board.name}' shows a different host key from the one pinned in {target.pinned}"
+        why = "another machine answers at this address, or the board was set up again"
         what = "if you know why it changed, replace the key there; nothing was sent to the board"
     else:
-        message = f"board '{board.name}' shows another host key than the one that it was made with"
+        message = f"board '{board.name}' shows a different host key from the one that it was made with"
         why = f"another program answers at port {target.port} of this machine; nothing was sent to it"
         what = f"`vtool board power cycle {board.words}` starts the board again, at another port"
     return board_failed("VT604", message, hints=(why, what))

@@ -49,7 +49,7 @@ class Identity:
                 raise board_failed(
                     "VT618",
                     f"'{known}' has no key of '{name}', which is board '{board}'",
-                    hints=("get the key on a way that you trust, such as the board's console",),
+                    hints=("get the key over a way that you trust, such as the board's console",),
                 )
         return SshTarget(host, port, user, self.identity_file, known, self.pinned)
 

@@ -131,7 +131,7 @@ def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> 
         known = False
     if not known:
         message = f"'{path}' is not a plan that `vtool plan --save` wrote"
-        raise VtoolError(Diagnostic("VT719", message, hints=("write it anew: vtool plan TOPOLOGY --save FILE",)))
+        raise VtoolError(Diagnostic("VT719", message, hints=("write it again: vtool plan TOPOLOGY --save FILE",)))
     hint = "look at the difference again: vtool plan TOPOLOGY --against-board --save FILE"
     if saved["topology"] != topology or set(boards) != {item.board for item in found}:
         raise board_failed("VT718", f"'{path}' is a plan for other boards or another topology", hints=(hint,))
@@ -139,7 +139,7 @@ def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> 
         running, generation = boards[item.board]
         if item.running != running:
             now, then = item.running or "nothing", running or "nothing"
-            message = f"board '{item.board}' moved on: it ran {then} when '{path}' was written, now {now}"
+            message = f"board '{item.board}' has changed: it ran {then} when '{path}' was written, now {now}"
             raise board_failed("VT718", message, hints=(hint,))
         if item.generation != generation:
             message = f"the topology changed: '{path}' is for generation {generation}, it makes {item.generation} now"

@@ -28,7 +28,7 @@ def make_sound(mount: Path) -> None:
         return
     if shutil.which("fsck.vfat") is None:
         hint = "install dosfstools on the board, and deploy again"
-        raise BoardError("VT716", f"{mount} is to be checked, and the board cannot", [hint], [complaint])
+        raise BoardError("VT716", f"{mount} has to be checked, and the board cannot do that", [hint], [complaint])
     run("umount", str(mount))
     try:
         run("fsck.vfat", "-a", "-w", source, check=False)

@@ -312,7 +312,7 @@ def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
                 take_object(Path(m.name).name, m.size, stream) for m in tar if (stream := tar.extractfile(m))
             )
     except (tarfile.TarError, EOFError, delta.Damaged) as error:
-        raise BoardError("VT707", f"the objects did not arrive whole: {error}", ["deploy again"]) from None
+        raise BoardError("VT707", f"the objects did not arrive completely: {error}", ["deploy again"]) from None
     return {"received_bytes": received}
 
 
