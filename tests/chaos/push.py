@@ -1,4 +1,4 @@
-"""A deploy without units and domains, for boards that are sshds: push what is wished, and confirm it.
+"""A deploy without units and domains, for boards that are sshds: push what is requested, and confirm it.
 
     python -m tests.chaos.push TOPOLOGY INVENTORY
 

@@ -1,4 +1,4 @@
-"""Rules on how regions are aligned: by the user's wish, by the pages of the kernels that map them, by their use."""
+"""Rules on how regions are aligned: by the user's request, by the pages of the kernels that map them, by their use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def size_unit(context: Context, region: Region) -> int:
 
 
 def use_alignment(context: Context, region: Region) -> int:
-    """Return what a region's addresses are multiples of, whatever the user wishes."""
+    """Return what a region's addresses are multiples of, whatever the user asks for."""
     base = POOL_BASE_ALIGNMENT if region.use is RegionUse.RESTRICTED_DMA_POOL else 0
     return max(granule_of(context, region), base, _cma_unit(context, region))
 

@@ -1,4 +1,4 @@
-"""Rules on what is wished of Xen: the board's release has it, and it was built with it.
+"""Rules on what is requested of Xen: the board's release has it, and it was built with it.
 
 Most of what is refused here would stop the whole host before its console is up, or be accepted
 without a word: nothing on a board tells the user afterwards.

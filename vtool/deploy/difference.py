@@ -1,6 +1,6 @@
-"""The difference between what is wished and what a board runs, before anything is changed.
+"""The difference between what is requested and what a board runs, before anything is changed.
 
-It can be saved and applied later, as long as both the wish and the board are still what they were.
+It can be saved and applied later, as long as both the request and the board are still what they were.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def differences(
     targets: Sequence[tuple[BoardPlan, Board]],
     image_path: Callable[[str], Path],
 ) -> list[Difference]:
-    """Compare every board with what is wished for it; a board that is off or not made has nothing of it.
+    """Compare every board with what is requested of it; a board that is off or not made has nothing of it.
 
     Changes nothing. Raises VtoolError of staging, and VT6xx, VT705, VT706, VT716 of the board.
     """
@@ -119,7 +119,7 @@ def format_saved(topology: str, found: Sequence[Difference]) -> str:
 
 
 def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> None:
-    """Raise VT718 unless wish and boards are still what the saved plan says; VT100, VT719 when it cannot be read."""
+    """Raise VT718 unless request and boards are still what the saved plan says; VT100, VT719 when it cannot be read."""
     try:
         saved = json.loads(read_text(path))
         boards = {str(name): (str(b["running"]), str(b["generation"])) for name, b in saved["boards"].items()}

@@ -2,7 +2,7 @@
 
 Policy: regions grow from the bottom of RAM upwards, in the order of the file; domains' static memory and
 Xen's heap from the top downwards; 2 MiB alignment (superpages; what Xen and 64 KiB kernels ask for) unless
-the user wishes another. Never in a carve-out, nor where it would take the room of what the kernel places
+the user asks for another. Never in a carve-out, nor where it would take the room of what the kernel places
 itself at boot (CMA, with its ranges and alignment), nor at the ends of RAM while the facts do not know
 firmware. So a region or domain added at the end of the file moves nobody, unless it is fixed where somebody
 was, or RAM is so full that the two directions meet. Enter at `place`.
