@@ -29,7 +29,7 @@ $(VENV)/installed: pyproject.toml | host
 	@$(STEP) 'Python environment' $(MAKE) --no-print-directory --silent venv EXTRA= STAMP=$@
 
 $(VENV)/installed-dev: pyproject.toml | host-dev
-	@$(STEP) 'Python environment with the tools of development' \
+	@$(STEP) 'Python environment with development tools' \
 	    $(MAKE) --no-print-directory --silent venv EXTRA=[dev] STAMP=$@
 
 .PHONY: venv
@@ -40,7 +40,7 @@ venv:
 
 setup: host $(VENV)/installed ## install what vtool needs, into the system and into .venv
 
-setup-dev: host-dev $(VENV)/installed-dev ## the same, with the tools of development
+setup-dev: host-dev $(VENV)/installed-dev ## the same, with development tools
 
 demo: setup ## boot an emulated board and deploy an example to it
 	$(BIN)/vtool deploy $(DEMO)
@@ -55,7 +55,7 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
 	@$(STEP) 'codespell' $(BIN)/codespell
 
-test: setup-dev ## the tests: those that boot an emulated board, and beside them those that need none
+test: setup-dev ## all tests: those that boot an emulated board, and in parallel those that need none
 	@$(STEP) 'images, made once' $(BIN)/vtool images build
 	@$(MAKE) --no-print-directory -j2 test-board test-quick
 
@@ -68,7 +68,7 @@ test-long: setup-dev ## what `make test` leaves out: other boot loaders, newer r
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)
 
-paths: setup-dev ## deploy every data path to an emulated board in turn, print what each showed
+paths: setup-dev ## deploy every data path to an emulated board in turn, and print what each showed
 	@$(BIN)/python -m tests.paths --record
 
 test-quick: setup-dev ## the tests that need no board
@@ -80,6 +80,6 @@ bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.fleet
 	$(BIN)/python -m benchmarks.rings
 
-clean: ## remove the Python environment and all that tools leave behind; the image cache stays
+clean: ## remove the Python environment and everything that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -118,7 +118,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
         where = AddressRange.of_size(cursor, region.size)
         index = len(pools) + 1
         if region.address is None:
-            place = "part of the memory backend" if in_ram else f"right after the {index}. memory backend"
+            place = "part of the memory backend" if in_ram else f"right after memory backend {index}"
             origin = plan.Origin(plan.OriginKind.ALLOCATED, f"{place} of '{name}'")
         else:
             origin = fixed_by_user(scope.document, ("regions", region_name, "address"))

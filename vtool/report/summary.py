@@ -49,8 +49,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
 
 def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
-    memory = format_size(board.control.memory_bytes) if board.control.memory_bytes else "all that is left"
-    yield ("domain", board.control.name, f"control, {board.control.cpus} CPU(s), memory {memory}")
+    given = board.control.memory_bytes
+    memory = f"memory {format_size(given)}" if given else "the rest of the memory"
+    yield ("domain", board.control.name, f"control, {board.control.cpus} CPU(s), {memory}")
     for argument in board.xen_arguments:
         yield ("xen", argument.words, f"added to the command line: {argument.reason}")
     for region in board.host_regions:
