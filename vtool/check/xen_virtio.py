@@ -160,7 +160,7 @@ def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT385",
     what="a virtio device of a Xen guest is not served by dom0",
-    why="Xen lets only a control domain register for a guest's accesses (dm_op) and map its memory (xen.md 2.5).",
+    why="Xen lets only a control domain register for a guest's accesses and map its memory (xen/include/xsm/dummy.h).",
     example="backend: be0, a guest, with data_path: grant",
     fix="Let dom0 serve it, or use a PV device.",
 )
