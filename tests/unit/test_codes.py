@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from vtool.board.failures import WrongHostKey
 from vtool.check import LAYERS, RULES
+from vtool.deploy.asking import checked
+from vtool.diagnostics import VtoolError, board_failed
 from vtool.diagnostics.codes import codes_of, declare, every_code, rules_of
 from vtool.lint import RULES as TREE_RULES
 
@@ -57,6 +60,13 @@ def test_a_code_has_one_meaning() -> None:
     with pytest.raises(ValueError, match="VT311 already means"):
         declare(row.code, what="x", why="x", example="x", fix="x")
     assert every_code() == CODES
+
+
+def test_a_failure_that_is_asked_for_is_of_its_class_whoever_names_the_code() -> None:
+    assert type(board_failed("VT604", "x")) is WrongHostKey
+    assert type(board_failed("VT613", "x")) is VtoolError
+    with pytest.raises(WrongHostKey, match="VT604: another key"):
+        checked({"error": {"code": "VT604", "message": "another key", "hints": [], "detail": ["a"]}})
 
 
 def test_every_rule_on_topologies_has_a_case() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vtool.diagnostics import VtoolError
 from vtool.diagnostics.codes import declare
 
 declare(
@@ -11,22 +12,33 @@ declare(
     example="facts: rpi4, in the inventory qemu-virt",
     fix="Correct topology or inventory.",
 )
-declare(
-    "VT602",
+
+
+class BoardIsOff(
+    VtoolError,
+    code="VT602",
     what="a board is off or not made",
     why="There is nobody to talk to.",
     example="vtool status while the board is off",
     fix="vtool board up",
-)
-declare(
-    "VT603",
+):
+    """A board that is off, or was never made."""
+
+
+class NoAnswer(
+    VtoolError,
+    code="VT603",
     what="a board does not answer in time",
     why="It hangs, boots something else, or its network is down; the console's tail says more.",
     example="a kernel that panics",
-    fix="vtool board console, then vtool board power cycle; boot.timeout_s in its facts for one that is slow to boot",
-)
-declare(
-    "VT604",
+    fix=("vtool board console, then vtool board power cycle; boot.timeout_s in its facts for one that is slow to boot"),
+):
+    """A board that does not answer, or whose connection ends, before a deadline."""
+
+
+class WrongHostKey(
+    VtoolError,
+    code="VT604",
     what="a board shows another host key than the pinned one",
     why="Another machine may be answering; nothing is sent to it.",
     example="a board that was set up anew",
@@ -34,7 +46,10 @@ declare(
         "Find out why; then replace the key where the message says it is pinned: in the inventory, or in its "
         "known_hosts_file."
     ),
-)
+):
+    """Something else than the board may be answering: nothing is sent to it, and nobody tries again."""
+
+
 declare(
     "VT605",
     what="another vtool, or another user of the lab, has the board",

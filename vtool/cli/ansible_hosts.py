@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vtool.board.failures import BoardIsOff
 from vtool.board.inventory import Inventory
 from vtool.cli.common import prepare
 from vtool.deploy.connection import connection_variables, jump_arguments
-from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.render.ansible import Connection, Host, hosts_of
 
 
@@ -25,13 +25,7 @@ def reachable_hosts(
     for plan in prepared.plan.boards:
         try:
             target = boards.board(plan.name, plan.facts).ssh()
-        except VtoolError as error:
-            if _is_off(error.diagnostics):
-                continue
-            raise
+        except BoardIsOff:
+            continue
         connections[plan.name] = Connection(connection_variables(target), jump_arguments(target))
     return hosts_of(prepared.topology, prepared.plan, connections)
-
-
-def _is_off(diagnostics: Sequence[Diagnostic]) -> bool:
-    return all(diagnostic.code == "VT602" for diagnostic in diagnostics)

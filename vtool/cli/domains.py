@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 
+from vtool.board.failures import WrongHostKey
 from vtool.board.inventory import Inventory
 from vtool.board.shell import Shell, open_shell
 from vtool.cli.common import add_inventory
@@ -40,7 +41,7 @@ def find_board(arguments: argparse.Namespace, *, backends: bool = False) -> Iter
                 shell = stack.enter_context(open_shell(board))
                 state = board_state(shell)
             except VtoolError as error:
-                if arguments.board or error.diagnostics[0].code == "VT604":
+                if arguments.board or isinstance(error, WrongHostKey):
                     raise
                 silent.append(f"not asked: {error.diagnostics[0].message}")  # the domain may be on another
                 continue

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from vtool.board.protocols import Board
 from vtool.board.shell import Shell, open_shell
-from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
+from vtool.diagnostics import VtoolError, board_failed
 from vtool.plan.types import BoardPlan
 
 Result = TypeVar("Result")
@@ -48,10 +48,7 @@ def checked(said: Any) -> dict[str, Any]:
     """Return an answer of vtool-board's as it is; one that is an error becomes VtoolError."""
     if isinstance(said, dict) and "error" in said:
         error = said["error"]
-        raise VtoolError(
-            Diagnostic(error["code"], error["message"], hints=tuple(error["hints"]), detail=tuple(error["detail"])),
-            ExitCode.BOARD_FAILED,
-        )
+        raise board_failed(error["code"], error["message"], hints=error["hints"], detail=error["detail"])
     assert isinstance(said, dict)
     return said
 

@@ -55,7 +55,7 @@ def refused(board: BoardPlan, tree: Tree) -> list[Diagnostic]:
 
 def refused_loads(tree: Tree, loads: Iterable[Taken]) -> list[Diagnostic]:
     """Return why files may not be loaded where the boot loader puts them: VT818, VT819."""
-    return [found for found in _no_room(tree, loads) if found.code in ("VT818", "VT819")]
+    return list(_not_free(memory_of(tree), loads))
 
 
 def refused_in_guest(guest: KvmGuest, tree: Tree) -> list[Diagnostic]:
@@ -113,6 +113,17 @@ def _no_room(tree: Tree, planned: Iterable[Taken]) -> Iterator[Diagnostic]:
     if planned and not memory.banks:
         message = "the device tree states no RAM: whether the plan lies inside was not checked"
         yield Diagnostic("VT823", message, tree.root.place, severity=Severity.WARNING)
+    yield from _not_free(memory, planned)
+    if not memory.banks:
+        return
+    ranges = [claim.range for claim in planned]
+    for index, claim in enumerate(planned):
+        for floating in memory.crowded_out(claim.range, *ranges[:index]):
+            message = f"{claim.what} {claim.range} leaves no room for {floating} of the device tree"
+            yield Diagnostic("VT820", f"{message}, which Linux places itself at boot", hints=(_NOT_IN_FACTS,))
+
+
+def _not_free(memory: HostMemory, planned: Iterable[Taken]) -> Iterator[Diagnostic]:
     for claim in planned:
         if memory.banks and not memory.has(claim.range):
             message = f"{claim.what} {claim.range} is not inside the RAM of the device tree"
@@ -123,10 +134,3 @@ def _no_room(tree: Tree, planned: Iterable[Taken]) -> Iterator[Diagnostic]:
             message = f"{claim.what} {claim.range} overlaps {other.what} of the device tree"
             hint = _MERGED_ALREADY if "'/reserved-memory/vtool-" in other.what else _NOT_IN_FACTS
             yield Diagnostic("VT818", message, hints=(hint,))
-    if not memory.banks:
-        return
-    ranges = [claim.range for claim in planned]
-    for index, claim in enumerate(planned):
-        for floating in memory.crowded_out(claim.range, *ranges[:index]):
-            message = f"{claim.what} {claim.range} leaves no room for {floating} of the device tree"
-            yield Diagnostic("VT820", f"{message}, which Linux places itself at boot", hints=(_NOT_IN_FACTS,))

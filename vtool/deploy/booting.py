@@ -10,6 +10,7 @@ import time
 
 from vtool.base.progress import Progress
 from vtool.board.emulated import EmulatedBoard, EmulatedImages
+from vtool.board.failures import NoAnswer, WrongHostKey
 from vtool.board.protocols import Board, Console
 from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
 from vtool.deploy.job import Job
@@ -27,9 +28,8 @@ def bring_up_and_hold(job: Job, progress: Progress) -> None:
     if job.board.exists() and job.board.power.is_on():
         try:
             job.hold()
-        except VtoolError as error:
-            if error.diagnostics[0].code != "VT603":
-                raise
+        except NoAnswer:
+            pass  # it hangs, or boots: below it gets the time for that
         else:
             return
     bring_up(job.board, progress, job.report.board.suite)
@@ -137,9 +137,9 @@ def _another_boot(board: Board, before: str, deadline_s: float) -> tuple[str | N
             if boot not in ("", before):
                 return generation, ""
             why = "it has not gone down"
+        except WrongHostKey:
+            raise
         except VtoolError as error:
-            if error.diagnostics[0].code == "VT604":
-                raise
             why = f"last: {error.diagnostics[0].message}"
         except ValueError:
             pass  # half an answer: the board is going down

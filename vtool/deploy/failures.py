@@ -5,6 +5,7 @@ vtool-board, which runs on boards without vtool, only names its codes; their wor
 
 from __future__ import annotations
 
+from vtool.diagnostics import VtoolError
 from vtool.diagnostics.codes import declare
 
 declare(
@@ -56,13 +57,19 @@ declare(
     example="size: 128MiB for a file of 64MiB",
     fix="Use another file name, or resize it yourself.",
 )
-declare(
-    "VT707",
+
+
+class DamagedTransfer(
+    VtoolError,
+    code="VT707",
     what="an object arrived damaged",
     why="Its content is not what its name says.",
     example="a broken transfer",
     fix="Deploy again.",
-)
+):
+    """Objects that did not arrive as they were sent: by what differs, or as a whole."""
+
+
 declare(
     "VT708",
     what="a domain did not become ready",

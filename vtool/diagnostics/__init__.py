@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vtool.diagnostics.codes import declare
 
@@ -113,8 +113,20 @@ class Diagnostic:
 class VtoolError(Exception):
     """Carries all diagnostics of a stage to the edge; the only exception a user ever meets.
 
-    ``exit_code`` says whose fault it is.
+    ``exit_code`` says whose fault it is. A failure that control flow asks for is a subclass with its code; whoever
+    makes it by that code (``board_failed``), in this process or of what another one said, makes that class.
     """
+
+    _by_code: ClassVar[dict[str, type[VtoolError]]] = {}
+
+    def __init_subclass__(cls, *, code: str, what: str, why: str, example: str, fix: str) -> None:
+        super().__init_subclass__()
+        VtoolError._by_code[declare(code, what=what, why=why, example=example, fix=fix)] = cls
+
+    @staticmethod
+    def class_of(code: str) -> type[VtoolError]:
+        """Return the class of failure that has the code: VtoolError itself for one that nothing asks for."""
+        return VtoolError._by_code.get(code, VtoolError)
 
     def __init__(
         self, diagnostics: Iterable[Diagnostic] | Diagnostic, exit_code: ExitCode = ExitCode.TOPOLOGY_WRONG
@@ -154,7 +166,8 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 def board_failed(code: str, message: str, *, hints: Sequence[str] = (), detail: Sequence[str] = ()) -> VtoolError:
     """Make the error for a board or an image that failed (exit code 3)."""
-    return VtoolError(Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail)), ExitCode.BOARD_FAILED)
+    found = Diagnostic(code, message, hints=tuple(hints), detail=tuple(detail))
+    return VtoolError.class_of(code)(found, ExitCode.BOARD_FAILED)
 
 
 def tool_failed(tool: str, what: str, returncode: int, *, silent: bool) -> str:

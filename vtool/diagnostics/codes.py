@@ -9,8 +9,6 @@ deploying, VT80x verifying, VT83x to VT91x device trees (``vtool lint``).
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -72,6 +70,9 @@ def codes_of(function: Callable[..., Iterator[Any]]) -> tuple[str, ...]:
 
 def every_code() -> dict[str, Code]:
     """Return the whole table, in the order of the codes. Imports every module of vtool."""
+    import importlib  # noqa: PLC0415 - only who asks for the whole table pays for it
+    import pkgutil  # noqa: PLC0415
+
     package = importlib.import_module("vtool")
     for module in pkgutil.walk_packages(package.__path__, "vtool."):
         if not any(part in module.name for part in _NOT_MODULES):

@@ -105,7 +105,10 @@ def _import(
     reading = _Reading(tree)
     if observed is None:
         reading.warnings += firmware_is_unknown(tree)
-    ram, cpus, gic = reading.ram(memory or (observed.ram if observed else ())), reading.cpus(), reading.gic()
+    ram = reading.ram(memory or (observed.ram if observed else ()))
+    if not ram:
+        reading.require_ram()
+    cpus, gic = reading.cpus(), reading.gic()
     carve_outs, dynamic = reading.reservations(observed)
     uarts, iommus, widths = reading.uarts(), reading.iommus(), reading.widths()
     if reading.errors or gic is None or widths is None:
@@ -165,9 +168,6 @@ class _Reading:
         if banks and not given:
             for node in self._memory_nodes():
                 self.warnings += empty_banks(node)
-        if not banks and not self.errors:
-            why, node = self._why_no_ram()
-            self._error("VT810", f"the tree states no RAM: {why}", node, _MEMORY_HINT)
         merged: list[facts.RamBank] = []
         for where, numa_node, hotpluggable in sorted(banks, key=lambda bank: bank[0]):
             if merged and merged[-1].range.overlaps(where):
@@ -184,6 +184,12 @@ class _Reading:
     def _memory_nodes(self) -> list[Node]:
         children = self.root.children.values()
         return [node for node in children if node.string("device_type") == "memory" and node.available]
+
+    def require_ram(self) -> None:
+        """Say why there is no RAM (VT810), unless it could not be read."""
+        if not self.errors:
+            why, node = self._why_no_ram()
+            self._error("VT810", f"the tree states no RAM: {why}", node, _MEMORY_HINT)
 
     def _why_no_ram(self) -> tuple[str, Node]:
         if booted_by_uefi(self.tree):
@@ -496,8 +502,8 @@ def memory_facts(tree: Tree) -> tuple[tuple[facts.RamBank, ...], tuple[facts.Dyn
     """
     reading = _Reading(tree)
     ram, (_, dynamic) = reading.ram(()), reading.reservations()
-    if unreadable := [error for error in reading.errors if error.code != "VT810"]:
-        raise VtoolError(dict.fromkeys(unreadable))
+    if reading.errors:
+        raise VtoolError(dict.fromkeys(reading.errors))
     return ram, dynamic
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vtool.diagnostics import VtoolError
 from vtool.diagnostics.codes import declare
 
 declare(
@@ -18,13 +19,19 @@ declare(
     example="boards: {board0:",
     fix="Go to the place shown; indent with spaces and close what is open.",
 )
-declare(
-    "VT102",
+
+
+class EmptyFile(
+    VtoolError,
+    code="VT102",
     what="the file is empty",
     why="There is no document in it, only comments or nothing.",
     example="# nothing here",
     fix="Start from topology/examples.",
-)
+):
+    """A file, or text, without a document in it."""
+
+
 declare(
     "VT103",
     what="a key is repeated",

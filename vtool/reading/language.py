@@ -17,6 +17,7 @@ from typing import Any
 
 from vtool.diagnostics import Diagnostic, Label, Severity, Span, VtoolError, in_order, nearest
 from vtool.files.regular import open_regular, reason_of
+from vtool.reading.failures import EmptyFile
 from vtool.reading.source import DataPathTuple, Document, faultless, parse, read
 
 VERSION = 1
@@ -183,10 +184,10 @@ def _read_setting(number: int, setting: str) -> Document:
     try:
         # Moved to where it stands in the option, so that its places are right.
         read = parse("\n" * (number - 1) + " " * (column - 1) + (text if text.strip() else "~"), _SETTING_FILE)
+    except EmptyFile:
+        hint = "put quotes around a value that begins with #"
+        raise VtoolError(Diagnostic("VT109", "there is no value", whole, hints=(hint,))) from None
     except VtoolError as error:
-        if error.diagnostics[0].code == "VT102":
-            hint = "put quotes around a value that begins with #"
-            raise VtoolError(Diagnostic("VT109", "there is no value", whole, hints=(hint,))) from None
         raise VtoolError(
             replace(found, span=place(found.span.column, found.span.end_column) if found.span else whole)
             for found in error.diagnostics

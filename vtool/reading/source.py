@@ -23,6 +23,7 @@ from yaml.resolver import BaseResolver
 
 from vtool.diagnostics import Diagnostic, Label, Span, VtoolError, in_order
 from vtool.files.regular import read_regular, reason_of
+from vtool.reading.failures import EmptyFile
 
 DataPathTuple = tuple[str | int, ...]
 """The way to a value: keys and list indexes from the root."""
@@ -102,7 +103,7 @@ def read_text(text: str, path: Path) -> Document:
     """Read YAML text that stands in a file, faults and all. Raises VtoolError VT101 or VT102 as ``read`` does."""
     node, tags = _compose(path, text)
     if node is None:
-        raise VtoolError(Diagnostic("VT102", "the file is empty", _start_of(path)))
+        raise EmptyFile(Diagnostic("VT102", "the file is empty", _start_of(path)))
     reader = _Reader(path, tags)
     value = reader.read(node, ())
     faults = tuple(dict.fromkeys(reader.faults))  # an alias shows the same fault again
