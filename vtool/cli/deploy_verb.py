@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="deploy to N boards at a time, and stop at the first failure (default: all at once)",
     )
     parser.add_argument(
-        "--keep", action="store_true", help="leave what is not proven running, unconfirmed, instead of going back"
+        "--keep", action="store_true", help="if a row is not proven, leave it running unconfirmed instead of going back"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
     parser.add_argument(

@@ -18,7 +18,7 @@ _DEADLINE_S = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_view(parser, "vtool graph topology/examples/kvm-pool.yaml -o kvm-pool.svg")
-    parser.add_argument("--format", choices=("svg", "mermaid", "dot"), default="svg", help="svg by default")
+    parser.add_argument("--format", choices=("svg", "mermaid", "dot"), default="svg", help="default: svg")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to stdout")
 
 

@@ -15,7 +15,7 @@ from vtool.report.memory_map_text import map_lines
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_view(parser, "vtool map topology/examples/kvm-pool.yaml --format html -o map.html")
-    parser.add_argument("--format", choices=("text", "svg", "html", "json"), default="text", help="text by default")
+    parser.add_argument("--format", choices=("text", "svg", "html", "json"), default="text", help="default: text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to stdout")
     add_selection(parser)
 

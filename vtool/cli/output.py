@@ -10,7 +10,7 @@ from typing import Any
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Add ``--format``."""
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
 
 
 def print_json(value: Any) -> None:

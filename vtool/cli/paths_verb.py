@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_example(parser, "vtool paths --hypervisor kvm")
     parser.add_argument("--hypervisor", choices=HYPERVISORS, help="only this one (default: both)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_topology(parser)
     add_limit(parser)
     parser.add_argument(
-        "--to", default="", metavar="GENERATION", help="as `vtool generations` lists it (default: the one before)"
+        "--to", default="", metavar="GENERATION", help="one that `vtool generations` lists (default: the one before)"
     )
     parser.add_argument(
-        "--keep", action="store_true", help="leave what is not proven running, unconfirmed, instead of going back"
+        "--keep", action="store_true", help="if a row is not proven, leave it running unconfirmed instead of going back"
     )
 
 
