@@ -9,6 +9,7 @@ import pytest
 from tests.golden.test_golden import CASES, rendered
 from tests.golden.xl_config import Place, disk, places, read, virtio
 from vtool.cli.common import prepare
+from vtool.data_paths import DataPath
 
 GUESTS = {
     f"{case}-{guest.name}": (case, guest)
@@ -24,7 +25,7 @@ def test_what_xl_reads_is_what_was_planned(name: str) -> None:
     settings = read(rendered(CASES[case])[f"board0/generation/domains/{guest.name}/{guest.name}.cfg"])
     assert (settings["name"], settings["memory"]) == (guest.name, guest.memory_bytes >> 20)
     assert settings["extra"] == guest.bootargs
-    assert places(settings) == [Place(d.place.base, d.intid, d.data_path == "grant") for d in guest.virtio]
+    assert places(settings) == [Place(d.place.base, d.intid, d.data_path is DataPath.GRANT) for d in guest.virtio]
     # xl/xl_parse.c: nr_spis and shadow_memory (MiB) are numbers, sve is a word, llc_colors a list of words.
     assert settings.get("vuart") == ("sbsa_uart" if guest.uart else None)
     assert settings.get("nr_spis") == guest.spis

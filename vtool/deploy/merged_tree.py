@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from vtool.base.units import KIB, PAGE_BYTES, AddressRange
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.lint import Finding, XenVersion, lint
 from vtool.lint.context import BOOT_LOADER_ADDS
@@ -162,7 +163,7 @@ def guest_differences(tree: Tree, guest: KvmGuest) -> Iterator[str]:
     for device in guest.devices:
         if device.pool is None:
             continue
-        mmio = device.transport == "mmio"
+        mmio = device.transport is Transport.MMIO
         machine = tree.node(f"/{device.node_name}" if mmio else QEMU_VIRT_PCI_NODE)
         if machine is None or not machine.compatible:
             yield f"device '{device.name}' has no '{device.node_name if mmio else QEMU_VIRT_PCI_NODE}' in the base tree"

@@ -186,9 +186,9 @@ class _DevicePlanner:
         return plan.KvmDevice(
             name=name,
             type=device.type,
-            program=device.program.value,
-            transport=device.transport.value,
-            data_path=device.data_path.value,
+            program=device.program,
+            transport=device.transport,
+            data_path=device.data_path,
             deployed=row.deployed and self.hypervisor.vmm is Vmm.QEMU,
             place=place,
             node_name=f"virtio_mmio@{place.base:x}"
@@ -270,7 +270,7 @@ def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.Kv
     name, device = wiring.name, wiring.device
     facts = PROGRAMS[device.program]
     return plan.KvmBackend(
-        program=device.program.value,
+        program=device.program,
         package=facts.packages.get(suite, "") if suite else "",
         unit=backend_unit(name),
         socket_unit=backend_unit(name, "socket") if facts.readiness is Readiness.ACTIVATED else None,
@@ -278,7 +278,7 @@ def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.Kv
         socket=wiring.connect,
         executable=facts.executable,
         arguments=daemon_arguments(wiring),
-        readiness=facts.readiness.value,
+        readiness=facts.readiness,
         maps_bytes=maps_bytes,
         files=tuple(disk.disk_path for disk in wiring.disks),
         state_folder=wiring.share.removeprefix("/var/lib/"),

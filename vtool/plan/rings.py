@@ -77,7 +77,7 @@ def plan_xen_rings(
         yield plan.XenRing(
             name=name,
             type=device.type,
-            data_path=device.data_path.value,
+            data_path=device.data_path,
             region=device.region,
             size_bytes=in_dom0[device.region].size_bytes,
             frontend=plan_end(scope, name, device, guest, _of_memory(inside[device.region])),

@@ -71,8 +71,8 @@ def _plan_device(
     return plan.XenVirtio(
         name=name,
         type=device.type,
-        program=device.program.value,
-        data_path=device.data_path.value,
+        program=device.program,
+        data_path=device.data_path,
         place=place,
         intid=layouts.SPI_FIRST_INTID + place.spi_index,
         node_name=f"virtio@{place.base:x}",
@@ -110,7 +110,7 @@ def _virtio_disk(name: str, disk: plan.XenDisk) -> plan.XenDaemon:
     number = (202 << 8) + ((ord(disk.virtual_device[-1]) - ord("a")) << 4)
     facts = PROGRAMS[Program.VIRTIO_DISK]
     unit = f"vtool-virtio-disk-{name}.service"
-    return plan.XenDaemon(Program.VIRTIO_DISK.value, unit, facts.executable, (("-d", str(number)),))
+    return plan.XenDaemon(Program.VIRTIO_DISK, unit, facts.executable, (("-d", str(number)),))
 
 
 def plan_qemu(
@@ -122,7 +122,7 @@ def plan_qemu(
     domain_id: int | None,
 ) -> plan.XenQemu | None:
     """Decide the QEMU of a guest, None when none of its devices is in one."""
-    mine = [device for device in devices if device.program == Program.QEMU_XENPVH.value]
+    mine = [device for device in devices if device.program is Program.QEMU_XENPVH]
     if not mine:
         return None
     folder = _run_folder(guest)

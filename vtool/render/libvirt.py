@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from vtool.model.devices import Program
 from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, PciPlace, QemuOption
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.filters import kib, one_line, option_list
@@ -213,20 +214,20 @@ def _ivshmem(devices: ET.Element, device: KvmDevice, _: int) -> None:
     _address(memory, device)
 
 
-_ELEMENTS: Mapping[tuple[str, str], Callable[[ET.Element, KvmDevice, int], None]] = {
-    ("blk", "qemu"): _blk,
-    ("blk", "qemu-storage-daemon"): _vhost_user_blk,
-    ("scsi", "qemu"): _scsi,
-    ("net", "qemu"): _net,
-    ("net", "passt"): _vhost_user_net,
-    ("fs", "virtiofsd"): _fs,
-    ("rng", "qemu"): _rng,
-    ("console", "qemu"): _console,
-    ("gpu", "qemu"): _gpu,
-    ("input", "qemu"): _input,
-    ("balloon", "qemu"): _balloon,
-    ("iommu", "qemu"): _iommu,
-    ("ivshmem", "qemu"): _ivshmem,
-    ("blk", "vtool-ring"): _ivshmem,
-    ("net", "vtool-ring"): _ivshmem,
+_ELEMENTS: Mapping[tuple[str, Program], Callable[[ET.Element, KvmDevice, int], None]] = {
+    ("blk", Program.QEMU): _blk,
+    ("blk", Program.QEMU_STORAGE_DAEMON): _vhost_user_blk,
+    ("scsi", Program.QEMU): _scsi,
+    ("net", Program.QEMU): _net,
+    ("net", Program.PASST): _vhost_user_net,
+    ("fs", Program.VIRTIOFSD): _fs,
+    ("rng", Program.QEMU): _rng,
+    ("console", Program.QEMU): _console,
+    ("gpu", Program.QEMU): _gpu,
+    ("input", Program.QEMU): _input,
+    ("balloon", Program.QEMU): _balloon,
+    ("iommu", Program.QEMU): _iommu,
+    ("ivshmem", Program.QEMU): _ivshmem,
+    ("blk", Program.VTOOL_RING): _ivshmem,
+    ("net", Program.VTOOL_RING): _ivshmem,
 }

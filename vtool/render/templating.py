@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from vtool.base.once import once
 from vtool.base.rooms import room
+from vtool.data_paths.facts import Transport
+from vtool.model.combinations import Readiness
+from vtool.model.devices import Program
 from vtool.render.filters import FILTERS
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(FILTERS)
+    # Closed sets of the plan, so that a template compares members and a wrong name is an error.
+    environment.globals.update({kind.__name__: kind for kind in (Program, Readiness, Transport)})
     return environment
 
 

@@ -81,7 +81,7 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
         if device.backend is not None:
             files = f" on {', '.join(device.backend.files)}" if device.backend.files else ""
             maps = f"maps {format_size(device.backend.maps_bytes)} of '{guest.name}'"
-            yield ("backend", device.name, f"{device.program}{files}, {maps}, {device.backend.unit}")
+            yield ("backend", device.name, f"{device.program.value}{files}, {maps}, {device.backend.unit}")
 
 
 def _ring_row(name: str, end: RingEnd, ramdisk: str | None) -> tuple[str, str, str]:
@@ -97,7 +97,7 @@ def _kvm_device(device: KvmDevice) -> Iterator[str]:
         yield f"{device.type}, mmio slot {place.slot} at {place.base:#x}, spi_index {place.spi_index}"
     else:
         yield f"{device.type}, pci {device.guest_device}"
-    yield f"{device.data_path}" + (f" '{device.pool.region}'" if device.pool else "")
+    yield device.data_path.value + (f" '{device.pool.region}'" if device.pool else "")
     if device.region_file is not None:
         yield f"region '{device.region_file.region}' {format_size(device.region_file.size_bytes)}"
     yield "both guests' vtool-ring" if device.ring else device.backend.socket if device.backend else "inside QEMU"
@@ -131,14 +131,14 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
 def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iterator[tuple[str, str, str]]:
     for device in devices:
         where = f"{device.place.slot + 1}. virtio-mmio at {device.place.base:#x}, intid {device.intid}"
-        path = device.data_path + (f" '{device.pool}'" if device.pool else "")
+        path = device.data_path.value + (f" '{device.pool}'" if device.pool else "")
         only = "" if device.deployed else ", rendered only"
-        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program}{only}")
+        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program.value}{only}")
         if device.daemon is not None:
-            yield ("backend", device.name, f"{device.program}, {device.daemon.unit}")
+            yield ("backend", device.name, f"{device.program.value}, {device.daemon.unit}")
         if device.backend is not None:
             maps = f"maps {format_size(device.backend.maps_bytes)}" if not device.grants else "maps what is granted"
-            yield ("backend", device.name, f"{device.program}, {maps}, {device.backend.unit}")
+            yield ("backend", device.name, f"{device.program.value}, {maps}, {device.backend.unit}")
     if qemu is not None:
         files = f" on {', '.join(qemu.files)}" if qemu.files else ""
         yield ("backend", "QEMU", f"xenpvh with {format_size(qemu.memory_bytes)}{files}, {qemu.unit}")
@@ -159,7 +159,11 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
         yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         for ring in guest.rings:
             only = "" if ring.deployed else ", rendered only"
-            yield ("device", ring.name, f"{ring.type}, {ring.data_path} in region '{ring.region}', vtool-ring{only}")
+            yield (
+                "device",
+                ring.name,
+                f"{ring.type}, {ring.data_path.value} in region '{ring.region}', vtool-ring{only}",
+            )
             yield _ring_row(ring.name, ring.frontend, guest.ramdisk.image if guest.ramdisk else None)
             files = f" on {ring.disk.disk_path}" if ring.disk else f" with {ring.backend.address}"
             yield ("backend", ring.name, f"vtool-ring{files}, maps {ring.backend.region}, {ring.unit}")

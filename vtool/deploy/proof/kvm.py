@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from vtool.base.units import MIB, format_size
-from vtool.data_paths import DataPath
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
 from vtool.deploy.proof.reach import between
 from vtool.deploy.proof.steps import (
@@ -66,7 +65,7 @@ def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
 def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
     accepted = in_domain(guest.name, f"features-{identity}", f"cat {device.guest_sysfs}/virtio*/features", 20)
-    traits = DataPath(device.data_path).traits
+    traits = device.data_path.traits
     yield features(subject, accepted, guest.name, device.name, platform=traits.platform)
     if traits.translated:
         kind = in_domain(guest.name, f"translated-{identity}", f"cat {device.guest_sysfs}/iommu_group/type", 20)

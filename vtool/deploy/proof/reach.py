@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vtool.base.units import KIB, MIB, AddressRange, format_size
-from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Shares
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
 from vtool.deploy.proof.steps import (
@@ -48,7 +47,7 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """Return the row of a device: its daemon's memory is searched, or QEMU's where QEMU is the backend."""
     unit = device.backend.unit if device.backend else guest.unit
     pools = {pool.region: pool.range.size_bytes for pool in guest.pools if pool.shared}
-    confined = device.backend is not None and DataPath(device.data_path).traits.shares is Shares.POOL
+    confined = device.backend is not None and device.data_path.traits.shares is Shares.POOL
     yield _searched(guest, unit, device.name, _control(device), pools, confined=confined)
 
 
@@ -228,7 +227,7 @@ def _words(ranges: Sequence[AddressRange]) -> str:
 
 
 def _virtio_rows(guest: XenGuest | XenBootGuest, step: Step, control: bool) -> Iterator[Proof]:
-    paths, pools = {DataPath(device.data_path) for device in guest.virtio}, pools_of(guest)
+    paths, pools = {device.data_path for device in guest.virtio}, pools_of(guest)
     region = ", ".join(f"region {name} ({format_size(where.size_bytes)})" for name, where in pools.items())
     expected = "all RAM" if any(path.traits.shares_ram for path in paths) else region or "granted pages"
     judge = Beside(

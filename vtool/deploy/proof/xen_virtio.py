@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.base.units import MIB, AddressRange, format_size
-from vtool.data_paths import DataPath
 from vtool.deploy.proof.judges import Judge, Results, SameLines, Verdict, failure
 from vtool.deploy.proof.reach import IOREQ_BYTES, pool_reach, xen_virtio_reach
 from vtool.deploy.proof.steps import (
@@ -53,9 +52,7 @@ def xen_virtio(guest: XenGuest) -> Iterator[Proof]:
 
 
 def _features(device: XenVirtio, domain: str, accepted: Step) -> Proof:
-    return features(
-        f"device {device.name}", accepted, domain, device.name, platform=DataPath(device.data_path).traits.platform
-    )
+    return features(f"device {device.name}", accepted, domain, device.name, platform=device.data_path.traits.platform)
 
 
 def _disk_of(device: XenVirtio) -> str:

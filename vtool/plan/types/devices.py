@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.model.combinations import Readiness
+from vtool.model.devices import Program
 
 VERIFY_SCRATCH_BYTES = 8 << 20
 """The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
@@ -56,7 +58,7 @@ class KvmBackend:
     ``found_again``: QEMU connects again when it was restarted.
     """
 
-    program: str
+    program: Program
     package: str
     unit: str
     socket_unit: str | None
@@ -64,7 +66,7 @@ class KvmBackend:
     socket: str
     executable: str
     arguments: tuple[tuple[str, ...] | QemuOption, ...]
-    readiness: str
+    readiness: Readiness
     maps_bytes: int
     files: tuple[str, ...] = ()
     state_folder: str = ""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Transport
+from vtool.model.devices import Program
 from vtool.plan.types.devices import KvmBackend, KvmDisk, KvmTap, MmioPlace, PciPlace, QemuOption
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing
@@ -37,9 +40,9 @@ class KvmDevice:
 
     name: str
     type: str
-    program: str
-    transport: str
-    data_path: str
+    program: Program
+    transport: Transport
+    data_path: DataPath
     deployed: bool
     place: MmioPlace | PciPlace
     node_name: str

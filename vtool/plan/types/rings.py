@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.data_paths import DataPath
 from vtool.plan.types.devices import KvmDisk
 
 
@@ -60,7 +61,7 @@ class XenRing:
 
     name: str
     type: str
-    data_path: str
+    data_path: DataPath
     region: str
     size_bytes: int
     frontend: RingEnd

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.data_paths import DataPath
+from vtool.model.devices import Program
 from vtool.plan.types.devices import KvmBackend, KvmDisk, KvmTap, MmioPlace, QemuOption
 
 
@@ -85,7 +87,7 @@ class DriverDomain:
 class XenDaemon:
     """A program in dom0 that serves one virtio device of a Xen guest; ``files`` are what it opens on the board."""
 
-    program: str
+    program: Program
     unit: str
     executable: str
     arguments: tuple[tuple[str, ...] | QemuOption, ...]
@@ -104,8 +106,8 @@ class XenVirtio:
 
     name: str
     type: str
-    program: str
-    data_path: str
+    program: Program
+    data_path: DataPath
     place: MmioPlace
     intid: int
     node_name: str
