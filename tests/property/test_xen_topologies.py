@@ -28,6 +28,7 @@ from vtool.deploy.merged_tree import complete, differences
 from vtool.deploy.stage import stage
 from vtool.diagnostics import Severity, VtoolError
 from vtool.lint import VERSIONS, Kind, lint
+from vtool.model.topology import Enhanced
 from vtool.model.validate import validate
 from vtool.plan.lock import format_lock
 from vtool.plan.planner import make_plan
@@ -250,7 +251,7 @@ def wanted_of(guest: XenBootGuest, handles: dict[str, int], widths: tuple[int, i
     }
     words = {
         "compatible": "xen,domain",
-        "xen,enhanced": guest.enhanced,
+        "xen,enhanced": guest.enhanced.value if guest.enhanced else None,
         "llc-colors": guest.llc_colors,
         "xen,sci_type": guest.sci_type,
         "passthrough": "enabled" if guest.passthrough and guest.device_tree is None else None,
@@ -302,7 +303,7 @@ def imagebuilder(board: BoardPlan, guest: XenBootGuest) -> list[str]:
     pools = [pool.label for pool in board.xen_boot.cpupools]
     return [
         *(guest.kernel.file, guest.bootargs, str(guest.memory_bytes // MIB), str(guest.cpus), str(int(guest.uart))),
-        str({"enabled": 1, "no-xenstore": 2}.get(guest.enhanced or "", 0)),
+        str({Enhanced.ENABLED: 1, Enhanced.NO_XENSTORE: 2}.get(guest.enhanced, 0)),
         f"{static.base:#x} {static.size_bytes:#x}" if static else "",
         f"{view.xen_id} {host}{view.inside.base:#x} {view.inside.size_bytes:#x}" if view else "",
         str(pools.index(guest.cpupool)) if guest.cpupool else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from dataclasses import replace
@@ -10,8 +11,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from vtool.base.rooms import room
 from vtool.cli.common import prepare
+from vtool.data_paths import DataPath
+from vtool.data_paths.facts import Transport
 from vtool.diagnostics import VtoolError
+from vtool.model.combinations import Readiness
+from vtool.model.devices import Program
+from vtool.model.topology import Enhanced, RegionUse, Scheduler
 from vtool.plan.types import QemuOption
 from vtool.render.filters import cells, kib, line_of, mib, option_list, qemu, systemd, uboot, xl
 from vtool.render.libvirt import domain_xml
@@ -94,3 +101,11 @@ def test_units_convert_exactly_or_not_at_all() -> None:
     assert cells(0x1_2345_6789, 2) == "0x1 0x23456789"
     with pytest.raises(VtoolError):
         cells(1 << 32, 1)
+
+
+def test_a_template_compares_members_of_closed_sets_not_their_words() -> None:
+    closed = (Program, Transport, Readiness, DataPath, Scheduler, Enhanced, RegionUse)
+    words = {member.value for kind in closed for member in kind}
+    compared = re.compile(r"""[=!]=\s*["']([\w-]+)["']""")
+    for template in room("templates").rglob("*.j2"):
+        assert not words & set(compared.findall(template.read_text())), template

@@ -159,7 +159,7 @@ def guest_differences(tree: Tree, guest: KvmGuest) -> Iterator[str]:
     """Yield everything in which a guest's merged tree is not what was planned."""
     by_phandle = tree.by_phandle()
     for pool in guest.pools:
-        yield from _region_differs(tree, "pool", pool, pool.use)
+        yield from _region_differs(tree, "pool", pool, pool.use.value)
     for device in guest.devices:
         if device.pool is None:
             continue

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from vtool.base.units import AddressRange
 from vtool.data_paths.facts import Shares, Transport
 from vtool.model import command_lines
-from vtool.model.combinations import PROGRAMS, Combination, Readiness, Suite, combination_of
+from vtool.model.combinations import PROGRAMS, Combination, Readiness, combination_of
 from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, disks_of, is_ring
 from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
@@ -126,7 +126,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
         pools.append(
             plan.Pool(
                 *(region_name, where, origin, node, f"pool{index}", 0 if in_ram else index),
-                use=region.use.value,
+                use=region.use,
                 flag=flag_of(region),
                 device_nodes=region.device_nodes,
                 shared=region.use is RegionUse.RESTRICTED_DMA_POOL,
@@ -197,7 +197,7 @@ class _DevicePlanner:
             guest_device=f"{place.base:x}.virtio_mmio" if isinstance(place, plan.MmioPlace) else _pci_device(place),
             pool=self.pools.get(device.region or ""),
             disks=wiring.disks,
-            backend=plan_daemon(wiring, self.hypervisor.suite, self.maps_bytes)
+            backend=plan_daemon(wiring, self.maps_bytes)
             if device.program not in (Program.QEMU, Program.VTOOL_RING)
             else None,
             tap=tap,
@@ -265,13 +265,12 @@ def _pci_device(place: plan.PciPlace) -> str:
     return f"0000:00:{place.slot:02x}.0"
 
 
-def plan_daemon(wiring: Wiring, suite: Suite | None, maps_bytes: int) -> plan.KvmBackend:
-    """Decide the daemon behind one device; ``suite`` is None where no package of Debian's would do."""
+def plan_daemon(wiring: Wiring, maps_bytes: int) -> plan.KvmBackend:
+    """Decide the daemon behind one device; ``maps_bytes`` is the guest memory that is handed to it."""
     name, device = wiring.name, wiring.device
     facts = PROGRAMS[device.program]
     return plan.KvmBackend(
         program=device.program,
-        package=facts.packages.get(suite, "") if suite else "",
         unit=backend_unit(name),
         socket_unit=backend_unit(name, "socket") if facts.readiness is Readiness.ACTIVATED else None,
         folder=wiring.folder,

@@ -17,7 +17,18 @@ from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import is_ring
 from vtool.model.load_windows import MODULE_WINDOW_BYTES
-from vtool.model.topology import OWN_RAMDISK, Capability, Domain, Region, RegionUse, Role, Start, Xen, XenDomain
+from vtool.model.topology import (
+    OWN_RAMDISK,
+    Capability,
+    Domain,
+    Enhanced,
+    Region,
+    RegionUse,
+    Role,
+    Start,
+    Xen,
+    XenDomain,
+)
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
@@ -120,7 +131,7 @@ def plan_pools(hypervisor: Xen) -> tuple[plan.XenCpuPool, ...]:
             f"cpupool_{_label(name)}",
             f"cpupool-{name}",
             tuple(sorted(pool.cpus)),
-            pool.scheduler.value if pool.scheduler else None,
+            pool.scheduler,
         )
         for name, pool in pools.items()
     )
@@ -178,8 +189,7 @@ def _plan_guest(
     shared = _views(scope, name, placed)
     # Merging turns the order round, as it does that of the guests.
     virtio = xen_virtio.plan_devices(scope, name, iter(()), [v.region for v in reversed(shared) if v.role == "owner"])
-    otherwise = "enabled" if virtio else "no-xenstore" if channels else None
-    enhanced = settings.enhanced.value if settings.enhanced else otherwise
+    otherwise = Enhanced.ENABLED if virtio else Enhanced.NO_XENSTORE if channels else None
     ram = _ram(domain, static)
     in_dom0 = {view.region: view.inside for view in _views(scope, scope.control_name, placed)}
     rings = tuple(plan_xen_rings(scope, name, {view.region: view.inside for view in shared}, in_dom0))
@@ -199,7 +209,7 @@ def _plan_guest(
         direct_map=settings.direct_map,
         uart=settings.uart,
         spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
-        enhanced=enhanced,
+        enhanced=settings.enhanced or otherwise,
         cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
         hard_affinity=format_cpu_list(domain.host_cpus) or None,
         capabilities=sum(_CAPABILITY_BITS[capability] for capability in set(settings.capabilities)),

@@ -85,7 +85,7 @@ def _plan_device(
         frontend_address=network.frontend_address if network else "",
         options=device_options(wiring, None) if in_qemu else (),
         daemon=_virtio_disk(name, disk) if disk else None,
-        backend=plan_daemon(wiring, None, 0 if device.data_path.traits.grants else memory) if by_vhost else None,
+        backend=plan_daemon(wiring, 0 if device.data_path.traits.grants else memory) if by_vhost else None,
         pool=device.region,
         pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
         deployed=row.deployed,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.model.topology import Enhanced
 from vtool.plan.types import BoardPlan, XenBootGuest, XenCpuPool
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
@@ -25,7 +26,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "memory": memory,
         "pools": pools,
         "pool_words": {pool.label: _pool_words(board, pool) for pool in boot.cpupools},
-        "enhanced": {"enabled": 1, "no-xenstore": 2},
+        "enhanced": {Enhanced.ENABLED: 1, Enhanced.NO_XENSTORE: 2},
         "channels": {guest.name: _channels(board, guest) for guest in boot.guests},
         "cannot": sorted(set(_cannot(board))),
     }
@@ -37,7 +38,7 @@ def _pool_words(board: BoardPlan, pool: XenCpuPool) -> str:
     """Write a pool as names of CPU nodes and its scheduler."""
     nodes = [node.path.rsplit("/")[-1] for node in board.facts.cpu_nodes]
     names = ",".join(nodes[cpu] if cpu < len(nodes) else f"cpu@{cpu}" for cpu in pool.cpus)
-    return f"{names} {pool.scheduler or ''}".rstrip()
+    return f"{names} {pool.scheduler.value if pool.scheduler else ''}".rstrip()
 
 
 def _channels(board: BoardPlan, guest: XenBootGuest) -> str:
@@ -61,7 +62,7 @@ def _cannot(board: BoardPlan) -> Iterator[str]:
             yield f"more than one shared region ('{guest.name}')"
         if any(view.role is not None for view in guest.shared):
             yield "who owns a shared region"
-        if guest.enhanced == "legacy":
+        if guest.enhanced is Enhanced.LEGACY:
             yield f"xen,enhanced = legacy ('{guest.name}')"
         if guest.says_passthrough:
             yield f"passthrough without a partial device tree ('{guest.name}')"

@@ -228,7 +228,7 @@ def _kvm_map(board: BoardPlan, guest: KvmGuest, sharing: _Sharing) -> MemoryMap:
     entries.append(Entry(layouts.QEMU_VIRT_RAM, Kind.RAM, "room for RAM", _fact(reason)))
     entries.append(_ram_entry(guest.ram, guest.name, f"{reason}, size by the user", "private"))
     for pool in guest.pools:
-        entries.append(sharing.entry(pool.region, pool.range, pool.origin, pool.use))
+        entries.append(sharing.entry(pool.region, pool.range, pool.origin, pool.use.value))
     stride = layouts.QEMU_VIRT_MMIO.stride_bytes
     on_slots = [(device, device.place) for device in guest.devices if isinstance(device.place, MmioPlace)]
     for device, place in on_slots:

@@ -72,7 +72,7 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), {ram}, {guest.unit}")
     for pool in guest.pools:
         where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "
-        where += ("shared" if pool.shared else pool.use) if pool.numa_node else "in RAM"
+        where += ("shared" if pool.shared else pool.use.value) if pool.numa_node else "in RAM"
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
     for device in guest.devices:
         yield ("device", device.name, ", ".join(_kvm_device(device)))
@@ -148,7 +148,8 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
     if boot.static_heap is not None:
         yield ("memory", "heap", f"host-physical {boot.static_heap.range}, {_origin(boot.static_heap.origin)}")
     for pool in boot.cpupools:
-        yield ("cpupool", pool.name, f"CPUs {', '.join(map(str, pool.cpus))}, scheduler {pool.scheduler or 'default'}")
+        scheduler = pool.scheduler.value if pool.scheduler else "default"
+        yield ("cpupool", pool.name, f"CPUs {', '.join(map(str, pool.cpus))}, scheduler {scheduler}")
     for guest in boot.guests:
         ram = ", ".join(map(str, guest.ram))
         cpus = f"{guest.cpus} CPU(s)" + (f" on {guest.hard_affinity} of the board" if guest.hard_affinity else "")

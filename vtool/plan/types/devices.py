@@ -59,7 +59,6 @@ class KvmBackend:
     """
 
     program: Program
-    package: str
     unit: str
     socket_unit: str | None
     folder: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.model.topology import RegionUse
 from vtool.plan.types.origins import Origin
 
 
@@ -21,7 +22,7 @@ class Pool:
     node_name: str
     label: str
     numa_node: int
-    use: str = "restricted-dma-pool"
+    use: RegionUse = RegionUse.RESTRICTED_DMA_POOL
     flag: str = ""
     device_nodes: tuple[str, ...] = ()
     shared: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.model.topology import Enhanced, Scheduler
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
@@ -47,7 +48,7 @@ class XenCpuPool:
     label: str
     node_name: str
     cpus: tuple[int, ...]
-    scheduler: str | None
+    scheduler: Scheduler | None
 
     @property
     def xl_name(self) -> str:
@@ -77,7 +78,7 @@ class XenBootGuest:
     direct_map: bool
     uart: bool
     spis: int | None
-    enhanced: str | None
+    enhanced: Enhanced | None
     cpupool: str | None
     hard_affinity: str | None
     p2m_bytes: int | None
@@ -104,7 +105,7 @@ class XenBootGuest:
     @property
     def has_xenstore(self) -> bool:
         """Whether dom0's toolstack can reach it once ``init-dom0less`` ran."""
-        return self.enhanced == "enabled"
+        return self.enhanced is Enhanced.ENABLED
 
     @property
     def modules(self) -> tuple[BootModule, ...]:
