@@ -14,6 +14,7 @@ from vtool.cli.main import main
 from vtool.deploy.merged_tree import guest_differences
 from vtool.diagnostics import Severity
 from vtool.lint import lint
+from vtool.model.topology import RegionUse
 from vtool.platform.devicetree import Tree, read_blob
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +105,7 @@ def test_a_pool_that_is_not_what_was_planned_is_found(tmp_path: Path) -> None:
     guest = prepare(POOLS).plan.boards[0].kvm_guests[0]
     assert list(guest_differences(read_blob(blob), guest)) == []
     first, *rest = guest.pools
-    for change in ({"flag": "no-map"}, {"use": "restricted-dma-pool"}, {"device_nodes": ("/pcie@10000000",)}):
+    for change in ({"flag": "no-map"}, {"use": RegionUse.RESTRICTED_DMA_POOL}, {"device_nodes": ("/pcie@10000000",)}):
         wrong = replace(guest, pools=(replace(first, **change), *rest))
         assert len(list(guest_differences(read_blob(blob), wrong))) == 1, change
 

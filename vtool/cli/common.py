@@ -200,12 +200,8 @@ def image_paths(prepared: Prepared, boards: Sequence[BoardPlan], progress: Progr
 
 def _images_of(board: BoardPlan) -> Iterator[str]:
     yield board.control.kernel_image
-    for guest in board.guests:
-        yield guest.kernel_image
-        yield guest.ramdisk_image or ""
-    yield from (module.image for guest in board.xen_boot.guests for module in guest.modules)
     yield board.xen_image or ""
-    yield from (qemu.image or "" for _, qemu in board.xen_qemus)
+    yield from (image.reference for guest in board.all_guests for image in guest.images)
 
 
 declare(

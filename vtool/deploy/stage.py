@@ -204,7 +204,7 @@ def _check_window(artifact: Artifact, board: BoardPlan, name: str, path: Path) -
     """Refuse what is larger than the room that it is loaded into (VtoolError VT713)."""
     if artifact.place is not Place.BOOT:
         return
-    modules = {module.file: module.window for guest in board.xen_boot.guests for module in guest.modules}
+    modules = {module.file: module.window for module in board.xen_boot.modules}
     key = _LOADED.get(name, "")
     window = modules.get(name) or load_windows(board.facts).get(key)
     if window is None:

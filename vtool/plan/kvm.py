@@ -215,7 +215,7 @@ class _DevicePlanner:
         return plan.KvmRing(end, *exported_disk(self.scope, device))
 
     def _wiring(
-        self, name: str, device: Device, row: Combination, tap: plan.KvmTap | None, region_file: plan.RegionFile | None
+        self, name: str, device: Device, row: Combination, tap: plan.Tap | None, region_file: plan.RegionFile | None
     ) -> Wiring:
         folder = f"{plan.RUN}/backend-{name}"
         socket = f"{folder}/vhost-user.sock"
@@ -265,11 +265,11 @@ def _pci_device(place: plan.PciPlace) -> str:
     return f"0000:00:{place.slot:02x}.0"
 
 
-def plan_daemon(wiring: Wiring, maps_bytes: int) -> plan.KvmBackend:
+def plan_daemon(wiring: Wiring, maps_bytes: int) -> plan.VhostUserBackend:
     """Decide the daemon behind one device; ``maps_bytes`` is the guest memory that is handed to it."""
     name, device = wiring.name, wiring.device
     facts = PROGRAMS[device.program]
-    return plan.KvmBackend(
+    return plan.VhostUserBackend(
         program=device.program,
         unit=backend_unit(name),
         socket_unit=backend_unit(name, "socket") if facts.readiness is Readiness.ACTIVATED else None,

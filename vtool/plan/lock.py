@@ -75,12 +75,10 @@ def _numbers(board: BoardPlan) -> Iterator[tuple[str, int, Origin]]:
     boot = board.xen_boot
     if boot.static_heap is not None:
         yield "heap", boot.static_heap.range.base, boot.static_heap.origin
-    everybody = [(board.control.name, boot.shared, boot.event_channels)]
-    everybody += [(guest.name, guest.shared, guest.event_channels) for guest in boot.guests]
     for guest in boot.guests:
         if guest.static_memory is not None:
             yield f"domain {guest.name}", guest.static_memory.range.base, guest.static_memory.origin
-    for domain, views, ends in everybody:
+    for domain, views, ends in boot.shared_with(board.control.name):
         for view in views:
             if view.host is not None:
                 yield f"region {view.region}", view.host.base, view.host_origin

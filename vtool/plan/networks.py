@@ -19,9 +19,9 @@ def derived_mac(board: str, frontend: str, device: str) -> str:
     return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (tail[0] & 0x7F, *tail[1:]))
 
 
-def plan_tap(name: str, device: NetworkDevice, owner: str) -> plan.KvmTap:
+def plan_tap(name: str, device: NetworkDevice, owner: str) -> plan.Tap:
     """Decide the tap interface of a device inside a QEMU that runs as ``owner``."""
     # Interfaces have names of at most 15 characters (IFNAMSIZ), devices of 31.
     interface = f"vt{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     bridge = device.network.bridge
-    return plan.KvmTap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service", owner)
+    return plan.Tap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service", owner)

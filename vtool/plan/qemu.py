@@ -55,7 +55,7 @@ class Wiring:
     mac: str = ""
     tap: str = ""
     port: str = ""
-    disks: tuple[plan.KvmDisk, ...] = ()
+    disks: tuple[plan.FileDisk, ...] = ()
     region_file: plan.RegionFile | None = None
 
 
@@ -131,7 +131,7 @@ def _scsi(wiring: Wiring) -> _Parts:
     return _Parts(tuple(before), (), tuple(after))
 
 
-def _block_nodes(node: str, disk: plan.KvmDisk) -> Options:
+def _block_nodes(node: str, disk: plan.FileDisk) -> Options:
     file = (("driver", "file"), ("node-name", f"file-{node}"), ("filename", disk.disk_path))
     raw = (("driver", "raw"), ("node-name", node), ("file", f"file-{node}"))
     return plan.QemuOption("-blockdev", "", file), plan.QemuOption("-blockdev", "", raw)

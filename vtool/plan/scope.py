@@ -78,9 +78,9 @@ def scratch_of(disk: Disk) -> AddressRange | None:
     return AddressRange(disk.size - plan.VERIFY_SCRATCH_BYTES, disk.size)
 
 
-def file_disk(disk: Disk) -> plan.KvmDisk:
+def file_disk(disk: Disk) -> plan.FileDisk:
     """Decide the file behind a disk that a program opens itself."""
-    return plan.KvmDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
+    return plan.FileDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
 
 
 def domain_unit(name: str) -> str:

@@ -175,14 +175,11 @@ def _places(board: BoardPlan) -> Iterator[tuple[tuple[str, str], int]]:
     """Yield where a domain sees a region: (domain, region) and its physical address."""
     for region in board.host_regions:
         yield (board.control.name, region.region), region.range.base
-    for guest in board.kvm_guests:
-        for pool in guest.pools:
-            yield (guest.name, pool.region), pool.range.base
     for view in board.xen_boot.shared:
         yield (board.control.name, view.region), view.inside.base
-    for started in board.xen_boot.guests:
-        for view in started.shared:
-            yield (started.name, view.region), view.inside.base
+    for guest in board.all_guests:
+        for seen in guest.views:
+            yield (guest.name, seen.region), seen.inside.base
 
 
 def _device(name: str, device: Device, domain: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def _fit(board: BoardPlan) -> Iterator[Artifact]:
     names = [
         "Image",
         *(["xen"] if board.xen_image else []),
-        *(m.file for g in board.xen_boot.guests for m in g.modules),
+        *(module.file for module in board.xen_boot.modules),
     ]
     files += [{"name": name, "type": "firmware"} for name in names]
     yield Artifact(Place.EXPORT, "script", Kind.TEXT, script, asked_by)

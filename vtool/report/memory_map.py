@@ -160,7 +160,7 @@ def _board_map(board: BoardPlan, sharing: _Sharing) -> MemoryMap:
     if boot.static_heap is not None:
         heap = boot.static_heap
         placed.append(Entry(heap.range, Kind.DOMAIN_MEMORY, "static heap", heap.origin, "Xen"))
-    views = {view.region: view for view in (*boot.shared, *(v for guest in boot.guests for v in guest.shared))}
+    views = {view.region: view for view in boot.views}
     placed += [
         sharing.entry(view.region, view.host, view.host_origin, "static shared memory") for view in views.values()
         if view.host is not None
@@ -241,7 +241,7 @@ def _kvm_map(board: BoardPlan, guest: KvmGuest, sharing: _Sharing) -> MemoryMap:
 
 def _xen_map(board: BoardPlan, guest: XenGuest) -> MemoryMap:
     entries = _xen_layout(board)
-    for ram in layouts.xen_guest_ram(guest.memory_bytes):
+    for ram in guest.banks:
         entries.append(_ram_entry(ram, guest.name, "Xen public/arch-arm.h GUEST_RAM, size by the user", "private"))
     entries += _virtio_entries(guest.name, guest.virtio)
     return _guest_map(board, guest.name, f"{guest.name}: Xen guest started by xl", entries)

@@ -170,9 +170,7 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
             yield ("backend", ring.name, f"vtool-ring{files}, maps {ring.backend.region}, {ring.unit}")
         for module in guest.modules:
             yield ("module", module.file, f"loaded in host-physical {module.window}")
-    everybody = [(control, boot.shared, boot.event_channels)]
-    everybody += [(guest.name, guest.shared, guest.event_channels) for guest in boot.guests]
-    for name, views, ends in everybody:
+    for name, views, ends in boot.shared_with(control):
         for view in views:
             host = f"host-physical {view.host}" if view.host else "host-physical anywhere"
             where = f"{host} ({_origin(view.host_origin)}), in '{name}' {view.inside} ({_origin(view.inside_origin)})"

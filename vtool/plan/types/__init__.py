@@ -7,8 +7,9 @@ One module a theme; all names are this package's, so that a reader of plans need
 """
 
 from vtool.plan.types.board import BoardPlan, Bridge, ControlDomain, PassthroughNode, Plan, XenArgument
-from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, KvmBackend, KvmDisk, KvmTap, MmioPlace, PciPlace, QemuOption
+from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, QemuOption, Tap, VhostUserBackend
 from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES
+from vtool.plan.types.guest import FileDisk, Guest, GuestImage, RegionView
 from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmGuest, KvmMemory
 from vtool.plan.types.origins import Origin, OriginKind, StaticRange
 from vtool.plan.types.regions import HostRegion, Pool, RegionFile, SharedView
@@ -42,14 +43,14 @@ __all__ = [
     "ControlDomain",
     "DriverDomain",
     "EventChannelEnd",
+    "FileDisk",
+    "Guest",
+    "GuestImage",
     "HostRegion",
-    "KvmBackend",
     "KvmDevice",
-    "KvmDisk",
     "KvmGuest",
     "KvmMemory",
     "KvmRing",
-    "KvmTap",
     "MmioPlace",
     "Origin",
     "OriginKind",
@@ -59,9 +60,12 @@ __all__ = [
     "Pool",
     "QemuOption",
     "RegionFile",
+    "RegionView",
     "RingEnd",
     "SharedView",
     "StaticRange",
+    "Tap",
+    "VhostUserBackend",
     "XenArgument",
     "XenBoot",
     "XenBootGuest",

@@ -9,10 +9,11 @@ from vtool.base.units import AddressRange
 from vtool.diagnostics import Span
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.combinations import Suite, Version
+from vtool.plan.types.guest import Guest
 from vtool.plan.types.kvm import KvmGuest
 from vtool.plan.types.regions import HostRegion
 from vtool.plan.types.xen import XenGuest, XenQemu
-from vtool.plan.types.xen_boot import XenBoot, XenBootGuest
+from vtool.plan.types.xen_boot import XenBoot
 from vtool.platform.host_memory import Taken
 
 
@@ -94,8 +95,7 @@ class BoardPlan:
         """Everything that has a host address of its own: regions, static heap and memory, rooms of boot modules."""
         boot = self.xen_boot
         found = [(f"region '{region.region}'", region.range) for region in self.host_regions]
-        views = (*boot.shared, *(view for guest in boot.guests for view in guest.shared))
-        found += [(f"region '{view.region}'", view.host) for view in views if view.host is not None]
+        found += [(f"region '{view.region}'", view.host) for view in boot.views if view.host is not None]
         found += [("the static heap", boot.static_heap.range)] if boot.static_heap else []
         for guest in boot.guests:
             found += [(f"memory of '{guest.name}'", guest.static_memory.range)] if guest.static_memory else []
@@ -108,7 +108,7 @@ class BoardPlan:
         return (*self.kvm_guests, *self.xen_guests)
 
     @property
-    def all_guests(self) -> tuple[XenBootGuest | KvmGuest | XenGuest, ...]:
+    def all_guests(self) -> tuple[Guest, ...]:
         """All guests, those that Xen builds at boot first."""
         return (*self.xen_boot.guests, *self.guests)
 
@@ -122,9 +122,7 @@ class BoardPlan:
     @property
     def xen_qemus(self) -> tuple[tuple[str, XenQemu], ...]:
         """Each guest of Xen with a QEMU of its own in dom0, and that."""
-        named = [(guest.name, guest.qemu) for guest in self.xen_boot.guests]
-        named += [(guest.name, guest.qemu) for guest in self.xen_guests]
-        return tuple((name, qemu) for name, qemu in named if qemu is not None)
+        return tuple((guest.name, guest.qemu) for guest in self.all_guests if guest.qemu is not None)
 
 
 @record

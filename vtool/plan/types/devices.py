@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vtool.base.records import record
-from vtool.base.units import AddressRange
 from vtool.model.combinations import Readiness
 from vtool.model.devices import Program
 
@@ -38,16 +37,7 @@ class PciPlace:
 
 
 @record
-class KvmDisk:
-    """A file behind a KVM guest's device."""
-
-    disk_path: str
-    disk_bytes: int
-    scratch: AddressRange | None
-
-
-@record
-class KvmBackend:
+class VhostUserBackend:
     """A daemon that serves one device of one guest, and what its unit lets it do.
 
     ``arguments`` are grouped into lines, an option and its value to each. QEMU connects to ``socket``,
@@ -82,7 +72,7 @@ class KvmBackend:
 
 
 @record
-class KvmTap:
+class Tap:
     """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
 
     name: str

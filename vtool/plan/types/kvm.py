@@ -7,7 +7,8 @@ from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices import Program
-from vtool.plan.types.devices import KvmBackend, KvmDisk, KvmTap, MmioPlace, PciPlace, QemuOption
+from vtool.plan.types.devices import MmioPlace, PciPlace, QemuOption, Tap, VhostUserBackend
+from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing
 
@@ -48,9 +49,9 @@ class KvmDevice:
     node_name: str
     guest_device: str
     pool: Pool | None
-    disks: tuple[KvmDisk, ...]
-    backend: KvmBackend | None
-    tap: KvmTap | None
+    disks: tuple[FileDisk, ...]
+    backend: VhostUserBackend | None
+    tap: Tap | None
     region_file: RegionFile | None
     options: tuple[QemuOption, ...]
     frontend_address: str = ""
@@ -113,6 +114,46 @@ class KvmGuest:
     host_cpus: tuple[int, ...]
     kernel_image: str
     ramdisk_image: str | None
+
+    @property
+    def kind(self) -> str:
+        """Return the word for how it is started."""
+        return "kvm"
+
+    @property
+    def banks(self) -> tuple[AddressRange, ...]:
+        """Return its RAM, guest-physical, without pools."""
+        return (self.ram,)
+
+    @property
+    def domain_id(self) -> None:
+        """Return nothing: only Xen numbers guests."""
+        return
+
+    @property
+    def qemu(self) -> None:
+        """Return nothing: its own unit is its QEMU."""
+        return
+
+    @property
+    def images(self) -> tuple[GuestImage, ...]:
+        """Return kernel and ramdisk."""
+        return started_from(self.kernel_image, self.ramdisk_image, self.unit)
+
+    @property
+    def file_disks(self) -> tuple[FileDisk, ...]:
+        """Return the files behind its devices."""
+        return tuple(disk for device in self.devices for disk in device.disks)
+
+    @property
+    def served_by(self) -> tuple[tuple[str, str], ...]:
+        """Return each device with a daemon, and the daemon's unit."""
+        return tuple((device.name, device.backend.unit) for device in self.devices if device.backend is not None)
+
+    @property
+    def views(self) -> tuple[RegionView, ...]:
+        """Return its pools."""
+        return tuple(RegionView(pool.region, pool.range, pool.origin) for pool in self.pools)
 
     @property
     def outlives(self) -> frozenset[str]:

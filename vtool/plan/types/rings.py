@@ -5,7 +5,7 @@ from __future__ import annotations
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
-from vtool.plan.types.devices import KvmDisk
+from vtool.plan.types.guest import FileDisk
 
 
 @record
@@ -71,4 +71,4 @@ class XenRing:
     executable: str
     image: str
     deployed: bool
-    disk: KvmDisk | None = None
+    disk: FileDisk | None = None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.model.devices import Program
-from vtool.plan.types.devices import KvmBackend, KvmDisk, KvmTap, MmioPlace, QemuOption
+from vtool.plan.types.devices import MmioPlace, QemuOption, Tap, VhostUserBackend
+from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
+from vtool.platform import layouts
 
 
 @record
@@ -20,6 +24,11 @@ class XenDisk:
     disk_bytes: int
     scratch: AddressRange | None
     backend_unit: str
+
+    @property
+    def file(self) -> FileDisk:
+        """Return the file behind it."""
+        return FileDisk(self.disk_path, self.disk_bytes, self.scratch)
 
 
 @record
@@ -114,13 +123,13 @@ class XenVirtio:
     grants: bool
     xl_type: str
     disk: XenDisk | None
-    disks: tuple[KvmDisk, ...]
-    tap: KvmTap | None
+    disks: tuple[FileDisk, ...]
+    tap: Tap | None
     mac: str
     frontend_address: str
     options: tuple[QemuOption, ...]
     daemon: XenDaemon | None
-    backend: KvmBackend | None
+    backend: VhostUserBackend | None
     pool: str | None
     pool_phandle: int | None
     deployed: bool
@@ -147,6 +156,24 @@ class XenQemu:
     files: tuple[str, ...]
     device_nodes: tuple[str, ...]
     own_network: bool
+
+
+def qemu_images(qemu: XenQemu | None) -> tuple[GuestImage, ...]:
+    """Return the image of a guest's QEMU, where that is not the board's own."""
+    if qemu is None or qemu.image is None:
+        return ()
+    return (GuestImage(PurePosixPath(qemu.executable).name, qemu.image, (qemu.unit,), executable=True, of_qemu=True),)
+
+
+def virtio_disks(devices: tuple[XenVirtio, ...]) -> tuple[FileDisk, ...]:
+    """Return the files behind virtio devices of a Xen guest, in their order."""
+    return tuple(disk for device in devices for disk in (*([device.disk.file] if device.disk else []), *device.disks))
+
+
+def virtio_served_by(devices: tuple[XenVirtio, ...], qemu: XenQemu | None) -> tuple[tuple[str, str], ...]:
+    """Return each virtio device of a Xen guest and the unit that serves it: a daemon of its own, else QEMU."""
+    served = ((device.name, device.daemon or device.backend or qemu) for device in devices)
+    return tuple((name, by.unit) for name, by in served if by is not None)
 
 
 @record
@@ -213,6 +240,55 @@ class XenGuest:
     qemu: XenQemu | None = None
     create_unit: str | None = None
     vhost_frontend: XenVhostFrontend | None = None
+
+    @property
+    def kind(self) -> str:
+        """Return the word for how it is started."""
+        return "xen"
+
+    @property
+    def banks(self) -> tuple[AddressRange, ...]:
+        """Return its RAM, guest-physical."""
+        return layouts.xen_guest_ram(self.memory_bytes)
+
+    @property
+    def domain_id(self) -> None:
+        """Return nothing: Xen numbers it when it is made."""
+        return
+
+    @property
+    def console_socket(self) -> None:
+        """Return nothing: xl has its console."""
+        return
+
+    @property
+    def qmp_socket(self) -> str | None:
+        """Return the socket of its QEMU's monitor, where it has one."""
+        return self.qemu.qmp_socket if self.qemu else None
+
+    @property
+    def images(self) -> tuple[GuestImage, ...]:
+        """Return kernel, ramdisk, partial device tree and QEMU."""
+        tree = self.device_tree_image
+        partial = () if tree is None else (GuestImage("partial.dtb", tree, (self.unit,)),)
+        return (*started_from(self.kernel_image, self.ramdisk_image, self.unit), *partial, *qemu_images(self.qemu))
+
+    @property
+    def file_disks(self) -> tuple[FileDisk, ...]:
+        """Return the files behind PV disks, then those behind virtio devices."""
+        return (*(disk.file for disk in self.disks), *virtio_disks(self.virtio))
+
+    @property
+    def served_by(self) -> tuple[tuple[str, str], ...]:
+        """Return each device that dom0 serves by a unit of its own, and that unit."""
+        own = [*((disk.name, disk.backend_unit) for disk in self.disks)]
+        own += [(share.name, share.backend_unit) for share in self.shares]
+        return (*own, *virtio_served_by(self.virtio, self.qemu))
+
+    @property
+    def views(self) -> tuple[RegionView, ...]:
+        """Return nothing: xl shares no regions."""
+        return ()
 
     @property
     def bridges(self) -> tuple[str, ...]:

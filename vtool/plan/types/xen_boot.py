@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.model.topology import Enhanced, Scheduler
+from vtool.plan.types.guest import FileDisk, GuestImage, RegionView
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
-from vtool.plan.types.xen import XenQemu, XenVirtio
+from vtool.plan.types.xen import XenQemu, XenVirtio, qemu_images, virtio_disks, virtio_served_by
 
 
 @record
@@ -103,6 +106,54 @@ class XenBootGuest:
     rings: tuple[XenRing, ...] = ()
 
     @property
+    def kind(self) -> str:
+        """Return the word for how it is started."""
+        return "dom0less"
+
+    @property
+    def banks(self) -> tuple[AddressRange, ...]:
+        """Return its RAM, guest-physical."""
+        return self.ram
+
+    @property
+    def console_log(self) -> None:
+        """Return nothing: Xen's own log has what it prints."""
+        return
+
+    @property
+    def console_socket(self) -> None:
+        """Return nothing: it is one of Xen's consoles."""
+        return
+
+    @property
+    def qmp_socket(self) -> str | None:
+        """Return the socket of its QEMU's monitor, where it has one."""
+        return self.qemu.qmp_socket if self.qemu else None
+
+    @property
+    def images(self) -> tuple[GuestImage, ...]:
+        """Return what is loaded for it (not the tree that is rendered), its QEMU, and the program of its rings."""
+        loaded = [GuestImage(module.file, module.image, at_boot=True) for module in self.modules if module.image]
+        units = tuple(ring.unit for ring in self.rings)
+        program = [GuestImage("vtool-ring", ring.image, units, executable=True) for ring in self.rings[:1]]
+        return (*loaded, *qemu_images(self.qemu), *program)
+
+    @property
+    def file_disks(self) -> tuple[FileDisk, ...]:
+        """Return the files behind its rings, then those behind virtio devices."""
+        return (*(ring.disk for ring in self.rings if ring.disk), *virtio_disks(self.virtio))
+
+    @property
+    def served_by(self) -> tuple[tuple[str, str], ...]:
+        """Return each device that dom0 serves, and the unit that does."""
+        return (*virtio_served_by(self.virtio, self.qemu), *((ring.name, ring.unit) for ring in self.rings))
+
+    @property
+    def views(self) -> tuple[RegionView, ...]:
+        """Return the static shared regions that it has."""
+        return tuple(RegionView(view.region, view.inside, view.inside_origin) for view in self.shared)
+
+    @property
     def has_xenstore(self) -> bool:
         """Whether dom0's toolstack can reach it once ``init-dom0less`` ran."""
         return self.enhanced is Enhanced.ENABLED
@@ -127,6 +178,22 @@ class XenBoot:
     def empty(self) -> bool:
         """Whether there is nothing beyond dom0."""
         return not (self.guests or self.shared or self.event_channels or self.cpupools or self.static_heap)
+
+    @property
+    def views(self) -> tuple[SharedView, ...]:
+        """Return how each domain sees each static shared region, dom0 first."""
+        return (*self.shared, *(view for guest in self.guests for view in guest.shared))
+
+    @property
+    def modules(self) -> tuple[BootModule, ...]:
+        """Return the files that are loaded for all guests, in order."""
+        return tuple(module for guest in self.guests for module in guest.modules)
+
+    def shared_with(self, control: str) -> Iterator[tuple[str, tuple[SharedView, ...], tuple[EventChannelEnd, ...]]]:
+        """Yield each domain, dom0 (``control`` by name) first, with its regions and its ends of event channels."""
+        yield control, self.shared, self.event_channels
+        for guest in self.guests:
+            yield guest.name, guest.shared, guest.event_channels
 
     @property
     def channel_ends(self) -> tuple[EventChannelEnd, ...]:
