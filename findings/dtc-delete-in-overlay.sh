@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(mktemp -d)"
 trap 'rm -rf "$PWD"' EXIT
 
-apt-get download -q device-tree-compiler=1.6.1-4+b1 libfdt1=1.6.1-4+b1 > log 2>&1
+apt-get download -q device-tree-compiler=1.6.1-4+b1 libfdt1=1.6.1-4+b1 > log 2>&1 || { cat log; exit 2; }
 for package in *.deb; do dpkg-deb -x "$package" .; done
 export PATH="$PWD/usr/bin:$PATH" LD_LIBRARY_PATH="$PWD/usr/lib/$(uname -m)-linux-gnu"
 cat > base.dts <<'EOF'

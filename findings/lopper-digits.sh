@@ -11,7 +11,7 @@ cd "$(mktemp -d)"
 trap 'rm -rf "$PWD"' EXIT
 
 python3 -m venv venv
-venv/bin/pip install --quiet --quiet 'lopper[yaml,dt]==1.6.0'
+venv/bin/pip install --quiet --quiet 'lopper[yaml,dt]==1.6.0' || exit 2
 cat > board.dts <<'EOF'
 /dts-v1/;
 
