@@ -21,7 +21,7 @@ from vtool.cli.common import examine
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
 from vtool.model.validate import known_facts, read_facts
 from vtool.reading.language import load_topology
-from vtool.reading.source import DataPathTuple, load, parse, read
+from vtool.reading.source import KeyPath, load, parse, read
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("topology/examples", "tests/topologies")
@@ -64,20 +64,20 @@ boards:
 """
 
 
-def walk(value: Any, path: DataPathTuple = ()) -> Iterator[DataPathTuple]:
+def walk(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for part, child in inner:
         yield (*path, part)
         yield from walk(child, (*path, part))
 
 
-def at(value: Any, path: DataPathTuple) -> Any:
+def at(value: Any, path: KeyPath) -> Any:
     for part in path:
         value = value[part]
     return value
 
 
-def spoilt(value: Any, dice: random.Random) -> tuple[str, DataPathTuple, str]:
+def spoilt(value: Any, dice: random.Random) -> tuple[str, KeyPath, str]:
     """Return a document's text with one fault, the fault's place, and what was done."""
     value = copy.deepcopy(value)
     path = dice.choice(list(walk(value)))
@@ -105,7 +105,7 @@ def spoilt(value: Any, dice: random.Random) -> tuple[str, DataPathTuple, str]:
     return json.dumps(value, indent=1), path, "several" if new and isinstance(new, list | dict) else "value"
 
 
-def assert_one_error(found: Sequence[Diagnostic], file: Path, path: DataPathTuple, how: str, said: str) -> None:
+def assert_one_error(found: Sequence[Diagnostic], file: Path, path: KeyPath, how: str, said: str) -> None:
     """Check what is said of one fault; of a fault of shape that it is all that is said."""
     for one in found:
         words = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "", " ".join((one.message, *one.hints)))

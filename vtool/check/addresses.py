@@ -11,7 +11,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
 from vtool.model.topology import POOL_USES, Domain, Role, Xen
 from vtool.platform import layouts
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _XEN_LAYOUT_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
 _MOST_BITS_BEFORE_4_18 = 48
@@ -68,7 +68,7 @@ def _is_before_4_18(context: Context, board: str) -> bool:
 
 def _seen_by(
     context: Context, name: str, domain: Domain, *, is_xen: bool
-) -> Iterator[tuple[str, AddressRange, DataPathTuple]]:
+) -> Iterator[tuple[str, AddressRange, KeyPath]]:
     """Yield the RAM of a guest, and regions at places that the user fixed, where other rules do not bound them."""
     regions = context.lookup.regions_of[name]
     if domain.memory is not None and not domain.is_direct and not _more_than_the_board(context, name, domain.memory):

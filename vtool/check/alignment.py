@@ -13,7 +13,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model.partial import surely
 from vtool.model.topology import Region, RegionUse
 from vtool.platform import layouts
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 POOL_BASE_ALIGNMENT = 64 * KIB
 _PAGES = {"ARM64_64K_PAGES": 64 * KIB, "ARM64_16K_PAGES": 16 * KIB}
@@ -130,7 +130,7 @@ def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT403", message, path, hints=(hint,))
 
 
-def _fixed(name: str, region: Region) -> Iterator[tuple[DataPathTuple, int]]:
+def _fixed(name: str, region: Region) -> Iterator[tuple[KeyPath, int]]:
     """Yield every address of a region that the user fixed, and where it is written."""
     for key, address in (("address", region.address), ("host_address", region.host_address)):
         if address is not None:

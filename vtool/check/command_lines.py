@@ -15,7 +15,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model import command_lines
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
 from vtool.platform.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _FACTS = "the facts of the board say it, under `boot`"
 _GUESTS_CONSOLE = "vtool looks there for the domain's `ready` text, and the last console is the one that gets it"
@@ -62,7 +62,7 @@ def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
         if isinstance(hypervisor, Xen) and loaded is not None and control is not None:
             guests = (domain for domain in domains.values() if domain.role is Role.GUEST)
             written = command_lines.of_xen(loaded.facts, control, guests)
-            path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+            path: KeyPath = ("boards", board, "hypervisor", "bootargs")
             yield from _said_twice(context, path, xen_words(hypervisor.bootargs), written)
         for name, domain in domains.items():
             is_xen = isinstance(hypervisor, Xen)
@@ -78,7 +78,7 @@ def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
 
 
 def _said_twice(
-    context: Context, path: DataPathTuple, words: tuple[Word, ...], written: Iterable[str]
+    context: Context, path: KeyPath, words: tuple[Word, ...], written: Iterable[str]
 ) -> Iterator[Diagnostic]:
     linux = path[0] == "domains"
     read = linux_words if linux else xen_words
@@ -110,7 +110,7 @@ def cpus_stay_on(context: Context) -> Iterator[Diagnostic]:
             word = last(xen_words(declared.hypervisor.bootargs), "maxcpus")
             most = number_of(word.value) if word else None
             if word is not None and most:
-                path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+                path: KeyPath = ("boards", board, "hypervisor", "bootargs")
                 yield from _off(context, board, most, path, word)
     for name, domain in context.topology.domains.items():
         word = last(linux_words(domain.bootargs), "maxcpus", "nr_cpus", "nosmp")
@@ -125,7 +125,7 @@ def cpus_stay_on(context: Context) -> Iterator[Diagnostic]:
             yield at_word(context, "VT356", message, path, word, hints=("write `cpus`",), severity=Severity.WARNING)
 
 
-def _off(context: Context, board: str, most: int, path: DataPathTuple, word: Word) -> Iterator[Diagnostic]:
+def _off(context: Context, board: str, most: int, path: KeyPath, word: Word) -> Iterator[Diagnostic]:
     """Say what is planned for CPUs from ``most`` on; a warning when nothing is."""
     hypervisor = context.topology.boards[board].hypervisor
     pools = hypervisor.cpupools if isinstance(hypervisor, Xen) else {}
@@ -189,7 +189,7 @@ def boot_is_as_planned(context: Context) -> Iterator[Diagnostic]:
             word = last(xen_words(declared.hypervisor.bootargs), "noreboot")
             if word is not None and not word.is_off:
                 message = f"`{word.text}`: a Xen that panicked stays so, and the board does not fall back"
-                path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+                path: KeyPath = ("boards", board, "hypervisor", "bootargs")
                 yield at_word(context, "VT356", message, path, word, severity=Severity.WARNING)
     for name, domain in context.topology.domains.items():
         hypervisor, words = context.hypervisor_of(name), linux_words(domain.bootargs)
@@ -254,7 +254,7 @@ def at_word(
     context: Context,
     code: str,
     message: str,
-    path: DataPathTuple,
+    path: KeyPath,
     word: Word,
     *,
     labels: tuple[Label, ...] = (),

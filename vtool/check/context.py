@@ -15,7 +15,7 @@ from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Domain, Hypervisor, Kvm, Region, Role, Topology, Xen, XenPatch
 from vtool.model.validate import LoadedFacts
-from vtool.reading.source import DataPathTuple, Document
+from vtool.reading.source import Document, KeyPath
 
 
 @record
@@ -55,13 +55,13 @@ class Context:
     kernels: Mapping[str, KernelOptions]
     xens: Mapping[str, XenBuild]
     files: Mapping[tuple[str, str], BootFile]
-    blamed: set[DataPathTuple] = field(default_factory=set)
+    blamed: set[KeyPath] = field(default_factory=set)
 
     def span(self, *path: str | int, key: bool = False) -> Span:
         """Return the place of something in the topology."""
         return self.document.span(path, key=key)
 
-    def value(self, path: DataPathTuple) -> Any:
+    def value(self, path: KeyPath) -> Any:
         """Return what stands at a place of the topology, None when nothing does."""
         value: Any = self.document.value
         for part in path:
@@ -74,13 +74,13 @@ class Context:
         self,
         code: str,
         message: str,
-        path: DataPathTuple,
+        path: KeyPath,
         *,
         key: bool = False,
         labels: tuple[Label, ...] = (),
         hints: tuple[str, ...] = (),
         severity: Severity = Severity.ERROR,
-        blames: Iterable[DataPathTuple] = (),
+        blames: Iterable[KeyPath] = (),
     ) -> Diagnostic:
         """Make a finding at a place of the topology; an error blames the value there, or those at other places."""
         if severity is Severity.ERROR:

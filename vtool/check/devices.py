@@ -15,7 +15,7 @@ from vtool.model.combinations import COMBINATIONS, Combination, combination_of, 
 from vtool.model.devices import Device, NetworkDevice, Program, VerifyAccess, disks_of, is_ring
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
@@ -142,7 +142,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
 )
 def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """Disks have a usable size, and no two devices write to one file."""
-    first: dict[tuple[str | None, str], tuple[str, DataPathTuple]] = {}
+    first: dict[tuple[str | None, str], tuple[str, KeyPath]] = {}
     for name, device in context.topology.devices.items():
         for index, disk in enumerate(disks_of(device)):
             at = ("devices", name, *(("disk",) if device.type == "blk" else ("scsi", "disks", index)))
@@ -163,10 +163,10 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
 
 def _written_once(
     context: Context,
-    first: dict[tuple[str | None, str], tuple[str, DataPathTuple]],
+    first: dict[tuple[str | None, str], tuple[str, KeyPath]],
     name: str,
     what: str,
-    at: DataPathTuple,
+    at: KeyPath,
 ) -> Iterator[Diagnostic]:
     other, place = first.setdefault((context.board_of.get(context.topology.devices[name].backend), what), (name, at))
     if place != at:

@@ -11,7 +11,7 @@ from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Role, Xen
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 STATIC_HEAP_ALIGNMENT = 64 * KIB
 
@@ -24,7 +24,7 @@ class Fixed:
     size_bytes: int
     alignment: int
     address: int
-    path: DataPathTuple
+    path: KeyPath
 
     @property
     def range(self) -> AddressRange:
@@ -37,7 +37,7 @@ def fixed_host_memory(context: Context, board: str) -> Iterator[Fixed]:
     declared = context.topology.boards[board]
     heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
     if heap is not None and heap.address is not None:
-        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "address")
+        path: KeyPath = ("boards", board, "hypervisor", "static_heap", "address")
         yield Fixed("the static heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path)
     for name, region in context.lookup.regions_on[board].items():
         members, fixed = context.members_of(region), context.lookup.host_address_of(region)
@@ -201,7 +201,7 @@ def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
             if domain.memory is not None and not (domain.xen and domain.xen.static_memory)
         )
         needed = sum(share.amount for share in shares)
-        path: DataPathTuple = ("boards", board, "hypervisor", "static_heap", "size")
+        path: KeyPath = ("boards", board, "hypervisor", "static_heap", "size")
         if heap.size < needed:
             message = (
                 f"the static heap of board '{board}' has {format_size(heap.size)}, and Xen takes from it the "

@@ -13,7 +13,7 @@ from vtool.model.board_facts import BoardFacts, SystemdBoot
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out
 from vtool.model.topology import Role, Start, Xen
 from vtool.platform.layouts import LINUX_UNIT
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 
 @rule("VT408")
@@ -83,7 +83,7 @@ def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
     for board, loaded in context.facts.items():
         windows, hypervisor = load_windows(loaded.facts), context.topology.boards[board].hypervisor
         is_xen = isinstance(hypervisor, Xen)
-        asked: list[tuple[str, str, BootFile | None, bool, DataPathTuple]] = []
+        asked: list[tuple[str, str, BootFile | None, bool, KeyPath]] = []
         for name, domain in context.domains_on(board):
             if domain.role is Role.CONTROL:
                 said = ("kernel",) if "kernel" in domain.model_fields_set else ()
@@ -137,7 +137,7 @@ def firmware_starts_it(context: Context) -> Iterator[Diagnostic]:
         for name, domain in context.domains_on(board):
             if domain.role is not Role.CONTROL:
                 continue
-            path: DataPathTuple = ("domains", name, "kernel")
+            path: KeyPath = ("domains", name, "kernel")
             file, what = context.kernel_file(name), f"the kernel of '{name}'"
             if isinstance(hypervisor, Xen):
                 file, what = context.files.get(("image", hypervisor.image)), f"the Xen of '{board}'"

@@ -13,7 +13,7 @@ from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import POOL_USES, Domain, Kvm, Role
 from vtool.platform.command_lines import Word, last, linux_words, number_of
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _LEAVE_OUT = "leave it out: `memory` says how much a domain has"
 
@@ -63,7 +63,7 @@ def huge_pages_leave_memory(context: Context) -> Iterator[Diagnostic]:
     (mm/hugetlb.c hugetlb_hstate_alloc_pages); what vtool starts does not.
     """
     for name, domain in context.topology.domains.items():
-        path: DataPathTuple = ("domains", name, "bootargs")
+        path: KeyPath = ("domains", name, "bootargs")
         words, kernel = linux_words(domain.bootargs), context.kernels.get(domain.kernel)
         has, word = _memory_of(context, name, domain), last(words, "hugepages")
         if has is None or word is None:

@@ -16,7 +16,7 @@ from vtool.model.partial import known_names
 from vtool.model.topology import POOL_USES, Kvm, Role, Xen
 from vtool.model.types import is_name
 from vtool.model.validate import is_path, known_facts
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 
 @rule(
@@ -106,7 +106,7 @@ def _exist(context: Context, table: str, key: str, what: str, there: Mapping[str
             yield _unknown(context, what, named, (table, name, key), there)
 
 
-def _unknown(context: Context, what: str, name: str, path: DataPathTuple, table: Mapping[str, Any]) -> Diagnostic:
+def _unknown(context: Context, what: str, name: str, path: KeyPath, table: Mapping[str, Any]) -> Diagnostic:
     names = known_names(table)
     hints = nearest(name, names) or ((f"there are: {', '.join(names)}",) if names else ())
     return context.find("VT301", f"{what} '{name}' does not exist", path, hints=hints)
@@ -126,7 +126,7 @@ def domains_have_a_board(context: Context) -> Iterator[Diagnostic]:
             if domain.board is None:
                 message = f"domain '{name}' must say its board, because there are several"
                 hint = f"add `board:` with one of {', '.join(context.topology.boards)}"
-                place: DataPathTuple = ("domains", name)
+                place: KeyPath = ("domains", name)
                 yield context.find("VT302", message, place, key=True, hints=(hint,), blames=((*place, "board"),))
 
 
@@ -144,7 +144,7 @@ def one_control_domain(context: Context) -> Iterator[Diagnostic]:
         if not controls:
             message = f"board '{board}' has no control domain"
             hint = "give one domain `role: control`: dom0 under Xen, the host under KVM"
-            roles: list[DataPathTuple] = [("domains", name, "role") for name, _ in context.domains_on(board)]
+            roles: list[KeyPath] = [("domains", name, "role") for name, _ in context.domains_on(board)]
             yield context.find("VT303", message, ("boards", board), key=True, hints=(hint,), blames=roles)
         for extra in controls[1:]:
             message = f"board '{board}' has a second control domain '{extra}', beside '{controls[0]}'"
@@ -172,7 +172,7 @@ def regions_are_of_one_board(context: Context) -> Iterator[Diagnostic]:
             first, board = context.board_of.get(members[0]), context.board_of.get(borrower)
             if board is not None and first is not None and board != first:
                 message = f"region '{name}' of '{members[0]}' on board '{first}' is lent to '{borrower}' on '{board}'"
-                path: DataPathTuple = ("regions", name, "borrowers", index)
+                path: KeyPath = ("regions", name, "borrowers", index)
                 label = Label(context.span("domains", borrower, "board"), f"'{borrower}' is on '{board}'")
                 blames = (path, ("regions", name, "owner"))
                 yield context.find("VT400", message, path, labels=(label,), blames=blames)
@@ -183,7 +183,7 @@ def borrowers_are_others(context: Context) -> Iterator[Diagnostic]:
     """A region is lent to others than its owner, to each once."""
     for name, region in context.topology.regions.items():
         for index, borrower in enumerate(region.borrowers):
-            path: DataPathTuple = ("regions", name, "borrowers", index)
+            path: KeyPath = ("regions", name, "borrowers", index)
             if borrower == region.owner:
                 message = f"region '{name}' is lent to its own owner '{borrower}'"
                 yield context.find("VT400", message, path, blames=(path, ("regions", name, "owner")))
@@ -198,7 +198,7 @@ def regions_have_an_owner(context: Context) -> Iterator[Diagnostic]:
         if region.owner is None and (not context.is_static_shared(region) or region.use in POOL_USES):
             message = f"region '{name}' needs an `owner`"
             hint = "only shared-memory between dom0less guests of Xen can belong to Xen itself"
-            place: DataPathTuple = ("regions", name)
+            place: KeyPath = ("regions", name)
             blames = ((*place, "owner"), (*place, "borrowers"))
             yield context.find("VT400", message, place, key=True, hints=(hint,), blames=blames)
 

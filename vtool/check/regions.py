@@ -14,7 +14,7 @@ from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.platform import layouts
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 
 @rule("VT400")
@@ -74,7 +74,7 @@ def dma_pools_are_possible(context: Context) -> Iterator[Diagnostic]:
     """A shared-dma-pool is its owner's alone, and what belongs to pools is said of pools."""
     users: dict[tuple[str | None, str], str] = {}
     for name, region in context.topology.regions.items():
-        path: DataPathTuple = ("regions", name)
+        path: KeyPath = ("regions", name)
         if region.reusable and region.use is not RegionUse.SHARED_DMA_POOL:
             message = f"region '{name}' is a {region.use.value}, only a shared-dma-pool can be reusable"
             yield context.find("VT400", message, (*path, "reusable"))
@@ -283,7 +283,7 @@ def facts_agree_with_themselves(context: Context) -> Iterator[Diagnostic]:
     """A board's banks of RAM do not overlap, CPUs are as many as their nodes."""
     for board, loaded in context.facts.items():
         facts = loaded.facts
-        faults: list[tuple[DataPathTuple, str]] = []
+        faults: list[tuple[KeyPath, str]] = []
         for index, bank in enumerate(facts.ram):
             for other in facts.ram[:index]:
                 if bank.range.overlaps(other.range):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from vtool.base.records import record
 from vtool.base.units import format_size
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _SHOWN = 8
 
@@ -17,7 +17,7 @@ class Share:
 
     who: str
     amount: int
-    path: DataPathTuple
+    path: KeyPath
     of_key: bool = False
 
 

@@ -16,7 +16,7 @@ from vtool.model.grants import (
     grants_of,
 )
 from vtool.model.topology import Enhanced, Role, Start, Xen
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 
 @rule(
@@ -32,7 +32,7 @@ def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
     for name, channel in context.topology.event_channels.items():
         path = ("event_channels", name)
         first, second = channel.between
-        at: DataPathTuple
+        at: KeyPath
         ends = [end for end in channel.between if end in context.topology.domains]
         if first == second:
             message = f"event channel '{name}' leads from '{first}' to itself"

@@ -12,7 +12,7 @@ from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Xen
 from vtool.platform.command_lines import XEN_UNIT_SHIFT, Word, last, number_of, xen_words
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _ORDER, _USUAL, _MOST = "LLC_COLORS_ORDER", 1 << 7, 1 << 10
 """Xen xen/common/Kconfig LLC_COLORS_ORDER: for how many colours a build has room; its default, and its largest."""
@@ -34,7 +34,7 @@ class Asked:
 
     who: str
     colours: tuple[int, ...]
-    path: DataPathTuple
+    path: KeyPath
     word: Word | None = None
 
 
@@ -66,7 +66,7 @@ def colours_exist(context: Context) -> Iterator[Diagnostic]:
     for board, declared in context.topology.boards.items():
         if not isinstance(declared.hypervisor, Xen):
             continue
-        path: DataPathTuple = ("boards", board, "hypervisor", "bootargs")
+        path: KeyPath = ("boards", board, "hypervisor", "bootargs")
         words = xen_words(declared.hypervisor.bootargs)
         size, ways = last(words, "llc-size"), last(words, "llc-nr-ways")
         limit = Limit(_MOST, f"no Xen has more than 0 to {_MOST - 1}")

@@ -16,7 +16,7 @@ from vtool.model.topology import Domain, Role, Scheduler, Xen
 from vtool.model.types import LONGEST_VECTOR
 from vtool.platform import layouts
 from vtool.platform.command_lines import Word, last, starts_every_kind, xen_words
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 POOL_0 = "Pool-0"
 """Xen's name of the pool of the CPU that it boots on, the first, where dom0 runs (xen/common/sched/boot-cpupool.c)."""
@@ -33,7 +33,7 @@ class Pool:
     name: str
     cpus: tuple[int, ...] | None
     scheduler: str
-    scheduler_path: DataPathTuple | None
+    scheduler_path: KeyPath | None
     domains: dict[str, Domain]
     declared: bool
     word: Word | None = None
@@ -57,7 +57,7 @@ def pools_of(context: Context, board: str) -> Iterator[Pool]:
     """Yield the pools of a board's Xen, dom0's last; a domain in a pool that does not exist is in none (VT378)."""
     hypervisor, loaded = context.topology.boards[board].hypervisor, context.facts.get(board)
     assert isinstance(hypervisor, Xen)
-    at: DataPathTuple = ("boards", board, "hypervisor")
+    at: KeyPath = ("boards", board, "hypervisor")
     words = xen_words(hypervisor.bootargs)
     word = last(words, "sched")
     domains = dict(context.domains_on(board))
@@ -73,7 +73,7 @@ def pools_of(context: Context, board: str) -> Iterator[Pool]:
     for name in sorted(hypervisor.cpupools, key=lambda name: name == first):
         pool = hypervisor.cpupools[name]
         if pool.scheduler is not None:
-            path: DataPathTuple = (*at, "cpupools", name, "scheduler")
+            path: KeyPath = (*at, "cpupools", name, "scheduler")
             yield Pool(name, pool.cpus, pool.scheduler.value, path, inside(name), declared=True)
         else:
             yield _by_default(name, pool.cpus, word, (*at, "bootargs"), inside(name), declared=True)
@@ -87,7 +87,7 @@ def _by_default(
     name: str,
     cpus: tuple[int, ...] | None,
     word: Word | None,
-    path: DataPathTuple,
+    path: KeyPath,
     domains: dict[str, Domain],
     *,
     declared: bool,
@@ -146,7 +146,7 @@ def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
             guests = [n for n, d in context.domains_on(board) if d.role is Role.GUEST and d.cpupool == name]
             if 0 in pool.cpus and guests:
                 message = f"pool '{name}' has CPU 0, so Xen runs dom0 in it, too: it is not set apart for '{guests[0]}'"
-                path: DataPathTuple = ("boards", board, "hypervisor", "cpupools", name, "cpus")
+                path: KeyPath = ("boards", board, "hypervisor", "cpupools", name, "cpus")
                 labels = tuple(Label(context.span("domains", n, "cpupool"), f"'{n}' is in it") for n in guests)
                 hint = "leave CPU 0 to dom0; a guest without `cpupool` runs where dom0 does"
                 yield context.find("VT353", message, path, labels=labels, hints=(hint,))
@@ -231,7 +231,7 @@ def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
             continue
         kind_of = kinds(loaded.facts)
         every_kind = starts_every_kind(xen_words(declared.hypervisor.bootargs)) is not None
-        at: DataPathTuple = ("boards", board, "hypervisor", "cpupools")
+        at: KeyPath = ("boards", board, "hypervisor", "cpupools")
         wishes = [(f"pool '{n}'", p.cpus, (*at, n, "cpus")) for n, p in declared.hypervisor.cpupools.items()]
         wishes += [
             (f"`host_cpus` of '{name}'", domain.host_cpus, ("domains", name, "host_cpus"))
@@ -341,5 +341,5 @@ def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
                     continue
                 message = f"`{word.text}`: Xen may move '{name}' between kinds of cores, which can corrupt its data"
                 hint = "dom0_vcpus_pin in the hypervisor's `bootargs`" if control else "`host_cpus` of one kind"
-                path: DataPathTuple = ("domains", name)
+                path: KeyPath = ("domains", name)
                 yield context.find("VT357", message, path, key=True, hints=(hint,), severity=Severity.WARNING)

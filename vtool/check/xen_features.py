@@ -18,7 +18,7 @@ from vtool.model.devices import Program
 from vtool.model.partial import lost_names
 from vtool.model.topology import Domain, Enhanced, RegionUse, Start, Xen, XenDomain
 from vtool.platform import layouts
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 
 @record
@@ -73,7 +73,7 @@ VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_N
 VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)
 
 
-def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+def features_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     """Yield (board, feature, place) for everything that asks something of a Xen."""
     for board, declared in context.topology.boards.items():
         if isinstance(declared.hypervisor, Xen):
@@ -103,13 +103,13 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTu
             yield board_name, EVENT_CHANNELS, ("event_channels", name)
 
 
-def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     for name, device in context.sound_devices():
         if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
             yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
 
 
-def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, DataPathTuple]]:
+def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     for name, device, _ in xen_virtio(context):
         row = combination_of("xen", device)
         by_xl = context.topology.domains[device.frontend].start is Start.XL

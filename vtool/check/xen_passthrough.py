@@ -14,7 +14,7 @@ from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Domain, Start, Xen
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _OF_XEN = {
     "cpus": "the CPUs'",
@@ -70,7 +70,7 @@ def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
     for board, loaded in context.facts.items():
         facts = loaded.facts
         kept = dict(_kept(facts))
-        given: dict[str, DataPathTuple] = {}
+        given: dict[str, KeyPath] = {}
         for name, domain in context.domains_on(board):
             for index, node in enumerate(domain.passthrough):
                 path = ("domains", name, "passthrough", index)
@@ -180,7 +180,7 @@ def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
             consented = domain.xen.force_assign_without_iommu if domain.xen else ()
             for index, node in enumerate(consented):
                 if node not in domain.passthrough:
-                    path: DataPathTuple = ("domains", name, "xen", "force_assign_without_iommu", index)
+                    path: KeyPath = ("domains", name, "xen", "force_assign_without_iommu", index)
                     yield context.find("VT360", f"'{node}' is not passed through to '{name}'", path)
             for index, node in enumerate(domain.passthrough):
                 watchdog = context.topology.boards[board].watchdog

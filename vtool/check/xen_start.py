@@ -10,7 +10,7 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _OF_XL = frozenset(
     {
@@ -32,7 +32,7 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             continue
         is_xen, dom0less = isinstance(hypervisor, Xen), domain.start is Start.DOM0LESS
         guest = domain.role is Role.GUEST
-        wrong: list[tuple[DataPathTuple, str]] = []
+        wrong: list[tuple[KeyPath, str]] = []
         if not is_xen:
             for key in {"xen", "start", "cpupool", "device_tree", "passthrough"} & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is Xen's; board '{context.board_of[name]}' runs KVM"))

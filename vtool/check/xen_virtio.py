@@ -15,7 +15,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model.combinations import behind_vhost_frontend, combination_of
 from vtool.model.devices import Device, Program
 from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 _ONE_GUEST = {
     "virtio-disk": "it serves the newest domain with a disk of that name and cannot be told which",
@@ -209,7 +209,7 @@ def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
             hint = (
                 "write `image: vtool:xen`; or patch your own (docs/explanation/data-paths.md): `patches: [pool-node]`"
             )
-            path: DataPathTuple = ("devices", name, "data_path")
+            path: KeyPath = ("devices", name, "data_path")
             label = Label(context.span("boards", board, "hypervisor"), "this Xen has no such patch")
             yield context.find("VT387", message, path, labels=(label,), hints=(hint,))
         if frontend.device_tree is not None:

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from vtool.reading.source import DataPathTuple
+from vtool.reading.source import KeyPath
 
 
-def models_at(model: Any, path: DataPathTuple, value: Any) -> list[type[BaseModel]]:
+def models_at(model: Any, path: KeyPath, value: Any) -> list[type[BaseModel]]:
     """Return the models that a mapping at a place may be of."""
     found = types_at(model, path, value)
     for part in path:
@@ -22,7 +22,7 @@ def models_at(model: Any, path: DataPathTuple, value: Any) -> list[type[BaseMode
     return [choice for choice in fitting if is_model(choice)]
 
 
-def types_at(model: Any, path: DataPathTuple, value: Any) -> list[Any]:
+def types_at(model: Any, path: KeyPath, value: Any) -> list[Any]:
     """Return the types a value at a place may have, following the model's types along the data."""
     found = [model]
     for part in path:
@@ -41,7 +41,7 @@ def _inside(choice: Any, part: str | int) -> list[Any]:
     return arguments[1:] if get_origin(choice) is dict else arguments[:1] if get_origin(choice) is tuple else []
 
 
-def description_at(model: Any, path: DataPathTuple, value: Any, *, key: bool = False) -> str | None:
+def description_at(model: Any, path: KeyPath, value: Any, *, key: bool = False) -> str | None:
     """Return what the model says in words of the value at a place, or of its key."""
     if key:
         mappings = [t for a in types_at(model, path[:-1], value) for t in choices(a) if get_origin(t) is dict]
@@ -57,7 +57,7 @@ def _description(annotation: Any) -> str | None:
     return next((text for text in texts if text), None)
 
 
-def path_in(model: type[BaseModel], value: Any, location: tuple[str | int, ...]) -> DataPathTuple:
+def path_in(model: type[BaseModel], value: Any, location: tuple[str | int, ...]) -> KeyPath:
     """Follow pydantic's location through the data, without what it adds: a union's tag, "[key]", what is missing."""
     path: list[str | int] = []
     found: list[Any] = [model]

@@ -11,13 +11,13 @@ from pydantic import BaseModel, TypeAdapter
 
 from vtool.model.follow import choices, fitting_choices, is_model, type_of
 from vtool.model.partial import Partial, Unsound, derived, known
-from vtool.reading.source import DataPathTuple, Document
+from vtool.reading.source import Document, KeyPath
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
 
 def salvage(
-    model: type[ModelType], document: Document, wrong: Iterable[DataPathTuple], names: Iterable[DataPathTuple]
+    model: type[ModelType], document: Document, wrong: Iterable[KeyPath], names: Iterable[KeyPath]
 ) -> ModelType:
     """Return a document as a model of which the ``wrong`` places are not known (``vtool.model.partial``).
 
@@ -28,13 +28,13 @@ def salvage(
 
 
 class _Salvage:
-    def __init__(self, document: Document, wrong: frozenset[DataPathTuple], names: frozenset[DataPathTuple]) -> None:
+    def __init__(self, document: Document, wrong: frozenset[KeyPath], names: frozenset[KeyPath]) -> None:
         self._document, self._wrong, self._names = document, wrong | names, names
         self._open = document.open
         places = self._wrong | self._open
         self._above = {path[:length] for path in places for length in range(len(path) + 1)}
 
-    def of_type(self, annotation: Any, value: Any, path: DataPathTuple) -> Any:
+    def of_type(self, annotation: Any, value: Any, path: KeyPath) -> Any:
         """Return a value of a type. Raises Unsound where it is not known, or not whole and neither model nor table."""
         if path in self._wrong:
             raise Unsound
@@ -48,7 +48,7 @@ class _Salvage:
             return self._table(get_args(tables[0])[1], value, path)
         raise Unsound
 
-    def _model(self, model: type[BaseModel], value: dict[str, Any], path: DataPathTuple) -> Any:
+    def _model(self, model: type[BaseModel], value: dict[str, Any], path: KeyPath) -> Any:
         fields: dict[str, Any] = {}
         lost = set()
         is_open = self._document.lacking or path in self._open
@@ -70,7 +70,7 @@ class _Salvage:
             made.__dict__.pop(name, None)
         return made
 
-    def _table(self, annotation: Any, value: dict[str, Any], path: DataPathTuple) -> Any:
+    def _table(self, annotation: Any, value: dict[str, Any], path: KeyPath) -> Any:
         found: dict[str, Any] = {}
         lost = []
         for name in sorted(value, key=lambda name: (*path, name) in self._above):  # what is whole comes first
@@ -82,9 +82,9 @@ class _Salvage:
         return Partial(found, lost, is_open=self._document.lacking or path in self._open, misnamed=misnamed)
 
 
-def forget(value: Any, places: Iterable[DataPathTuple]) -> Any:
+def forget(value: Any, places: Iterable[KeyPath]) -> Any:
     """Return a model of which some more places are not known."""
-    below: dict[str | int, set[DataPathTuple]] = {}
+    below: dict[str | int, set[KeyPath]] = {}
     for head, *rest in places:
         below.setdefault(head, set()).add(tuple(rest))
     if isinstance(value, BaseModel):

@@ -21,7 +21,7 @@ from vtool.model.follow import fits, models_at, path_in, type_of
 from vtool.model.salvage import salvage
 from vtool.model.shape_words import NOTHING, Fault, said_once, unknown_key
 from vtool.model.types import Model
-from vtool.reading.source import DataPathTuple, Document
+from vtool.reading.source import Document, KeyPath
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -102,7 +102,7 @@ def _nothing_behind(document: Document, faults: list[Fault]) -> Iterator[Fault]:
             yield Fault(path, NOTHING, None, {})
 
 
-def _nulls(value: Any, path: DataPathTuple) -> Iterator[DataPathTuple]:
+def _nulls(value: Any, path: KeyPath) -> Iterator[KeyPath]:
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if inner is None:
             yield (*path, key)
@@ -110,9 +110,9 @@ def _nulls(value: Any, path: DataPathTuple) -> Iterator[DataPathTuple]:
             yield from _nulls(inner, (*path, key))
 
 
-def _open_places(document: Document, faults: list[Fault]) -> frozenset[DataPathTuple]:
+def _open_places(document: Document, faults: list[Fault]) -> frozenset[KeyPath]:
     """Return the mappings of which more could be meant: without a known key, or with one that could stand for any."""
-    unknown: dict[DataPathTuple, list[Fault]] = {}
+    unknown: dict[KeyPath, list[Fault]] = {}
     for fault in faults:
         if fault.kind == "extra_forbidden":
             unknown.setdefault(fault.path[:-1], []).append(fault)
@@ -124,7 +124,7 @@ def _open_places(document: Document, faults: list[Fault]) -> frozenset[DataPathT
     return frozenset(found)
 
 
-def _at(value: Any, path: DataPathTuple) -> Any:
+def _at(value: Any, path: KeyPath) -> Any:
     for part in path:
         value = value[part]
     return value
@@ -140,7 +140,7 @@ _ALIKE = 0.8
 
 def _faults(model: type[BaseModel], document: Document, error: ValidationError) -> list[Fault]:
     """Return what pydantic found, one fault a place, without what follows from another fault."""
-    found: dict[tuple[DataPathTuple, str | None], Fault] = {}
+    found: dict[tuple[KeyPath, str | None], Fault] = {}
     for fault in _items(model, document, error):
         under = [fault.path[:length] for length in range(len(fault.path) + 1)]
         if any(place in document.unsound for place in under):
@@ -183,7 +183,7 @@ def _items(model: type[BaseModel], document: Document, error: ValidationError) -
             yield Fault(path, kind, item["input"], context, of_key)
 
 
-def _of_any_kind(model: type[BaseModel], document: Document, path: DataPathTuple, tag: str) -> Iterator[Fault]:
+def _of_any_kind(model: type[BaseModel], document: Document, path: KeyPath, tag: str) -> Iterator[Fault]:
     """Yield what is wrong in a mapping whose tag tells no kind: what any kind has may stand there."""
     value = _at(document.value, path)
     kinds = models_at(model, path, document.value)
@@ -225,10 +225,10 @@ def _placed(model: type[BaseModel], document: Document, fault: Fault) -> Fault:
     return replace(fault, perhaps=() if says_nothing else tuple(fields))
 
 
-def _renamed(document: Document, path: DataPathTuple, key: str) -> Document:
+def _renamed(document: Document, path: KeyPath, key: str) -> Document:
     """Return a document in which a key is another one, at the same place."""
 
-    def moved(way: DataPathTuple) -> DataPathTuple:
+    def moved(way: KeyPath) -> KeyPath:
         return (*path[:-1], key, *way[len(path) :]) if way[: len(path)] == path else way
 
     value = copy.deepcopy(document.value)

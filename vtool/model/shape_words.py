@@ -14,7 +14,7 @@ from vtool.diagnostics import Diagnostic, Label, Span, nearest
 from vtool.diagnostics.codes import declare
 from vtool.model.follow import choices, description_at, models_at, types_at
 from vtool.model.types import MayHoldSecrets
-from vtool.reading.source import DataPathTuple, Document
+from vtool.reading.source import Document, KeyPath
 
 NOTHING = "nothing"
 
@@ -28,7 +28,7 @@ class Fault:
     where it could be any.
     """
 
-    path: DataPathTuple
+    path: KeyPath
     kind: str
     got: Any
     context: Mapping[str, Any]
@@ -38,7 +38,7 @@ class Fault:
     perhaps: tuple[str, ...] = ()
 
     @property
-    def places(self) -> tuple[DataPathTuple, ...]:
+    def places(self) -> tuple[KeyPath, ...]:
         """Return the places of which nothing is known."""
         if self.missing is not None:
             return ((*self.path, self.missing),)
@@ -48,7 +48,7 @@ class Fault:
 def said_once(model: type[BaseModel], document: Document, faults: list[Fault]) -> list[Diagnostic]:
     """Return faults as findings: what is missing in a mapping as one, which is that of an unknown key in it if any."""
     unknown = {fault.path[:-1] for fault in faults if fault.kind == "extra_forbidden"}
-    missing: dict[DataPathTuple, list[str]] = {}
+    missing: dict[KeyPath, list[str]] = {}
     for fault in faults:
         if fault.missing is not None:
             missing.setdefault(fault.path, []).append(fault.missing)
@@ -81,7 +81,7 @@ declare(
 )
 
 
-def _missing(document: Document, path: DataPathTuple, keys: Sequence[str]) -> Diagnostic:
+def _missing(document: Document, path: KeyPath, keys: Sequence[str]) -> Diagnostic:
     names = [repr(key) for key in keys]
     which = f"key {names[0]} is" if len(names) == 1 else f"keys {', '.join(names[:-1])} and {names[-1]} are"
     hints = [f"for example `{_EXAMPLES[key]}`" for key in keys if key in _EXAMPLES]
@@ -106,7 +106,7 @@ class _Hidden(dict[str, Any]):
 _HIDDEN = _Hidden()
 
 
-def _may_hold_secrets(model: type[BaseModel], document: Document, path: DataPathTuple) -> bool:
+def _may_hold_secrets(model: type[BaseModel], document: Document, path: KeyPath) -> bool:
     above = (path[:length] for length in range(1, len(path) + 1))
     return any(
         isinstance(note, MayHoldSecrets)
@@ -204,7 +204,7 @@ def unknown_key(model: type[BaseModel], document: Document, fault: Fault, missin
     )
 
 
-def _bad_choice(document: Document, path: DataPathTuple, got: Any, allowed: list[str]) -> Diagnostic:
+def _bad_choice(document: Document, path: KeyPath, got: Any, allowed: list[str]) -> Diagnostic:
     choice = f"one of {', '.join(repr(word) for word in allowed)}" if len(allowed) > 1 else allowed[0]
     hints = nearest(got, allowed) if isinstance(got, str) else ()
     return Diagnostic("VT203", f"{_shown(got)} is not {choice}", document.span(path), hints=hints)

@@ -23,7 +23,7 @@ from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
 from vtool.platform.host_memory import HostMemory
 from vtool.platform.layouts import LINUX_CMA_UNITS
-from vtool.reading.source import DataPathTuple, Document
+from vtool.reading.source import Document, KeyPath
 
 HOST_ALIGNMENT = 2 * MIB
 
@@ -48,10 +48,10 @@ class Wish:
     key: str
     what: str
     size_bytes: int
-    place: DataPathTuple
+    place: KeyPath
     direction: Direction
     address: int | None = None
-    address_place: DataPathTuple = ()
+    address_place: KeyPath = ()
     alignment: int | None = None
     address_cells: int = 2
 
@@ -112,7 +112,7 @@ declare(
 
 
 def cannot_keep(
-    document: Document, what: str, place: DataPathTuple, number: str, why: str = "where something else is now"
+    document: Document, what: str, place: KeyPath, number: str, why: str = "where something else is now"
 ) -> Diagnostic:
     """Make the finding for a number of the lock file that is no longer possible."""
     hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan TOPOLOGY --lock"

@@ -10,10 +10,10 @@ from vtool.model.devices import Device, Disk, VerifyAccess
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
-from vtool.reading.source import DataPathTuple, Document
+from vtool.reading.source import Document, KeyPath
 
 
-def fixed_by_user(document: Document, place: DataPathTuple) -> plan.Origin:
+def fixed_by_user(document: Document, place: KeyPath) -> plan.Origin:
     """Make the origin of a number that the user wrote at a place."""
     return plan.Origin(plan.OriginKind.FIXED, f"by the user at {document.span(place)}")
 

@@ -18,7 +18,7 @@ from typing import Any
 from vtool.diagnostics import Diagnostic, Label, Severity, Span, VtoolError, in_order, nearest
 from vtool.files.regular import open_regular, reason_of
 from vtool.reading.failures import EmptyFile
-from vtool.reading.source import DataPathTuple, Document, faultless, parse, read
+from vtool.reading.source import Document, KeyPath, faultless, parse, read
 
 VERSION = 1
 """The version of topology files that this vtool reads."""
@@ -193,8 +193,8 @@ def _read_setting(number: int, setting: str) -> Document:
             for found in error.diagnostics
         ) from None
     value = read.value
-    values: dict[DataPathTuple, Span] = {}
-    names: dict[DataPathTuple, Span] = {}
+    values: dict[KeyPath, Span] = {}
+    names: dict[KeyPath, Span] = {}
     begin = 1
     for index, key in enumerate(keys):
         values[tuple(keys[:index])] = whole
@@ -232,10 +232,10 @@ class _Merge:
 
     def __init__(self, earlier: Document, later: Document) -> None:
         self._earlier, self._later = earlier, later
-        self.values: dict[DataPathTuple, Span] = {}
-        self.keys: dict[DataPathTuple, Span] = {}
+        self.values: dict[KeyPath, Span] = {}
+        self.keys: dict[KeyPath, Span] = {}
 
-    def both(self, earlier: Any, later: Any, path: DataPathTuple) -> Any:
+    def both(self, earlier: Any, later: Any, path: KeyPath) -> Any:
         """Merge two values that stand at one place."""
         if not isinstance(earlier, dict) or not isinstance(later, dict):
             return self._one(self._later, later, path)
@@ -252,18 +252,18 @@ class _Merge:
                 merged[key] = self._one(self._later, later[key], (*path, key))
         return merged
 
-    def _one(self, document: Document, value: Any, path: DataPathTuple) -> Any:
+    def _one(self, document: Document, value: Any, path: KeyPath) -> Any:
         for way, _ in _walk(value, path):
             self._note(document, way)
         return value
 
-    def _note(self, document: Document, path: DataPathTuple) -> None:
+    def _note(self, document: Document, path: KeyPath) -> None:
         self.values[path] = document.values[path]
         if path in document.keys:
             self.keys[path] = document.keys[path]
 
 
-def _walk(value: Any, path: DataPathTuple) -> Iterator[tuple[DataPathTuple, Any]]:
+def _walk(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     """Yield every value in a value, itself first, with its path."""
     yield path, value
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -280,9 +280,9 @@ def interpolate(document: Document) -> Document:
     value = dict(document.value)
     variables = _Variables(document, value.pop("variables", {}))
     variables.resolve_all()
-    notes: dict[DataPathTuple, tuple[Label, ...]] = {}
+    notes: dict[KeyPath, tuple[Label, ...]] = {}
 
-    def put(value: Any, path: DataPathTuple) -> Any:
+    def put(value: Any, path: KeyPath) -> Any:
         if isinstance(value, dict):
             return {key: put(child, (*path, key)) for key, child in value.items()}
         if isinstance(value, list):
@@ -310,11 +310,11 @@ class _Variables:
 
     def __init__(self, document: Document, variables: Any) -> None:
         self.faults: list[Diagnostic] = []
-        self.unsound: set[DataPathTuple] = set()
+        self.unsound: set[KeyPath] = set()
         self._document = document
         self._raw: Mapping[str, Any] = variables if isinstance(variables, dict) else {}
         self._values: dict[str, Any] = {}
-        self._uses: dict[DataPathTuple, tuple[str, ...]] = {}
+        self._uses: dict[KeyPath, tuple[str, ...]] = {}
         self._chain: list[str] = []
         self._open = document.lacking or ("variables",) in document.unsound | document.open
         if not isinstance(variables, dict) and not self._open:
@@ -355,7 +355,7 @@ class _Variables:
                 message = f"variable '{name}' is not used"
                 yield Diagnostic("VT112", message, place, severity=Severity.WARNING)
 
-    def fill(self, text: str, path: DataPathTuple) -> tuple[Any, tuple[str, ...]]:
+    def fill(self, text: str, path: KeyPath) -> tuple[Any, tuple[str, ...]]:
         """Return what a text becomes, and the names it uses; faults are kept."""
         used: list[str] = []
         too_long = f"a text in which variables stand has more than {_MAX_TEXT} characters"
@@ -393,7 +393,7 @@ class _Variables:
             filled = self._value(used[0])
         return filled, self._uses[path]
 
-    def _fault(self, code: str, message: str, path: DataPathTuple, *hints: str) -> None:
+    def _fault(self, code: str, message: str, path: KeyPath, *hints: str) -> None:
         self.unsound.add(path)
         self.faults.append(Diagnostic(code, message, self._document.span(path), hints=hints))
 

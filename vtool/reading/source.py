@@ -25,9 +25,9 @@ from vtool.diagnostics import Diagnostic, Label, Span, VtoolError, in_order
 from vtool.files.regular import read_regular, reason_of
 from vtool.reading.failures import EmptyFile
 
-DataPathTuple = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The way to a value: keys and list indexes from the root."""
-Rival = tuple[Any, Mapping[DataPathTuple, "Span"], Mapping[DataPathTuple, "Span"]]
+Rival = tuple[Any, Mapping[KeyPath, "Span"], Mapping[KeyPath, "Span"]]
 """One of the values of a repeated key, with the places of the values and keys in it."""
 
 _MAX_NODES = 400_000
@@ -55,17 +55,17 @@ class Document:
 
     path: Path
     value: Any
-    values: Mapping[DataPathTuple, Span]
-    keys: Mapping[DataPathTuple, Span]
-    notes: Mapping[DataPathTuple, tuple[Label, ...]] = field(default_factory=dict)
+    values: Mapping[KeyPath, Span]
+    keys: Mapping[KeyPath, Span]
+    notes: Mapping[KeyPath, tuple[Label, ...]] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
     faults: tuple[Diagnostic, ...] = ()
-    unsound: frozenset[DataPathTuple] = frozenset()
-    open: frozenset[DataPathTuple] = frozenset()
+    unsound: frozenset[KeyPath] = frozenset()
+    open: frozenset[KeyPath] = frozenset()
     lacking: bool = False
-    rivals: Mapping[DataPathTuple, tuple[Rival, ...]] = field(default_factory=dict)
+    rivals: Mapping[KeyPath, tuple[Rival, ...]] = field(default_factory=dict)
 
-    def span(self, path: DataPathTuple, *, key: bool = False) -> Span:
+    def span(self, path: KeyPath, *, key: bool = False) -> Span:
         """Return the place of a value (or of its key); of the nearest thing around it if it is not there."""
         while path:
             table = self.keys if key else self.values
@@ -263,15 +263,15 @@ class _Reader:
     def __init__(self, path: Path, tags: Mapping[yaml.Node, str]) -> None:
         self.path = path
         self.tags = tags
-        self.values: dict[DataPathTuple, Span] = {}
-        self.keys: dict[DataPathTuple, Span] = {}
+        self.values: dict[KeyPath, Span] = {}
+        self.keys: dict[KeyPath, Span] = {}
         self.faults: list[Diagnostic] = []
-        self.unsound: set[DataPathTuple] = set()
-        self.open: set[DataPathTuple] = set()
-        self.rivals: dict[DataPathTuple, list[Rival]] = {}
+        self.unsound: set[KeyPath] = set()
+        self.open: set[KeyPath] = set()
+        self.rivals: dict[KeyPath, list[Rival]] = {}
         self._count = 0
 
-    def read(self, node: yaml.Node, path: DataPathTuple) -> Any:
+    def read(self, node: yaml.Node, path: KeyPath) -> Any:
         """Return a node's value; aliases are followed, up to a limit on what they unfold to."""
         self._count += 1
         if self._count > _MAX_NODES:
@@ -304,7 +304,7 @@ class _Reader:
             self.faults.append(_no_text(wrong.group(), self._span(node)))
         return wrong is None
 
-    def _mapping(self, node: yaml.MappingNode, path: DataPathTuple) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
         first: dict[str, Span] = {}
         for key_node, value_node in node.value:
@@ -341,14 +341,14 @@ class _Reader:
             return None
         return key
 
-    def _again(self, value: Any, node: yaml.Node, path: DataPathTuple) -> Any:
+    def _again(self, value: Any, node: yaml.Node, path: KeyPath) -> Any:
         """Read the value of a repeated key; return what stands in either, unsound where they disagree."""
         values, keys = self.values, self.keys
         self.values, self.keys = {}, {}
         other = self.read(node, path)
         more, self.values, self.keys = (self.values, self.keys), values, keys
 
-        def both(one: Any, two: Any, way: DataPathTuple) -> Any:
+        def both(one: Any, two: Any, way: KeyPath) -> Any:
             if isinstance(one, dict) and isinstance(two, dict):
                 return one | {key: both(one[key], two[key], (*way, key)) if key in one else two[key] for key in two}
             if type(one) is not type(two) or one != two:
@@ -368,7 +368,7 @@ class _Reader:
         return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
 
 
-def _under(way: DataPathTuple, places: Mapping[DataPathTuple, Span]) -> Mapping[DataPathTuple, Span]:
+def _under(way: KeyPath, places: Mapping[KeyPath, Span]) -> Mapping[KeyPath, Span]:
     return {path: span for path, span in places.items() if path[: len(way)] == way}
 
 
