@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import pytest
 
@@ -13,8 +16,9 @@ from vtool.cli.main import main
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
+from vtool.model import devices
 from vtool.model.combinations import COMBINATIONS, PROGRAMS, Readiness, Suite
-from vtool.model.devices import Program
+from vtool.model.devices import Program, VhostUserDevice
 from vtool.model.validate import load_facts, validate
 from vtool.plan.types import BoardPlan
 from vtool.reading.source import load
@@ -115,3 +119,14 @@ def test_a_gicv2_serves_eight_cpus() -> None:
         changed = topology.model_copy(update={"domains": {**topology.domains, "fe0": guest}})
         found = check(document, changed, {"board0": type(facts)(old, facts.document)}, {})
         assert [d.code for d in found if d.code == "VT348"] == wanted
+
+
+@pytest.mark.parametrize("daemon", devices.DAEMONS, ids=lambda daemon: daemon.__name__.rpartition(".")[2])
+def test_the_file_of_a_daemon_says_all_of_it(daemon: ModuleType) -> None:
+    kinds = [kind for kind in vars(daemon).values() if isinstance(kind, type) and issubclass(kind, VhostUserDevice)]
+    (kind,) = (kind for kind in kinds if kind is not VhostUserDevice)
+    assert not inspect.isabstract(kind)
+    assert daemon.PROGRAM.value.replace("-", "_") == daemon.__name__.rpartition(".")[2]
+    assert PROGRAMS[daemon.PROGRAM] is daemon.FACTS
+    types = {service.type for service in daemon.UNDER_KVM if service.program is daemon.PROGRAM}
+    assert types == {get_args(kind.model_fields["type"].annotation)[0]}

@@ -31,7 +31,8 @@ def test_a_verb_imports_no_more_than_it_uses(arguments: tuple[str, ...], unused:
 
 def test_a_device_type_is_built_when_a_document_has_one() -> None:
     program = (
-        "from vtool.model.devices import BlockDevice, RtcDevice; from vtool.cli.main import main\n"
+        "from vtool.model.devices import BlockDevice; from vtool.model.devices.vhost_device_rtc import RtcDevice\n"
+        "from vtool.cli.main import main\n"
         "main(['validate', sys.argv[1]]); print(*(m.__pydantic_complete__ for m in (BlockDevice, RtcDevice)))"
     )
     command = [sys.executable, "-c", "import sys; " + program, str(TOPOLOGY)]

@@ -48,7 +48,7 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
             hint = "let the guest mount it with the option ro; what shall be safe from it, share as a copy"
             yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
         if device.type == "console":
-            by_daemon = device.program is Program.VHOST_DEVICE_CONSOLE
+            by_daemon = device.by_daemon
             if by_daemon and device.console is None:
                 message = f"'{name}' by {program} needs `console` with a `tcp_port`"
                 yield context.find("VT340", message, path, key=True)
@@ -151,36 +151,6 @@ def iommus_fit(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT343", message, path, labels=(label,), hints=(hint,))
 
 
-def _claims(  # noqa: PLR0912 - a branch a type reads best
-    name: str, device: Device
-) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    """Yield what of the board only one device can have, each with its place in the file."""
-    at: tuple[str | int, ...] = ("devices", name, device.type)
-    match device.type:
-        case "gpio":
-            yield f"GPIO chip {device.gpio.chip}", (*at, "chip")
-        case "i2c":
-            for index, address in enumerate(device.i2c.addresses):
-                yield f"address {address:#04x} of I2C bus {device.i2c.bus}", (*at, "addresses", index)
-        case "spi":
-            yield f"SPI device {device.spi.bus}.{device.spi.chip_select}", (*at, "bus")
-        case "input":
-            yield f"input device {device.input.event}", (*at, "event")
-        case "can":
-            for index, interface in enumerate(device.can.interfaces):
-                yield f"CAN interface {interface}", (*at, "interfaces", index)
-        case "vsock":
-            yield f"vsock address {device.vsock.cid}", (*at, "cid")
-        case "console":
-            if device.console is not None:
-                yield f"TCP port {device.console.tcp_port}", (*at, "tcp_port")
-        case "net":
-            for index, pair in enumerate(device.network.forward_tcp):
-                yield f"TCP port {int(pair.split(':')[0])}", ("devices", name, "network", "forward_tcp", index)
-        case _:
-            pass
-
-
 @rule(
     "VT344",
     what="something that the board has once is given to two devices",
@@ -192,7 +162,8 @@ def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
     """What a board has once is given to one device."""
     first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
     for name, device in context.topology.devices.items():
-        for what, place in _claims(name, device):
+        for what, below in device.claims():
+            place = ("devices", name, *below)
             key = (context.board_of.get(device.frontend), what)
             if key in first:
                 other, other_place = first[key]

@@ -19,17 +19,10 @@ from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.placement import flag_of
-from vtool.plan.qemu import Wiring, daemon_arguments, device_class, device_nodes, device_options
+from vtool.plan.qemu import Wiring, daemon_arguments, device_options
 from vtool.plan.rings import exported_disk, plan_end
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.platform import layouts
-
-_ON_THE_NETWORK = {
-    "can": ("AF_UNIX", "AF_CAN"),
-    "console": ("AF_UNIX", "AF_INET", "AF_INET6"),
-    "net": ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
-}
-"""Types whose daemons work in the board's own network, and the sockets they open there."""
 
 
 def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
@@ -90,7 +83,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         device_nodes=tuple(
             node
             for device in inside
-            for node in (*device_nodes(wishes[device.name]), *(["/dev/net/tun"] if device.tap else []))
+            for node in (*wishes[device.name].board_nodes(), *(["/dev/net/tun"] if device.tap else []))
         ),
         own_network=not any(device.tap for device in devices),
         host_cpus=domain.host_cpus,
@@ -281,10 +274,10 @@ def plan_daemon(wiring: Wiring, maps_bytes: int) -> plan.VhostUserBackend:
         maps_bytes=maps_bytes,
         files=tuple(disk.disk_path for disk in wiring.disks),
         state_folder=wiring.share.removeprefix("/var/lib/"),
-        device_nodes=device_nodes(device),
-        device_class=device_class(device),
-        address_families=_ON_THE_NETWORK.get(device.type, ("AF_UNIX",)),
-        own_network=device.type not in _ON_THE_NETWORK,
+        device_nodes=device.board_nodes(),
+        device_class=device.node_class(),
+        address_families=device.address_families,
+        own_network=device.address_families == ("AF_UNIX",),
         self_sandboxed=device.program is Program.PASST,
         changes_owners=device.program is Program.VIRTIOFSD,
         found_again=wiring.row.reconnects,

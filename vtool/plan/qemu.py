@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from typing import assert_never
 
 from vtool.base.records import record
 from vtool.data_paths.facts import Transport
 from vtool.model.combinations import Combination, Version
-from vtool.model.devices import Device, IommuModel, Program, SoundOutput, is_ring
+from vtool.model.devices import Device, IommuModel, Program, VhostUserDevice, is_ring
+from vtool.model.devices.base import LOCAL_FD, DaemonPlace
 from vtool.model.grants import GRANTED_REQUESTS
 from vtool.plan import types as plan
 
@@ -21,19 +23,11 @@ Lines = tuple[tuple[str, ...] | plan.QemuOption, ...]
 Options = tuple[plan.QemuOption, ...]
 RECONNECT_IN_MS: Version = (9, 2)
 """The first QEMU with ``reconnect-ms``; ``reconnect`` (seconds) ends with 10.1."""
-LOCAL_FD = "3"
-"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
-
 _OF_QEMU = (Program.QEMU, Program.QEMU_XENPVH)
 # Of all requests that are granted at once, these keep a disk below a domain's default of grants (vtool.model.grants).
 _GRANTED: Mapping[str, Pairs] = {
     "blk": (("queue-size", str(GRANTED_REQUESTS)),),
     "scsi": (("virtqueue_size", str(GRANTED_REQUESTS)),),
-}
-# virtio 1.3 §5.3, and the CAN device of the daemon that serves it: type, queues, bytes of configuration space.
-_GENERIC: Mapping[str, Pairs] = {
-    "console": (("virtio-id", "3"), ("num_vqs", "4"), ("config_size", "12")),
-    "can": (("virtio-id", "36"), ("num_vqs", "3"), ("config_size", "16")),
 }
 
 
@@ -97,6 +91,8 @@ def _behind_daemon(wiring: Wiring) -> _Parts:
     identity = f"backend-{name}"
     connection = plan.QemuOption("-chardev", "socket", (("id", identity), ("path", wiring.connect), *again))
     chardev = ("chardev", identity)
+    if isinstance(device, VhostUserDevice):
+        return _Parts((connection,), (chardev, *device.config))
     match device.type:
         case "net":
             net = plan.QemuOption("-netdev", "vhost-user", (("id", f"net-{name}"), chardev))
@@ -105,14 +101,15 @@ def _behind_daemon(wiring: Wiring) -> _Parts:
             return _Parts((connection,), (chardev, ("num-queues", "1")))
         case "fs":
             return _Parts((connection,), (chardev, ("tag", name)))
-        case _:
-            return _Parts((connection,), (chardev, *_GENERIC.get(device.type, ())))
+        case "iommu" | "balloon" | "ivshmem":
+            raise AssertionError(f"no daemon serves a device of type {device.type}")
+        case _ as never:
+            assert_never(never)
 
 
 def _in_vmm(wiring: Wiring) -> _Parts:
     # Of a ring QEMU has the region alone.
-    of_type = _ivshmem if is_ring(wiring.device) else _IN_VMM.get(wiring.device.type)
-    return of_type(wiring) if of_type else _Parts()
+    return (_ivshmem if is_ring(wiring.device) else _IN_VMM[wiring.device.type])(wiring)
 
 
 def _block(wiring: Wiring) -> _Parts:
@@ -165,7 +162,11 @@ def _console(wiring: Wiring) -> _Parts:
 
 
 def _input(wiring: Wiring) -> _Parts:
-    return _Parts((), (("evdev", device_nodes(wiring.device)[0]),))
+    return _Parts((), (("evdev", wiring.device.board_nodes()[0]),))
+
+
+def _nothing_besides(_: Wiring) -> _Parts:
+    return _Parts()
 
 
 def _ivshmem(wiring: Wiring) -> _Parts:
@@ -183,6 +184,9 @@ _IN_VMM: Mapping[str, Callable[[Wiring], _Parts]] = {
     "console": _console,
     "input": _input,
     "ivshmem": _ivshmem,
+    "gpu": _nothing_besides,
+    "balloon": _nothing_besides,
+    "iommu": _nothing_besides,
 }
 
 
@@ -191,8 +195,14 @@ _IN_VMM: Mapping[str, Callable[[Wiring], _Parts]] = {
 
 def daemon_arguments(wiring: Wiring) -> Lines:
     """Return a daemon's arguments, grouped into lines."""
-    own = _DAEMONS.get(wiring.device.program)
-    return own(wiring) if own else _vhost_device(wiring)
+    device = wiring.device
+    if isinstance(device, VhostUserDevice):
+        return device.daemon_arguments(DaemonPlace(wiring.listen, wiring.folder, _paths(wiring)))
+    return _DAEMONS[device.program](wiring)
+
+
+def _paths(wiring: Wiring) -> tuple[str, ...]:
+    return tuple(disk.disk_path for disk in wiring.disks)
 
 
 def _storage_daemon(wiring: Wiring) -> Lines:
@@ -246,73 +256,3 @@ _DAEMONS: Mapping[Program, Callable[[Wiring], Lines]] = {
     Program.VIRTIOFSD: _virtiofsd,
     Program.PASST: _passt,
 }
-
-
-def _vhost_device(wiring: Wiring) -> Lines:  # noqa: PLR0911 - a return a type reads best
-    device, path = wiring.device, ("--socket-path", wiring.listen)
-    by_number = _by_number(device)
-    if by_number is not None:
-        return (path, ("-c", "1"), *by_number)
-    match device.type:
-        case "input":
-            return (path, ("-e", *device_nodes(device)))
-        case "scmi":
-            folder = "/sys/bus/iio/devices"
-            sensors = [(f"{folder}/iio:device{s.device}", s.channel) for s in device.scmi.sensors]
-            return (path, *(("-d", f"iio,path={sensor},channel={channel}") for sensor, channel in sensors))
-        case "scsi":
-            return (path, *((disk.disk_path,) for disk in wiring.disks))
-        case "gpu":
-            return (path, ("--gpu-mode", device.gpu.renderer.value), ("--headless",))
-        case "vsock":
-            uds = ("--uds-path", f"{wiring.folder}/vsock.sock")
-            return (("--guest-cid", str(device.vsock.cid)), ("--socket", wiring.listen), uds)
-        case "snd":
-            silent = device.sound.output is SoundOutput.SILENT
-            return (("--socket-fd", LOCAL_FD), ("--backend", "null" if silent else device.sound.output.value))
-        case _:
-            return (("--socket-fd", LOCAL_FD),)
-
-
-def _by_number(device: Device) -> Lines | None:  # noqa: PLR0911 - likewise
-    """Return the arguments of a daemon that serves a number of guests, each with a numbered socket."""
-    match device.type:
-        case "gpio":
-            return (("-l", str(device.gpio.chip)),)
-        case "i2c":
-            return (("-l", ":".join(str(number) for number in (device.i2c.bus, *device.i2c.addresses))),)
-        case "spi":
-            return (("-l", *device_nodes(device)),)
-        case "can":
-            return (("-d", " ".join(device.can.interfaces)),)
-        case "console":
-            assert device.console is not None
-            return (("-b", "network"), ("-p", str(device.console.tcp_port)))
-        case "rng":
-            return (("-f", "/dev/urandom"),)
-        case _:
-            return None
-
-
-def device_nodes(device: Device) -> tuple[str, ...]:
-    """Return the nodes in the board's ``/dev`` that serving a device takes, for that device alone."""
-    match device.type:
-        case "gpio":
-            return (f"/dev/gpiochip{device.gpio.chip}",)
-        case "i2c":
-            return (f"/dev/i2c-{device.i2c.bus}",)
-        case "spi":
-            return (f"/dev/spidev{device.spi.bus}.{device.spi.chip_select}",)
-        case "input":
-            return (f"/dev/input/event{device.input.event}",)
-        case _:
-            return ()
-
-
-def device_class(device: Device) -> tuple[str, str] | None:
-    """Return the class of nodes that serving a device takes, and the group that may open them (udev's rules)."""
-    if device.type == "gpu" and device.program is not Program.QEMU:
-        return "char-drm", "render"
-    if device.type == "snd" and device.sound.output is not SoundOutput.SILENT:
-        return "char-alsa", "audio"
-    return None

@@ -16,7 +16,7 @@ from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon
 from vtool.plan.networks import derived_mac, plan_tap
-from vtool.plan.qemu import Wiring, device_nodes, device_options
+from vtool.plan.qemu import Wiring, device_options
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
 from vtool.platform import layouts
 
@@ -126,7 +126,7 @@ def plan_qemu(
     if not mine:
         return None
     folder = _run_folder(guest)
-    nodes = [node for device in mine for node in device_nodes(scope.devices[device.name])]
+    nodes = [node for device in mine for node in scope.devices[device.name].board_nodes()]
     taps = [device.tap for device in mine if device.tap]
     hypervisor, own = scope.board.hypervisor, PROGRAMS[Program.QEMU_XENPVH].executable
     image = hypervisor.qemu_image if isinstance(hypervisor, Xen) else None
