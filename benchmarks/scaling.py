@@ -1,12 +1,13 @@
 """How long vtool takes to plan and render, against Lopper on as many regions, and alone up to 1000 boards.
 
-    make bench            (or: python -m benchmarks.scaling [--most-boards 1000])
+    make bench            (or: python -m benchmarks.scaling [--most-boards 1000] [--against FOLDER])
 
 Both programs run as whole processes on this machine, in turn, best of three. Lopper merges N reserved-memory
 regions of a YAML domain file into a system device tree; vtool checks, places and renders N regions of a topology.
 The two do not do the same: Lopper places nothing and checks less, vtool knows nothing of other clusters. Alone,
 vtool validates, plans and renders topologies of many boards with ten guests each in one process; the exponent is
-the slope of log(seconds) over log(boards), 1.0 being proportional.
+the slope of log(seconds) over log(boards), 1.0 being proportional. With an older checkout (``git worktree add --detach
+FOLDER COMMIT``) vtool alone is measured in turns with that: processor time and peak memory of whole processes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.checkouts import HERE, measured
 from benchmarks.peers import peer
 
 REGIONS = (10, 50, 200)
@@ -139,6 +141,19 @@ def alone(folder: Path, most: int) -> None:
         print(f"of memory above the first {slope([(b, m - base) for b, _, m in points[1:]]):.2f}")
 
 
+def against(folder: Path, older: Path, boards: int) -> None:
+    """Print the least processor time and peak memory of both checkouts for the largest topology."""
+    path = folder / "most.yaml"
+    path.write_text(boards_topology(boards))
+    runs = [[measured(("-m", "benchmarks.scaling", "--one", path), at) for at in (HERE, older)] for _ in range(RUNS)]
+    print(f"{'boards':>8} {'':<10} {'this':>9} {'older':>9} {'ratio':>7}")
+    for word, this, other in (
+        ("seconds", *(min(run.seconds for run in of) for of in zip(*runs, strict=True))),
+        ("MiB", *(min(run.peak_bytes for run in of) / MIB for of in zip(*runs, strict=True))),
+    ):
+        print(f"{boards:>8} {word:<10} {this:>9.2f} {other:>9.2f} {this / other:>7.2f}")
+
+
 def slope(points: list[tuple[int, float]]) -> float:
     """Return the slope of the line through the points in logarithmic scales (least squares)."""
     xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
@@ -151,12 +166,16 @@ def main() -> None:
     """Run both parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most-boards", type=int, default=BOARDS[-1])
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="an older checkout, measured in turns with this")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         one_size(arguments.one)
         return
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.against:
+            against(Path(folder), arguments.against.resolve(), arguments.most_boards)
+            return
         against_lopper(Path(folder))
         alone(Path(folder), arguments.most_boards)
 

@@ -1,6 +1,9 @@
 """How long vtool takes from the shell's prompt and back, as a multiple of importing its two libraries.
 
-    make bench            (or: python -m benchmarks.startup [--runs 15])
+    make bench            (or: python -m benchmarks.startup [--runs 15] [--against FOLDER])
+
+With an older checkout (``git worktree add --detach FOLDER COMMIT``) both are measured in turns, with the same Python
+and libraries, and the last column is this one's time as a multiple of that one's.
 
 Whole processes with bytecode caches, in turn; of each the least seconds of processor time (user and system) of
 all runs, which other work on the machine disturbs least. The first run of each fills the caches and is not counted.
@@ -9,15 +12,12 @@ all runs, which other work on the machine disturbs least. The first run of each 
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import subprocess
-import sys
+from pathlib import Path
 
-from vtool.base.rooms import room
+from benchmarks.checkouts import HERE, measured
 
 LIBRARIES = ("-c", "import pydantic, yaml; pydantic.BaseModel")
-TOPOLOGY = room("topology") / "examples" / "kvm-pool.yaml"
+TOPOLOGY = Path("topology", "examples", "kvm-pool.yaml")
 VTOOL = ("-m", "vtool.cli.main")
 COMMANDS = {
     "libraries": LIBRARIES,
@@ -27,25 +27,23 @@ COMMANDS = {
 }
 
 
-def processor_seconds(arguments: tuple[str, ...]) -> float:
-    """Return the processor time of one interpreter with these arguments, which has to succeed."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15)
-    runs = parser.parse_args().runs
-    rounds = [{name: processor_seconds(command) for name, command in COMMANDS.items()} for _ in range(runs + 1)]
-    least = {name: min(seconds[name] for seconds in rounds[1:]) for name in COMMANDS}
-    print(f"{'':<10} {'seconds':>9} {'ratio':>7}")
-    for name, seconds in least.items():
-        print(f"{name:<10} {seconds:>9.3f} {seconds / least['libraries']:>7.2f}")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="an older checkout, measured in turns with this")
+    arguments = parser.parse_args()
+    checkouts = [HERE, *([arguments.against.resolve()] if arguments.against else [])]
+    rounds = [
+        {(name, at): measured(words, at).seconds for name, words in COMMANDS.items() for at in checkouts}
+        for _ in range(arguments.runs + 1)
+    ]
+    least = {key: min(seconds[key] for seconds in rounds[1:]) for key in rounds[0]}
+    print(f"{'':<10} {'seconds':>9} {'ratio':>7}" + (f" {'older':>9} {'to it':>7}" if arguments.against else ""))
+    for name in COMMANDS:
+        seconds, *older = (least[name, at] for at in checkouts)
+        print(f"{name:<10} {seconds:>9.3f} {seconds / least['libraries', HERE]:>7.2f}", end="")
+        print("".join(f" {other:>9.3f} {seconds / other:>7.2f}" for other in older))
 
 
 if __name__ == "__main__":
