@@ -48,8 +48,16 @@ data goes to stdout, diagnostics and progress to stderr; NO_COLOR is honoured
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command line, that of the process if None; return its exit code."""
+    if argv is not None:
+        return _exit_code_of(list(argv))
+    code = _exit_code_of(sys.argv[1:])
+    # The process ends now, and Python would first look for garbage in all that was imported and planned.
+    gc.freeze()
+    return code
+
+
+def _exit_code_of(arguments: list[str]) -> int:
     # vtool has no pydantic plugins, and looking for some reads every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
@@ -79,8 +87,10 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"vtool {_version()}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     chosen = next((word for word in arguments if not word.startswith("-")), "")
-    for name, text in VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    # Only help and the answer to a wrong word name them all, and making all takes as long as reading a small topology.
+    is_certain = arguments[:1] == [chosen] and chosen in VERBS
+    for name in (chosen,) if is_certain else VERBS:
+        verb = verbs.add_parser(name, help=VERBS[name], description=VERBS[name], allow_abbrev=False)
         if name == chosen:
             module = importlib.import_module(f"vtool.cli.{name}_verb")
             module.add_arguments(verb)
