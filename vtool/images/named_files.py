@@ -58,9 +58,10 @@ def files_of(document: Document, topology: Topology) -> tuple[dict[tuple[str, st
     """Return what each file is that domains name, by key and reference, and what cannot be used (VT505)."""
     found: dict[tuple[str, str], BootFile] = {}
     findings: list[Diagnostic] = []
-    look = functools.cache(look_at)  # many domains have the same
+    look = functools.cache(look_at)
+    fit = functools.cache(functools.partial(fit_file, document, look=look))  # many domains have the same
     for name, key, reference in _named(topology):
-        file, fault = fit_file(document, key, reference, look)
+        file, fault = fit(key, reference)
         if file is not None:
             found[key, reference] = file
         if fault is not None:
@@ -71,7 +72,7 @@ def files_of(document: Document, topology: Topology) -> tuple[dict[tuple[str, st
         with suppress(Unsound):
             image = board.hypervisor.image if isinstance(board.hypervisor, Xen) else PREFIX
             if not image.startswith(PREFIX):
-                file, _ = fit_file(document, "image", image, look)  # what is wrong with it is said by xens_of
+                file, _ = fit("image", image)  # what is wrong with it is said by xens_of
                 found |= {("image", image): file} if file else {}
     return found, findings
 
