@@ -56,7 +56,7 @@ def test_the_whole_message_of_an_overlap() -> None:
         f"    23 | {line}\n"
         "       |              ^^^^^^^^^^^\n"
         "   /qemu-virt.yaml:10:11: 'boot-loads' is here\n"
-        "   hint: leave out `address` and let vtool choose, or start at or above 0x60000000"
+        "   hint: leave out `address` and let vtool choose, or write 0x60000000, where it is free"
     )
 
 

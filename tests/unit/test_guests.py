@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.golden.test_golden import CASES
+from vtool.base.units import KIB, MIB
 from vtool.cli.common import _images_of, prepare
+from vtool.model.lookup import Lookup
 from vtool.plan.types import FileDisk
+from vtool.platform import layouts
 from vtool.render import render
 from vtool.render.artifacts import Kind
 
@@ -32,3 +37,30 @@ def test_a_guest_has_what_its_hypervisor_knows_of_it(case: str) -> None:
             assert all(isinstance(disk, FileDisk) for disk in guest.file_disks)
             assert {unit for _, unit in guest.served_by} <= units
             assert {name: manifest["backends"][name] for name, _ in guest.served_by} == dict(guest.served_by)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_rule_counts_the_boot_modules_that_are_planned(case: str) -> None:
+    prepared = prepare(CASES[case])
+    lookup = Lookup(prepared.topology)
+    for board in prepared.plan.boards:
+        for guest in board.xen_boot.guests:
+            keys = [key for key in ("kernel", "ramdisk", "device_tree") if getattr(guest, key) is not None]
+            assert tuple(keys) == lookup.boot_modules_of(guest.name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    memory=st.integers(1, 4096).map(lambda count: count * MIB),
+    pools=st.lists(
+        st.tuples(st.integers(1, 64).map(lambda n: n * 64 * KIB), st.integers(12, 30).map(lambda n: 1 << n)), max_size=4
+    ),
+)
+def test_the_least_memory_for_pools_is_the_least(memory: int, pools: list[tuple[int, int]]) -> None:
+    def fits(ram: int) -> bool:
+        places = layouts.qemu_pools(ram, (size for size, _ in pools))
+        return all(where.base % unit == 0 for where, (_, unit) in zip(places, pools, strict=True))
+
+    found = layouts.qemu_memory_for_pools(memory, pools)
+    tried = range(memory, memory + (1 << 30) + MIB, MIB)
+    assert found == next((ram for ram in tried if fits(ram)), None)

@@ -9,7 +9,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
-from vtool.model.topology import POOL_USES, Domain, Role, Xen
+from vtool.model.topology import Domain, Role, Xen
 from vtool.platform import layouts
 from vtool.reading.source import KeyPath
 
@@ -72,7 +72,7 @@ def _seen_by(
     """Yield the RAM of a guest, and regions at places that the user fixed, where other rules do not bound them."""
     regions = context.lookup.regions_of[name]
     if domain.memory is not None and not domain.is_direct and not _more_than_the_board(context, name, domain.memory):
-        pools = sum(r.size for r in regions.values() if r.owner == name and r.use in POOL_USES)
+        pools = sum(region.size for _, region in context.lookup.pools_of(name))
         # Under KVM, pools follow the RAM.
         behind = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory + pools)
         ram = layouts.xen_guest_ram(min(domain.memory, _XEN_LAYOUT_BYTES))[-1] if is_xen else behind

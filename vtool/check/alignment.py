@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from vtool.base.units import KIB, PAGE_BYTES, format_size
+from vtool.base.units import KIB, PAGE_BYTES, align_up, format_size
 from vtool.check.context import Context, KernelOptions
 from vtool.check.pools import least_pool, pool_shares
 from vtool.diagnostics import Diagnostic, Label
@@ -120,7 +120,8 @@ def regions_are_aligned(context: Context) -> Iterator[Diagnostic]:
         unit = size_unit(context, region)
         if region.size % unit and not surely(partial(_size_is_wrong_otherwise, context, name, region)):
             message = f"region '{name}': its size {format_size(region.size)} is not a multiple of {format_size(unit)}"
-            yield context.find("VT403", message, ("regions", name, "size"))
+            hint = f"the next is {format_size(align_up(region.size, unit))}"
+            yield context.find("VT403", message, ("regions", name, "size"), hints=(hint,))
         unit = address_unit(context, region)
         for path, address in _fixed(name, region):
             if address % unit:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.base.records import record
-from vtool.base.units import KIB, PAGE_BYTES, AddressRange, format_size
+from vtool.base.units import KIB, PAGE_BYTES, AddressRange, align_up, format_size
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Role, Xen
+from vtool.platform.host_memory import HOST_ALIGNMENT
 from vtool.reading.source import KeyPath
 
 STATIC_HEAP_ALIGNMENT = 64 * KIB
@@ -18,13 +19,14 @@ STATIC_HEAP_ALIGNMENT = 64 * KIB
 
 @record
 class Fixed:
-    """Host memory at an address that the user wrote at ``path``."""
+    """Host memory at an address that the user wrote at ``path``; ``step`` is what another would be a multiple of."""
 
     what: str
     size_bytes: int
     alignment: int
     address: int
     path: KeyPath
+    step: int = HOST_ALIGNMENT
 
     @property
     def range(self) -> AddressRange:
@@ -43,7 +45,8 @@ def fixed_host_memory(context: Context, board: str) -> Iterator[Fixed]:
         members, fixed = context.members_of(region), context.lookup.host_address_of(region)
         of_host = context.topology.domains[members[0]].role is Role.CONTROL or context.is_static_shared(region)
         if fixed is not None and of_host and region.placed and context.board_of.get(members[0]) == board:
-            yield Fixed(f"region '{name}'", region.size, PAGE_BYTES, fixed[0], ("regions", name, *fixed[1]))
+            step = max(region.alignment or 0, HOST_ALIGNMENT)
+            yield Fixed(f"region '{name}'", region.size, PAGE_BYTES, fixed[0], ("regions", name, *fixed[1]), step)
     for name, domain in context.domains_on(board):
         if domain.xen and domain.xen.memory_address is not None and domain.memory is not None:
             path = ("domains", name, "xen", "memory_address")
@@ -87,13 +90,11 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
                 if where.overlaps(carve.range):
                     message = f"{fixed.what} {where} overlaps carve-out '{carve.name}' {carve.range}: {carve.reason}"
                     label = Label(loaded.document.span(("carve_outs", index, "name")), f"'{carve.name}' is here")
-                    yield _overlap(context, fixed, message, label, carve.range)
+                    yield _overlap(context, board, fixed, message, label)
             for other in placed:
                 if where.overlaps(other.range):
                     message = f"{fixed.what} {where} overlaps {other.what} {other.range}"
-                    yield _overlap(
-                        context, fixed, message, Label(context.span(*other.path), "which is here"), other.range
-                    )
+                    yield _overlap(context, board, fixed, message, Label(context.span(*other.path), "which is here"))
             placed.append(fixed)
 
 
@@ -176,8 +177,12 @@ def reservations_can_be_met(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT451", message, path, labels=(label,), severity=Severity.WARNING)
 
 
-def _overlap(context: Context, fixed: Fixed, message: str, label: Label, other: AddressRange) -> Diagnostic:
-    hint = f"leave out `{fixed.path[-1]}` and let vtool choose, or start at or above {other.end:#x}"
+def _overlap(context: Context, board: str, fixed: Fixed, message: str, label: Label) -> Diagnostic:
+    others = [other.range for other in fixed_host_memory(context, board) if other.path != fixed.path]
+    free = context.facts[board].facts.memory.places(fixed.size_bytes, fixed.step, *others)
+    above = next((where for where in free if where.base > fixed.address), free[-1] if free else None)
+    hint = f"leave out `{fixed.path[-1]}` and let vtool choose"
+    hint += f", or write {above.base:#x}, where it is free" if above else ""
     return context.find("VT401", message, fixed.path, labels=(label,), hints=(hint,))
 
 
@@ -208,8 +213,10 @@ def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
                 f"{format_size(needed)} of domains without static memory: {listed(shares)}"
             )
             label = Label(context.span(*shares[0].path), f"{shares[0].who} takes the largest share")
-            hint = "make it larger, or give guests that Xen builds `static_memory`; dom0 can have none"
+            hint = f"make it {format_size(align_up(needed, STATIC_HEAP_ALIGNMENT))}, "
+            hint += "or give guests that Xen builds `static_memory`; dom0 can have none"
             yield context.find("VT398", message, path, labels=(label,), hints=(hint,))
         elif heap.size % STATIC_HEAP_ALIGNMENT:
             message = f"the static heap has {format_size(heap.size)}, not a multiple of 64KiB"
-            yield context.find("VT403", message, path)
+            hint = f"the next is {format_size(align_up(heap.size, STATIC_HEAP_ALIGNMENT))}"
+            yield context.find("VT403", message, path, hints=(hint,))

@@ -11,7 +11,7 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
 from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, is_ring
-from vtool.model.topology import POOL_USES, Kvm, RegionUse, Role, Vmm, Xen
+from vtool.model.topology import Kvm, RegionUse, Role, Vmm, Xen
 from vtool.platform.layouts import (
     QEMU_RAMDISK_OFFSET,
     QEMU_RAMDISK_ROOM,
@@ -237,7 +237,8 @@ def _size_of_a_bar(context: Context, name: str | None) -> Iterator[Diagnostic]:
         return  # VT301, VT346, VT351
     if region.size & (region.size - 1) or region.size < MIB:
         message = f"region '{name}' of {format_size(region.size)} cannot be a PCI BAR"
-        hint = "its size is a power of two, at least 1MiB"
+        larger = format_size(max(1 << (region.size - 1).bit_length(), MIB))
+        hint = f"the next size that can be is {larger}: a power of two, at least 1MiB"
         yield context.find("VT346", message, ("regions", name, "size"), hints=(hint,))
     if region.address is not None:
         message = f"region '{name}' has an address, but a guest's kernel places PCI BARs"
@@ -300,11 +301,7 @@ def ramdisk_keeps_out_of_pools(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
-        pools = sum(
-            region.size
-            for region in context.topology.regions.values()
-            if region.owner == name and region.use in POOL_USES
-        )
+        pools = sum(region.size for _, region in context.lookup.pools_of(name))
         offset = min((domain.memory + pools) // 2, QEMU_RAMDISK_OFFSET)
         if domain.memory % MIB:
             continue  # VT403

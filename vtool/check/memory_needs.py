@@ -10,7 +10,7 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
 from vtool.files.kinds import Kind
-from vtool.model.topology import POOL_USES, Domain, Kvm, Role
+from vtool.model.topology import Domain, Kvm, Role
 from vtool.platform.layouts import qemu_kernel_end, qemu_tree_end
 
 LINUX_OWN_BYTES = 8 * MIB
@@ -93,7 +93,7 @@ def _size(file: BootFile | None) -> int:
 
 
 def _has_pools(context: Context, name: str) -> bool:
-    return any(r.owner == name and r.use in POOL_USES for r in context.lookup.regions_of[name].values())
+    return any(True for _ in context.lookup.pools_of(name))
 
 
 def _about(size: int) -> str:

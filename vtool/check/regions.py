@@ -155,15 +155,14 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
         ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
-        cursor, whole = ram.end, domain.memory % MIB == 0  # else VT403 is on what makes it odd
-        for region_name, region in context.lookup.regions_of[name].items():
-            if region.owner != name or region.use not in POOL_USES:
-                continue
-            if region.address is not None and region.address != cursor:
-                yield _misplaced_pool(context, region_name, region, ram, cursor)
-            elif whole and cursor % address_unit(context, region):
-                yield _misaligned_pool(context, region_name, region, cursor)
-            cursor, whole = cursor + region.size, whole and region.size % size_unit(context, region) == 0
+        whole = domain.memory % MIB == 0  # else VT403 is on what makes it odd
+        places = layouts.qemu_pools(domain.memory, (region.size for _, region in context.lookup.pools_of(name)))
+        for (region_name, region), where in zip(context.lookup.pools_of(name), places, strict=True):
+            if region.address is not None and region.address != where.base:
+                yield _misplaced_pool(context, region_name, region, ram, where.base)
+            elif whole and where.base % address_unit(context, region):
+                yield _misaligned_pool(context, region_name, region, where.base, domain.memory)
+            whole = whole and region.size % size_unit(context, region) == 0
 
 
 @rule(
@@ -188,10 +187,15 @@ def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT403", message, ("domains", name, "xen", "p2m_memory"))
 
 
-def _misaligned_pool(context: Context, name: str, region: Region, where: int) -> Diagnostic:
+def _misaligned_pool(context: Context, name: str, region: Region, where: int, memory: int) -> Diagnostic:
+    assert region.owner is not None
+    mine = [(pool.size, address_unit(context, pool)) for _, pool in context.lookup.pools_of(region.owner)]
+    least = layouts.qemu_memory_for_pools(memory, mine)
     unit = format_size(address_unit(context, region))
     message = f"pool '{name}' lies at {where:#x}, right after the memory before it: not a multiple of {unit}"
-    hint = f"make the memory of '{region.owner}', and pools before this one, multiples of {unit}"
+    hint = f"make pools before this one multiples of {unit}"
+    if least is not None:
+        hint = f"with {format_size(least)} of memory for '{region.owner}' all its pools are where they have to be"
     path = ("regions", name, "alignment") if region.alignment else ("regions", name)
     return context.find("VT403", message, path, key=region.alignment is None, hints=(hint,))
 

@@ -159,9 +159,7 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
                 )
                 yield context.find("VT375", message, share.path, key=True)
         modules = largest_first(
-            Share(
-                f"'{name}'", 1 + (d.ramdisk is not None) + (d.device_tree is not None), ("domains", name), of_key=True
-            )
+            Share(f"'{name}'", len(context.lookup.boot_modules_of(name)), ("domains", name), of_key=True)
             for name, d in context.domains_on(board)
             if d.role is Role.GUEST and d.start is Start.DOM0LESS
         )

@@ -6,9 +6,12 @@ with faults they are known in part (``vtool.model.partial``): what may belong an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from vtool.data_paths.facts import Transport
 from vtool.model.devices import Device
 from vtool.model.partial import Groups, Unsound, derived, is_whole, known, opening
-from vtool.model.topology import Domain, EventChannel, Region, RegionUse, Role, Topology, Xen
+from vtool.model.topology import POOL_USES, Domain, EventChannel, Region, RegionUse, Role, Topology, Xen
 
 
 class Lookup:
@@ -97,6 +100,22 @@ class Lookup:
         boards = [self._topology.boards[where] if (where := self.board_of.get(name)) else None for name in members]
         guests = any(self._topology.domains[name].role is Role.GUEST for name in members)
         return guests and all(board is not None and isinstance(board.hypervisor, Xen) for board in boards)
+
+    def pools_of(self, owner: str) -> Iterator[tuple[str, Region]]:
+        """Yield the pools of one domain, in the order of the file, which is that of their places."""
+        for name, region in self.regions_of[owner].items():
+            if region.owner == owner and region.use in POOL_USES:
+                yield name, region
+
+    def boot_modules_of(self, guest: str) -> tuple[str, ...]:
+        """Return the keys of what is loaded for a guest that Xen builds: each takes a window and one of Xen's modules.
+
+        Its device tree is one that the user names, or that vtool writes for virtio devices.
+        """
+        domain = self._topology.domains[guest]
+        mine = self.devices_of[guest].values()
+        tree = domain.device_tree or any(d.transport is Transport.MMIO and d.frontend == guest for d in mine)
+        return ("kernel", *(["ramdisk"] if domain.ramdisk else []), *(["device_tree"] if tree else []))
 
     def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
         """Return where in host memory the user fixed a region, and the key that says it; None when vtool chooses.

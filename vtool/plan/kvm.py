@@ -15,7 +15,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.model import command_lines
 from vtool.model.combinations import PROGRAMS, Combination, Readiness, combination_of
 from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, disks_of, is_ring
-from vtool.model.topology import POOL_USES, Domain, Kvm, RegionUse, Vmm
+from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.placement import flag_of
@@ -104,11 +104,9 @@ def _has_window(device: Device) -> bool:
 
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:
     pools: list[plan.Pool] = []
-    cursor = ram.end
-    for region_name, region in scope.regions_of(name).items():
-        if region.use not in POOL_USES:
-            continue
-        where = AddressRange.of_size(cursor, region.size)
+    mine = scope.pools_of(name)
+    places = layouts.qemu_pools(ram.size_bytes, (region.size for region in mine.values()))
+    for (region_name, region), where in zip(mine.items(), places, strict=True):
         index = len(pools) + 1
         if region.address is None:
             place = "part of the memory backend" if in_ram else f"right after memory backend {index}"
@@ -125,7 +123,6 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
                 shared=region.use is RegionUse.RESTRICTED_DMA_POOL,
             )
         )
-        cursor = where.end
     return tuple(pools)
 
 

@@ -14,19 +14,16 @@ from collections.abc import Mapping
 from enum import Enum
 
 from vtool.base.records import record
-from vtool.base.units import MIB, PAGE_BYTES, AddressRange, format_size, free_ranges
+from vtool.base.units import PAGE_BYTES, AddressRange, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
-from vtool.platform.host_memory import HostMemory
+from vtool.platform.host_memory import HOST_ALIGNMENT, HostMemory
 from vtool.platform.layouts import LINUX_CMA_UNITS
 from vtool.reading.source import Document, KeyPath
-
-HOST_ALIGNMENT = 2 * MIB
-
 
 KEPT = Origin(OriginKind.ALLOCATED, "kept by the lock file")
 

@@ -62,6 +62,14 @@ class BoardScope:
         """Return where in host memory the user fixed a region, and the key that says it."""
         return self._lookup.host_address_of(region)
 
+    def pools_of(self, owner: str) -> dict[str, Region]:
+        """Return the pools one domain owns, in the order of their places."""
+        return dict(self._lookup.pools_of(owner))
+
+    def boot_modules_of(self, guest: str) -> tuple[str, ...]:
+        """Return the keys of what is loaded for a guest that Xen builds."""
+        return self._lookup.boot_modules_of(guest)
+
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""
         return {n: d for n, d in self.devices.items() if d.frontend == frontend}

@@ -11,12 +11,11 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 
 from vtool.base.units import MIB, AddressRange, align_up, format_cpu_list, format_size
-from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import is_ring
-from vtool.model.load_windows import MODULE_WINDOW_BYTES
+from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows
 from vtool.model.topology import (
     OWN_RAMDISK,
     Capability,
@@ -32,11 +31,12 @@ from vtool.model.topology import (
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
-from vtool.plan.placement import HOST_ALIGNMENT, KEPT, Direction, Wish, cannot_keep, region_wish
+from vtool.plan.placement import KEPT, Direction, Wish, cannot_keep, region_wish
 from vtool.plan.rings import plan_xen_rings
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
 from vtool.platform import layouts
+from vtool.platform.host_memory import HOST_ALIGNMENT
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
@@ -80,7 +80,7 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
                     scope.facts.device_tree.chosen_cells[0],
                 )
             )
-    windows = sum(1 + bool(d.ramdisk) + _has_tree(scope, n, d) for n, d in boot_guests(scope).items())
+    windows = sum(len(scope.boot_modules_of(name)) for name in boot_guests(scope))
     # What the boot loader's own place has no room for goes somewhere free.
     more = windows - len(_loader_windows(scope.facts))
     if more > 0:
@@ -91,13 +91,8 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
 
 def _loader_windows(facts: BoardFacts) -> range:
     """Return the bases of windows from where the boot loader puts ramdisks to the end of what is kept for it."""
-    load = facts.load
-    if load is None:
-        return range(0)
-    kept = [carve.range.end for carve in facts.carve_outs if carve.range.base <= load.ramdisk < carve.range.end]
-    others = [a for a in (load.hypervisor, load.kernel, load.device_tree) if a > load.ramdisk]
-    end = min([*kept, *others], default=load.ramdisk) if kept else load.ramdisk
-    return _windows(load.ramdisk, end)
+    room = load_windows(facts).get("ramdisk")
+    return range(0) if room is None else _windows(room.base, room.end)
 
 
 def _windows(base: int, end: int) -> range:
@@ -147,10 +142,6 @@ def pool_numbers(pools: Mapping[str, Collection[int]]) -> dict[str, int]:
     first = next((name for name, cpus in pools.items() if 0 in cpus), None)
     changed = numbers[first] if first is not None else len(pools)
     return {name: 0 if name == first else number or changed for name, number in numbers.items()}
-
-
-def _has_tree(scope: BoardScope, name: str, domain: Domain) -> bool:
-    return bool(domain.device_tree) or any(d.transport is Transport.MMIO for d in scope.devices_of(name).values())
 
 
 def domain_id(scope: BoardScope, name: str) -> int:
@@ -218,7 +209,7 @@ def _plan_guest(
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
         device_tree=modules.take(name, "dtb", domain.device_tree or "", "multiboot,device-tree")
-        if _has_tree(scope, name, domain)
+        if "device_tree" in scope.boot_modules_of(name)
         else None,
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=True),

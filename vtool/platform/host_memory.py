@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vtool.base.units import PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
+
+HOST_ALIGNMENT = 2 * MIB
+"""What places that nobody fixed are multiples of: superpages, which Xen and kernels with pages of 64 KiB ask for."""
 
 
 @dataclass(frozen=True)

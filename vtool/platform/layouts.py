@@ -5,6 +5,8 @@ Constants only, each with its source. The planner places things by them and the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from vtool.base.records import record
 from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up
 
@@ -72,6 +74,27 @@ _QEMU_VIRT_GIC = {
 def qemu_virt_windows(gic_version: int) -> tuple[Window, ...]:
     """Return what QEMU's virt machine has outside RAM, as vtool starts it (``acpi=off``), in ascending order."""
     return tuple(sorted((*_QEMU_VIRT_WINDOWS, *_QEMU_VIRT_GIC[gic_version]), key=lambda window: window.range))
+
+
+def qemu_pools(memory_bytes: int, sizes: Iterable[int]) -> Iterator[AddressRange]:
+    """Yield where the pools of a guest of QEMU's lie, guest-physical: one after the other behind its RAM."""
+    cursor = QEMU_VIRT_RAM_BASE + memory_bytes
+    for size_bytes in sizes:
+        yield AddressRange.of_size(cursor, size_bytes)
+        cursor += size_bytes
+
+
+def qemu_memory_for_pools(memory_bytes: int, pools: Sequence[tuple[int, int]]) -> int | None:
+    """Return the least whole MiB of RAM, not below ``memory_bytes``, behind which every pool is aligned.
+
+    ``pools`` are (size, unit); units are powers of two, so that the largest decides. None where pools are in the way
+    of each other, whatever the RAM is.
+    """
+    places = list(qemu_pools(0, (size for size, _ in pools)))
+    wanted = [(MIB, 0), *((unit, where.base) for (_, unit), where in zip(pools, places, strict=True))]
+    unit, base = max(wanted)
+    least = align_up(base + memory_bytes, unit) - base
+    return least if all((base + least) % unit == 0 for unit, base in wanted) else None
 
 
 QEMU_VIRT_PCI_NODE = "/pcie@10000000"
