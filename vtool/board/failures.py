@@ -7,7 +7,7 @@ from vtool.diagnostics.codes import declare
 
 declare(
     "VT601",
-    what="the inventory does not fit",
+    what="the inventory does not fit the topology",
     why="The board is of another kind there, or its facts are not known.",
     example="facts: rpi4, in the inventory qemu-virt",
     fix="Correct topology or inventory.",
@@ -80,21 +80,21 @@ declare(
 )
 declare(
     "VT614",
-    what="the inventory does not give a board what is asked",
+    what="the inventory does not give a board what is asked for",
     why="Not every board has power control, a console that can be joined, or a place in a lab.",
     example="vtool board power off for a board without `power`",
     fix="Say in the inventory how it is done, or do it by hand.",
 )
 declare(
     "VT615",
-    what="of two keys of an inventory exactly one is needed",
+    what="exactly one of two keys of the inventory is needed",
     why="Without either something is unknown, with both one would be ignored.",
     example="neither host_key nor known_hosts_file",
     fix="Write one of them.",
 )
 declare(
     "VT616",
-    what="a host key in the inventory is none",
+    what="a host key in the inventory is not one",
     why="A key that cannot match would only be noticed when the board is refused.",
     example="ssh-ed25519 before the text of an RSA key",
     fix="Copy type and key from /etc/ssh/ssh_host_ed25519_key.pub of the board.",
@@ -111,7 +111,7 @@ declare(
     what="the known-hosts file has no key of the board",
     why="vtool never takes a key on trust at the first contact.",
     example="a file with the key for another port",
-    fix="Add the key, got on a way that you trust.",
+    fix="Add the key, obtained in a way that you trust.",
 )
 declare(
     "VT619",
@@ -122,7 +122,7 @@ declare(
 )
 declare(
     "VT620",
-    what="a board does not tell its base device tree",
+    what="a board's base device tree cannot be read from it",
     why="The tree of a system that vtool or a hypervisor started is not the firmware's.",
     example="the first deploy from this machine to a board that another machine deployed to",
     fix="Name the firmware's tree as device_tree in the inventory.",
@@ -185,8 +185,8 @@ declare(
 )
 declare(
     "VT816",
-    what="a board's device tree cannot be had over ssh",
+    what="a board's device tree cannot be read over ssh",
     why="ssh does not connect, or the user may not read it there; ssh's own words are shown.",
     example="--ssh as another user than root",
-    fix="See that ssh -o BatchMode=yes root@HOST true works without a question.",
+    fix="Check that ssh -o BatchMode=yes root@HOST true works without asking anything.",
 )

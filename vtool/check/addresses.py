@@ -20,7 +20,7 @@ _MOST_BITS_BEFORE_4_18 = 48
 
 @rule(
     "VT352",
-    what="an address that the board's CPUs do not have",
+    what="an address beyond what the board's CPUs can reach",
     why="Cores have 40, 44 or 48 bits of address, and guests no more; Xen stops at what lies beyond, before dom0 runs.",
     example="addresses: {fe0: 0x1000_0000_0000_0000}",
     fix="Leave the address out and let vtool choose, or choose a lower one.",

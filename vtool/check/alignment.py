@@ -63,7 +63,7 @@ def address_unit(context: Context, region: Region) -> int:
 @rule(
     "VT413",
     what="an alignment is not possible",
-    why="Alignments are powers of two; pages and the use of a region need a least one.",
+    why="Alignments are powers of two; pages and the use of a region set a minimum.",
     example="alignment: 3MiB",
     fix="Write a power of two that is not less than the hint says.",
 )

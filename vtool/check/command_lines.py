@@ -144,7 +144,7 @@ def _off(context: Context, board: str, most: int, path: KeyPath, word: Word) -> 
 
 @rule(
     "VT356",
-    what="a word of bootargs takes away what the plan counts on",
+    what="a word of bootargs takes away what the plan relies on",
     why=(
         "A kernel that uses less memory or fewer CPUs, goes past an IOMMU, or starts another init boots and says "
         "nothing."

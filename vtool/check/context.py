@@ -150,10 +150,3 @@ class Context:
         """Whether a guest, not its board's control domain, serves a device."""
         backend = self.topology.domains.get(device.backend)
         return backend is not None and backend.role is Role.GUEST
-
-    def regions_owned(self, role: Role, board: str) -> Iterator[tuple[str, Region]]:
-        """Yield the regions of a board whose owner has that role."""
-        for name, region in self.lookup.regions_on[board].items():
-            owner = self.topology.domains.get(region.owner or "")
-            if owner is not None and owner.role is role and self.board_of.get(region.owner or "") == board:
-                yield name, region

@@ -82,7 +82,7 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT311",
     what="a device and its region do not fit",
-    why="A pool belongs to the frontend, is lent to the backend, and made for that use.",
+    why="A pool belongs to the frontend, is lent to the backend, and is made for that use.",
     example="a pool that the backend does not borrow",
     fix="Correct owner, borrowers or use of the region.",
 )
@@ -183,8 +183,8 @@ def _written_once(
 )
 @rule(
     "VT331",
-    what="network addresses do not meet",
-    why="Both ends need different hosts' addresses of one IPv4 network, and no two frontends the same.",
+    what="network addresses do not match",
+    why="The two ends need different host addresses in one IPv4 network, and no two frontends may have the same.",
     example="192.0.2.2/24 and 198.51.100.1/24",
     fix="Use two addresses of one network, with its prefix (8 to 30).",
 )
@@ -364,7 +364,7 @@ def _at_both_ends(device: Device) -> bool:
 
 @rule(
     "VT312",
-    what="more devices than the machine has places for",
+    what="more devices than the machine has slots for",
     why=(
         "QEMU's virt machine has 32 virtio-mmio slots and 30 PCI devices; a Xen guest one network interface and 26 "
         "disks."

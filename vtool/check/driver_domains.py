@@ -86,7 +86,7 @@ def _way(backends: dict[str, dict[str, str]], start: str, end: str) -> tuple[str
 
 @rule(
     "VT393",
-    what="there is nothing that could be behind a disk",
+    what="nothing can be behind a disk",
     why="The control domain serves files of its own, a driver domain block devices that it has.",
     example="backend: a guest with one PV disk, backend_device: /dev/xvdb",
     fix=(

@@ -152,8 +152,9 @@ def regions_would_be_reserved(context: Context) -> Iterator[Diagnostic]:
     """Linux reads the /reserved-memory of a board on which regions are set aside."""
     for board, loaded in context.facts.items():
         ignored = loaded.facts.device_tree.reserved_memory_ignored
-        for name, region in context.regions_owned(Role.CONTROL, board) if ignored else ():
-            if not context.is_static_shared(region):
+        for name, region in context.lookup.regions_on[board].items() if ignored else ():
+            owner = context.lookup.domains_on[board].get(region.owner or "")
+            if owner and owner.role is Role.CONTROL and not context.is_static_shared(region):
                 message = f"Linux would not reserve '{name}': it ignores /reserved-memory of board '{board}', which has"
                 label = Label(loaded.document.span(("device_tree", "reserved_memory_ignored")), "the facts say so here")
                 yield context.find("VT817", f"{message} {ignored}", ("regions", name), key=True, labels=(label,))

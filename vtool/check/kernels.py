@@ -35,7 +35,7 @@ XEN_DEVICE = {
 @rule(
     "VT510",
     what="a kernel is built without an option that is needed (a warning for what is only rendered)",
-    why="The guest would boot and bypass the data path without a word.",
+    why="The guest would boot and silently bypass the data path.",
     example="a Debian kernel, which has no DMA_RESTRICTED_POOL",
     fix="Build it with the option, or use vtool:linux.",
 )
@@ -86,8 +86,8 @@ def _unchecked(context: Context, name: str, path: tuple[str, ...]) -> Iterator[D
 
 @rule(
     "VT426",
-    what="a ramdisk is of no kind that Linux unpacks (warning)",
-    why="Linux looks for a cpio archive, packed or not, and goes on without a ramdisk when it finds none.",
+    what="a ramdisk is in no format that Linux unpacks (warning)",
+    why="Linux looks for a cpio archive, compressed or not, and goes on without a ramdisk when it finds none.",
     example="a ramdisk that begins with zeros",
     fix="Name the right file; make one with cpio -o -H newc.",
 )

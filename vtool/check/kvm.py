@@ -32,7 +32,7 @@ def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[
 @rule(
     "VT340",
     what="a device's settings do not fit its program",
-    why="A setting that is missing cannot be guessed, one without effect would be believed.",
+    why="A setting that is missing cannot be guessed, one without effect would mislead.",
     example="a bridge for passt, which takes the board's own network",
     fix="Add or remove the setting that is named.",
 )
@@ -125,7 +125,7 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT343",
     what="a pool behind an IOMMU",
-    why="Linux looks for a pool only when a device has no IOMMU, so the pool would stay unused without a word.",
+    why="Linux looks for a pool only when a device has no IOMMU, so the pool would silently stay unused.",
     example="transport: pci and data_path: pool-in-ram in a domain with an IOMMU",
     fix="Use virtio-mmio, which no IOMMU stands before, or data_path: viommu.",
 )
@@ -153,7 +153,7 @@ def iommus_fit(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT344",
-    what="something that the board has once is given to two devices",
+    what="something that the board has only once is given to two devices",
     why="Two guests would drive one chip, or listen at one address.",
     example="the same vsock cid in two devices",
     fix="Give each its own.",
@@ -194,7 +194,7 @@ def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT346",
-    what="a region between two guests cannot be had so",
+    what="a region between two guests cannot be shared like this",
     why="It is the BAR of a PCI device in both: a power of two of bytes, owned by one, lent to the other.",
     example="size: 3MiB for an ivshmem device",
     fix="Make it shared-memory of one end, lent to the other, 1MiB times a power of two, without an address.",
@@ -247,8 +247,8 @@ def _size_of_a_bar(context: Context, name: str | None) -> Iterator[Diagnostic]:
 
 @rule(
     "VT347",
-    what="something is kept on CPUs that cannot be had",
-    why="The board or the guest's CPU pool does not have them, or there is nothing that could be kept on them.",
+    what="something is pinned to CPUs that are not available",
+    why="The board or the guest's CPU pool does not have them, or there is nothing that could be pinned to them.",
     example="host_cpus: [4] on a board with 2",
     fix="Name CPUs of the board, and of the pool, for guests and for daemons.",
 )

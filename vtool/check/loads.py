@@ -72,8 +72,8 @@ def too_large(what: str, window: AddressRange, size_bytes: int | None, started: 
     "VT713",
     what="what is loaded at boot is larger than its room",
     why=(
-        "The loader puts kernel, hypervisor, tree and modules one behind the other; the next overwrites what is too "
-        "long."
+        "The loader puts kernel, hypervisor, tree and modules one after another; the next overwrites the end of one "
+        "that is too long."
     ),
     example="a ramdisk of 60MiB for a dom0less guest, or a kernel of 40MiB 32MiB before the ramdisk's address",
     fix="Make the file smaller, or give it more room in the facts' load addresses; a module has 32MiB.",

@@ -37,7 +37,7 @@ _PAGES_OF_ALL = 64
         "started."
     ),
     example="memory: 16MiB for a kernel of 10 MiB and a ramdisk of 1 MiB that unpacks to 3 MiB",
-    fix="Give it the least that the hint says and what it shall run, or a smaller kernel and ramdisk.",
+    fix="Give it the minimum in the hint and what it is to run, or use a smaller kernel and ramdisk.",
 )
 def memory_holds_what_boots(context: Context) -> Iterator[Diagnostic]:
     """A domain's memory holds its kernel, its ramdisk, and what they become."""
@@ -108,7 +108,7 @@ def told(needs: Mapping[str, int]) -> str:
 @rule(
     "VT422",
     what="a board has too little left beside its domains",
-    why="The host's system, each QEMU, Xen and the tables of pages need memory that no domain names.",
+    why="The host's system, each QEMU, Xen and page tables need memory that no domain names.",
     example="a guest of 3956MiB on a board with 3956MiB of RAM",
     fix="Make domains or regions smaller by what the hint says.",
 )

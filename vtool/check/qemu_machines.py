@@ -31,7 +31,7 @@ def _removed_by(machine: Version) -> Version:
 
 @rule(
     "VT348",
-    what="a machine that cannot be made",
+    what="a machine that is not possible",
     why="A GICv2 serves 8 CPUs, under Xen as in QEMU, and a QEMU knows machines up to its own version.",
     example="machine: virt-10.0 with qemu_version: 7.2",
     fix="Follow the message.",

@@ -114,7 +114,7 @@ def _unknown(context: Context, what: str, name: str, path: KeyPath, table: Mappi
 
 @rule(
     "VT302",
-    what="a domain does not say its board",
+    what="a domain does not name its board",
     why="With several boards there is no telling where it belongs.",
     example="two boards, a domain without board",
     fix="Add board.",
@@ -243,7 +243,7 @@ def ends_differ(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT306",
-    what="a device's end has a role that is not supported",
+    what="one end of a device has a role that is not supported",
     why=(
         "Guests are served, by the control domain; under Xen also by a guest (a driver domain), PV disks and "
         "networks only."
@@ -275,8 +275,8 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
     "VT307",
     what="a domain has a setting that is not supported for its role",
     why=(
-        "A setting without effect would be believed. A control domain boots from the board's disk; a KVM host has "
-        "all CPUs and memory."
+        "A setting without effect would mislead. A control domain boots from the board's disk; a KVM host has all "
+        "CPUs and memory."
     ),
     example="a ramdisk on a control domain",
     fix="Leave it out.",

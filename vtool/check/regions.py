@@ -248,7 +248,7 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT407",
     what="a domain has more CPUs than its board (warning)",
-    why="They would share, and measure nothing useful.",
+    why="They would share CPUs, and measurements would mean little.",
     example="cpus: 8 on a board with 2",
     fix="Use at most the board's.",
 )

@@ -66,8 +66,8 @@ def _why_not_there(context: Context, device: Device) -> tuple[str, str]:
 
 @rule(
     "VT351",
-    what="a ring cannot be between these ends, or not in this region",
-    why="Both ends have to map the region alike, and nothing else may use it: the data are in it.",
+    what="a ring cannot connect these ends, or not through this region",
+    why="Both ends have to map the region alike, and nothing else may use it: it holds the data.",
     example="data_path: ring, with the host as backend of a KVM guest",
     fix=(
         "Put it between two guests under KVM, or between a dom0less guest and dom0 under Xen, with a region of its own."

@@ -42,7 +42,7 @@ def guests_have_something_to_run(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT424",
-    what="a root file system is not there under the name that is given (warning)",
+    what="there is no root file system under the name that is given (warning)",
     why="Linux waits for it or panics; names such as UUID= only a ramdisk can look up.",
     example="bootargs: root=/dev/vdb for a guest with one disk",
     fix="Name what the hint says, or add the disk.",

@@ -53,13 +53,13 @@ def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT359",
-    what="a colour that there is not",
+    what="a cache colour that does not exist",
     why=(
-        "Xen was built for so many colours, and the cache has so many pages a way; with others it makes no domain, "
-        "or stops."
+        "Xen is built for a number of colours, and the cache has a number of pages a way; beyond either it makes no "
+        "domain, or stops."
     ),
     example="llc_colors: 0-4095",
-    fix="Name colours that there are.",
+    fix="Name colours that exist.",
 )
 def colours_exist(context: Context) -> Iterator[Diagnostic]:
     """Colours are ones that the cache has, as far as Xen's command line says, and that Xen was built for."""

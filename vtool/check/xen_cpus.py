@@ -297,8 +297,8 @@ def interrupt_controllers_serve(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT358",
-    what="vectors that the board's cores do not have",
-    why="Xen makes no domain with longer vectors than every core has; of dom0less guests it stops.",
+    what="vectors longer than the board's cores support",
+    why="Xen makes no domain with longer vectors than every core has; for a dom0less guest it stops.",
     example="xen: {sve: 256} on a board with Cortex-A72 cores",
     fix="Leave it out, write max, or use another board.",
 )

@@ -58,9 +58,10 @@ _DRIVEN_BY_DEFAULT = "ARM_SMMU"
 
 @rule(
     "VT416",
-    what="a device-tree node that cannot be passed through so",
+    what="a device-tree node that cannot be passed through like this",
     why=(
-        "A device has one driver: that of one guest, or Xen's own; the console, timer, CPUs and memory are everybody's."
+        "A device has one driver: that of one guest, or Xen's own; the console, timer, CPUs and memory belong to "
+        "everyone."
     ),
     example="the interrupt controller, or one node for two guests",
     fix="Give each device to one guest.",

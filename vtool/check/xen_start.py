@@ -127,8 +127,8 @@ def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
     "VT415",
     what="only one domain can have this",
     why=(
-        "Xen takes one hardware and one xenstore domain, which is dom0, and forwards SCMI of one guest; of a second "
-        "it stops."
+        "Xen takes one hardware and one xenstore domain, which is dom0, and forwards SCMI of one guest; it stops at "
+        "a second one."
     ),
     example="capabilities: [hardware] for a dom0less guest",
     fix="Leave it out; of the capabilities `control` is free.",

@@ -179,10 +179,10 @@ def backends_may_map(context: Context) -> Iterator[Diagnostic]:
 
 @rule(
     "VT387",
-    what="the board's Xen is not said to write pools as Linux knows them",
+    what="the board's Xen is not known to write pools in the form that Linux reads",
     why=(
-        "Upstream Xen's node of a region is no restricted-dma-pool and has no phandle; Linux then goes on without a "
-        "word."
+        "Upstream Xen's node of a region is no restricted-dma-pool and has no phandle; Linux then silently goes on "
+        "without it."
     ),
     example="data_path: pool under Xen, without patches: [pool-node]",
     fix="Write image: vtool:xen at the hypervisor; or patch your own and write patches: [pool-node].",

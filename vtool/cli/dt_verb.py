@@ -86,8 +86,8 @@ _AS_BEFORE = (
 
 declare(
     "VT443",
-    what="a merged device tree has a name that says no format",
-    why="Source and binary are both wanted of it, and the name is how one chooses.",
+    what="the name of a merged device tree does not tell its format",
+    why="It can be written as source or as binary, and the end of the name chooses.",
     example="vtool dt kvm-pool.yaml --domain fe0 --base qemu.dtb -o merged",
     fix="End the name in .dts or .dtb.",
 )

@@ -109,7 +109,7 @@ declare(
     "VT715",
     what="a new generation does not come up",
     why=(
-        "The board booted it once, on trial; it did not answer in time or fell over, and the board started its last "
+        "The board booted it once, on trial; it did not answer in time or crashed, and the board started its last "
         "good one."
     ),
     example="static shared memory for a Xen that is built without it: Xen stops before it prints a word",
@@ -127,14 +127,14 @@ declare(
 )
 declare(
     "VT717",
-    what="a generation cannot be had",
+    what="a generation is not available",
     why="It is not on the board, is damaged, or is not the one that runs.",
     example="vtool rollback topology.yaml --to 0123",
     fix="Choose one that `vtool generations` lists, or deploy its topology.",
 )
 declare(
     "VT718",
-    what="a saved plan does not fit any more",
+    what="a saved plan no longer fits",
     why="The board runs another generation than when the plan was saved, or the topology makes another one.",
     example="vtool deploy topology.yaml --plan yesterday.json",
     fix="Look at the difference again and save it again.",
@@ -144,7 +144,7 @@ declare(
     what="a saved plan cannot be read",
     why="It is not a file that `vtool plan --save` wrote.",
     example="vtool deploy topology.yaml --plan topology.yaml",
-    fix="Write it anew with `vtool plan TOPOLOGY --against-board --save FILE`.",
+    fix="Save it again with `vtool plan TOPOLOGY --against-board --save FILE`.",
 )
 declare(
     "VT720",
@@ -158,7 +158,7 @@ declare(
     what="vtool makes no emulated board with that Debian",
     why="There is no root disk of it, and one of another would have other releases than were checked.",
     example="suite: sid without a board of yours in the inventory",
-    fix="suite: trixie or trixie-backports; what you only want to see, render.",
+    fix="Use suite: trixie or trixie-backports; or only render the topology.",
 )
 declare(
     "VT818",

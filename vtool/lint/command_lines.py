@@ -15,7 +15,7 @@ from vtool.platform.command_lines import last, linux_words, number_of
 @rule(
     "VT362",
     what="mem= on the command line leaves a pool without memory",
-    why="Linux keeps so much RAM from the bottom on, and maps nothing behind it.",
+    why="Linux uses that much RAM, from the bottom up, and maps nothing beyond it.",
     example='bootargs = "mem=64M" and a restricted-dma-pool 256 MiB above the base of RAM',
     fix="Leave mem= out, or move the pool below.",
 )

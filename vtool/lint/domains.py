@@ -96,7 +96,7 @@ def domains_have_memory_and_cpus(context: Context) -> Iterator[Finding]:
 @rule(
     "VT873",
     what="static memory is not what memory says",
-    why="Xen panics unless it sums up exactly; mixing with the heap is not supported.",
+    why="Xen panics unless the sum is exact; mixing with the heap is not supported.",
     example="memory of 256 MiB with 128 MiB of xen,static-mem",
     fix="Make them equal.",
 )
@@ -132,7 +132,7 @@ def static_memory_is_read_as_meant(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT879",
-    what="static memory cannot be had",
+    what="static memory is not available",
     why="It is outside RAM, or claimed by something else too.",
     example="xen,static-mem over /reserved-memory",
     fix="Move it.",
@@ -166,8 +166,8 @@ def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT875",
-    what="xen,enhanced cannot be had",
-    why="Xenstore runs in dom0; words that Xen does not know give the domain nothing, silently.",
+    what="xen,enhanced is not possible",
+    why="Xenstore runs in dom0; words that Xen does not know silently give the domain nothing.",
     example="xen,enhanced without dom0",
     fix="Use no-xenstore, or add a dom0.",
 )
@@ -190,7 +190,7 @@ def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT876",
-    what="nr_spis cannot be",
+    what="nr_spis is not possible",
     why="Xen allows 988, and vpl011 needs the first one.",
     example="nr_spis = <1000>",
     fix="Choose a number that covers the domain's devices.",

@@ -136,7 +136,7 @@ def _rounded(size_bytes: int) -> str:
 
 @rule(
     "VT903",
-    what="the alignment of a reservation cannot be",
+    what="the alignment of a reservation is not possible",
     why="A CMA is made of whole page blocks, 2 MiB with pages of 4 KiB; an alignment is a power of two.",
     example="a reusable shared-dma-pool at 0x50100000",
     fix="Use multiples of 2 MiB; of 4 MiB for kernels without huge pages.",

@@ -107,7 +107,7 @@ def windows_divide_into_rows(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT900",
-    what="a reg is read in other cells than it was written in",
+    what="a reg is read with other cell counts than it was written with",
     why=(
         "Its length divides by the parent's cells by chance, and the numbers come out elsewhere than the unit "
         "address says."

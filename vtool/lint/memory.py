@@ -18,7 +18,7 @@ _START, _END = "linux,initrd-start", "linux,initrd-end"
 
 @rule(
     "VT908",
-    what="the same RAM is said twice",
+    what="the same RAM is stated twice",
     why="Linux counts it once, or gives up NUMA; the boot allocator of Xen stops at it.",
     example="memory@40000000 of 1 GiB beside memory@60000000",
     fix="Correct the reg of one.",
@@ -54,10 +54,10 @@ def _of_twice(context: Context, node: Node, other: Node) -> tuple[str, Severity]
 
 @rule(
     "VT912",
-    what="a node is no RAM to whoever boots",
+    what="a node is not RAM to whoever boots",
     why='Linux tells RAM by device_type = "memory", Xen by the name memory as well.',
     example='ram@80000000 with device_type = "memory", under Xen',
-    fix="Name it memory@80000000 and say its type.",
+    fix="Name it memory@80000000 and state its type.",
 )
 def memory_nodes_are_taken(context: Context) -> Iterator[Finding]:
     """A memory node has the type that Linux tells it by and the name that Xen asks for, too.
@@ -80,9 +80,9 @@ def memory_nodes_are_taken(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT906",
-    what="the ramdisk cannot be had",
+    what="the ramdisk cannot be used",
     why=(
-        "It needs a start and an end, in this order and in RAM; Linux boots without it or reads what is no RAM, Xen "
+        "It needs a start and an end, in this order and in RAM; Linux boots without it or reads what is not RAM, Xen "
         "stops at it."
     ),
     example="linux,initrd-end below linux,initrd-start",

@@ -20,10 +20,10 @@ WARNING = Severity.WARNING
 
 @rule(
     "VT860",
-    what="cells are not said (warning)",
+    what="cell counts are missing (warning)",
     why="Xen inherits them from above, other readers take 2 and 1.",
     example="/chosen with modules and without #size-cells",
-    fix="Say #address-cells and #size-cells in /chosen and in every domain.",
+    fix="State #address-cells and #size-cells in /chosen and in every domain.",
 )
 def cells_are_said(context: Context) -> Iterator[Finding]:
     """``/chosen`` and domains say the cells of what is in them."""
@@ -171,7 +171,7 @@ def command_lines_reach_whom_they_are_for(context: Context) -> Iterator[Finding]
     what="boot modules are not what they look like (warning)",
     why="Xen takes the first kernel and ramdisk, guesses what has no kind, and looks under /chosen only.",
     example="two multiboot,kernel under /chosen",
-    fix="Say each module's kind, once a domain.",
+    fix="State each module's kind, once per domain.",
 )
 def dom0_has_one_kernel(context: Context) -> Iterator[Finding]:
     """Dom0 has one kernel and one ramdisk, a domain too."""

@@ -62,7 +62,7 @@ def regions_have_a_place_or_a_size(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT915",
-    what="a reservation of no size",
+    what="a reservation without a size",
     why=(
         "Linux reserves nothing for it, and makes no pool of it (a warning where a boot loader may fill in reg = <0 "
         "0>)."

@@ -70,7 +70,7 @@ def _taken(context: Context, domain: Node, rights: int) -> str | None:
 @rule(
     "VT419",
     what="a vCPU is not kept on CPUs as its node says",
-    why="Xen panics at CPUs that there are not, and passes over a node without hard-affinity.",
+    why="Xen panics at CPUs that do not exist, and skips a node without hard-affinity.",
     example="id = <2> in a domain with two CPUs",
     fix="Give each vCPU one node, with CPUs of the host.",
 )

@@ -179,7 +179,7 @@ def numbers_are_pages(context: Context) -> Iterator[Finding]:
 )
 @rule(
     "VT899",
-    what="only some nodes of a region say its host address",
+    what="only some nodes of a region give its host address",
     why="Xen accepts it silently; the second domain gets the region at a guest address that is the size.",
     example="host, guest, size in the owner and guest, size in the borrower",
     fix="Give the host address in all of them or in none.",

@@ -83,7 +83,7 @@ def domains_use_cpupools(context: Context) -> Iterator[Finding]:
 
 @rule(
     "VT882",
-    what="the static heap cannot be had",
+    what="the static heap is not available",
     why="Its cells are the root's; it is aligned to 64 KiB, in RAM and nobody else's.",
     example="xen,static-heap over a module",
     fix="Move it.",

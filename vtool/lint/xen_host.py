@@ -154,7 +154,7 @@ def _as_cells(number: int, count: int) -> tuple[int, ...]:
 
 @rule(
     "VT911",
-    what="the address of a node leads nowhere, for which Xen gives up",
+    what="a node's address leads nowhere, and Xen panics",
     why=(
         "Building dom0 it translates each reg on a bus with ranges up to the root, whatever the status, and panics "
         "when one leads nowhere."

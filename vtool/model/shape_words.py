@@ -177,11 +177,11 @@ def _diagnostic_of(model: type[BaseModel], document: Document, fault: Fault) -> 
 
 declare(
     "VT201",
-    what="a key is not known",
-    why="A misspelt key would otherwise be ignored without a word.",
+    what="a key is unknown",
+    why="A misspelt key would otherwise be silently ignored.",
     example="cpu: 2",
     fix=(
-        "Use the name in the hint. A misspelt key is read as the key that it is misspelt of, to find what else is "
+        "Use the name in the hint. A misspelt key is read as the one that it was meant to be, to find what else is "
         "wrong."
     ),
 )

@@ -32,7 +32,7 @@ FROM_THE_BOARD = "import from the running board as root: --ssh root@HOST"
 
 declare(
     "VT807",
-    what="a device tree is a guest's of Xen",
+    what="a device tree is one that Xen made",
     why="Under Xen dom0 sees a tree that Xen made: its share of RAM, its vCPUs, no virtual interfaces of the GIC.",
     example="--ssh to a board that runs Xen",
     fix="Import while the board runs without Xen, or from the tree that its boot loader hands over.",

@@ -30,9 +30,7 @@ def too_few_cells(board: BoardPlan) -> Iterator[Diagnostic]:
 declare(
     "VT821",
     what="a number cannot be written into the base tree",
-    why=(
-        "Nodes keep the cells that they have, since changing them would make all that stands there mean something else."
-    ),
+    why="Nodes keep the cells that they have, since changing them would change the meaning of everything in them.",
     example="static memory above 4GiB, and /chosen with #address-cells 1",
     fix="Fix an address that the cells can hold, or use a tree with wider cells.",
 )

@@ -101,8 +101,8 @@ def place(
 
 declare(
     "VT411",
-    what="a number of the lock file cannot be kept",
-    why="Somebody may rely on it, so vtool does not move it without a word.",
+    what="a number in the lock file cannot be kept",
+    why="Somebody may rely on it, so vtool does not silently move it.",
     example="a region fixed where the lock file has another",
     fix="Delete its line in the lock file, or run vtool plan TOPOLOGY --lock.",
 )

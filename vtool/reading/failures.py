@@ -15,7 +15,7 @@ declare(
 declare(
     "VT101",
     what="the file is not YAML that vtool reads",
-    why="Broken syntax, not UTF-8, control characters, several documents, or nested beyond all reason.",
+    why="Broken syntax, not UTF-8, control characters, several documents, or nested too deeply.",
     example="boards: {board0:",
     fix="Go to the place shown; indent with spaces and close what is open.",
 )
@@ -49,9 +49,9 @@ declare(
 declare(
     "VT105",
     what="a value or key has a tag",
-    why="Tags make a YAML reader build something else than what stands there; a topology needs none.",
+    why="Tags make a YAML reader build something other than what is written; a topology needs none.",
     example="name: !!binary a3Zt",
-    fix="Remove the tag; put quotes around what shall be text.",
+    fix="Remove the tag; put quotes around what is meant as text.",
 )
 declare(
     "VT106",
@@ -65,10 +65,10 @@ declare(
 )
 declare(
     "VT107",
-    what="files include each other without end",
+    what="files include each other in a circle",
     why="There is no order in which to merge them.",
     example="a.yaml includes b.yaml, which includes a.yaml",
-    fix="Take out one include of the chain shown; put what both need into a third file.",
+    fix="Remove one include of the chain shown; put what both need into a third file.",
 )
 declare(
     "VT108",
@@ -93,7 +93,7 @@ declare(
 )
 declare(
     "VT111",
-    what="variables use each other without end",
+    what="variables use each other in a circle",
     why="None of them has a value.",
     example="a: ${b}, and b: ${a} below it",
     fix="Give one of them a value.",
@@ -101,23 +101,23 @@ declare(
 declare(
     "VT112",
     what="a variable is not used (warning)",
-    why="Changing it would change nothing, which is seldom what is believed.",
+    why="Changing it would change nothing, which is seldom what was meant.",
     example="variables: {cpus: 2}, and no ${cpus} anywhere",
     fix="Use it or remove it.",
 )
 declare(
     "VT113",
-    what="a variable is used in a wrong form",
-    why="Only ${name} is replaced, and the text that it makes has at most 4096 characters.",
+    what="a variable is not written correctly",
+    why="Only ${name} is replaced, and the resulting text may have at most 4096 characters.",
     example="bootargs: root=${root",
     fix="Close the brace and write a variable's name in it; write $${ for the text ${.",
 )
 declare(
     "VT114",
-    what="a variable has a wrong name or value",
+    what="a variable's name or value is not allowed",
     why="Variables stand for single values and are named where they are used.",
     example="variables: {Memory: [1GiB]}",
-    fix="Use lower-case letters, digits, _ and - for the name, and a text, whole number, true or false as value.",
+    fix="Use lower-case letters, digits, _ and - for the name, and text, a whole number, true or false for the value.",
 )
 declare(
     "VT205",
