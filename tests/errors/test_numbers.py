@@ -16,6 +16,8 @@ NUMBERS = {
     "VT398-heap-too-small": (rf"make it {SIZE}", "size: 512MiB", "size: {}"),
     "VT401-carve-out": (r"or write (0x[0-9a-f]+),", r"address: 0x[0-9a-f_]+", "address: {}"),
     "VT403-pool-behind-odd-memory": (rf"with {SIZE} of memory", "memory: 256MiB", "memory: {}"),
+    "VT403-memory-of-a-guest": (rf"the next is {SIZE}", r"memory: \S+(?=  # VT403)", "memory: {}"),
+    "VT403-page-tables": (rf"the next is {SIZE}", r"p2m_memory: \S+(?=  # VT403)", "p2m_memory: {}"),
     "VT403-pool-size": (rf"the next is {SIZE}", r"size: \S+(?=  # VT403)", "size: {}"),
 }
 

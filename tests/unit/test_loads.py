@@ -117,3 +117,9 @@ def test_what_is_packed_is_judged_where_it_is_unpacked(tmp_path: Path) -> None:
     assert len(errors(tmp_path, "kvm")) == 1
     assert errors(tmp_path, "xen", "\n    memory: 256MiB") == []
     assert look_at(tmp_path / "control").image_size == 40 * MIB
+
+
+def test_the_hint_says_how_far_its_room_has_to_reach(tmp_path: Path) -> None:
+    image(tmp_path / "control", 1 * MIB, 33 * MIB)
+    (one,) = (d for d in found(tmp_path, "kvm") if d.code == "VT713")
+    assert "RAM up to 0x96200000 free" in one.hints[0]  # 33 MiB from 0x9400_0000, whole units of 2 MiB

@@ -56,10 +56,7 @@ def too_large(what: str, window: AddressRange, size_bytes: int | None, started: 
     One that the loader starts (``booti``) is first moved to a multiple of 2 MiB, and takes what its header says
     (U-Boot arch/arm/lib/image.c booti_setup).
     """
-    end = window.base + (size_bytes or 0)
-    if started is not None and started.image_size is not None:
-        offset = started.text_offset
-        end = max(end, align_up(window.base - offset, LINUX_UNIT) + offset + started.image_size)
+    end = _end_of_load(window, size_bytes, started)
     if end <= window.end:
         return None
     return (
@@ -99,10 +96,21 @@ def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
             message = too_large(what, windows[key], size, file if started else None)
             if message is not None:
                 label = Label(loaded.document.span(("boot", "load", key)), "the window begins here")
-                yield context.find("VT713", message, path, labels=(label,), hints=(_MORE_ROOM,))
+                window_end = _end_of_load(windows[key], size, file if started else None)
+                yield context.find("VT713", message, path, labels=(label,), hints=(_more_room(window_end),))
 
 
-_MORE_ROOM = "give it more room: move the next of `load` in the board's facts, and its carve-out"
+def _end_of_load(window: AddressRange, size_bytes: int | None, started: BootFile | None) -> int:
+    end = window.base + (size_bytes or 0)
+    if started is not None and started.image_size is not None:
+        offset = started.text_offset
+        end = max(end, align_up(window.base - offset, LINUX_UNIT) + offset + started.image_size)
+    return end
+
+
+def _more_room(end: int) -> str:
+    least = align_up(end, LINUX_UNIT)
+    return f"keep RAM up to {least:#x} free for it: `load` in the board's facts, what comes next there, its carve-out"
 
 
 @rule("VT713")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size
 from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
 from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
@@ -180,11 +180,13 @@ def memory_is_whole(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if domain.memory is not None and domain.memory % MIB:
             message = f"memory of domain '{name}', {format_size(domain.memory)}, is not a multiple of 1MiB"
-            yield context.find("VT403", message, ("domains", name, "memory"))
+            hint = f"the next is {format_size(align_up(domain.memory, MIB))}"
+            yield context.find("VT403", message, ("domains", name, "memory"), hints=(hint,))
         tables = domain.xen.p2m_memory if domain.xen else None
         if tables is not None and tables % MIB:
             message = f"`p2m_memory` of '{name}', {format_size(tables)}, is not a multiple of 1MiB"
-            yield context.find("VT403", message, ("domains", name, "xen", "p2m_memory"))
+            hint = f"the next is {format_size(align_up(tables, MIB))}"
+            yield context.find("VT403", message, ("domains", name, "xen", "p2m_memory"), hints=(hint,))
 
 
 def _misaligned_pool(context: Context, name: str, region: Region, where: int, memory: int) -> Diagnostic:
