@@ -8,8 +8,10 @@ import pytest
 
 from tests.golden.test_golden import CASES, rendered
 from tests.golden.xl_config import Place, disk, places, read, virtio
+from vtool.base.units import format_cpu_list
 from vtool.cli.common import prepare
 from vtool.data_paths import DataPath
+from vtool.platform.xen_properties import SETTINGS
 
 GUESTS = {
     f"{case}-{guest.name}": (case, guest)
@@ -27,18 +29,25 @@ def test_what_xl_reads_is_what_was_planned(name: str) -> None:
     assert settings["extra"] == guest.bootargs
     assert places(settings) == [Place(d.place.base, d.intid, d.data_path is DataPath.GRANT) for d in guest.virtio]
     # xl/xl_parse.c: nr_spis and shadow_memory (MiB) are numbers, sve is a word, llc_colors a list of words.
-    assert settings.get("vuart") == ("sbsa_uart" if guest.uart else None)
-    assert settings.get("nr_spis") == guest.spis
-    assert settings.get("shadow_memory") == (guest.p2m_bytes >> 20 if guest.p2m_bytes else None)
-    assert settings.get("trap_unmapped_accesses", 1) == int(guest.traps_unmapped_accesses)
-    assert settings.get("sve") == (None if guest.sve_bits is None else str(guest.sve_bits or "hw"))
-    assert ",".join(settings.get("llc_colors", [])) == (guest.llc_colors or "")  # type: ignore[arg-type]
-    assert settings.get("arm_sci") == (f"type={guest.sci_type}" if guest.sci_type else None)
+    value = {setting.row.field: setting.value for setting in guest.settings}
+    wanted = {
+        "vuart": "sbsa_uart" if value["uart"] else None,
+        "nr_spis": value["spis"],
+        "shadow_memory": value["p2m_memory"] >> 20 if value["p2m_memory"] else None,
+        "trap_unmapped_accesses": None if value["trap_unmapped_accesses"] else 0,
+        "sve": None if value["sve"] is None else str(value["sve"] or "hw"),
+        "llc_colors": format_cpu_list(value["llc_colors"]).split(",") if value["llc_colors"] else None,
+        "arm_sci": "type=scmi_smc" if value["scmi_smc"] else None,
+        "pool": value["cpupool"],
+        **{name: value[name] for name in ("max_grant_version", "max_grant_frames", "max_maptrack_frames")},
+    }
+    assert {row.xl.word for row in SETTINGS if row.xl and row.xl.write} == set(wanted)
+    assert {word: settings.get(word) for word in wanted} == wanted
     disks = [disk(text) for text in settings["disk"]]  # type: ignore[union-attr]
     mine = [*guest.disks, *(device.disk for device in guest.virtio if device.disk)]
-    wanted = [(d.virtual_device, d.link, None) for d in mine]
-    wanted += [(d.virtual_device, d.target, d.backend) for d in guest.served_disks]
-    assert sorted((d["vdev"], d["target"], d.get("backend")) for d in disks) == sorted(wanted)
+    wanted_disks = [(d.virtual_device, d.link, None) for d in mine]
+    wanted_disks += [(d.virtual_device, d.target, d.backend) for d in guest.served_disks]
+    assert sorted((d["vdev"], d["target"], d.get("backend")) for d in disks) == sorted(wanted_disks)
     # A guest that starts anew by itself would have a number that no backend knows.
     assert settings["on_reboot"] == ("destroy" if guest.virtio else "restart")
 

@@ -21,7 +21,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.property.xen_topologies import DOM0, FACTS, base_tree, topologies
-from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, free_ranges
+from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, format_cpu_list, free_ranges
 from vtool.check import check
 from vtool.check.context import XenBuild
 from vtool.deploy.merged_tree import complete, differences
@@ -236,27 +236,31 @@ def read(tree: libfdt.Fdt, path: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in ("phandle", "linux,phandle")}
 
 
+CAPABILITIES = {"control": 1, "hardware": 2, "xenstore": 4}
+
+
 def wanted_of(guest: XenBootGuest, handles: dict[str, int], widths: tuple[int, int]) -> dict[str, Any]:
     """Write the node of a guest as docs/misc/arm/device-tree/booting.txt has it; ``widths`` are /chosen's."""
+    value = {setting.row.field: setting.value for setting in guest.settings}
     numbers_of = {
         "cpus": guest.cpus,
-        "nr_spis": guest.spis,
-        "xen,domain-p2m-mem-mb": guest.p2m_bytes and guest.p2m_bytes // MIB,
-        "capabilities": guest.capabilities or None,
-        "trap-unmapped-accesses": None if guest.traps_unmapped_accesses else 0,
-        "sve": guest.sve_bits or None,
-        "max_grant_version": guest.max_grant_version,
-        "max_grant_frames": guest.max_grant_frames,
-        "max_maptrack_frames": guest.max_maptrack_frames,
+        "nr_spis": value["spis"],
+        "xen,domain-p2m-mem-mb": value["p2m_memory"] and value["p2m_memory"] // MIB,
+        "capabilities": sum(CAPABILITIES[name] for name in value["capabilities"]) or None,
+        "trap-unmapped-accesses": None if value["trap_unmapped_accesses"] else 0,
+        "sve": value["sve"] or None,
+        "max_grant_version": value["max_grant_version"],
+        "max_grant_frames": value["max_grant_frames"],
+        "max_maptrack_frames": value["max_maptrack_frames"],
     }
     words = {
         "compatible": "xen,domain",
         "xen,enhanced": guest.enhanced.value if guest.enhanced else None,
-        "llc-colors": guest.llc_colors,
-        "xen,sci_type": guest.sci_type,
+        "llc-colors": format_cpu_list(value["llc_colors"]) or None,
+        "xen,sci_type": "scmi_smc" if value["scmi_smc"] else None,
         "passthrough": "enabled" if guest.passthrough and guest.device_tree is None else None,
     }
-    flags = {"vpl011": guest.uart, "direct-map": guest.direct_map, "sve": guest.sve_bits == 0}
+    flags = {"vpl011": guest.uart, "direct-map": guest.direct_map, "sve": value["sve"] == 0}
     wanted: dict[str, Any] = {"#address-cells": cells(2), "#size-cells": cells(2)}
     wanted |= {name: cells(value) for name, value in numbers_of.items() if value is not None}
     wanted |= {name: text(value) for name, value in words.items() if value is not None}
@@ -301,6 +305,7 @@ def imagebuilder(board: BoardPlan, guest: XenBootGuest) -> list[str]:
     view = next(iter(guest.shared), None)
     host = f"{view.host.base:#x} " if view and view.host else ""
     pools = [pool.label for pool in board.xen_boot.cpupools]
+    value = {setting.row.field: setting.value for setting in guest.settings}
     return [
         *(guest.kernel.file, guest.bootargs, str(guest.memory_bytes // MIB), str(guest.cpus), str(int(guest.uart))),
         str({Enhanced.ENABLED: 1, Enhanced.NO_XENSTORE: 2}.get(guest.enhanced, 0)),
@@ -308,7 +313,7 @@ def imagebuilder(board: BoardPlan, guest: XenBootGuest) -> list[str]:
         f"{view.xen_id} {host}{view.inside.base:#x} {view.inside.size_bytes:#x}" if view else "",
         str(pools.index(guest.cpupool)) if guest.cpupool else "",
         guest.hard_affinity or "",
-        str(guest.capabilities or ""),
+        str(sum(CAPABILITIES[name] for name in value["capabilities"]) or ""),
     ]
 
 

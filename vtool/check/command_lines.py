@@ -15,6 +15,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model import command_lines
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
 from vtool.platform.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
+from vtool.platform.xen_properties import PROPERTIES
 from vtool.reading.source import KeyPath
 
 _FACTS = "the facts of the board say it, under `boot`"
@@ -22,8 +23,7 @@ _GUESTS_CONSOLE = "vtool looks there for the domain's `ready` text, and the last
 _COMES_FROM = {
     "dom0_mem": "`memory` of the control domain says it",
     "dom0_max_vcpus": "`cpus` of the control domain says it",
-    "llc-coloring": "`llc_colors` of a guest switches it on",
-    "scmi-smc-passthrough": "`scmi_smc` of a guest switches it on",
+    **{row.words.partition("=")[0]: f"`{row.field}` of a guest switches it on" for row in PROPERTIES if row.words},
     "panic": "a system that panicked has to start again, or the board stays with what failed",
 }
 _SYSTEMD = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.records import record
 from vtool.check.context import Context, XenBuild
 from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
@@ -16,54 +15,25 @@ from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Program
 from vtool.model.partial import lost_names
-from vtool.model.topology import Domain, Enhanced, RegionUse, Start, Xen, XenDomain
-from vtool.platform import layouts
+from vtool.model.topology import Domain, RegionUse, Start, Xen
+from vtool.model.xen_settings import is_wished, wished
+from vtool.platform.xen_properties import (
+    AFFINITY,
+    CPUPOOLS,
+    DOM0LESS,
+    EVENT_CHANNELS,
+    OLDEST,
+    PROPERTIES,
+    SETTINGS,
+    SHARED_MEMORY,
+    STATIC_HEAP,
+    Feature,
+    XenProperty,
+)
 from vtool.reading.source import KeyPath
 
-
-@record
-class Feature:
-    """Something a Xen needs to have: the first release with it, and the Kconfig option since when it is one."""
-
-    since: tuple[int, int]
-    option: str | None
-    what: str
-    option_since: tuple[int, int] = (4, 0)
-    without: str = "such a Xen stops before its console is up, or ignores the node: see what `image: vtool:xen` has"
-
-
-STATIC_MEMORY = Feature((4, 16), "STATIC_MEMORY", "static memory")
-DIRECT_MAP = Feature((4, 17), None, "direct-map")
-STATIC_HEAP = Feature((4, 17), "STATIC_MEMORY", "a static heap")
-SHARED_MEMORY = Feature((4, 17), "STATIC_SHM", "static shared memory")
 UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address")
 POOL = Feature((4, 19), "STATIC_SHM", "a pool, which Linux must find in a guest's /memory,")
-EVENT_CHANNELS = Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19))
-CPUPOOLS = Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools")
-DOM0LESS = Feature((4, 12), "DOM0LESS_BOOT", "dom0less domains", (4, 19))
-ENHANCED = Feature((4, 17), None, "xen,enhanced")
-ENHANCED_LEGACY = Feature((4, 21), None, "xen,enhanced = legacy")
-GRANT_LIMITS = Feature((4, 18), None, "grant limits in the device tree")
-AFFINITY = Feature((4, 21), None, "keeping a dom0less guest on CPUs")
-CAPABILITIES = Feature((4, 21), None, "capabilities of dom0less guests")
-UNTRAPPED = Feature((4, 21), None, "not trapping unmapped accesses")
-SVE = Feature((4, 18), "ARM64_SVE", "SVE in guests")
-LLC_COLORS = Feature((4, 20), "LLC_COLORING", "cache colouring")
-SCMI = Feature((4, 21), "SCMI_SMC", "SCMI for guests")
-PASSTHROUGH = Feature((4, 19), None, "passthrough without a partial device tree")
-_SETTINGS = {
-    "static_memory": STATIC_MEMORY,
-    "direct_map": DIRECT_MAP,
-    "capabilities": CAPABILITIES,
-    "sve": SVE,
-    "llc_colors": LLC_COLORS,
-    "scmi_smc": SCMI,
-    "max_grant_version": GRANT_LIMITS,
-    "max_grant_frames": GRANT_LIMITS,
-    "max_maptrack_frames": GRANT_LIMITS,
-}
-SPIS_OF_XL = Feature((4, 19), None, "nr_spis of xl")
-P2M_SINCE = (4, 17)
 SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
 _NO_IOREQ = (
     "no backend can register for a guest's virtio-mmio accesses then: Debian's has it not, `image: vtool:xen` does"
@@ -79,28 +49,27 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
         if isinstance(declared.hypervisor, Xen):
             at = ("boards", board, "hypervisor")
             if declared.hypervisor.static_heap is not None:
-                yield board, STATIC_HEAP, (*at, "static_heap")
+                yield board, STATIC_HEAP.feature, (*at, "static_heap")
             if declared.hypervisor.cpupools:
-                yield board, CPUPOOLS, (*at, "cpupools")
+                yield board, CPUPOOLS.feature, (*at, "cpupools")
     for name, domain in context.topology.domains.items():
         board_name = context.board_of.get(name)
         if board_name is None or not isinstance(context.hypervisor_of(name), Xen):
             continue
-        asked = _asked_of(domain) if domain.start is Start.DOM0LESS else _asked_of_xl(domain)
-        for path, feature in asked:
+        for path, feature in _asked_of(domain):
             yield board_name, feature, ("domains", name, *path)
     yield from _shares_wished(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
             pool = region.use is RegionUse.RESTRICTED_DMA_POOL
-            feature = POOL if pool else SHARED_MEMORY if region.placed else UNPLACED
+            feature = POOL if pool else SHARED_MEMORY.feature if region.placed else UNPLACED
             yield board_name, feature, ("regions", name)
     yield from _virtio_wished(context)
     for name, channel in context.topology.event_channels.items():
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
-            yield board_name, EVENT_CHANNELS, ("event_channels", name)
+            yield board_name, EVENT_CHANNELS.feature, ("event_channels", name)
 
 
 def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
@@ -118,35 +87,22 @@ def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
 
 
 def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
-    settings = domain.xen or XenDomain()
-    yield ("start",), DOM0LESS
-    if domain.host_cpus:
-        yield ("host_cpus",), AFFINITY
-    if domain.passthrough and domain.device_tree is None:
-        yield ("passthrough",), PASSTHROUGH
-    if settings.enhanced is not None:
-        yield ("xen", "enhanced"), ENHANCED_LEGACY if settings.enhanced is Enhanced.LEGACY else ENHANCED
-    if not settings.trap_unmapped_accesses:
-        yield ("xen", "trap_unmapped_accesses"), UNTRAPPED
-    for key, feature in _SETTINGS.items():
-        value = getattr(settings, key)
-        if key in settings.model_fields_set and value is not False and value != ():
-            yield ("xen", key), feature
+    """Yield what a guest asks of Xen, or of xl, whose release is Xen's."""
+    dom0less = domain.start is Start.DOM0LESS
+    if dom0less:
+        yield ("start",), DOM0LESS.feature
+    for row in _wished(domain):
+        feature = row.needs(wished(domain, row)) if dom0less else row.needs_of_xl()
+        if feature is not None and (feature.since > OLDEST or feature.option is not None) and not row.backported:
+            yield tuple(row.key.split(".")), feature
 
 
-def _asked_of_xl(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
-    """Yield what a guest asks of xl, whose release is Xen's."""
-    settings = domain.xen or XenDomain()
-    if settings.spis is not None:
-        yield ("xen", "spis"), SPIS_OF_XL
-    if not settings.trap_unmapped_accesses:
-        yield ("xen", "trap_unmapped_accesses"), UNTRAPPED
-    if settings.sve is not None:
-        yield ("xen", "sve"), SVE
-    if settings.llc_colors:
-        yield ("xen", "llc_colors"), LLC_COLORS
-    if settings.scmi_smc:
-        yield ("xen", "scmi_smc"), SCMI
+def _wished(domain: Domain) -> Iterator[XenProperty]:
+    """Yield the rows of what a domain says, each where it says more than what is the case without it."""
+    for row in (*SETTINGS, AFFINITY):
+        implied = row.asked_elsewhere or (row.key == "passthrough" and domain.device_tree is not None)
+        if not implied and is_wished(domain, row):
+            yield row
 
 
 @rule(
@@ -156,15 +112,16 @@ def _asked_of_xl(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
     example="max_grant_frames for a dom0less guest on Xen 4.17",
     fix="Use a newer Xen, or leave the setting out.",
 )
-def page_tables_are_read(context: Context) -> Iterator[Diagnostic]:
-    """A Xen before 4.17 has memory for a guest's page tables in its last point releases only."""
+def point_releases_read_it(context: Context) -> Iterator[Diagnostic]:
+    """What came with fixes is in the last point releases only of the Xen before the one that brought it."""
     for name, domain in context.topology.domains.items():
         board = context.board_of.get(name)
-        if domain.xen is None or domain.xen.p2m_memory is None or board is None or board not in context.xens:
+        if board is None or board not in context.xens:
             continue
-        if context.xens[board].version < P2M_SINCE:
-            path = ("domains", name, "xen", "p2m_memory")
-            yield context.find("VT370", f"`p2m_memory` {layouts.XEN_P2M_SINCE}", path, severity=Severity.WARNING)
+        for row in PROPERTIES:
+            if row.backported and is_wished(domain, row) and context.xens[board].version < row.since:
+                path = ("domains", name, *row.key.split("."))
+                yield context.find("VT370", f"`{row.field}` {row.since_words}", path, severity=Severity.WARNING)
 
 
 @rule("VT370")

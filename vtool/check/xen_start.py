@@ -10,15 +10,9 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
+from vtool.platform.xen_properties import OF_XL
 from vtool.reading.source import KeyPath
 
-_OF_XL = frozenset(
-    {
-        *("uart", "spis", "p2m_memory", "trap_unmapped_accesses", "sve", "llc_colors", "scmi_smc"),
-        *("max_grant_version", "max_grant_frames", "max_maptrack_frames"),
-    }
-)
-"""What xl has a key for, too (xl.cfg(5)); since which release, ``vtool.check.xen_features`` says."""
 _XL_COUNTS_SPIS_SINCE = (4, 21)
 """Before, libxl took the larger of what is written and what devices need (tools/libs/light/libxl_arm.c)."""
 
@@ -40,7 +34,7 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
         elif not dom0less and domain.xen is not None:
-            for key in domain.xen.model_fields_set - _OF_XL:
+            for key in domain.xen.model_fields_set - OF_XL:
                 message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
                 wrong.append((("domains", name, "xen", key), message))
         for path, message in wrong:

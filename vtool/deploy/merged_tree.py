@@ -17,6 +17,7 @@ from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, 
 from vtool.plan.xen_boot import pool_numbers
 from vtool.platform.devicetree import Node, Tree, cpu_nodes
 from vtool.platform.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
+from vtool.platform.xen_properties import Reference
 
 
 def complete(blob: bytes, board: BoardPlan, base: Tree) -> bytes:
@@ -199,6 +200,14 @@ def _references_differ(tree: Tree, chosen: Node, board: BoardPlan) -> Iterator[s
         handles = chosen.children[pool.node_name].properties["cpupool-cpus"].cells
         if [by_phandle.get(handle) for handle in handles] != [cpus[cpu] for cpu in pool.cpus]:
             yield f"pool '{pool.name}' does not name the CPUs {pool.cpus}"
+    named = {pool.label: chosen.children[pool.node_name] for pool in boot.cpupools}
+    for guest in boot.guests:
+        for setting in guest.settings:
+            if not isinstance(setting.in_tree, Reference):
+                continue
+            handle = chosen.children[guest.node_name].number(setting.row.name)
+            if by_phandle.get(handle) is not named[setting.in_tree.label]:
+                yield f"`{setting.row.name}` of '{guest.name}' does not name '{setting.in_tree.label}'"
     cpus_of = {pool.node_name: pool.cpus for pool in boot.cpupools}
     numbers = pool_numbers({name: cpus_of[name] for name in chosen.children if name in cpus_of})
     for pool in boot.cpupools:
@@ -225,6 +234,10 @@ def _guest_differs(chosen: Node, guest: XenBootGuest) -> Iterator[str]:
         seen = _ranges(node.children[module.node_name])
         if seen != [module.window]:
             yield f"module '{module.file}' is at {_list(seen)}, not in {module.window}"
+    for setting in guest.settings:
+        name, wanted = setting.row.name, setting.tree_bytes
+        if not isinstance(setting.in_tree, AddressRange | Reference) and node.values.get(name) != wanted:
+            yield f"`{name}` of '{guest.name}' is {node.values.get(name)!r}, not {wanted!r}"
     if node.children[guest.kernel.node_name].string("bootargs") != guest.bootargs:
         yield f"the command line of '{guest.name}' is {node.children[guest.kernel.node_name].string('bootargs')!r}"
     for view in guest.shared:

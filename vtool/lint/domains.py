@@ -8,13 +8,8 @@ from vtool.base.units import PAGE_BYTES, AddressRange, format_size
 from vtool.diagnostics import Severity
 from vtool.diagnostics.codes import rule
 from vtool.lint.context import (
-    CPUPOOL,
-    EVENT_CHANNEL,
     GIC_V2,
-    SHARED_MEMORY,
-    VCPU,
     Context,
-    XenVersion,
     direct_mapped,
     memory_bytes,
     tuples,
@@ -23,36 +18,16 @@ from vtool.lint.finding import Finding
 from vtool.platform import layouts
 from vtool.platform.command_lines import dom0_memory
 from vtool.platform.devicetree import Node
+from vtool.platform.xen_properties import DIRECT_MAP, ENHANCED, PROPERTIES, SPIS, Where, shown
 
 MOST_CPUS = 128
 MOST_CPUS_GIC_V2 = 8
 GUEST_RAM_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
 WARNING = Severity.WARNING
+assert SPIS.limits is not None
+_, MOST_SPIS = SPIS.limits
 
-P2M_MEMORY = "xen,domain-p2m-mem-mb"
-SINCE = {
-    "direct-map": XenVersion(4, 17),
-    "domain-cpupool": XenVersion(4, 17),
-    "xen,enhanced": XenVersion(4, 17),
-    P2M_MEMORY: XenVersion(4, 17),
-    "max_grant_version": XenVersion(4, 18),
-    "max_grant_frames": XenVersion(4, 18),
-    "max_maptrack_frames": XenVersion(4, 18),
-    "sve": XenVersion(4, 18),
-    "passthrough": XenVersion(4, 19),
-    "llc-colors": XenVersion(4, 20),
-    "capabilities": XenVersion(4, 21),
-    "trap-unmapped-accesses": XenVersion(4, 21),
-    "xen,sci_type": XenVersion(4, 21),
-    "v8r_el1_msa": XenVersion(4, 22),
-}
-COMPATIBLE_SINCE = {
-    CPUPOOL: XenVersion(4, 17),
-    EVENT_CHANNEL: XenVersion(4, 17),
-    SHARED_MEMORY: XenVersion(4, 17),
-    VCPU: XenVersion(4, 21),
-}
-ENHANCED = ("", "enabled", "disabled", "no-xenstore")
+ENHANCED_WORDS = ("", "enabled", "disabled", "no-xenstore")
 
 
 @rule(
@@ -157,7 +132,7 @@ def static_memory_is_memory(context: Context) -> Iterator[Finding]:
 def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
     """A domain is mapped 1:1 only with memory at fixed places."""
     for domain in context.domains:
-        if context.version < SINCE["direct-map"]:
+        if context.version < DIRECT_MAP.since:
             return
         if "direct-map" in domain.values and "xen,static-mem" not in domain.values:
             message = "`direct-map` without `xen,static-mem`: Xen panics, 'direct-map is not valid for domain'"
@@ -173,14 +148,14 @@ def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
 )
 def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
     """``xen,enhanced`` is a word that this Xen knows, and xenstore has a dom0 to run in."""
-    if context.version < SINCE["xen,enhanced"]:
+    if context.version < ENHANCED.since:
         return
-    legacy = ("legacy",) if context.version >= (4, 21) else ()
+    newer = [word for word, since in ENHANCED.values_since if context.version >= since]
     for domain in context.domains:
         if "xen,enhanced" not in domain.values:
             continue
         word = domain.string("xen,enhanced")
-        if word not in (*ENHANCED, *legacy):
+        if word not in (*ENHANCED_WORDS, *newer):
             message = f'{context.xen} does not know xen,enhanced = "{word}": the domain silently gets nothing of it'
             yield Finding("VT875", domain, message, "xen,enhanced", hints=("enabled, no-xenstore or disabled",))
         elif word in ("", "enabled", "legacy") and not context.has_dom0:
@@ -191,7 +166,7 @@ def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
 @rule(
     "VT876",
     what="nr_spis is not possible",
-    why="Xen allows 988, and vpl011 needs the first one.",
+    why="Xen allows 960, and vpl011 needs the first one.",
     example="nr_spis = <1000>",
     fix="Choose a number that covers the domain's devices.",
 )
@@ -201,8 +176,8 @@ def interrupts_suffice(context: Context) -> Iterator[Finding]:
         if "nr_spis" not in domain.values:
             continue
         spis = domain.number("nr_spis")
-        if spis > layouts.XEN_MOST_SPIS:
-            message = f"`nr_spis` is {spis}, Xen allows {layouts.XEN_MOST_SPIS}: it panics, 'Error creating domain'"
+        if spis > MOST_SPIS:
+            message = f"`nr_spis` is {spis}, Xen allows {MOST_SPIS}: it panics, 'Error creating domain'"
             yield Finding("VT876", domain, message, "nr_spis")
         elif not spis and "vpl011" in domain.values and not direct_mapped(domain):
             message = "`nr_spis` is 0, `vpl011` needs interrupt 32, the first: Xen cannot set up the domain"
@@ -246,24 +221,22 @@ def memory_can_be_had(context: Context) -> Iterator[Finding]:
 )
 def this_xen_knows_it(context: Context) -> Iterator[Finding]:
     """What is newer than this Xen is ignored, mostly without a word."""
-    for domain in context.domains:
-        for name, since in SINCE.items():
-            if name == P2M_MEMORY and name in domain.values and context.version < since:
-                yield Finding("VT878", domain, f"`{name}` {layouts.XEN_P2M_SINCE}", name, severity=WARNING)
-            elif name in domain.values and context.version < since:
-                yield _newer(context, domain, name, since)
-    chosen = context.chosen
-    if chosen and "xen,static-heap" in chosen.values and context.version < (4, 17):
-        yield _newer(context, chosen, "xen,static-heap", XenVersion(4, 17))
-    for node in chosen.walk() if chosen else ():
-        for name, since in COMPATIBLE_SINCE.items():
-            if name in node.compatible and context.version < since:
-                message = f"`{name}` came with Xen {since}: {context.xen} ignores the node"
-                yield Finding("VT878", node, message, "compatible")
-
-
-def _newer(context: Context, node: Node, name: str, since: XenVersion) -> Finding:
-    return Finding("VT878", node, f"`{name}` came with Xen {since}: {context.xen} ignores it", name)
+    places = {Where.DOMAIN: context.domains, Where.CHOSEN: [context.chosen] if context.chosen else []}
+    for row in PROPERTIES:
+        if context.version >= row.since:
+            continue
+        if row.where is Where.BELOW:
+            for node in context.chosen.walk() if context.chosen else ():
+                if row.name in node.compatible:
+                    message = f"`{row.name}` came with Xen {shown(row.since)}: {context.xen} ignores the node"
+                    yield Finding("VT878", node, message, "compatible")
+            continue
+        for node in places.get(row.where, ()):
+            if row.name in node.values and row.backported:
+                yield Finding("VT878", node, f"`{row.name}` {row.since_words}", row.name, severity=WARNING)
+            elif row.name in node.values:
+                message = f"`{row.name}` came with Xen {shown(row.since)}: {context.xen} ignores it"
+                yield Finding("VT878", node, message, row.name)
 
 
 def guest_memory(context: Context, domain: Node) -> list[AddressRange]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from vtool.base.units import MIB
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.topology import Domain, Start
+from vtool.model.xen_settings import is_wished
+from vtool.platform.xen_properties import PROPERTIES
 
 OWN_PREFIX = "vtool."
 """Words that begin so are read by vtool's own programs in a guest or on the board."""
@@ -25,11 +27,8 @@ def of_xen(facts: BoardFacts, control: Domain, guests: Iterable[Domain]) -> Iter
     if control.memory is not None:
         yield f"dom0_mem={control.memory // MIB}M"
     yield f"dom0_max_vcpus={min(control.cpus, facts.cpus)}"
-    settings = [guest.xen for guest in guests if guest.xen is not None]
-    if any(wished.llc_colors for wished in settings):
-        yield "llc-coloring=on"
-    if any(wished.scmi_smc for wished in settings):
-        yield "scmi-smc-passthrough=on"
+    listed = list(guests)
+    yield from (row.words for row in PROPERTIES if row.words and any(is_wished(guest, row) for guest in listed))
 
 
 def of_control_domain(facts: BoardFacts, watchdog: Watchdog | None, *, is_xen: bool) -> Iterator[str]:

@@ -68,11 +68,13 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         ramdisk_image=domain.ramdisk,
         device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
         device_tree_image=domain.device_tree,
-        cpupool=_pool_of(scope, domain),
-        # Of xl's guests none has a UART unless it is asked for.
-        uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
-        spis=domain.xen.spis if domain.xen else None,
-        **settings_of(domain),
+        passthrough=domain.passthrough,
+        settings=settings_of(
+            domain,
+            cpupool=_pool_of(scope, domain),
+            # Of xl's guests none has a UART unless it is asked for.
+            uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
+        ),
         host_cpus=domain.host_cpus,
         grants_at_worst=sum(grants_of(device, domain.cpus) for device in devices.values()),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),

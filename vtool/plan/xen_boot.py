@@ -18,7 +18,6 @@ from vtool.model.devices import is_ring
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows
 from vtool.model.topology import (
     OWN_RAMDISK,
-    Capability,
     Domain,
     Enhanced,
     Region,
@@ -41,8 +40,6 @@ from vtool.platform.host_memory import HOST_ALIGNMENT
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
 
-_CAPABILITY_BITS = {Capability.CONTROL: 1, Capability.HARDWARE: 2, Capability.XENSTORE: 4}
-"""Xen xen/include/public/bootfdt.h DOMAIN_CAPS_*."""
 SPIS_WITH_VIRTIO = 32
 """The UART's and eleven of virtio-mmio, in Xen's steps of 32."""
 
@@ -181,6 +178,8 @@ def _plan_guest(
     # Merging turns the order round, as it does that of the guests.
     virtio = xen_virtio.plan_devices(scope, name, iter(()), [v.region for v in reversed(shared) if v.role == "owner"])
     otherwise = Enhanced.ENABLED if virtio else Enhanced.NO_XENSTORE if channels else None
+    enhanced = settings.enhanced or otherwise
+    cpupool = f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None
     ram = _ram(domain, static)
     in_dom0 = {view.region: view.inside for view in _views(scope, scope.control_name, placed)}
     rings = tuple(plan_xen_rings(scope, name, {view.region: view.inside for view in shared}, in_dom0))
@@ -199,13 +198,19 @@ def _plan_guest(
         static_memory=static,
         direct_map=settings.direct_map,
         uart=settings.uart,
-        spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
-        enhanced=settings.enhanced or otherwise,
-        cpupool=f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None,
+        enhanced=enhanced,
+        cpupool=cpupool,
         hard_affinity=format_cpu_list(domain.host_cpus) or None,
-        capabilities=sum(_CAPABILITY_BITS[capability] for capability in set(settings.capabilities)),
-        **settings_of(domain),
-        says_passthrough=bool(domain.passthrough) and domain.device_tree is None,
+        passthrough=domain.passthrough,
+        settings=settings_of(
+            domain,
+            spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
+            enhanced=enhanced.value if enhanced else None,
+            static_memory=static.range if static else None,
+            cpupool=cpupool,
+            # A partial device tree implies it.
+            passthrough=bool(domain.passthrough) and domain.device_tree is None,
+        ),
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,
         device_tree=modules.take(name, "dtb", domain.device_tree or "", "multiboot,device-tree")

@@ -172,9 +172,6 @@ XEN_GUEST_WINDOWS = (
 for; GICv3 has the larger window and is taken for both."""
 
 
-XEN_P2M_SINCE = "came with Xen 4.17, and with 4.16.3 of the fixes to 4.16: 4.16.0 to 4.16.2 ignore it"
-"""The words of XSA-409's fixes, which brought xen,domain-p2m-mem-mb and use xl's shadow_memory on Arm."""
-
 XEN_MOST_SPIS = 960
 """Xen xen/arch/arm/vgic.c domain_vgic_init: rounded up to a multiple of 32, and then at most 988."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import shlex
 
-from vtool.base.units import KIB, MIB, exact_division
+from vtool.base.units import KIB, MIB, AddressRange, exact_division
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.plan.types import QemuOption
+from vtool.platform.xen_properties import Reference, XenSetting
 
 _PLAIN_WORD = re.compile(r"^[A-Za-z0-9_@:.,/=+-]+\Z")
 
@@ -56,6 +57,39 @@ def dts(value: str) -> str:
     """Quote a device-tree string (dtc's lexer takes C's escapes)."""
     one_line(value, "a device-tree source")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def dts_property(setting: XenSetting, chosen_cells: tuple[int, int]) -> str:
+    """Write a property of a domain's node; addresses are in the cells of ``/chosen``."""
+    name = setting.row.name
+    match setting.in_tree:
+        case True:
+            return f"{name};"
+        case int() as number:
+            return f"{name} = <{number}>;"
+        case str() as word:
+            return f"{name} = {dts(word)};"
+        case Reference(label):
+            return f"{name} = <&{label}>;"
+        case AddressRange() as where:
+            return f"{name} = <{cells(where.base, chosen_cells[0])} {cells(where.size_bytes, chosen_cells[1])}>;"
+        case written:
+            raise render_error(f"`{name}` cannot be written in a device tree as {written!r}")
+
+
+def xl_setting(setting: XenSetting) -> str:
+    """Write an assignment of an xl.cfg: a number, a string, or a list of strings (xl.cfg(5))."""
+    assert setting.row.xl is not None
+    word = setting.row.xl.word
+    match setting.in_xl:
+        case int() as number:
+            return f"{word} = {int(number)}"
+        case str() as text:
+            return f"{word} = {xl(text)}"
+        case tuple() as texts:
+            return "\n".join([f"{word} = [", *(f"    {xl(text)}," for text in texts), "]"])
+        case written:
+            raise render_error(f"`{word}` cannot be written in an xl.cfg as {written!r}")
 
 
 def qemu(value: str) -> str:
@@ -124,6 +158,8 @@ FILTERS = {
     "line_of": line_of,
     "xl": xl,
     "dts": dts,
+    "dts_property": dts_property,
+    "xl_setting": xl_setting,
     "shell": shell,
     "uboot": uboot,
     "qemu": qemu,

@@ -64,9 +64,8 @@ def _cannot(board: BoardPlan) -> Iterator[str]:
             yield "who owns a shared region"
         if guest.enhanced is Enhanced.LEGACY:
             yield f"xen,enhanced = legacy ('{guest.name}')"
-        if guest.says_passthrough:
-            yield f"passthrough without a partial device tree ('{guest.name}')"
-        if guest.sve_bits is not None or guest.llc_colors or guest.sci_type:
-            yield f"SVE, cache colours and SCMI ('{guest.name}')"
+        for setting in guest.settings:
+            if setting.in_tree is not None and setting.row.imagebuilder is None:
+                yield f"{setting.row.feature.what} ('{guest.name}')"
         if '"' in guest.bootargs or "$" in guest.bootargs:
             yield f"a command line with quotes or '$' ('{guest.name}')"

@@ -11,6 +11,7 @@ from vtool.model.devices import Program
 from vtool.plan.types.devices import MmioPlace, QemuOption, Tap, VhostUserBackend
 from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
 from vtool.platform import layouts
+from vtool.platform.xen_properties import XenSetting
 
 
 @record
@@ -218,17 +219,7 @@ class XenGuest:
     device_tree: str | None = None
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
-    cpupool: str | None = None
-    uart: bool = False
-    spis: int | None = None
-    p2m_bytes: int | None = None
-    traps_unmapped_accesses: bool = True
-    sve_bits: int | None = None
-    llc_colors: str | None = None
-    sci_type: str | None = None
-    max_grant_version: int | None = None
-    max_grant_frames: int | None = None
-    max_maptrack_frames: int | None = None
+    settings: tuple[XenSetting, ...] = ()
     host_cpus: tuple[int, ...] = ()
     grants_at_worst: int = 0
     grants_available: int = 0

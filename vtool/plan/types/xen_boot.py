@@ -12,6 +12,7 @@ from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
 from vtool.plan.types.xen import XenQemu, XenVirtio, qemu_images, virtio_disks, virtio_served_by
+from vtool.platform.xen_properties import XenSetting
 
 
 @record
@@ -64,8 +65,8 @@ class XenBootGuest:
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
     ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
-    in Xen's own log. ``hard_affinity`` is where each of its CPUs may run; ``capabilities`` are Xen's bits;
-    ``sve_bits`` is 0 for the longest vector there is; ``says_passthrough``: no partial device tree implies it.
+    in Xen's own log. ``hard_affinity`` is where each of its CPUs may run;
+    ``settings`` are its properties by the table of Xen's.
     """
 
     name: str
@@ -80,21 +81,11 @@ class XenBootGuest:
     static_memory: StaticRange | None
     direct_map: bool
     uart: bool
-    spis: int | None
     enhanced: Enhanced | None
     cpupool: str | None
     hard_affinity: str | None
-    p2m_bytes: int | None
-    capabilities: int
-    traps_unmapped_accesses: bool
-    sve_bits: int | None
-    llc_colors: str | None
-    sci_type: str | None
-    max_grant_version: int | None
-    max_grant_frames: int | None
-    max_maptrack_frames: int | None
     passthrough: tuple[str, ...]
-    says_passthrough: bool
+    settings: tuple[XenSetting, ...]
     kernel: BootModule
     ramdisk: BootModule | None
     device_tree: BootModule | None

@@ -1,0 +1,475 @@
+"""What Xen takes of a guest, of shared memory and of itself: one row a property.
+
+Enter at ``PROPERTIES``. Checks, lint, the planner, templates, the export for ImageBuilder, the comparison of a merged
+tree and the page of the language loop over it; a row is all that a new property of a domain needs. Knows no topology:
+``key`` is a path in one, and values are those of its model, with names in place of enums.
+
+Sources: docs/misc/arm/device-tree/booting.txt, docs/man/xl.cfg.5.pod.in and Kconfig of Xen 4.16.0 to 4.22.0; where
+those say nothing, the file of Xen that reads the property, in ``source``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from vtool.base.records import record
+from vtool.base.units import MIB, AddressRange, exact_division, format_cpu_list
+from vtool.platform.layouts import XEN_MOST_SPIS
+
+Release = tuple[int, int]
+OLDEST: Release = (4, 16)
+"""The oldest release that is supported: what it has in every build needs no check."""
+
+
+class Where(Enum):
+    """Where Xen reads a property."""
+
+    DOMAIN = "a property of a domain's node"
+    BELOW = "a node below a domain's or /chosen, by its compatible"
+    CHOSEN = "a property of /chosen"
+    DEVICE = "a property of a device's node"
+
+
+@record
+class Reference:
+    """A phandle, written as the label that it refers to."""
+
+    label: str
+
+
+Written = bool | int | str | tuple[str, ...] | Reference | AddressRange | None
+"""What is written for a value: True is the bare name; None and False are nothing."""
+Writer = Callable[[Any], Written]
+
+
+@record
+class Feature:
+    """Something a Xen needs to have: the first release with it, and the Kconfig option since when it is one."""
+
+    since: Release
+    option: str | None
+    what: str
+    option_since: Release = (4, 0)
+    without: str = "such a Xen stops before its console is up, or ignores the node: see what `image: vtool:xen` has"
+
+
+@record
+class XlWord:
+    """What xl.cfg has for a property; without ``write`` the template knows how."""
+
+    word: str
+    since: Release = OLDEST
+    write: Writer | None = None
+    note: str = ""
+    what: str = ""
+
+
+@record
+class XenProperty:
+    """One property or node.
+
+    ``key`` is where a topology has it (below a domain, where it is a domain's). ``write`` makes its value in a
+    device tree; without it the template or the base tree has it. ``backported`` is the first point release of
+    the one before ``since`` that has it, too. ``values_since`` are values that came later. ``limits`` are the
+    least and the most of a number; ``words`` switch it on, on Xen's own command line. ``asked_elsewhere``:
+    what it needs is asked for by the key of what it refers to. ``imagebuilder`` is its key in ImageBuilder's
+    configuration, behind ``DOMU_``.
+    """
+
+    name: str
+    key: str
+    feature: Feature
+    where: Where = Where.DOMAIN
+    write: Writer | None = None
+    xl: XlWord | None = None
+    backported: str = ""
+    values_since: tuple[tuple[str, Release], ...] = ()
+    limits: tuple[int, int] | None = None
+    words: str = ""
+    asked_elsewhere: bool = False
+    imagebuilder: str | None = None
+    note: str = ""
+    source: str = ""
+
+    @property
+    def field(self) -> str:
+        """Return the last part of ``key``."""
+        return self.key.rpartition(".")[2]
+
+    @property
+    def since(self) -> Release:
+        """Return the first release that reads it in a device tree."""
+        return self.feature.since
+
+    @property
+    def since_words(self) -> str:
+        """Say since when it is there, and what earlier releases do with it (for those with ``backported``)."""
+        before, _, point = self.backported.rpartition(".")
+        ignored = f"{before}.0 to {before}.{int(point) - 1} ignore it"
+        return f"came with Xen {shown(self.since)}, and with {self.backported} of the fixes to {before}: {ignored}"
+
+    def needs(self, value: object) -> Feature:
+        """Return what a Xen must have that is to read this value in a device tree."""
+        newer = dict(self.values_since).get(value) if isinstance(value, str) else None
+        return replace(self.feature, since=newer, what=f"{self.feature.what} = {value}") if newer else self.feature
+
+    def needs_of_xl(self) -> Feature | None:
+        """Return what a Xen must have whose xl is to read it, None where xl has no word for it."""
+        what = self.xl and self.xl.what
+        return replace(self.feature, since=self.xl.since, what=what or self.feature.what) if self.xl else None
+
+
+@record
+class XenSetting:
+    """A property of one guest and its value, as the plan has it."""
+
+    row: XenProperty
+    value: Any
+
+    @property
+    def in_tree(self) -> Written:
+        """Return what a device tree says, None for nothing."""
+        return _or_none(self.row.write(self.value)) if self.row.write else None
+
+    @property
+    def tree_bytes(self) -> bytes | None:
+        """Return the property's bytes in a blob, None for nothing; places and references are compared as such."""
+        match self.in_tree:
+            case None | Reference() | AddressRange():
+                return None
+            case True:
+                return b""
+            case int() as number:
+                return number.to_bytes(4, "big")
+            case written:
+                return f"{written}\0".encode()
+
+    @property
+    def in_xl(self) -> Written:
+        """Return what an xl.cfg says, None for nothing."""
+        xl = self.row.xl
+        return _or_none(xl.write(self.value)) if xl and xl.write else None
+
+
+def _or_none(written: Written) -> Written:
+    return None if written is False or written == () else written
+
+
+def shown(release: Release) -> str:
+    """Write a release as people do."""
+    return ".".join(map(str, release))
+
+
+# -- how values are written
+
+
+def _as_it_is(value: Any) -> Written:
+    return value  # type: ignore[no-any-return]
+
+
+def _mib(size_bytes: int | None) -> Written:
+    return exact_division(size_bytes, MIB, "a size in MiB") if size_bytes else None
+
+
+def _when_off(value: bool) -> Written:
+    return None if value else 0
+
+
+def _bits(**numbers: int) -> Writer:
+    return lambda names: sum(numbers[name] for name in set(names)) or None
+
+
+def _when_on(word: str) -> Writer:
+    return lambda value: word if value else None
+
+
+def _vector(bits: int | None) -> Written:
+    """Write a length in bits, or the bare name for the longest (0)."""
+    return bits if bits else bits is not None
+
+
+def _vector_of_xl(bits: int | None) -> Written:
+    return None if bits is None else str(bits or "hw")
+
+
+def _colours_of_xl(colours: tuple[int, ...]) -> Written:
+    return tuple(format_cpu_list(colours).split(",")) if colours else None
+
+
+def _reference(label: str | None) -> Written:
+    return Reference(label) if label else None
+
+
+# -- the rows, in the order in which a domain's node has them
+
+
+def _always(name: str, key: str, note: str = "", since: Release = (4, 12)) -> XenProperty:
+    """Make the row of what every guest has, or what a template writes as a node."""
+    where = Where.BELOW if name.startswith("multiboot,") else Where.DOMAIN
+    return XenProperty(name, key, Feature(since, None, name), where, note=note)
+
+
+DOM0LESS = XenProperty(
+    "compatible",
+    "start",
+    Feature((4, 12), "DOM0LESS_BOOT", "dom0less domains", (4, 19)),
+    note="`xen,domain`, with `#address-cells` and `#size-cells`: always written; `DOM0LESS_BOOT` since 4.19",
+)
+ENHANCED = XenProperty(
+    "xen,enhanced",
+    "xen.enhanced",
+    Feature((4, 17), None, "xen,enhanced"),
+    write=_as_it_is,
+    values_since=(("legacy", (4, 21)),),
+    imagebuilder="ENHANCED",
+    note="`no-xenstore` if left out and there are event channels; `legacy` since 4.21",
+)
+STATIC_MEMORY = XenProperty(
+    "xen,static-mem",
+    "xen.static_memory",
+    Feature((4, 16), "STATIC_MEMORY", "static memory"),
+    write=_as_it_is,
+    imagebuilder="STATIC_MEM",
+    note="one range, at `xen.memory_address` if that is given; `STATIC_MEMORY`",
+)
+DIRECT_MAP = XenProperty(
+    "direct-map",
+    "xen.direct_map",
+    Feature((4, 17), None, "direct-map"),
+    write=_as_it_is,
+    imagebuilder="DIRECT_MAP",
+    note="with static memory",
+)
+P2M_MEMORY = XenProperty(
+    "xen,domain-p2m-mem-mb",
+    "xen.p2m_memory",
+    Feature((4, 17), None, "memory for page tables"),
+    write=_mib,
+    xl=XlWord("shadow_memory", (4, 17), _mib, "whole MiB, for the guest's page tables"),
+    backported="4.16.3",
+    imagebuilder="P2M_MEM_MB",
+    note="whole MiB; 4.16.0 to 4.16.2 ignore it (a warning)",
+    source="XSA-409; xen/arch/arm/domain_build.c and tools/libs/light of RELEASE-4.16.3 and of RELEASE-4.17.0",
+)
+SPIS = XenProperty(
+    "nr_spis",
+    "xen.spis",
+    Feature((4, 13), None, "nr_spis"),
+    write=_as_it_is,
+    xl=XlWord(
+        "nr_spis",
+        (4, 19),
+        _as_it_is,
+        "since 4.21 not below what virtio devices need (VT361); xl counts them where it is left out",
+        "nr_spis of xl",
+    ),
+    limits=(1, XEN_MOST_SPIS),
+    imagebuilder="NR_SPIS",
+    note=f"1 to {XEN_MOST_SPIS}",
+    source="xen/arch/arm/vgic.c domain_vgic_init; tools/libs/light/libxl_arm.c",
+)
+AFFINITY = XenProperty(
+    "xen,vcpu",
+    "host_cpus",
+    Feature((4, 21), None, "keeping a dom0less guest on CPUs"),
+    Where.BELOW,
+    xl=XlWord("cpus"),
+    imagebuilder="VCPU_HARD_AFFINITY",
+    note="nodes with `id` and `hard-affinity`: the same CPUs for each vCPU, of the guest's pool",
+)
+SHARED_MEMORY = XenProperty(
+    "xen,domain-shared-memory-v1",
+    "regions",
+    Feature((4, 17), "STATIC_SHM", "static shared memory"),
+    Where.BELOW,
+    imagebuilder="SHARED_MEM",
+    note="with `xen,shm-id`, `role`, `xen,shared-mem`; `STATIC_SHM`; `placed: false` since 4.19",
+)
+EVENT_CHANNELS = XenProperty(
+    "xen,evtchn-v1",
+    "event_channels",
+    Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19)),
+    Where.BELOW,
+    imagebuilder="STATIC_EVTCHNS",
+    note="`STATIC_EVTCHN` since 4.19",
+)
+CPUPOOLS = XenProperty(
+    "xen,cpupool",
+    "hypervisor.cpupools",
+    Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools"),
+    Where.BELOW,
+    note="`BOOT_TIME_CPUPOOLS`",
+)
+STATIC_HEAP = XenProperty(
+    "xen,static-heap",
+    "hypervisor.static_heap",
+    Feature((4, 17), "STATIC_MEMORY", "a static heap"),
+    Where.CHOSEN,
+    note="`STATIC_MEMORY`",
+)
+
+
+def _grants(name: str, imagebuilder: str, least: int, most: int) -> XenProperty:
+    return XenProperty(
+        name,
+        f"xen.{name}",
+        Feature((4, 18), None, "grant limits in the device tree"),
+        write=_as_it_is,
+        xl=XlWord(name, OLDEST, _as_it_is),
+        limits=(least, most),
+        imagebuilder=imagebuilder,
+        note=f"{least} to {most}",
+        source="xen/arch/arm/domain_build.c of RELEASE-4.18.0; public/domctl.h",
+    )
+
+
+PROPERTIES = (
+    DOM0LESS,
+    _always("memory", "memory", "whole MiB"),
+    _always("cpus", "cpus"),
+    XenProperty(
+        "vpl011",
+        "xen.uart",
+        Feature((4, 12), None, "vpl011"),
+        write=_as_it_is,
+        xl=XlWord(
+            "vuart", write=_when_on("sbsa_uart"), note="`sbsa_uart` where `true` is written; beside the console `hvc0`"
+        ),
+        imagebuilder="VPL011",
+        note="on unless `false`",
+    ),
+    SPIS,
+    ENHANCED,
+    STATIC_MEMORY,
+    DIRECT_MAP,
+    XenProperty(
+        "domain-cpupool",
+        "cpupool",
+        Feature((4, 17), "BOOT_TIME_CPUPOOLS", "a boot-time CPU pool"),
+        write=_reference,
+        xl=XlWord("pool", write=_as_it_is),
+        asked_elsewhere=True,
+        imagebuilder="CPUPOOL",
+        note="`BOOT_TIME_CPUPOOLS`; the pool of CPU 0 is dom0's (VT353)",
+    ),
+    P2M_MEMORY,
+    XenProperty(
+        "capabilities",
+        "xen.capabilities",
+        Feature((4, 21), None, "capabilities of dom0less guests"),
+        write=_bits(control=1, hardware=2, xenstore=4),
+        limits=(0, 7),
+        imagebuilder="CAPS",
+        note="`control`; `hardware` and `xenstore` are dom0's (VT415)",
+        source="xen/include/public/bootfdt.h DOMAIN_CAPS_*",
+    ),
+    XenProperty(
+        "trap-unmapped-accesses",
+        "xen.trap_unmapped_accesses",
+        Feature((4, 21), None, "not trapping unmapped accesses"),
+        write=_when_off,
+        xl=XlWord("trap_unmapped_accesses", (4, 21), _when_off, "written when `false`"),
+        limits=(0, 1),
+        imagebuilder="TRAP_UNMAP",
+        note="written when `false`",
+    ),
+    XenProperty(
+        "sve",
+        "xen.sve",
+        Feature((4, 18), "ARM64_SVE", "SVE in guests"),
+        write=_vector,
+        xl=XlWord("sve", (4, 18), _vector_of_xl, "`hw` for `max`; `ARM64_SVE`"),
+        limits=(128, 2048),
+        note="128 to 2048 in steps of 128, as far as every core has it (VT358), or `max`; `ARM64_SVE`",
+    ),
+    XenProperty(
+        "llc-colors",
+        "xen.llc_colors",
+        Feature((4, 20), "LLC_COLORING", "cache colouring"),
+        write=lambda colours: format_cpu_list(colours) or None,
+        xl=XlWord("llc_colors", (4, 20), _colours_of_xl, "`LLC_COLORING`"),
+        words="llc-coloring=on",
+        note="`LLC_COLORING`, and colours that there are (VT359); `llc-coloring=on` is added to Xen's words",
+    ),
+    XenProperty(
+        "xen,sci_type",
+        "xen.scmi_smc",
+        Feature((4, 21), "SCMI_SMC", "SCMI for guests"),
+        write=_when_on("scmi_smc"),
+        xl=XlWord("arm_sci", (4, 21), _when_on("type=scmi_smc"), "one guest, `SCMI_SMC`"),
+        words="scmi-smc-passthrough=on",
+        note="one guest, `SCMI_SMC`; `scmi-smc-passthrough=on` is added to Xen's words",
+    ),
+    _grants("max_grant_version", "GRANT_VER", 1, 2),
+    _grants("max_grant_frames", "GRANT_FRAMES", 1, 65535),
+    _grants("max_maptrack_frames", "MAPTRACK_FRAMES", 0, 65535),
+    XenProperty(
+        "passthrough",
+        "passthrough",
+        Feature((4, 19), None, "passthrough without a partial device tree"),
+        write=_when_on("enabled"),
+        xl=XlWord("dtdev", note="behind an IOMMU only: xl starts no guest without (VT360)"),
+        note="`enabled` where nodes are named and no partial tree implies it",
+    ),
+    AFFINITY,
+    _always("multiboot,kernel", "kernel", "with `bootargs`, of the key of that name"),
+    _always("multiboot,ramdisk", "ramdisk"),
+    _always("multiboot,device-tree", "device_tree", "a partial tree", (4, 13)),
+    SHARED_MEMORY,
+    EVENT_CHANNELS,
+    CPUPOOLS,
+    STATIC_HEAP,
+    XenProperty(
+        "xen,passthrough",
+        "passthrough",
+        Feature((4, 11), None, "passthrough"),
+        Where.DEVICE,
+        note="in a node of the board: what `--base-tree` is checked for (VT417)",
+    ),
+    XenProperty(
+        "xen,force-assign-without-iommu",
+        "xen.force_assign_without_iommu",
+        Feature((4, 12), None, "passthrough without an IOMMU"),
+        Where.DEVICE,
+        note="in a partial tree, which is the user's: the nodes that may be given away without an IOMMU (VT360)",
+    ),
+    XenProperty(
+        "xen,uefi-binary",
+        "",
+        Feature((4, 16), None, "xen,uefi-binary"),
+        Where.BELOW,
+        note="boards here boot by U-Boot, which loads the files",
+    ),
+    XenProperty(
+        "v8r_el1_msa",
+        "",
+        Feature((4, 22), None, "v8r_el1_msa"),
+        note="for Armv8-R with an MPU; boards here are Armv8-A",
+    ),
+)
+SETTINGS = tuple(row for row in PROPERTIES if row.write is not None)
+"""What a domain's node has a property for that follows from one key: those that ``XenSetting`` is made of."""
+OF_XL = frozenset(row.field for row in PROPERTIES if row.key.startswith("xen.") and row.xl)
+"""The keys under ``xen`` that xl has a word for, too."""
+
+
+def table_of_trees() -> str:
+    """Return the table of properties and nodes for the page of the language, in Markdown."""
+    return _table("property or node", [(row, row.name, row.since, row.note) for row in PROPERTIES])
+
+
+def table_of_xl() -> str:
+    """Return the table of words of xl.cfg, in Markdown."""
+    return _table("word", [(row, row.xl.word, row.xl.since, row.xl.note) for row in PROPERTIES if row.xl])
+
+
+def _table(what: str, lines: list[tuple[XenProperty, str, Release, str]]) -> str:
+    text = f"| {what} | key | since | notes |\n|---|---|---|---|\n"
+    for row, name, since, note in lines:
+        key = f"`{row.key}`" if row.key else "none"
+        releases = f"{shown(since)}, {row.backported}" if row.backported else shown(since)
+        text += f"| `{name}` | {key} | {releases} | {note} |\n".replace("|  |", "| |")
+    return text
