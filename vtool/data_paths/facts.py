@@ -50,7 +50,7 @@ class Served:
     deployed: bool = False
 
     def fits(self, program: str, device_type: str, transport: Transport) -> bool:
-        """Return whether a program may serve that."""
+        """Whether a program may serve that."""
         fits = (not self.programs or program in self.programs) and (not self.types or device_type in self.types)
         return fits and transport in self.transports
 
