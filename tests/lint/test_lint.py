@@ -155,7 +155,7 @@ def test_the_whole_text(capsys: pytest.CaptureFixture[str]) -> None:
     shown = lines[number - 1].replace("\t", " ")
     assert said.err == (
         f"{path}:{number}:3: error[VT834]: /interrupt-controller@8000000: `interrupt-parent` 0x4 is "
-        "'/reserved-memory/buffer@50000000', which is no interrupt controller\n"
+        "'/reserved-memory/buffer@50000000', which is not an interrupt controller\n"
         f"{number:>6} | {shown}\n"
         f"       |   {'^' * len('interrupt-parent = <0x4>;')}\n"
         f"   {path}:{buffer}:{lines[buffer - 1].rindex('buffer@') + 1}: '/reserved-memory/buffer@50000000' is here\n"

@@ -32,7 +32,7 @@ def why_not(wish: Combination) -> str:  # noqa: PLR0911 - a return a reason read
     if path.carries_data != (program is Program.VTOOL_RING) or wish.transport is Transport.SHARED_MEMORY:
         return "a ring, vtool-ring and the transport shared-memory belong together, for disks and networks"
     if wish.hypervisor == "xen":
-        pool = "of Xen's backends, QEMU's xenpvh alone can serve through a region of its own"
+        pool = "of Xen's backends, only QEMU's xenpvh can serve through a region of its own"
         return pool if path.pooled else ""
     if path.grants or wish.transport is Transport.XENBUS:
         return "that needs Xen's grants"

@@ -44,8 +44,8 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
         if device.type == "net":
             yield from _network_settings(context, name, device)
         if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
-            message = f"`read_only` of '{name}' has no effect: xl cannot say it of a 9p share"
-            hint = "let the guest mount it with the option ro; what shall be safe from it, share as a copy"
+            message = f"`read_only` of '{name}' has no effect: xl has no such setting for a 9p share"
+            hint = "let the guest mount it with the option ro; share a copy of what must be safe from it"
             yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
         if device.type == "console":
             by_daemon = device.by_daemon
@@ -256,10 +256,10 @@ def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
     """CPUs that something is kept on are the board's, and of something that can be kept."""
     wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
-        why = None if domain.role is Role.GUEST else "only guests are kept on CPUs"
+        why = None if domain.role is Role.GUEST else "only guests are pinned to CPUs"
         wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
-        why = None if is_daemon(device.program) else f"{device.program.value} is no daemon of its own"
+        why = None if is_daemon(device.program) else f"{device.program.value} is not a daemon of its own"
         if isinstance(context.hypervisor_of(device.backend), Xen):
             why = "dom0's CPUs are virtual, and Xen moves them"
         wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
@@ -383,7 +383,7 @@ def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
         path: tuple[str | int, ...] = ("devices", name, "data_path")
         why = None
         if device.data_path.traits.shares is Shares.POOL:
-            why = "it refuses a domain in which one device's daemon shall not see all of the memory"
+            why = "it refuses a domain in which one device's daemon must not see all of the memory"
         elif device.data_path.traits.shares is Shares.RAM_WITH_POOL:
             why = "a pool stands in a device tree that only the QEMU it starts itself could write"
         elif device.transport is Transport.MMIO:

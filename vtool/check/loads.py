@@ -151,6 +151,6 @@ def firmware_starts_it(context: Context) -> Iterator[Diagnostic]:
                 file, what = context.files.get(("image", hypervisor.image)), f"the Xen of '{board}'"
                 path = ("boards", board, "hypervisor", "image")
             if file is not None and not file.efi:
-                message = f"{what} is no EFI program, and the firmware of board '{board}' starts nothing else"
+                message = f"{what} is not an EFI program, and the firmware of board '{board}' starts nothing else"
                 label = Label(loaded.document.span(("boot", "loader")), "it boots by UEFI, so its facts say")
                 yield context.find("VT429", message, path, labels=(label,))

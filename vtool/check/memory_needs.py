@@ -57,7 +57,7 @@ def memory_holds_what_boots(context: Context) -> Iterator[Diagnostic]:
                 for key, file in (("kernel", kernel), ("ramdisk", ramdisk))
                 if key in domain.model_fields_set and file is not None
             ]
-            hint = f"{format_size(least)} is the least that would do; what it shall run comes on top"
+            hint = f"{format_size(least)} is the minimum; what it is to run comes on top"
             yield context.find("VT421", message, ("domains", name, "memory"), labels=tuple(labels), hints=(hint,))
 
 

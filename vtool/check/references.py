@@ -124,7 +124,7 @@ def domains_have_a_board(context: Context) -> Iterator[Diagnostic]:
     if len(context.topology.boards) > 1:
         for name, domain in context.topology.domains.items():
             if domain.board is None:
-                message = f"domain '{name}' must say its board, because there are several"
+                message = f"domain '{name}' must name its board, because there are several"
                 hint = f"add `board:` with one of {', '.join(context.topology.boards)}"
                 place: KeyPath = ("domains", name)
                 yield context.find("VT302", message, place, key=True, hints=(hint,), blames=((*place, "board"),))

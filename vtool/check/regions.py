@@ -37,7 +37,7 @@ def use_fits_owner(context: Context) -> Iterator[Diagnostic]:
             continue
         pool = region.use is RegionUse.RESTRICTED_DMA_POOL
         if pool and owner.role is Role.CONTROL:
-            message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is none"
+            message = f"region '{name}': a restricted-dma-pool belongs to a frontend, '{region.owner}' is not one"
             yield context.find("VT400", message, path)
         elif (
             not pool
@@ -315,7 +315,7 @@ def ram_is_whole_pages(context: Context) -> Iterator[Diagnostic]:
             if bank.base % PAGE_BYTES or bank.size % PAGE_BYTES:
                 label = Label(loaded.document.span(("ram", index)), "here")
                 message = (
-                    f"the facts of board '{board}' have RAM {bank.range}, which is no whole number of pages of 4KiB: "
+                    f"the facts of board '{board}' have RAM {bank.range}, which is not whole pages of 4KiB: "
                     "Linux and Xen leave out the parts at its ends"
                 )
                 path = ("boards", board, "facts")

@@ -56,7 +56,7 @@ def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
         for end, port in channel.ports.items():
             at = (*path, "ports", end)
             if end not in channel.between:
-                yield context.find("VT377", f"'{end}' is no end of event channel '{name}'", at, key=True)
+                yield context.find("VT377", f"'{end}' is not an end of event channel '{name}'", at, key=True)
             elif (end, port) in used:
                 message = f"port {port} of '{end}' belongs to event channel '{used[end, port]}' already"
                 yield context.find("VT377", message, at)

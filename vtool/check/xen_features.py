@@ -36,7 +36,7 @@ UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address"
 POOL = Feature((4, 19), "STATIC_SHM", "a pool, which Linux must find in a guest's /memory,")
 SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
 _NO_IOREQ = (
-    "no backend can register for a guest's virtio-mmio accesses then: Debian's has it not, `image: vtool:xen` does"
+    "no backend can register for a guest's virtio-mmio accesses then: Debian's Xen lacks it, `image: vtool:xen` has it"
 )
 VIRTIO = Feature((4, 15), "IOREQ_SERVER", "a virtio backend", without=_NO_IOREQ)
 VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_NO_IOREQ)
@@ -141,7 +141,7 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
         xen = context.xens.get(board)
         if xen is None:
             message = f"{feature.what}: whether the Xen of board '{board}' has that is not known"
-            hint = "its image does not say its release: write `version`, and best `config`"
+            hint = "its image does not say its release: write `version`, and preferably `config`"
             yield context.find("VT379", message, ("boards", board, "hypervisor"), key=True, hints=(hint,))
             continue
         label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")

@@ -46,7 +46,7 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT373", message, ("regions", name), key=True)
         for key in region.addresses.keys() & set(context.topology.domains):
             if key not in region.borrowers:
-                message = f"region '{name}': '{key}' is no borrower of it"
+                message = f"region '{name}': '{key}' is not a borrower of it"
                 hint = "where the owner sees it is `address`"
                 yield context.find("VT373", message, ("regions", name, "addresses", key), key=True, hints=(hint,))
     for member, names in by_xl.items():

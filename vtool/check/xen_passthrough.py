@@ -120,7 +120,7 @@ def _why_kept(node: str, kept: dict[str, str]) -> str | None:
         if node == path:
             return f"is {what}"
         if path.startswith(f"{node}/"):
-            return f"holds '{path}', {what}: pass through the devices on it that a guest shall have"
+            return f"holds '{path}', {what}: pass through the devices on it that the guest should get"
         if node.startswith(f"{path}/"):
             return f"is part of '{path}', {what}"
     steps = node.split("/")
@@ -130,7 +130,7 @@ def _why_kept(node: str, kept: dict[str, str]) -> str | None:
         if word in _OF_XEN and not let_through and (word == top or word not in _ALWAYS_AT_THE_TOP):
             return f"is {_OF_XEN[word]}"
     if name in _BUSES:
-        return "is a bus with all that is on it: pass through the devices that a guest shall have"
+        return "is a bus with all that is on it: pass through the devices that the guest should get"
     return None
 
 

@@ -111,9 +111,8 @@ def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
         backend = context.topology.domains[device.backend]
         if backend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.backend), Xen):
-            message = (
-                f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, xl has no name of it"
-            )
+            message = f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, "
+            message += "xl has no name for it"
             yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
 
 

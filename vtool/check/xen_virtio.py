@@ -204,7 +204,7 @@ def pools_reach_linux(context: Context) -> Iterator[Diagnostic]:
         if not context.has_patch(board, XenPatch.POOL_NODE):
             message = (
                 f"device '{name}' has a pool, but the Xen of board '{board}' writes no node for it that Linux takes "
-                "for one: the guest would use all of its memory without a word"
+                "for one: the guest would silently use all of its memory"
             )
             hint = (
                 "write `image: vtool:xen`; or patch your own (docs/explanation/data-paths.md): `patches: [pool-node]`"

@@ -160,7 +160,7 @@ def _alignment(context: Context, node: Node) -> Iterator[Finding]:
     if found is None or len(found.value) != 4 * context.tree.root.address_cells:
         return  # VT902
     if alignment & (alignment - 1):
-        message = f"`alignment` is {alignment:#x}, no power of two: Linux reckons with one and misplaces the region"
+        message = f"`alignment` is {alignment:#x}, not a power of two: Linux computes with one and misplaces the region"
         yield Finding("VT903", node, message, "alignment")
     elif is_cma(node) and 0 < alignment < PAGE_BLOCK_BYTES:
         message = (

@@ -32,7 +32,7 @@ def is_no_overlay(context: Context) -> Iterator[Finding]:
         if "__overlay__" in child.children:
             hint = "merge it first: fdtoverlay -i base.dtb -o merged.dtb overlay.dtbo"
             yield Finding(
-                "VT830", child, "this is an overlay; what it makes of a tree is not to be seen", hints=(hint,)
+                "VT830", child, "this is an overlay; what it makes of a tree cannot be seen here", hints=(hint,)
             )
             return
 
@@ -77,7 +77,7 @@ def reg_divides_into_cells(context: Context) -> Iterator[Finding]:
             continue
         said = f"#address-cells {address} and #size-cells {size}"
         message = f"`reg` has {length} bytes, not a multiple of {each} ({said} of '{parent.path}')"
-        hint = f"'{parent.path}' does not say its cells; 2 and 1 are the defaults"
+        hint = f"'{parent.path}' does not state its cells; 2 and 1 are the defaults"
         silent = not {"#address-cells", "#size-cells"} <= set(parent.values)
         yield Finding("VT831", node, message, "reg", (parent,), hints=(hint,) if silent else ())
 
@@ -214,7 +214,7 @@ def interrupt_parents_lead_to_controllers(context: Context) -> Iterator[Finding]
             message = f"`interrupt-parent` is {number:#x}, and no node has that phandle: its interrupts are lost"
             yield Finding("VT834", node, message, "interrupt-parent", hints=(hint,))
         elif not {"interrupt-controller", "interrupt-map", "#interrupt-cells"} & set(parent.values):
-            message = f"`interrupt-parent` {number:#x} is '{parent.path}', which is no interrupt controller"
+            message = f"`interrupt-parent` {number:#x} is '{parent.path}', which is not an interrupt controller"
             found = _next_controller(context, parent)
             severity = Severity.WARNING if found else Severity.ERROR
             if found:

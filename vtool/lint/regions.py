@@ -118,7 +118,7 @@ def pools_are_aligned(context: Context) -> Iterator[Finding]:
                 message = f"{where} is not aligned to pages of {format_size(PAGE_BYTES)}"
                 yield Finding("VT844", node, message, "reg")
             elif pool and where.base % LARGE_PAGE_BYTES:
-                message = f"it begins at {where.base:#x}, which is no multiple of {format_size(LARGE_PAGE_BYTES)}"
+                message = f"it begins at {where.base:#x}, which is not a multiple of {format_size(LARGE_PAGE_BYTES)}"
                 yield Finding("VT844", node, f"{message}, a page of some kernels", "reg", severity=WARNING)
 
 
@@ -241,7 +241,7 @@ def pools_have_a_useful_size(context: Context) -> Iterator[Finding]:
                 message += ": older kernels hand out slots beyond its end"
                 yield Finding("VT848", node, message, "reg", severity=WARNING)
             if size < LEAST_POOL_BYTES:
-                message = f"{format_size(size)} is little: a full pool hangs disks without a word"
+                message = f"{format_size(size)} is little: a full pool silently hangs disks"
                 hint = f"{format_size(LEAST_POOL_BYTES)} is the least that was seen to work well"
                 yield Finding("VT848", node, message, "reg", hints=(hint,), severity=WARNING)
         if "reg" not in node.values and "size" in node.values:

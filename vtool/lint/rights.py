@@ -84,7 +84,7 @@ def vcpus_run_somewhere(context: Context) -> Iterator[Finding]:
         for node in (child for child in domain.children.values() if VCPU in child.compatible):
             number, text = node.number("id"), node.string("hard-affinity")
             if "id" not in node.values or number >= domain.number("cpus"):
-                message = f"`id` {number} is none of the domain's {domain.number('cpus')} CPUs: Xen panics"
+                message = f"`id` {number} is not one of the domain's {domain.number('cpus')} CPUs: Xen panics"
                 yield Finding("VT419", node, message if "id" in node.values else "`id` is missing: Xen panics", "id")
             elif seen.setdefault(number, node) is not node:
                 message = f"`id` {number} is that of '{seen[number].path}' already: Xen takes the last"

@@ -263,8 +263,8 @@ def a_region_has_one_owner(context: Context) -> Iterator[Finding]:
             yield Finding("VT895", borrowers[0].node, message, "role")
         elif silent and (owners or borrowers):
             other = (owners or borrowers)[0].node
-            message = f"`role` is not said here but in '{other.path}': without it DOMID_IO is to own '{name}'"
-            yield Finding("VT895", silent[0].node, message, None, (other,), ("say role in all nodes, or in none",))
+            message = f"`role` is not stated here but in '{other.path}': without it DOMID_IO is to own '{name}'"
+            yield Finding("VT895", silent[0].node, message, None, (other,), ("state role in all nodes, or in none",))
 
 
 @rule(

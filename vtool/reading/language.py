@@ -368,7 +368,7 @@ class _Variables:
             if match.group() == "$${":
                 return "${"
             if name is None or not (name in self._raw or re.fullmatch(VARIABLE_NAME, name)):
-                hint = "write ${name}, or $${ where the text shall have ${"
+                hint = "write ${name}, or $${ where the text is to have ${"
                 message = f"'{match.group()[:40]}' is not the use of a variable"
                 self._fault("VT113", message, path, hint)
             elif name not in self._raw and self._open:
