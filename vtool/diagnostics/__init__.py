@@ -43,7 +43,7 @@ class ExitCode(Enum):
     INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """A place in a text file: 1-based line and column of the first and one past the last character.
 

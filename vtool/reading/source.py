@@ -9,14 +9,16 @@ How several files become one topology is ``vtool.reading.language``.
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml import CBaseLoader
 from yaml._yaml import CParser
 from yaml.composer import Composer
 from yaml.resolver import BaseResolver
@@ -101,17 +103,30 @@ def read(path: Path) -> Document:
 
 def read_text(text: str, path: Path) -> Document:
     """Read YAML text that stands in a file, faults and all. Raises VtoolError VT101 or VT102 as ``read`` does."""
-    node, tags = _compose(path, text)
-    if node is None:
-        raise EmptyFile(Diagnostic("VT102", "the file is empty", _start_of(path)))
-    reader = _Reader(path, tags)
-    value = reader.read(node, ())
+    with _no_garbage():
+        node, tags = _compose(path, text)
+        if node is None:
+            raise EmptyFile(Diagnostic("VT102", "the file is empty", _start_of(path)))
+        reader = _Reader(path, tags, has_aliases="&" in text)
+        value = reader.read(node, ())
     faults = tuple(dict.fromkeys(reader.faults))  # an alias shows the same fault again
     return Document(
         path, value, reader.values, reader.keys,
         faults=faults, unsound=frozenset(reader.unsound), open=frozenset(reader.open),
         rivals={way: tuple(rivals) for way, rivals in reader.rivals.items()},
     )  # fmt: skip
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Do what makes no cyclic garbage; looking for some in all that is made would take most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _text_of(path: Path) -> str:
@@ -134,7 +149,12 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node | None, Mapping[yaml.Node
         raise VtoolError(_no_text(wrong.group(), _place_in(path, text, wrong.start())))
     if not _READ_OTHERWISE.search(text):
         with suppress(yaml.YAMLError, ValueError, RecursionError):  # the other loader says what is wrong
-            return _composed(_FastLoader(text))
+            # What has no tag and no anchor is composed by libyaml's binding, too, in a third of the time.
+            return (
+                _composed(_FastLoader(text))
+                if "!" in text or "&" in text
+                else (CBaseLoader(text).get_single_node(), {})
+            )
     loader = _Loader(text)
     try:
         return _composed(loader)
@@ -186,11 +206,6 @@ class _FastLoader(_Noting, CParser, BaseResolver):
         Composer.__init__(self)
         BaseResolver.__init__(self)
         self.tags = {}
-
-    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
-        node = super().compose_scalar_node(anchor)
-        node.style = node.style or None  # PyYAML's own has None, too, where nothing is quoted
-        return node
 
 
 _READ_OTHERWISE = re.compile(r"[\t?\ufeff]|[^\n]\Z")
@@ -260,9 +275,10 @@ _WHAT_PYYAML_MEANS = (
 class _Reader:
     """Turns nodes into values, noting places and collecting faults."""
 
-    def __init__(self, path: Path, tags: Mapping[yaml.Node, str]) -> None:
+    def __init__(self, path: Path, tags: Mapping[yaml.Node, str], *, has_aliases: bool) -> None:
         self.path = path
         self.tags = tags
+        self.has_aliases = has_aliases
         self.values: dict[KeyPath, Span] = {}
         self.keys: dict[KeyPath, Span] = {}
         self.faults: list[Diagnostic] = []
@@ -287,7 +303,7 @@ class _Reader:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.read(child, (*path, index)) for index, child in enumerate(node.value)]
+            return [self.read(child, (*path, index)) for index, child in enumerate(self._each(node.value))]
         assert isinstance(node, yaml.ScalarNode)
         return _scalar(node)
 
@@ -307,8 +323,9 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
         first: dict[str, Span] = {}
-        for key_node, value_node in node.value:
-            key = self._key(key_node)
+        for key_node, value_node in self._each(node.value):
+            place = self._span(key_node)
+            key = self._key(key_node, place)
             if key is None:
                 self.open.add(path)
                 continue
@@ -316,16 +333,27 @@ class _Reader:
             if key in found:
                 label = Label(first[key], f"'{key}' stands here first")
                 message = f"the key '{key}' is repeated"
-                self.faults.append(Diagnostic("VT103", message, self._span(key_node), (label,)))
+                self.faults.append(Diagnostic("VT103", message, place, (label,)))
                 found[key] = self._again(found[key], value_node, way)
                 continue
-            first[key] = self.keys[way] = self._span(key_node)
+            first[key] = self.keys[way] = place
             found[key] = self.read(value_node, way)
         return found
 
-    def _key(self, node: yaml.Node) -> str | None:
+    def _each(self, parts: list[Any]) -> Iterator[Any]:
+        """Yield the parts of a node; what is read is let go of, unless an alias may show it again.
+
+        The nodes of a large file take more memory than all that comes of them.
+        """
+        if self.has_aliases:
+            yield from parts
+            return
+        parts.reverse()
+        while parts:
+            yield parts.pop()
+
+    def _key(self, node: yaml.Node, span: Span) -> str | None:
         """Return a key; None where there is none, which is noted."""
-        span = self._span(node)
         if not isinstance(node, yaml.ScalarNode):
             self.faults.append(Diagnostic("VT104", "a key must be a plain word", span))
             return None
@@ -336,7 +364,7 @@ class _Reader:
             message = f"the key {_shortened(key)} is not a word"
             self.faults.append(Diagnostic("VT104", message, span))
             return None
-        if key == "<<" and node.style is None:
+        if key == "<<" and not node.style:
             self.faults.append(Diagnostic("VT104", "merge keys are not supported", span, hints=("write the keys out",)))
             return None
         return key
@@ -365,7 +393,9 @@ class _Reader:
 
     def _span(self, node: yaml.Node) -> Span:
         start, end = node.start_mark, node.end_mark
-        return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+        line = start.line + 1
+        # One number in memory for both lines, as a rule: a large file has hundreds of thousands of places.
+        return Span(self.path, line, start.column + 1, line if end.line == start.line else end.line + 1, end.column + 1)
 
 
 def _under(way: KeyPath, places: Mapping[KeyPath, Span]) -> Mapping[KeyPath, Span]:
@@ -378,7 +408,7 @@ def _shortened(text: str) -> str:
 
 def _scalar(node: yaml.ScalarNode) -> Any:
     text = str(node.value)
-    if node.style is not None:
+    if node.style:  # None or empty where nothing is quoted
         return text
     if text in _WORDS:
         return _WORDS[text]
