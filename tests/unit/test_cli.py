@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vtool.diagnostics.codes import every_code
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "topology" / "examples" / "kvm-pool.yaml"
 
@@ -83,6 +85,8 @@ def test_a_value_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_explain_knows_every_code_and_says_so() -> None:
     assert "why:" in vtool("explain", "vt401").stdout
     assert vtool("explain", "VT999").returncode == 2
+    page = vtool("explain").stdout
+    assert page.count("\n## VT") == len(every_code()) and "\n## VT401: a region overlaps something\n" in page
 
 
 def test_render_writes_the_files(tmp_path: Path) -> None:
