@@ -128,7 +128,7 @@ def test_pools_lie_behind_ram_and_backends_see_what_they_shall(wish: list[list[C
         assert QEMU_VIRT_RAM_BASE + sum(memory.size_bytes for memory in guest.memory) == cursor
         paths = {device.data_path for device in guest.devices if device.backend}
         seen = {device.backend.maps_bytes for device in guest.devices if device.backend}
-        if paths == {"pool"}:
+        if paths == {DataPath.POOL}:
             assert seen == {sum(pool.range.size_bytes for pool in guest.pools)}
         elif paths:
             assert seen == {cursor - guest.ram.base}
