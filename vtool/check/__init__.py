@@ -99,12 +99,13 @@ def check(
     """
     xens, files = {} if xens is None else xens, {} if files is None else files
     found: dict[Diagnostic, None] = {}
+    context = Context(document, topology, facts, kernels, xens, files)
     for layer in LAYERS:
-        context = Context(document, topology, facts, kernels, xens, files)
         for rule in layer:
             with suppress(Unsound):
                 for finding in rule(context):
                     found[finding] = None
         if context.blamed:
             topology = forget(topology, context.blamed)
+            context = Context(document, topology, facts, kernels, xens, files)
     return in_order(found)

@@ -6,7 +6,6 @@ Facts only. Debian means the arm64 packages of Debian 12 and 13. Read in the sou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from vtool.base.records import record
@@ -108,7 +107,7 @@ class Parts(Enum):
     """A part does not exist."""
 
 
-@dataclass(frozen=True)
+@record
 class Need:
     """What one part must be: ``part`` is Xen, xl, QEMU, host, guest kernel or backend.
 
@@ -120,7 +119,7 @@ class Need:
     since: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class Way:
     """A data path on one hypervisor; ``debian_lacks`` is empty where Debian's packages suffice.
 
@@ -135,7 +134,7 @@ class Way:
     obstacle: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class Row:
     """One data path, by its number in the discussion of 2020.
 

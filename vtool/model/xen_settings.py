@@ -8,7 +8,8 @@ from typing import Any
 from vtool.model.topology import Domain, XenDomain
 from vtool.platform.xen_properties import XenProperty
 
-_OF_DOMAIN, _OF_XEN = Domain(), XenDomain()
+# Not checked: that would build their validators whenever this is imported.
+_OF_DOMAIN, _OF_XEN = Domain.model_construct(), XenDomain.model_construct()
 
 
 def wished(domain: Domain, row: XenProperty) -> Any:

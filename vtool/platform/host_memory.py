@@ -8,15 +8,15 @@ device trees. Enter at `HostMemory`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from vtool.base.records import record
 from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
 
 HOST_ALIGNMENT = 2 * MIB
 """What places that nobody fixed are multiples of: superpages, which Xen and kernels with pages of 64 KiB ask for."""
 
 
-@dataclass(frozen=True)
+@record
 class Taken:
     """Memory at a fixed place and who has it, in words."""
 
@@ -24,7 +24,7 @@ class Taken:
     range: AddressRange
 
 
-@dataclass(frozen=True)
+@record
 class Floating:
     """Memory that Linux places itself at boot: inside one of the ranges, anywhere when there are none.
 
@@ -50,7 +50,7 @@ class Floating:
                     yield AddressRange.of_size(base, self.size_bytes)
 
 
-@dataclass(frozen=True)
+@record
 class HostMemory:
     """Banks of RAM (disjoint), what is taken in them, and what has to find a place there at boot."""
 
