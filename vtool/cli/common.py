@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vtool.base.garbage import making_what_stays
 from vtool.base.progress import Progress
 from vtool.base.records import record
 from vtool.check import KernelOptions, XenBuild, check
@@ -155,6 +156,11 @@ def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
 
     Raises VtoolError with everything found; prints warnings.
     """
+    with making_what_stays():
+        return _prepare(path, overlays, settings, keep=keep)
+
+
+def _prepare(path: Path, overlays: Sequence[Path], settings: Sequence[str], *, keep: bool) -> Prepared:
     examined = examine(path, overlays, settings)
     document, topology, facts, findings = examined.document, examined.topology, examined.facts, examined.findings
     if topology is None or any(finding.severity is Severity.ERROR for finding in findings):

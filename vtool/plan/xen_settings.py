@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from vtool.model.topology import Domain
@@ -12,5 +13,15 @@ from vtool.platform.xen_properties import SETTINGS, XenSetting
 def settings_of(domain: Domain, **decided: Any) -> tuple[XenSetting, ...]:
     """Return a guest's settings in the order of the table; ``decided`` are fields that are not as they are wished."""
     return tuple(
-        XenSetting(row, decided[row.field] if row.field in decided else wished(domain, row)) for row in SETTINGS
+        _setting(index, decided[field] if field in decided else wished(domain, row))
+        for index, (field, row) in enumerate(_ROWS)
     )
+
+
+_ROWS = [(row.field, row) for row in SETTINGS]
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _setting(index: int, value: Any) -> XenSetting:
+    """Return a setting; of thousands of guests most have most of them alike."""
+    return XenSetting(SETTINGS[index], value)

@@ -9,10 +9,9 @@ How several files become one topology is ``vtool.reading.language``.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,30 +102,17 @@ def read(path: Path) -> Document:
 
 def read_text(text: str, path: Path) -> Document:
     """Read YAML text that stands in a file, faults and all. Raises VtoolError VT101 or VT102 as ``read`` does."""
-    with _no_garbage():
-        node, tags = _compose(path, text)
-        if node is None:
-            raise EmptyFile(Diagnostic("VT102", "the file is empty", _start_of(path)))
-        reader = _Reader(path, tags, has_aliases="&" in text)
-        value = reader.read(node, ())
+    node, tags = _compose(path, text)
+    if node is None:
+        raise EmptyFile(Diagnostic("VT102", "the file is empty", _start_of(path)))
+    reader = _Reader(path, tags, has_aliases="&" in text)
+    value = reader.read(node, ())
     faults = tuple(dict.fromkeys(reader.faults))  # an alias shows the same fault again
     return Document(
         path, value, reader.values, reader.keys,
         faults=faults, unsound=frozenset(reader.unsound), open=frozenset(reader.open),
         rivals={way: tuple(rivals) for way, rivals in reader.rivals.items()},
     )  # fmt: skip
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Do what makes no cyclic garbage; looking for some in all that is made would take most of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _text_of(path: Path) -> str:
@@ -286,6 +272,7 @@ class _Reader:
         self.open: set[KeyPath] = set()
         self.rivals: dict[KeyPath, list[Rival]] = {}
         self._count = 0
+        self._line = 0
 
     def read(self, node: yaml.Node, path: KeyPath) -> Any:
         """Return a node's value; aliases are followed, up to a limit on what they unfold to."""
@@ -393,9 +380,11 @@ class _Reader:
 
     def _span(self, node: yaml.Node) -> Span:
         start, end = node.start_mark, node.end_mark
-        line = start.line + 1
-        # One number in memory for both lines, as a rule: a large file has hundreds of thousands of places.
-        return Span(self.path, line, start.column + 1, line if end.line == start.line else end.line + 1, end.column + 1)
+        # What stands on one line shares one number: a large file has hundreds of thousands of places.
+        if start.line + 1 != self._line:
+            self._line = start.line + 1
+        end_line = self._line if end.line == start.line else end.line + 1
+        return Span(self.path, self._line, start.column + 1, end_line, end.column + 1)
 
 
 def _under(way: KeyPath, places: Mapping[KeyPath, Span]) -> Mapping[KeyPath, Span]:
