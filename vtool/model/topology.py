@@ -5,9 +5,9 @@ is decided by ``vtool.check``; what was left out is decided by ``vtool.plan``.
 """
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
@@ -28,6 +28,9 @@ from vtool.model.types import (
     VectorBits,
 )
 from vtool.platform.layouts import XEN_MOST_SPIS
+from vtool.platform.xen_properties import PROPERTIES
+
+Settings = TypeVar("Settings", bound=Model)
 
 
 class Role(Enum):
@@ -200,6 +203,20 @@ class Capability(Enum):
     XENSTORE = "xenstore"
 
 
+def _with_rows(written: type[Settings]) -> type[Settings]:
+    """Add the fields that no code reads by name, from Xen's properties: numbers within their limits, and flags."""
+    missing: dict[str, Any] = {}
+    for row in PROPERTIES:
+        if row.key.startswith("xen.") and row.field not in written.model_fields:
+            least, most = row.limits or (0, 0)
+            number = Annotated[int, Field(ge=least, le=most)] | None
+            missing[row.field] = (number, None) if row.limits else (bool, False)
+    return create_model(
+        written.__name__, __base__=written, __module__=written.__module__, __doc__=written.__doc__, **missing
+    )
+
+
+@_with_rows
 class XenDomain(Model):
     """What only Xen has. Guests of xl have ``uart`` (if it is written), ``spis``, ``p2m_memory``,
     ``trap_unmapped_accesses``, ``sve``, ``llc_colors``, ``scmi_smc`` and the limits on grants (``max_...``), too.
@@ -210,6 +227,7 @@ class XenDomain(Model):
     vector in bits, or ``max``; ``llc_colors`` are the guest's share of the last-level cache; ``scmi_smc`` lets
     it, and no longer dom0, call the firmware. ``force_assign_without_iommu`` are nodes of ``passthrough`` that no
     IOMMU confines, and that the guest shall have all the same: by their DMA it reaches all memory.
+    What no code reads by its name is not listed here: ``_with_rows`` has it from the table.
     """
 
     enhanced: Enhanced | None = None
@@ -225,7 +243,6 @@ class XenDomain(Model):
     llc_colors: ColourList = ()
     scmi_smc: bool = False
     force_assign_without_iommu: tuple[DeviceTreePath, ...] = ()
-    max_grant_version: Annotated[int, Field(ge=1, le=2)] | None = None
     max_grant_frames: Annotated[int, Field(ge=1, le=65535)] | None = None
     max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
 
