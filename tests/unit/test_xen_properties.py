@@ -128,7 +128,7 @@ EXAMPLES = {
 def test_check_and_lint_agree_on_each_release(row: XenProperty, tmp_path: Path) -> None:
     """Drift as of p2m_memory on 4.16: the one took it, the other called it an error."""
     for version in VERSIONS:
-        by_check = said_by_check(row, EXAMPLES[row.field], shown(version), tmp_path)
+        by_check = said_by_check(row, EXAMPLES.get(row.field) or str(max(row.limits or (1,))), shown(version), tmp_path)
         assert by_check == said_by_lint(row.name, version, tmp_path), version
 
 

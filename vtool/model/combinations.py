@@ -18,6 +18,7 @@ from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices import DAEMONS, Device
 from vtool.model.devices.base import Program, ProgramFacts, Readiness, Service, Suite, Version, both, by_hand, only_pci
+from vtool.platform.qemu_releases import XENPVH_SINCE
 
 __all__ = ["Readiness", "Suite", "Version"]
 
@@ -112,9 +113,6 @@ class Combination:
 
 # Linux net/9p/Kconfig, fs/9p/Kconfig.
 _XEN_9P = ("NET_9P", "NET_9P_XEN", "9P_FS")
-XENPVH_SINCE: Version = (9, 2)
-"""QEMU 9.2 has xenpvh's grants, and fills its virtio-mmio windows upwards as libxl does (hw/xen/xen-pvh-common.c);
-before, the first device was in the highest one, where an unpatched Xen's guest does not look."""
 
 
 _BY_XENBUS, _BY_MMIO = {Transport.XENBUS: ""}, {Transport.MMIO: ""}

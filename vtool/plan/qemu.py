@@ -17,12 +17,11 @@ from vtool.model.devices import Device, IommuModel, Program, VhostUserDevice, is
 from vtool.model.devices.base import LOCAL_FD, DaemonPlace
 from vtool.model.grants import GRANTED_REQUESTS
 from vtool.plan import types as plan
+from vtool.platform.qemu_releases import RECONNECT
 
 Pairs = tuple[tuple[str, str], ...]
 Lines = tuple[tuple[str, ...] | plan.QemuOption, ...]
 Options = tuple[plan.QemuOption, ...]
-RECONNECT_IN_MS: Version = (9, 2)
-"""The first QEMU with ``reconnect-ms``; ``reconnect`` (seconds) ends with 10.1."""
 _OF_QEMU = (Program.QEMU, Program.QEMU_XENPVH)
 # Of all requests that are granted at once, these keep a disk below a domain's default of grants (vtool.model.grants).
 _GRANTED: Mapping[str, Pairs] = {
@@ -85,9 +84,7 @@ def device_options(wiring: Wiring, place: plan.MmioPlace | plan.PciPlace | None)
 
 def _behind_daemon(wiring: Wiring) -> _Parts:
     name, device = wiring.name, wiring.device
-    again: Pairs = ()
-    if wiring.row.reconnects:
-        again = (("reconnect-ms", "500"),) if wiring.qemu >= RECONNECT_IN_MS else (("reconnect", "1"),)
+    again = RECONNECT.for_release(wiring.qemu) if wiring.row.reconnects else ()
     identity = f"backend-{name}"
     connection = plan.QemuOption("-chardev", "socket", (("id", identity), ("path", wiring.connect), *again))
     chardev = ("chardev", identity)
