@@ -14,6 +14,7 @@ from pathlib import Path
 from vtool.base.progress import Progress
 from vtool.deploy.board_lock import Held
 from vtool.deploy.bundle import bundle
+from vtool.deploy.failures import DamagedTransfer
 from vtool.deploy.job import Job
 from vtool.deploy.playbook import JOB_DEADLINE_S
 from vtool.diagnostics import Diagnostic, VtoolError
@@ -54,8 +55,8 @@ def send(held: Held, missing: Mapping[str, Path], bases: Mapping[str, Mapping[st
     """Send what is missing by what differs, and once more as a whole when that did not make it."""
     try:
         held.run("receive", stdin=bundle(missing, bases), timeout_s=JOB_DEADLINE_S)
-    except VtoolError as error:
-        if error.diagnostics[0].code != "VT707" or not bases:
+    except DamagedTransfer:
+        if not bases:
             raise
         held.run("receive", stdin=bundle(missing, {}), timeout_s=JOB_DEADLINE_S)
 
