@@ -84,13 +84,12 @@ def from_json(text: str) -> list[Proof]:
     try:
         said = json.loads(text)
         if said["format"] != FORMAT:
-            return [_unjudged("proof", "its steps and what they have to show", f"its format is {said['format']}")]
+            return [_unreadable(f"its format is {said['format']}")]
         saved = _Saved.model_validate(said)
         steps = {step["id"]: step for step in saved.steps}
         return list(_rows(saved.rows, steps))
     except (ValueError, KeyError, TypeError) as error:
-        why = f"it is not what vtool writes ({type(error).__name__})"
-        return [_unjudged("proof", "its steps and what they have to show", why)]
+        return [_unreadable(f"it is not what vtool writes ({type(error).__name__})")]
 
 
 def _rows(rows: Sequence[_Row], steps: Mapping[str, Step]) -> Iterator[Proof]:
@@ -111,5 +110,5 @@ def _judge(said: Mapping[str, Any]) -> Judge:
         return Unjudged(why=f"its judge '{name}' has other parameters ({wrong})")
 
 
-def _unjudged(subject: str, what: str, why: str) -> Proof:
-    return Proof(subject, what, (), Unjudged(why=why))
+def _unreadable(why: str) -> Proof:
+    return Proof("proof", "its steps and what they have to show", (), Unjudged(why=why))
