@@ -8,12 +8,11 @@ backend reaches the frontend's buffers): two separate choices. Which go together
 from collections.abc import Iterator
 from enum import Enum
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field
 
-from vtool.model.devices.base import DeviceBase, Disk, Program, VerifyAccess, VhostUserDevice
+from vtool.model.devices.base import DAEMON_FILES, DeviceBase, Disk, Program, VerifyAccess, VhostUserDevice
 from vtool.model.devices.vhost_device_console import ConsoleDevice
 from vtool.model.devices.vhost_device_scsi import ScsiDevice
 from vtool.model.types import BlockDevicePath, BoardFileName, BuiltWhenUsed, MacAddress, Model
@@ -117,7 +116,7 @@ class SharedMemoryDevice(DeviceBase):
     type: Literal["ivshmem"]
 
 
-DAEMONS = [import_module(f"{__name__}.{path.stem}") for path in sorted(Path(__file__).parent.glob("vhost_device_*.py"))]
+DAEMONS = [import_module(f"{__name__}.{name}") for name in DAEMON_FILES]
 """The files of vhost-user daemons: each has a device type, and says of it which ``PROGRAM`` serves it, how."""
 
 if TYPE_CHECKING:

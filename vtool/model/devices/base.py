@@ -18,7 +18,8 @@ from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
 Version = tuple[int, int]
 Words = tuple[tuple[str, ...], ...]
 """Arguments of a command line, grouped into lines."""
-_VHOST_DEVICES = [path.stem.replace("_", "-") for path in sorted(Path(__file__).parent.glob("vhost_device_*.py"))]
+DAEMON_FILES = [path.stem for path in sorted(Path(__file__).parent.glob("vhost_device_*.py"))]
+"""The modules beside this one that are a vhost-user daemon each: a daemon is there by its file."""
 
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
 else:
     _FIRST = ("qemu-storage-daemon", "virtiofsd", "passt")
     _LAST = ("qemu", "qemu-xenpvh", "virtio-disk", "blkback", "netback", "xen-9pfsd", "vtool-ring")
-    # A daemon is there by its file.
-    _WORDS = (*_FIRST, *_VHOST_DEVICES, *_LAST)
+    _WORDS = (*_FIRST, *(name.replace("_", "-") for name in DAEMON_FILES), *_LAST)
     Program = Enum("Program", {word.upper().replace("-", "_"): word for word in _WORDS}, module=__name__)
     Program.__doc__ = "What serves a device in the backend domain; ``qemu`` is the guest's own VMM."
 
