@@ -18,14 +18,12 @@ from vtool.lint.finding import Finding
 from vtool.platform import layouts
 from vtool.platform.command_lines import dom0_memory
 from vtool.platform.devicetree import Node
-from vtool.platform.xen_properties import DIRECT_MAP, ENHANCED, PROPERTIES, SPIS, Where, shown
+from vtool.platform.xen_properties import DIRECT_MAP, ENHANCED, PROPERTIES, Where, shown
 
 MOST_CPUS = 128
 MOST_CPUS_GIC_V2 = 8
 GUEST_RAM_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
 WARNING = Severity.WARNING
-assert SPIS.limits is not None
-_, MOST_SPIS = SPIS.limits
 
 ENHANCED_WORDS = ("", "enabled", "disabled", "no-xenstore")
 
@@ -176,8 +174,8 @@ def interrupts_suffice(context: Context) -> Iterator[Finding]:
         if "nr_spis" not in domain.values:
             continue
         spis = domain.number("nr_spis")
-        if spis > MOST_SPIS:
-            message = f"`nr_spis` is {spis}, Xen allows {MOST_SPIS}: it panics, 'Error creating domain'"
+        if spis > layouts.XEN_MOST_SPIS:
+            message = f"`nr_spis` is {spis}, Xen allows {layouts.XEN_MOST_SPIS}: it panics, 'Error creating domain'"
             yield Finding("VT876", domain, message, "nr_spis")
         elif not spis and "vpl011" in domain.values and not direct_mapped(domain):
             message = "`nr_spis` is 0, `vpl011` needs interrupt 32, the first: Xen cannot set up the domain"
