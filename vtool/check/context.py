@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from vtool.base.records import record
-from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.files.boot_files import BootFile
 from vtool.model.devices import Device
@@ -142,8 +141,7 @@ class Context:
         """Whether guests see a region behind a PCI BAR, which VT346 is on."""
         users = self.lookup.users_of[region].values()
         return any(
-            user.data_path.traits.shares is Shares.REGION and isinstance(self.hypervisor_of(user.frontend), Kvm)
-            for user in users
+            user.data_path.traits.at_both_ends and isinstance(self.hypervisor_of(user.frontend), Kvm) for user in users
         )
 
     def by_a_guest(self, device: Device) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.diagnostics.codes import declare
 from vtool.model.combinations import combination_of
@@ -39,7 +38,7 @@ def _parts(context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
     for name, device in context.sound_devices():
-        if device.data_path.traits.shares is not Shares.REGION and context.by_a_guest(device):
+        if not device.data_path.traits.at_both_ends and context.by_a_guest(device):
             if context.topology.domains[device.backend].ramdisk != DRIVER_DOMAIN_RAMDISK:
                 why = f"which the guest '{device.backend}' serves without the ramdisk {DRIVER_DOMAIN_RAMDISK},"
                 yield f"device '{name}', {why}", ("devices", name)

@@ -12,7 +12,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
-from vtool.model.devices import Device, NetworkDevice, Program, VerifyAccess, disks_of, is_ring
+from vtool.model.devices import NetworkDevice, Program, VerifyAccess, disks_of, is_ring
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 from vtool.reading.source import KeyPath
@@ -92,7 +92,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.sound_devices():
         path = ("devices", name, "region")
         hypervisor = context.hypervisor_of(device.frontend)
-        if hypervisor is None or device.data_path.traits.shares is Shares.REGION:
+        if hypervisor is None or device.data_path.traits.at_both_ends:
             continue  # VT346 is on regions between guests, VT351 on those of rings
         if combination_of(hypervisor.kind, device) is None and why_not(wish_of(hypervisor.kind, device)):
             continue  # VT310 says that no region would help
@@ -358,10 +358,6 @@ NBD_DEVICES = 16
 _ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
 
 
-def _at_both_ends(device: Device) -> bool:
-    return device.data_path.traits.shares is Shares.REGION
-
-
 @rule(
     "VT312",
     what="more devices than the machine has slots for",
@@ -384,7 +380,7 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         interfaces = [n for n, d in mine.items() if d.type == "net" and not is_ring(d)]
         attached = [n for n, d in mine.items() if d.type == "blk" and is_ring(d)]
         both = list(context.lookup.devices_of[name])
-        pci = [n for n in both if n in mine or _at_both_ends(context.topology.devices[n])]
+        pci = [n for n in both if n in mine or context.topology.devices[n].data_path.traits.at_both_ends]
         pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and d.type != "iommu"]
         limits = (
             [

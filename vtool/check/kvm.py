@@ -85,7 +85,7 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
 
 def _who_has(device: Device) -> tuple[str, ...]:
     """Return the domains whose VMM has the device: both ends of a region between them, else the frontend."""
-    both = device.data_path.traits.shares is Shares.REGION
+    both = device.data_path.traits.at_both_ends
     return (device.frontend, device.backend) if both else (device.frontend,)
 
 

@@ -9,7 +9,6 @@ from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
 from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
 from vtool.check.shares import Share, largest_first, listed
-from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
@@ -114,7 +113,7 @@ def _shared_dma_pool(context: Context, name: str, region: Region) -> Iterator[Di
 def _may_be_between_guests(context: Context, region: str) -> bool:
     """Whether an ivshmem device or a ring shows the region to two guests, or one that lacks its region (VT346)."""
     users = context.lookup.users_of[region].values()
-    either = [device for device in context.topology.devices.values() if device.data_path.traits.shares is Shares.REGION]
+    either = [device for device in context.topology.devices.values() if device.data_path.traits.at_both_ends]
     return any(device in users or device.region is None for device in either)
 
 

@@ -85,6 +85,11 @@ class Traits:
         """Whether a backend has all of the frontend's RAM."""
         return self.shares in (Shares.RAM, Shares.RAM_WITH_POOL)
 
+    @property
+    def at_both_ends(self) -> bool:
+        """Whether frontend and backend each have a region between them, where otherwise the frontend has a device."""
+        return self.shares is Shares.REGION
+
     def served(self, hypervisor: str) -> tuple[Served, ...]:
         """Return by whom it is served on ``xen`` or ``kvm``."""
         return self.xen if hypervisor == "xen" else self.kvm

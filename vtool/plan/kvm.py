@@ -38,7 +38,9 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     memory = _plan_memory(domain, ram, pools, wishes)
     run_folder = f"{plan.RUN}/domain-{name}"
     maps_bytes = sum(backend.size_bytes for backend in memory if backend.shared)
-    maps_bytes += sum(scope.regions[d.region].size for d in wishes.values() if _has_window(d) and d.region)
+    maps_bytes += sum(
+        scope.regions[d.region].size for d in wishes.values() if d.data_path.traits.at_both_ends and d.region
+    )
     planner = _DevicePlanner(scope, hypervisor, name, run_folder, {pool.region: pool for pool in pools}, maps_bytes)
     devices = tuple(planner.device(device_name, device) for device_name, device in wishes.items())
     smmu = any(d.type == "iommu" and d.iommu.model is IommuModel.SMMUV3 for d in wishes.values())
@@ -94,12 +96,11 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
 
 def _devices_of(scope: BoardScope, name: str) -> dict[str, Device]:
     """Return a guest's devices in the order of the file; a region between two guests is a device of both."""
-    return {n: d for n, d in scope.devices.items() if name in (d.frontend, d.backend if _has_window(d) else None)}
-
-
-def _has_window(device: Device) -> bool:
-    """Whether a device is a region that both its ends see behind a BAR."""
-    return device.data_path.traits.shares is Shares.REGION
+    return {
+        n: d
+        for n, d in scope.devices.items()
+        if name in (d.frontend, d.backend if d.data_path.traits.at_both_ends else None)
+    }
 
 
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:
@@ -236,7 +237,7 @@ class _DevicePlanner:
         return plan.PciPlace(slot, slot << 11)
 
     def _region_file(self, device: Device) -> plan.RegionFile | None:
-        if not _has_window(device):
+        if not device.data_path.traits.at_both_ends:
             return None
         assert device.region is not None
         region = device.region
