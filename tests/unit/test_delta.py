@@ -19,7 +19,7 @@ from vtool.deploy.board_lock import Held
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta, generations
 from vtool.deploy.push import send
-from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics import board_failed
 
 B = delta.BLOCK_BYTES
 EDITS = st.lists(st.tuples(st.integers(0, 6 * B), st.integers(1, 2 * B)), max_size=4)
@@ -134,7 +134,7 @@ def test_where_two_blocks_have_one_checksum_all_is_sent(tmp_path: Path, monkeypa
             try:
                 receive(data)
             except generations.BoardError as error:
-                raise VtoolError(Diagnostic(error.code, error.message)) from None
+                raise board_failed(error.code, error.message) from None  # as `checked` does with what a board says
 
     send(cast("Held", Board()), {digest: tmp_path / "new" / digest}, {digest: offered})
     assert sizes == [1, 4] and (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
