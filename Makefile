@@ -52,7 +52,7 @@ check: setup-dev ## every check that needs no board
 	@$(STEP) 'vermin, of what runs on boards' $(BIN)/vermin --violations --no-tips --target=3.8- vtool/deploy/on_board vtool/files/kernel_image.py
 	@$(STEP) 'import-linter' $(BIN)/lint-imports --no-logo
 	@$(STEP) 'yamllint' $(BIN)/yamllint --strict .
-	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
+	@$(STEP) 'ansible-lint' env PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/inventory" $(BIN)/ansible-lint --offline
 	@$(STEP) 'codespell' $(BIN)/codespell
 
 test: setup-dev ## all tests: those that boot an emulated board, and in parallel those that need none

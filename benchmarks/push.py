@@ -18,18 +18,19 @@ from vtool.cli.common import image_paths, prepare, targets_of
 
 def main(topology: Path, inventory: Path) -> None:
     """Push to every board of the topology."""
-    from vtool.deploy.deployment import pushed_jobs
+    from vtool.deploy.deployment import boards, play
 
     prepared = prepare(topology)
     targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
     images = image_paths(prepared, [plan for plan, _ in targets], Silent())
-    with pushed_jobs(prepared.topology.name, targets, images, Silent()) as jobs:
-        for job in jobs:
-            if job.report.failure:
-                raise job.report.failure
-            if job.report.rebooted:
-                raise SystemExit(f"board {job.board.name} wants a reboot")
-        print(json.dumps({job.board.name: job.report.seconds for job in jobs}))
+    with boards(prepared.topology.name, targets, images, Silent()) as held:
+        held.stand_ready()
+        for report in play("deploy", held, tags="push"):
+            if report.failure:
+                raise report.failure
+            if report.rebooted:
+                raise SystemExit(f"board {report.board.name} wants a reboot")
+        print(json.dumps({job.board.name: job.report.seconds for job in held.jobs.values()}))
 
 
 if __name__ == "__main__":

@@ -17,16 +17,14 @@ from typing import Any
 
 import pytest
 
-from vtool.base.progress import Silent
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.deploy.asking import ON_BOARD, packed
+from vtool.deploy.asking import ON_BOARD
 from vtool.deploy.board_lock import hold
 from vtool.deploy.board_program import board_program
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta
-from vtool.deploy.playbook import Host, run_playbook
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import LIVE_TREE
 from vtool.platform.devicetree import read_blob
@@ -77,13 +75,9 @@ def board(machine: Machine, **changes: Any) -> Board:
 
 
 def observe(reached: Board) -> Any:
-    """Run the playbook that looks: the board's program is put in place, and observes nothing."""
-    variables = {"vtool_steps": packed(b'{"steps": []}')}
+    """Hold the board, and look: the board's program is put in place, and observes nothing."""
     with hold(reached) as held:
-        (events,) = run_playbook("verify", [Host(reached, variables, held.control_path)], Silent()).values()
-    if events.failure:
-        raise events.failure
-    return events.outputs["Observe what runs"]
+        return held.run("observe", stdin='{"steps": []}')
 
 
 def refusal(act: Any, *arguments: Any) -> VtoolError:
@@ -289,12 +283,6 @@ def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machi
         for line in ("id", "sh -c id", "systemctl stop ssh", "install -m 0755 /dev/stdin /usr/sbin/x"):
             with pytest.raises(VtoolError, match="VT626"):
                 shell.run(f"sudo -n {line}")
-    # Every program that a playbook runs as root is one of them.
-    tasks = "".join(path.read_text() for path in (ROOT / "playbooks").rglob("*.yml"))
-    for words in re.findall(r"default\(''\) }}([^|<&\n]+)", tasks):
-        line = words.strip().replace("$P", "/usr/local/sbin/vtool-board")
-        program = line.split()[0]
-        assert program.endswith("/vtool-board") or f"/usr/bin/{line}" in re.sub(r"\\\n *", "", sudoers), line
 
 
 def test_a_user_without_sudo_is_told(machine: Machine) -> None:

@@ -72,7 +72,11 @@ def ansible_inventory(source: Path, **environment: str) -> dict[str, Any]:
 def plain(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, set[str]]]:
     """Return hosts and groups without what depends on who reads: how boards are reached."""
     hosts = {
-        host: {k: v for k, v in values.items() if not k.startswith("ansible_") and k != "vtool_reachable"}
+        host: {
+            k: v
+            for k, v in values.items()
+            if not k.startswith("ansible_") and k not in ("vtool_reachable", "vtool_source")
+        }
         for host, values in data["_meta"]["hostvars"].items()
     }
     groups = {g: set(v["hosts"]) for g, v in data.items() if v.get("hosts") and g not in ("all", "reachable")}

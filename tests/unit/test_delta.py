@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from vtool.deploy.board_lock import Held
 from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta, generations
-from vtool.deploy.push import send
+from vtool.deploy.tasks import send_objects
 from vtool.diagnostics import board_failed
 
 B = delta.BLOCK_BYTES
@@ -136,5 +136,5 @@ def test_where_two_blocks_have_one_checksum_all_is_sent(tmp_path: Path, monkeypa
             except generations.BoardError as error:
                 raise board_failed(error.code, error.message) from None  # as `checked` does with what a board says
 
-    send(cast("Held", Board()), {digest: tmp_path / "new" / digest}, {digest: offered})
+    send_objects(cast("Held", Board()), {digest: tmp_path / "new" / digest}, {digest: offered})
     assert sizes == [1, 4] and (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()

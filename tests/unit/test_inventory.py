@@ -11,8 +11,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -20,8 +18,7 @@ from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.board.pinned_keys import key_fault, knows, pin
 from vtool.board.protocols import SshTarget
-from vtool.deploy.connection import ssh_options
-from vtool.deploy.playbook import Host, _host_variables
+from vtool.deploy.connection import connection_variables, ssh_options
 from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
 from vtool.model.validate import load_facts
 
@@ -158,8 +155,7 @@ def test_words_of_a_command_line_stay_one_word(tmp_path: Path) -> None:
     import subprocess
 
     target = SshTarget("board.example", 2222, "vtool", tmp_path / "a key", tmp_path / "%h of me")
-    board: Any = SimpleNamespace(name="rack1", ssh=lambda: target)
-    host = _host_variables(Host(board, {}))
+    host = connection_variables(target)
     assert shlex.split(host["ansible_ssh_common_args"]) == ssh_options(target)
     said = subprocess.run(
         ["ssh", "-G", "-F", "/dev/null", *shlex.split(host["ansible_ssh_common_args"]), "--", "board.example"],
@@ -169,7 +165,7 @@ def test_words_of_a_command_line_stay_one_word(tmp_path: Path) -> None:
     ).stdout.splitlines()
     assert "stricthostkeychecking true" in said and "identitiesonly yes" in said and "batchmode yes" in said
     assert f"userknownhostsfile {tmp_path}/%h of me" in said and f"identityfile {tmp_path}/a key" in said
-    assert host["vtool_as_root"] == "sudo -n " and host["ansible_user"] == "vtool"
+    assert target.escalation == ("sudo", "-n") and host["ansible_user"] == "vtool"
 
 
 SECRETS = [

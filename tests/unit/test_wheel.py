@@ -18,7 +18,8 @@ def test_the_wheel_carries_its_rooms_and_renders(tmp_path: Path) -> None:
     elsewhere = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(elsewhere)
-    assert (elsewhere / "vtool/_rooms/playbooks/deploy.yml").is_file()
+    collections = (elsewhere, elsewhere / "vtool/_rooms/inventory")
+    assert all((folder / "ansible_collections/vtool/vtool/playbooks/deploy.yml").is_file() for folder in collections)
     assert (elsewhere / "vtool/py.typed").is_file()
     assert (elsewhere / "ansible_collections/vtool/vtool/plugins/inventory/topology.py").is_file()
     example = elsewhere / "vtool/_rooms/topology/examples/xen-pv.yaml"

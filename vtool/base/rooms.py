@@ -1,4 +1,4 @@
-"""Where the rooms that are not Python are: templates, playbooks, topology, inventory.
+"""Where the rooms that are not Python are: templates, topology, inventory.
 
 In a checkout they lie beside the package, in a wheel inside it.
 """
@@ -11,6 +11,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def room(name: str) -> Path:
-    """Return the folder of a room: ``templates``, ``playbooks``, ``topology`` or ``inventory``."""
+    """Return the folder of a room: ``templates``, ``topology`` or ``inventory``."""
     installed = _PACKAGE / "_rooms" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

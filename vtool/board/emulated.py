@@ -22,6 +22,7 @@ from pathlib import Path
 
 import platformdirs
 
+from vtool.base.runtime import runtime_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk
 from vtool.board.protocols import SshTarget, Standing
@@ -45,13 +46,6 @@ def state_folder() -> Path:
     """Return where boards are kept (``VTOOL_STATE`` or the user's state folder)."""
     configured = os.environ.get("VTOOL_STATE")
     return Path(configured) if configured else Path(platformdirs.user_state_dir("vtool"))
-
-
-def runtime_folder() -> Path:
-    """Return a folder with a short path for sockets."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    owner = "" if os.environ.get("XDG_RUNTIME_DIR") else f"-{os.getuid()}"
-    return Path(base) / f"vtool{owner}"
 
 
 class EmulatedBoard:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from vtool.check.deployable import not_deployable
@@ -21,7 +20,7 @@ from vtool.cli.common import (
 )
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import Target, deploy
+from vtool.deploy.deployment import deploy
 from vtool.deploy.job import Report
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.plan.types import Plan
@@ -56,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     begin = time.monotonic()
     progress = ShownProgress()
-    prepared = prepare_deployable(arguments)
+    prepared = prepare_arguments(arguments)
+    require_deployable(prepared)
     targets = targets_of(prepared, arguments)
     image_path = image_paths(prepared, [plan for plan, _ in targets], progress)
     images_s = round(time.monotonic() - begin, 1)
@@ -68,11 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             show_differences(prepared.document, found, arguments.format)
             return ExitCode.OK.value
-    reports: list[Report] = []
-    for batch in _batches(targets, arguments.rolling):
-        if reports and not all(report.proven for report in reports):
-            break
-        reports += deploy(name, batch, image_path, progress, keep=arguments.keep)
+    reports = deploy(name, targets, image_path, progress, keep=arguments.keep, rolling=arguments.rolling)
     for report in reports:
         report.seconds = {"images": images_s, **report.seconds, "all": round(time.monotonic() - begin, 1)}
     show_reports(prepared, reports, [plan.name for plan, _ in targets], arguments.format)
@@ -80,19 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
 
 
-def prepare_deployable(arguments: argparse.Namespace) -> Prepared:
-    """Prepare the topology and refuse what this version does not deploy."""
-    prepared = prepare_arguments(arguments)
+def require_deployable(prepared: Prepared) -> None:
+    """Refuse what this version does not deploy."""
     refused = not_deployable(prepared.document, prepared.topology)
     if refused:
         raise VtoolError(refused)
     require_boot(prepared)
-    return prepared
-
-
-def _batches(targets: Sequence[Target], size: int | None) -> list[Sequence[Target]]:
-    step = size or max(1, len(targets))
-    return [targets[i : i + step] for i in range(0, len(targets), step)]
 
 
 def show_reports(prepared: Prepared, reports: list[Report], wanted: list[str], output: str) -> None:

@@ -17,10 +17,11 @@ def show_differences(document: Document, found: Sequence[Difference], output: st
         print_json([{**plan_data(item), "empty": item.empty} for item in found])
         return
     for item in found:
-        print_lines(_lines(document, item))
+        print_lines(difference_lines(document, item))
 
 
-def _lines(document: Document, item: Difference) -> Iterator[str]:
+def difference_lines(document: Document, item: Difference) -> Iterator[str]:
+    """Yield what is to be said of one board's difference."""
     runs = f"runs generation {item.running}" if item.running else "runs no generation of vtool"
     if item.empty:
         yield f"board {item.board} {runs}: nothing to do"

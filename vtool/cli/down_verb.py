@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     for plan, board in targets:
         if not board.exists():
             print(f"board '{plan.name}' was never made: nothing to do")
-    reports = tear_down([target for target in targets if target[1].exists()], ShownProgress())
+    reports = tear_down(prepared.topology.name, [target for target in targets if target[1].exists()], ShownProgress())
     for report in reports:
         show_failure(report)
         if report.failure is None:

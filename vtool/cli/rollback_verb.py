@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Go back to an earlier generation, on trial until it is proven; exit code 3 when a row is not."""
     prepared = prepare_arguments(arguments)
-    reports = rollback(targets_of(prepared, arguments), arguments.to, ShownProgress(), keep=arguments.keep)
+    name, targets = prepared.topology.name, targets_of(prepared, arguments)
+    reports = rollback(name, targets, arguments.to, ShownProgress(), keep=arguments.keep)
     for report in reports:
         if report.rows:
             show_proof(report)

@@ -1,7 +1,7 @@
 """One vtool at a board at a time: a lock on the board itself, kept by a connection that stays open.
 
-The connection is also the one that Ansible's tasks go through, so holding the board costs no handshake. The process
-that keeps the lock runs vtool-board's other verbs when asked, so that they cost no start of Python.
+The process that keeps the lock runs vtool-board's other verbs when asked: a deploy needs one connection and one start
+of Python on the board, and one more of each after a boot.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import secrets
 import shlex
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
@@ -39,7 +37,7 @@ _OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
 
 @dataclass(frozen=True)
 class Held:
-    """A board that is ours: the token its program asks for, who and when, ssh's control socket.
+    """A board that is ours: the token its program asks for, who and when.
 
     ``process`` is the connection: what ``vtool-board hold`` reads and says.
     """
@@ -48,15 +46,9 @@ class Held:
     token: str
     who: str
     since: str
-    control_path: Path
     process: subprocess.Popen[bytes]
     said: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     writing: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def owner(self) -> str:
-        """Return the options of vtool-board's changing verbs."""
-        return shlex.join(self._owner)
 
     @property
     def _owner(self) -> list[str]:
@@ -143,51 +135,49 @@ def hold(board: Board, *, if_there: bool = False) -> Iterator[Held]:
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    with tempfile.TemporaryDirectory(prefix="vtool-ssh-") as folder:
-        token, control_path = secrets.token_hex(8), Path(folder) / "control"
-        target = board.ssh()
-        owner = json.dumps({"token": token, "who": who, "since": since})
-        hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
-        command = f"{IF_THERE if if_there else ''}{_install(target)} && exec {hold_it}"
-        master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={control_path}")
-        process = subprocess.Popen(
-            [*ssh_command(target, *master), command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=1 << 18,
-            start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
-        )
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        with contextlib.suppress(OSError):  # one of many may get no more
-            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        held = Held(board, token, who, since, control_path, process)
-        stop = threading.Event()
-        beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)
-        listener = threading.Thread(target=held.listen, daemon=True)
-        try:
-            said = process.stdout.readline()
-            if not said:
-                words = process.stderr.read().decode(errors="replace").strip()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(5)
-                raise _refused(board, words, process.returncode)
-            board_json(said.decode(errors="replace"), "")
-            beat.start()
-            listener.start()
-            yield held
-        finally:
-            stop.set()
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            if listener.is_alive():
-                listener.join(5)  # it ends with what it listens to, and wait() would look for that now and then
+    token = secrets.token_hex(8)
+    target = board.ssh()
+    owner = json.dumps({"token": token, "who": who, "since": since})
+    hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
+    command = f"{IF_THERE if if_there else ''}{_install(target)} && exec {hold_it}"
+    process = subprocess.Popen(
+        [*ssh_command(target), command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=1 << 18,
+        start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    with contextlib.suppress(OSError):  # one of many may get no more
+        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    held = Held(board, token, who, since, process)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)
+    listener = threading.Thread(target=held.listen, daemon=True)
+    try:
+        said = process.stdout.readline()
+        if not said:
+            words = process.stderr.read().decode(errors="replace").strip()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
-            process.kill()
-            process.wait()
-            process.stdout.close()
-            process.stderr.close()
+            raise _refused(board, words, process.returncode)
+        board_json(said.decode(errors="replace"), "")
+        beat.start()
+        listener.start()
+        yield held
+    finally:
+        stop.set()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        if listener.is_alive():
+            listener.join(5)  # it ends with what it listens to, and wait() would look for that now and then
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 def _beat(held: Held, stop: threading.Event) -> None:

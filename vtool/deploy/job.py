@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
-from vtool.board.emulated import runtime_folder
+from vtool.base.runtime import own_runtime_folder
 from vtool.board.protocols import Board
 from vtool.deploy.asking import MOST_AT_ONCE
 from vtool.deploy.board_lock import Held, hold
@@ -18,6 +20,9 @@ from vtool.deploy.proof import Proof, Row
 from vtool.deploy.stage import Staged
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.plan.types import BoardPlan
+
+TASK_DEADLINE_S = 1800.0
+"""How long any task on a board may take that says nothing else."""
 
 
 @dataclass
@@ -49,20 +54,25 @@ class Report:
 class Job(contextlib.AbstractContextManager["Job"]):
     """A board and its report; leaving it lets go of the board.
 
-    ``applied``: the board runs, or will boot, what this verb wants. ``boot_before`` is the boot id it had. ``proofs``
-    are what the generation has to show that this verb makes run, or finds running; ``shows_nothing``: it keeps none.
+    ``begun``: somebody worked on it. ``applied``: the board runs, or will boot, what this verb wants. ``compared`` is
+    what the board said that it lacks, ``boot_before`` the boot id it had. ``proofs`` are what the generation has to
+    show that this verb makes run, or finds running; ``shows_nothing``: it keeps none.
     """
 
     def __init__(self, board: Board, report: Report) -> None:
         self.board = board
         self.report = report
+        self.one_at_a_time = threading.Lock()
+        self.begun = False
+        self.failed_early: VtoolError | None = None
         self.staged: Staged | None = None
         self.applied = False
         self.boot_before = ""
+        self.compared: dict[str, Any] = {}
         self.proofs: list[Proof] = []
         self.shows_nothing = False
         self._held: Held | None = None
-        self._own = contextlib.ExitStack()
+        self._own, self._owned = contextlib.ExitStack(), False
         self._hold = contextlib.ExitStack()
 
     def __exit__(self, *_: object) -> None:
@@ -87,8 +97,11 @@ class Job(contextlib.AbstractContextManager["Job"]):
 
     def own(self) -> None:
         """Keep other processes of this machine, and users of the same lab, from the board; VT605 says who has it."""
+        if self._owned:
+            return
         self._own.enter_context(local_lock(self.board.name))
         self._own.enter_context(self.board.hold())
+        self._owned = True
 
     def hold(self, *, if_there: bool = False) -> None:
         """Hold the board itself (``board_lock.hold``)."""
@@ -142,9 +155,7 @@ def each(work: Callable[[Job], None], jobs: Sequence[Job], *, failed_too: bool =
 @contextlib.contextmanager
 def local_lock(name: str) -> Iterator[None]:
     """Keep other processes of this machine from a board; VtoolError VT605 says who has it and since when."""
-    folder = runtime_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("a+") as lock:
+    with (own_runtime_folder() / f"{name}.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

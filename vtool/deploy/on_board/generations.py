@@ -43,6 +43,7 @@ PENDING = FOLDER / "pending.json"
 HISTORY = FOLDER / "history.jsonl"
 HISTORY_LINES = 100
 RUNNING = Path("/run/vtool-current")
+PROGRAM = Path("/usr/local/sbin/vtool-board")
 UNIT_GENERATOR = Path("/etc/systemd/system-generators/vtool-generator")
 LINKED_BYTES = 1 << 20
 """Files of at least this size are links to their object in the store, smaller ones are copies."""
@@ -615,7 +616,7 @@ def collect_garbage() -> None:
 
 
 def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
-    """Remove everything vtool put on the board, disks included; say whether a reboot is due."""
+    """Remove everything vtool put on the board, disks and this program included; say whether a reboot is due."""
     running, boot = running_generation(), read_json(BOARD)
     if running is not None:
         run("systemctl", "stop", "vtool.target", *running["units"], "vtool-revert.timer", check=False)
@@ -634,5 +635,7 @@ def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
     for user in ("vtool-backend", "vtool-domain"):
         run("userdel", user, check=False)
     run("groupdel", "vtool", check=False)
+    with contextlib.suppress(FileNotFoundError):
+        PROGRAM.unlink()
     os.sync()
     return {"removed": boot is not None, "reboot": reboot}

@@ -82,6 +82,9 @@ class InventoryModule(BaseInventoryPlugin):
             hosts = reachable_hosts(topology, overlays, settings, boards)
         except VtoolError as error:
             raise AnsibleParserError("\n" + "\n".join(map(format_diagnostic, error.diagnostics))) from None
+        # For tasks that start the process which holds the boards: what it is to read.
+        files = {"topology": str(topology.absolute()), "overlays": [str(path.absolute()) for path in overlays]}
+        source = {**files, "set": list(settings), "inventory": str(boards.absolute()) if boards else None}
         for host in hosts:
             self.inventory.add_host(host.name)
             for group in host.groups:
@@ -89,6 +92,8 @@ class InventoryModule(BaseInventoryPlugin):
                 self.inventory.add_host(host.name, group=group)
             for name, value in host.variables.items():
                 self.inventory.set_variable(host.name, name, _trusted(value))
+            if "control" in host.groups:
+                self.inventory.set_variable(host.name, "vtool_source", _trusted(source))
 
 
 def _is_source(path: str) -> bool:

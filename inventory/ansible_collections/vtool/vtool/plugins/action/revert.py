@@ -1,0 +1,11 @@
+"""Go back to the last good generation; documented beside it in ``plugins/modules``."""
+
+from __future__ import annotations
+
+from ansible_collections.vtool.vtool.plugins.plugin_utils.holder import BoardAction
+
+
+class ActionModule(BoardAction):
+    """Asks for it."""
+
+    _VALID_ARGS = frozenset(("keep",))

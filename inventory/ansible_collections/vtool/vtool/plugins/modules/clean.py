@@ -1,0 +1,32 @@
+"""Documentation only: the action plugin of this name does it, on the controller."""
+
+DOCUMENTATION = r"""
+module: clean
+short_description: Remove everything that vtool put on a board
+description:
+  - Domains and backends are stopped, disks are removed.
+version_added: 0.1.0
+author: vtool (@vtool)
+attributes:
+  check_mode:
+    description: Is skipped in check mode.
+    support: none
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+requirements: [vtool]
+notes:
+  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+"""
+
+EXAMPLES = r"""
+- name: Remove everything that vtool put on a board
+  vtool.vtool.clean:
+"""
+
+RETURN = r"""
+reboot:
+  description: Whether the board has to reboot to run the system that it came with.
+  returned: success
+  type: bool
+"""

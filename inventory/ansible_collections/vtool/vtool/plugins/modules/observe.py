@@ -1,0 +1,37 @@
+"""Documentation only: the action plugin of this name does it, on the controller."""
+
+DOCUMENTATION = r"""
+module: observe
+short_description: Look whether a board shows what it was deployed with
+description:
+  - Fails when a row of the proof is not proven.
+version_added: 0.1.0
+author: vtool (@vtool)
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would change.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+requirements: [vtool]
+notes:
+  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+"""
+
+EXAMPLES = r"""
+- name: Look whether a board shows what it was deployed with
+  vtool.vtool.observe:
+"""
+
+RETURN = r"""
+proven:
+  description: Whether everything was.
+  returned: success
+  type: bool
+rows:
+  description: What had to be shown, what was expected and what was seen.
+  returned: success
+  type: list
+  elements: raw
+"""

@@ -1,0 +1,37 @@
+"""Documentation only: the action plugin of this name does it, on the controller."""
+
+DOCUMENTATION = r"""
+module: revert
+short_description: Go back to the last good generation
+description:
+  - Does nothing where nothing was applied, or what was is confirmed.
+version_added: 0.1.0
+author: vtool (@vtool)
+options:
+  keep:
+    description: Leave it running, unconfirmed, to be looked at.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Is skipped in check mode.
+    support: none
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+requirements: [vtool]
+notes:
+  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+"""
+
+EXAMPLES = r"""
+- name: Go back to the last good generation
+  vtool.vtool.revert:
+"""
+
+RETURN = r"""
+generation:
+  description: The generation that runs now, empty for the system that the board came with.
+  returned: success
+  type: str
+"""

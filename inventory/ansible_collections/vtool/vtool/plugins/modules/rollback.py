@@ -1,0 +1,41 @@
+"""Documentation only: the action plugin of this name does it, on the controller."""
+
+DOCUMENTATION = r"""
+module: rollback
+short_description: Make an earlier generation run again, unconfirmed
+description:
+  - M(vtool.vtool.reboot), M(vtool.vtool.converge), M(vtool.vtool.observe) and M(vtool.vtool.confirm) follow.
+version_added: 0.1.0
+author: vtool (@vtool)
+options:
+  generation:
+    description: How its name begins; the one before the last good one if it is empty.
+    type: str
+    default: ''
+attributes:
+  check_mode:
+    description: Is skipped in check mode.
+    support: none
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+requirements: [vtool]
+notes:
+  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+"""
+
+EXAMPLES = r"""
+- name: Make an earlier generation run again, unconfirmed
+  vtool.vtool.rollback:
+"""
+
+RETURN = r"""
+generation:
+  description: The generation.
+  returned: success
+  type: str
+reboot:
+  description: Whether the board has to reboot for it.
+  returned: success
+  type: bool
+"""

@@ -1,0 +1,95 @@
+"""The process that holds the boards, as a task finds it: a local socket, one line of JSON each way.
+
+``vtool deploy`` says where its socket is (``VTOOL_SOCKET``). In a play of somebody's own the first task starts the
+process, which ends with the play: it watches the process of ``ansible-playbook``. The other end is
+``vtool.deploy.holder``. Nothing of vtool is imported where it holds the boards already: this runs once a task.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+
+class BoardAction(ActionBase):
+    """Asks the process that holds the boards for what the action is called, with the task's options."""
+
+    _requires_connection = False
+    _supports_check_mode = False  # in check mode a task is skipped
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the task says there."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        request = {
+            "task": self.task(),
+            "board": variables["inventory_hostname"],
+            "options": dict(self._task.args),
+            "source": variables.get("vtool_source"),
+        }
+        result.update(ask(request))
+        return result
+
+    def task(self) -> str:
+        """Return what the process calls the task."""
+        return type(self).__module__.rpartition(".")[-1]
+
+
+def ask(request: dict[str, Any]) -> dict[str, Any]:
+    """Send a request and wait for its answer, however long that takes."""
+    given = os.environ.get("VTOOL_SOCKET")
+    with _connected(given) if given else _started() as connection:
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        answer = b""
+        while piece := connection.recv(1 << 16):
+            answer += piece
+    if not answer.endswith(b"\n"):
+        raise AnsibleActionFail("the process that holds the board ended before it answered")
+    said: dict[str, Any] = json.loads(answer)
+    return said
+
+
+def _connected(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _started() -> socket.socket:
+    """Connect to the process that holds boards for this play; start it if nobody has."""
+    try:
+        from vtool.base.runtime import own_runtime_folder  # noqa: PLC0415 - the error below names its absence
+    except ImportError as error:
+        raise AnsibleActionFail(f"vtool is not installed for the Python that runs Ansible: {error}") from error
+    play = os.getppid()  # a task has a process of its own
+    path = own_runtime_folder() / f"ansible-{play}.sock"
+    with path.with_suffix(".start").open("w") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
+        try:
+            return _connected(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            path.unlink(missing_ok=True)  # one of an earlier process of this number
+        words = [sys.executable, "-m", "vtool.cli.holder", str(path), str(play)]
+        quiet = subprocess.DEVNULL
+        # Ctrl-C is for Ansible; this one lets go of the boards when Ansible has ended.
+        with subprocess.Popen(
+            words, stdin=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        ) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            if said != "ready\n":
+                raise AnsibleActionFail(f"vtool does not hold boards: {said}{process.stdout.read()}".strip())
+            process.returncode = 0  # it is left running
+        return _connected(str(path))
