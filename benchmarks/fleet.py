@@ -8,9 +8,9 @@ ratios mean something. The set is what vtool stages for a Xen board with seven g
 and hypervisor among them, and a kernel of 10 MiB; in the last situation an image too. Every tool is a whole process,
 from its command line to its end:
 
-vtool     load, plan, render, stage, hold the boards, compare, receive, apply (``benchmarks/push.py``), all of it on the
-          disk at the end, which no other tool waits for. Not measured: starting and proving, which the others do not
-          do, and for which ``vtool deploy`` starts Ansible even when nothing changed.
+vtool     load, plan, render, stage, hold the boards, and the tasks of ``playbooks/deploy.yml`` that compare, send and
+          apply, run by Ansible (``benchmarks/push.py``), all of it on the disk at the end, which no other tool waits
+          for. Not measured: starting and proving, which the others do not do.
 tar       all files in one tar per board through one ssh, boards side by side: the floor
 rsync     rsync -a per board, boards side by side
 ansible   one copy task a file, one template for a guest's configuration; forks = boards, pipelining, no facts
