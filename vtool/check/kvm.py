@@ -1,4 +1,4 @@
-"""Rules on KVM domains: what a program needs, what devices of one domain do to each other, what QEMU has."""
+"""Rules on KVM domains: what devices of one domain do to each other, and what its machine has room for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.combinations import PROGRAMS, Suite, Version, combination_of, is_daemon
-from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, is_ring
-from vtool.model.topology import Kvm, RegionUse, Role, Vmm, Xen
+from vtool.model.combinations import combination_of, is_daemon
+from vtool.model.devices import Device, is_ring
+from vtool.model.topology import Kvm, RegionUse, Role
 from vtool.platform.layouts import (
     QEMU_RAMDISK_OFFSET,
     QEMU_RAMDISK_ROOM,
@@ -21,66 +21,12 @@ from vtool.platform.layouts import (
 )
 
 
-def _kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Kvm]]:
+def kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Kvm]]:
     """Yield the devices under KVM whose combination exists; those of one domain if it is given."""
     for name, device in context.sound_devices(domain):
         hypervisor = context.hypervisor_of(device.frontend)
         if isinstance(hypervisor, Kvm) and combination_of("kvm", device) is not None:
             yield name, device, hypervisor
-
-
-@rule(
-    "VT340",
-    what="a device's settings do not fit its program",
-    why="A setting that is missing cannot be guessed, one without effect would mislead.",
-    example="a bridge for passt, which takes the board's own network",
-    fix="Add or remove the setting that is named.",
-)
-def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
-    """A device has the settings that its program needs, and none that it does not know."""
-    for name, device in context.topology.devices.items():
-        path = ("devices", name)
-        program = device.program.value
-        if device.type == "net":
-            yield from _network_settings(context, name, device)
-        if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
-            message = f"`read_only` of '{name}' has no effect: xl has no such setting for a 9p share"
-            hint = "let the guest mount it with the option ro; share a copy of what must be safe from it"
-            yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
-        if device.type == "console":
-            by_daemon = device.by_daemon
-            if by_daemon and device.console is None:
-                message = f"'{name}' by {program} needs `console` with a `tcp_port`"
-                yield context.find("VT340", message, path, key=True)
-            elif device.console is not None and not by_daemon:
-                message = f"`console` of '{name}' has no effect: {program} offers a socket of its own"
-                yield context.find("VT340", message, (*path, "console"), key=True)
-
-
-def _network_settings(context: Context, name: str, device: NetworkDevice) -> Iterator[Diagnostic]:
-    settings, program, path = device.network, device.program.value, ("devices", name, "network")
-    if device.program is Program.PASST:
-        if settings.bridge:
-            message = f"`bridge` of '{name}' has no effect: {program} takes the board's own network"
-            yield context.find("VT340", message, (*path, "bridge"), key=True)
-        needed: tuple[str, ...] = ("frontend_address", "backend_address")
-        if not any(getattr(settings, key) for key in needed):
-            needed = ()
-    else:
-        if settings.forward_tcp:
-            message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
-            yield context.find("VT340", message, (*path, "forward_tcp"), key=True)
-        needed = ("bridge", "frontend_address")
-        if is_ring(device):
-            needed = ("frontend_address", "backend_address")
-            if settings.bridge:
-                message = f"`bridge` of '{name}' has no effect: a ring is a link of two ends"
-                yield context.find("VT340", message, (*path, "bridge"), key=True)
-        elif not context.by_a_guest(device):  # the address of a driver domain's bridge is its own matter
-            needed = (*needed, "backend_address")
-    missing = [f"`{key}`" for key in needed if not getattr(settings, key)]
-    if missing:
-        yield context.find("VT340", f"'{name}' by {program} needs {' and '.join(missing)}", path, key=True)
 
 
 def _who_has(device: Device) -> tuple[str, ...]:
@@ -99,7 +45,7 @@ def _who_has(device: Device) -> tuple[str, ...]:
 def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
     """Beside a daemon behind a pool, nothing shares more of the domain's memory."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in _kvm_devices(context, domain) if domain in _who_has(d)}
+        mine = {n: d for n, d, _ in kvm_devices(context, domain) if domain in _who_has(d)}
         behind = next((n for n, d in mine.items() if d.data_path.traits.shares is Shares.POOL), None)
         if behind is None:
             continue
@@ -132,7 +78,7 @@ def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
 def iommus_fit(context: Context) -> Iterator[Diagnostic]:
     """A domain has one IOMMU, which whoever goes through it needs, and no pool behind it."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in _kvm_devices(context, domain) if d.frontend == domain}
+        mine = {n: d for n, d, _ in kvm_devices(context, domain) if d.frontend == domain}
         iommus = [n for n, d in mine.items() if d.type == "iommu"]
         for extra in iommus[1:]:
             message = f"domain '{domain}' has a second IOMMU '{extra}', beside '{iommus[0]}'"
@@ -152,47 +98,6 @@ def iommus_fit(context: Context) -> Iterator[Diagnostic]:
 
 
 @rule(
-    "VT344",
-    what="something that the board has only once is given to two devices",
-    why="Two guests would drive one chip, or listen at one address.",
-    example="the same vsock cid in two devices",
-    fix="Give each its own.",
-)
-def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
-    """What a board has once is given to one device."""
-    first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
-    for name, device in context.topology.devices.items():
-        for what, below in device.claims():
-            place = ("devices", name, *below)
-            key = (context.board_of.get(device.frontend), what)
-            if key in first:
-                other, other_place = first[key]
-                whom = f"device '{other}'" if other != name else "the same device"
-                label = Label(context.span(*other_place), "the first is here")
-                yield context.find("VT344", f"{what} of '{name}' is already that of {whom}", place, labels=(label,))
-            first.setdefault(key, (name, place))
-
-
-@rule(
-    "VT345",
-    what="a port number cannot be forwarded",
-    why="Ports end at 65535, and those below 1024 are the board's own services.",
-    example="forward_tcp: ['22:22']",
-    fix="Use 1024 to 65535 on the board.",
-)
-def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
-    """Forwarded ports are at most 65535, and the board's at least 1024."""
-    for name, device in context.topology.devices.items():
-        if device.type != "net":
-            continue
-        for index, pair in enumerate(device.network.forward_tcp):
-            outside, inside = (int(number) for number in pair.split(":"))
-            if not 1024 <= outside <= 65535 or inside > 65535:
-                message = f"'{pair}' of '{name}': the board's port is 1024 to 65535, the guest's 1 to 65535"
-                yield context.find("VT345", message, ("devices", name, "network", "forward_tcp", index))
-
-
-@rule(
     "VT346",
     what="a region between two guests cannot be shared like this",
     why="It is the BAR of a PCI device in both: a power of two of bytes, owned by one, lent to the other.",
@@ -202,7 +107,7 @@ def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
 def regions_between_guests_fit(context: Context) -> Iterator[Diagnostic]:
     """A region behind BARs is a power of two, one guest's own and lent to the other, and theirs alone."""
     users: dict[str, str] = {}
-    for name, device, _ in _kvm_devices(context):
+    for name, device, _ in kvm_devices(context):
         if device.type != "ivshmem":
             yield from _size_of_a_bar(context, device.region) if is_ring(device) else ()
             continue
@@ -243,36 +148,6 @@ def _size_of_a_bar(context: Context, name: str | None) -> Iterator[Diagnostic]:
     if region.address is not None:
         message = f"region '{name}' has an address, but a guest's kernel places PCI BARs"
         yield context.find("VT346", message, ("regions", name, "address"), key=True)
-
-
-@rule(
-    "VT347",
-    what="something is pinned to CPUs that are not available",
-    why="The board or the guest's CPU pool does not have them, or there is nothing that could be pinned to them.",
-    example="host_cpus: [4] on a board with 2",
-    fix="Name CPUs of the board, and of the pool, for guests and for daemons.",
-)
-def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
-    """CPUs that something is kept on are the board's, and of something that can be kept."""
-    wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
-    for name, domain in context.topology.domains.items():
-        why = None if domain.role is Role.GUEST else "only guests are pinned to CPUs"
-        wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
-    for name, device in context.topology.devices.items():
-        why = None if is_daemon(device.program) else f"{device.program.value} is not a daemon of its own"
-        if isinstance(context.hypervisor_of(device.backend), Xen):
-            why = "dom0's CPUs are virtual, and Xen moves them"
-        wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
-    for name, path, cpus, why, domain_name in wishes:
-        if cpus and why is not None:
-            yield context.find("VT347", f"`{path[2]}` of '{name}' has no effect: {why}", path, key=True)
-            continue
-        board = context.board_of.get(domain_name)
-        for cpu in cpus:
-            most = context.facts[board].facts.cpus if board and board in context.facts else cpu + 1
-            if cpu >= most:
-                message = f"CPU {cpu} for '{name}' is not one of board '{board}', which has 0 to {most - 1}"
-                yield context.find("VT347", message, path)
 
 
 @rule("VT348")
@@ -323,74 +198,3 @@ def _end_of_loads(context: Context, name: str, memory_bytes: int) -> int:
     if kernel is None or kernel.image_size is None or ramdisk is None or ramdisk.size_bytes is None:
         return min(memory_bytes // 2, QEMU_RAMDISK_OFFSET) + QEMU_RAMDISK_ROOM
     return qemu_tree_end(memory_bytes, qemu_kernel_end(kernel.text_offset, kernel.image_size), ramdisk.size_bytes)
-
-
-def _shown(version: Version) -> str:
-    return f"{version[0]}.{version[1]}"
-
-
-@rule("VT521")
-def qemu_has_the_device(context: Context) -> Iterator[Diagnostic]:
-    """The board's QEMU has the device."""
-    for name, device, hypervisor in _kvm_devices(context):
-        row = combination_of("kvm", device)
-        assert row is not None
-        if hypervisor.qemu < row.since:
-            message = (
-                f"device '{name}' is QEMU's '{row.qemu_device}', which is in QEMU {_shown(row.since)} and not in "
-                f"{_shown(hypervisor.qemu)}"
-            )
-            board = context.board_of[device.frontend]
-            label = Label(context.span("boards", board, "hypervisor"), "the board's QEMU comes from here")
-            hint = "set `suite` or `qemu_version` of the hypervisor to what the board has"
-            yield context.find("VT521", message, ("devices", name, "type"), labels=(label,), hints=(hint,))
-
-
-@rule(
-    "VT522",
-    what="the board's Debian does not have a program",
-    why="The package is missing there, or older than what is needed of it.",
-    example="program: passt on bookworm, which has no --vhost-user",
-    fix="Use a board with a newer suite, or another program.",
-)
-def programs_can_be_had(context: Context) -> Iterator[Diagnostic]:
-    """The board's Debian has a program that can do what is asked."""
-    for name, device, hypervisor in _kvm_devices(context):
-        packages = PROGRAMS[device.program].packages
-        if packages and hypervisor.suite not in packages:
-            since = next(suite.value for suite in Suite if suite in packages)
-            reasons = {
-                Program.VIRTIOFSD: "virtiofsd there is the C one of QEMU, with other options",
-                Program.PASST: "passt there has no --vhost-user",
-            }
-            why = reasons.get(device.program, "it has no such package")
-            message = f"device '{name}' needs {device.program.value} of {since}, not of {hypervisor.suite.value}: {why}"
-            yield context.find("VT522", message, ("devices", name, "program"))
-
-
-@rule(
-    "VT349",
-    what="libvirt's XML cannot express a device",
-    why="libvirt shares all memory with every daemon, cannot pin virtio-mmio slots, and wants ACPI for virtio-iommu.",
-    example="data_path: pool with vmm: libvirt",
-    fix="Use vmm: qemu, or shared-ram over PCI.",
-)
-def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
-    """What libvirt runs can be written in its XML."""
-    for name, device, hypervisor in _kvm_devices(context):
-        if hypervisor.vmm is not Vmm.LIBVIRT:
-            continue
-        path: tuple[str | int, ...] = ("devices", name, "data_path")
-        why = None
-        if device.data_path.traits.shares is Shares.POOL:
-            why = "it refuses a domain in which one device's daemon must not see all of the memory"
-        elif device.data_path.traits.shares is Shares.RAM_WITH_POOL:
-            why = "a pool stands in a device tree that only the QEMU it starts itself could write"
-        elif device.transport is Transport.MMIO:
-            why = "it cannot pin a virtio-mmio slot, cannot set force-legacy, and names a disk there wrongly"
-            path = ("devices", name, "transport")
-        elif device.type == "iommu" and device.iommu.model is IommuModel.VIRTIO:
-            why = "it wants ACPI for virtio-iommu, vtool's guests have device trees; use `model: smmuv3`"
-            path = ("devices", name, "type")
-        if why is not None:
-            yield context.find("VT349", f"libvirt cannot express device '{name}': {why}", path)
