@@ -1,7 +1,7 @@
 """``python -m tests.chaos``: break deploys on purpose, one after the other, on an emulated board and on an sshd.
 
-The same seed chooses the same faults, wishes and moments; what the machine does in between is its own. The table has a
-line a fault: when it struck, what ran afterwards (the generation of before, or the new one), how long it took.
+The same seed chooses the same faults, requests and moments; what the machine does in between is its own. The table has
+a line a fault: when it struck, what ran afterwards (the generation of before, or the new one), how long it took.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcom
     words = f"    bootargs: vtool.chaos={number}\n" if reboots else ""
     text = KVM.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
     good = text.replace("    role: control\n", f"    role: control\n{words}")
-    after = "    role: control\n" if "bootargs" in fault.wish else "  fe0:\n"
-    bad = fault.topology or text.replace(after, after + fault.wish)
-    outcome.wish = "reboot" if reboots or "bootargs" in fault.wish or fault.topology else "switch"
+    after = "    role: control\n" if "bootargs" in fault.request else "  fe0:\n"
+    bad = fault.topology or text.replace(after, after + fault.request)
+    outcome.request = "reboot" if reboots or "bootargs" in fault.request or fault.topology else "switch"
     before = truth(bench)
-    outcome.moment, code = broken_deploy(bench, topology, bad if fault.wish or fault.topology else good, fault, rng)
+    outcome.moment, code = broken_deploy(bench, topology, bad if fault.request or fault.topology else good, fault, rng)
     bench.vtool("board", "up")
     seen = settled(bench, before)
     outcome.runs = "before" if seen["running"] == before["running"] else "new"

@@ -21,7 +21,7 @@ Around = Callable[[Bench, Random], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Fault:
-    """``strike`` hits a running deploy, ``around`` is there all the while, ``wish`` is what cannot work itself.
+    """``strike`` hits a running deploy, ``around`` is there all the while, ``request`` is what cannot work itself.
 
     ``topology`` is a whole one that cannot work. ``fails``: the deploy cannot succeed with it.
     """
@@ -29,7 +29,7 @@ class Fault:
     name: str
     strike: Strike | None = None
     around: Around | None = None
-    wish: str = ""
+    request: str = ""
     topology: str = ""
     fails: bool = False
 
@@ -165,10 +165,10 @@ FAULTS = (
     Fault("read-only disk", around=_read_only),
     Fault("corrupted file", around=_corrupted),
     Fault("wrong clock", around=_wrong_clock),
-    Fault("kernel panics", wish="    bootargs: init=/nosuch\n", fails=True),
-    Fault("kernel hangs", wish="    bootargs: init=/bin/cat\n", fails=True),
+    Fault("kernel panics", request="    bootargs: init=/nosuch\n", fails=True),
+    Fault("kernel hangs", request="    bootargs: init=/bin/cat\n", fails=True),
     Fault("Xen dies before its console", topology=XEN_DIES_SILENTLY, fails=True),
-    Fault("guest never comes up", wish="    ready: never said\n    ready_timeout_s: 30\n", fails=True),
+    Fault("guest never comes up", request="    ready: never said\n    ready_timeout_s: 30\n", fails=True),
     Fault("backend crashes in a loop", around=_backend_crashes),
 )
 

@@ -20,7 +20,7 @@ class Outcome:
     on: str
     number: int
     fault: str
-    wish: str = ""
+    request: str = ""
     moment: str = ""
     runs: str = ""
     seconds: float = 0.0

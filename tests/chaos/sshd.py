@@ -145,7 +145,7 @@ class Box:
 
     # -- what a user does
 
-    def wish(self, number: int, *, reboot: bool) -> None:
+    def request(self, number: int, *, reboot: bool) -> None:
         """Write the topology of a number; one with ``reboot`` differs in what the board boots, too."""
         self.source.write(memory_mib=64 + 2 * (number % 60))
         if reboot:
@@ -414,9 +414,9 @@ def order(seed: int) -> list[Fault]:
 def one(box: Box, rng: Random, fault: Fault, outcome: Outcome) -> None:
     """Break one deploy, look, deploy plainly; Broken when anything is not as it must be."""
     reboot = rng.random() < 0.4
-    outcome.wish = "reboot" if reboot else "switch"
+    outcome.request = "reboot" if reboot else "switch"
     before = box.truth()["running"]
-    box.wish(outcome.number, reboot=reboot)
+    box.request(outcome.number, reboot=reboot)
     if fault.before:
         fault.before(box, rng)
     outcome.moment = "before"
@@ -445,7 +445,7 @@ def one(box: Box, rng: Random, fault: Fault, outcome: Outcome) -> None:
         raise Broken(f"after a plain deploy {after}")
     if box.superfluous():
         # What ended between its last word and cleaning up leaves that to the next change.
-        box.wish(outcome.number + 31, reboot=False)
+        box.request(outcome.number + 31, reboot=False)
         box.deploy()
         if left := box.superfluous():
             raise Broken(f"left lying: {left}")

@@ -97,8 +97,8 @@ def device(name: str, row: Combination) -> str:
 def planned(rows: list[Combination], folder: Path) -> BoardPlan:
     text = HEAD + "".join(device(f"{row.type}{index}", row) for index, row in enumerate(rows))
     if any(row.data_path is DataPath.VIOMMU for row in rows):
-        wish = Combination("kvm", "iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU)
-        text += device("iommu", wish)
+        asked = Combination("kvm", "iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU)
+        text += device("iommu", asked)
     used = {row.data_path for row in rows}
     if not used & {DataPath.POOL, DataPath.POOL_IN_RAM}:
         text = re.sub(r"  pool0.*\n", "", text)

@@ -24,7 +24,7 @@ from vtool.data_paths import HYPERVISORS, rows
 from vtool.data_paths.facts import Transport
 from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
-from vtool.model.combinations import PROGRAMS, Combination, Suite, wish_of
+from vtool.model.combinations import PROGRAMS, Combination, Suite, combination_requested
 from vtool.model.topology import Role
 from vtool.model.validate import validate
 from vtool.reading.language import load_topology
@@ -106,26 +106,28 @@ def run(bench: Bench, example: Path, *options: str) -> Iterator[tuple[tuple[str,
         missing = [row["what"] for row in of_device if not row["proven"]]
         well = done.returncode == 0 and of_device and checked and not missing
         verdict = "proven" if well else f"NOT PROVEN: {', '.join(missing) or report.get('failure') or 'no data'}"
-        wish = wish_of(hypervisor, device)
-        line = (wish.data_path.value, hypervisor, f"{name} ({device.type}, {wish})", str(checked), reach, verdict)
-        entry = {**choices_of(wish), "bytes_checked": checked, "reach": reach, **versions(bench, wish)} if well else {}
+        asked = combination_requested(hypervisor, device)
+        line = (asked.data_path.value, hypervisor, f"{name} ({device.type}, {asked})", str(checked), reach, verdict)
+        entry = (
+            {**choices_of(asked), "bytes_checked": checked, "reach": reach, **versions(bench, asked)} if well else {}
+        )
         if entry and device.transport is Transport.XENBUS and topology.domains[device.backend].role is Role.GUEST:
             entry[BACKEND] = GUEST
         yield line, entry
 
 
-def versions(bench: Bench, wish: Combination) -> dict[str, Any]:
+def versions(bench: Bench, asked: Combination) -> dict[str, Any]:
     """Return today's date, and the versions that the board names of what takes part."""
     asked = {"Linux": "uname -r", "Xen": "xl info | sed -n 's/^xen_version *: //p'"}
-    if wish.hypervisor == "kvm":
+    if asked.hypervisor == "kvm":
         asked |= {"QEMU": f"{VMM} --version | sed -n 's/.*version \\([^ ]*\\).*/\\1/p'"}
         del asked["Xen"]
-    if wish.program in PROGRAMS and PROGRAMS[wish.program].executable != VMM:
+    if asked.program in PROGRAMS and PROGRAMS[asked.program].executable != VMM:
         # What vtool builds is part of the generation.
-        found = f"ls /var/lib/vtool/current/domains/*/{Path(PROGRAMS[wish.program].executable).name} 2>/dev/null"
-        program = f"P=$({found} | head -n 1); P=${{P:-{PROGRAMS[wish.program].executable}}}; [ ! -x $P ] || $P"
+        found = f"ls /var/lib/vtool/current/domains/*/{Path(PROGRAMS[asked.program].executable).name} 2>/dev/null"
+        program = f"P=$({found} | head -n 1); P=${{P:-{PROGRAMS[asked.program].executable}}}; [ ! -x $P ] || $P"
         # Of a ring between guests the board has none.
-        asked[wish.program.value] = f"{program} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
+        asked[asked.program.value] = f"{program} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: said for name, command in asked.items() if (said := bench.ssh(command).strip())},

@@ -64,8 +64,8 @@ def device(row: Combination, frontend: str, number: int) -> dict[str, Any]:
 
 def topology(guests: list[list[Combination]]) -> dict[str, Any]:
     names = [f"fe{index}" for index in range(len(guests))]
-    wishes = [(name, row) for name, rows in zip(names, guests, strict=True) for row in rows]
-    devices = {f"{LONGEST[:28]}{number}": device(row, name, number) for number, (name, row) in enumerate(wishes)}
+    requests = [(name, row) for name, rows in zip(names, guests, strict=True) for row in rows]
+    devices = {f"{LONGEST[:28]}{number}": device(row, name, number) for number, (name, row) in enumerate(requests)}
     pooled = dict.fromkeys(d["frontend"] for d in devices.values() if "region" in d)
     pool = {"size": "128MiB", "borrowers": ["host"], "use": "restricted-dma-pool"}
     return {
@@ -97,8 +97,8 @@ guests = st.lists(
 
 @quickly
 @given(guests)
-def test_every_place_is_nobody_elses(wish: list[list[Combination]]) -> None:
-    board = planned(topology(wish))
+def test_every_place_is_nobody_elses(request: list[list[Combination]]) -> None:
+    board = planned(topology(request))
     for guest in board.kvm_guests:
         places = [device.place for device in guest.devices]
         assert len(set(places)) == len(places)
@@ -119,8 +119,8 @@ def test_every_place_is_nobody_elses(wish: list[list[Combination]]) -> None:
 
 @quickly
 @given(guests)
-def test_pools_lie_behind_ram_and_backends_see_what_they_shall(wish: list[list[Combination]]) -> None:
-    for guest in planned(topology(wish)).kvm_guests:
+def test_pools_lie_behind_ram_and_backends_see_what_they_shall(request: list[list[Combination]]) -> None:
+    for guest in planned(topology(request)).kvm_guests:
         cursor = guest.ram.end
         for pool in guest.pools:
             assert pool.range.base == cursor
@@ -140,12 +140,12 @@ def test_pools_lie_behind_ram_and_backends_see_what_they_shall(wish: list[list[C
 @quickly
 @given(guests, st.sampled_from(FAMILIES[0]))
 def test_same_bytes_again_and_nothing_moves_when_more_is_added(
-    wish: list[list[Combination]], more: Combination
+    request: list[list[Combination]], more: Combination
 ) -> None:
-    before = planned(topology(wish))
-    assert render(planned(topology(wish))) == render(before)
-    after = planned(topology([*wish, [more]]))
-    assert after.kvm_guests[: len(wish)] == before.kvm_guests
+    before = planned(topology(request))
+    assert render(planned(topology(request))) == render(before)
+    after = planned(topology([*request, [more]]))
+    assert after.kvm_guests[: len(request)] == before.kvm_guests
     kept = {a.name: a.content for a in render(after).artifacts}
     for artifact in render(before).artifacts:
         if artifact.name not in ("manifest.json", "units/vtool.target"):
@@ -154,9 +154,9 @@ def test_same_bytes_again_and_nothing_moves_when_more_is_added(
 
 @quickly
 @given(st.lists(st.sampled_from(FAMILIES[0]), max_size=10), st.sampled_from(FAMILIES[0]))
-def test_a_device_added_to_a_guest_moves_none_of_its_others(wish: list[Combination], more: Combination) -> None:
-    (before,) = planned(topology([wish])).kvm_guests
-    (after,) = planned(topology([[*wish, more]])).kvm_guests
+def test_a_device_added_to_a_guest_moves_none_of_its_others(request: list[Combination], more: Combination) -> None:
+    (before,) = planned(topology([request])).kvm_guests
+    (after,) = planned(topology([[*request, more]])).kvm_guests
     kept = zip(before.devices, after.devices, strict=False)
     assert all((old.place, old.options) == (new.place, new.options) for old, new in kept)
     assert after.ram == before.ram and after.ram.size_bytes == 160 * MIB

@@ -79,7 +79,7 @@ def test_every_place_is_free_aligned_and_costs_nobody_a_place(
         assert memory.has(where) and not memory.met(where) and where.base % (step * MIB) == 0
         assert where.size_bytes == size * MIB
         # With less room the greedy placement can find a place for one that it found none for before.
-        assert all(wish in unmet for wish in memory.settled(where)[1])
+        assert all(asked in unmet for asked in memory.settled(where)[1])
 
 
 def of_source(source: Source | None) -> BoardFacts:

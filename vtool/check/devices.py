@@ -8,7 +8,7 @@ from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.combinations import COMBINATIONS, Combination, combination_of, is_daemon, wish_of
+from vtool.model.combinations import COMBINATIONS, Combination, combination_of, combination_requested, is_daemon
 from vtool.model.devices import Program, is_ring
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
@@ -18,20 +18,20 @@ __all__ = ["COMBINATIONS", "Combination"]
 _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
 
-def why_not(wish: Combination) -> str:  # noqa: PLR0911 - a return a reason reads best
+def why_not(asked: Combination) -> str:  # noqa: PLR0911 - a return a reason reads best
     """Return the reason why a combination does not exist, or nothing where there is none to tell."""
-    path, program = wish.data_path.traits, wish.program
-    if path.carries_data != (program is Program.VTOOL_RING) or wish.transport is Transport.SHARED_MEMORY:
+    path, program = asked.data_path.traits, asked.program
+    if path.carries_data != (program is Program.VTOOL_RING) or asked.transport is Transport.SHARED_MEMORY:
         return "a ring, vtool-ring and the transport shared-memory belong together, for disks and networks"
-    if wish.hypervisor == "xen":
+    if asked.hypervisor == "xen":
         pool = "of Xen's backends, only QEMU's xenpvh can serve through a region of its own"
         return pool if path.pooled else ""
-    if path.grants or wish.transport is Transport.XENBUS:
+    if path.grants or asked.transport is Transport.XENBUS:
         return "that needs Xen's grants"
     if path.shares is Shares.POOL and program is Program.QEMU:
         return "a backend inside QEMU reaches all of the guest, so a pool of its own would promise too much"
     daemon = is_daemon(program)
-    if daemon and (path.translated or (path.pooled and wish.transport is Transport.PCI)):
+    if daemon and (path.translated or (path.pooled and asked.transport is Transport.PCI)):
         return _NEEDS_ACCESS_PLATFORM
     if daemon and path.pooled:
         return "nobody has seen this daemon work through a pool"
@@ -57,12 +57,12 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
         kind = hypervisor.kind
         if combination_of(kind, device) is not None:
             continue
-        wish = wish_of(kind, device)
+        asked = combination_requested(kind, device)
         possible = [str(c) for c in COMBINATIONS if (c.hypervisor, c.type) == (kind, device.type)]
-        reason = why_not(wish)
+        reason = why_not(asked)
         yield context.find(
             "VT310",
-            f"device '{name}': a {device.type} device under {kind} cannot go {wish}"
+            f"device '{name}': a {device.type} device under {kind} cannot go {asked}"
             + (f" ({reason})" if reason else ""),
             ("devices", name, "data_path"),
             hints=(f"possible here: {'; '.join(possible) or 'nothing yet'}",),
@@ -85,7 +85,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(device.frontend)
         if hypervisor is None or device.data_path.traits.at_both_ends:
             continue  # VT346 is on regions between guests, VT351 on those of rings
-        if combination_of(hypervisor.kind, device) is None and why_not(wish_of(hypervisor.kind, device)):
+        if combination_of(hypervisor.kind, device) is None and why_not(combination_requested(hypervisor.kind, device)):
             continue  # VT310 says that no region would help
         if not device.data_path.traits.pooled:
             if device.region is not None:

@@ -100,16 +100,16 @@ def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
 )
 def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
     """CPUs that something is kept on are the board's, and of something that can be kept."""
-    wishes: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
+    requests: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
         why = None if domain.role is Role.GUEST else "only guests are pinned to CPUs"
-        wishes.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
+        requests.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
     for name, device in context.topology.devices.items():
         why = None if is_daemon(device.program) else f"{device.program.value} is not a daemon of its own"
         if isinstance(context.hypervisor_of(device.backend), Xen):
             why = "dom0's CPUs are virtual, and Xen moves them"
-        wishes.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
-    for name, path, cpus, why, domain_name in wishes:
+        requests.append((name, ("devices", name, "backend_cpus"), device.backend_cpus, why, device.backend))
+    for name, path, cpus, why, domain_name in requests:
         if cpus and why is not None:
             yield context.find("VT347", f"`{path[2]}` of '{name}' has no effect: {why}", path, key=True)
             continue

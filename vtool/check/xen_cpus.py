@@ -151,8 +151,8 @@ def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
                 hint = "leave CPU 0 to dom0; a guest without `cpupool` runs where dom0 does"
                 yield context.find("VT353", message, path, labels=labels, hints=(hint,))
         for name, domain in context.domains_on(board):
-            wished = declared.hypervisor.cpupools.get(domain.cpupool or "")
-            if domain.role is Role.CONTROL and wished is not None and 0 not in wished.cpus:
+            asked = declared.hypervisor.cpupools.get(domain.cpupool or "")
+            if domain.role is Role.CONTROL and asked is not None and 0 not in asked.cpus:
                 message = f"'{name}' runs in the pool that has CPU 0, which '{domain.cpupool}' has not"
                 yield context.find("VT353", message, ("domains", name, "cpupool"))
 
@@ -232,13 +232,13 @@ def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
         kind_of = kinds(loaded.facts)
         every_kind = starts_every_kind(xen_words(declared.hypervisor.bootargs)) is not None
         at: KeyPath = ("boards", board, "hypervisor", "cpupools")
-        wishes = [(f"pool '{n}'", p.cpus, (*at, n, "cpus")) for n, p in declared.hypervisor.cpupools.items()]
-        wishes += [
+        requests = [(f"pool '{n}'", p.cpus, (*at, n, "cpus")) for n, p in declared.hypervisor.cpupools.items()]
+        requests += [
             (f"`host_cpus` of '{name}'", domain.host_cpus, ("domains", name, "host_cpus"))
             for name, domain in context.domains_on(board)
             if domain.role is Role.GUEST
         ]
-        for what, cpus, path in wishes:
+        for what, cpus, path in requests:
             by_kind: dict[str, list[int]] = {}
             for cpu in cpus:
                 if cpu < len(kind_of):
@@ -307,8 +307,8 @@ def vectors_can_be_had(context: Context) -> Iterator[Diagnostic]:
     for board, loaded in context.facts.items():
         has = vector_bits(loaded.facts)
         for name, domain in context.domains_on(board):
-            wished = domain.xen.sve if domain.xen else None
-            if wished is None or has is None:
+            asked = domain.xen.sve if domain.xen else None
+            if asked is None or has is None:
                 continue
             longest, core = has
             path = ("domains", name, "xen", "sve")
@@ -316,8 +316,8 @@ def vectors_can_be_had(context: Context) -> Iterator[Diagnostic]:
             if longest == 0:
                 message = f"'{name}' cannot have SVE: {core} has none, and Xen does not make the domain"
                 yield context.find("VT358", message, path, labels=(label,))
-            elif wished != LONGEST_VECTOR and wished > longest:
-                message = f"'{name}' wants vectors of {wished} bits, {core} has {longest}: Xen does not make the domain"
+            elif asked != LONGEST_VECTOR and asked > longest:
+                message = f"'{name}' wants vectors of {asked} bits, {core} has {longest}: Xen does not make the domain"
                 yield context.find("VT358", message, path, labels=(label,), hints=("sve: max",))
 
 

@@ -16,7 +16,7 @@ from vtool.model.combinations import combination_of
 from vtool.model.devices import Program
 from vtool.model.partial import lost_names
 from vtool.model.topology import Domain, RegionUse, Start, Xen
-from vtool.model.xen_settings import is_wished, wished
+from vtool.model.xen_settings import is_requested, requested
 from vtool.platform.xen_properties import (
     AFFINITY,
     CPUPOOLS,
@@ -43,7 +43,7 @@ VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_N
 VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)
 
 
-def features_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
+def features_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     """Yield (board, feature, place) for everything that asks something of a Xen."""
     for board, declared in context.topology.boards.items():
         if isinstance(declared.hypervisor, Xen):
@@ -58,27 +58,27 @@ def features_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
             continue
         for path, feature in _asked_of(domain):
             yield board_name, feature, ("domains", name, *path)
-    yield from _shares_wished(context)
+    yield from _shares_requested(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
             pool = region.use is RegionUse.RESTRICTED_DMA_POOL
             feature = POOL if pool else SHARED_MEMORY.feature if region.placed else UNPLACED
             yield board_name, feature, ("regions", name)
-    yield from _virtio_wished(context)
+    yield from _virtio_requested(context)
     for name, channel in context.topology.event_channels.items():
         board_name = context.board_of.get(channel.between[0])
         if board_name is not None and isinstance(context.hypervisor_of(channel.between[0]), Xen):
             yield board_name, EVENT_CHANNELS.feature, ("event_channels", name)
 
 
-def _shares_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
+def _shares_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     for name, device in context.sound_devices():
         if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
             yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
 
 
-def _virtio_wished(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
+def _virtio_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     for name, device, _ in xen_virtio(context):
         row = combination_of("xen", device)
         by_xl = context.topology.domains[device.frontend].start is Start.XL
@@ -91,17 +91,17 @@ def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
     dom0less = domain.start is Start.DOM0LESS
     if dom0less:
         yield ("start",), DOM0LESS.feature
-    for row in _wished(domain):
-        feature = row.needs(wished(domain, row)) if dom0less else row.needs_of_xl()
+    for row in _requested(domain):
+        feature = row.needs(requested(domain, row)) if dom0less else row.needs_of_xl()
         if feature is not None and (feature.since > OLDEST or feature.option is not None) and not row.backported:
             yield tuple(row.key.split(".")), feature
 
 
-def _wished(domain: Domain) -> Iterator[XenProperty]:
+def _requested(domain: Domain) -> Iterator[XenProperty]:
     """Yield the rows of what a domain says, each where it says more than what is the case without it."""
     for row in (*SETTINGS, AFFINITY):
         implied = row.asked_elsewhere or (row.key == "passthrough" and domain.device_tree is not None)
-        if not implied and is_wished(domain, row):
+        if not implied and is_requested(domain, row):
             yield row
 
 
@@ -119,7 +119,7 @@ def point_releases_read_it(context: Context) -> Iterator[Diagnostic]:
         if board is None or board not in context.xens:
             continue
         for row in PROPERTIES:
-            if row.backported and is_wished(domain, row) and context.xens[board].version < row.since:
+            if row.backported and is_requested(domain, row) and context.xens[board].version < row.since:
                 path = ("domains", name, *row.key.split("."))
                 yield context.find("VT370", f"`{row.field}` {row.since_words}", path, severity=Severity.WARNING)
 
@@ -135,7 +135,7 @@ def point_releases_read_it(context: Context) -> Iterator[Diagnostic]:
 )
 def features_are_built(context: Context) -> Iterator[Diagnostic]:
     """The board's Xen is new enough and was built with the option."""
-    for board, feature, path in features_wished(context):
+    for board, feature, path in features_requested(context):
         if board in lost_names(context.xens):
             continue  # VT505
         xen = context.xens.get(board)

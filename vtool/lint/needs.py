@@ -86,8 +86,8 @@ def _vcpus(context: Context, pool: Pool) -> dict[Node, int]:
         word = last(xen_words(context.xen_arguments or ""), "dom0_max_vcpus")
         asked[context.chosen] = (number_of(word.value) if word else None) or len(pool.cpus)
     for domain in context.domains:
-        wished = next((node for _, node in context.referenced(domain, "domain-cpupool")[:1]), None)
-        if wished is pool.node or (wished is None and pool.is_first):
+        named = next((node for _, node in context.referenced(domain, "domain-cpupool")[:1]), None)
+        if named is pool.node or (named is None and pool.is_first):
             asked[domain] = domain.number("cpus")
     return asked
 

@@ -207,11 +207,11 @@ COMBINATIONS = (
 _BY_CHOICES = {combination: combination for combination in COMBINATIONS}
 
 
-def wish_of(hypervisor: str, device: Device) -> Combination:
+def combination_requested(hypervisor: str, device: Device) -> Combination:
     """Return a device's choices as a row, whether or not the table has it."""
     return Combination(hypervisor, device.type, device.data_path, device.transport, device.program)
 
 
 def combination_of(hypervisor: str, device: Device) -> Combination | None:
     """Return the table's row for a device's choices, or None when there is none."""
-    return _BY_CHOICES.get(wish_of(hypervisor, device))
+    return _BY_CHOICES.get(combination_requested(hypervisor, device))

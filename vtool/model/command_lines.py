@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from vtool.base.units import MIB
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.topology import Domain, Start
-from vtool.model.xen_settings import is_wished
+from vtool.model.xen_settings import is_requested
 from vtool.platform.xen_properties import PROPERTIES
 
 OWN_PREFIX = "vtool."
@@ -28,7 +28,7 @@ def of_xen(facts: BoardFacts, control: Domain, guests: Iterable[Domain]) -> Iter
         yield f"dom0_mem={control.memory // MIB}M"
     yield f"dom0_max_vcpus={min(control.cpus, facts.cpus)}"
     listed = list(guests)
-    yield from (row.words for row in PROPERTIES if row.words and any(is_wished(guest, row) for guest in listed))
+    yield from (row.words for row in PROPERTIES if row.words and any(is_requested(guest, row) for guest in listed))
 
 
 def of_control_domain(facts: BoardFacts, watchdog: Watchdog | None, *, is_xen: bool) -> Iterator[str]:

@@ -12,13 +12,13 @@ from vtool.platform.xen_properties import XenProperty
 _OF_DOMAIN, _OF_XEN = Domain.model_construct(), XenDomain.model_construct()
 
 
-def wished(domain: Domain, row: XenProperty) -> Any:
+def requested(domain: Domain, row: XenProperty) -> Any:
     """Return the value of a property, with names in place of enums; the default where the domain says nothing."""
     value = getattr((domain.xen or _OF_XEN) if row.key.startswith("xen.") else domain, row.field)
     return tuple(map(_named, value)) if isinstance(value, tuple) else _named(value)
 
 
-def is_wished(domain: Domain, row: XenProperty) -> bool:
+def is_requested(domain: Domain, row: XenProperty) -> bool:
     """Whether a domain says something of a property that is not its default."""
     if not row.key.startswith("xen."):
         return bool(getattr(domain, row.field) != getattr(_OF_DOMAIN, row.field))

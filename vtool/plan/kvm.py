@@ -31,22 +31,22 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     hypervisor = scope.board.hypervisor
     assert isinstance(hypervisor, Kvm)
     ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
-    wishes = _devices_of(scope, name)
+    requested = _devices_of(scope, name)
     pools = _plan_pools(
-        scope, name, ram, in_ram=any(d.data_path.traits.shares is Shares.RAM_WITH_POOL for d in wishes.values())
+        scope, name, ram, in_ram=any(d.data_path.traits.shares is Shares.RAM_WITH_POOL for d in requested.values())
     )
-    memory = _plan_memory(domain, ram, pools, wishes)
+    memory = _plan_memory(domain, ram, pools, requested)
     run_folder = f"{plan.RUN}/domain-{name}"
     maps_bytes = sum(backend.size_bytes for backend in memory if backend.shared)
     maps_bytes += sum(
-        scope.regions[d.region].size for d in wishes.values() if d.data_path.traits.at_both_ends and d.region
+        scope.regions[d.region].size for d in requested.values() if d.data_path.traits.at_both_ends and d.region
     )
     planner = _DevicePlanner(scope, hypervisor, name, run_folder, {pool.region: pool for pool in pools}, maps_bytes)
-    devices = tuple(planner.device(device_name, device) for device_name, device in wishes.items())
-    smmu = any(d.type == "iommu" and d.iommu.model is IommuModel.SMMUV3 for d in wishes.values())
+    devices = tuple(planner.device(device_name, device) for device_name, device in requested.items())
+    smmu = any(d.type == "iommu" and d.iommu.model is IommuModel.SMMUV3 for d in requested.values())
     networks = [
         d.network
-        for d in wishes.values()
+        for d in requested.values()
         if isinstance(d, NetworkDevice) and d.network.frontend_address and not is_ring(d)
     ]
     inside = [device for device in devices if device.backend is None]
@@ -85,7 +85,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         device_nodes=tuple(
             node
             for device in inside
-            for node in (*wishes[device.name].board_nodes(), *(["/dev/net/tun"] if device.tap else []))
+            for node in (*requested[device.name].board_nodes(), *(["/dev/net/tun"] if device.tap else []))
         ),
         own_network=not any(device.tap for device in devices),
         host_cpus=domain.host_cpus,

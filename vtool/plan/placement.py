@@ -36,7 +36,7 @@ class Direction(Enum):
 
 
 @record
-class Wish:
+class Request:
     """Something that needs host memory: what, how much, where the user wrote it, and where it shall be if fixed.
 
     ``address_cells`` are those that its address is written in.
@@ -59,41 +59,41 @@ class Wish:
 
 
 def place(
-    document: Document, facts: BoardFacts, wishes: list[Wish], kept: Mapping[str, int]
+    document: Document, facts: BoardFacts, requests: list[Request], kept: Mapping[str, int]
 ) -> Mapping[str, StaticRange]:
-    """Give each wish a host-physical range: the user's, the lock file's (``kept``, by wish), else the first that fits.
+    """Give each request a host range: the user's, the lock file's (``kept``, by key), or the first that fits.
 
-    VtoolError VT410 names each wish that does not fit, and what is free; VT411 each that cannot be kept.
+    VtoolError VT410 names each request that does not fit, and what is free; VT411 each that cannot be kept.
     """
     memory, taken = facts.memory, []
     inside = free_ranges(memory.banks, facts.ends_of_ram)
     placed: dict[str, StaticRange] = {}
-    for wish in wishes:
-        if wish.address is not None:
-            fixed = AddressRange.of_size(wish.address, wish.size_bytes)
-            placed[wish.key] = StaticRange(fixed, fixed_by_user(document, wish.address_place))
+    for request in requests:
+        if request.address is not None:
+            fixed = AddressRange.of_size(request.address, request.size_bytes)
+            placed[request.key] = StaticRange(fixed, fixed_by_user(document, request.address_place))
             taken.append(fixed)
     short: list[Diagnostic] = []
-    for wish in wishes:
-        if wish.key in placed or wish.key not in kept:
+    for request in requests:
+        if request.key in placed or request.key not in kept:
             continue
-        where = AddressRange.of_size(kept[wish.key], wish.size_bytes)
-        if why := _cannot_stay(memory, wish, where, taken):
-            short.append(cannot_keep(document, wish.what, wish.place, str(where), why))
+        where = AddressRange.of_size(kept[request.key], request.size_bytes)
+        if why := _cannot_stay(memory, request, where, taken):
+            short.append(cannot_keep(document, request.what, request.place, str(where), why))
             continue
-        placed[wish.key] = StaticRange(where, KEPT)
+        placed[request.key] = StaticRange(where, KEPT)
         taken.append(where)
-    for wish in wishes:
-        if wish.key in placed or wish.key in kept:
+    for request in requests:
+        if request.key in placed or request.key in kept:
             continue
-        found = memory.places(wish.size_bytes, wish.step, *taken, within=_below(inside, wish.address_cells))
+        found = memory.places(request.size_bytes, request.step, *taken, within=_below(inside, request.address_cells))
         if not found:
-            short.append(_no_room(document, facts, wish, taken))
+            short.append(_no_room(document, facts, request, taken))
             continue
-        up = wish.direction is Direction.UP
-        reason = f"{'first' if up else 'last'} {format_size(wish.step)}-aligned free range of '{facts.name}'"
-        placed[wish.key] = StaticRange(found[0 if up else -1], Origin(OriginKind.ALLOCATED, reason))
-        taken.append(placed[wish.key].range)
+        up = request.direction is Direction.UP
+        reason = f"{'first' if up else 'last'} {format_size(request.step)}-aligned free range of '{facts.name}'"
+        placed[request.key] = StaticRange(found[0 if up else -1], Origin(OriginKind.ALLOCATED, reason))
+        taken.append(placed[request.key].range)
     if short:
         raise VtoolError(short)
     return placed
@@ -117,10 +117,10 @@ def cannot_keep(
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
-def region_wish(scope: BoardScope, name: str, region: Region) -> Wish:
+def region_request(scope: BoardScope, name: str, region: Region) -> Request:
     """Ask for a region of the control domain, or for one that Xen shares."""
     address, key = scope.host_address_of(region) or (None, ())
-    return Wish(
+    return Request(
         *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
         address,
         ("regions", name, *key),
@@ -156,10 +156,10 @@ def _below(ranges: list[AddressRange], address_cells: int) -> list[AddressRange]
     return [AddressRange(where.base, min(where.end, limit)) for where in ranges if where.base < limit]
 
 
-def _cannot_stay(memory: HostMemory, wish: Wish, where: AddressRange, taken: list[AddressRange]) -> str:
-    """Say why a wish cannot stay where the lock file has it; nothing when it can."""
-    if wish.alignment and where.base % wish.alignment:
-        return f"which is not a multiple of {format_size(wish.alignment)}"
+def _cannot_stay(memory: HostMemory, request: Request, where: AddressRange, taken: list[AddressRange]) -> str:
+    """Say why a request cannot stay where the lock file has it; nothing when it can."""
+    if request.alignment and where.base % request.alignment:
+        return f"which is not a multiple of {format_size(request.alignment)}"
     if not memory.has(where) or memory.met(where) or any(where.overlaps(other) for other in taken):
         return "where something else is now"
     crowded = memory.crowded_out(where, *taken)
@@ -175,11 +175,11 @@ declare(
 )
 
 
-def _no_room(document: Document, facts: BoardFacts, wish: Wish, taken: list[AddressRange]) -> Diagnostic:
+def _no_room(document: Document, facts: BoardFacts, request: Request, taken: list[AddressRange]) -> Diagnostic:
     memory, inside = facts.memory, free_ranges(facts.memory.banks, facts.ends_of_ram)
-    message = f"{wish.what} needs {format_size(wish.size_bytes)} at a multiple of {format_size(wish.step)}"
+    message = f"{request.what} needs {format_size(request.size_bytes)} at a multiple of {format_size(request.step)}"
     without = HostMemory(memory.banks, memory.taken)
-    kept_off = without.places(wish.size_bytes, wish.step, *taken, within=_below(inside, wish.address_cells))
+    kept_off = without.places(request.size_bytes, request.step, *taken, within=_below(inside, request.address_cells))
     if kept_off:
         who = ", ".join(map(str, memory.crowded_out(kept_off[0], *taken)))
         message += f", and every free range that large of board '{facts.name}' is needed for {who}"
@@ -190,9 +190,9 @@ def _no_room(document: Document, facts: BoardFacts, wish: Wish, taken: list[Addr
     hints = [f"free ranges: {free}"]
     if facts.ends_of_ram:
         hints.append(FIRMWARE_HINT)
-    if wish.address_cells < 2:
-        hints.append(f"its address is written in {wish.address_cells} cell, so that it must lie below 4GiB")
-    return Diagnostic("VT410", message, document.span(wish.place), hints=tuple(hints))
+    if request.address_cells < 2:
+        hints.append(f"its address is written in {request.address_cells} cell, so that it must lie below 4GiB")
+    return Diagnostic("VT410", message, document.span(request.place), hints=tuple(hints))
 
 
 FIRMWARE_HINT = (

@@ -18,7 +18,7 @@ from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
 from vtool.plan.cells import too_few_cells
-from vtool.plan.placement import host_region, place, region_wish
+from vtool.plan.placement import host_region, place, region_request
 from vtool.plan.scope import BoardScope, join
 from vtool.reading.source import Document
 
@@ -57,11 +57,11 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     is_xen = isinstance(hypervisor, Xen)
     watchdog = facts.watchdog if scope.board.watchdog else None
     own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not scope.is_static_shared(r)}
-    wishes = [region_wish(scope, name, region) for name, region in own.items()]
+    requests = [region_request(scope, name, region) for name, region in own.items()]
     if isinstance(hypervisor, Xen):
-        wishes += xen_boot.wishes(scope, hypervisor)
-    kept = {wish.key: number for wish in wishes if (number := scope.kept(wish.key)) is not None}
-    placed = place(scope.document, facts, wishes, kept)
+        requests += xen_boot.requests(scope, hypervisor)
+    kept = {request.key: number for request in requests if (number := scope.kept(request.key)) is not None}
+    placed = place(scope.document, facts, requests, kept)
     control = plan.ControlDomain(
         name=scope.control_name,
         cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,

@@ -30,7 +30,7 @@ from vtool.model.topology import (
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
-from vtool.plan.placement import KEPT, Direction, Wish, cannot_keep, region_wish
+from vtool.plan.placement import KEPT, Direction, Request, cannot_keep, region_request
 from vtool.plan.rings import plan_xen_rings
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
@@ -52,20 +52,22 @@ def boot_guests(scope: BoardScope) -> dict[str, Domain]:
     return {name: domain for name, domain in scope.guests.items() if domain.start is Start.DOM0LESS}
 
 
-def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
+def requests(scope: BoardScope, hypervisor: Xen) -> list[Request]:
     """Return what Xen's boot-time configuration needs of host memory."""
-    found = [region_wish(scope, n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
+    found = [region_request(scope, n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
     if hypervisor.static_heap is not None:
         at = ("boards", scope.name, "hypervisor", "static_heap")
         heap = hypervisor.static_heap
         place = (*at, "address")
         cells = scope.facts.device_tree.address_cells
-        found.append(Wish("heap", "the static heap", heap.size, at, Direction.DOWN, heap.address, place, None, cells))
+        found.append(
+            Request("heap", "the static heap", heap.size, at, Direction.DOWN, heap.address, place, None, cells)
+        )
     for name, domain in boot_guests(scope).items():
         settings = domain.xen or XenDomain()
         if settings.static_memory and domain.memory is not None:
             found.append(
-                Wish(
+                Request(
                     f"domain {name}",
                     f"domain '{name}'",
                     domain.memory,
@@ -82,7 +84,7 @@ def wishes(scope: BoardScope, hypervisor: Xen) -> list[Wish]:
     more = windows - len(_loader_windows(scope.facts))
     if more > 0:
         size_bytes = more * MODULE_WINDOW_BYTES
-        found.append(Wish("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
+        found.append(Request("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
     return found
 
 

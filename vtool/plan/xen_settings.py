@@ -6,14 +6,14 @@ import functools
 from typing import Any
 
 from vtool.model.topology import Domain
-from vtool.model.xen_settings import wished
+from vtool.model.xen_settings import requested
 from vtool.platform.xen_properties import SETTINGS, XenSetting
 
 
 def settings_of(domain: Domain, **decided: Any) -> tuple[XenSetting, ...]:
-    """Return a guest's settings in the order of the table; ``decided`` are fields that are not as they are wished."""
+    """Return a guest's settings in the order of the table; ``decided`` are fields that are not as requested."""
     return tuple(
-        _setting(index, decided[field] if field in decided else wished(domain, row))
+        _setting(index, decided[field] if field in decided else requested(domain, row))
         for index, (field, row) in enumerate(_ROWS)
     )
 

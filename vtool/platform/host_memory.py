@@ -78,10 +78,10 @@ class HostMemory:
         """Return where Linux would place what floats, and what of it finds no place; ``more`` is taken as well."""
         places: list[AddressRange] = []
         unmet: list[Floating] = []
-        for wish in self.floating:
-            place = next(wish.candidates(self.free(*more, *places)), None)
+        for floating in self.floating:
+            place = next(floating.candidates(self.free(*more, *places)), None)
             if place is None:
-                unmet.append(wish)
+                unmet.append(floating)
             else:
                 places.append(place)
         return places, unmet
@@ -92,7 +92,7 @@ class HostMemory:
             return []
         _, before = self.settled(*more)
         _, after = self.settled(*more, where)
-        return [wish for wish in after if wish not in before]
+        return [floating for floating in after if floating not in before]
 
     def places(
         self, size_bytes: int, step: int, *more: AddressRange, within: Iterable[AddressRange] | None = None
