@@ -159,6 +159,17 @@ class XenQemu:
     own_network: bool
 
 
+class GuestWithQemu:
+    """A guest of Xen whose virtio devices a QEMU in dom0 may have."""
+
+    qemu: XenQemu | None
+
+    @property
+    def qmp_socket(self) -> str | None:
+        """Return the socket of its QEMU's monitor, where it has one."""
+        return self.qemu.qmp_socket if self.qemu else None
+
+
 def qemu_images(qemu: XenQemu | None) -> tuple[GuestImage, ...]:
     """Return the image of a guest's QEMU, where that is not the board's own."""
     if qemu is None or qemu.image is None:
@@ -194,7 +205,7 @@ class XenVhostFrontend:
 
 
 @record
-class XenGuest:
+class XenGuest(GuestWithQemu):
     """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready.
 
     With ``create_unit`` it is made paused by that unit, and ``unit`` lets it run once the backends of
@@ -251,11 +262,6 @@ class XenGuest:
     def console_socket(self) -> None:
         """Return nothing: xl has its console."""
         return
-
-    @property
-    def qmp_socket(self) -> str | None:
-        """Return the socket of its QEMU's monitor, where it has one."""
-        return self.qemu.qmp_socket if self.qemu else None
 
     @property
     def images(self) -> tuple[GuestImage, ...]:

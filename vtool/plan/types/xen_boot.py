@@ -11,7 +11,7 @@ from vtool.plan.types.guest import FileDisk, GuestImage, RegionView
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
-from vtool.plan.types.xen import XenQemu, XenVirtio, qemu_images, virtio_disks, virtio_served_by
+from vtool.plan.types.xen import GuestWithQemu, XenQemu, XenVirtio, qemu_images, virtio_disks, virtio_served_by
 from vtool.platform.xen_properties import XenSetting
 
 
@@ -61,7 +61,7 @@ class XenCpuPool:
 
 
 @record
-class XenBootGuest:
+class XenBootGuest(GuestWithQemu):
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
     ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
@@ -115,11 +115,6 @@ class XenBootGuest:
     def console_socket(self) -> None:
         """Return nothing: it is one of Xen's consoles."""
         return
-
-    @property
-    def qmp_socket(self) -> str | None:
-        """Return the socket of its QEMU's monitor, where it has one."""
-        return self.qemu.qmp_socket if self.qemu else None
 
     @property
     def images(self) -> tuple[GuestImage, ...]:
