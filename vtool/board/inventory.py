@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtool.base.rooms import room
-from vtool.board.commands import CommandConsole, CommandPower
+from vtool.board.command_console import CommandConsole
 from vtool.board.emulated import EmulatedBoard, made_of, state_folder
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
 from vtool.board.pinned_keys import key_fault
@@ -119,7 +119,7 @@ class Inventory:
         return load_facts(wanted).facts
 
     def _over_ssh(self, name: str, facts: BoardFacts, entry: SshEntry) -> SshOnlyBoard:
-        power = CommandPower(name, entry.power) if entry.power else NoPower()
+        power = entry.power.supply(name) if entry.power else NoPower()
         console = entry.console
         listener = CommandConsole(name, self._path(console.log), console.join) if console else NoConsole()
         address = (entry.host, entry.port, entry.user)

@@ -171,7 +171,7 @@ def _items(model: type[BaseModel], document: Document, error: ValidationError) -
         if kind == "missing":
             yield Fault(path, kind, None, context, missing=str(location[-1]))
         elif kind in ("union_tag_not_found", "union_tag_invalid"):
-            tag = context["discriminator"].strip("'")
+            tag = context["discriminator"].strip("'()")  # a key, or the function of its name that reads it
             if kind == "union_tag_not_found":
                 yield Fault(path, "missing", None, context, missing=tag)
             else:
