@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vtool.board.failures import WrongHostKey
-from vtool.check import LAYERS, RULES
+from vtool.check import layers
 from vtool.deploy.asking import checked
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.diagnostics.codes import codes_of, declare, every_code, rules_of
@@ -35,7 +35,7 @@ def test_rows_are_short_useful_sentences() -> None:
 
 
 def test_every_rule_names_the_codes_that_its_module_gives() -> None:
-    rules = {*RULES, *(rule for kind in TREE_RULES.values() for rule in kind)}
+    rules = {rule for layer in (*layers(), *TREE_RULES.values()) for rule in layer}
     named: dict[str, set[str]] = {}
     for rule in rules:
         named.setdefault(rule.__module__, set()).update(codes_of(rule))
@@ -49,9 +49,9 @@ def test_every_rule_names_the_codes_that_its_module_gives() -> None:
 
 def test_every_rule_is_run() -> None:
     """What is decorated is in a layer, also where its module is new."""
-    run = {rule for layer in LAYERS for rule in layer}
-    run |= {rule for kind in TREE_RULES.values() for rule in kind}
-    modules = [module for name, module in sys.modules.items() if name.startswith(("vtool.check.", "vtool.lint."))]
+    run = {rule for layer in (*layers(), *TREE_RULES.values()) for rule in layer}
+    rooms = ("vtool.check.", "vtool.data_paths.", "vtool.lint.")
+    modules = [module for name, module in sys.modules.items() if name.startswith(rooms)]
     assert run == set(rules_of(*modules))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 
 from vtool.check import (
     addresses,
@@ -25,7 +26,6 @@ from vtool.check import (
     references,
     regions,
     reservations,
-    rings,
     roots,
     xen,
     xen_colours,
@@ -37,6 +37,7 @@ from vtool.check import (
     xen_virtio,
 )
 from vtool.check.context import Context, KernelOptions, XenBuild
+from vtool.data_paths import modules
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.diagnostics.codes import rules_of
 from vtool.files.boot_files import BootFile
@@ -53,7 +54,7 @@ _FIRST = (
     devices.COMBINATIONS_EXIST,
     xen_start.STARTS,
 )
-RULES = rules_of(
+_MODULES = (
     references,
     devices,
     disks,
@@ -82,13 +83,20 @@ RULES = rules_of(
     xen,
     driver_domains,
     xen_virtio,
-    rings,
 )
-"""Every rule: what is decorated with ``@rule`` in these modules."""
-LAYERS = (*_FIRST, tuple(each for each in RULES if not any(each in layer for layer in _FIRST)))
-"""Rules in the order in which they depend on each other: what one layer finds wrong, the later ones do not know."""
 
-__all__ = ["LAYERS", "RULES", "KernelOptions", "XenBuild", "check"]
+__all__ = ["KernelOptions", "XenBuild", "check", "layers"]
+
+
+@cache
+def layers() -> tuple[tuple[Callable[[Context], Iterator[Diagnostic]], ...], ...]:
+    """Return every rule, in the order in which they depend on each other.
+
+    What one layer finds wrong, the later ones do not know. A rule is what is decorated with ``@rule`` in a module of
+    this room, or in a data path's ``rules``.
+    """
+    others = rules_of(*_MODULES, *modules("rules").values())
+    return (*_FIRST, tuple(each for each in others if not any(each in layer for layer in _FIRST)))
 
 
 def check(
@@ -106,7 +114,7 @@ def check(
     xens, files = {} if xens is None else xens, {} if files is None else files
     found: dict[Diagnostic, None] = {}
     context = Context(document, topology, facts, kernels, xens, files)
-    for layer in LAYERS:
+    for layer in layers():
         for rule in layer:
             with suppress(Unsound):
                 for finding in rule(context):

@@ -18,9 +18,9 @@ from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, disk
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
+from vtool.plan.paths import planning_of
 from vtool.plan.placement import flag_of
 from vtool.plan.qemu import Wiring, daemon_arguments, device_options
-from vtool.plan.rings import exported_disk, plan_end
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.platform import layouts
 
@@ -196,14 +196,14 @@ class _DevicePlanner:
             options=device_options(wiring, place),
             frontend_address=network.frontend_address if network else "",
             backend_address=network.backend_address if network else "",
-            ring=self._ring(name, device, place) if is_ring(device) else None,
+            ring=self._ring(name, device, place),
         )
 
-    def _ring(self, name: str, device: Device, place: plan.MmioPlace | plan.PciPlace) -> plan.KvmRing:
-        assert isinstance(place, plan.PciPlace)
+    def _ring(self, name: str, device: Device, place: plan.MmioPlace | plan.PciPlace) -> plan.KvmRing | None:
+        if isinstance(place, plan.MmioPlace):
+            return None
         bar = f"/sys/bus/pci/devices/{_pci_device(place)}/resource2"
-        end = plan_end(self.scope, name, device, self.guest, bar)
-        return plan.KvmRing(end, *exported_disk(self.scope, device))
+        return planning_of(device.data_path).kvm_ring(self.scope, name, device, self.guest, bar)
 
     def _wiring(
         self, name: str, device: Device, row: Combination, tap: plan.Tap | None, region_file: plan.RegionFile | None

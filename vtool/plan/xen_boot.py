@@ -30,8 +30,8 @@ from vtool.model.topology import (
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
+from vtool.plan.paths import every_planning
 from vtool.plan.placement import KEPT, Direction, Request, cannot_keep, region_request
-from vtool.plan.rings import plan_xen_rings
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
 from vtool.platform import layouts
@@ -184,7 +184,8 @@ def _plan_guest(
     cpupool = f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None
     ram = _ram(domain, static)
     in_dom0 = {view.region: view.inside for view in _views(scope, scope.control_name, placed)}
-    rings = tuple(plan_xen_rings(scope, name, {view.region: view.inside for view in shared}, in_dom0))
+    inside = {view.region: view.inside for view in shared}
+    rings = tuple(ring for path in every_planning() for ring in path.xen_rings(scope, name, inside, in_dom0))
     # QEMU must take the pools for RAM, too.
     reach = max(where.end for where in (*ram, *(view.inside for view in shared))) - layouts.XEN_GUEST_RAM[0].base
     return plan.XenBootGuest(

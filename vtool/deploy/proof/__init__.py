@@ -12,9 +12,9 @@ from vtool.deploy.proof import saved
 from vtool.deploy.proof.boot import boot_domain, event_channel, shared_bytes
 from vtool.deploy.proof.driver_domain import driver_domain, served_disk, served_interface
 from vtool.deploy.proof.kvm import kvm_guest, window, windows
+from vtool.deploy.proof.paths import every_proof
 from vtool.deploy.proof.reach import kvm_reach, xen_reach
 from vtool.deploy.proof.releases import releases
-from vtool.deploy.proof.rings import kvm_rings, xen_rings
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
 from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
@@ -34,12 +34,12 @@ def proofs(board: BoardPlan) -> list[Proof]:
         found += [proof for device in guest.devices if device.virtio for proof in kvm_reach(guest, device)]
     for device, guests in windows(board.kvm_guests):
         found += window(device, guests)
-    found += kvm_rings(board.kvm_guests)
+    found += [proof for path in every_proof() for proof in path.kvm_guests(board.kvm_guests)]
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
         found += pool_virtio(boot_guest)
-        found += xen_rings(boot_guest)
+        found += [proof for path in every_proof() for proof in path.built_guest(boot_guest)]
     found += shared_bytes(board.xen_boot.guests)
     for view in board.xen_boot.shared:
         command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vtool.data_paths import modules
 from vtool.deploy.proof.judges import Judge, Results, Verdict
 from vtool.deploy.proof.steps import Proof, Step, steps_of
 
@@ -99,6 +100,7 @@ def _rows(rows: Sequence[_Row], steps: Mapping[str, Step]) -> Iterator[Proof]:
 
 
 def _judge(said: Mapping[str, Any]) -> Judge:
+    modules("proof")  # the judges of their own
     name, parameters = said.get("judge"), {key: value for key, value in said.items() if key != "judge"}
     known = Judge.known.get(str(name))
     if known is None:

@@ -6,18 +6,24 @@ the others move nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vtool.base.units import AddressRange
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, NetworkDevice, is_ring
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac
+from vtool.plan.paths import Planning
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of
 
 IMAGE = "vtool:ring"
 RING_MAC = "02:54:00"
 """Locally administered: both ends of a link are vtool's own."""
+
+
+def kvm_ring(scope: BoardScope, name: str, device: Device, guest: str, bar: str) -> plan.KvmRing:
+    """Decide the end of a ring with another guest; ``bar`` is the file of the region's BAR in ``guest``."""
+    return plan.KvmRing(plan_end(scope, name, device, guest, bar), *exported_disk(scope, device))
 
 
 def rings_of(scope: BoardScope, domain: str) -> dict[str, Device]:
@@ -67,7 +73,7 @@ def exported_disk(scope: BoardScope, device: Device) -> tuple[int | None, Addres
 
 
 def plan_xen_rings(
-    scope: BoardScope, guest: str, inside: dict[str, AddressRange], in_dom0: dict[str, AddressRange]
+    scope: BoardScope, guest: str, inside: Mapping[str, AddressRange], in_dom0: Mapping[str, AddressRange]
 ) -> Iterator[plan.XenRing]:
     """Decide the rings of a guest that Xen builds; the ranges are where it and dom0 see its regions."""
     for name, device in rings_of(scope, guest).items():
@@ -93,3 +99,6 @@ def plan_xen_rings(
 
 def _of_memory(where: AddressRange) -> str:
     return f"/dev/mem:{where.base:#x}+{where.size_bytes:#x}"
+
+
+PLANNING = Planning(kvm_ring=kvm_ring, xen_rings=plan_xen_rings)

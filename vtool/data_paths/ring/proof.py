@@ -12,6 +12,7 @@ from itertools import permutations
 
 from vtool.base.units import MIB, AddressRange, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
+from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import between, to_disk
 from vtool.deploy.proof.steps import (
     TRANSFER_BYTES,
@@ -184,3 +185,6 @@ def _shown(line: str) -> str:
         return line
     base, end, offset = (int(found[number], 16) for number in (1, 2, 3))
     return f"{found[4] or 'nameless'} {AddressRange.of_size(offset, end - base)}"
+
+
+PROOF = PathProof(kvm_guests=kvm_rings, built_guest=xen_rings)
