@@ -23,7 +23,7 @@ from vtool.check import check
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
-from vtool.model.combinations import COMBINATIONS, Combination
+from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Program
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
@@ -77,7 +77,7 @@ def is_here(row: Combination) -> bool:
     return row.hypervisor == "kvm" and row.since <= version() and not needs_more
 
 
-ROWS = [row for row in COMBINATIONS if is_here(row)]
+ROWS = [row for row in combinations() if is_here(row)]
 GROUPS = sorted({(row.data_path, row.transport) for row in ROWS}, key=lambda pair: (pair[0].value, pair[1].value))
 
 

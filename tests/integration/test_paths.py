@@ -8,7 +8,7 @@ import pytest
 
 from tests.paths.__main__ import run
 from vtool.data_paths import HYPERVISORS, rows
-from vtool.model.combinations import COMBINATIONS
+from vtool.model.combinations import combinations
 from vtool.report.paths import BACKEND, GUEST, PROVEN, choices_of, deployed
 
 from .conftest import EXAMPLES, Bench
@@ -24,7 +24,7 @@ def test_daemons_behind_a_pool_are_proven(bench: Bench) -> None:
 
 def test_what_is_said_to_be_deployed_is_recorded_as_proven() -> None:
     recorded = json.loads(PROVEN.read_text())
-    choices = [choices_of(c) for c in COMBINATIONS if c.deployed and c.type != "iommu"]
+    choices = [choices_of(c) for c in combinations() if c.deployed and c.type != "iommu"]
     by_a_guest = [
         {**choices_of(c), BACKEND: GUEST}
         for row in rows()

@@ -24,7 +24,7 @@ from vtool.data_paths import HYPERVISORS, rows
 from vtool.data_paths.facts import Transport
 from vtool.deploy.proof import Row
 from vtool.deploy.proof.steps import REACH
-from vtool.model.combinations import PROGRAMS, Combination, Suite, combination_requested
+from vtool.model.combinations import Combination, Suite, combination_requested, installed
 from vtool.model.topology import Role
 from vtool.model.validate import validate
 from vtool.reading.language import load_topology
@@ -116,18 +116,19 @@ def run(bench: Bench, example: Path, *options: str) -> Iterator[tuple[tuple[str,
         yield line, entry
 
 
-def versions(bench: Bench, asked: Combination) -> dict[str, Any]:
+def versions(bench: Bench, requested: Combination) -> dict[str, Any]:
     """Return today's date, and the versions that the board names of what takes part."""
     asked = {"Linux": "uname -r", "Xen": "xl info | sed -n 's/^xen_version *: //p'"}
-    if asked.hypervisor == "kvm":
+    if requested.hypervisor == "kvm":
         asked |= {"QEMU": f"{VMM} --version | sed -n 's/.*version \\([^ ]*\\).*/\\1/p'"}
         del asked["Xen"]
-    if asked.program in PROGRAMS and PROGRAMS[asked.program].executable != VMM:
+    program = installed(requested.program)
+    if program is not None and program.executable != VMM:
         # What vtool builds is part of the generation.
-        found = f"ls /var/lib/vtool/current/domains/*/{Path(PROGRAMS[asked.program].executable).name} 2>/dev/null"
-        program = f"P=$({found} | head -n 1); P=${{P:-{PROGRAMS[asked.program].executable}}}; [ ! -x $P ] || $P"
+        found = f"ls /var/lib/vtool/current/domains/*/{Path(program.executable).name} 2>/dev/null"
+        start = f"P=$({found} | head -n 1); P=${{P:-{program.executable}}}; [ ! -x $P ] || $P"
         # Of a ring between guests the board has none.
-        asked[asked.program.value] = f"{program} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
+        asked[requested.program.value] = f"{start} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: said for name, command in asked.items() if (said := bench.ssh(command).strip())},

@@ -14,7 +14,7 @@ from vtool.base.units import MIB
 from vtool.check import check
 from vtool.data_paths import DataPath
 from vtool.diagnostics import Severity
-from vtool.model.combinations import COMBINATIONS, Combination
+from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Program
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
@@ -26,7 +26,7 @@ from vtool.render import render
 quickly = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 FACTS = load_facts("qemu-virt")
 SOCKET_PATH_BYTES = 108  # sun_path of unix(7), the NUL included
-ROWS = [row for row in COMBINATIONS if row.hypervisor == "kvm" and row.type not in ("ivshmem", "iommu")]
+ROWS = [row for row in combinations() if row.hypervisor == "kvm" and row.type not in ("ivshmem", "iommu")]
 INSIDE = [(DataPath.SHARED_RAM, Program.QEMU)]
 # Beside a pool nothing else may be shared, and a pool stands behind no IOMMU: each guest keeps to a family.
 FAMILIES = [

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from types import ModuleType
-from typing import get_args
 
 import pytest
 
@@ -17,8 +14,9 @@ from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
 from vtool.model import devices
-from vtool.model.combinations import COMBINATIONS, PROGRAMS, Readiness, Suite
-from vtool.model.devices import Program, VhostUserDevice
+from vtool.model.combinations import Readiness, Suite, combinations, installed
+from vtool.model.devices import Program
+from vtool.model.devices.base import DAEMON_FILES, TYPE_FILES, word_of
 from vtool.model.validate import load_facts, validate
 from vtool.plan.types import BoardPlan
 from vtool.reading.source import load
@@ -65,19 +63,22 @@ def test_daemons_that_number_their_sockets_are_met_there() -> None:
 
 
 def test_the_table_says_what_it_takes() -> None:
-    assert len(set(COMBINATIONS)) == len(COMBINATIONS)
-    for row in COMBINATIONS:
+    rows = combinations()
+    assert len(set(rows)) == len(rows)
+    for row in rows:
         if row.hypervisor == "kvm":
-            assert row.qemu_device and row.program in PROGRAMS, row
+            assert row.qemu_device and installed(row.program) is not None, row
             assert row.transport is Transport.PCI or not row.qemu_device.endswith("-pci"), row
-    daemons = [row for row in COMBINATIONS if row.hypervisor == "kvm" and row.program is not Program.QEMU]
+    daemons = [row for row in rows if row.hypervisor == "kvm" and row.program is not Program.QEMU]
     assert not [row for row in daemons if row.data_path is DataPath.VIOMMU]
     assert not [row for row in daemons if row.data_path is DataPath.POOL and row.transport is Transport.PCI]
-    assert all(PROGRAMS[row.program].executable.startswith("/usr/") for row in daemons)
-    by_hand = [facts for facts in PROGRAMS.values() if not facts.packages]
-    assert all(facts.executable.startswith("/usr/local/") for facts in by_hand)
-    assert all(Suite.SID in facts.packages for facts in PROGRAMS.values() if facts not in by_hand)
-    assert PROGRAMS[Program.QEMU_STORAGE_DAEMON].readiness is Readiness.FORKS
+    programs = [program for word in Program if (program := installed(word)) is not None]
+    assert all(program.executable.startswith("/usr/") for program in programs)
+    by_hand = [program for program in programs if not program.packages]
+    assert all(program.executable.startswith("/usr/local/") for program in by_hand)
+    assert all(Suite.SID in program.packages for program in programs if program not in by_hand)
+    daemon = devices.daemon_of(Program.QEMU_STORAGE_DAEMON)
+    assert daemon is not None and daemon.readiness is Readiness.FORKS
 
 
 def test_what_is_only_rendered_is_refused_before_a_board_is_touched(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,12 +122,24 @@ def test_a_gicv2_serves_eight_cpus() -> None:
         assert [d.code for d in found if d.code == "VT348"] == wanted
 
 
-@pytest.mark.parametrize("daemon", devices.DAEMONS, ids=lambda daemon: daemon.__name__.rpartition(".")[2])
-def test_the_file_of_a_daemon_says_all_of_it(daemon: ModuleType) -> None:
-    kinds = [kind for kind in vars(daemon).values() if isinstance(kind, type) and issubclass(kind, VhostUserDevice)]
-    (kind,) = (kind for kind in kinds if kind is not VhostUserDevice)
-    assert not inspect.isabstract(kind)
-    assert daemon.PROGRAM.value.replace("-", "_") == daemon.__name__.rpartition(".")[2]
-    assert PROGRAMS[daemon.PROGRAM] is daemon.FACTS
-    types = {service.type for service in daemon.UNDER_KVM if service.program is daemon.PROGRAM}
-    assert types == {get_args(kind.model_fields["type"].annotation)[0]}
+@pytest.mark.parametrize("name", DAEMON_FILES)
+def test_the_file_of_a_daemon_is_named_as_it(name: str) -> None:
+    daemon = devices.daemon_in(name)
+    assert daemon.program.value.replace("-", "_") == name
+    assert devices.daemon_of(daemon.program) is daemon
+    assert daemon.kvm or daemon.xen
+    assert devices.model_of(word_of(daemon.serves)) is daemon.serves
+
+
+@pytest.mark.parametrize("name", TYPE_FILES)
+def test_the_file_of_a_type_is_named_as_it_and_served_by_what_has_no_file(name: str) -> None:
+    found = devices.type_in(name)
+    assert word_of(found.model) == name
+    assert devices.model_of(name) is found.model
+    assert not [program for program in (*found.kvm, *found.xen) if devices.daemon_of(program)]
+
+
+def test_what_qemu_makes_has_arguments() -> None:
+    for row in combinations():
+        assert row.service is not None
+        assert (row.service.options is not None) == bool(row.qemu_device), row

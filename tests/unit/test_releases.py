@@ -28,7 +28,7 @@ from vtool.images import (
 )
 from vtool.images.catalogue import CATALOGUE
 from vtool.images.store import Image
-from vtool.model.combinations import COMBINATIONS, QEMU_OF_SUITE, Suite
+from vtool.model.combinations import QEMU_OF_SUITE, Suite, combinations
 from vtool.model.validate import load_facts
 from vtool.report.paths import ALSO, choices_of, paths_lines
 
@@ -161,7 +161,7 @@ def test_no_board_is_made_with_a_debian_that_there_is_no_disk_of(board: Emulated
 
 
 def test_what_was_proven_with_other_releases_is_told_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    choices = choices_of(next(c for c in COMBINATIONS if c.deployed and c.hypervisor == "kvm"))
+    choices = choices_of(next(c for c in combinations() if c.deployed and c.hypervisor == "kvm"))
     usual = {"date": "2026-11-28", "versions": {"Linux": "6.12.117"}, "reach": "", "bytes_checked": 1}
     record = tmp_path / "proven.json"
     record.write_text(json.dumps([{**choices, **usual}]))

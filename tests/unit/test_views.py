@@ -15,10 +15,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from vtool.base.units import AddressRange
-from vtool.check.devices import COMBINATIONS
 from vtool.cli.common import prepare
 from vtool.data_paths import HYPERVISORS, rows
 from vtool.data_paths.facts import Parts
+from vtool.model.combinations import combinations
 from vtool.platform import layouts
 from vtool.platform.devicetree import Node, read_blob
 from vtool.render.fragments import fragments
@@ -260,8 +260,8 @@ def test_without_graphviz_the_graph_says_what_to_do(tmp_path: Path) -> None:
 
 def test_every_combination_is_in_one_row_of_the_table() -> None:
     shown = [c for row in rows() if not row.by_a_guest for hypervisor in HYPERVISORS for c in known(row, hypervisor)]
-    assert sorted(map(repr, shown)) == sorted(repr(c) for c in COMBINATIONS if c.type != "iommu")
-    assert {c for row in rows() for hypervisor in HYPERVISORS for c in deployed(row, hypervisor)} < set(COMBINATIONS)
+    assert sorted(map(repr, shown)) == sorted(repr(c) for c in combinations() if c.type != "iommu")
+    assert {c for row in rows() for hypervisor in HYPERVISORS for c in deployed(row, hypervisor)} < set(combinations())
 
 
 def test_the_table_is_whole_and_consistent() -> None:

@@ -8,12 +8,10 @@ from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.combinations import COMBINATIONS, Combination, combination_of, combination_requested, is_daemon
+from vtool.model.combinations import Combination, combination_of, combination_requested, combinations, is_daemon
 from vtool.model.devices import Program, is_ring
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
-
-__all__ = ["COMBINATIONS", "Combination"]
 
 _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
@@ -58,7 +56,7 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
         if combination_of(kind, device) is not None:
             continue
         asked = combination_requested(kind, device)
-        possible = [str(c) for c in COMBINATIONS if (c.hypervisor, c.type) == (kind, device.type)]
+        possible = [str(c) for c in combinations() if (c.hypervisor, c.type) == (kind, device.type)]
         reason = why_not(asked)
         yield context.find(
             "VT310",

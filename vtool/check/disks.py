@@ -8,7 +8,7 @@ from vtool.base.units import MIB, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.devices import VerifyAccess, disks_of
+from vtool.model.devices import VerifyAccess
 from vtool.reading.source import KeyPath
 
 MINIMUM_SCRATCH_DISK = 16 * MIB
@@ -32,8 +32,8 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """Disks have a usable size, and no two devices write to one file."""
     first: dict[tuple[str | None, str], tuple[str, KeyPath]] = {}
     for name, device in context.topology.devices.items():
-        for index, disk in enumerate(disks_of(device)):
-            at = ("devices", name, *(("disk",) if device.type == "blk" else ("scsi", "disks", index)))
+        for disk, below in device.disk_files():
+            at = ("devices", name, *below)
             if disk.size % 512:
                 message = f"disk of '{name}': {disk.size} bytes is not a multiple of the 512-byte sector"
                 yield context.find("VT320", message, (*at, "size"))

@@ -9,14 +9,13 @@ from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Device, IommuModel, is_ring
+from vtool.model.devices import Device, is_ring
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
 KVM_HOST = ("KVM",)
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
 XEN_VIRTIO_BACKEND = ("XEN_PRIVCMD",)
-IOMMU_DRIVER = {IommuModel.VIRTIO: "VIRTIO_IOMMU", IommuModel.SMMUV3: "ARM_SMMU_V3"}
 DRIVER_DOMAIN = ("XEN_BACKEND", "XEN_PRIVCMD", "XENFS")
 """What `xl devd` and the backends need in a guest (Linux drivers/xen/Kconfig); dom0 has them with XEN_DOM0."""
 XEN_DEVICE = {
@@ -135,8 +134,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
             add(XEN_VIRTIO_BACKEND, why, deployed=row.deployed)
         if row is not None and device.frontend == name:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)
-            if device.type == "iommu":
-                add((IOMMU_DRIVER[device.iommu.model],), why, deployed=row.deployed)
+            add(device.driver_options(), why, deployed=row.deployed)
     for region_name, region in context.lookup.regions_of[name].items():
         if region.reusable and region.owner == name:
             add(("DMA_CMA",), f"by region '{region_name}'", deployed=False)

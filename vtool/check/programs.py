@@ -9,8 +9,8 @@ from vtool.check.kvm import kvm_devices
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.combinations import PROGRAMS, Suite, combination_of, is_daemon
-from vtool.model.devices import IommuModel, NetworkDevice, Program, is_ring
+from vtool.model.combinations import Suite, combination_of, installed, is_daemon
+from vtool.model.devices import NetworkDevice, Program, daemon_of, is_ring
 from vtool.model.topology import Role, Vmm, Xen
 from vtool.platform.qemu_releases import shown
 
@@ -34,7 +34,7 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
             hint = "let the guest mount it with the option ro; share a copy of what must be safe from it"
             yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
         if device.type == "console":
-            by_daemon = device.by_daemon
+            by_daemon = is_daemon(device.program)
             if by_daemon and device.console is None:
                 message = f"'{name}' by {program} needs `console` with a `tcp_port`"
                 yield context.find("VT340", message, path, key=True)
@@ -148,14 +148,11 @@ def qemu_has_the_device(context: Context) -> Iterator[Diagnostic]:
 def programs_can_be_had(context: Context) -> Iterator[Diagnostic]:
     """The board's Debian has a program that can do what is asked."""
     for name, device, hypervisor in kvm_devices(context):
-        packages = PROGRAMS[device.program].packages
+        daemon, program = daemon_of(device.program), installed(device.program)
+        packages = program.packages if program else {}
         if packages and hypervisor.suite not in packages:
             since = next(suite.value for suite in Suite if suite in packages)
-            reasons = {
-                Program.VIRTIOFSD: "virtiofsd there is the C one of QEMU, with other options",
-                Program.PASST: "passt there has no --vhost-user",
-            }
-            why = reasons.get(device.program, "it has no such package")
+            why = daemon.not_older if daemon else "it has no such package"
             message = f"device '{name}' needs {device.program.value} of {since}, not of {hypervisor.suite.value}: {why}"
             yield context.find("VT522", message, ("devices", name, "program"))
 
@@ -181,7 +178,7 @@ def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
         elif device.transport is Transport.MMIO:
             why = "it cannot pin a virtio-mmio slot, cannot set force-legacy, and names a disk there wrongly"
             path = ("devices", name, "transport")
-        elif device.type == "iommu" and device.iommu.model is IommuModel.VIRTIO:
+        elif device.type == "iommu" and not device.of_machine():
             why = "it wants ACPI for virtio-iommu, vtool's guests have device trees; use `model: smmuv3`"
             path = ("devices", name, "type")
         if why is not None:

@@ -1,8 +1,8 @@
 """What there is to choose from: which program serves which device, over what, through which data path.
 
-Tables only; every row has its source. The checks accept what stands here, the planner takes QEMU's and
-the programs' names from it. A combination that is ``deployed`` is deployed and proven by this version;
-the others are planned and rendered, and ``vtool deploy`` refuses them (VT714).
+Worked out of the files of device types and daemons (``vtool.model.devices``) and of the data paths. The checks accept
+what is here, the planner takes QEMU's and the programs' names from it. A combination that is ``deployed`` is deployed
+and proven by this version; the others are planned and rendered, and ``vtool deploy`` refuses them (VT714).
 
 QEMU's names and versions: hw/virtio, seen in QEMU 7.2's ``-device help`` where that has them; programs:
 their own command lines and Debian's packages. A data path is listed where it has been seen to work or
@@ -11,14 +11,27 @@ needs nothing of the program; a daemon behind a pool must be one that was seen t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
-from vtool.model.devices import DAEMONS, Device
-from vtool.model.devices.base import Program, ProgramFacts, Readiness, Service, Suite, Version, both, by_hand, only_pci
-from vtool.platform.qemu_releases import XENPVH_SINCE
+from vtool.model.devices import Device, daemon_in, daemon_of, type_in
+from vtool.model.devices.base import (
+    DAEMON_FILES,
+    EVERY_SUITE,
+    TYPE_FILES,
+    Installed,
+    Program,
+    Readiness,
+    Service,
+    Suite,
+    Version,
+    built_by_hand,
+    word_of,
+)
 
 __all__ = ["Readiness", "Suite", "Version"]
 
@@ -31,68 +44,47 @@ QEMU_OF_SUITE: Mapping[Suite, Version] = {
 }
 """The QEMU of each Debian release."""
 
-
-_EVERY_SUITE = tuple(Suite)
-_SINCE_TRIXIE = (Suite.TRIXIE, Suite.TRIXIE_BACKPORTS, Suite.SID)
-PROGRAMS: Mapping[Program, ProgramFacts] = {
-    Program.QEMU: ProgramFacts(dict.fromkeys(_EVERY_SUITE, "qemu-system-arm"), "/usr/bin/qemu-system-aarch64"),
-    Program.QEMU_STORAGE_DAEMON: ProgramFacts(
-        {Suite.BOOKWORM: "qemu-system-common", **dict.fromkeys(_SINCE_TRIXIE, "qemu-utils")},
-        "/usr/bin/qemu-storage-daemon",
-        readiness=Readiness.FORKS,
-    ),
-    # bookworm's virtiofsd is the C one of QEMU, with other options.
-    Program.VIRTIOFSD: ProgramFacts(
-        dict.fromkeys(_SINCE_TRIXIE, "virtiofsd"),
-        "/usr/libexec/virtiofsd",
-        readiness=Readiness.ACTIVATED,
-    ),
-    # bookworm's passt has no --vhost-user.
-    Program.PASST: ProgramFacts(dict.fromkeys(_SINCE_TRIXIE, "passt"), "/usr/bin/passt"),
-    # No Debian release has them for arm64: its QEMU there is built without Xen.
-    Program.QEMU_XENPVH: ProgramFacts({}, "/usr/local/bin/qemu-system-aarch64"),
-    Program.VIRTIO_DISK: ProgramFacts({}, "/usr/local/bin/virtio-disk"),
+_OF_NO_DAEMON: Mapping[Program, Installed] = {
+    Program.QEMU: Installed(dict.fromkeys(EVERY_SUITE, "qemu-system-arm"), "/usr/bin/qemu-system-aarch64"),
+    # No Debian release has it for arm64: its QEMU there is built without Xen.
+    Program.QEMU_XENPVH: Installed({}, "/usr/local/bin/qemu-system-aarch64"),
     # vtool's own: in its guest's ramdisk, and with the generation in dom0.
-    Program.VTOOL_RING: by_hand(Program.VTOOL_RING),
-    **{daemon.PROGRAM: daemon.FACTS for daemon in DAEMONS},
+    Program.VTOOL_RING: Installed({}, built_by_hand(Program.VTOOL_RING)),
 }
+
+
+def installed(program: Program) -> Installed | None:
+    """Return where a program is on a board, None for what is a part of Linux or started by xl."""
+    return daemon_of(program) or _OF_NO_DAEMON.get(program)
 
 
 def is_daemon(program: Program) -> bool:
     """Whether a program serves a device from a process of its own."""
-    return program in PROGRAMS and program not in (Program.QEMU, Program.QEMU_XENPVH, Program.VTOOL_RING)
+    return daemon_of(program) is not None
 
 
-# Options of the guest's kernel: Linux drivers/*/Kconfig, 6.12 to 7.2.
-_UNDER_KVM = (
-    Service(
-        "blk",
-        Program.QEMU_STORAGE_DAEMON,
-        both("vhost-user-blk", "vhost-user-blk-pci"),
-        ("VIRTIO_BLK",),
-        reconnects=True,
-    ),
-    Service("blk", Program.QEMU, both("virtio-blk-device", "virtio-blk-pci"), ("VIRTIO_BLK",)),
-    Service("net", Program.PASST, both("virtio-net-device", "virtio-net-pci"), ("VIRTIO_NET",)),
-    Service("net", Program.QEMU, both("virtio-net-device", "virtio-net-pci"), ("VIRTIO_NET",)),
-    Service("fs", Program.VIRTIOFSD, both("vhost-user-fs-device", "vhost-user-fs-pci"), ("VIRTIO_FS",)),
-    Service("iommu", Program.QEMU, only_pci("virtio-iommu-pci"), ()),
-    Service("balloon", Program.QEMU, both("virtio-balloon-device", "virtio-balloon-pci"), ("VIRTIO_BALLOON",)),
-    Service("ivshmem", Program.QEMU, only_pci("ivshmem-plain"), (), virtio=False),
-    Service("blk", Program.VTOOL_RING, {Transport.SHARED_MEMORY: "ivshmem-plain"}, ("BLK_DEV_NBD",), virtio=False),
-    Service("net", Program.VTOOL_RING, {Transport.SHARED_MEMORY: "ivshmem-plain"}, ("TUN",), virtio=False),
-    *(service for daemon in DAEMONS for service in daemon.UNDER_KVM),
-)
+XEN_VHOST_FRONTEND = "/usr/local/bin/xen-vhost-frontend"
+"""Joins vhost-user daemons to a Xen guest; vireshk/xen-vhost-frontend, a prototype.
+
+Its src/supported_devices.rs compares the types as decimal numbers: libxl's words for i2c and gpio are hexadecimal and
+look the same, and of the other ones libxl does not look further. The daemons are built with the Xen feature of
+vm-memory, which excludes the one that KVM needs.
+"""
+
+
+def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
+    """Whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
+    daemon = daemon_of(program)
+    return hypervisor == "xen" and daemon is not None and daemon.vhost_user
 
 
 @dataclass(frozen=True)
 class Combination:
     """One way to serve a device: the five choices, whether vtool deploys and proves it, and what it takes.
 
-    ``qemu_device`` and ``since`` are QEMU's name of the device and the first version that has it;
-    ``reconnects`` says whether QEMU finds a daemon again that was restarted; ``kernel`` are the options
-    of the frontend's kernel. All four are empty for Xen's PV devices; ``xl_type`` is the word of xl's
-    `virtio` list for a device that stands there.
+    ``qemu_device`` and ``since`` are QEMU's name of the device and the first version that has it; ``kernel`` are the
+    options of the frontend's kernel. They are empty for Xen's PV devices. ``service`` has the rest; None where there is
+    no such combination.
     """
 
     hypervisor: str
@@ -103,58 +95,21 @@ class Combination:
     deployed: bool = field(default=False, compare=False)
     qemu_device: str = field(default="", compare=False)
     since: Version = field(default=(0, 0), compare=False)
-    reconnects: bool = field(default=False, compare=False)
     kernel: tuple[str, ...] = field(default=(), compare=False)
-    xl_type: str = field(default="", compare=False)
+    service: Service[Any] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.data_path.value} over {self.transport.value} by {self.program.value}"
 
+    @property
+    def reconnects(self) -> bool:
+        """Whether QEMU finds a daemon again that was restarted."""
+        return self.service is not None and self.service.reconnects
 
-# Linux net/9p/Kconfig, fs/9p/Kconfig.
-_XEN_9P = ("NET_9P", "NET_9P_XEN", "9P_FS")
-
-
-_BY_XENBUS, _BY_MMIO = {Transport.XENBUS: ""}, {Transport.MMIO: ""}
-# What QEMU serves itself; its vhost and vhost-user devices need the guest's RAM as files, which Xen has not. For
-# xl all of them are "virtio,device": only i2c and gpio get nodes of their own (libxl libxl_arm.c).
-_QEMU_IN_DOM0 = ("blk", "net", "rng", "console", "scsi", "input")
-_UNDER_XEN = (
-    Service("blk", Program.BLKBACK, _BY_XENBUS, virtio=False),
-    Service("net", Program.NETBACK, _BY_XENBUS, virtio=False),
-    Service("fs", Program.XEN_9PFSD, _BY_XENBUS, _XEN_9P, virtio=False),
-    Service("fs", Program.QEMU, _BY_XENBUS, _XEN_9P, virtio=False),
-    *(
-        Service(
-            service.type,
-            Program.QEMU_XENPVH,
-            {Transport.MMIO: service.names[Transport.MMIO]},
-            service.kernel,
-            XENPVH_SINCE,
-            xl_type="virtio,device",
-        )
-        for service in _UNDER_KVM
-        if service.program is Program.QEMU and service.type in _QEMU_IN_DOM0
-    ),
-    # xen-troops/virtio-disk, branch virtio_next: grants or foreign mappings, as the addresses say.
-    Service("blk", Program.VIRTIO_DISK, _BY_MMIO, ("VIRTIO_BLK",)),
-    # vireshk/xen-vhost-frontend src/supported_devices.rs, which compares the types as decimal numbers: libxl's
-    # words for i2c and gpio are hexadecimal and look the same, and of the other ones libxl does not look further.
-    # The daemons are built with the Xen feature of vm-memory, which excludes the one that KVM needs.
-    *(service for daemon in DAEMONS for service in daemon.UNDER_XEN),
-    Service("fs", Program.VIRTIOFSD, _BY_MMIO, ("VIRTIO_FS",), xl_type="virtio,device26"),
-    Service("blk", Program.VTOOL_RING, {Transport.SHARED_MEMORY: ""}, ("BLK_DEV_NBD",), virtio=False),
-    Service("net", Program.VTOOL_RING, {Transport.SHARED_MEMORY: ""}, ("TUN",), virtio=False),
-)
-
-
-XEN_VHOST_FRONTEND = "/usr/local/bin/xen-vhost-frontend"
-"""Joins vhost-user daemons to a Xen guest; vireshk/xen-vhost-frontend, a prototype."""
-
-
-def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
-    """Whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
-    return hypervisor == "xen" and is_daemon(program) and program is not Program.VIRTIO_DISK
+    @property
+    def xl_type(self) -> str:
+        """Return the word of xl's lists for it."""
+        return self.service.xl_type if self.service else ""
 
 
 _OF_TRANSPORT = {
@@ -172,39 +127,57 @@ def _finds_it(hypervisor: str, transport: Transport, *, virtio: bool) -> tuple[s
     return ("PCI_HOST_GENERIC",) if hypervisor == "kvm" else ("DEVMEM",)
 
 
-def _combinations(hypervisor: str, service: Service) -> Iterator[Combination]:
+def _through_paths(hypervisor: str, word: str, program: Program, service: Service[Any]) -> Iterator[Combination]:
     """Yield what a program can serve: through each path that takes it, over each transport that both have."""
     # Under Xen what grants comes first.
     paths = sorted(DataPath, key=lambda path: hypervisor == "xen" and not path.traits.grants)
     for path in (path for path in paths if path.traits.virtio == service.virtio):
-        traits, program = path.traits, service.program
+        traits = path.traits
         for transport, name in service.names.items():
-            by = [by for by in traits.served(hypervisor) if by.fits(program.value, service.type, transport)]
+            by = [by for by in traits.served(hypervisor) if by.fits(program.value, word, transport)]
             if not by:
                 continue
             finds_it = _finds_it(hypervisor, transport, virtio=service.virtio)
             yield Combination(
                 hypervisor,
-                service.type,
+                word,
                 path,
                 transport,
                 program,
                 deployed=any(one.deployed for one in by),
                 qemu_device=name,
                 since=service.since if name or hypervisor == "kvm" else (0, 0),
-                reconnects=service.reconnects,
                 kernel=(*traits.kernel, *finds_it, *service.kernel),
-                xl_type=service.xl_type,
+                service=service,
             )
 
 
-COMBINATIONS = (
-    *(combination for service in _UNDER_KVM for combination in _combinations("kvm", service)),
-    *(combination for service in _UNDER_XEN for combination in _combinations("xen", service)),
-)
-"""Every way to serve a device that vtool knows."""
+@functools.cache
+def _by_daemon(hypervisor: str, name: str) -> tuple[Combination, ...]:
+    daemon = daemon_in(name)
+    service = daemon.kvm if hypervisor == "kvm" else daemon.xen
+    if service is None:
+        return ()
+    return tuple(_through_paths(hypervisor, word_of(daemon.serves), daemon.program, service))
 
-_BY_CHOICES = {combination: combination for combination in COMBINATIONS}
+
+@functools.cache
+def _of_type(hypervisor: str, name: str) -> tuple[Combination, ...]:
+    found = type_in(name)
+    services = (found.kvm if hypervisor == "kvm" else found.xen).items()
+    return tuple(row for program, service in services for row in _through_paths(hypervisor, name, program, service))
+
+
+@functools.cache
+def combinations() -> tuple[Combination, ...]:
+    """Return every way to serve a device that vtool knows, in the order in which people are told of them.
+
+    Under KVM daemons come before what QEMU serves itself, under Xen after what Xen and its QEMU serve; rings last.
+    """
+    kvm = [*(_by_daemon("kvm", name) for name in DAEMON_FILES), *(_of_type("kvm", name) for name in TYPE_FILES)]
+    xen = [*(_of_type("xen", name) for name in TYPE_FILES), *(_by_daemon("xen", name) for name in DAEMON_FILES)]
+    rows = [row for rows in (*kvm, *xen) for row in rows]
+    return tuple(sorted(rows, key=lambda row: row.data_path.traits.carries_data))
 
 
 def combination_requested(hypervisor: str, device: Device) -> Combination:
@@ -214,4 +187,13 @@ def combination_requested(hypervisor: str, device: Device) -> Combination:
 
 def combination_of(hypervisor: str, device: Device) -> Combination | None:
     """Return the table's row for a device's choices, or None when there is none."""
-    return _BY_CHOICES.get(combination_requested(hypervisor, device))
+    return _known(combination_requested(hypervisor, device))
+
+
+@functools.cache
+def _known(asked: Combination) -> Combination | None:
+    name = asked.program.value.replace("-", "_")
+    rows = _by_daemon(asked.hypervisor, name) if name in DAEMON_FILES else ()
+    if asked.type in TYPE_FILES:
+        rows += _of_type(asked.hypervisor, asked.type)
+    return next((row for row in rows if row == asked), None)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from vtool.model.types import FoundByTag
 from vtool.reading.source import KeyPath
 
 
@@ -98,7 +99,9 @@ def type_of(field: FieldInfo) -> Any:
 def choices(annotation: Any) -> list[Any]:
     """Take annotations and unions off a type until only plain types are left."""
     if get_origin(annotation) is Annotated:
-        return choices(get_args(annotation)[0])
+        inner, *notes = get_args(annotation)
+        found = next((note for note in notes if isinstance(note, FoundByTag)), None)
+        return list(found.every()) if found else choices(inner)
     if get_origin(annotation) in (Union, types.UnionType):
         return [choice for argument in get_args(annotation) for choice in choices(argument)]
     return [annotation]

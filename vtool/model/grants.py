@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from vtool.base.units import KIB, PAGE_BYTES
 from vtool.model.devices import Device, Program
+from vtool.platform.xen_grants import GRANTED_REQUESTS
 
 _DISK_QUEUES = 4
 """xen_blkif_max_queues; fewer where the domain has fewer CPUs."""
@@ -30,8 +31,6 @@ _SHARE_RINGS = 2
 _SHARE_RING_PAGES = 1 << 9
 """XEN_9PFS_RING_ORDER, which backends offer, too."""
 
-GRANTED_REQUESTS = 64
-"""The queue that vtool gives a disk of QEMU's that is granted; QEMU's own 256 would be four times the grants."""
 _VIRTIO_DISK_REQUESTS = 256
 """virtio/blk.c of virtio-disk, VIRTIO_BLK_QUEUE_SIZE."""
 _REQUEST_PAGES = 1280 * KIB // PAGE_BYTES + 1

@@ -9,12 +9,21 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from vtool.base.units import KIB, MAX_CPU, parse_cpu_list, parse_size
 from vtool.model.partial import Unsound
@@ -43,36 +52,52 @@ class MayHoldSecrets:
     """Marks a type whose values may hold secrets: they are never shown."""
 
 
-class BuiltWhenUsed:
-    """Marks a union of models told apart by a key: each one's validator is built when a document has such a value.
+class FoundByTag:
+    """Marks a place for one of several models told apart by a key: each is found when a document has such a value.
 
-    Building all types of devices takes longer than the rest of ``vtool validate``. Schema and errors are as without.
+    Importing all types of devices and building their validators takes longer than the rest of ``vtool validate``.
+    Schema and errors are those of a union: what has a fault is read once more, by all.
     """
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(
+        self, key: str, find: Callable[[str], type[Model] | None], every: Callable[[], tuple[type[Model], ...]]
+    ) -> None:
+        self.key, self.find, self.every = key, find, every
 
-    def _choices(self, union: Any) -> dict[str, type[Model]]:
-        return {get_args(model.model_fields[self.key].annotation)[0]: model for model in get_args(union)}
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        self.models = self._choices(source)
-        readers = {tag: _reader(model) for tag, model in self.models.items()}
-        choices: dict[Any, CoreSchema] = {
-            tag: core_schema.no_info_plain_validator_function(reader) for tag, reader in readers.items()
-        }
-        return core_schema.tagged_union_schema(choices, self.key)
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        for model in self.models.values():
+        for model in self.every():
             model.model_rebuild()
-        choices = {tag: model.__pydantic_core_schema__ for tag, model in self.models.items()}
-        return handler(core_schema.tagged_union_schema(choices, self.key))
+        return handler(self._union({tag: model.__pydantic_core_schema__ for tag, model in self._tagged()}))
+
+    def _read(self, value: Any) -> Any:
+        if isinstance(value, Model):
+            return value
+        # As JSON, for the reason that ``vtool.model.validate`` has.
+        text = json.dumps(value)
+        tag = value.get(self.key) if isinstance(value, dict) else None
+        model = self.find(tag) if isinstance(tag, str) else None
+        if model is not None:
+            with suppress(ValidationError):
+                return model.model_validate_json(text)
+        return self._by_all.validate_json(text)
+
+    @functools.cached_property
+    def _by_all(self) -> SchemaValidator:
+        return SchemaValidator(self._union({tag: _reader(model) for tag, model in self._tagged()}))
+
+    def _tagged(self) -> Iterator[tuple[str, type[Model]]]:
+        for model in self.every():
+            yield get_args(model.model_fields[self.key].annotation)[0], model
+
+    def _union(self, choices: Mapping[Any, CoreSchema]) -> CoreSchema:
+        return core_schema.tagged_union_schema(dict(choices), self.key)
 
 
-def _reader(model: type[Model]) -> Callable[[Any], Model]:
-    # As JSON, for the reason that ``vtool.model.validate`` has.
-    return lambda value: value if isinstance(value, model) else model.model_validate_json(json.dumps(value))
+def _reader(model: type[Model]) -> CoreSchema:
+    return core_schema.no_info_plain_validator_function(lambda value: model.model_validate_json(json.dumps(value)))
 
 
 def _to_size(value: Any) -> int:

@@ -9,18 +9,21 @@ daemon behind a pool is planned with a guest that shares nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from vtool.base.units import AddressRange
 from vtool.data_paths.facts import Shares, Transport
 from vtool.model import command_lines
-from vtool.model.combinations import PROGRAMS, Combination, Readiness, combination_of
-from vtool.model.devices import Device, IommuModel, NetworkDevice, Program, disks_of, is_ring
+from vtool.model.combinations import Combination, Readiness, combination_of
+from vtool.model.devices import Device, NetworkDevice, Program, daemon_of, disks_of, is_ring
+from vtool.model.devices.arguments import Wiring
+from vtool.model.devices.base import Daemon
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.paths import planning_of
 from vtool.plan.placement import flag_of
-from vtool.plan.qemu import Wiring, daemon_arguments, device_options
+from vtool.plan.qemu import device_options, reconnect
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.platform import layouts
 
@@ -43,7 +46,6 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     )
     planner = _DevicePlanner(scope, hypervisor, name, run_folder, {pool.region: pool for pool in pools}, maps_bytes)
     devices = tuple(planner.device(device_name, device) for device_name, device in requested.items())
-    smmu = any(d.type == "iommu" and d.iommu.model is IommuModel.SMMUV3 for d in requested.values())
     networks = [
         d.network
         for d in requested.values()
@@ -77,7 +79,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         overlay=f"{plan.CURRENT}/domains/{name}/{name}.dtbo" if pools else None,
         device_tree=f"{run_folder}/{name}.dtb",
         gic_version=scope.facts.gic.version,
-        machine=hypervisor.machine + (",iommu=smmuv3" if smmu else ""),
+        machine=",".join((hypervisor.machine, *filter(None, (d.of_machine() for d in requested.values())))),
         machine_options=tuple(option for device in devices if device.type == "iommu" for option in device.options),
         requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
         libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
@@ -173,7 +175,9 @@ class _DevicePlanner:
         if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
             tap = plan_tap(name, device, "vtool-domain")
         region_file = self._region_file(device)
-        wiring = self._wiring(name, device, row, tap, region_file)
+        disks = tuple(file_disk(disk) for disk in disks_of(device))
+        wiring = self._wiring(name, device, row, disks, tap, region_file)
+        daemon = daemon_of(device.program)
         return plan.KvmDevice(
             name=name,
             type=device.type,
@@ -187,13 +191,11 @@ class _DevicePlanner:
             else f"virtio@{place.slot:x},0",
             guest_device=f"{place.base:x}.virtio_mmio" if isinstance(place, plan.MmioPlace) else _pci_device(place),
             pool=self.pools.get(device.region or ""),
-            disks=wiring.disks,
-            backend=plan_daemon(wiring, self.maps_bytes)
-            if device.program not in (Program.QEMU, Program.VTOOL_RING)
-            else None,
+            disks=disks,
+            backend=plan_daemon(daemon, device, row, wiring, self.maps_bytes) if daemon else None,
             tap=tap,
             region_file=region_file,
-            options=device_options(wiring, place),
+            options=device_options(device, row, wiring, place),
             frontend_address=network.frontend_address if network else "",
             backend_address=network.backend_address if network else "",
             ring=self._ring(name, device, place),
@@ -206,24 +208,25 @@ class _DevicePlanner:
         return planning_of(device.data_path).kvm_ring(self.scope, name, device, self.guest, bar)
 
     def _wiring(
-        self, name: str, device: Device, row: Combination, tap: plan.Tap | None, region_file: plan.RegionFile | None
+        self,
+        name: str,
+        device: Device,
+        row: Combination,
+        disks: tuple[plan.FileDisk, ...],
+        tap: plan.Tap | None,
+        region: plan.RegionFile | None,
     ) -> Wiring:
-        folder = f"{plan.RUN}/backend-{name}"
-        socket = f"{folder}/vhost-user.sock"
         return Wiring(
             name,
-            device,
-            row,
-            self.hypervisor.qemu,
-            folder=folder,
-            listen=socket,
-            connect=socket + ("0" if PROGRAMS[device.program].numbered_socket else ""),
+            row.qemu_device,
+            reconnect(row, self.hypervisor.qemu),
+            **socket_of(name, device),
             share=share_of(device),
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
             port=f"{self.run_folder}/port-{name}.sock",
-            disks=tuple(file_disk(disk) for disk in disks_of(device)),
-            region_file=region_file,
+            disks=tuple(disk.disk_path for disk in disks),
+            region=(region.path, region.size_bytes) if region else None,
         )
 
     def _place(self, device: Device) -> plan.MmioPlace | plan.PciPlace:
@@ -256,31 +259,48 @@ def _pci_device(place: plan.PciPlace) -> str:
     return f"0000:00:{place.slot:02x}.0"
 
 
-def plan_daemon(wiring: Wiring, maps_bytes: int) -> plan.VhostUserBackend:
+class Socket(TypedDict):
+    """Where a daemon works, of the names of ``Wiring``."""
+
+    folder: str
+    listen: str
+    connect: str
+
+
+def socket_of(name: str, device: Device) -> Socket:
+    """Decide where a device's daemon listens, and where its socket then is."""
+    folder, daemon = f"{plan.RUN}/backend-{name}", daemon_of(device.program)
+    socket = f"{folder}/vhost-user.sock"
+    numbered = daemon is not None and daemon.numbered_socket
+    return Socket(folder=folder, listen=socket, connect=socket + ("0" if numbered else ""))
+
+
+def plan_daemon(
+    daemon: Daemon[Any], device: Device, row: Combination, wiring: Wiring, maps_bytes: int
+) -> plan.VhostUserBackend:
     """Decide the daemon behind one device; ``maps_bytes`` is the guest memory that is handed to it."""
-    name, device = wiring.name, wiring.device
-    facts = PROGRAMS[device.program]
+    name, folder = wiring.name, device.folder()
     return plan.VhostUserBackend(
-        program=device.program,
+        program=daemon.program,
         unit=backend_unit(name),
-        socket_unit=backend_unit(name, "socket") if facts.readiness is Readiness.ACTIVATED else None,
+        socket_unit=backend_unit(name, "socket") if daemon.readiness is Readiness.ACTIVATED else None,
         folder=wiring.folder,
         socket=wiring.connect,
-        executable=facts.executable,
-        arguments=daemon_arguments(wiring),
-        readiness=facts.readiness,
+        executable=daemon.executable,
+        arguments=daemon.arguments(device, wiring),
+        readiness=daemon.readiness,
         maps_bytes=maps_bytes,
-        files=tuple(disk.disk_path for disk in wiring.disks),
+        files=wiring.disks,
         state_folder=wiring.share.removeprefix("/var/lib/"),
         device_nodes=device.board_nodes(),
-        device_class=device.node_class(),
-        address_families=device.address_families,
-        own_network=device.address_families == ("AF_UNIX",),
-        self_sandboxed=device.program is Program.PASST,
-        changes_owners=device.program is Program.VIRTIOFSD,
-        found_again=wiring.row.reconnects,
-        read_only=device.type == "fs" and device.share.read_only,
+        device_class=daemon.device_class(device),
+        address_families=daemon.address_families,
+        own_network=daemon.address_families == ("AF_UNIX",),
+        self_sandboxed=daemon.self_sandboxed,
+        changes_owners=daemon.changes_owners,
+        found_again=row.reconnects,
+        read_only=folder is not None and folder.read_only,
         # Some end when the guest goes away; the next one shall find them again.
-        restarts_always=facts.readiness is Readiness.LISTENS,
+        restarts_always=daemon.readiness is Readiness.LISTENS,
         host_cpus=device.backend_cpus,
     )

@@ -103,7 +103,8 @@ def backend_unit(name: str, kind: str = "service") -> str:
 
 def share_of(device: Device) -> str:
     """Return the folder that a device shares, or nothing."""
-    return f"{plan.SHARES}/{device.share.directory}" if device.type == "fs" else ""
+    folder = device.folder()
+    return f"{plan.SHARES}/{folder.directory}" if folder else ""
 
 
 def join(*words: str) -> str:

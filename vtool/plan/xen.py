@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from vtool.base.units import AddressRange
 from vtool.data_paths.facts import Transport
 from vtool.model import command_lines
-from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice, Program
+from vtool.model.combinations import combination_of
+from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice
 from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
@@ -16,9 +17,6 @@ from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
 from vtool.plan.xen_boot import plan_pools
 from vtool.plan.xen_settings import settings_of
-
-_TYPES_OF_SHARES = {Program.XEN_9PFSD: "xen_9pfsd", Program.QEMU: "qemu"}
-"""xl.cfg(5), p9."""
 
 
 def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
@@ -105,7 +103,9 @@ def plan_passthrough(scope: BoardScope) -> tuple[plan.PassthroughNode, ...]:
 
 
 def _plan_share(name: str, device: FileSystemDevice) -> plan.XenShare:
-    return plan.XenShare(name, name, share_of(device), _TYPES_OF_SHARES[device.program], backend_unit(name))
+    row = combination_of("xen", device)
+    assert row is not None
+    return plan.XenShare(name, name, share_of(device), row.xl_type, backend_unit(name))
 
 
 def _plan_driver_domain(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from vtool.data_paths.facts import Transport
-from vtool.model.combinations import PROGRAMS, XEN_VHOST_FRONTEND, behind_vhost_frontend, combination_of
-from vtool.model.devices import BlockDevice, Device, Disk, NetworkDevice, Program, disks_of
+from vtool.model.combinations import XEN_VHOST_FRONTEND, combination_of, installed
+from vtool.model.devices import BlockDevice, Device, Disk, NetworkDevice, Program, daemon_of, disks_of
+from vtool.model.devices.arguments import Wiring
+from vtool.model.devices.base import Daemon
 from vtool.model.topology import Xen
 from vtool.plan import types as plan
-from vtool.plan.kvm import plan_daemon
+from vtool.plan.kvm import plan_daemon, socket_of
 from vtool.plan.networks import derived_mac, plan_tap
-from vtool.plan.qemu import Wiring, device_options
+from vtool.plan.qemu import device_options
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
 from vtool.platform import layouts
 
@@ -52,21 +55,18 @@ def _plan_device(
     tap = plan_tap(name, device, "root") if isinstance(device, NetworkDevice) else None
     network = device.network if isinstance(device, NetworkDevice) else None
     mac = (network.mac or derived_mac(scope.name, device.frontend, name)) if network else ""
-    folder = f"{plan.RUN}/backend-{name}"
-    by_vhost = behind_vhost_frontend("xen", device.program)
+    files = tuple(file_disk(d) for d in disks_of(device)) if in_qemu else ()
+    daemon = daemon_of(device.program)
     wiring = Wiring(
         name,
-        device,
-        row,
-        row.since,
-        folder=folder,
-        listen=f"{folder}/vhost-user.sock",
-        connect=f"{folder}/vhost-user.sock" + ("0" if PROGRAMS[device.program].numbered_socket else ""),
+        row.qemu_device,
+        **socket_of(name, device),
         share=share_of(device),
         mac=mac,
         tap=tap.name if tap else "",
         port=f"{_run_folder(device.frontend)}/port-{name}.sock",
-        disks=tuple(file_disk(d) for d in disks_of(device)) if in_qemu else (),
+        disks=tuple(file.disk_path for file in files),
+        xen_disk=disk.virtual_device if disk else "",
     )
     return plan.XenVirtio(
         name=name,
@@ -79,13 +79,15 @@ def _plan_device(
         grants=device.data_path.traits.grants,
         xl_type=row.xl_type,
         disk=disk,
-        disks=wiring.disks,
+        disks=files,
         tap=tap,
         mac=mac,
         frontend_address=network.frontend_address if network else "",
-        options=device_options(wiring, None) if in_qemu else (),
-        daemon=_virtio_disk(name, disk) if disk else None,
-        backend=plan_daemon(wiring, 0 if device.data_path.traits.grants else memory) if by_vhost else None,
+        options=device_options(device, row, wiring, None) if in_qemu else (),
+        daemon=_beside_guest(daemon, device, wiring) if daemon and not daemon.vhost_user else None,
+        backend=plan_daemon(daemon, device, row, wiring, 0 if device.data_path.traits.grants else memory)
+        if daemon and daemon.vhost_user
+        else None,
         pool=device.region,
         pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
         deployed=row.deployed,
@@ -105,12 +107,9 @@ def plan_disk(name: str, disk: Disk, letter: str) -> plan.XenDisk:
     )
 
 
-def _virtio_disk(name: str, disk: plan.XenDisk) -> plan.XenDaemon:
-    # xvda is 202 << 8, the next one 16 on (Xen docs/man/xen-vbd-interface.7).
-    number = (202 << 8) + ((ord(disk.virtual_device[-1]) - ord("a")) << 4)
-    facts = PROGRAMS[Program.VIRTIO_DISK]
-    unit = f"vtool-virtio-disk-{name}.service"
-    return plan.XenDaemon(Program.VIRTIO_DISK, unit, facts.executable, (("-d", str(number)),))
+def _beside_guest(daemon: Daemon[Any], device: Device, wiring: Wiring) -> plan.XenDaemon:
+    unit = f"vtool-{daemon.program.value}-{wiring.name}.service"
+    return plan.XenDaemon(daemon.program, unit, daemon.executable, daemon.arguments(device, wiring))
 
 
 def plan_qemu(
@@ -128,7 +127,9 @@ def plan_qemu(
     folder = _run_folder(guest)
     nodes = [node for device in mine for node in scope.devices[device.name].board_nodes()]
     taps = [device.tap for device in mine if device.tap]
-    hypervisor, own = scope.board.hypervisor, PROGRAMS[Program.QEMU_XENPVH].executable
+    hypervisor, qemu = scope.board.hypervisor, installed(Program.QEMU_XENPVH)
+    assert qemu is not None
+    own = qemu.executable
     image = hypervisor.qemu_image if isinstance(hypervisor, Xen) else None
     return plan.XenQemu(
         unit=f"vtool-qemu-{guest}.service",

@@ -11,7 +11,7 @@ from typing import Any
 from vtool.check.devices import why_not as why_no_combination
 from vtool.data_paths import DataPath, rows
 from vtool.data_paths.facts import Parts, Row, Transport
-from vtool.model.combinations import COMBINATIONS, Combination
+from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Program
 
 _PARTS = {
@@ -67,7 +67,7 @@ def known(row: Row, hypervisor: str) -> tuple[Combination, ...]:
     """Return the combinations of a row that this vtool plans and renders."""
     return tuple(
         c
-        for c in COMBINATIONS
+        for c in combinations()
         if (c.hypervisor, c.data_path.value) == (hypervisor, row.data_path)
         and c.type != "iommu"  # carries no data itself
         and (not row.types or c.type in row.types)

@@ -1,128 +1,85 @@
 """Devices as the user wrote them: what they are, who serves them, how the data goes.
 
-A device has a transport (how driver and device find each other and signal) and a data path (how the
-backend reaches the frontend's buffers): two separate choices. Which go together is said by
-``vtool.model.combinations``.
+    types/      a file a type of device that QEMU or Xen serves: its ``TYPE``
+    daemons/    a file a daemon: its ``DAEMON``, and the type of device where it alone serves that
+
+Both are found by being there, and imported when a document names them. A device has a transport (how driver and
+device find each other and signal) and a data path (how the backend reaches the frontend's buffers): two separate
+choices. Which go together is said by ``vtool.model.combinations``. Enter at ``Device`` and ``daemon_of``.
 """
 
-from collections.abc import Iterator
-from enum import Enum
+import functools
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from vtool.model.devices.base import (
+    DAEMON_FILES,
+    TYPE_FILES,
+    Daemon,
+    DeviceBase,
+    DeviceType,
+    Disk,
+    Program,
+    VerifyAccess,
+    word_of,
+)
+from vtool.model.devices.types.blk import BlockDevice
+from vtool.model.devices.types.fs import FileSystemDevice
+from vtool.model.devices.types.net import NetworkDevice
+from vtool.model.types import FoundByTag
 
-from vtool.model.devices.base import DAEMON_FILES, DeviceBase, Disk, Program, VerifyAccess, VhostUserDevice
-from vtool.model.devices.vhost_device_console import ConsoleDevice
-from vtool.model.devices.vhost_device_scsi import ScsiDevice
-from vtool.model.types import BlockDevicePath, BoardFileName, BuiltWhenUsed, MacAddress, Model
-
-__all__ = ["Disk", "Program", "VerifyAccess", "VhostUserDevice"]
-
-
-class BlockDevice(DeviceBase):
-    """A disk: a file of the control domain (``disk``), or a block device that a guest serves (``backend_device``)."""
-
-    type: Literal["blk"]
-    disk: Disk | None = None
-    backend_device: BlockDevicePath | None = None
-
-
-class Network(Model):
-    """What is behind a network device: a bridge and the addresses used on both ends, or the user's network.
-
-    The bridge is in the backend domain; in a driver domain its own root file system makes it. A ring is a link of
-    two ends and needs both addresses, and no bridge.
-
-    Addresses are written as ``192.0.2.1/24``. A bridge is needed by all programs but passt, which has
-    none and instead forwards the board's TCP ports; with addresses it gives the frontend its own, and the
-    backend's is then the board's loopback as the frontend sees it.
-    """
-
-    bridge: Annotated[
-        str,
-        Field(
-            pattern=r"^[a-z][a-z0-9-]{0,14}$",
-            description="a bridge name: a lower-case letter, then at most 14 lower-case letters, digits or '-'",
-        ),
-    ] = ""
-    mac: MacAddress | None = None
-    frontend_address: str = ""
-    backend_address: str = ""
-    forward_tcp: tuple[
-        Annotated[
-            str,
-            Field(
-                pattern=r"^[1-9][0-9]{0,4}:[1-9][0-9]{0,4}$", description="a port pair such as 2222:22, board's first"
-            ),
-        ],
-        ...,
-    ] = ()
+__all__ = ["BlockDevice", "Disk", "FileSystemDevice", "NetworkDevice", "Program", "VerifyAccess"]
 
 
-class NetworkDevice(DeviceBase):
-    type: Literal["net"]
-    network: Network
-
-    # passt and what netlink tells it.
-    address_families = ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK")
-
-    def claims(self) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-        """Yield the board's ports that it forwards."""
-        for index, pair in enumerate(self.network.forward_tcp):
-            yield f"TCP port {int(pair.split(':')[0])}", ("network", "forward_tcp", index)
+def type_in(name: str) -> DeviceType[Any]:
+    """Return what a file of ``types/`` says."""
+    found: DeviceType[Any] = import_module(f"{__name__}.types.{name}").TYPE
+    return found
 
 
-class Share(Model):
-    """A folder that a guest mounts, under vtool's folder of shares on the board; its tag is the device's name.
-
-    A virtio-fs under KVM, 9p over Xen's own transport under Xen.
-    """
-
-    directory: BoardFileName
-    read_only: bool = False
+def daemon_in(name: str) -> Daemon[Any]:
+    """Return what a file of ``daemons/`` says."""
+    found: Daemon[Any] = import_module(f"{__name__}.daemons.{name}").DAEMON
+    return found
 
 
-class FileSystemDevice(DeviceBase):
-    type: Literal["fs"]
-    share: Share
+def daemon_of(program: Program) -> Daemon[Any] | None:
+    """Return the daemon that a program is, None for what serves devices from another process or the kernel."""
+    name = program.value.replace("-", "_")
+    return daemon_in(name) if name in DAEMON_FILES else None
 
 
-class IommuModel(Enum):
-    """Which IOMMU the guest sees."""
-
-    VIRTIO = "virtio-iommu"
-    SMMUV3 = "smmuv3"
-
-
-class Iommu(Model):
-    """Which IOMMU the guest sees in front of its PCI devices."""
-
-    model: IommuModel = IommuModel.VIRTIO
+def model_of(word: str) -> type[DeviceBase] | None:
+    """Return the type of device of that word, None when there is none."""
+    if word in TYPE_FILES:
+        return type_in(word).model
+    return next((model for model in _of_daemons() if word_of(model) == word), None)
 
 
-class IommuDevice(DeviceBase):
-    type: Literal["iommu"]
-    iommu: Iommu = Iommu.model_construct()
+@functools.cache
+def _of_daemons() -> tuple[type[DeviceBase], ...]:
+    daemons = map(daemon_in, DAEMON_FILES)
+    return tuple(daemon.serves for daemon in daemons if word_of(daemon.serves) not in TYPE_FILES)
 
 
-class BalloonDevice(DeviceBase):
-    type: Literal["balloon"]
+@functools.cache
+def every_model() -> tuple[type[DeviceBase], ...]:
+    """Return every type of device, in the order in which people are told of them."""
+    order = dict.fromkeys(("blk", "net", "fs"), 0) | dict.fromkeys(("iommu", "balloon", "ivshmem"), 2)
+    models = {word_of(model): model for model in (*(type_in(name).model for name in TYPE_FILES), *_of_daemons())}
+    told = list(order)
+    words = sorted(models, key=lambda word: (order.get(word, 1), told.index(word) if word in order else 0, word))
+    return tuple(models[word] for word in words)
 
-
-class SharedMemoryDevice(DeviceBase):
-    """Not a virtio device: a region that both domains see as the second BAR of an ``ivshmem-plain``."""
-
-    type: Literal["ivshmem"]
-
-
-DAEMONS = [import_module(f"{__name__}.{name}") for name in DAEMON_FILES]
-"""The files of vhost-user daemons: each has a device type, and says of it which ``PROGRAM`` serves it, how."""
 
 if TYPE_CHECKING:
+    from vtool.model.devices.types.balloon import BalloonDevice
+    from vtool.model.devices.types.console import ConsoleDevice
+    from vtool.model.devices.types.iommu import IommuDevice
+    from vtool.model.devices.types.ivshmem import SharedMemoryDevice
 
-    class OtherDevice(VhostUserDevice):
-        """To the type checker, all the types that nothing but their daemons' files knows."""
+    class OtherDevice(DeviceBase):
+        """To the type checker, all the types that nothing but their files knows."""
 
         type: Literal["another"]
 
@@ -131,25 +88,13 @@ if TYPE_CHECKING:
         | NetworkDevice
         | FileSystemDevice
         | ConsoleDevice
-        | ScsiDevice
-        | OtherDevice
         | IommuDevice
         | BalloonDevice
         | SharedMemoryDevice
+        | OtherDevice
     )
 else:
-    _OF_DAEMONS = (
-        kind
-        for daemon in DAEMONS
-        for kind in vars(daemon).values()
-        if isinstance(kind, type) and issubclass(kind, VhostUserDevice) and kind.__module__ == daemon.__name__
-    )
-    _OF_QEMU = (IommuDevice, BalloonDevice, SharedMemoryDevice)
-    Device = Annotated[
-        Union[(BlockDevice, NetworkDevice, FileSystemDevice, *_OF_DAEMONS, *_OF_QEMU)],
-        Field(discriminator="type"),
-        BuiltWhenUsed("type"),
-    ]
+    Device = Annotated[DeviceBase, FoundByTag("type", model_of, every_model)]
 
 
 def is_ring(device: Device) -> bool:
@@ -159,6 +104,4 @@ def is_ring(device: Device) -> bool:
 
 def disks_of(device: Device) -> tuple[Disk, ...]:
     """Return the disks behind a device, in the order of the file."""
-    if isinstance(device, BlockDevice):
-        return (device.disk,) if device.disk else ()
-    return device.scsi.disks if isinstance(device, ScsiDevice) else ()
+    return tuple(disk for disk, _ in device.disk_files())

@@ -1,25 +1,31 @@
-"""What every device type is made of: what a user writes of it, who serves it, what that takes of the board.
+"""What device files are made of: a type's model, a daemon, and how programs serve a type.
 
-Enter at ``DeviceBase``; a type that a vhost-user daemon serves is a ``VhostUserDevice``.
+Enter at ``DeviceType`` and ``Daemon``: a file of ``types/`` has one ``TYPE``, a file of ``daemons/`` one ``DAEMON``.
+What is missing in one, the type checker says.
 """
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import field
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from vtool.base.records import record
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
+from vtool.model.devices.arguments import Lines, Pairs, Parts, Wiring
 from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
+from vtool.platform.qemu_releases import XENPVH_SINCE
+from vtool.reading.source import KeyPath
 
 Version = tuple[int, int]
-Words = tuple[tuple[str, ...], ...]
-"""Arguments of a command line, grouped into lines."""
-DAEMON_FILES = [path.stem for path in sorted(Path(__file__).parent.glob("vhost_device_*.py"))]
-"""The modules beside this one that are a vhost-user daemon each: a daemon is there by its file."""
+
+
+def _files(folder: str) -> list[str]:
+    return [path.stem for path in sorted((Path(__file__).parent / folder).glob("[!_]*.py"))]
+
+
+TYPE_FILES, DAEMON_FILES = _files("types"), _files("daemons")
+"""The modules of device types, each named as the type, and of daemons, each named as the program."""
 
 
 if TYPE_CHECKING:
@@ -40,9 +46,11 @@ if TYPE_CHECKING:
         VTOOL_RING = "vtool-ring"
         """vtool's own program, which runs in both domains."""
 else:
+    # The order in which people are told of them; a daemon that is not named here stands in between.
     _FIRST = ("qemu-storage-daemon", "virtiofsd", "passt")
     _LAST = ("qemu", "qemu-xenpvh", "virtio-disk", "blkback", "netback", "xen-9pfsd", "vtool-ring")
-    _WORDS = (*_FIRST, *(name.replace("_", "-") for name in DAEMON_FILES), *_LAST)
+    _OTHERS = (word for name in DAEMON_FILES if (word := name.replace("_", "-")) not in (*_FIRST, *_LAST))
+    _WORDS = (*_FIRST, *_OTHERS, *_LAST)
     Program = Enum("Program", {word.upper().replace("-", "_"): word for word in _WORDS}, module=__name__)
     Program.__doc__ = "What serves a device in the backend domain; ``qemu`` is the guest's own VMM."
 
@@ -57,6 +65,10 @@ class Suite(Enum):
     SID = "sid"
 
 
+EVERY_SUITE = tuple(Suite)
+SINCE_TRIXIE = (Suite.TRIXIE, Suite.TRIXIE_BACKPORTS, Suite.SID)
+
+
 class Readiness(Enum):
     """How it is known that a daemon's socket can be connected to."""
 
@@ -68,55 +80,6 @@ class Readiness(Enum):
     """The kernel's table of sockets says that it listens."""
 
 
-@record
-class ProgramFacts:
-    """A daemon: where Debian has it, how its socket is named, how it gets ready.
-
-    ``packages`` is empty for what no Debian release has; then it is built by hand, into /usr/local.
-    ``numbered_socket``: it appends the guest's number to the socket's path, even for one guest.
-    """
-
-    packages: Mapping[Suite, str] = field(default_factory=dict)
-    executable: str = ""
-    numbered_socket: bool = False
-    readiness: Readiness = Readiness.LISTENS
-
-
-def by_hand(program: Program, *, numbered: bool = False, activated: bool = False) -> ProgramFacts:
-    """Return the facts of a daemon that no Debian release has."""
-    readiness = Readiness.ACTIVATED if activated else Readiness.LISTENS
-    return ProgramFacts({}, f"/usr/local/bin/{program.value}", numbered, readiness)
-
-
-@record
-class Service:
-    """How one program serves one type of device; ``names`` are QEMU's by transport, empty where QEMU has no device.
-
-    With ``reconnects`` QEMU connects in the background, which only devices that wait for it survive
-    (QEMU 7.2 ends in an assertion for a vhost-user-rng that does not; 10.0 connects to a passt that was
-    started again, and nothing goes through).
-    """
-
-    type: str
-    program: Program
-    names: Mapping[Transport, str]
-    kernel: tuple[str, ...] = ()
-    since: Version = (7, 2)
-    reconnects: bool = False
-    virtio: bool = True
-    xl_type: str = ""
-
-
-def both(mmio: str, pci: str) -> Mapping[Transport, str]:
-    """Return QEMU's names on virtio-mmio and on PCI."""
-    return {Transport.MMIO: mmio, Transport.PCI: pci}
-
-
-def only_pci(pci: str) -> Mapping[Transport, str]:
-    """Return QEMU's name of what it has on PCI alone."""
-    return {Transport.PCI: pci}
-
-
 class VerifyAccess(Enum):
     """What ``vtool verify`` may do to a disk: ``write`` gives it the last 8 MiB as scratch space."""
 
@@ -124,13 +87,22 @@ class VerifyAccess(Enum):
     WRITE = "write"
 
 
-@record
-class DaemonPlace:
-    """Where a daemon works: the socket that it listens at, its folder, the files of its disks."""
+class Disk(Model):
+    """The file behind a block device, in vtool's disk folder on the board; made when it is not there."""
 
-    listen: str
-    folder: str
-    disks: tuple[str, ...] = ()
+    file: BoardFileName
+    size: Size
+    verify: VerifyAccess = VerifyAccess.READ
+
+
+class Share(Model):
+    """A folder that a guest mounts, under vtool's folder of shares on the board; its tag is the device's name.
+
+    A virtio-fs under KVM, 9p over Xen's own transport under Xen.
+    """
+
+    directory: BoardFileName
+    read_only: bool = False
 
 
 class DeviceBase(Model):
@@ -150,10 +122,7 @@ class DeviceBase(Model):
     if TYPE_CHECKING:
         type: str
 
-    address_families: ClassVar[tuple[str, ...]] = ("AF_UNIX",)
-    """The sockets that its daemon opens; with others than these it works in the board's own network."""
-
-    def claims(self) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    def claims(self) -> Iterator[tuple[str, KeyPath]]:
         """Yield what of the board only one device can have, each with its place below the device."""
         yield from ()
 
@@ -161,39 +130,122 @@ class DeviceBase(Model):
         """Return the nodes in the board's ``/dev`` that serving it takes, for it alone."""
         return ()
 
-    def node_class(self) -> tuple[str, str] | None:
-        """Return the class of nodes that serving it takes, and the group that may open them (udev's rules)."""
+    def disk_files(self) -> Iterator[tuple[Disk, KeyPath]]:
+        """Yield the disks behind it in the order of the file, each with its place below the device."""
+        yield from ()
+
+    def folder(self) -> Share | None:
+        """Return the folder of the board that it gives to its frontend."""
         return None
 
+    def driver_options(self) -> tuple[str, ...]:
+        """Return the options of the guest's kernel that only some devices of the type need."""
+        return ()
 
-class VhostUserDevice(DeviceBase):
-    """A device that a vhost-user daemon of its own serves; some types QEMU serves as well."""
-
-    config: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """What QEMU is told of a type that it has no device of its own for (vhost-user-test-device)."""
-
-    @abstractmethod
-    def daemon_arguments(self, at: DaemonPlace) -> Words:
-        """Return the daemon's arguments."""
+    def of_machine(self) -> str:
+        """Return the property of QEMU's machine that it is, where it is that and no device of its own."""
+        return ""
 
 
-def socket_path(at: DaemonPlace, *more: tuple[str, ...]) -> Words:
-    """Return the arguments of a daemon that listens at a path."""
-    return (("--socket-path", at.listen), *more)
+D = TypeVar("D", bound=DeviceBase)
 
 
-def numbered(at: DaemonPlace, *more: tuple[str, ...]) -> Words:
-    """Return the arguments of a daemon that serves a number of guests, here one, each at a numbered socket."""
-    return socket_path(at, ("-c", "1"), *more)
+@record
+class Service(Generic[D]):
+    """How one program serves one type of device.
+
+    ``names`` are QEMU's by transport, empty where QEMU has no device; then there are no ``options`` of it, either.
+    ``kernel``: options of the guest's kernel (Linux drivers/*/Kconfig, 6.12 to 7.2). ``since`` is the first QEMU that
+    has the device. With ``reconnects`` QEMU connects in the background, which only devices that wait for it survive
+    (QEMU 7.2 ends in an assertion for a vhost-user-rng that does not; 10.0 connects to a passt that was started again,
+    and nothing goes through). ``granted`` are properties of a device whose frontend grants pages. ``xl_type`` is the
+    word of xl's lists for it.
+    """
+
+    names: Mapping[Transport, str]
+    options: Callable[[D, Wiring], Parts] | None
+    kernel: tuple[str, ...] = ()
+    since: Version = (7, 2)
+    reconnects: bool = False
+    virtio: bool = True
+    granted: Pairs = ()
+    xl_type: str = ""
 
 
-LOCAL_FD = "3"
-"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+@record
+class DeviceType(Generic[D]):
+    """A type of device, and the programs that serve it without a file of their own, on either hypervisor."""
+
+    model: type[D]
+    kvm: Mapping[Program, Service[D]]
+    xen: Mapping[Program, Service[D]]
 
 
-class Disk(Model):
-    """The file behind a block device, in vtool's disk folder on the board; made when it is not there."""
+@record
+class Installed:
+    """Where a program is on a board; ``packages`` is empty for what no Debian release has."""
 
-    file: BoardFileName
-    size: Size
-    verify: VerifyAccess = VerifyAccess.READ
+    packages: Mapping[Suite, str]
+    executable: str
+
+
+def _no_class(_: Any) -> None:
+    return None
+
+
+@record
+class Daemon(Installed, Generic[D]):
+    """A program that serves devices from processes of its own, one a device, and what its unit lets it do.
+
+    ``serves`` may be a type that stands in the same file. ``numbered_socket``: it appends the guest's number to the
+    socket's path, even for one guest. ``address_families`` are the sockets that it opens; with others than these it
+    works in the board's own network. ``device_class`` is the class of nodes that it opens for a device, and the group
+    that may open them (udev's rules). ``self_sandboxed``: it makes namespaces of its own and cannot be shut in further;
+    ``changes_owners``: it acts for the guest's users in a folder. ``vhost_user``: it speaks that to QEMU, or to what
+    joins it to a Xen guest. ``not_older``: why the package of an older Debian release will not do.
+    """
+
+    program: Program
+    serves: type[D]
+    arguments: Callable[[D, Wiring], Lines]
+    kvm: Service[D] | None
+    xen: Service[D] | None
+    numbered_socket: bool = False
+    readiness: Readiness = Readiness.LISTENS
+    address_families: tuple[str, ...] = ("AF_UNIX",)
+    device_class: Callable[[D], tuple[str, str] | None] = _no_class
+    self_sandboxed: bool = False
+    changes_owners: bool = False
+    vhost_user: bool = True
+    not_older: str = "it has no such package"
+
+
+def built_by_hand(program: Program) -> str:
+    """Return where a program is that no Debian release has."""
+    return f"/usr/local/bin/{program.value}"
+
+
+def both(mmio: str, pci: str) -> Mapping[Transport, str]:
+    """Return QEMU's names on virtio-mmio and on PCI."""
+    return {Transport.MMIO: mmio, Transport.PCI: pci}
+
+
+def only_pci(pci: str) -> Mapping[Transport, str]:
+    """Return QEMU's name of what it has on PCI alone."""
+    return {Transport.PCI: pci}
+
+
+def in_dom0(by_qemu: Service[D], granted: Pairs = ()) -> Service[D]:
+    """Return how a QEMU in dom0 serves a Xen guest with what QEMU itself serves under KVM.
+
+    Its vhost and vhost-user devices need the guest's RAM as files, which Xen has not. For xl all of them are
+    "virtio,device": only i2c and gpio get nodes of their own (libxl libxl_arm.c).
+    """
+    names = {Transport.MMIO: by_qemu.names[Transport.MMIO]}
+    return Service(names, by_qemu.options, by_qemu.kernel, XENPVH_SINCE, granted=granted, xl_type="virtio,device")
+
+
+def word_of(model: type[DeviceBase]) -> str:
+    """Return the topology's word for a type of device."""
+    word: str = get_args(model.model_fields["type"].annotation)[0]
+    return word

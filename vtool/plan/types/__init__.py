@@ -6,8 +6,9 @@ needs arithmetic, a field is missing here. Addresses carry their origin. Enter a
 One module a theme; all names are this package's, so that a reader of plans need not know which module has one.
 """
 
+from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.board import BoardPlan, Bridge, ControlDomain, PassthroughNode, Plan, XenArgument
-from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, QemuOption, Tap, VhostUserBackend
+from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, Tap, VhostUserBackend
 from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES
 from vtool.plan.types.guest import FileDisk, Guest, GuestImage, RegionView
 from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmGuest, KvmMemory

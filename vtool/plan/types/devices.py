@@ -5,18 +5,10 @@ from __future__ import annotations
 from vtool.base.records import record
 from vtool.model.combinations import Readiness
 from vtool.model.devices import Program
+from vtool.model.devices.arguments import QemuOption
 
 VERIFY_SCRATCH_BYTES = 8 << 20
 """The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
-
-
-@record
-class QemuOption:
-    """One option of QEMU: its name, the word it begins with (or none), and key-value pairs, all unquoted."""
-
-    name: str
-    word: str
-    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @record

@@ -7,7 +7,8 @@ from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices import Program
-from vtool.plan.types.devices import MmioPlace, PciPlace, QemuOption, Tap, VhostUserBackend
+from vtool.model.devices.arguments import QemuOption
+from vtool.plan.types.devices import MmioPlace, PciPlace, Tap, VhostUserBackend
 from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing

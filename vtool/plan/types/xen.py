@@ -8,7 +8,8 @@ from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.model.devices import Program
-from vtool.plan.types.devices import MmioPlace, QemuOption, Tap, VhostUserBackend
+from vtool.model.devices.arguments import QemuOption
+from vtool.plan.types.devices import MmioPlace, Tap, VhostUserBackend
 from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
 from vtool.platform import layouts
 from vtool.platform.xen_properties import XenSetting

@@ -5,8 +5,10 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from vtool.model.devices.base import DaemonPlace, Program, Service, VhostUserDevice, Words, by_hand, numbered, only_pci
+from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
+from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, built_by_hand, only_pci
 from vtool.model.types import Model
+from vtool.reading.source import KeyPath
 
 
 class Spi(Model):
@@ -17,11 +19,11 @@ class Spi(Model):
 
 
 @final
-class SpiDevice(VhostUserDevice):
+class SpiDevice(DeviceBase):
     type: Literal["spi"]
     spi: Spi
 
-    def claims(self) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    def claims(self) -> Iterator[tuple[str, KeyPath]]:
         """Yield what only one device can have."""
         yield f"SPI device {self.spi.bus}.{self.spi.chip_select}", ("spi", "bus")
 
@@ -29,12 +31,19 @@ class SpiDevice(VhostUserDevice):
         """Return the nodes that it takes."""
         return (f"/dev/spidev{self.spi.bus}.{self.spi.chip_select}",)
 
-    def daemon_arguments(self, at: DaemonPlace) -> Words:
-        """Return the daemon's arguments."""
-        return numbered(at, ("-l", *self.board_nodes()))
+
+def _arguments(device: SpiDevice, at: Wiring) -> Lines:
+    return numbered(at, ("-l", *device.board_nodes()))
 
 
 PROGRAM = Program("vhost-device-spi")
-FACTS = by_hand(PROGRAM, numbered=True)
-UNDER_KVM = (Service("spi", PROGRAM, only_pci("vhost-user-spi-pci"), ("SPI_VIRTIO",), since=(11, 1)),)
-UNDER_XEN: tuple[Service, ...] = ()
+DAEMON = Daemon(
+    program=PROGRAM,
+    packages={},
+    executable=built_by_hand(PROGRAM),
+    numbered_socket=True,
+    serves=SpiDevice,
+    arguments=_arguments,
+    kvm=Service(only_pci("vhost-user-spi-pci"), behind_socket, ("SPI_VIRTIO",), since=(11, 1)),
+    xen=None,
+)

@@ -6,8 +6,10 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.data_paths.facts import Transport
-from vtool.model.devices.base import DaemonPlace, Program, Service, VhostUserDevice, Words, both, by_hand, numbered
+from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
+from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand
 from vtool.model.types import Model
+from vtool.reading.source import KeyPath
 
 
 class I2c(Model):
@@ -18,11 +20,11 @@ class I2c(Model):
 
 
 @final
-class I2cDevice(VhostUserDevice):
+class I2cDevice(DeviceBase):
     type: Literal["i2c"]
     i2c: I2c
 
-    def claims(self) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    def claims(self) -> Iterator[tuple[str, KeyPath]]:
         """Yield what only one device can have."""
         for index, address in enumerate(self.i2c.addresses):
             yield f"address {address:#04x} of I2C bus {self.i2c.bus}", ("i2c", "addresses", index)
@@ -31,12 +33,19 @@ class I2cDevice(VhostUserDevice):
         """Return the nodes that it takes."""
         return (f"/dev/i2c-{self.i2c.bus}",)
 
-    def daemon_arguments(self, at: DaemonPlace) -> Words:
-        """Return the daemon's arguments."""
-        return numbered(at, ("-l", ":".join(str(number) for number in (self.i2c.bus, *self.i2c.addresses))))
+
+def _arguments(device: I2cDevice, at: Wiring) -> Lines:
+    return numbered(at, ("-l", ":".join(str(number) for number in (device.i2c.bus, *device.i2c.addresses))))
 
 
 PROGRAM = Program("vhost-device-i2c")
-FACTS = by_hand(PROGRAM, numbered=True)
-UNDER_KVM = (Service("i2c", PROGRAM, both("vhost-user-i2c-device", "vhost-user-i2c-pci"), ("I2C_VIRTIO",)),)
-UNDER_XEN = (Service("i2c", PROGRAM, {Transport.MMIO: ""}, ("I2C_VIRTIO",), xl_type="virtio,device22"),)
+DAEMON = Daemon(
+    program=PROGRAM,
+    packages={},
+    executable=built_by_hand(PROGRAM),
+    numbered_socket=True,
+    serves=I2cDevice,
+    arguments=_arguments,
+    kvm=Service(both("vhost-user-i2c-device", "vhost-user-i2c-pci"), behind_socket, ("I2C_VIRTIO",)),
+    xen=Service({Transport.MMIO: ""}, None, ("I2C_VIRTIO",), xl_type="virtio,device22"),
+)

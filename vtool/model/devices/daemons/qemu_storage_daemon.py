@@ -1,0 +1,41 @@
+"""Disks, by qemu-storage-daemon."""
+
+from vtool.model.devices.arguments import Lines, Parts, QemuOption, Wiring, chardev, connection
+from vtool.model.devices.base import SINCE_TRIXIE, Daemon, Program, Readiness, Service, Suite, both
+from vtool.model.devices.types.blk import BlockDevice
+
+
+def _behind(_: BlockDevice, at: Wiring) -> Parts:
+    return Parts((connection(at),), (chardev(at), ("num-queues", "1")))
+
+
+def _arguments(_: BlockDevice, at: Wiring) -> Lines:
+    export = (
+        ("type", "vhost-user-blk"),
+        ("id", at.name),
+        ("node-name", "disk"),
+        ("addr.type", "unix"),
+        ("addr.path", at.listen),
+        ("writable", "on"),
+        ("num-queues", "1"),
+    )
+    file = (("driver", "file"), ("node-name", "file"), ("filename", at.disks[0]))
+    return (
+        ("--daemonize",),
+        ("--pidfile", f"{at.folder}/qsd.pid"),
+        QemuOption("--blockdev", "", file),
+        QemuOption("--blockdev", "", (("driver", "raw"), ("node-name", "disk"), ("file", "file"))),
+        QemuOption("--export", "", export),
+    )
+
+
+DAEMON = Daemon(
+    program=Program.QEMU_STORAGE_DAEMON,
+    packages={Suite.BOOKWORM: "qemu-system-common", **dict.fromkeys(SINCE_TRIXIE, "qemu-utils")},
+    executable="/usr/bin/qemu-storage-daemon",
+    readiness=Readiness.FORKS,
+    serves=BlockDevice,
+    arguments=_arguments,
+    kvm=Service(both("vhost-user-blk", "vhost-user-blk-pci"), _behind, ("VIRTIO_BLK",), reconnects=True),
+    xen=None,
+)

@@ -1,0 +1,43 @@
+"""Consoles, by QEMU at a socket; vhost-device-console, over TCP, has a file of its own."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, final
+
+from pydantic import Field
+
+from vtool.model.devices.arguments import Parts, QemuOption, Wiring
+from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.types import Model
+from vtool.reading.source import KeyPath
+
+
+class Console(Model):
+    """Where vhost-device-console lets people in: a TCP port of the board."""
+
+    tcp_port: Annotated[int, Field(ge=1024, le=65535)]
+
+
+@final
+class ConsoleDevice(DeviceBase):
+    type: Literal["console"]
+    console: Console | None = None
+
+    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+        """Yield the port."""
+        if self.console is not None:
+            yield f"TCP port {self.console.tcp_port}", ("console", "tcp_port")
+
+
+def _in_qemu(_: ConsoleDevice, at: Wiring) -> Parts:
+    identity = f"port-{at.name}"
+    socket = (("id", identity), ("path", at.port), ("server", "on"), ("wait", "off"))
+    port = (("bus", f"device-{at.name}.0"), ("chardev", identity))
+    return Parts((QemuOption("-chardev", "socket", socket),), (), (QemuOption("-device", "virtconsole", port),))
+
+
+_BY_QEMU = Service(both("virtio-serial-device", "virtio-serial-pci"), _in_qemu, ("VIRTIO_CONSOLE",))
+TYPE = DeviceType(
+    ConsoleDevice,
+    kvm={Program.QEMU: _BY_QEMU},
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU)},
+)

@@ -1,0 +1,25 @@
+"""Random numbers, by QEMU; vhost-device-rng has a file of its own."""
+
+from typing import Literal, final
+
+from vtool.model.devices.arguments import Parts, QemuOption, Wiring
+from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+
+
+@final
+class RandomDevice(DeviceBase):
+    type: Literal["rng"]
+
+
+def _in_qemu(_: RandomDevice, at: Wiring) -> Parts:
+    identity = f"random-{at.name}"
+    source = QemuOption("-object", "rng-random", (("id", identity), ("filename", "/dev/urandom")))
+    return Parts((source,), (("rng", identity),))
+
+
+_BY_QEMU = Service(both("virtio-rng-device", "virtio-rng-pci"), _in_qemu, ("HW_RANDOM_VIRTIO",))
+TYPE = DeviceType(
+    RandomDevice,
+    kvm={Program.QEMU: _BY_QEMU},
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU)},
+)

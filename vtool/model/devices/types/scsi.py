@@ -1,0 +1,49 @@
+"""SCSI disks, by QEMU; vhost-device-scsi has a file of its own."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, final
+
+from pydantic import Field
+
+from vtool.model.devices.arguments import Options, Parts, QemuOption, Wiring, block_nodes
+from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0
+from vtool.model.types import Model
+from vtool.platform.xen_grants import GRANTED_REQUESTS
+from vtool.reading.source import KeyPath
+
+
+class Scsi(Model):
+    """The disks of a SCSI host, in the order of their LUNs."""
+
+    disks: Annotated[tuple[Disk, ...], Field(min_length=1, max_length=256)]
+
+
+@final
+class ScsiDevice(DeviceBase):
+    type: Literal["scsi"]
+    scsi: Scsi
+
+    def disk_files(self) -> Iterator[tuple[Disk, KeyPath]]:
+        """Yield its disks."""
+        for index, disk in enumerate(self.scsi.disks):
+            yield disk, ("scsi", "disks", index)
+
+
+def _in_qemu(_: ScsiDevice, at: Wiring) -> Parts:
+    before: Options = ()
+    after: Options = ()
+    for lun, path in enumerate(at.disks):
+        node = f"disk-{at.name}.{lun}"
+        before += block_nodes(node, path)
+        pairs = (("bus", f"device-{at.name}.0"), ("lun", str(lun)), ("drive", node))
+        after += (QemuOption("-device", "scsi-hd", pairs),)
+    return Parts(before, (), after)
+
+
+KERNEL = ("SCSI_VIRTIO", "BLK_DEV_SD")
+_BY_QEMU = Service(both("virtio-scsi-device", "virtio-scsi-pci"), _in_qemu, KERNEL)
+TYPE = DeviceType(
+    ScsiDevice,
+    kvm={Program.QEMU: _BY_QEMU},
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU, granted=(("virtqueue_size", str(GRANTED_REQUESTS)),))},
+)
