@@ -64,7 +64,7 @@ def test_what_is_gone_is_forgotten(topology: Path) -> None:
     ("key", "number", "words"),
     [
         ("board0/region ring0", 0x4000_0000, "region 'ring0' at [0x40000000, 0x40400000)"),
-        ("board0/domain fe0", 0x6000_0000, "domain 'fe0' at [0x60000000, 0x70000000)"),
+        ("board0/domain fe0", 0x6000_0000, "memory of 'fe0' at [0x60000000, 0x70000000)"),
         ("board0/heap", 0x1_0000_0000, "the static heap at"),
         ("board0/domain fe0/region ring0", 0x4000_0000, "region 'ring0' in 'fe0' at"),
         ("board0/domain fe0/region ring0", 0x0300_0000, "region 'ring0' in 'fe0' at"),

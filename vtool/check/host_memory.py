@@ -4,53 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.records import record
-from vtool.base.units import KIB, PAGE_BYTES, AddressRange, align_up, format_size
+from vtool.base.units import AddressRange, align_up, format_size
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
+from vtool.model.host_requests import STATIC_HEAP_ALIGNMENT, HostRequest, host_requests, places_for
 from vtool.model.topology import Role, Xen
-from vtool.platform.host_memory import HOST_ALIGNMENT
 from vtool.reading.source import KeyPath
 
-STATIC_HEAP_ALIGNMENT = 64 * KIB
 
-
-@record
-class Fixed:
-    """Host memory at an address that the user wrote at ``path``; ``step`` is what another would be a multiple of."""
-
-    what: str
-    size_bytes: int
-    alignment: int
-    address: int
-    path: KeyPath
-    step: int = HOST_ALIGNMENT
-
-    @property
-    def range(self) -> AddressRange:
-        """Return where it lies."""
-        return AddressRange.of_size(self.address, self.size_bytes)
-
-
-def fixed_host_memory(context: Context, board: str) -> Iterator[Fixed]:
-    """Yield everything that the user placed in the memory of a board."""
-    declared = context.topology.boards[board]
-    heap = declared.hypervisor.static_heap if isinstance(declared.hypervisor, Xen) else None
-    if heap is not None and heap.address is not None:
-        path: KeyPath = ("boards", board, "hypervisor", "static_heap", "address")
-        yield Fixed("the static heap", heap.size, STATIC_HEAP_ALIGNMENT, heap.address, path)
-    for name, region in context.lookup.regions_on[board].items():
-        members, fixed = context.members_of(region), context.lookup.host_address_of(region)
-        of_host = context.topology.domains[members[0]].role is Role.CONTROL or context.is_static_shared(region)
-        if fixed is not None and of_host and region.placed and context.board_of.get(members[0]) == board:
-            step = max(region.alignment or 0, HOST_ALIGNMENT)
-            yield Fixed(f"region '{name}'", region.size, PAGE_BYTES, fixed[0], ("regions", name, *fixed[1]), step)
-    for name, domain in context.domains_on(board):
-        if domain.xen and domain.xen.memory_address is not None and domain.memory is not None:
-            path = ("domains", name, "xen", "memory_address")
-            yield Fixed(f"memory of '{name}'", domain.memory, PAGE_BYTES, domain.xen.memory_address, path)
+def fixed_requests(context: Context, board: str) -> Iterator[tuple[HostRequest, AddressRange]]:
+    """Yield everything that the user placed in the memory of a board, and where."""
+    declared, facts = context.topology.boards[board], context.facts[board].facts
+    for request in host_requests(context.lookup, board, declared, facts, fixed_only=True):
+        if request.fixed is not None:
+            yield request, request.fixed
 
 
 @rule(
@@ -72,30 +41,31 @@ def fixed_places_are_free(context: Context) -> Iterator[Diagnostic]:
     """What is fixed in host memory lies in RAM, outside carve-outs and each other."""
     for board, loaded in context.facts.items():
         memory = loaded.facts.memory
-        placed: list[Fixed] = []
-        for fixed in fixed_host_memory(context, board):
-            where = fixed.range
-            if fixed.address % fixed.alignment:
+        placed: list[tuple[HostRequest, AddressRange]] = []
+        for request, where in fixed_requests(context, board):
+            if where.base % request.unit:
                 # Of regions the rule on their alignment says it.
-                if fixed.path[0] != "regions":
-                    message = f"{fixed.what}: {fixed.address:#x} is not a multiple of {format_size(fixed.alignment)}"
-                    yield context.find("VT403", message, fixed.path)
+                if request.place[0] != "regions":
+                    message = f"{request.what}: {where.base:#x} is not a multiple of {format_size(request.unit)}"
+                    yield context.find("VT403", message, request.address_place)
                 continue
             if not memory.has(where):
-                message = f"{fixed.what} {where} is not inside the RAM of board '{board}'"
+                message = f"{request.what} {where} is not inside the RAM of board '{board}'"
                 label = Label(loaded.document.span(("ram",), key=True), f"its RAM: {', '.join(map(str, memory.banks))}")
-                yield context.find("VT404", message, fixed.path, labels=(label,))
+                hint = _elsewhere(context, board, request)
+                yield context.find("VT404", message, request.address_place, labels=(label,), hints=(hint,))
                 continue
             for index, carve in enumerate(loaded.facts.carve_outs):
                 if where.overlaps(carve.range):
-                    message = f"{fixed.what} {where} overlaps carve-out '{carve.name}' {carve.range}: {carve.reason}"
+                    message = f"{request.what} {where} overlaps carve-out '{carve.name}' {carve.range}: {carve.reason}"
                     label = Label(loaded.document.span(("carve_outs", index, "name")), f"'{carve.name}' is here")
-                    yield _overlap(context, board, fixed, message, label)
-            for other in placed:
-                if where.overlaps(other.range):
-                    message = f"{fixed.what} {where} overlaps {other.what} {other.range}"
-                    yield _overlap(context, board, fixed, message, Label(context.span(*other.path), "which is here"))
-            placed.append(fixed)
+                    yield _overlap(context, board, request, message, label)
+            for other, its_place in placed:
+                if where.overlaps(its_place):
+                    message = f"{request.what} {where} overlaps {other.what} {its_place}"
+                    label = Label(context.span(*other.address_place), "which is here")
+                    yield _overlap(context, board, request, message, label)
+            placed.append((request, where))
 
 
 @rule(
@@ -116,24 +86,24 @@ def fixed_places_leave_room(context: Context) -> Iterator[Diagnostic]:
     """What is fixed leaves room for what the kernel places itself, and is not where firmware may be."""
     for board, loaded in context.facts.items():
         facts, earlier = loaded.facts, list[AddressRange]()
-        for fixed in fixed_host_memory(context, board):
-            where = fixed.range
+        for request, where in fixed_requests(context, board):
             for floating in facts.memory.crowded_out(where, *earlier):
                 index = facts.memory.floating.index(floating)
                 label = Label(
                     loaded.document.span(("dynamic_reservations", index)), "which Linux places itself at boot"
                 )
-                message = f"{fixed.what} {where} leaves no room for {floating}"
-                hint = f"leave out `{fixed.path[-1]}` and let vtool choose"
-                yield context.find("VT450", message, fixed.path, labels=(label,), hints=(hint,))
+                message = f"{request.what} {where} leaves no room for {floating}"
+                hint = _elsewhere(context, board, request)
+                yield context.find("VT450", message, request.address_place, labels=(label,), hints=(hint,))
             for end in facts.ends_of_ram:
                 if where.overlaps(end):
                     message = (
-                        f"{fixed.what} {where} is at an end of RAM {end}, where firmware may be: the facts of board"
+                        f"{request.what} {where} is at an end of RAM {end}, where firmware may be: the facts of board "
+                        f"'{board}' are a source tree's, which does not know it"
                     )
-                    message += f" '{board}' are a source tree's, which does not know it"
-                    hint = "facts of the running board know it: vtool board import --ssh HOST -o FILE"
-                    yield context.find("VT452", message, fixed.path, hints=(hint,), severity=Severity.WARNING)
+                    known = "facts of the running board know it: vtool board import --ssh HOST -o FILE"
+                    at, hints = request.address_place, (known, _elsewhere(context, board, request))
+                    yield context.find("VT452", message, at, hints=hints, severity=Severity.WARNING)
                     break
             earlier.append(where)
 
@@ -178,13 +148,18 @@ def reservations_can_be_met(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT451", message, path, labels=(label,), severity=Severity.WARNING)
 
 
-def _overlap(context: Context, board: str, fixed: Fixed, message: str, label: Label) -> Diagnostic:
-    others = [other.range for other in fixed_host_memory(context, board) if other.path != fixed.path]
-    free = context.facts[board].facts.memory.places(fixed.size_bytes, fixed.step, *others)
-    above = next((where for where in free if where.base > fixed.address), free[-1] if free else None)
-    hint = f"leave out `{fixed.path[-1]}` and let vtool choose"
-    hint += f", or write {above.base:#x}, where it is free" if above else ""
-    return context.find("VT401", message, fixed.path, labels=(label,), hints=(hint,))
+def _overlap(context: Context, board: str, request: HostRequest, message: str, label: Label) -> Diagnostic:
+    hint = _elsewhere(context, board, request)
+    return context.find("VT401", message, request.address_place, labels=(label,), hints=(hint,))
+
+
+def _elsewhere(context: Context, board: str, request: HostRequest) -> str:
+    """Return a hint where something could go: the first free place above its own, or the last there is."""
+    others = [where for other, where in fixed_requests(context, board) if other.key != request.key]
+    free, address = places_for(request, context.facts[board].facts, others), request.address or 0
+    above = next((where for where in free if where.base > address), free[-1] if free else None)
+    hint = f"leave out `{request.address_place[-1]}` and let vtool choose"
+    return f"{hint}, or write {above.base:#x}, where it is free" if above else hint
 
 
 @rule(

@@ -28,6 +28,18 @@ def load_windows(facts: BoardFacts) -> Mapping[str, AddressRange]:
     return windows
 
 
+def module_windows(facts: BoardFacts) -> tuple[AddressRange, ...]:
+    """Return room for boot modules: from where the boot loader puts ramdisks to the end of what is kept for it."""
+    room = load_windows(facts).get("ramdisk")
+    return () if room is None else windows_in(room)
+
+
+def windows_in(room: AddressRange) -> tuple[AddressRange, ...]:
+    """Return the windows for boot modules that a range has room for, one above the other."""
+    bases = range(room.base, room.end - MODULE_WINDOW_BYTES + 1, MODULE_WINDOW_BYTES)
+    return tuple(AddressRange.of_size(base, MODULE_WINDOW_BYTES) for base in bases)
+
+
 def own_carve_out(facts: BoardFacts, address: int) -> CarveOut | None:
     """Return the carve-out that keeps an address free for the loader: the largest around it, None without one."""
     around = [carve for carve in facts.carve_outs if carve.range.base <= address < carve.range.end]

@@ -10,19 +10,18 @@ was, or RAM is so full that the two directions meet. Enter at `place`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from vtool.base.records import record
-from vtool.base.units import PAGE_BYTES, AddressRange, format_size, free_ranges
+from vtool.base.units import AddressRange, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
+from vtool.model.host_requests import HostRequest, Purpose, places_for, reach_of
 from vtool.model.topology import Region, RegionUse
-from vtool.plan.scope import BoardScope, fixed_by_user
+from vtool.plan.scope import fixed_by_user
 from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
-from vtool.platform.host_memory import HOST_ALIGNMENT, HostMemory
-from vtool.platform.layouts import LINUX_CMA_UNITS
+from vtool.platform.host_memory import HostMemory
 from vtool.reading.source import Document, KeyPath
 
 KEPT = Origin(OriginKind.ALLOCATED, "kept by the lock file")
@@ -35,44 +34,30 @@ class Direction(Enum):
     DOWN = "from the top"
 
 
-@record
-class Request:
-    """Something that needs host memory: what, how much, where the user wrote it, and where it shall be if fixed.
-
-    ``address_cells`` are those that its address is written in.
-    """
-
-    key: str
-    what: str
-    size_bytes: int
-    place: KeyPath
-    direction: Direction
-    address: int | None = None
-    address_place: KeyPath = ()
-    alignment: int | None = None
-    address_cells: int = 2
-
-    @property
-    def step(self) -> int:
-        """What an address that vtool chooses is a multiple of."""
-        return self.alignment or HOST_ALIGNMENT
+ORDER = {
+    Purpose.HOST_REGION: Direction.UP,
+    Purpose.SHARED_REGION: Direction.UP,
+    Purpose.HEAP: Direction.DOWN,
+    Purpose.STATIC_MEMORY: Direction.DOWN,
+    Purpose.MODULES: Direction.UP,
+}
+"""In which order things are given what is left, and from where."""
 
 
 def place(
-    document: Document, facts: BoardFacts, requests: list[Request], kept: Mapping[str, int]
+    document: Document, facts: BoardFacts, asked: Iterable[HostRequest], kept: Mapping[str, int]
 ) -> Mapping[str, StaticRange]:
     """Give each request a host range: the user's, the lock file's (``kept``, by key), or the first that fits.
 
     VtoolError VT410 names each request that does not fit, and what is free; VT411 each that cannot be kept.
     """
     memory, taken = facts.memory, []
-    inside = free_ranges(memory.banks, facts.ends_of_ram)
+    requests = sorted(asked, key=lambda request: list(ORDER).index(request.purpose))
     placed: dict[str, StaticRange] = {}
     for request in requests:
-        if request.address is not None:
-            fixed = AddressRange.of_size(request.address, request.size_bytes)
-            placed[request.key] = StaticRange(fixed, fixed_by_user(document, request.address_place))
-            taken.append(fixed)
+        if request.fixed is not None:
+            placed[request.key] = StaticRange(request.fixed, fixed_by_user(document, request.address_place))
+            taken.append(request.fixed)
     short: list[Diagnostic] = []
     for request in requests:
         if request.key in placed or request.key not in kept:
@@ -86,11 +71,11 @@ def place(
     for request in requests:
         if request.key in placed or request.key in kept:
             continue
-        found = memory.places(request.size_bytes, request.step, *taken, within=_below(inside, request.address_cells))
+        found = places_for(request, facts, taken)
         if not found:
             short.append(_no_room(document, facts, request, taken))
             continue
-        up = request.direction is Direction.UP
+        up = ORDER[request.purpose] is Direction.UP
         reason = f"{'first' if up else 'last'} {format_size(request.step)}-aligned free range of '{facts.name}'"
         placed[request.key] = StaticRange(found[0 if up else -1], Origin(OriginKind.ALLOCATED, reason))
         taken.append(placed[request.key].range)
@@ -117,18 +102,6 @@ def cannot_keep(
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
-def region_request(scope: BoardScope, name: str, region: Region) -> Request:
-    """Ask for a region of the control domain, or for one that Xen shares."""
-    address, key = scope.host_address_of(region) or (None, ())
-    return Request(
-        *(f"region {name}", f"region '{name}'", region.size, ("regions", name, "size"), Direction.UP),
-        address,
-        ("regions", name, *key),
-        region.alignment or (LINUX_CMA_UNITS[PAGE_BYTES] if region.reusable else None),
-        scope.address_cells_of(region),
-    )
-
-
 def host_region(name: str, region: Region, where: StaticRange) -> HostRegion:
     """Make the plan of a region that is set aside in the host's device tree."""
     return HostRegion(
@@ -150,13 +123,7 @@ def flag_of(region: Region) -> str:
     return "reusable" if region.reusable else "no-map"
 
 
-def _below(ranges: list[AddressRange], address_cells: int) -> list[AddressRange]:
-    """Return what of the ranges so many cells can say the address of."""
-    limit = 1 << 32 * address_cells
-    return [AddressRange(where.base, min(where.end, limit)) for where in ranges if where.base < limit]
-
-
-def _cannot_stay(memory: HostMemory, request: Request, where: AddressRange, taken: list[AddressRange]) -> str:
+def _cannot_stay(memory: HostMemory, request: HostRequest, where: AddressRange, taken: list[AddressRange]) -> str:
     """Say why a request cannot stay where the lock file has it; nothing when it can."""
     if request.alignment and where.base % request.alignment:
         return f"which is not a multiple of {format_size(request.alignment)}"
@@ -175,11 +142,11 @@ declare(
 )
 
 
-def _no_room(document: Document, facts: BoardFacts, request: Request, taken: list[AddressRange]) -> Diagnostic:
+def _no_room(document: Document, facts: BoardFacts, request: HostRequest, taken: list[AddressRange]) -> Diagnostic:
     memory, inside = facts.memory, free_ranges(facts.memory.banks, facts.ends_of_ram)
     message = f"{request.what} needs {format_size(request.size_bytes)} at a multiple of {format_size(request.step)}"
     without = HostMemory(memory.banks, memory.taken)
-    kept_off = without.places(request.size_bytes, request.step, *taken, within=_below(inside, request.address_cells))
+    kept_off = without.places(request.size_bytes, request.step, *taken, within=reach_of(request, facts))
     if kept_off:
         who = ", ".join(map(str, memory.crowded_out(kept_off[0], *taken)))
         message += f", and every free range that large of board '{facts.name}' is needed for {who}"

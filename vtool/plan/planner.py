@@ -18,7 +18,7 @@ from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
 from vtool.plan.cells import too_few_cells
-from vtool.plan.placement import host_region, place, region_request
+from vtool.plan.placement import host_region, place
 from vtool.plan.scope import BoardScope, join
 from vtool.reading.source import Document
 
@@ -57,9 +57,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     is_xen = isinstance(hypervisor, Xen)
     watchdog = facts.watchdog if scope.board.watchdog else None
     own = {n: r for n, r in scope.regions_of(scope.control_name).items() if not scope.is_static_shared(r)}
-    requests = [region_request(scope, name, region) for name, region in own.items()]
-    if isinstance(hypervisor, Xen):
-        requests += xen_boot.requests(scope, hypervisor)
+    requests = scope.host_requests()
     kept = {request.key: number for request in requests if (number := scope.kept(request.key)) is not None}
     placed = place(scope.document, facts, requests, kept)
     control = plan.ControlDomain(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from vtool.base.units import AddressRange
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Device, Disk, VerifyAccess
+from vtool.model.host_requests import HostRequest, host_requests
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
@@ -51,16 +52,9 @@ class BoardScope:
         """Whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
         return self._lookup.is_static_shared(region)
 
-    def address_cells_of(self, region: Region) -> int:
-        """Return how many cells a region's host address is written in: where dom0 sees it, those of /chosen."""
-        tree = self.facts.device_tree
-        if not self.is_static_shared(region):
-            return tree.region_cells[0]
-        return tree.chosen_cells[0] if self.control_name in (region.owner, *region.borrowers) else 2
-
-    def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
-        """Return where in host memory the user fixed a region, and the key that says it."""
-        return self._lookup.host_address_of(region)
+    def host_requests(self) -> list[HostRequest]:
+        """Return what the topology asks for of this board's RAM."""
+        return list(host_requests(self._lookup, self.name, self.board, self.facts))
 
     def pools_of(self, owner: str) -> dict[str, Region]:
         """Return the pools one domain owns, in the order of their places."""

@@ -13,9 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from vtool.base.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
-from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import is_ring
-from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows
+from vtool.model.load_windows import module_windows, windows_in
 from vtool.model.topology import (
     OWN_RAMDISK,
     Domain,
@@ -31,7 +30,7 @@ from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.paths import every_planning
-from vtool.plan.placement import KEPT, Direction, Request, cannot_keep, region_request
+from vtool.plan.placement import KEPT, cannot_keep
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
 from vtool.platform import layouts
@@ -52,57 +51,11 @@ def boot_guests(scope: BoardScope) -> dict[str, Domain]:
     return {name: domain for name, domain in scope.guests.items() if domain.start is Start.DOM0LESS}
 
 
-def requests(scope: BoardScope, hypervisor: Xen) -> list[Request]:
-    """Return what Xen's boot-time configuration needs of host memory."""
-    found = [region_request(scope, n, r) for n, r in scope.regions.items() if scope.is_static_shared(r) and r.placed]
-    if hypervisor.static_heap is not None:
-        at = ("boards", scope.name, "hypervisor", "static_heap")
-        heap = hypervisor.static_heap
-        place = (*at, "address")
-        cells = scope.facts.device_tree.address_cells
-        found.append(
-            Request("heap", "the static heap", heap.size, at, Direction.DOWN, heap.address, place, None, cells)
-        )
-    for name, domain in boot_guests(scope).items():
-        settings = domain.xen or XenDomain()
-        if settings.static_memory and domain.memory is not None:
-            found.append(
-                Request(
-                    f"domain {name}",
-                    f"domain '{name}'",
-                    domain.memory,
-                    ("domains", name, "memory"),
-                    Direction.DOWN,
-                    settings.memory_address,
-                    ("domains", name, "xen", "memory_address"),
-                    None,
-                    scope.facts.device_tree.chosen_cells[0],
-                )
-            )
-    windows = sum(len(scope.boot_modules_of(name)) for name in boot_guests(scope))
-    # What the boot loader's own place has no room for goes somewhere free.
-    more = windows - len(_loader_windows(scope.facts))
-    if more > 0:
-        size_bytes = more * MODULE_WINDOW_BYTES
-        found.append(Request("modules", "what is loaded for guests", size_bytes, ("domains",), Direction.UP))
-    return found
-
-
-def _loader_windows(facts: BoardFacts) -> range:
-    """Return the bases of windows from where the boot loader puts ramdisks to the end of what is kept for it."""
-    room = load_windows(facts).get("ramdisk")
-    return range(0) if room is None else _windows(room.base, room.end)
-
-
-def _windows(base: int, end: int) -> range:
-    return range(base, end - MODULE_WINDOW_BYTES + 1, MODULE_WINDOW_BYTES)
-
-
 def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.StaticRange]) -> plan.XenBoot:
     """Decide everything that Xen is told at boot, beside dom0."""
     ends = _event_channels(scope)
-    more = placed["modules"].range if "modules" in placed else None
-    modules = _Modules([*_loader_windows(scope.facts), *(_windows(more.base, more.end) if more else ())])
+    more = windows_in(placed["modules"].range) if "modules" in placed else ()
+    modules = _Modules((*module_windows(scope.facts), *more))
     return plan.XenBoot(
         guests=tuple(
             _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
@@ -156,11 +109,11 @@ def domain_id(scope: BoardScope, name: str) -> int:
 class _Modules:
     """Hands out load windows, in order."""
 
-    def __init__(self, bases: list[int]) -> None:
-        self._bases = iter(bases)
+    def __init__(self, windows: tuple[AddressRange, ...]) -> None:
+        self._windows = iter(windows)
 
     def take(self, name: str, file: str, image: str, compatible: str) -> plan.BootModule:
-        window = AddressRange.of_size(next(self._bases), MODULE_WINDOW_BYTES)
+        window = next(self._windows)
         return plan.BootModule(f"{name}.{file}", image, window, f"module@{window.base:x}", compatible)
 
 
