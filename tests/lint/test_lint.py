@@ -21,8 +21,9 @@ from vtool.cli.main import main
 from vtool.deploy.merged_tree import complete
 from vtool.diagnostics import VtoolError, format_diagnostic
 from vtool.diagnostics.codes import codes_of, every_code
-from vtool.lint import NEWEST, RULES, VERSIONS, Finding, Kind, XenVersion, lint
+from vtool.lint import RULES, Finding, Kind, lint
 from vtool.platform.devicetree import read_blob
+from vtool.platform.xen_releases import NEWEST, VERSIONS, XenVersion
 from vtool.render import render
 from vtool.render.artifacts import Kind as ArtifactKind
 
@@ -95,6 +96,10 @@ def test_every_rule_has_a_case_and_says_its_codes() -> None:
         ("VT895-no-owner", "4.22", "accepts it silently"),
         ("VT899-heap-in-one", "4.19", "at a guest address that is really the size"),
         ("VT894-of-a-domain", "4.20", "Device tree generation failed (-3)"),
+        ("VT863-memreserve", "4.19", "Xen 4.19 drops the module"),
+        ("VT863-within-a-memreserve-4.19", "4.19", "Xen 4.19.0 to 4.19.1 drop the module"),
+        ("VT893-memreserve-unchecked", "4.19", "Xen 4.19 panics before its console is up"),
+        ("VT843-within-under-xen-4.19", "4.19", "Xen 4.19.0 to 4.19.1 panic before their console is up"),
         ("VT906-under-xen", "4.18", "Xen 4.18 ends its early scan here"),
         ("VT908-under-xen", "4.20", "a BUG in its boot allocator"),
     ],

@@ -27,7 +27,7 @@ from vtool.check.context import XenBuild
 from vtool.deploy.merged_tree import complete, differences
 from vtool.deploy.stage import stage
 from vtool.diagnostics import Severity, VtoolError
-from vtool.lint import VERSIONS, Kind, lint
+from vtool.lint import Kind, lint
 from vtool.model.topology import Enhanced
 from vtool.model.validate import validate
 from vtool.plan.lock import format_lock
@@ -35,6 +35,7 @@ from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, EventChannelEnd, Plan, SharedView, XenBootGuest
 from vtool.platform import layouts
 from vtool.platform.devicetree import read_blob
+from vtool.platform.xen_releases import VERSIONS
 from vtool.reading.source import load
 from vtool.render import render
 

@@ -17,7 +17,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vtool.board.dts import read_blob_file
-from vtool.lint import NEWEST, Finding, lint
+from vtool.lint import Finding, lint
+from vtool.platform.xen_releases import NEWEST
 from vtool.report.summary import table
 
 

@@ -13,18 +13,18 @@ from tests.property.xen_topologies import base_tree
 from vtool.cli.common import prepare
 from vtool.deploy.merged_tree import differences
 from vtool.deploy.stage import stage
-from vtool.lint import VERSIONS, XenVersion, lint
+from vtool.lint import lint
 from vtool.model.topology import Capability, Domain, Enhanced, XenDomain
 from vtool.plan.types import BoardPlan
 from vtool.platform import xen_properties
 from vtool.platform.devicetree import read_blob
-from vtool.platform.xen_properties import OF_XL, PROPERTIES, SETTINGS, Reference, Where, XenProperty, XenSetting, shown
+from vtool.platform.xen_properties import OF_XL, PROPERTIES, SETTINGS, Reference, XenProperty, XenSetting
+from vtool.platform.xen_releases import XenVersion
 from vtool.render import render
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "docs/reference/topology-language.md"
 PAGE = PLACE.read_text()
-OLD = [row for row in PROPERTIES if row.where is Where.DOMAIN and row.since > (4, 16)]
 
 
 def test_every_row_has_its_field_and_every_field_its_row() -> None:
@@ -100,36 +100,6 @@ def said_by_lint(name: str, release: tuple[int, int], folder: Path) -> str:
     (folder / "case.dtb").write_bytes(blob)
     found = [f for f in lint(read_blob(blob), XenVersion(*release))[1] if f.code == "VT878"]
     return found[0].severity.value if found else "nothing"
-
-
-@pytest.mark.parametrize("row", OLD, ids=lambda row: row.name)
-def test_lint_knows_each_property_since_its_release(row: XenProperty, tmp_path: Path) -> None:
-    for version in VERSIONS:
-        old = "warning" if row.backported else "error"
-        assert said_by_lint(row.name, version, tmp_path) == (old if version < row.since else "nothing"), version
-
-
-EXAMPLES = {
-    "p2m_memory": "4MiB",
-    "enhanced": "no-xenstore",
-    "capabilities": "[control]",
-    "trap_unmapped_accesses": "false",
-    "sve": "256",
-    "llc_colors": "[0]",
-    "scmi_smc": "true",
-    "max_grant_version": "1",
-    "max_grant_frames": "32",
-    "max_maptrack_frames": "32",
-    "direct_map": "true",
-}
-
-
-@pytest.mark.parametrize("row", [row for row in OLD if row.key.startswith("xen.")], ids=lambda row: row.name)
-def test_check_and_lint_agree_on_each_release(row: XenProperty, tmp_path: Path) -> None:
-    """Drift as of p2m_memory on 4.16: the one took it, the other called it an error."""
-    for version in VERSIONS:
-        by_check = said_by_check(row, EXAMPLES.get(row.field) or str(max(row.limits or (1,))), shown(version), tmp_path)
-        assert by_check == said_by_lint(row.name, version, tmp_path), version
 
 
 def test_page_tables_on_4_16_are_a_warning_everywhere(tmp_path: Path) -> None:

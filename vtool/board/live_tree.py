@@ -15,10 +15,11 @@ from vtool.board.pinned_keys import write_whole
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.lint.context import NEWEST, Context
+from vtool.lint.context import Context
 from vtool.lint.regions import initrd
 from vtool.model.board_facts import LIVE_TREE
 from vtool.platform.devicetree import Tree, describes_nothing, read_blob
+from vtool.platform.xen_releases import NEWEST
 
 HAS_ACPI = ("test", "-d", "/sys/firmware/acpi/tables")
 """The command that ends well on a board whose firmware has handed ACPI's tables to Linux."""

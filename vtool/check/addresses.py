@@ -11,11 +11,12 @@ from vtool.diagnostics.codes import rule
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
 from vtool.model.topology import Domain, Role, Xen
 from vtool.platform import layouts
+from vtool.platform.xen_releases import WIDE_ADDRESSES
 from vtool.reading.source import KeyPath
 
 _XEN_LAYOUT_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
-_MOST_BITS_BEFORE_4_18 = 48
-"""Xen xen/arch/arm/include/asm/page-bits.h PADDR_BITS; since 4.18 it is CONFIG_PADDR_BITS, which is 52."""
+_NARROW_BITS = 48
+"""Xen xen/arch/arm/include/asm/page-bits.h PADDR_BITS, before ``WIDE_ADDRESSES``."""
 
 
 @rule(
@@ -34,8 +35,8 @@ def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
     for board, loaded in context.facts.items():
         bits, whose = physical_address_bits(loaded.facts)
         is_xen = isinstance(context.topology.boards[board].hypervisor, Xen)
-        if is_xen and bits > _MOST_BITS_BEFORE_4_18 and _is_before_4_18(context, board):
-            bits = min(bits, _MOST_BITS_BEFORE_4_18)
+        if is_xen and bits > _NARROW_BITS and _is_narrow(context, board):
+            bits = min(bits, _NARROW_BITS)
         key = ("cpu_nodes",) if loaded.facts.cpu_nodes else ("cpus",)
         label = Label(loaded.document.span(key, key=True), "the board's CPUs are here")
         for name, domain in context.domains_on(board):
@@ -62,8 +63,8 @@ def facts_are_addressable(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT408", message, ("boards", board, "facts"), labels=(label,))
 
 
-def _is_before_4_18(context: Context, board: str) -> bool:
-    return board in context.xens and context.xens[board].version < (4, 18)
+def _is_narrow(context: Context, board: str) -> bool:
+    return board in context.xens and not WIDE_ADDRESSES.is_in(context.xens[board].version)
 
 
 def _seen_by(

@@ -11,6 +11,7 @@ from vtool.model.board_facts import BoardFacts
 from vtool.model.topology import Xen
 from vtool.model.validate import LoadedFacts
 from vtool.platform.devicetree import Node, Tree
+from vtool.platform.xen_releases import NEWEST, XenVersion
 
 _FORM = {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2", "ranges": b""}
 
@@ -31,8 +32,7 @@ def reservations_let_xen_start(context: Context) -> Iterator[Diagnostic]:
 
 
 def _stops(context: Context, board: str, loaded: LoadedFacts) -> Iterator[Diagnostic]:
-    from vtool.lint import NEWEST, XenVersion  # noqa: PLC0415 - most boards need none of it
-    from vtool.lint import Context as LintContext  # noqa: PLC0415
+    from vtool.lint import Context as LintContext  # noqa: PLC0415 - most boards need none of it
     from vtool.lint.overlaps import host_memory_is_claimed_once  # noqa: PLC0415
 
     build, facts = context.xens.get(board), loaded.facts

@@ -22,25 +22,24 @@ from vtool.platform.xen_properties import (
     CPUPOOLS,
     DOM0LESS,
     EVENT_CHANNELS,
-    OLDEST,
     PROPERTIES,
     SETTINGS,
     SHARED_MEMORY,
     STATIC_HEAP,
-    Feature,
     XenProperty,
 )
-from vtool.reading.source import KeyPath
-
-UNPLACED = Feature((4, 19), "STATIC_SHM", "shared memory without a host address")
-POOL = Feature((4, 19), "STATIC_SHM", "a pool, which Linux must find in a guest's /memory,")
-SHARES = Feature((4, 19), None, "xl's p9 of type xen_9pfsd")
-_NO_IOREQ = (
-    "no backend can register for a guest's virtio-mmio accesses then: Debian's Xen lacks it, `image: vtool:xen` has it"
+from vtool.platform.xen_releases import (
+    OLDEST,
+    POOL,
+    SHARES,
+    UNPLACED,
+    VIRTIO,
+    VIRTIO_DISK_OF_XL,
+    VIRTIO_OF_XL,
+    Feature,
+    shown,
 )
-VIRTIO = Feature((4, 15), "IOREQ_SERVER", "a virtio backend", without=_NO_IOREQ)
-VIRTIO_OF_XL = Feature((4, 18), "IOREQ_SERVER", "xl's `virtio` list", without=_NO_IOREQ)
-VIRTIO_DISK_OF_XL = Feature((4, 19), "IOREQ_SERVER", "`grant_usage` of xl's virtio disks", without=_NO_IOREQ)
+from vtool.reading.source import KeyPath
 
 
 def features_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
@@ -93,7 +92,7 @@ def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
         yield ("start",), DOM0LESS.feature
     for row in _requested(domain):
         feature = row.needs(requested(domain, row)) if dom0less else row.needs_of_xl()
-        if feature is not None and (feature.since > OLDEST or feature.option is not None) and not row.backported:
+        if feature is not None and (feature.since > OLDEST or feature.option is not None):
             yield tuple(row.key.split(".")), feature
 
 
@@ -119,7 +118,7 @@ def point_releases_read_it(context: Context) -> Iterator[Diagnostic]:
         if board is None or board not in context.xens:
             continue
         for row in PROPERTIES:
-            if row.backported and is_requested(domain, row) and context.xens[board].version < row.since:
+            if row.feature.is_in_fixes_to(context.xens[board].version) and is_requested(domain, row):
                 path = ("domains", name, *row.key.split("."))
                 yield context.find("VT370", f"`{row.field}` {row.since_words}", path, severity=Severity.WARNING)
 
@@ -139,6 +138,8 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
         if board in lost_names(context.xens):
             continue  # VT505
         xen = context.xens.get(board)
+        if feature.backported and (xen is None or feature.is_in_fixes_to(xen.version)):
+            continue  # whether its point release has it: `point_releases_read_it`
         if xen is None:
             message = f"{feature.what}: whether the Xen of board '{board}' has that is not known"
             hint = "its image does not say its release: write `version`, and preferably `config`"
@@ -146,9 +147,8 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
             continue
         label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")
         key = len(path) == 2
-        if xen.version < feature.since:
-            since = ".".join(map(str, feature.since))
-            message = f"{feature.what} needs Xen {since} or later, board '{board}' has {xen.release}"
+        if not feature.is_in(xen.version):
+            message = f"{feature.what} needs Xen {shown(feature.since)} or later, board '{board}' has {xen.release}"
             yield context.find("VT370", message, path, key=key, labels=(label,))
         elif _lacks(xen, feature):
             message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"

@@ -12,6 +12,14 @@ from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
+from vtool.platform.xen_properties import SHARED_MEMORY
+from vtool.platform.xen_releases import (
+    GUESTS_ARE_TOLD,
+    LARGE_TREES,
+    MOST_REGIONS_OF_A_SMALL_TREE,
+    most_shared_regions,
+    shown,
+)
 
 MODULES = 32
 """Xen xen/include/xen/bootfdt.h MAX_MODULES, which counts Xen itself and its device tree."""
@@ -65,12 +73,13 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
 def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
     """A Xen that shares a region also writes it into the guest's /memory."""
     for board, xen in context.xens.items():
-        if xen.version not in ((4, 17), (4, 18)):
+        if GUESTS_ARE_TOLD.is_in(xen.version) or not SHARED_MEMORY.is_in(xen.version):
             continue
         for name, region in context.lookup.regions_on[board].items():
             if context.is_static_shared(region) and region.placed:
                 message = f"region '{name}': Xen {xen.release} leaves it out of the /memory of its guests"
-                hint = "Xen 4.19 tells them; with this one Linux has no mapping of it, and no pool works there"
+                hint = f"Xen {shown(GUESTS_ARE_TOLD.since)} tells them; with this one Linux has no mapping of it, "
+                hint += "and no pool works there"
                 path = ("regions", name)
                 yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
 
@@ -140,7 +149,7 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
             for name, region in context.lookup.regions_on[board].items()
             if context.is_static_shared(region) and context.board_of[context.members_of(region)[0]] == board
         }
-        most = 256 if xen.version < (4, 19) else 32
+        most = most_shared_regions(xen.version)
         members = {name: context.members_of(region) for name, region in shared.items()}
         of_guests = [
             Share(f"'{name}'", sum(name in having for having in members.values()), ("domains", name), of_key=True)
@@ -152,11 +161,10 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
             message += f", Xen {xen.release} takes {most} shared regions"
             hint = f"who has how many: {listed(largest_first(of_guests), str)}"
             yield context.find("VT375", message, ("regions", name), key=True, hints=(hint,))
-        for share in of_guests if xen.version < (4, 22) else ():
-            if share.amount > 20:
-                message = (
-                    f"domain {share.who} has {share.amount} shared regions, Xen {xen.release} has room for 20 of one"
-                )
+        for share in of_guests if not LARGE_TREES.is_in(xen.version) else ():
+            if share.amount > MOST_REGIONS_OF_A_SMALL_TREE:
+                message = f"domain {share.who} has {share.amount} shared regions, Xen {xen.release} has room for "
+                message += f"{MOST_REGIONS_OF_A_SMALL_TREE} of one"
                 yield context.find("VT375", message, share.path, key=True)
         modules = largest_first(
             Share(f"'{name}'", len(context.lookup.boot_modules_of(name)), ("domains", name), of_key=True)

@@ -11,9 +11,9 @@ from vtool.diagnostics.codes import rule
 from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
 from vtool.platform import layouts
 from vtool.platform.xen_properties import OF_XL
+from vtool.platform.xen_releases import SPIS_COUNTED
 from vtool.reading.source import KeyPath
 
-_XL_COUNTS_SPIS_SINCE = (4, 21)
 """Before, libxl took the larger of what is written and what devices need (tools/libs/light/libxl_arm.c)."""
 
 
@@ -60,7 +60,7 @@ def interrupts_are_enough(context: Context) -> Iterator[Diagnostic]:
         slots = layouts.XEN_VIRTIO_MMIO
         devices = sum(d.transport is Transport.MMIO and d.frontend == name for _, d in context.sound_devices(name))
         needed = slots.first_spi_index + devices
-        if devices and spis < needed and context.xens[board].version >= _XL_COUNTS_SPIS_SINCE:
+        if devices and spis < needed and SPIS_COUNTED.is_in(context.xens[board].version):
             message = f"'{name}' has {spis} SPIs, its {devices} virtio devices need {needed}: xl does not start it"
             hint = "leave `spis` out: xl counts them itself"
             yield context.find("VT361", message, ("domains", name, "xen", "spis"), hints=(hint,))

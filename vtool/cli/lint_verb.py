@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     from pathlib import Path
 
-    from vtool.lint import NEWEST, VERSIONS
+    from vtool.platform.xen_releases import NEWEST, VERSIONS
 
     parser.add_argument("file", type=Path, help="a device tree, compiled (.dtb) or source (.dts)")
     parser.add_argument(
@@ -26,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge a tree; exit code 1 when anything is found."""
     from vtool.board.dts import read_tree
     from vtool.diagnostics import VtoolError, format_diagnostic, said_of
-    from vtool.lint import NEWEST, VERSIONS, Kind, lint, printable
+    from vtool.lint import Kind, lint, printable
+    from vtool.platform.xen_releases import NEWEST, VERSIONS
 
     version = next((v for v in VERSIONS if str(v) == arguments.xen_version), None)
     try:

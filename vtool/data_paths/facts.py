@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from vtool.base.records import record
+from vtool.platform.xen_releases import VIRTIO, shown
 
 
 class Transport(Enum):
@@ -171,7 +172,7 @@ def by_vtool_ring(*needs: Need) -> Way:
 
 XENPVH = ("qemu-xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
 DAEMONS = ("qemu-storage-daemon", "virtiofsd", "passt", "vhost-device-*")
-XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", "4.15")
+XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", shown(VIRTIO.since))
 # xenpvh is in QEMU 8.1; since 9.2 it has grants, and its virtio-mmio windows in the order in which xl fills them.
 XEN_QEMU = Need("QEMU", "built with Xen for arm64, in dom0", "9.2")
 POOL_KERNEL = Need("guest kernel", "DMA_RESTRICTED_POOL, SWIOTLB, VIRTIO_MMIO", "5.15")

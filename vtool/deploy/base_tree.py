@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from vtool.diagnostics import Diagnostic, Severity, VtoolError
-from vtool.lint.context import NEWEST, Context, ranges
+from vtool.lint.context import Context, ranges
 from vtool.lint.general import is_no_overlay
 from vtool.lint.overlaps import claims
 from vtool.model.facts_import import device_tree_facts, memory_facts, why_ignored
@@ -19,6 +19,7 @@ from vtool.plan.cells import too_few_cells
 from vtool.plan.types import BoardPlan, KvmGuest
 from vtool.platform.devicetree import Node, Tree
 from vtool.platform.host_memory import HostMemory, Taken
+from vtool.platform.xen_releases import NEWEST
 
 _MERGED_ALREADY = "that is vtool's own: take the tree as it was before it was merged"
 _NOT_IN_FACTS = "facts that say so keep clear of it: vtool board import of this tree"

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from vtool.base.units import KIB, PAGE_BYTES, AddressRange
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, nearest
-from vtool.lint import Finding, XenVersion, lint
+from vtool.lint import Finding, lint
 from vtool.lint.context import BOOT_LOADER_ADDS
 from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
 from vtool.plan.xen_boot import pool_numbers
 from vtool.platform.devicetree import Node, Tree, cpu_nodes
 from vtool.platform.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
 from vtool.platform.xen_properties import Reference
+from vtool.platform.xen_releases import XenVersion
 
 
 def complete(blob: bytes, board: BoardPlan, base: Tree) -> bytes:

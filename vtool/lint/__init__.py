@@ -26,9 +26,10 @@ from vtool.lint import (
     static,
     xen_host,
 )
-from vtool.lint.context import NEWEST, VERSIONS, Context, Kind, XenVersion
+from vtool.lint.context import Context, Kind
 from vtool.lint.finding import Finding, printable
 from vtool.platform.devicetree import Tree
+from vtool.platform.xen_releases import NEWEST, XenVersion
 
 ALL_TREES = rules_of(
     general, references, memory, regions, dynamic, reach, passthrough, overlaps, xen_host, command_lines
@@ -41,7 +42,7 @@ RULES = {
     Kind.PARTIAL: PARTIAL_TREES,
 }
 
-__all__ = ["NEWEST", "RULES", "VERSIONS", "Context", "Finding", "Kind", "XenVersion", "lint", "printable"]
+__all__ = ["RULES", "Context", "Finding", "Kind", "lint", "printable"]
 
 
 def lint(tree: Tree, version: XenVersion | None = None) -> tuple[Kind, list[Finding]]:

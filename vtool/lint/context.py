@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import NamedTuple
 
 from vtool.base.units import AddressRange, joined
 from vtool.platform.devicetree import DEFAULT_ADDRESS_CELLS, DEFAULT_SIZE_CELLS, Node, Property, Tree, cpu_nodes
 from vtool.platform.layouts import XEN_GIC_PHANDLE
+from vtool.platform.xen_properties import CPUPOOLS, EVENT_CHANNELS, SHARED_MEMORY, STATIC_HEAP, XenProperty
+from vtool.platform.xen_releases import STOPS_EARLY, Feature, XenVersion
 
 MODULE = "multiboot,module"
 MODULE_COMPATIBLES = (MODULE, "xen,multiboot-module")
@@ -25,10 +26,6 @@ KERNEL_COMPATIBLES = ("multiboot,kernel", "xen,linux-zimage")
 RAMDISK_COMPATIBLES = ("multiboot,ramdisk", "xen,linux-initrd")
 OTHER_MODULES = ("multiboot,device-tree", "xen,xsm-policy")
 DOMAIN = "xen,domain"
-SHARED_MEMORY = "xen,domain-shared-memory-v1"
-EVENT_CHANNEL = "xen,evtchn-v1"
-CPUPOOL = "xen,cpupool"
-VCPU = "xen,vcpu"
 POOL = "restricted-dma-pool"
 PASSTHROUGH = "xen,passthrough"
 """In nodes that Xen keeps from dom0, to hand them to a domain."""
@@ -44,21 +41,7 @@ MOST_ADDRESS_BITS = 56
 """Of physical addresses: Arm's FEAT_D128; all else has fewer."""
 BOOT_LOADER_ADDS = "vtool,boot-loader-adds"
 """In /chosen of what vtool makes for Xen: the boot loader adds dom0's kernel and both command lines."""
-_PART_OF_XEN = {*MODULE_COMPATIBLES, DOMAIN, SHARED_MEMORY, EVENT_CHANNEL, CPUPOOL}
-
-
-class XenVersion(NamedTuple):
-    """A release; compares as releases do."""
-
-    major: int
-    minor: int
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}"
-
-
-VERSIONS = tuple(XenVersion(4, minor) for minor in range(16, 23))
-NEWEST = VERSIONS[-1]
+_PART_OF_XEN = {*MODULE_COMPATIBLES, DOMAIN, SHARED_MEMORY.name, EVENT_CHANNELS.name, CPUPOOLS.name}
 
 
 class Kind(Enum):
@@ -158,10 +141,14 @@ class Context:
         """Return the hypervisor's name as messages have it."""
         return f"Xen {self.version}"
 
+    def has(self, what: Feature | XenProperty) -> bool:
+        """Whether the release that the tree is judged for has a feature, or reads a property."""
+        return what.is_in(self.version)
+
     @property
     def early_failure(self) -> str:
         """Say what this Xen does when its early scan of the tree meets what it refuses."""
-        if self.version >= (4, 19):
+        if self.has(STOPS_EARLY):
             return f"{self.xen} panics before its console is up"
         return f"{self.xen} ends its early scan here and boots on without what comes later in the tree"
 
@@ -389,8 +376,8 @@ class Context:
 
     @cached_property
     def shared_nodes(self) -> tuple[Node, ...]:
-        """Return the static shared memory nodes that Xen looks at, well formed or not; none before 4.17."""
-        if self.version < (4, 17) or self.chosen is None:
+        """Return the static shared memory nodes that Xen looks at, well formed or not."""
+        if not self.has(SHARED_MEMORY) or self.chosen is None:
             return ()
         parents = (self.chosen, *self.domains)
         return tuple(node for parent in parents for node in parent.children.values() if is_shared(node))
@@ -430,7 +417,7 @@ class Context:
     def static_heap(self) -> list[AddressRange]:
         """Return the static heap; its cells are the root's."""
         found = self.chosen.properties.get("xen,static-heap") if self.chosen else None
-        if self.version < (4, 17):
+        if not self.has(STATIC_HEAP):
             return []
         pairs = tuples(found, *self.cells(self.tree.root)) or []
         return [AddressRange.of_size(base, size) for base, size in pairs if size]
@@ -480,4 +467,4 @@ def direct_mapped(domain: Node) -> bool:
 
 def is_shared(node: Node) -> bool:
     """Whether a node is static shared memory."""
-    return SHARED_MEMORY in node.compatible
+    return SHARED_MEMORY.name in node.compatible

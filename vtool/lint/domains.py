@@ -18,7 +18,8 @@ from vtool.lint.finding import Finding
 from vtool.platform import layouts
 from vtool.platform.command_lines import dom0_memory
 from vtool.platform.devicetree import Node
-from vtool.platform.xen_properties import DIRECT_MAP, ENHANCED, PROPERTIES, Where, shown
+from vtool.platform.xen_properties import DIRECT_MAP, ENHANCED, PROPERTIES, Where
+from vtool.platform.xen_releases import shown
 
 MOST_CPUS = 128
 MOST_CPUS_GIC_V2 = 8
@@ -130,7 +131,7 @@ def static_memory_is_memory(context: Context) -> Iterator[Finding]:
 def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
     """A domain is mapped 1:1 only with memory at fixed places."""
     for domain in context.domains:
-        if context.version < DIRECT_MAP.since:
+        if not context.has(DIRECT_MAP):
             return
         if "direct-map" in domain.values and "xen,static-mem" not in domain.values:
             message = "`direct-map` without `xen,static-mem`: Xen panics, 'direct-map is not valid for domain'"
@@ -146,7 +147,7 @@ def direct_map_has_static_memory(context: Context) -> Iterator[Finding]:
 )
 def enhanced_can_be_had(context: Context) -> Iterator[Finding]:
     """``xen,enhanced`` is a word that this Xen knows, and xenstore has a dom0 to run in."""
-    if context.version < ENHANCED.since:
+    if not context.has(ENHANCED):
         return
     newer = [word for word, since in ENHANCED.values_since if context.version >= since]
     for domain in context.domains:
@@ -221,7 +222,7 @@ def this_xen_knows_it(context: Context) -> Iterator[Finding]:
     """What is newer than this Xen is ignored, mostly without a word."""
     places = {Where.DOMAIN: context.domains, Where.CHOSEN: [context.chosen] if context.chosen else []}
     for row in PROPERTIES:
-        if context.version >= row.since:
+        if context.has(row):
             continue
         if row.where is Where.BELOW:
             for node in context.chosen.walk() if context.chosen else ():
@@ -230,7 +231,7 @@ def this_xen_knows_it(context: Context) -> Iterator[Finding]:
                     yield Finding("VT878", node, message, "compatible")
             continue
         for node in places.get(row.where, ()):
-            if row.name in node.values and row.backported:
+            if row.name in node.values and row.feature.is_in_fixes_to(context.version):
                 yield Finding("VT878", node, f"`{row.name}` {row.since_words}", row.name, severity=WARNING)
             elif row.name in node.values:
                 message = f"`{row.name}` came with Xen {shown(row.since)}: {context.xen} ignores it"

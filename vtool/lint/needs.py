@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from vtool.base.units import MIB, align_up, format_size
 from vtool.diagnostics import Severity
 from vtool.diagnostics.codes import rule
-from vtool.lint.context import CPUPOOL, Context, memory_bytes
+from vtool.lint.context import Context, memory_bytes
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
 from vtool.platform.command_lines import dom0_memory, last, number_of, starts_every_kind, xen_words
 from vtool.platform.devicetree import Node
+from vtool.platform.xen_properties import CPUPOOLS
 
 LOADED_IN_BYTES = 2 * MIB
 """Xen gives ramdisk and device tree of a domain whole pieces of 2 MiB each."""
@@ -50,8 +51,8 @@ def pools_of(context: Context) -> Iterator[Pool]:
     word = last(xen_words(context.xen_arguments or ""), "sched")
     by_default, said = word.value if word else "credit2", context.name_of_arguments
     rest = list(cpus)
-    declared = [node for node in chosen.children.values() if CPUPOOL in node.compatible]
-    for node in declared if context.version >= (4, 17) else ():
+    declared = [node for node in chosen.children.values() if CPUPOOLS.name in node.compatible]
+    for node in declared if context.has(CPUPOOLS) else ():
         own = tuple(cpu for _, cpu in context.referenced(node, "cpupool-cpus") if cpu in rest)
         rest = [cpu for cpu in rest if cpu not in own]
         name = "cpupool-sched" if "cpupool-sched" in node.values else "cpupool-cpus"

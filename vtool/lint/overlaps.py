@@ -13,6 +13,7 @@ from vtool.lint.context import POOL, Context, Kind, ranges
 from vtool.lint.finding import Finding
 from vtool.lint.regions import initrd
 from vtool.platform.devicetree import Node
+from vtool.platform.xen_releases import MEMRESERVE_CHECKED, MEMRESERVE_HOLDS_MORE, OVERLAPS_CHECKED
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def _of_xen(context: Context) -> Iterator[Claim]:
 @rule(
     "VT893",
     what="shared memory overlaps something",
-    why="It must be clear of other regions, reserved memory, modules and, from 4.20 on, /memreserve/.",
+    why="It must be clear of other regions, reserved memory, modules and, from 4.19 on, /memreserve/.",
     example="a region inside the dom0 kernel's module",
     fix="Move it.",
 )
@@ -146,20 +147,31 @@ def _effect(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity
         return "", Severity.ERROR
     if kinds <= {"reserved", "memreserve", "initrd"}:
         return _effect_in_linux(context, other, claim)
+    if other.kind == "memreserve" and claim.kind == "module":
+        return _effect_on_a_module(context, other, claim)
     if other.kind == "memreserve":
-        checked, within = context.version >= (4, 20), other.range.contains(claim.range)
-        if claim.kind == "module" and (within or not checked):
-            return "", Severity.ERROR  # boot loaders list the modules they load there
-        checked = checked and (claim.kind == "shared" or not within)
+        within = other.range.contains(claim.range)
+        checked = context.has(MEMRESERVE_CHECKED) and (claim.kind == "shared" or not within)
     elif "shared" in kinds and kinds <= {"shared", "static", "heap", "reserved"}:
         checked = True
     else:
-        checked = context.version >= (4, 18)
+        checked = context.has(OVERLAPS_CHECKED)
     if not checked:
         return f"{context.xen} does not check, and both use the memory", Severity.ERROR
     if claim.kind == "module":
         return f"{context.xen} drops the module, before its console is up", Severity.ERROR
     return context.early_failure, Severity.ERROR
+
+
+def _effect_on_a_module(context: Context, memreserve: Claim, module: Claim) -> tuple[str, Severity]:
+    """Say what happens to a boot module where a /memreserve/ is: boot loaders list there what they load."""
+    if not context.has(MEMRESERVE_CHECKED):
+        return "", Severity.ERROR
+    if not memreserve.range.contains(module.range):
+        return f"{context.xen} drops the module, before its console is up", Severity.ERROR
+    if context.has(MEMRESERVE_HOLDS_MORE):
+        return "", Severity.ERROR
+    return f"Xen {MEMRESERVE_HOLDS_MORE.points_without} drop the module", Severity.WARNING
 
 
 def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str, Severity]:
@@ -168,8 +180,12 @@ def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str,
     pool = POOL in (*other.node.compatible, *claim.node.compatible)
     effect, severity = "", Severity.ERROR
     if kinds == {"memreserve", "reserved"}:
-        if context.for_xen and context.version >= (4, 20) and not other.range.contains(claim.range):
+        checked, within = context.for_xen and context.has(MEMRESERVE_CHECKED), other.range.contains(claim.range)
+        if checked and not within:
             effect = context.early_failure
+        elif checked and not context.has(MEMRESERVE_HOLDS_MORE):
+            effect = f"Xen {MEMRESERVE_HOLDS_MORE.points_without} panic before their console is up"
+            severity = Severity.WARNING
         elif "no-map" in claim.node.values:
             effect = "Linux before 6.4 fails to reserve it (`no-map` comes too late) and keeps it mapped"
             severity = Severity.WARNING
@@ -177,7 +193,7 @@ def _effect_in_linux(context: Context, other: Claim, claim: Claim) -> tuple[str,
             effect = "devices write where the boot firmware's own data are"
     elif kinds == {"initrd", "reserved"}:
         effect = "Linux disables the ramdisk or uses its memory for both"
-    elif kinds == {"reserved"} and context.for_xen and context.version >= (4, 18):
+    elif kinds == {"reserved"} and context.for_xen and context.has(OVERLAPS_CHECKED):
         effect = context.early_failure
     elif kinds == {"reserved"}:
         severity = Severity.ERROR if pool or "reusable" in properties else Severity.WARNING

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from vtool.diagnostics.codes import rule
-from vtool.lint.context import VCPU, Context
+from vtool.lint.context import Context
 from vtool.lint.finding import Finding
 from vtool.platform.devicetree import Node, cpu_nodes
+from vtool.platform.xen_properties import AFFINITY, PROPERTIES, XenProperty
 
 HARDWARE, XENSTORE = 2, 4
-CAPABILITIES = 7
-"""Xen xen/include/public/bootfdt.h DOMAIN_CAPS_MASK."""
-VECTOR_STEP_BITS, MOST_VECTOR_BITS = 128, 2048
+"""Xen xen/include/public/bootfdt.h DOMAIN_CAPS_HARDWARE, DOMAIN_CAPS_XENSTORE."""
+VECTOR_STEP_BITS = 128
 SCI_TYPES = ("none", "scmi_smc")
 _CPUS = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*\Z")
 
@@ -28,32 +28,63 @@ _CPUS = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*\Z")
 def domains_ask_for_what_there_is(context: Context) -> Iterator[Finding]:
     """Capabilities, SVE, SCMI and the like have values that Xen takes."""
     for domain in context.domains:
-        for name, wrong in _wrong_values(context, domain):
-            yield Finding("VT418", domain, f"{wrong}: Xen panics", name)
+        for row in PROPERTIES:
+            judge = _JUDGES.get(row.name)
+            if judge and row.name in domain.values and context.has(row):
+                wrong = judge(context, domain, row) or _word_is_missing(context, domain, row)
+                if wrong:
+                    yield Finding("VT418", domain, f"{wrong}: Xen panics", row.name)
 
 
-def _wrong_values(context: Context, domain: Node) -> Iterator[tuple[str, str]]:
-    found, arguments = domain.properties, context.xen_arguments or ""
-    if context.version >= (4, 21):
-        rights = domain.number("capabilities")
-        if rights & ~CAPABILITIES:
-            yield "capabilities", f"`capabilities` {rights:#x} has bits beyond {CAPABILITIES:#x}"
-        elif taken := _taken(context, domain, rights):
-            yield "capabilities", f"there can be one {taken}"
-        if domain.number("trap-unmapped-accesses") > 1:
-            yield "trap-unmapped-accesses", "`trap-unmapped-accesses` is neither 0 nor 1"
-        if "xen,sci_type" in found and domain.string("xen,sci_type") not in SCI_TYPES:
-            yield "xen,sci_type", f'Xen does not know xen,sci_type = "{domain.string("xen,sci_type")}"'
-        elif domain.string("xen,sci_type") == "scmi_smc" and "scmi-smc-passthrough" not in arguments:
-            yield "xen,sci_type", "`xen,sci_type` needs scmi-smc-passthrough among the words for Xen"
-    if context.version >= (4, 20) and "llc-colors" in found and "llc-coloring" not in arguments:
-        yield "llc-colors", "`llc-colors` needs llc-coloring=on among the words for Xen"
-    if context.version >= (4, 18):
-        bits = domain.number("sve")
-        if bits % VECTOR_STEP_BITS or bits > MOST_VECTOR_BITS:
-            yield "sve", f"`sve` is {bits}, not a multiple of {VECTOR_STEP_BITS} up to {MOST_VECTOR_BITS}"
-        if "max_grant_version" in found and domain.number("max_grant_version") not in (1, 2):
-            yield "max_grant_version", f"`max_grant_version` is {domain.number('max_grant_version')}, not 1 or 2"
+def _word_is_missing(context: Context, domain: Node, row: XenProperty) -> str | None:
+    """Say which of Xen's words switches a property on, where it is not there."""
+    off = domain.string(row.name) == "none"
+    if off or not row.words or row.words.partition("=")[0] in (context.xen_arguments or ""):
+        return None
+    return f"`{row.name}` needs {row.words} among the words for Xen"
+
+
+def _is_a_number(_: Context, domain: Node, row: XenProperty) -> str | None:
+    number, (least, most) = domain.number(row.name), row.limits or (0, 0)
+    if least <= number <= most:
+        return None
+    return f"`{row.name}` is {number}, not {least} or {most}"
+
+
+def _capabilities(context: Context, domain: Node, row: XenProperty) -> str | None:
+    rights, (_least, every) = domain.number(row.name), row.limits or (0, 0)
+    if rights & ~every:
+        return f"`{row.name}` {rights:#x} has bits beyond {every:#x}"
+    taken = _taken(context, domain, rights)
+    return f"there can be one {taken}" if taken else None
+
+
+def _vector(_: Context, domain: Node, row: XenProperty) -> str | None:
+    """Judge a length in bits; without a number, or with 0, it is the longest that the host has."""
+    bits, (_least, most) = domain.number(row.name), row.limits or (0, 0)
+    if not bits % VECTOR_STEP_BITS and bits <= most:
+        return None
+    return f"`{row.name}` is {bits}, not a multiple of {VECTOR_STEP_BITS} up to {most}"
+
+
+def _sci_type(_: Context, domain: Node, row: XenProperty) -> str | None:
+    kind = domain.string(row.name)
+    return None if kind in SCI_TYPES else f'Xen does not know {row.name} = "{kind}"'
+
+
+def _anything(_: Context, __: Node, ___: XenProperty) -> str | None:
+    return None
+
+
+_JUDGES: Mapping[str, Callable[[Context, Node, XenProperty], str | None]] = {
+    "capabilities": _capabilities,
+    "trap-unmapped-accesses": _is_a_number,
+    "sve": _vector,
+    "llc-colors": _anything,
+    "xen,sci_type": _sci_type,
+    "max_grant_version": _is_a_number,
+}
+"""Of the properties whose values Xen looks at before any domain runs, what is wrong with one; None for nothing."""
 
 
 def _taken(context: Context, domain: Node, rights: int) -> str | None:
@@ -76,12 +107,12 @@ def _taken(context: Context, domain: Node, rights: int) -> str | None:
 )
 def vcpus_run_somewhere(context: Context) -> Iterator[Finding]:
     """A node of a vCPU names one that the domain has, once, and CPUs of the host."""
-    if context.version < (4, 21):
+    if not context.has(AFFINITY):
         return
     cpus = len(cpu_nodes(context.tree))
     for domain in context.domains:
         seen: dict[int, Node] = {}
-        for node in (child for child in domain.children.values() if VCPU in child.compatible):
+        for node in (child for child in domain.children.values() if AFFINITY.name in child.compatible):
             number, text = node.number("id"), node.string("hard-affinity")
             if "id" not in node.values or number >= domain.number("cpus"):
                 message = f"`id` {number} is not one of the domain's {domain.number('cpus')} CPUs: Xen panics"

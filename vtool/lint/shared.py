@@ -15,11 +15,18 @@ from vtool.lint.context import Context, SharedMemory, direct_mapped, is_shared
 from vtool.lint.domains import guest_memory
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
+from vtool.platform.xen_properties import SHARED_MEMORY
+from vtool.platform.xen_releases import (
+    GUESTS_ARE_TOLD,
+    LARGE_TREES,
+    MOST_REGIONS_OF_A_SMALL_TREE,
+    STOPS_EARLY,
+    UNPLACED,
+    most_shared_regions,
+    shown,
+)
 
 LONGEST_ID = 15
-MOST_REGIONS = 32
-MOST_REGIONS_BEFORE_4_19 = 256
-MOST_REGIONS_OF_A_DOMAIN = 20
 NAME = "xen,shared-mem"
 WARNING = Severity.WARNING
 
@@ -56,16 +63,22 @@ def _each_id(context: Context) -> dict[str, list[SharedMemory]]:
 def shared_memory_is_looked_at(context: Context) -> Iterator[Finding]:
     """The node stands where Xen gives it to a domain, and this Xen tells guests of it."""
     for node in context.nodes:
-        if is_shared(node) and node not in context.shared_nodes and context.version >= (4, 17):
+        if is_shared(node) and node not in context.shared_nodes and context.has(SHARED_MEMORY):
             message = "static shared memory stands under '/chosen' (dom0) or a domain: no domain gets this"
             yield Finding("VT885", node, message)
-    for parent in (context.chosen, *context.domains) if context.version in ((4, 17), (4, 18)) else ():
+    for parent in (context.chosen, *context.domains) if not context.has(GUESTS_ARE_TOLD) else ():
         first = next((node for node in context.shared_nodes if node.parent is parent), None)
         if first is not None and parent is not None:
             message = f"{context.xen} leaves the region out of the guest's /memory: no restricted-dma-pool works there"
             if parent is context.chosen and context.reserved_root is not None:
                 message += ", and dom0 gets a second /reserved-memory, which its kernel may not see"
-            yield Finding("VT885", first, message, hints=("Xen 4.19 does both right",), severity=WARNING)
+            yield Finding(
+                "VT885",
+                first,
+                message,
+                hints=(f"Xen {shown(GUESTS_ARE_TOLD.since)} does both right",),
+                severity=WARNING,
+            )
 
 
 @rule(
@@ -118,12 +131,14 @@ def cells_are_those_of_the_parent(context: Context) -> Iterator[Finding]:
         elif numbers is None:
             address, size = context.cells(parent)
             message = f"`{NAME}` has {len(found.value) // 4} cells, not {2 * address + size} (host, guest, size)"
-            if context.version >= (4, 19):
+            if context.has(UNPLACED):
                 message += f" or {address + size} (guest, size)"
             message += f" as '{parent.path}' has them: {context.early_failure}"
             yield Finding("VT888", node, message, NAME, (parent,))
-        elif len(numbers) == 2 and context.version < (4, 19):
-            message = f"`{NAME}` has no host address, which came with Xen 4.19: {context.early_failure}"
+        elif len(numbers) == 2 and not context.has(UNPLACED):
+            message = (
+                f"`{NAME}` has no host address, which came with Xen {shown(UNPLACED.since)}: {context.early_failure}"
+            )
             yield Finding("VT888", node, message, NAME)
 
 
@@ -141,7 +156,7 @@ def sizes_are_not_forgotten(context: Context) -> Iterator[Finding]:
         address, size = context.cells(shared.domain)
         its_host = (shared.id, shared.guest) in hosts
         # Only with equal widths has a triple without its size the length of (guest, size).
-        if shared.host is not None or context.version < (4, 19) or address != size:
+        if shared.host is not None or not context.has(UNPLACED) or address != size:
             continue
         if shared.size_bytes >= GIB or its_host:
             message = f"Xen reads guest {shared.guest:#x}, size {shared.size_bytes:#x}, silently, and takes"
@@ -159,7 +174,7 @@ def sizes_are_not_forgotten(context: Context) -> Iterator[Finding]:
 )
 def numbers_are_pages(context: Context) -> Iterator[Finding]:
     """Host address, guest address and size are whole pages, and there is a size."""
-    effect = context.early_failure if context.version >= (4, 19) else f"{context.xen} panics"
+    effect = context.early_failure if context.has(STOPS_EARLY) else f"{context.xen} panics"
     for shared in context.shared:
         named = (("host address", shared.host), ("guest address", shared.guest), ("size", shared.size_bytes))
         for what, number in named:
@@ -193,7 +208,7 @@ def an_id_is_one_region(context: Context) -> Iterator[Finding]:
             if shared.size_bytes != first.size_bytes or not same_place:
                 message = f"'{name}' is another range in '{first.node.path}': {context.early_failure}"
                 yield Finding("VT891", shared.node, message, NAME, (first.node,))
-            elif shared.host != first.host and context.version >= (4, 19):
+            elif shared.host != first.host and context.has(UNPLACED):
                 message = f"of '{name}' one node gives the host address, '{first.node.path}' does not (or the other way"
                 message += f" round): {context.xen} accepts it silently and maps the second at a guest address that is"
                 yield Finding("VT899", shared.node, f"{message} really the size", NAME, (first.node,))
@@ -227,19 +242,17 @@ def a_region_has_one_id(context: Context) -> Iterator[Finding]:
 )
 def there_are_not_too_many(context: Context) -> Iterator[Finding]:
     """Xen counts regions, and a generated tree has room for so many."""
-    most = MOST_REGIONS if context.version >= (4, 19) else MOST_REGIONS_BEFORE_4_19
+    most = most_shared_regions(context.version)
     for number, group in enumerate(_each_id(context).values(), 1):
         if number > most:
             message = f"this is region {number}, {context.xen} has room for {most}: {context.early_failure}"
             yield Finding("VT894", group[0].node, message)
-    for domain in context.domains if context.version < (4, 22) else ():
+    for domain in context.domains if not context.has(LARGE_TREES) else ():
         own = [shared for shared in context.shared if shared.domain is domain]
-        if len(own) > MOST_REGIONS_OF_A_DOMAIN:
-            message = (
-                f"the domain has {len(own)} regions; with more than about {MOST_REGIONS_OF_A_DOMAIN} the tree that"
-            )
-            message += f" {context.xen} makes is full: 'Device tree generation failed (-3)', and it stops"
-            yield Finding("VT894", domain, message, None, (own[MOST_REGIONS_OF_A_DOMAIN].node,))
+        if len(own) > MOST_REGIONS_OF_A_SMALL_TREE:
+            message = f"the domain has {len(own)} regions; with more than about {MOST_REGIONS_OF_A_SMALL_TREE} the tree"
+            message += f" that {context.xen} makes is full: 'Device tree generation failed (-3)', and it stops"
+            yield Finding("VT894", domain, message, None, (own[MOST_REGIONS_OF_A_SMALL_TREE].node,))
 
 
 @rule(
@@ -339,7 +352,7 @@ def host_addresses_are_memory(context: Context) -> Iterator[Finding]:
 def direct_mapped_domains_see_host_addresses(context: Context) -> Iterator[Finding]:
     """Dom0 and domains with ``direct-map`` see a region where it is in the host."""
     for shared in context.shared:
-        if not direct_mapped(shared.domain) or (shared.host is None and context.version < (4, 19)):
+        if not direct_mapped(shared.domain) or (shared.host is None and not context.has(UNPLACED)):
             continue
         who = owner_name(shared.domain)
         if shared.host is None:

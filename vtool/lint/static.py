@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from vtool.base.units import KIB, format_size
 from vtool.diagnostics import Severity
 from vtool.diagnostics.codes import rule
-from vtool.lint.context import CPUPOOL, DOMAIN, EVENT_CHANNEL, Context, tuples
+from vtool.lint.context import DOMAIN, Context, tuples
 from vtool.lint.finding import Finding
 from vtool.lint.modules import owner_name
 from vtool.platform.devicetree import Node
+from vtool.platform.xen_properties import CPUPOOLS, EVENT_CHANNELS, STATIC_HEAP
 
 HEAP_ALIGNMENT = 64 * KIB
 MOST_PORTS_2L = 4096
@@ -20,9 +21,9 @@ SCHEDULERS = ("credit", "credit2", "null", "rtds", "arinc653")
 
 
 def _cpupools(context: Context) -> list[Node]:
-    if context.chosen is None or context.version < (4, 17):
+    if context.chosen is None or not context.has(CPUPOOLS):
         return []
-    return [node for node in context.chosen.children.values() if CPUPOOL in node.compatible]
+    return [node for node in context.chosen.children.values() if CPUPOOLS.name in node.compatible]
 
 
 @rule(
@@ -70,14 +71,14 @@ def domains_use_cpupools(context: Context) -> Iterator[Finding]:
     """``domain-cpupool`` names a CPU pool."""
     pools = _cpupools(context)
     for domain in context.domains:
-        if context.version < (4, 17):
+        if not context.has(CPUPOOLS):
             return
         for number, pool in context.referenced(domain, "domain-cpupool")[:1]:
             if pool is None or pool not in pools:
                 what = f"'{pool.path}'" if pool else "no node"
                 # dt_parse_phandle finds nothing, and Xen goes on as if it was not asked.
                 effect = "Xen panics" if pool else f"{context.xen} ignores it, the domain runs in Pool-0"
-                message = f"`domain-cpupool` {number:#x} is {what}, not a `{CPUPOOL}` under /chosen: {effect}"
+                message = f"`domain-cpupool` {number:#x} is {what}, not a `{CPUPOOLS.name}` under /chosen: {effect}"
                 yield Finding("VT881", domain, message, "domain-cpupool", (pool,) if pool else ())
 
 
@@ -91,7 +92,7 @@ def domains_use_cpupools(context: Context) -> Iterator[Finding]:
 def the_heap_is_aligned(context: Context) -> Iterator[Finding]:
     """The static heap is in cells of the root, 64 KiB aligned and in RAM."""
     found = context.chosen.properties.get("xen,static-heap") if context.chosen else None
-    if found is None or context.chosen is None or context.version < (4, 17):
+    if found is None or context.chosen is None or not context.has(STATIC_HEAP):
         return
     widths = context.cells(context.tree.root)
     if not tuples(found, *widths):
@@ -108,10 +109,10 @@ def the_heap_is_aligned(context: Context) -> Iterator[Finding]:
 
 
 def _channels(context: Context) -> list[Node]:
-    if context.chosen is None or context.version < (4, 17):
+    if context.chosen is None or not context.has(EVENT_CHANNELS):
         return []
     parents = (context.chosen, *context.domains)
-    return [c for parent in parents for c in parent.children.values() if EVENT_CHANNEL in c.compatible]
+    return [c for parent in parents for c in parent.children.values() if EVENT_CHANNELS.name in c.compatible]
 
 
 @rule(
@@ -126,10 +127,12 @@ def event_channels_meet(context: Context) -> Iterator[Finding]:
     stopped = "Xen panics, 'Could not set up domains evtchn'"
     known = _channels(context)
     for node in context.nodes:
-        if "xen,evtchn" in node.values and EVENT_CHANNEL not in node.compatible:
-            message = f"Xen reads `xen,evtchn` in nodes compatible with `{EVENT_CHANNEL}` only and ignores this one"
+        if "xen,evtchn" in node.values and EVENT_CHANNELS.name not in node.compatible:
+            message = (
+                f"Xen reads `xen,evtchn` in nodes compatible with `{EVENT_CHANNELS.name}` only and ignores this one"
+            )
             yield Finding("VT883", node, message, "compatible")
-        elif EVENT_CHANNEL in node.compatible and node not in known and context.version >= (4, 17):
+        elif EVENT_CHANNELS.name in node.compatible and node not in known and context.has(EVENT_CHANNELS):
             yield Finding("VT883", node, "Xen reads event channels under '/chosen' and its domains only")
     for node in known:
         found = node.properties.get("xen,evtchn")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from vtool.diagnostics import Diagnostic, Severity, Span
 from vtool.diagnostics.codes import declare
-from vtool.lint.context import NEWEST, Context
+from vtool.lint.context import Context
 from vtool.lint.dynamic import sizes_are_in_cells_of_the_root
 from vtool.lint.finding import printable
 from vtool.lint.memory import memory_nodes_are_taken
@@ -25,10 +25,10 @@ from vtool.platform.devicetree import (
     describes_nothing,
     odd_cpu_nodes,
 )
+from vtool.platform.xen_releases import DISABLED_MEMORY_IGNORED, MEMORY_BY_TYPE, NEWEST, shown
 
 _DELETE = "delete the node from the tree that Xen boots with, or correct `reg` or `ranges`"
 FROM_THE_BOARD = "import from the running board as root: --ssh root@HOST"
-
 
 declare(
     "VT807",
@@ -153,7 +153,7 @@ def _memory_of_old_xens(tree: Tree) -> Iterator[Diagnostic]:
             continue
         is_ram = node.parent is tree.root and node.string("device_type") == "memory" and node.available
         if not is_ram and "reg" in node.values:
-            before = "4.20" if node.available else "4.19"
+            before = shown((MEMORY_BY_TYPE if node.available else DISABLED_MEMORY_IGNORED).since)
             yield _warning("VT805", f"Xen before {before} takes '{node.path}' for RAM, going by its name alone", node)
 
 

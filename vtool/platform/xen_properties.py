@@ -4,8 +4,8 @@ Enter at ``PROPERTIES``. Checks, lint, the planner, templates, the export for Im
 tree and the page of the language loop over it; a row is all that a new property of a domain needs. Knows no topology:
 ``key`` is a path in one, and values are those of its model, with names in place of enums.
 
-Sources: docs/misc/arm/device-tree/booting.txt, docs/man/xl.cfg.5.pod.in and Kconfig of Xen 4.16.0 to 4.22.0; where
-those say nothing, the file of Xen that reads the property, in ``source``.
+Each row cites the documentation of Xen that describes it, or the file that reads it, as the first release with it
+has them. Words of xl are those of docs/man/xl.cfg.5.pod.in.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from typing import Any
 from vtool.base.records import record
 from vtool.base.units import MIB, AddressRange, exact_division, format_cpu_list
 from vtool.platform.layouts import XEN_MOST_SPIS
-
-Release = tuple[int, int]
-OLDEST: Release = (4, 16)
-"""The oldest release that is supported: what it has in every build needs no check."""
+from vtool.platform.xen_releases import OLDEST, Feature, Release, shown
 
 
 class Where(Enum):
@@ -46,17 +43,6 @@ Writer = Callable[[Any], Written]
 
 
 @record
-class Feature:
-    """Something a Xen needs to have: the first release with it, and the Kconfig option since when it is one."""
-
-    since: Release
-    option: str | None
-    what: str
-    option_since: Release = (4, 0)
-    without: str = "such a Xen stops before its console is up, or ignores the node: see what `image: vtool:xen` has"
-
-
-@record
 class XlWord:
     """What xl.cfg has for a property; without ``write`` the template knows how."""
 
@@ -72,11 +58,10 @@ class XenProperty:
     """One property or node.
 
     ``key`` is where a topology has it (below a domain, where it is a domain's). ``write`` makes its value in a
-    device tree; without it the template or the base tree has it. ``backported`` is the first point release of
-    the one before ``since`` that has it, too. ``values_since`` are values that came later. ``limits`` are the
-    least and the most of a number; ``words`` switch it on, on Xen's own command line. ``asked_elsewhere``:
-    what it needs is asked for by the key of what it refers to. ``imagebuilder`` is its key in ImageBuilder's
-    configuration, behind ``DOMU_``.
+    device tree; without it the template or the base tree has it. ``values_since`` are values that came later.
+    ``limits`` are the least and the most of a number; ``words`` switch it on, on Xen's own command line.
+    ``asked_elsewhere``: what it needs is asked for by the key of what it refers to. ``imagebuilder`` is its key in
+    ImageBuilder's configuration, behind ``DOMU_``. The feature's ``source`` is what ``since`` was read in.
     """
 
     name: str
@@ -85,14 +70,12 @@ class XenProperty:
     where: Where = Where.DOMAIN
     write: Writer | None = None
     xl: XlWord | None = None
-    backported: str = ""
     values_since: tuple[tuple[str, Release], ...] = ()
     limits: tuple[int, int] | None = None
     words: str = ""
     asked_elsewhere: bool = False
     imagebuilder: str | None = None
     note: str = ""
-    source: str = ""
 
     @property
     def field(self) -> str:
@@ -106,10 +89,14 @@ class XenProperty:
 
     @property
     def since_words(self) -> str:
-        """Say since when it is there, and what earlier releases do with it (for those with ``backported``)."""
-        before, _, point = self.backported.rpartition(".")
-        ignored = f"{before}.0 to {before}.{int(point) - 1} ignore it"
-        return f"came with Xen {shown(self.since)}, and with {self.backported} of the fixes to {before}: {ignored}"
+        """Say since when it is there, and what earlier releases do with it (for those that are backported)."""
+        fixed, lacking = self.feature.backported, self.feature.points_without
+        before = fixed.rpartition(".")[0]
+        return f"came with Xen {shown(self.since)}, and with {fixed} of the fixes to {before}: {lacking} ignore it"
+
+    def is_in(self, release: Release) -> bool:
+        """Whether a release reads it in a device tree."""
+        return self.feature.is_in(release)
 
     def needs(self, value: object) -> Feature:
         """Return what a Xen must have that is to read this value in a device tree."""
@@ -158,11 +145,6 @@ def _or_none(written: Written) -> Written:
     return None if written is False or written == () else written
 
 
-def shown(release: Release) -> str:
-    """Write a release as people do."""
-    return ".".join(map(str, release))
-
-
 # -- how values are written
 
 
@@ -205,23 +187,25 @@ def _reference(label: str | None) -> Written:
 
 # -- the rows, in the order in which a domain's node has them
 
+BOOTING = "docs/misc/arm/device-tree/booting.txt"
+
 
 def _always(name: str, key: str, note: str = "", since: Release = (4, 12)) -> XenProperty:
     """Make the row of what every guest has, or what a template writes as a node."""
     where = Where.BELOW if name.startswith("multiboot,") else Where.DOMAIN
-    return XenProperty(name, key, Feature(since, None, name), where, note=note)
+    return XenProperty(name, key, Feature(since, None, name, source=BOOTING), where, note=note)
 
 
 DOM0LESS = XenProperty(
     "compatible",
     "start",
-    Feature((4, 12), "DOM0LESS_BOOT", "dom0less domains", (4, 19)),
+    Feature((4, 12), "DOM0LESS_BOOT", "dom0less domains", (4, 19), source=f"{BOOTING}; xen/arch/arm/Kconfig of 4.19"),
     note="`xen,domain`, with `#address-cells` and `#size-cells`: always written; `DOM0LESS_BOOT` since 4.19",
 )
 ENHANCED = XenProperty(
     "xen,enhanced",
     "xen.enhanced",
-    Feature((4, 17), None, "xen,enhanced"),
+    Feature((4, 17), None, "xen,enhanced", source=BOOTING),
     write=_as_it_is,
     values_since=(("legacy", (4, 21)),),
     imagebuilder="ENHANCED",
@@ -230,7 +214,7 @@ ENHANCED = XenProperty(
 STATIC_MEMORY = XenProperty(
     "xen,static-mem",
     "xen.static_memory",
-    Feature((4, 16), "STATIC_MEMORY", "static memory"),
+    Feature((4, 16), "STATIC_MEMORY", "static memory", source=BOOTING),
     write=_as_it_is,
     imagebuilder="STATIC_MEM",
     note="one range, at `xen.memory_address` if that is given; `STATIC_MEMORY`",
@@ -238,7 +222,7 @@ STATIC_MEMORY = XenProperty(
 DIRECT_MAP = XenProperty(
     "direct-map",
     "xen.direct_map",
-    Feature((4, 17), None, "direct-map"),
+    Feature((4, 17), None, "direct-map", source=BOOTING),
     write=_as_it_is,
     imagebuilder="DIRECT_MAP",
     note="with static memory",
@@ -246,18 +230,18 @@ DIRECT_MAP = XenProperty(
 P2M_MEMORY = XenProperty(
     "xen,domain-p2m-mem-mb",
     "xen.p2m_memory",
-    Feature((4, 17), None, "memory for page tables"),
+    Feature(
+        (4, 17), None, "memory for page tables", backported="4.16.3", source=f"XSA-409; {BOOTING} of 4.16.3 and of 4.17"
+    ),
     write=_mib,
     xl=XlWord("shadow_memory", (4, 17), _mib, "whole MiB, for the guest's page tables"),
-    backported="4.16.3",
     imagebuilder="P2M_MEM_MB",
     note="whole MiB; 4.16.0 to 4.16.2 ignore it (a warning)",
-    source="XSA-409; xen/arch/arm/domain_build.c and tools/libs/light of RELEASE-4.16.3 and of RELEASE-4.17.0",
 )
 SPIS = XenProperty(
     "nr_spis",
     "xen.spis",
-    Feature((4, 13), None, "nr_spis"),
+    Feature((4, 13), None, "nr_spis", source=BOOTING),
     write=_as_it_is,
     xl=XlWord(
         "nr_spis",
@@ -269,12 +253,11 @@ SPIS = XenProperty(
     limits=(1, XEN_MOST_SPIS),
     imagebuilder="NR_SPIS",
     note=f"1 to {XEN_MOST_SPIS}",
-    source="xen/arch/arm/vgic.c domain_vgic_init; tools/libs/light/libxl_arm.c",
 )
 AFFINITY = XenProperty(
     "xen,vcpu",
     "host_cpus",
-    Feature((4, 21), None, "keeping a dom0less guest on CPUs"),
+    Feature((4, 21), None, "keeping a dom0less guest on CPUs", source=BOOTING),
     Where.BELOW,
     xl=XlWord("cpus"),
     imagebuilder="VCPU_HARD_AFFINITY",
@@ -283,7 +266,7 @@ AFFINITY = XenProperty(
 SHARED_MEMORY = XenProperty(
     "xen,domain-shared-memory-v1",
     "regions",
-    Feature((4, 17), "STATIC_SHM", "static shared memory"),
+    Feature((4, 17), "STATIC_SHM", "static shared memory", source=BOOTING),
     Where.BELOW,
     imagebuilder="SHARED_MEM",
     note="with `xen,shm-id`, `role`, `xen,shared-mem`; `STATIC_SHM`; `placed: false` since 4.19",
@@ -291,7 +274,9 @@ SHARED_MEMORY = XenProperty(
 EVENT_CHANNELS = XenProperty(
     "xen,evtchn-v1",
     "event_channels",
-    Feature((4, 17), "STATIC_EVTCHN", "static event channels", (4, 19)),
+    Feature(
+        (4, 17), "STATIC_EVTCHN", "static event channels", (4, 19), source=f"{BOOTING}; xen/arch/arm/Kconfig of 4.19"
+    ),
     Where.BELOW,
     imagebuilder="STATIC_EVTCHNS",
     note="`STATIC_EVTCHN` since 4.19",
@@ -299,14 +284,14 @@ EVENT_CHANNELS = XenProperty(
 CPUPOOLS = XenProperty(
     "xen,cpupool",
     "hypervisor.cpupools",
-    Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools"),
+    Feature((4, 17), "BOOT_TIME_CPUPOOLS", "boot-time CPU pools", source="docs/misc/arm/device-tree/cpupools.txt"),
     Where.BELOW,
     note="`BOOT_TIME_CPUPOOLS`",
 )
 STATIC_HEAP = XenProperty(
     "xen,static-heap",
     "hypervisor.static_heap",
-    Feature((4, 17), "STATIC_MEMORY", "a static heap"),
+    Feature((4, 17), "STATIC_MEMORY", "a static heap", source=BOOTING),
     Where.CHOSEN,
     note="`STATIC_MEMORY`",
 )
@@ -316,13 +301,12 @@ def _grants(name: str, imagebuilder: str, least: int, most: int) -> XenProperty:
     return XenProperty(
         name,
         f"xen.{name}",
-        Feature((4, 18), None, "grant limits in the device tree"),
+        Feature((4, 18), None, "grant limits in the device tree", source=BOOTING),
         write=_as_it_is,
         xl=XlWord(name, OLDEST, _as_it_is),
         limits=(least, most),
         imagebuilder=imagebuilder,
         note=f"{least} to {most}",
-        source="xen/arch/arm/domain_build.c of RELEASE-4.18.0; public/domctl.h",
     )
 
 
@@ -333,7 +317,7 @@ PROPERTIES = (
     XenProperty(
         "vpl011",
         "xen.uart",
-        Feature((4, 12), None, "vpl011"),
+        Feature((4, 12), None, "vpl011", source=BOOTING),
         write=_as_it_is,
         xl=XlWord(
             "vuart", write=_when_on("sbsa_uart"), note="`sbsa_uart` where `true` is written; beside the console `hvc0`"
@@ -348,7 +332,7 @@ PROPERTIES = (
     XenProperty(
         "domain-cpupool",
         "cpupool",
-        Feature((4, 17), "BOOT_TIME_CPUPOOLS", "a boot-time CPU pool"),
+        Feature((4, 17), "BOOT_TIME_CPUPOOLS", "a boot-time CPU pool", source=BOOTING),
         write=_reference,
         xl=XlWord("pool", write=_as_it_is),
         asked_elsewhere=True,
@@ -359,17 +343,16 @@ PROPERTIES = (
     XenProperty(
         "capabilities",
         "xen.capabilities",
-        Feature((4, 21), None, "capabilities of dom0less guests"),
+        Feature((4, 21), None, "capabilities of dom0less guests", source=f"{BOOTING}; xen/include/public/bootfdt.h"),
         write=_bits(control=1, hardware=2, xenstore=4),
         limits=(0, 7),
         imagebuilder="CAPS",
         note="`control`; `hardware` and `xenstore` are dom0's (VT415)",
-        source="xen/include/public/bootfdt.h DOMAIN_CAPS_*",
     ),
     XenProperty(
         "trap-unmapped-accesses",
         "xen.trap_unmapped_accesses",
-        Feature((4, 21), None, "not trapping unmapped accesses"),
+        Feature((4, 21), None, "not trapping unmapped accesses", source=BOOTING),
         write=_when_off,
         xl=XlWord("trap_unmapped_accesses", (4, 21), _when_off, "written when `false`"),
         limits=(0, 1),
@@ -379,7 +362,7 @@ PROPERTIES = (
     XenProperty(
         "sve",
         "xen.sve",
-        Feature((4, 18), "ARM64_SVE", "SVE in guests"),
+        Feature((4, 18), "ARM64_SVE", "SVE in guests", source=BOOTING),
         write=_vector,
         xl=XlWord("sve", (4, 18), _vector_of_xl, "`hw` for `max`; `ARM64_SVE`"),
         limits=(128, 2048),
@@ -388,7 +371,7 @@ PROPERTIES = (
     XenProperty(
         "llc-colors",
         "xen.llc_colors",
-        Feature((4, 20), "LLC_COLORING", "cache colouring"),
+        Feature((4, 20), "LLC_COLORING", "cache colouring", source=BOOTING),
         write=lambda colours: format_cpu_list(colours) or None,
         xl=XlWord("llc_colors", (4, 20), _colours_of_xl, "`LLC_COLORING`"),
         words="llc-coloring=on",
@@ -397,7 +380,7 @@ PROPERTIES = (
     XenProperty(
         "xen,sci_type",
         "xen.scmi_smc",
-        Feature((4, 21), "SCMI_SMC", "SCMI for guests"),
+        Feature((4, 21), "SCMI_SMC", "SCMI for guests", source=BOOTING),
         write=_when_on("scmi_smc"),
         xl=XlWord("arm_sci", (4, 21), _when_on("type=scmi_smc"), "one guest, `SCMI_SMC`"),
         words="scmi-smc-passthrough=on",
@@ -409,7 +392,7 @@ PROPERTIES = (
     XenProperty(
         "passthrough",
         "passthrough",
-        Feature((4, 19), None, "passthrough without a partial device tree"),
+        Feature((4, 19), None, "passthrough without a partial device tree", source=BOOTING),
         write=_when_on("enabled"),
         xl=XlWord("dtdev", note="behind an IOMMU only: xl starts no guest without (VT360)"),
         note="`enabled` where nodes are named and no partial tree implies it",
@@ -425,28 +408,28 @@ PROPERTIES = (
     XenProperty(
         "xen,passthrough",
         "passthrough",
-        Feature((4, 11), None, "passthrough"),
+        Feature((4, 6), None, "passthrough", source="docs/misc/arm/device-tree/passthrough.txt"),
         Where.DEVICE,
         note="in a node of the board: what `--base-tree` is checked for (VT417)",
     ),
     XenProperty(
         "xen,force-assign-without-iommu",
         "xen.force_assign_without_iommu",
-        Feature((4, 12), None, "passthrough without an IOMMU"),
+        Feature((4, 13), None, "passthrough without an IOMMU", source="docs/misc/arm/passthrough.txt"),
         Where.DEVICE,
         note="in a partial tree, which is the user's: the nodes that may be given away without an IOMMU (VT360)",
     ),
     XenProperty(
         "xen,uefi-binary",
         "",
-        Feature((4, 16), None, "xen,uefi-binary"),
+        Feature((4, 16), None, "xen,uefi-binary", source=BOOTING),
         Where.BELOW,
         note="boards here boot by U-Boot, which loads the files",
     ),
     XenProperty(
         "v8r_el1_msa",
         "",
-        Feature((4, 22), None, "v8r_el1_msa"),
+        Feature((4, 22), None, "v8r_el1_msa", source=BOOTING),
         note="for Armv8-R with an MPU; boards here are Armv8-A",
     ),
 )
@@ -470,6 +453,6 @@ def _table(what: str, lines: list[tuple[XenProperty, str, Release, str]]) -> str
     text = f"| {what} | key | since | notes |\n|---|---|---|---|\n"
     for row, name, since, note in lines:
         key = f"`{row.key}`" if row.key else "none"
-        releases = f"{shown(since)}, {row.backported}" if row.backported else shown(since)
+        releases = f"{shown(since)}, {row.feature.backported}" if row.feature.backported else shown(since)
         text += f"| `{name}` | {key} | {releases} | {note} |\n".replace("|  |", "| |")
     return text

@@ -18,6 +18,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
+from vtool.platform.xen_releases import VIRTIO_DISK_OF_XL, VIRTIO_OF_XL, shown
 
 TRAITS = Traits(
     word="grant",
@@ -45,7 +46,11 @@ ROWS = (
             XENPVH,
             (
                 XEN_IOREQ,
-                Need("xl", "virtio=[…grant_usage=1] (on disks 4.19)", "4.18"),
+                Need(
+                    "xl",
+                    f"virtio=[…grant_usage=1] (on disks {shown(VIRTIO_DISK_OF_XL.since)})",
+                    shown(VIRTIO_OF_XL.since),
+                ),
                 XEN_QEMU,
                 Need("guest kernel", "XEN_VIRTIO, VIRTIO_MMIO", "5.19"),
             ),

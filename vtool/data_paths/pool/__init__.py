@@ -16,6 +16,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
+from vtool.platform.xen_releases import POOL, shown
 
 TRAITS = Traits(
     word="pool",
@@ -55,7 +56,7 @@ ROWS = (
             ("mmio",),
             ("qemu-xenpvh",),
             (
-                Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM, IOREQ_SERVER", "4.19"),
+                Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM, IOREQ_SERVER", shown(POOL.since)),
                 Need("Xen", "patched: restricted-dma-pool and a phandle on the xen-shmem node"),
                 Need("Xen", "frontend dom0less, owner of the region"),
                 XEN_QEMU,

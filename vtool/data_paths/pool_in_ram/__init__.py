@@ -19,6 +19,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
+from vtool.platform.xen_releases import VIRTIO_OF_XL, shown
 
 TRAITS = Traits(
     word="pool-in-ram",
@@ -58,7 +59,11 @@ ROWS = (
             ("qemu-xenpvh",),
             (
                 XEN_IOREQ,
-                Need("xl", "virtio=[…grant_usage=0], patched (or guest firmware) to write the pool's node", "4.18"),
+                Need(
+                    "xl",
+                    "virtio=[…grant_usage=0], patched (or guest firmware) to write the pool's node",
+                    shown(VIRTIO_OF_XL.since),
+                ),
                 XEN_QEMU,
                 POOL_KERNEL,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vtool.data_paths.facts import Need, Row, Served, Shares, Traits, Transport, by_vtool_ring
+from vtool.platform.xen_releases import POOL, shown
 
 _BY_VTOOL_RING = (Served(("vtool-ring",), ("blk", "net"), (Transport.SHARED_MEMORY,), deployed=True),)
 TRAITS = Traits(
@@ -21,7 +22,7 @@ ROWS = (
             Need("guest kernel", "PCI_HOST_GENERIC; TUN for a network, BLK_DEV_NBD for a disk"),
         ),
         xen=by_vtool_ring(
-            Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM", "4.19"),
+            Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM", shown(POOL.since)),
             Need("Xen", "frontend dom0less, backend dom0"),
             Need("both kernels", "DEVMEM without STRICT_DEVMEM; TUN for a network, BLK_DEV_NBD for a disk"),
         ),

@@ -18,6 +18,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
+from vtool.platform.xen_releases import VIRTIO_OF_XL, shown
 
 TRAITS = Traits(
     word="shared-ram",
@@ -55,7 +56,7 @@ ROWS = (
             XENPVH,
             (
                 XEN_IOREQ,
-                Need("xl", "virtio=[…grant_usage=0]", "4.18"),
+                Need("xl", "virtio=[…grant_usage=0]", shown(VIRTIO_OF_XL.since)),
                 XEN_QEMU,
                 Need("guest kernel", "VIRTIO_MMIO"),
             ),
