@@ -26,6 +26,7 @@ HYPERVISORS = ("kvm", "xen")
 _FILES = {(file.parent.name, file.stem) for file in Path(__file__).parent.glob("*/*.py")}
 _PACKAGES = [import_module(f"{__name__}.{folder}") for folder, file in sorted(_FILES) if file == "__init__"]
 _PACKAGES.sort(key=lambda package: int(package.ROWS[0].number))
+_WITH_PROOF = frozenset(p.ROWS[0].data_path for p in _PACKAGES if (p.__name__.rpartition(".")[2], "proof") in _FILES)
 _TRAITS: dict[str, Traits] = {
     package.TRAITS.word: package.TRAITS for package in _PACKAGES if hasattr(package, "TRAITS")
 }
@@ -36,6 +37,11 @@ class _Word(Enum):
     def traits(self) -> Traits:
         """Return what sets this path apart."""
         return _TRAITS[self.value]
+
+    @property
+    def has_proof(self) -> bool:
+        """Whether its package says what has to be shown of it on a board, so that it can be deployed."""
+        return self.value in _WITH_PROOF
 
 
 if TYPE_CHECKING:

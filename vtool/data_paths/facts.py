@@ -41,7 +41,8 @@ class Shares(Enum):
 class Served:
     """By whom a path is served: these programs (any where empty), of these device types (likewise), over these.
 
-    ``deployed``: it has been proven with each of them, so that ``vtool deploy`` takes it.
+    ``deployed``: it has been proven with each of them, so that ``vtool deploy`` takes it; for that the package needs a
+    ``proof``.
     """
 
     programs: tuple[str, ...] = ()

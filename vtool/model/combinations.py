@@ -144,7 +144,7 @@ def _through_paths(hypervisor: str, word: str, program: Program, service: Servic
                 path,
                 transport,
                 program,
-                deployed=any(one.deployed for one in by),
+                deployed=path.has_proof and any(one.deployed for one in by),
                 qemu_device=name,
                 since=service.since if name or hypervisor == "kvm" else (0, 0),
                 kernel=(*traits.kernel, *finds_it, *service.kernel),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 from vtool.base.units import MIB, AddressRange, format_size
+from vtool.deploy.proof.echo import echoed, sent_back
 from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import between, to_disk
@@ -20,13 +21,11 @@ from vtool.deploy.proof.steps import (
     Step,
     counts,
     disk_io,
-    exchanged,
     in_domain,
     on_board,
     same_digest,
     shows,
 )
-from vtool.deploy.proof.xen_virtio import ECHO_PORT, echoed
 from vtool.plan.types import KvmDevice, KvmGuest, XenBootGuest, XenRing
 
 MAGIC, VERSION = "0x31474E4952545600", 1
@@ -146,10 +145,7 @@ def xen_rings(guest: XenBootGuest) -> Iterator[Proof]:
             there = _WAITS.format(done=f'[ "$(cat {carrier})" = 1 ]', then=f"cat {carrier}")
             there = there.replace("usleep 100000", "sleep 0.1")
             yield shows(subject, "carrier of dom0's interface", on_board(f"carrier-{identity}", there, 60), "1")
-            what = f"{format_size(TRANSFER_BYTES)} sent by the backend domain, received and sent back by the frontend"
-            echo: Step = {"id": f"back-{identity}", "op": "echo", "port": ECHO_PORT, "size_bytes": TRANSFER_BYTES}
-            echo["address"] = ring.frontend.address.partition("/")[0]
-            yield exchanged(subject, what, echo, 2 * TRANSFER_BYTES)
+            yield sent_back(subject, identity, ring.frontend.address)
         yield _mapped(ring)
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.deploy.proof import saved
+from vtool.deploy.proof.argo import argo
 from vtool.deploy.proof.boot import boot_domain, event_channel, shared_bytes
-from vtool.deploy.proof.driver_domain import driver_domain, served_disk, served_interface
-from vtool.deploy.proof.kvm import kvm_guest, window, windows
+from vtool.deploy.proof.driver_domain import driver_domain
+from vtool.deploy.proof.kvm import kvm_guest
 from vtool.deploy.proof.paths import every_proof
-from vtool.deploy.proof.reach import kvm_reach, xen_reach
+from vtool.deploy.proof.reach import kvm_reach
 from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.steps import TREE, Proof, Row, domain_answers, on_board, region_reg, steps_of
-from vtool.deploy.proof.xen import argo, xen_disk, xen_interface
-from vtool.deploy.proof.xen_virtio import pool_virtio, xen_virtio
+from vtool.deploy.proof.xen_virtio import virtio_guest
 from vtool.plan.types import BoardPlan, HostRegion
 
 __all__ = ["Proof", "Row", "proofs", "saved", "steps_of"]
@@ -32,13 +32,10 @@ def proofs(board: BoardPlan) -> list[Proof]:
     for guest in board.kvm_guests:
         found += kvm_guest(guest)
         found += [proof for device in guest.devices if device.virtio for proof in kvm_reach(guest, device)]
-    for device, guests in windows(board.kvm_guests):
-        found += window(device, guests)
     found += [proof for path in every_proof() for proof in path.kvm_guests(board.kvm_guests)]
     pools = {pool.label: pool for pool in board.xen_boot.cpupools}
     for boot_guest in board.xen_boot.guests:
         found += boot_domain(boot_guest, pools.get(boot_guest.cpupool or ""))
-        found += pool_virtio(boot_guest)
         found += [proof for path in every_proof() for proof in path.built_guest(boot_guest)]
     found += shared_bytes(board.xen_boot.guests)
     for view in board.xen_boot.shared:
@@ -49,14 +46,8 @@ def proofs(board: BoardPlan) -> list[Proof]:
     found += [event_channel(end, numbers) for end in board.xen_boot.channel_ends]
     for domain in board.xen_guests:
         found += domain_answers(domain)
-        for disk in domain.disks:
-            found += [*xen_disk(domain, disk), *xen_reach(domain, disk)]
-        for served in domain.served_disks:
-            found += [*served_disk(domain, served), *xen_reach(domain, served)]
-        for interface in domain.interfaces:
-            of_interface = served_interface if interface.backend else xen_interface
-            found += [*of_interface(domain, interface), *xen_reach(domain, interface)]
-        found += xen_virtio(domain)
+        found += [proof for path in every_proof() for proof in path.xl_guest(domain)]
+        found += virtio_guest(domain)
     by_name = {domain.name: domain for domain in board.xen_guests}
     for domain in board.xen_guests:
         if domain.driver_domain:

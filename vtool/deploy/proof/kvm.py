@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
-from vtool.deploy.proof.reach import between
+from vtool.deploy.proof.paths import proof_of
 from vtool.deploy.proof.steps import (
     SHARE,
     TRANSFER_BYTES,
@@ -26,14 +25,10 @@ from vtool.deploy.proof.steps import (
     on_board,
     region_reg,
     same_digest,
-    shows,
-    slots_used,
 )
-from vtool.plan.types import TRACK_HIWATER, KvmDevice, KvmGuest, Pool
+from vtool.plan.types import KvmDevice, KvmGuest, Pool
 
 _SHARED_OBJECTS = ("/memfd:", "/dev/shm/vtool-")  # noqa: S108 - names that are compared
-WINDOW_WORDS = 32
-"""Words of 8 bytes that go each way through a BAR: a guest's devmem writes one at a time."""
 
 
 def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
@@ -44,13 +39,13 @@ def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
         yield has_option(f"domain {guest.name}", guest.name, guest.kernel, "DMA_RESTRICTED_POOL")
     yield _memory_backends(guest)
     for pool in used:
-        yield from _pool(guest, pool)
+        yield from _created(guest, pool)
     for device in guest.devices:
         if device.virtio:
-            yield from _virtio(guest, device)
+            yield from proof_of(device.data_path).kvm_device(guest, device)
 
 
-def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
+def _created(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
     subject, identity = f"region {pool.region}", f"{guest.name}-{pool.region}"
     node = f"$(fdtget -l {guest.device_tree} /reserved-memory | grep '^vtool-{pool.region}@')"
     cells = f"fdtget -t x {guest.device_tree} /reserved-memory/{node} reg"
@@ -62,36 +57,23 @@ def _pool(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
     yield counts(subject, "kernel made it a restricted DMA pool", created, "once a boot")
 
 
-def _virtio(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
-    subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
+def virtio_device(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
+    """Return what has to be shown of a virtio device, whatever its path."""
+    yield driver_accepted(guest, device)
+    yield from device_io(guest, device)
+    yield from backend_maps(guest, device)
+
+
+def driver_accepted(guest: KvmGuest, device: KvmDevice) -> Proof:
+    """Return the row of the features that a driver accepted."""
+    identity, platform = f"{guest.name}-{device.name}", device.data_path.traits.platform
     accepted = in_domain(guest.name, f"features-{identity}", f"cat {device.guest_sysfs}/virtio*/features", 20)
-    traits = device.data_path.traits
-    yield features(subject, accepted, guest.name, device.name, platform=traits.platform)
-    if traits.translated:
-        kind = in_domain(guest.name, f"translated-{identity}", f"cat {device.guest_sysfs}/iommu_group/type", 20)
-        yield shows(subject, "its IOMMU group translates", kind, "DMA", "DMA-FQ")
-    io = list(_io(guest, device, subject, identity))
-    pool = device.pool if traits.pooled else None
-    if pool is None:
-        yield from io
-    else:
-        line = f"{device.guest_device}: assigned reserved memory node {pool.node_name}"
-        assigned = on_board(f"assigned-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
-        yield counts(subject, "kernel assigned it the pool", assigned, "once a boot")
-        counter = f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
-        high = "$F/io_tlb_used_hiwater"
-        reset = in_domain(guest.name, f"reset-{identity}", f"{counter} echo 0 > {high}; cat {high}", 20)
-        yield io[0].after(reset)
-        yield from io[1:]
-        told = f"{counter} cat {high} && uname -r && grep -o '{TRACK_HIWATER}' /proc/cmdline; true"
-        used = in_domain(guest.name, f"hiwater-{identity}", told, 20)
-        yield slots_used(subject, f"slots of '{pool.region}' used by that I/O (high-water mark)", used)
-    if device.backend is not None:
-        yield _backend_maps(guest, device)
+    return features(f"device {device.name}", accepted, guest.name, device.name, platform=platform)
 
 
-def _io(guest: KvmGuest, device: KvmDevice, subject: str, identity: str) -> Iterator[Proof]:
+def device_io(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """Return the rows of data through a device: at least one."""
+    subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
     match device.type:
         case "blk":
             block, disk = block_device(device.guest_sysfs), device.disks[0]
@@ -150,43 +132,6 @@ def _share_io(subject: str, domain: str, identity: str, device: KvmDevice) -> It
     yield same_digest(subject, f"{size} in a file of the frontend's, read on the board", write, check)
 
 
-def windows(guests: Sequence[KvmGuest]) -> Iterator[tuple[KvmDevice, tuple[KvmGuest, KvmGuest]]]:
-    """Yield each device that two guests have, with both."""
-    for guest, other in combinations(guests, 2):
-        shared = {device.name for device in guest.devices if device.type == "ivshmem"}
-        yield from ((device, (guest, other)) for device in other.devices if device.name in shared)
-
-
-def window(device: KvmDevice, guests: tuple[KvmGuest, KvmGuest]) -> Iterator[Proof]:
-    """Return the rows that two guests see the same bytes behind a BAR, whoever writes them, and nothing besides."""
-    subject, size = f"device {device.name}", WINDOW_WORDS * 8
-    both = (guests, guests[::-1])
-    ends = {guest.name: next(d.guest_sysfs for d in guest.devices if d.name == device.name) for guest in guests}
-    for number, (writer, reader) in enumerate(both):
-        # What was there before is not what is proven now.
-        value = "0x$(dd if=/dev/urandom bs=8 count=1 2>/dev/null | hexdump -v -e '8/1 \"%02X\"')"
-        command = _each_word(ends[writer.name], f"devmem $A 64 {value}")
-        write = in_domain(writer.name, f"write-{device.name}-{number}", command)
-        read = in_domain(reader.name, f"read-{device.name}-{number}", _each_word(ends[reader.name], ":"))
-        what = f"{size} bytes written by '{writer.name}', read by '{reader.name}'"
-        yield same_digest(subject, what, write, read, size)
-    for guest, other in both:
-        words = f"$(dd if=$C bs={size} count=1 2>/dev/null | hexdump -v -e '1/4 \"0x%08X \"')"
-        control = f"{_base(ends[guest.name])}; for W in {words}; do devmem $((B)) 32 $W; B=$((B + 4)); done"
-        yield between(guest, other, device.name, control, f"what '{other.name}' can reach of '{guest.name}'")
-
-
-def _base(device: str) -> str:
-    """Return a shell line that makes B the address of an ivshmem device's memory, by its folder in sysfs."""
-    return f"echo 1 > {device}/enable; B=$(sed -n 3p {device}/resource | cut -d' ' -f1)"
-
-
-def _each_word(device: str, command: str) -> str:
-    """Return a shell line that runs a command for each word's address A, then prints the digest of all words."""
-    words = f"for N in $(seq 0 {WINDOW_WORDS - 1}); do A=$((B + N * 8))"
-    return f"{_base(device)}; {words}; {command}; done; {words}; devmem $A 64; done | sha256sum"
-
-
 def _memory_backends(guest: KvmGuest) -> Proof:
     step: Step = {
         "id": f"memdev-{guest.name}",
@@ -227,8 +172,10 @@ def _shown(backends: Mapping[str, tuple[int, bool]]) -> str:
     )
 
 
-def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
-    assert device.backend is not None
+def backend_maps(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
+    """Return the row of what a device's daemon maps; nothing where QEMU itself serves it."""
+    if device.backend is None:
+        return
     backend = {"id": f"maps-{device.backend.unit}", "op": "maps", "unit": device.backend.unit}
     vmm = {"id": f"maps-{guest.unit}", "op": "maps", "unit": guest.unit}
     regions = sum(other.region_file is not None for other in guest.devices)
@@ -242,7 +189,7 @@ def _backend_maps(guest: KvmGuest, device: KvmDevice) -> Proof:
     )
     expected = f"{whose}, {format_size(wanted)}"
     judge = BackendMaps(backend=backend["id"], vmm=vmm["id"], expected=expected, size_bytes=wanted, objects=objects)
-    return Proof(f"backend of {device.name}", "guest memory it maps", (backend, vmm), judge)
+    yield Proof(f"backend of {device.name}", "guest memory it maps", (backend, vmm), judge)
 
 
 class BackendMaps(Judge):

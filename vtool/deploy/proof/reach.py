@@ -28,11 +28,8 @@ from vtool.plan.types import (
     KvmDevice,
     KvmGuest,
     XenBootGuest,
-    XenDisk,
     XenGuest,
-    XenInterface,
     XenQemu,
-    XenServedDisk,
 )
 from vtool.platform.layouts import xen_guest_ram
 
@@ -156,31 +153,6 @@ def to_disk(block: str, scratch: AddressRange | None) -> str:
     if scratch is None:
         return ""
     return f"dd if=$C of={block} bs=1M seek={scratch.base // MIB} oflag=direct conv=fsync 2>/dev/null"
-
-
-def xen_reach(guest: XenGuest, device: XenDisk | XenServedDisk | XenInterface) -> Iterator[Proof]:
-    """Return the row of a PV device: what the domain granted; dom0 is privileged besides."""
-    disks: tuple[XenDisk | XenServedDisk, ...] = (*guest.disks, *guest.served_disks)
-    controls = (to_disk(f"/dev/{disk.virtual_device}", disk.scratch) for disk in disks)
-    control = next(filter(None, controls), "")
-    step: Step = {"id": f"granted-{guest.name}", "op": "granted", "domain": guest.name, "control": control}
-
-    judge = PagesGranted(step=step["id"], expected="granted pages", control=bool(control))
-    yield Proof(f"device {device.name}", REACH, (step,), judge)
-
-
-class PagesGranted(Observed):
-    """Backends have mapped pages that a guest granted, and its secret is in none of them."""
-
-    name = "pages-granted"
-    control: bool
-
-    def judged(self, seen: Mapping[str, Any]) -> tuple[str, bool]:
-        """Say how many pages were granted, and what is in them."""
-        count = f"{'' if seen['complete'] else 'at least '}{seen['granted']} of {seen['pages']}"
-        sent = f"control in {seen['control']}" if self.control else "no control"
-        words = f"granted pages: {count} mapped by backends; secret in {seen['secret']} of them, {sent}"
-        return words, seen["granted"] > 0 and seen["secret"] == 0 and (seen["control"] > 0 or not self.control)
 
 
 # -- virtio of Xen's guests: one QEMU in dom0 has all devices of a guest
