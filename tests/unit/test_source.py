@@ -136,14 +136,41 @@ def test_all_faults_are_reported_each_once(tmp_path: Path) -> None:
         (b"a: 1\nb: \xff\n", 2, 4, "the file is not UTF-8 text"),
         (b"a: 1\n---\nb: 1\n", 2, 1, "a second document begins here; a file holds one"),
         (b"a: *x\n", 1, 4, "'*' and a name stand for what has '&' and that name above"),
-        (b"a: &a [*a]\n", 1, 4, "the file is nested more than 50 deep"),
-        (b"[" * 3000, 1, 1, "the file is nested too deeply"),
+        (b"a: &a [*a]\n", 1, 4, "the file is nested more than 50 levels deep"),
     ],
 )
 def test_the_place_of_a_fault(data: bytes, line: int, column: int, words: str, tmp_path: Path) -> None:
     (found,) = faults_of(data, tmp_path)
     assert found.code == "VT101" and words in found.message
     assert found.span is not None and (found.span.line, found.span.column) == (line, column)
+
+
+NESTED = {
+    "lists": lambda levels: "a: " + "[" * (levels - 1) + "]" * (levels - 1) + "\n",
+    "lists that nothing closes": lambda levels: "a: " + "[" * (levels - 1),
+    "mappings": lambda levels: "".join(f"{' ' * level}a:\n" for level in range(levels)),
+    "mappings in braces": lambda levels: "{a: " * levels + "}" * levels + "\n",
+    "read by PyYAML alone": lambda levels: "a: " + "[" * (levels - 1) + "]" * (levels - 1) + " # ?\n",
+    "with a tag": lambda levels: "a: " + "[" * (levels - 1) + "!x " + "]" * (levels - 1) + "\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "levels"),
+    # A hundred thousand mappings, each indented by one more, are more than any file that is read.
+    [(form, levels) for form in NESTED for levels in (53, 999, 1001, 100_000) if form != "mappings" or levels < 2000],
+)
+def test_what_is_nested_too_deeply_is_told_alike(form: str, levels: int, tmp_path: Path) -> None:
+    """Up to a thousand levels libyaml's binding composes them; beyond, Python's limit on calls stops it."""
+    (found,) = faults_of(NESTED[form](levels), tmp_path)
+    shallow = faults_of(NESTED[form](53), tmp_path)
+    assert (found.code, found.message) == ("VT101", "the file is nested more than 50 levels deep")
+    assert [found.span] == [fault.span for fault in shallow]  # at the first node that is too deep
+
+
+@pytest.mark.parametrize("form", ["lists", "mappings", "mappings in braces", "read by PyYAML alone"])
+def test_fifty_levels_are_read(form: str, tmp_path: Path) -> None:
+    assert list(value_of(NESTED[form](50), tmp_path)) == ["a"]
 
 
 def test_aliases_that_unfold_without_end_are_stopped(tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node | None, Mapping[yaml.Node
     if (wrong := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
         raise VtoolError(_no_text(wrong.group(), _place_in(path, text, wrong.start())))
     if not _READ_OTHERWISE.search(text):
-        with suppress(yaml.YAMLError, ValueError, RecursionError):  # the other loader says what is wrong
+        # What is wrong, and where, the other loader says; too deep for libyaml's binding is too deep for it, too.
+        with suppress(yaml.YAMLError, ValueError, RecursionError):
             # What has no tag and no anchor is composed by libyaml's binding, too, in a third of the time.
             return (
                 _composed(_FastLoader(text))
@@ -144,6 +145,8 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node | None, Mapping[yaml.Node
     loader = _Loader(text)
     try:
         return _composed(loader)
+    except _TooDeepError as error:
+        raise VtoolError(_too_deep(path, error.line, error.column)) from None
     except yaml.YAMLError as error:
         raise VtoolError(_yaml_fault(path, text, error)) from None
     except (ValueError, OverflowError):  # PyYAML lets these out of an escape such as "\\UFFFFFFFF"
@@ -151,8 +154,6 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node | None, Mapping[yaml.Node
         span = Span(path, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
         message = "not valid YAML: an escape names no character"
         raise VtoolError(Diagnostic("VT101", message, span)) from None
-    except RecursionError:
-        raise VtoolError(Diagnostic("VT101", "the file is nested too deeply", _start_of(path))) from None
 
 
 def _composed(loader: _Loader | _FastLoader) -> tuple[yaml.Node | None, Mapping[yaml.Node, str]]:
@@ -162,15 +163,30 @@ def _composed(loader: _Loader | _FastLoader) -> tuple[yaml.Node | None, Mapping[
         loader.dispose()
 
 
+class _TooDeepError(yaml.YAMLError):
+    """A node is nested too deeply; raised before the composer, which calls itself, runs into Python's own limit."""
+
+    def __init__(self, node: yaml.Event) -> None:
+        super().__init__()
+        mark = node.start_mark
+        self.line, self.column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
 class _Noting(Composer):
     """Composes nodes without resolving plain words, and notes the tags that are written out."""
 
     tags: dict[yaml.Node, str]
+    _depth = -1
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[attr-defined] # of the parser that is mixed in
         tag = None if isinstance(event, yaml.AliasEvent) else event.tag
+        self._depth += 1
+        is_key = isinstance(parent, yaml.MappingNode) and index is None
+        if self._depth > _MAX_DEPTH and not is_key:
+            raise _TooDeepError(event)
         node = super().compose_node(parent, index)
+        self._depth -= 1
         if node is not None and tag is not None:
             self.tags[node] = tag
         return node
@@ -196,6 +212,11 @@ class _FastLoader(_Noting, CParser, BaseResolver):
 
 _READ_OTHERWISE = re.compile(r"[\t?\ufeff]|[^\n]\Z")
 """Where libyaml takes what PyYAML's own parser does not, or sees another place; found by comparing mutated files."""
+
+
+def _too_deep(path: Path, line: int, column: int) -> Diagnostic:
+    place = Span(path, line, column, line, column + 1)
+    return Diagnostic("VT101", f"the file is nested more than {_MAX_DEPTH} levels deep", place)
 
 
 def _no_text(character: str, span: Span) -> Diagnostic:
@@ -281,8 +302,8 @@ class _Reader:
             message = f"the file unfolds to more than {_MAX_NODES} values"
             raise VtoolError(Diagnostic("VT101", message, self._span(node)))
         if len(path) > _MAX_DEPTH:
-            message = f"the file is nested more than {_MAX_DEPTH} deep"
-            raise VtoolError(Diagnostic("VT101", message, self._span(node)))
+            place = self._span(node)
+            raise VtoolError(_too_deep(self.path, place.line, place.column))
         self.values[path] = self._span(node)
         if not self._is_plain(node):
             self.unsound.add(path)
