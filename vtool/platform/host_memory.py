@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from vtool.base.records import record
-from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, joined
+from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size, free_ranges, gaps, joined
 
 HOST_ALIGNMENT = 2 * MIB
 """What places that nobody fixed are multiples of: superpages, which Xen and kernels with pages of 64 KiB ask for."""
@@ -106,9 +106,9 @@ class HostMemory:
         settled, _ = self.settled(*more)
         found: dict[AddressRange, None] = {}
         for taken in ((*more,), (*more, *settled)) if settled else ((*more,),):
-            for gap in free_ranges(inside, [*(t.range for t in self.taken), *taken]):
-                lowest = align_up(gap.base, step)
-                highest = (gap.end - size_bytes) // step * step
+            for base, end in gaps(inside, [*(t.range for t in self.taken), *taken]):
+                lowest = align_up(base, step)
+                highest = (end - size_bytes) // step * step
                 if lowest <= highest:
                     found[AddressRange.of_size(lowest, size_bytes)] = None
                     found[AddressRange.of_size(highest, size_bytes)] = None
