@@ -97,6 +97,8 @@ declare(
 
 def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
     """Raise VtoolError VT417 for nodes that the given trees lack, VT441 for a tree of no board of the topology."""
+    if not arguments.base_tree:
+        return
     from vtool.board.dts import read_board_tree
     from vtool.deploy.merged_tree import absent_nodes
 

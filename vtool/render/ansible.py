@@ -78,7 +78,7 @@ def render_inventory(topology: Topology, plan: Plan) -> str:
     return _HEADER.format(name=plan.name) + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=110)
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """YAML without aliases, and with nothing where a group only names a host."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
