@@ -15,15 +15,25 @@ ROOMS = ("vtool.board", "vtool.deploy", "vtool.render", "vtool.report", "vtool.l
     ("arguments", "unused"),
     [
         (("--help",), ("pydantic", "yaml", "vtool.model", "vtool.plan", *LIBRARIES, *ROOMS)),
-        (("validate", str(TOPOLOGY)), ("concurrent.futures", "subprocess", "tarfile", *LIBRARIES, *ROOMS)),
+        (
+            ("validate", str(TOPOLOGY)),
+            ("concurrent.futures", "importlib.metadata", "subprocess", "tarfile", *LIBRARIES, *ROOMS),
+        ),
+        (
+            ("render", str(TOPOLOGY), "-o", "{folder}"),
+            ("importlib.metadata", "subprocess", "vtool.board", "vtool.lint"),
+        ),
     ],
 )
-def test_a_verb_imports_no_more_than_it_uses(arguments: tuple[str, ...], unused: tuple[str, ...]) -> None:
+def test_a_verb_imports_no_more_than_it_uses(
+    arguments: tuple[str, ...], unused: tuple[str, ...], tmp_path: Path
+) -> None:
     program = (
         "import atexit, sys; from vtool.cli.main import main\n"
         "atexit.register(lambda: print('imported', *sys.modules, file=sys.stderr)); main(sys.argv[1:])"
     )
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    words = [word.format(folder=tmp_path) for word in arguments]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
     _, *imported = done.stderr.splitlines()[-1].split()
     assert "vtool.cli.main" in imported
     assert [module for module in unused if module in imported] == []
