@@ -12,7 +12,7 @@ from tests.golden.test_golden import CASES
 from vtool.base.units import KIB, MIB
 from vtool.cli.common import _images_of, prepare
 from vtool.model.lookup import Lookup
-from vtool.plan.types import FileDisk
+from vtool.plan.types import FileDisk, GuestKind, file_disks, served_by
 from vtool.platform import layouts
 from vtool.render import render
 from vtool.render.artifacts import Kind
@@ -28,15 +28,17 @@ def test_what_is_rendered_of_images_is_what_is_fetched_for_them(case: str) -> No
 @pytest.mark.parametrize("case", CASES)
 def test_a_guest_has_what_its_hypervisor_knows_of_it(case: str) -> None:
     for board in prepare(CASES[case]).plan.boards:
-        kinds = {"kvm"} if board.hypervisor == "kvm" else {"xen", "dom0less"}
-        assert {guest.kind for guest in board.all_guests} <= kinds
+        of_kvm = {GuestKind.KVM}
+        kinds = of_kvm if board.hypervisor == "kvm" else set(GuestKind) - of_kvm
+        assert {guest.kind for guest in board.guests} <= kinds
         units = {a.name.removeprefix("units/") for a in render(board).artifacts if a.name.startswith("units/")}
         manifest = json.loads(next(a.content for a in render(board).artifacts if a.name == "manifest.json"))
-        for guest in board.all_guests:
+        for guest in board.guests:
             assert sum(bank.size_bytes for bank in guest.banks) <= guest.memory_bytes
-            assert all(isinstance(disk, FileDisk) for disk in guest.file_disks)
-            assert {unit for _, unit in guest.served_by} <= units
-            assert {name: manifest["backends"][name] for name, _ in guest.served_by} == dict(guest.served_by)
+            assert all(isinstance(disk, FileDisk) for disk in file_disks(guest))
+            served = served_by(guest)
+            assert set(served.values()) <= units
+            assert {name: manifest["backends"][name] for name in served} == served
 
 
 @pytest.mark.parametrize("case", CASES)

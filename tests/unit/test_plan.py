@@ -32,7 +32,10 @@ def test_the_pool_lies_right_after_the_private_ram() -> None:
     assert guest.pools[0].range == AddressRange(0x5000_0000, 0x5100_0000)
     assert guest.memory_bytes == 272 * MIB
     assert guest.pools[0].origin.kind is OriginKind.ALLOCATED
-    assert guest.devices[0].place == MmioPlace(slot=0, base=0x0A00_0000, spi_index=16)
+    place = guest.devices[0].place
+    assert isinstance(place, MmioPlace)
+    assert (place.slot, place.base, place.size_bytes, place.spi_index, place.intid) == (0, 0x0A00_0000, 0x200, 16, 48)
+    assert place.origin.kind is OriginKind.ALLOCATED
 
 
 def test_host_regions_avoid_carve_outs_and_each_other(tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ from vtool.cli.common import prepare
 from vtool.data_paths import HYPERVISORS, rows
 from vtool.data_paths.facts import Parts
 from vtool.model.combinations import combinations
+from vtool.plan.types import WindowKind
 from vtool.platform import layouts
 from vtool.platform.devicetree import Node, read_blob
 from vtool.render.fragments import fragments
 from vtool.report.graph import Graph, GraphEdge, GraphNode, Line, Shape, dot_lines, make_graph, mermaid_lines
-from vtool.report.memory_map import Entry, Kind, MemoryMap, maps_data, memory_maps
+from vtool.report.memory_map import Entry, MemoryMap, maps_data, memory_maps
 from vtool.report.memory_map_picture import map_html, map_svg
 from vtool.report.memory_map_text import map_lines
 from vtool.report.paths import deployed, known, paths_data, paths_lines
@@ -106,7 +107,7 @@ def test_the_map_covers_every_bank_and_nests(path: Path) -> None:
             last_end[entry.depth] = entry.range.end
             open_ranges.append(entry)
         for bank in found.entries:
-            if bank.kind is Kind.RAM and bank.range in inside:
+            if bank.kind is WindowKind.RAM and bank.range in inside:
                 assert inside[bank.range] == bank.range.size_bytes, bank
 
 

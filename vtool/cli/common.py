@@ -209,7 +209,7 @@ def image_paths(prepared: Prepared, boards: Sequence[BoardPlan], progress: Progr
 def _images_of(board: BoardPlan) -> Iterator[str]:
     yield board.control.kernel_image
     yield board.xen_image or ""
-    yield from (image.reference for guest in board.all_guests for image in guest.images)
+    yield from (image.reference for guest in board.guests for image in guest.images)
 
 
 declare(

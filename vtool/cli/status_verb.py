@@ -56,7 +56,7 @@ def _is_well(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:
         and deployed["topology"] == topology
         and state["confirmed"]
         and not state["damaged"]
-        and set(state["domains"]) == {guest.name for guest in plan.all_guests}
+        and set(state["domains"]) == {guest.name for guest in plan.guests}
         and all(domain["running"] for domain in state["domains"].values())
         and all(backend["unit"] == "active" for backend in state["backends"].values())
     )

@@ -109,7 +109,7 @@ def domain_tails(plan: BoardPlan, board: Board) -> list[str]:
     """Return the last lines of every domain's console and of its backends' journals."""
     lines: list[str] = []
     with open_shell(board) as shell:
-        for guest in plan.all_guests:
+        for guest in plan.guests:
             said = shell.run(shell.as_root(ON_BOARD, "logs", "--lines", "15", "--", guest.name))
             lines += [f"tail of domain '{guest.name}':"]
             lines += [f"  | {line}" for line in said.stdout.replace("\r", "").splitlines()]

@@ -22,7 +22,7 @@ from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.paths import planning_of
-from vtool.plan.placement import flag_of
+from vtool.plan.placement import flag_of, mmio_place
 from vtool.plan.qemu import device_options, reconnect
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.platform import layouts
@@ -232,8 +232,7 @@ class _DevicePlanner:
     def _place(self, device: Device) -> plan.MmioPlace | plan.PciPlace:
         if device.transport is Transport.MMIO:
             slot, self.next_mmio = self.next_mmio, self.next_mmio + 1
-            slots = layouts.QEMU_VIRT_MMIO
-            return plan.MmioPlace(slot, slots.address(slot), slots.first_spi_index + slot)
+            return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file")
         slot = layouts.QEMU_VIRT_PCI_IOMMU
         if device.type != "iommu":
             slot, self.next_pci = self.next_pci, self.next_pci + 1

@@ -20,8 +20,9 @@ from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
 from vtool.model.host_requests import HostRequest, Purpose, places_for, reach_of
 from vtool.model.topology import Region, RegionUse
 from vtool.plan.scope import fixed_by_user
-from vtool.plan.types import HostRegion, Origin, OriginKind, StaticRange
+from vtool.plan.types import HostRegion, MmioPlace, Origin, OriginKind, StaticRange
 from vtool.platform.host_memory import HostMemory
+from vtool.platform.layouts import MmioSlots
 from vtool.reading.source import Document, KeyPath
 
 KEPT = Origin(OriginKind.ALLOCATED, "kept by the lock file")
@@ -100,6 +101,12 @@ def cannot_keep(
     hint = "delete its line in the lock file, or the lock file, and let vtool choose again: vtool plan TOPOLOGY --lock"
     message = f"the lock file has {what} at {number}, {why}"
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
+
+
+def mmio_place(slots: MmioSlots, slot: int, reason: str) -> MmioPlace:
+    """Return the place of a virtio-mmio device on a slot of a machine."""
+    origin = Origin(OriginKind.ALLOCATED, reason)
+    return MmioPlace(slot, slots.address(slot), slots.stride_bytes, slots.first_spi_index + slot, origin)
 
 
 def host_region(name: str, region: Region, where: StaticRange) -> HostRegion:

@@ -64,6 +64,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         console_log=f"/var/log/xen/console/guest-{name}.log",
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
+        gic_version=scope.facts.gic.version,
         device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
         device_tree_image=domain.device_tree,
         passthrough=domain.passthrough,

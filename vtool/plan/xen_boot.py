@@ -180,6 +180,7 @@ def _plan_guest(
             plan.TRACK_HIWATER if any(device.pool for device in virtio) else "",
             domain.bootargs,
         ),
+        gic_version=scope.facts.gic.version,
         shared=shared,
         event_channels=channels,
         virtio=virtio,

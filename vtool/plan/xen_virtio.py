@@ -19,11 +19,10 @@ from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon, socket_of
 from vtool.plan.networks import derived_mac, plan_tap
+from vtool.plan.placement import mmio_place
 from vtool.plan.qemu import device_options
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
 from vtool.platform import layouts
-
-_SLOTS = layouts.XEN_VIRTIO_MMIO
 
 
 def plan_devices(
@@ -47,7 +46,8 @@ def _plan_device(
     row = combination_of("xen", device)
     assert row is not None
     memory = scope.domains[device.frontend].memory or 0
-    place = plan.MmioPlace(slot, _SLOTS.address(slot), _SLOTS.first_spi_index + slot)
+    reason = f"{slot + 1}. in libxl's order: disks, then the others"
+    place = mmio_place(layouts.XEN_VIRTIO_MMIO, slot, reason)
     in_qemu = device.program is Program.QEMU_XENPVH
     disk = None
     if device.program is Program.VIRTIO_DISK and isinstance(device, BlockDevice) and device.disk:
@@ -68,13 +68,17 @@ def _plan_device(
         disks=tuple(file.disk_path for file in files),
         xen_disk=disk.virtual_device if disk else "",
     )
+    beside = _beside_guest(daemon, device, wiring) if daemon and not daemon.vhost_user else None
+    maps_bytes = 0 if device.data_path.traits.grants else memory
+    backend = plan_daemon(daemon, device, row, wiring, maps_bytes) if daemon and daemon.vhost_user else None
+    server = beside or backend
     return plan.XenVirtio(
         name=name,
         type=device.type,
         program=device.program,
         data_path=device.data_path,
         place=place,
-        intid=layouts.SPI_FIRST_INTID + place.spi_index,
+        intid=place.intid,
         node_name=f"virtio@{place.base:x}",
         grants=device.data_path.traits.grants,
         xl_type=row.xl_type,
@@ -84,13 +88,12 @@ def _plan_device(
         mac=mac,
         frontend_address=network.frontend_address if network else "",
         options=device_options(device, row, wiring, None) if in_qemu else (),
-        daemon=_beside_guest(daemon, device, wiring) if daemon and not daemon.vhost_user else None,
-        backend=plan_daemon(daemon, device, row, wiring, 0 if device.data_path.traits.grants else memory)
-        if daemon and daemon.vhost_user
-        else None,
+        daemon=beside,
+        backend=backend,
         pool=device.region,
         pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
         deployed=row.deployed,
+        served_by=server.unit if server else _qemu_unit(device.frontend),
     )
 
 
@@ -132,7 +135,7 @@ def plan_qemu(
     own = qemu.executable
     image = hypervisor.qemu_image if isinstance(hypervisor, Xen) else None
     return plan.XenQemu(
-        unit=f"vtool-qemu-{guest}.service",
+        unit=_qemu_unit(guest),
         executable=f"{plan.CURRENT}/domains/{guest}/{PurePosixPath(own).name}" if image else own,
         image=image,
         run_folder=folder,
@@ -164,6 +167,10 @@ def plan_vhost_frontend(guest: str, devices: tuple[plan.XenVirtio, ...]) -> plan
         foreign=not all(device.grants for device, _ in mine),
         requires=tuple(backend.socket_unit or backend.unit for _, backend in mine),
     )
+
+
+def _qemu_unit(guest: str) -> str:
+    return f"vtool-qemu-{guest}.service"
 
 
 def _run_folder(guest: str) -> str:

@@ -34,6 +34,18 @@ class MmioSlots:
         return self.base + slot * self.stride_bytes
 
 
+@record
+class GuestLayout:
+    """What a guest's machine has where: its windows, the room for RAM, and who says where that is."""
+
+    windows: tuple[Window, ...]
+    rooms: tuple[Window, ...]
+    ram_source: str
+
+
+AS_ON_THE_BOARD = GuestLayout((), (), "host address, mapped directly")
+"""Of a guest whose machine is where the board's is (Xen's direct-map)."""
+
 QEMU_VIRT_RAM_BASE = 0x4000_0000
 """QEMU hw/arm/virt.c base_memmap[VIRT_MEM]."""
 
@@ -117,6 +129,13 @@ arch_sanitise_domain_config; public/arch-arm.h GUEST_MAX_VCPUS)."""
 QEMU_VIRT_RAM = AddressRange(QEMU_VIRT_RAM_BASE, 0x40_0000_0000)
 """RAM may grow from the base up to the high devices (256 GiB less what lies below)."""
 
+
+def qemu_virt_layout(gic_version: int) -> GuestLayout:
+    """Return the layout of QEMU's virt machine."""
+    source = "QEMU hw/arm/virt.c VIRT_MEM"
+    return GuestLayout(qemu_virt_windows(gic_version), (Window("room for RAM", QEMU_VIRT_RAM, source),), source)
+
+
 XEN_VIRTIO_MMIO = MmioSlots(base=0x0200_0000, stride_bytes=0x200, count=11, first_spi_index=1)
 """Xen xen/include/public/arch-arm.h GUEST_VIRTIO_MMIO_BASE and _SPI_FIRST (INTID 33) to _SPI_LAST (43)."""
 
@@ -184,6 +203,13 @@ def xen_guest_windows(gic_version: int) -> tuple[Window, ...]:
         if not any(where.contains(part.range) for part in _XEN_GUEST_GIC[3])
     )
     return tuple(sorted((*rest, *_XEN_GUEST_GIC[gic_version]), key=lambda window: window.range))
+
+
+def xen_guest_layout(gic_version: int) -> GuestLayout:
+    """Return the layout of Xen's guests."""
+    source = "Xen public/arch-arm.h GUEST_RAM"
+    rooms = (Window(f"room for RAM, bank {index}", bank, source) for index, bank in enumerate(XEN_GUEST_RAM))
+    return GuestLayout(xen_guest_windows(gic_version), tuple(rooms), source)
 
 
 def xen_guest_ram(memory_bytes: int) -> tuple[AddressRange, ...]:

@@ -177,7 +177,7 @@ def _places(board: BoardPlan) -> Iterator[tuple[tuple[str, str], int]]:
         yield (board.control.name, region.region), region.range.base
     for view in board.xen_boot.shared:
         yield (board.control.name, view.region), view.inside.base
-    for guest in board.all_guests:
+    for guest in board.guests:
         for seen in guest.views:
             yield (guest.name, seen.region), seen.inside.base
 

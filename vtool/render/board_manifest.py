@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from vtool.plan.types import BoardPlan, FileDisk, Guest
+from vtool.plan.types import BoardPlan, FileDisk, Guest, file_disks, served_by
 from vtool.render.artifacts import Artifact, Kind, Place
 
 
@@ -18,9 +18,9 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         "hypervisor": board.hypervisor,
         "boot_mount": board.facts.boot.partition_mount if board.facts.boot else None,
         "control": board.control.name,
-        "domains": {guest.name: _domain(guest) for guest in board.all_guests},
-        "disks": [_disk(disk) for guest in board.all_guests for disk in guest.file_disks],
-        "backends": dict(served for guest in board.all_guests for served in guest.served_by),
+        "domains": {guest.name: _domain(guest) for guest in board.guests},
+        "disks": [_disk(disk) for guest in board.guests for disk in file_disks(guest)],
+        "backends": {device: unit for guest in board.guests for device, unit in served_by(guest).items()},
     }
     yield Artifact(
         Place.GENERATION,
@@ -33,7 +33,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
 
 def _domain(guest: Guest) -> dict[str, Any]:
     said = {
-        "kind": guest.kind,
+        "kind": guest.kind.value,
         "unit": guest.unit,
         "ready": guest.ready,
         "ready_timeout_s": guest.ready_timeout_s,

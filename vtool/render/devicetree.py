@@ -34,12 +34,7 @@ def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterato
         )
     for boot_guest in board.xen_boot.guests:
         if boot_guest.virtio:
-            text = fill(
-                "devicetree/xen-guest.dts.j2",
-                guest=boot_guest,
-                gic=layouts.XEN_GIC_PHANDLE,
-                stride=layouts.XEN_VIRTIO_MMIO.stride_bytes,
-            )
+            text = fill("devicetree/xen-guest.dts.j2", guest=boot_guest, gic=layouts.XEN_GIC_PHANDLE)
             yield Artifact(Place.BOOT, f"{boot_guest.name}.dts", Kind.TREE, text, ("domains", boot_guest.name))
     yield Artifact(
         Place.BOOT,

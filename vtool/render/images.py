@@ -14,7 +14,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     yield _image(Place.BOOT, "Image", board.control.kernel_image, ("domains", board.control.name))
     if board.xen_image is not None:
         yield _image(Place.BOOT, "xen", board.xen_image, ("boards", board.name, "hypervisor"))
-    for guest in board.all_guests:
+    for guest in board.guests:
         for image in guest.images:
             asked_by = ("boards", board.name, "hypervisor", "qemu_image") if image.of_qemu else ("domains", guest.name)
             place = Place.BOOT if image.at_boot else Place.GENERATION

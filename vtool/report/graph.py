@@ -14,8 +14,8 @@ from enum import Enum
 from vtool.base.units import format_size
 from vtool.model.devices import BlockDevice, Device, NetworkDevice
 from vtool.model.topology import Domain, Role, Topology
-from vtool.plan.types import Plan
-from vtool.report.memory_map import Kind, memory_maps
+from vtool.plan.types import Plan, WindowKind
+from vtool.report.memory_map import memory_maps
 from vtool.report.summary import printable
 
 
@@ -139,7 +139,7 @@ def _places(topology: Topology, plan: Plan) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
     for found in memory_maps(plan, topology.regions):
         for entry in found.entries:
-            if entry.kind is Kind.REGION:
+            if entry.kind is WindowKind.REGION:
                 places.setdefault(entry.name, []).append(f"{found.domain or 'host'} {entry.range}")
     return places
 

@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vtool.base.rooms import room
 from vtool.base.units import KIB, format_size
-from vtool.report.memory_map import Entry, Kind, MemoryMap
+from vtool.plan.types import WindowKind
+from vtool.report.memory_map import Entry, MemoryMap
 from vtool.report.memory_map_text import HEADINGS, cells, origin_of, pieces_of, whose
 from vtool.report.summary import printable
 
@@ -34,14 +35,14 @@ _SMALL_CHARACTER, _CHARACTER, _MONO_CHARACTER = 6.1, 7.4, 7.3
 
 # kind -> (fill, fill on a dark page)
 _COLOURS = {
-    Kind.RAM: ("#f4f5f7", "#23272e"),
-    Kind.CARVE_OUT: ("#e6d9c6", "#53452f"),
-    Kind.BOOT_LOAD: ("#f3ead9", "#6b5a3d"),
-    Kind.REGION: ("#b9e3c0", "#22583a"),
-    Kind.DOMAIN_MEMORY: ("#bcd7f5", "#234a77"),
-    Kind.MACHINE: ("#e3dcf2", "#44395f"),
-    Kind.DEVICE: ("#cbb8ec", "#6a4fa0"),
-    Kind.FREE: ("#ffffff", "#15181c"),
+    WindowKind.RAM: ("#f4f5f7", "#23272e"),
+    WindowKind.CARVE_OUT: ("#e6d9c6", "#53452f"),
+    WindowKind.BOOT_LOAD: ("#f3ead9", "#6b5a3d"),
+    WindowKind.REGION: ("#b9e3c0", "#22583a"),
+    WindowKind.DOMAIN_MEMORY: ("#bcd7f5", "#234a77"),
+    WindowKind.MACHINE: ("#e3dcf2", "#44395f"),
+    WindowKind.DEVICE: ("#cbb8ec", "#6a4fa0"),
+    WindowKind.FREE: ("#ffffff", "#15181c"),
 }
 _STYLE = """
 .vtool-map { font-family: "DejaVu Sans", Verdana, Arial, sans-serif; font-size: 12px; }

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_lowercase
 
 from vtool.base.units import format_size
-from vtool.report.memory_map import Entry, Kind, MemoryMap
+from vtool.plan.types import WindowKind
+from vtool.report.memory_map import Entry, MemoryMap
 from vtool.report.summary import printable, table
 
 HEADINGS = ("range", "size", "what", "kind", "owner > borrowers", "who chose it")
@@ -68,9 +69,9 @@ def _letters(found: MemoryMap) -> dict[int, str]:
     used = [
         at
         for index, entry in enumerate(found.entries)
-        if entry.kind is Kind.RAM
+        if entry.kind is WindowKind.RAM
         for at in pieces_of(found.entries, index)
-        if found.entries[at].kind is not Kind.FREE
+        if found.entries[at].kind is not WindowKind.FREE
     ]
     return {at: ascii_lowercase[number % len(ascii_lowercase)] for number, at in enumerate(used)}
 
@@ -78,8 +79,8 @@ def _letters(found: MemoryMap) -> dict[int, str]:
 def _bars(found: MemoryMap, letters: dict[int, str]) -> Iterator[str]:
     """Yield a bar for each piece of RAM: widths as sizes, at least one column each; a guest's ends with its memory."""
     for index, entry in enumerate(found.entries):
-        pieces = pieces_of(found.entries, index) if entry.kind is Kind.RAM else []
-        if found.domain is not None and pieces and found.entries[pieces[-1]].kind is Kind.FREE:
+        pieces = pieces_of(found.entries, index) if entry.kind is WindowKind.RAM else []
+        if found.domain is not None and pieces and found.entries[pieces[-1]].kind is WindowKind.FREE:
             pieces = pieces[:-1]
         if not pieces:
             continue

@@ -186,16 +186,15 @@ def _origin(origin: Origin) -> str:
 
 def account_lines(topology: Topology, plan: Plan) -> Iterator[str]:
     """Yield who pays for which memory, who borrows what, and how many grants its devices hold at worst."""
-    granted = {guest.name: guest for board in plan.boards for guest in board.xen_guests}
+    granted = {guest.name: guest.grants for board in plan.boards for guest in board.guests}
     rows = []
     for name, domain in topology.domains.items():
         owned = sum(region.size for region in topology.regions.values() if region.owner == name)
         borrowed = sum(region.size for region in topology.regions.values() if name in region.borrowers)
         ram = f"RAM {format_size(domain.memory)}" if domain.memory else "RAM that is left"
         words = [ram, f"pays for {format_size(owned)} of regions", f"borrows {format_size(borrowed)}"]
-        if name in granted and granted[name].grants_at_worst:
-            guest = granted[name]
-            words.append(f"holds up to {guest.grants_at_worst} of {guest.grants_available} grants")
+        if (grants := granted.get(name)) is not None:
+            words.append(f"holds up to {grants.at_worst} of {grants.available} grants")
         rows.append(("account", name, ", ".join(words)))
     yield from table(rows)
 

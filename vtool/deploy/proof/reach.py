@@ -252,7 +252,7 @@ class Beside(Observed):
 
 def pools_of(guest: XenGuest | XenBootGuest) -> dict[str, AddressRange]:
     """Return the pools of a guest's devices, where the guest has them."""
-    views = {view.region: view.inside for view in guest.shared} if isinstance(guest, XenBootGuest) else {}
+    views = {view.region: view.inside for view in guest.views}
     return {device.pool: views[device.pool] for device in guest.virtio if device.pool}
 
 

@@ -69,12 +69,10 @@ def releases(board: BoardPlan) -> Iterator[Proof]:
         yield _release("hypervisor", "its release", "Xen", told, board.xen_release)
     told = on_board("release-linux", "uname -r")
     yield _release(f"domain {board.control.name}", "its kernel", "Linux", told)
-    for guest in board.guests:
+    for guest in (guest for guest in board.guests if not guest.at_boot):  # which have no shell
         told = in_domain(guest.name, f"release-{guest.name}", "uname -r", 20)
         yield _release(f"domain {guest.name}", "its kernel", "Linux", told)
-    qemus = [guest.name for guest in board.kvm_guests if guest.libvirt_xml is None]
-    qemus += [name for name, _ in board.xen_qemus]
-    for name in qemus:
+    for name in (guest.name for guest in board.guests if guest.answers_qmp):
         step: Step = {"id": f"qemu-{name}", "op": "qmp", "domain": name, "commands": [{"execute": "query-version"}]}
         yield _release(f"domain {name}", "release of its QEMU", "QEMU", step, board.qemu)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vtool.base.units import MIB, AddressRange, format_size
 from vtool.deploy.proof.judges import AboveZero, Features, Judge, OneOf, Reg, Results, SameDigest, Side, SlotsUsed
-from vtool.plan.types import KvmGuest, XenBootGuest, XenGuest
+from vtool.plan.types import Guest
 
 Step = dict[str, Any]
 TRANSFER_BYTES = 1 * MIB
@@ -135,13 +135,13 @@ def region_reg(subject: str, what: str, step: Step, where: AddressRange) -> Proo
     return Proof(subject, what, (step,), Reg(step=step["id"], base=where.base, size_bytes=where.size_bytes))
 
 
-def is_active(guest: KvmGuest | XenGuest | XenBootGuest) -> Proof:
+def is_active(guest: Guest) -> Proof:
     """Return the row that a domain's unit is active."""
     unit = on_board(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
     return shows(f"domain {guest.name}", "its unit is active", unit, "active")
 
 
-def domain_answers(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
+def domain_answers(guest: Guest) -> Iterator[Proof]:
     """Return what has to be shown of every domain that has a shell."""
     subject = f"domain {guest.name}"
     yield is_active(guest)

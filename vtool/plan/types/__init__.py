@@ -10,11 +10,22 @@ from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.board import BoardPlan, Bridge, ControlDomain, PassthroughNode, Plan, XenArgument
 from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, Tap, VhostUserBackend
 from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES
-from vtool.plan.types.guest import FileDisk, Guest, GuestImage, RegionView
+from vtool.plan.types.guest import (
+    FileDisk,
+    GrantLimit,
+    Guest,
+    GuestDevice,
+    GuestImage,
+    GuestKind,
+    RegionView,
+    file_disks,
+    served_by,
+)
 from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmGuest, KvmMemory
 from vtool.plan.types.origins import Origin, OriginKind, StaticRange
 from vtool.plan.types.regions import HostRegion, Pool, RegionFile, SharedView
 from vtool.plan.types.rings import KvmRing, RingEnd, XenRing
+from vtool.plan.types.windows import GuestWindows, Window, WindowKind
 from vtool.plan.types.xen import (
     DriverDomain,
     XenDaemon,
@@ -45,8 +56,12 @@ __all__ = [
     "DriverDomain",
     "EventChannelEnd",
     "FileDisk",
+    "GrantLimit",
     "Guest",
+    "GuestDevice",
     "GuestImage",
+    "GuestKind",
+    "GuestWindows",
     "HostRegion",
     "KvmDevice",
     "KvmGuest",
@@ -67,6 +82,8 @@ __all__ = [
     "StaticRange",
     "Tap",
     "VhostUserBackend",
+    "Window",
+    "WindowKind",
     "XenArgument",
     "XenBoot",
     "XenBootGuest",
@@ -81,4 +98,6 @@ __all__ = [
     "XenShare",
     "XenVhostFrontend",
     "XenVirtio",
+    "file_disks",
+    "served_by",
 ]

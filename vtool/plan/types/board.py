@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.diagnostics import Span
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.combinations import Suite, Version
-from vtool.plan.types.guest import Guest
+from vtool.model.load_windows import load_windows
 from vtool.plan.types.kvm import KvmGuest
+from vtool.plan.types.origins import Origin, OriginKind, fact
 from vtool.plan.types.regions import HostRegion
+from vtool.plan.types.windows import Window, WindowKind
 from vtool.plan.types.xen import XenGuest, XenQemu
-from vtool.plan.types.xen_boot import XenBoot
+from vtool.plan.types.xen_boot import XenBoot, XenBootGuest
 from vtool.platform.host_memory import Taken
 
 
@@ -91,38 +94,68 @@ class BoardPlan:
         return tuple(sorted(AddressRange.of_size(bank.base, bank.size) for bank in self.facts.ram))
 
     @property
+    def guests(self) -> tuple[KvmGuest | XenGuest | XenBootGuest, ...]:
+        """All guests, whatever the hypervisor and whoever starts them."""
+        return (*self.kvm_guests, *self.xen_guests, *self.xen_boot.guests)
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What is where in the host's memory: RAM, carve-outs, what is placed, and where what is loaded."""
+        return (*self._of_facts(), *self._placed(), *self._loads())
+
+    @property
     def host_claims(self) -> tuple[Taken, ...]:
         """Everything that has a host address of its own: regions, static heap and memory, rooms of boot modules."""
+        return tuple(Taken(window.claim, window.range) for window in self._placed())
+
+    def _of_facts(self) -> Iterator[Window]:
+        said = f"facts of '{self.facts.name}'"
+        for index, bank in enumerate(self.facts.ram):
+            yield Window(bank.range, WindowKind.RAM, f"RAM bank {index}", fact(said))
+        for carve in self.facts.carve_outs:
+            yield Window(carve.range, WindowKind.CARVE_OUT, carve.name, fact(f"{said}: {carve.reason}"))
+
+    def _placed(self) -> Iterator[Window]:
         boot = self.xen_boot
-        found = [(f"region '{region.region}'", region.range) for region in self.host_regions]
-        found += [(f"region '{view.region}'", view.host) for view in boot.views if view.host is not None]
-        found += [("the static heap", boot.static_heap.range)] if boot.static_heap else []
+        for region in self.host_regions:
+            note, claim = region.compatible or "reserved-memory of the host", f"region '{region.region}'"
+            yield Window(region.range, WindowKind.REGION, region.region, region.origin, note=note, claim=claim)
+        for view in {view.region: view for view in boot.views}.values():
+            if view.host is not None:
+                note, claim = "static shared memory", f"region '{view.region}'"
+                yield Window(view.host, WindowKind.REGION, view.region, view.host_origin, note=note, claim=claim)
+        if (heap := boot.static_heap) is not None:
+            claim = "the static heap"
+            yield Window(heap.range, WindowKind.DOMAIN_MEMORY, "static heap", heap.origin, "Xen", claim=claim)
         for guest in boot.guests:
-            found += [(f"memory of '{guest.name}'", guest.static_memory.range)] if guest.static_memory else []
-            found += [(f"the room for '{module.file}'", module.window) for module in guest.modules]
-        return tuple(Taken(*claim) for claim in dict.fromkeys(found))
+            name = guest.name
+            if (static := guest.static_memory) is not None:
+                what, claim = f"RAM of {name}", f"memory of '{name}'"
+                yield Window(static.range, WindowKind.DOMAIN_MEMORY, what, static.origin, name, claim=claim)
+            for module in guest.modules:
+                origin = Origin(OriginKind.ALLOCATED, "one window above the other")
+                claim = f"the room for '{module.file}'"
+                yield Window(module.window, WindowKind.BOOT_LOAD, module.file, origin, name, claim=claim)
 
-    @property
-    def guests(self) -> tuple[KvmGuest | XenGuest, ...]:
-        """All guests that are started on the running board, whatever the hypervisor."""
-        return (*self.kvm_guests, *self.xen_guests)
-
-    @property
-    def all_guests(self) -> tuple[Guest, ...]:
-        """All guests, those that Xen builds at boot first."""
-        return (*self.xen_boot.guests, *self.guests)
+    def _loads(self) -> Iterator[Window]:
+        names = {"device_tree": "device tree", "kernel": "kernel of the control domain", "ramdisk": "ramdisk"}
+        if self.xen_image is not None:
+            names["hypervisor"] = "hypervisor"
+        windows, origin = load_windows(self.facts), fact(f"facts of '{self.facts.name}': boot.load")
+        for key, name in names.items():
+            if key in windows:
+                yield Window(windows[key], WindowKind.BOOT_LOAD, name, origin)
 
     @property
     def ready_timeout_s(self) -> int:
         """How long it may take until all guests are ready: first driver domains, then the others, side by side."""
-        drivers = [guest for guest in self.xen_guests if guest.driver_domain]
-        others = [guest for guest in self.all_guests if guest not in drivers]
-        return sum(max((guest.ready_timeout_s for guest in some), default=0) for some in (drivers, others))
+        by_turn = ([guest for guest in self.guests if guest.starts_first is first] for first in (True, False))
+        return sum(max((guest.ready_timeout_s for guest in turn), default=0) for turn in by_turn)
 
     @property
     def xen_qemus(self) -> tuple[tuple[str, XenQemu], ...]:
         """Each guest of Xen with a QEMU of its own in dom0, and that."""
-        return tuple((guest.name, guest.qemu) for guest in self.all_guests if guest.qemu is not None)
+        return tuple((guest.name, guest.qemu) for guest in self.guests if guest.qemu is not None)
 
 
 @record

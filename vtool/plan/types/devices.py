@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from vtool.base.records import record
+from vtool.base.units import AddressRange
 from vtool.model.combinations import Readiness
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
+from vtool.plan.types.origins import Origin
+from vtool.platform.layouts import SPI_FIRST_INTID
 
 VERIFY_SCRATCH_BYTES = 8 << 20
 """The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
@@ -13,11 +16,23 @@ VERIFY_SCRATCH_BYTES = 8 << 20
 
 @record
 class MmioPlace:
-    """A virtio-mmio slot: guest-physical base and interrupt."""
+    """A virtio-mmio slot: guest-physical base and size, interrupt, and who chose the slot."""
 
     slot: int
     base: int
+    size_bytes: int
     spi_index: int
+    origin: Origin
+
+    @property
+    def intid(self) -> int:
+        """Return the number of its interrupt as the GIC counts."""
+        return SPI_FIRST_INTID + self.spi_index
+
+    @property
+    def range(self) -> AddressRange:
+        """Return its addresses."""
+        return AddressRange.of_size(self.base, self.size_bytes)
 
 
 @record

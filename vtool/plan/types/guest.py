@@ -6,14 +6,25 @@ alone, and found there.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
-from vtool.plan.types.origins import Origin
+from vtool.plan.types.origins import Origin, StaticRange
 
 if TYPE_CHECKING:
+    from vtool.plan.types.regions import RegionFile
+    from vtool.plan.types.windows import GuestWindows
     from vtool.plan.types.xen import XenQemu
+
+
+class GuestKind(Enum):
+    """How a guest is started."""
+
+    KVM = "kvm"
+    XL = "xen"
+    DOM0LESS = "dom0less"
 
 
 @record
@@ -57,12 +68,72 @@ def started_from(kernel: str, ramdisk: str | None, unit: str) -> tuple[GuestImag
     return (*files, *([GuestImage("ramdisk", ramdisk, (unit,))] if ramdisk is not None else []))
 
 
+@record
+class GrantLimit:
+    """How many grants a guest's devices hold at worst, and how many it has."""
+
+    at_worst: int
+    available: int
+
+
+class GuestDevice(Protocol):
+    """A device of a guest of any hypervisor."""
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return the files on the board behind it."""
+
+    @property
+    def served_by(self) -> str | None:
+        """Return the unit on the board that serves this device alone, or one guest's alone; None without one."""
+
+
+def file_disks(guest: Guest) -> tuple[FileDisk, ...]:
+    """Return the files on the board behind a guest's devices."""
+    return tuple(file for device in guest.devices for file in device.files)
+
+
+def served_by(guest: Guest) -> dict[str, str]:
+    """Return the units that serve devices of a guest, by the devices' names."""
+    return {device.name: device.served_by for device in guest.devices if device.served_by is not None}
+
+
+class StartedLater:
+    """A guest that its unit starts on the running board."""
+
+    unit: str
+
+    @property
+    def at_boot(self) -> bool:
+        """Return False: its unit starts it."""
+        return False
+
+    @property
+    def domain_id(self) -> None:
+        """Return nothing: it has a number, if any, once it runs."""
+        return
+
+    @property
+    def static_memory(self) -> None:
+        """Return nothing: its memory is found when it starts."""
+        return
+
+    @property
+    def target_units(self) -> tuple[str, ...]:
+        """Return its unit."""
+        return (self.unit,)
+
+
 class Guest(Protocol):
     """A guest of any hypervisor. Files and units are those on its board."""
 
     @property
-    def kind(self) -> str:
-        """Return the word for how it is started: kvm, xen (by xl), dom0less (by Xen)."""
+    def kind(self) -> GuestKind:
+        """Return how it is started."""
 
     @property
     def name(self) -> str:
@@ -97,6 +168,18 @@ class Guest(Protocol):
         """Return how long that may take."""
 
     @property
+    def at_boot(self) -> bool:
+        """Whether the hypervisor itself builds it, before the control domain runs."""
+
+    @property
+    def starts_first(self) -> bool:
+        """Whether others start only after it is ready."""
+
+    @property
+    def target_units(self) -> tuple[str, ...]:
+        """Return the units that have to be started for it, as far as no other unit asks for them."""
+
+    @property
     def domain_id(self) -> int | None:
         """Return the number that Xen gives it, where that is known before it runs."""
 
@@ -113,6 +196,10 @@ class Guest(Protocol):
         """Return the socket of its QEMU's monitor, where it has one."""
 
     @property
+    def answers_qmp(self) -> bool:
+        """Whether vtool can ask a QEMU of it there."""
+
+    @property
     def qemu(self) -> XenQemu | None:
         """Return the QEMU in dom0 that has its devices, where it has one beside it."""
 
@@ -121,12 +208,24 @@ class Guest(Protocol):
         """Return every image that it and what serves it are made from."""
 
     @property
-    def file_disks(self) -> tuple[FileDisk, ...]:
-        """Return the files on the board behind its devices."""
+    def devices(self) -> tuple[GuestDevice, ...]:
+        """Return its devices, in the order in which their files are told."""
 
     @property
-    def served_by(self) -> tuple[tuple[str, str], ...]:
-        """Return each device that a unit of its own serves, and that unit."""
+    def region_files(self) -> tuple[RegionFile, ...]:
+        """Return the files on the board that it shares with another guest."""
+
+    @property
+    def grants(self) -> GrantLimit | None:
+        """Return how many grants its devices hold, None where they hold none."""
+
+    @property
+    def static_memory(self) -> StaticRange | None:
+        """Return its host memory where that is set aside for it."""
+
+    @property
+    def windows(self) -> GuestWindows:
+        """Return what its addresses are, guest-physical."""
 
     @property
     def views(self) -> tuple[RegionView, ...]:

@@ -9,9 +9,11 @@ from vtool.data_paths.facts import Transport
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.devices import MmioPlace, PciPlace, Tap, VhostUserBackend
-from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
+from vtool.plan.types.guest import FileDisk, GuestImage, GuestKind, RegionView, StartedLater, started_from
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing
+from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
+from vtool.platform import layouts
 
 TRACK_HIWATER = "swiotlb=track_hiwater"
 """Has a guest's kernel count what of a pool is used, which Linux from 7.3 on does with this word alone.
@@ -60,6 +62,16 @@ class KvmDevice:
     ring: KvmRing | None = None
 
     @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return its disks' files."""
+        return self.disks
+
+    @property
+    def served_by(self) -> str | None:
+        """Return its daemon's unit; None where the guest's own QEMU has it."""
+        return self.backend.unit if self.backend else None
+
+    @property
     def virtio(self) -> bool:
         """Whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
         return self.type not in ("iommu", "ivshmem") and self.ring is None
@@ -76,7 +88,7 @@ class KvmDevice:
 
 
 @record
-class KvmGuest:
+class KvmGuest(StartedLater):
     """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
 
     ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
@@ -117,9 +129,14 @@ class KvmGuest:
     ramdisk_image: str | None
 
     @property
-    def kind(self) -> str:
-        """Return the word for how it is started."""
-        return "kvm"
+    def kind(self) -> GuestKind:
+        """Return how it is started."""
+        return GuestKind.KVM
+
+    @property
+    def starts_first(self) -> bool:
+        """Return False: none waits until it is ready."""
+        return False
 
     @property
     def banks(self) -> tuple[AddressRange, ...]:
@@ -127,9 +144,9 @@ class KvmGuest:
         return (self.ram,)
 
     @property
-    def domain_id(self) -> None:
-        """Return nothing: only Xen numbers guests."""
-        return
+    def answers_qmp(self) -> bool:
+        """Whether its QEMU is started by its own unit, and not by libvirt."""
+        return self.libvirt_xml is None
 
     @property
     def qemu(self) -> None:
@@ -142,14 +159,26 @@ class KvmGuest:
         return started_from(self.kernel_image, self.ramdisk_image, self.unit)
 
     @property
-    def file_disks(self) -> tuple[FileDisk, ...]:
-        """Return the files behind its devices."""
-        return tuple(disk for device in self.devices for disk in device.disks)
+    def region_files(self) -> tuple[RegionFile, ...]:
+        """Return the files behind its ivshmem devices."""
+        return tuple(device.region_file for device in self.devices if device.region_file)
 
     @property
-    def served_by(self) -> tuple[tuple[str, str], ...]:
-        """Return each device with a daemon, and the daemon's unit."""
-        return tuple((device.name, device.backend.unit) for device in self.devices if device.backend is not None)
+    def grants(self) -> None:
+        """Return nothing: only Xen has grants."""
+        return
+
+    @property
+    def windows(self) -> GuestWindows:
+        """Return QEMU's layout, its RAM and pools, and the virtio-mmio slots that its devices have."""
+        found = [*machine_and_ram(self.name, layouts.qemu_virt_layout(self.gic_version), self.banks)]
+        found += [Window(p.range, WindowKind.REGION, p.region, p.origin, note=p.use.value) for p in self.pools]
+        on_slots = [(device.name, device.place) for device in self.devices if isinstance(device.place, MmioPlace)]
+        for name, place in on_slots:
+            note = f"spi_index {place.spi_index}"
+            found.append(Window(place.range, WindowKind.DEVICE, name, place.origin, self.name, note))
+        used = f"{len(on_slots)} of {layouts.QEMU_VIRT_MMIO.count} virtio-mmio slots used"
+        return GuestWindows(f"QEMU virt, GICv{self.gic_version}", tuple(found), (used,))
 
     @property
     def views(self) -> tuple[RegionView, ...]:

@@ -24,6 +24,11 @@ class Origin:
     reason: str
 
 
+def fact(reason: str) -> Origin:
+    """Make the origin of a number that a board or a hypervisor is made with."""
+    return Origin(OriginKind.FACT, reason)
+
+
 @record
 class StaticRange:
     """Host memory set aside for one purpose, with who chose it."""

@@ -72,3 +72,13 @@ class XenRing:
     image: str
     deployed: bool
     disk: FileDisk | None = None
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return the file that it exports, if that is one."""
+        return (self.disk,) if self.disk else ()
+
+    @property
+    def served_by(self) -> str:
+        """Return the unit of dom0's end."""
+        return self.unit

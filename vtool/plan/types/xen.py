@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from vtool.base.records import record
@@ -10,7 +11,18 @@ from vtool.data_paths import DataPath
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.devices import MmioPlace, Tap, VhostUserBackend
-from vtool.plan.types.guest import FileDisk, GuestImage, RegionView, started_from
+from vtool.plan.types.guest import (
+    FileDisk,
+    GrantLimit,
+    GuestDevice,
+    GuestImage,
+    GuestKind,
+    RegionView,
+    StartedLater,
+    started_from,
+)
+from vtool.plan.types.regions import RegionFile
+from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
 from vtool.platform import layouts
 from vtool.platform.xen_properties import XenSetting
 
@@ -28,9 +40,14 @@ class XenDisk:
     backend_unit: str
 
     @property
-    def file(self) -> FileDisk:
+    def files(self) -> tuple[FileDisk, ...]:
         """Return the file behind it."""
-        return FileDisk(self.disk_path, self.disk_bytes, self.scratch)
+        return (FileDisk(self.disk_path, self.disk_bytes, self.scratch),)
+
+    @property
+    def served_by(self) -> str:
+        """Return the unit that has its loop device."""
+        return self.backend_unit
 
 
 @record
@@ -49,6 +66,16 @@ class XenServedDisk:
     scratch: AddressRange | None
     deployed: bool
 
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return nothing: what is behind it is inside the driver domain."""
+        return ()
+
+    @property
+    def served_by(self) -> None:
+        """Return nothing: another guest serves it."""
+        return
+
 
 @record
 class XenShare:
@@ -59,6 +86,16 @@ class XenShare:
     path: str
     type: str
     backend_unit: str
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return nothing: it is a folder."""
+        return ()
+
+    @property
+    def served_by(self) -> str:
+        """Return the unit that makes its folder."""
+        return self.backend_unit
 
 
 @record
@@ -78,6 +115,16 @@ class XenInterface:
     backend_unit: str
     backend: str | None = None
     deployed: bool = True
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return nothing: it is no disk."""
+        return ()
+
+    @property
+    def served_by(self) -> None:
+        """Return nothing: its bridge serves others as well, or another guest does."""
+        return
 
 
 @record
@@ -135,6 +182,12 @@ class XenVirtio:
     pool: str | None
     pool_phandle: int | None
     deployed: bool
+    served_by: str
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return the file of xl's disk, and those that QEMU opens."""
+        return (*(self.disk.files if self.disk else ()), *self.disks)
 
 
 @record
@@ -170,6 +223,16 @@ class GuestWithQemu:
         """Return the socket of its QEMU's monitor, where it has one."""
         return self.qemu.qmp_socket if self.qemu else None
 
+    @property
+    def answers_qmp(self) -> bool:
+        """Whether it has a QEMU."""
+        return self.qemu is not None
+
+    @property
+    def region_files(self) -> tuple[RegionFile, ...]:
+        """Return nothing: what it shares is no file."""
+        return ()
+
 
 def qemu_images(qemu: XenQemu | None) -> tuple[GuestImage, ...]:
     """Return the image of a guest's QEMU, where that is not the board's own."""
@@ -178,15 +241,11 @@ def qemu_images(qemu: XenQemu | None) -> tuple[GuestImage, ...]:
     return (GuestImage(PurePosixPath(qemu.executable).name, qemu.image, (qemu.unit,), executable=True, of_qemu=True),)
 
 
-def virtio_disks(devices: tuple[XenVirtio, ...]) -> tuple[FileDisk, ...]:
-    """Return the files behind virtio devices of a Xen guest, in their order."""
-    return tuple(disk for device in devices for disk in (*([device.disk.file] if device.disk else []), *device.disks))
-
-
-def virtio_served_by(devices: tuple[XenVirtio, ...], qemu: XenQemu | None) -> tuple[tuple[str, str], ...]:
-    """Return each virtio device of a Xen guest and the unit that serves it: a daemon of its own, else QEMU."""
-    served = ((device.name, device.daemon or device.backend or qemu) for device in devices)
-    return tuple((name, by.unit) for name, by in served if by is not None)
+def virtio_windows(guest: str, devices: tuple[XenVirtio, ...]) -> Iterator[Window]:
+    """Yield the addresses of virtio devices of a Xen guest."""
+    for device in devices:
+        note = f"intid {device.intid}"
+        yield Window(device.place.range, WindowKind.DEVICE, device.name, device.place.origin, guest, note)
 
 
 @record
@@ -206,7 +265,7 @@ class XenVhostFrontend:
 
 
 @record
-class XenGuest(GuestWithQemu):
+class XenGuest(GuestWithQemu, StartedLater):
     """A domU started by xl; one with ``driver_domain`` serves others, which start after it is ready.
 
     With ``create_unit`` it is made paused by that unit, and ``unit`` lets it run once the backends of
@@ -228,6 +287,7 @@ class XenGuest(GuestWithQemu):
     console_log: str
     kernel_image: str
     ramdisk_image: str | None
+    gic_version: int
     device_tree: str | None = None
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
@@ -245,19 +305,19 @@ class XenGuest(GuestWithQemu):
     vhost_frontend: XenVhostFrontend | None = None
 
     @property
-    def kind(self) -> str:
-        """Return the word for how it is started."""
-        return "xen"
+    def kind(self) -> GuestKind:
+        """Return how it is started."""
+        return GuestKind.XL
+
+    @property
+    def starts_first(self) -> bool:
+        """Whether it serves other guests."""
+        return self.driver_domain is not None
 
     @property
     def banks(self) -> tuple[AddressRange, ...]:
         """Return its RAM, guest-physical."""
         return layouts.xen_guest_ram(self.memory_bytes)
-
-    @property
-    def domain_id(self) -> None:
-        """Return nothing: Xen numbers it when it is made."""
-        return
 
     @property
     def console_socket(self) -> None:
@@ -272,16 +332,21 @@ class XenGuest(GuestWithQemu):
         return (*started_from(self.kernel_image, self.ramdisk_image, self.unit), *partial, *qemu_images(self.qemu))
 
     @property
-    def file_disks(self) -> tuple[FileDisk, ...]:
-        """Return the files behind PV disks, then those behind virtio devices."""
-        return (*(disk.file for disk in self.disks), *virtio_disks(self.virtio))
+    def devices(self) -> tuple[GuestDevice, ...]:
+        """Return its PV devices, then the virtio devices."""
+        return (*self.disks, *self.served_disks, *self.shares, *self.interfaces, *self.virtio)
 
     @property
-    def served_by(self) -> tuple[tuple[str, str], ...]:
-        """Return each device that dom0 serves by a unit of its own, and that unit."""
-        own = [*((disk.name, disk.backend_unit) for disk in self.disks)]
-        own += [(share.name, share.backend_unit) for share in self.shares]
-        return (*own, *virtio_served_by(self.virtio, self.qemu))
+    def grants(self) -> GrantLimit | None:
+        """Return what its devices hold at worst, and what it has."""
+        return GrantLimit(self.grants_at_worst, self.grants_available) if self.grants_at_worst else None
+
+    @property
+    def windows(self) -> GuestWindows:
+        """Return the layout of Xen's guests, its RAM and its virtio devices."""
+        layout = layouts.xen_guest_layout(self.gic_version)
+        found = (*machine_and_ram(self.name, layout, self.banks), *virtio_windows(self.name, self.virtio))
+        return GuestWindows("Xen guest started by xl", found)
 
     @property
     def views(self) -> tuple[RegionView, ...]:

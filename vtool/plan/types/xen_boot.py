@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.model.topology import Enhanced, Scheduler
-from vtool.plan.types.guest import FileDisk, GuestImage, RegionView
+from vtool.plan.types.guest import GuestDevice, GuestImage, GuestKind, RegionView
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
-from vtool.plan.types.xen import GuestWithQemu, XenQemu, XenVirtio, qemu_images, virtio_disks, virtio_served_by
+from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
+from vtool.plan.types.xen import GuestWithQemu, XenQemu, XenVirtio, qemu_images, virtio_windows
+from vtool.platform import layouts
 from vtool.platform.xen_properties import XenSetting
 
 
@@ -90,6 +92,7 @@ class XenBootGuest(GuestWithQemu):
     ramdisk: BootModule | None
     device_tree: BootModule | None
     bootargs: str
+    gic_version: int
     shared: tuple[SharedView, ...]
     event_channels: tuple[EventChannelEnd, ...]
     virtio: tuple[XenVirtio, ...] = ()
@@ -97,9 +100,41 @@ class XenBootGuest(GuestWithQemu):
     rings: tuple[XenRing, ...] = ()
 
     @property
-    def kind(self) -> str:
-        """Return the word for how it is started."""
-        return "dom0less"
+    def kind(self) -> GuestKind:
+        """Return how it is started."""
+        return GuestKind.DOM0LESS
+
+    @property
+    def at_boot(self) -> bool:
+        """Return True: Xen builds it."""
+        return True
+
+    @property
+    def starts_first(self) -> bool:
+        """Return False: it cannot serve others' devices."""
+        return False
+
+    @property
+    def target_units(self) -> tuple[str, ...]:
+        """Return the units of its rings: its own is asked for by what waits for it."""
+        return tuple(ring.unit for ring in self.rings)
+
+    @property
+    def grants(self) -> None:
+        """Return nothing: its devices go through pools and rings."""
+        return
+
+    @property
+    def windows(self) -> GuestWindows:
+        """Return the layout of Xen's guests or the board's, its RAM, shared regions and virtio devices."""
+        layout = layouts.AS_ON_THE_BOARD if self.direct_map else layouts.xen_guest_layout(self.gic_version)
+        found = [*machine_and_ram(self.name, layout, self.ram)]
+        for view in self.shared:
+            host = f"host-physical {view.host}" if view.host else "anywhere in Xen's heap"
+            found.append(Window(view.inside, WindowKind.REGION, view.region, view.inside_origin, note=host))
+        found += virtio_windows(self.name, self.virtio)
+        notes = ("mapped directly: its machine is where the board's is",) if self.direct_map else ()
+        return GuestWindows("Xen guest started by Xen at boot", tuple(found), notes)
 
     @property
     def banks(self) -> tuple[AddressRange, ...]:
@@ -125,14 +160,9 @@ class XenBootGuest(GuestWithQemu):
         return (*loaded, *qemu_images(self.qemu), *program)
 
     @property
-    def file_disks(self) -> tuple[FileDisk, ...]:
-        """Return the files behind its rings, then those behind virtio devices."""
-        return (*(ring.disk for ring in self.rings if ring.disk), *virtio_disks(self.virtio))
-
-    @property
-    def served_by(self) -> tuple[tuple[str, str], ...]:
-        """Return each device that dom0 serves, and the unit that does."""
-        return (*virtio_served_by(self.virtio, self.qemu), *((ring.name, ring.unit) for ring in self.rings))
+    def devices(self) -> tuple[GuestDevice, ...]:
+        """Return its rings, then its virtio devices."""
+        return (*self.rings, *self.virtio)
 
     @property
     def views(self) -> tuple[RegionView, ...]:
