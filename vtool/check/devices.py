@@ -9,7 +9,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Combination, combination_of, combination_requested, combinations, is_daemon
-from vtool.model.devices import Program, is_ring
+from vtool.model.devices import Program
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 
@@ -139,8 +139,8 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         mine = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
         virtio = [n for n, d in mine.items() if d.transport is Transport.MMIO]
         disks = [n for n, d in mine.items() if d.type == "blk" and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)]
-        interfaces = [n for n, d in mine.items() if d.type == "net" and not is_ring(d)]
-        attached = [n for n, d in mine.items() if d.type == "blk" and is_ring(d)]
+        interfaces = [n for n, d in mine.items() if d.type == "net" and not d.data_path.traits.carries_data]
+        attached = [n for n, d in mine.items() if d.type == "blk" and d.data_path.traits.carries_data]
         both = list(context.lookup.devices_of[name])
         pci = [n for n in both if n in mine or context.topology.devices[n].data_path.traits.at_both_ends]
         pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and d.type != "iommu"]

@@ -16,7 +16,7 @@ from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Device, Program, is_ring
+from vtool.model.devices import Device, Program
 from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, mappings_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 
@@ -107,12 +107,12 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
             if device.disk is None:
                 yield context.find("VT393", f"device '{name}' needs `disk`", path, key=True)
             continue
-        if why_not_served(context, device) and not is_ring(device):
+        if why_not_served(context, device) and not device.data_path.traits.carries_data:
             continue  # VT306
         if device.disk is not None:
             message = f"`disk` of '{name}' is a file of the control domain, but '{device.backend}' serves the device"
             hint = f"give '{device.backend}' a disk with that file, and serve it from there: "
-            hint += "backend_device: /dev/vda" if is_ring(device) else "backend_device: /dev/xvda"
+            hint += "backend_device: /dev/vda" if device.data_path.traits.carries_data else "backend_device: /dev/xvda"
             yield context.find("VT393", message, (*path, "disk"), key=True, hints=(hint,))
         if device.backend_device is None and device.disk is None:
             message = f"device '{name}' needs `backend_device`: the block device of '{device.backend}' that it serves"

@@ -9,7 +9,7 @@ from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Device, is_ring
+from vtool.model.devices import Device
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
@@ -128,7 +128,7 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
             add(DRIVER_DOMAIN, f"{why}, which '{name}' serves", deployed=False)
             add(("BRIDGE",) if device.type == "net" else (), f"{why}, which '{name}' serves", deployed=False)
         row = combination_of(hypervisor.kind, device)
-        if row is not None and is_ring(device) and device.backend == name:
+        if row is not None and device.data_path.traits.carries_data and device.backend == name:
             add(tuple(option for option in row.kernel if option != "BLK_DEV_NBD"), f"{why}, which '{name}' serves")
         elif row is not None and hypervisor.kind == "xen" and device.backend == name and not pv:
             add(XEN_VIRTIO_BACKEND, why, deployed=row.deployed)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.devices import NetworkDevice, Program, is_ring
+from vtool.model.devices import NetworkDevice, Program
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
@@ -126,7 +126,7 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
         if device.type != "net" or address is None:
             continue
         bridge = device.network.bridge
-        if is_ring(device):
+        if device.data_path.traits.carries_data:
             continue  # a link of two ends
         bridges = seen.setdefault(device.backend, {})
         if bridge in bridges:

@@ -10,7 +10,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Suite, combination_of, installed, is_daemon
-from vtool.model.devices import NetworkDevice, Program, daemon_of, is_ring
+from vtool.model.devices import NetworkDevice, Program, daemon_of
 from vtool.model.topology import Role, Vmm, Xen
 from vtool.platform.qemu_releases import shown
 
@@ -57,7 +57,7 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
             message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
             yield context.find("VT340", message, (*path, "forward_tcp"), key=True)
         needed = ("bridge", "frontend_address")
-        if is_ring(device):
+        if device.data_path.traits.carries_data:
             needed = ("frontend_address", "backend_address")
             if settings.bridge:
                 message = f"`bridge` of '{name}' has no effect: a ring is a link of two ends"

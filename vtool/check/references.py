@@ -11,7 +11,6 @@ from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, nearest
 from vtool.diagnostics.codes import rule
 from vtool.files.regular import fault_of
-from vtool.model.devices import is_ring
 from vtool.model.partial import known_names
 from vtool.model.topology import POOL_USES, Kvm, Role, Xen
 from vtool.model.types import is_name
@@ -263,7 +262,7 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
             continue
         if isinstance(context.hypervisor_of(device.frontend), Xen) and device.transport is Transport.MMIO:
             continue  # VT385 says why
-        if is_ring(device):
+        if device.data_path.traits.carries_data:
             continue  # VT351 says where its ends can be
         why = why_not_served(context, device)
         if context.by_a_guest(device) and why:

@@ -9,7 +9,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
-from vtool.model.devices import Device, disks_of, is_ring
+from vtool.model.devices import Device, disks_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
 
 _DISK = re.compile(r"/dev/(xvd|vd|sd)([a-z])")
@@ -95,7 +95,7 @@ def _roots(context: Context, name: str) -> Mapping[str, int]:
 
 
 def _root_kind(device: Device) -> str | None:
-    if is_ring(device):
+    if device.data_path.traits.carries_data:
         return None  # a program in the guest makes the disk
     if device.type == "blk":
         return "xvd" if not device.data_path.traits.virtio else "vd"

@@ -15,13 +15,13 @@ from vtool.base.units import AddressRange
 from vtool.data_paths.facts import Shares, Transport
 from vtool.model import command_lines
 from vtool.model.combinations import Combination, Readiness, combination_of
-from vtool.model.devices import Device, NetworkDevice, Program, daemon_of, disks_of, is_ring
+from vtool.model.devices import Device, NetworkDevice, Program, daemon_of, disks_of
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
-from vtool.plan.paths import planning_of
+from vtool.plan.paths import kernel_words, planning_of
 from vtool.plan.placement import flag_of, mmio_place
 from vtool.plan.qemu import device_options, reconnect
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
@@ -49,7 +49,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     networks = [
         d.network
         for d in requested.values()
-        if isinstance(d, NetworkDevice) and d.network.frontend_address and not is_ring(d)
+        if isinstance(d, NetworkDevice) and d.network.frontend_address and not d.data_path.traits.carries_data
     ]
     inside = [device for device in devices if device.backend is None]
     return plan.KvmGuest(
@@ -64,7 +64,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=False),
             *(f"vtool.ip={network.frontend_address}" for network in networks[:1]),
-            *(device.ring.end.kernel_word for device in devices if device.ring),
+            *kernel_words(devices),
             *((plan.TRACK_HIWATER,) if any(pool.shared for pool in pools) else ()),
             domain.bootargs,
         ),

@@ -1,49 +1,62 @@
 """What a data path's own package decides (``vtool/data_paths/NAME/planning.py``), as the planners ask for it.
 
-Enter at ``planning_of`` and ``every_planning``.
+Enter at ``planning_of``, ``every_planning`` and ``kernel_words``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath, modules
+from vtool.model.combinations import Combination
 from vtool.model.devices import Device
+from vtool.model.devices.arguments import Pairs
 from vtool.plan import types as plan
 from vtool.plan.scope import BoardScope
 
 
-def _no_ring(_scope: BoardScope, _name: str, _device: Device, _guest: str, _bar: str) -> None:
+def _none(*_: Any) -> None:
     return None
 
 
-def _no_rings(
-    _scope: BoardScope, _guest: str, _inside: Mapping[str, AddressRange], _in_dom0: Mapping[str, AddressRange]
-) -> Iterator[plan.XenRing]:
-    return iter(())
+def _nothing(*_: Any) -> tuple[()]:
+    return ()
 
 
 @record
 class Planning:
     """What one data path alone has decided of its devices; what it leaves out, it has not.
 
-    ``kvm_ring``: a guest's end of what programs in two guests carry, from the scope, the device's name, the device, the
-    guest and the file of the region's BAR in it. ``xen_rings``: what programs carry between a guest that Xen builds and
-    dom0, from the scope, the guest, and where it and dom0 see its regions.
+    ``properties`` are those of a device in QEMU, besides what its type and its traits ask for; ``kernel_words`` is what
+    the kernel of a guest is told of a device. ``kvm_ring``: a guest's end of what programs in two guests carry, from
+    the scope, the device's name, the device, the guest and the file of the region's BAR in it. ``xen_rings``: what
+    programs carry between a guest that Xen builds and dom0, from the scope, the guest, and where it and dom0 see its
+    regions.
     """
 
-    kvm_ring: Callable[[BoardScope, str, Device, str, str], plan.KvmRing | None] = _no_ring
+    properties: Callable[[Device, Combination], Pairs] = _nothing
+    kernel_words: Callable[[plan.KvmDevice | plan.XenVirtio], Iterable[str]] = _nothing
+    kvm_ring: Callable[[BoardScope, str, Device, str, str], plan.KvmRing | None] = _none
     xen_rings: Callable[
-        [BoardScope, str, Mapping[str, AddressRange], Mapping[str, AddressRange]], Iterator[plan.XenRing]
-    ] = _no_rings
+        [BoardScope, str, Mapping[str, AddressRange], Mapping[str, AddressRange]], Iterable[plan.XenRing]
+    ] = _nothing
+
+
+_OF_NONE = Planning()
 
 
 def planning_of(path: DataPath) -> Planning:
     """Return what a path's own package decides."""
     module = modules("planning").get(path.value)
-    return Planning() if module is None else module.PLANNING
+    return _OF_NONE if module is None else module.PLANNING
+
+
+def kernel_words(devices: Iterable[plan.KvmDevice | plan.XenVirtio]) -> tuple[str, ...]:
+    """Return what a guest's kernel is told of the paths of its devices, each word once."""
+    return tuple(dict.fromkeys(word for d in devices for word in planning_of(d.data_path).kernel_words(d)))
 
 
 def every_planning() -> Iterator[Planning]:

@@ -11,6 +11,7 @@ from vtool.model.combinations import Combination, Version
 from vtool.model.devices import Device
 from vtool.model.devices.arguments import Options, Pairs, QemuOption, Wiring
 from vtool.plan import types as plan
+from vtool.plan.paths import planning_of
 from vtool.platform.qemu_releases import RECONNECT
 
 
@@ -33,8 +34,7 @@ def device_options(
     assert row.service is not None and row.service.options is not None
     parts, traits = row.service.options(device, wiring), device.data_path.traits
     platform: Pairs = (("iommu_platform", "on"),) if traits.platform else ()
-    if traits.grants:
-        platform += row.service.granted
+    platform += planning_of(device.data_path).properties(device, row)
     if platform and device.transport is Transport.PCI:
         platform += (("disable-legacy", "on"),)
     pairs = (("id", f"device-{wiring.name}"), *parts.own, *platform, *where)

@@ -14,6 +14,7 @@ from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.networks import bridge_unit, derived_mac
+from vtool.plan.paths import kernel_words
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
 from vtool.plan.xen_boot import plan_pools
 from vtool.plan.xen_settings import settings_of
@@ -53,6 +54,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             *command_lines.of_guest(domain, is_xen=True),
             *addresses[:1],
             *_bridge_words(scope, name, domain),
+            *kernel_words(virtio),
             domain.bootargs,
         ),
         ready=domain.ready,

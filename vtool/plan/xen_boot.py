@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from vtool.base.units import MIB, AddressRange, align_up, format_cpu_list, format_size
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
-from vtool.model.devices import is_ring
 from vtool.model.load_windows import module_windows, windows_in
 from vtool.model.topology import (
     OWN_RAMDISK,
@@ -29,7 +28,7 @@ from vtool.model.topology import (
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
 from vtool.plan.lock import port_key, view_key
-from vtool.plan.paths import every_planning
+from vtool.plan.paths import every_planning, kernel_words
 from vtool.plan.placement import KEPT, cannot_keep
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
@@ -176,7 +175,8 @@ def _plan_guest(
             *command_lines.of_guest(domain, is_xen=True),
             *_looked_for(virtio),
             *_shares(scope, shared),
-            *map(_told_of_ring, rings),
+            *(ring.kernel_word for ring in rings),
+            *kernel_words(virtio),
             plan.TRACK_HIWATER if any(device.pool for device in virtio) else "",
             domain.bootargs,
         ),
@@ -200,14 +200,6 @@ def _looked_for(virtio: tuple[plan.XenVirtio, ...]) -> Iterator[str]:
             yield f"vtool.find={place}"
         else:
             yield f"vtool.echo={place}:{scratch.base // MIB}:{scratch.base // MIB + 1}"
-
-
-def _told_of_ring(ring: plan.XenRing) -> str:
-    """Tell vtool's guest of its end of a ring, and what to copy or send back through it for `verify`."""
-    word, scratch = ring.frontend.kernel_word, ring.disk.scratch if ring.disk else None
-    if ring.type == "net":
-        return f"{word},echo"
-    return f"{word},echo,{scratch.base // MIB},{scratch.base // MIB + 1}" if scratch else word
 
 
 def _shares(scope: BoardScope, views: tuple[plan.SharedView, ...]) -> Iterator[str]:
@@ -246,7 +238,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
                 fixed[region_name] = kept
                 taken.append(kept.range)
     # A ring's region is the ring's alone.
-    ringed = {d.region for d in scope.devices.values() if is_ring(d)}
+    ringed = {d.region for d in scope.devices.values() if d.data_path.traits.carries_data}
     speaks = domain.role is not Role.CONTROL and domain.ramdisk == OWN_RAMDISK and (domain.xen or XenDomain()).uart
     views = []
     for region_name, region in mine.items():

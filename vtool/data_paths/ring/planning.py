@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from vtool.base.units import AddressRange
+from vtool.data_paths.ring import TRAITS
 from vtool.model.combinations import combination_of
-from vtool.model.devices import BlockDevice, Device, NetworkDevice, is_ring
+from vtool.model.devices import BlockDevice, Device, NetworkDevice
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac
 from vtool.plan.paths import Planning
@@ -21,6 +22,11 @@ RING_MAC = "02:54:00"
 """Locally administered: both ends of a link are vtool's own."""
 
 
+def kernel_words(device: plan.KvmDevice | plan.XenVirtio) -> tuple[str, ...]:
+    """Tell vtool's guest of its end of a ring with another guest."""
+    return (device.ring.end.kernel_word,) if isinstance(device, plan.KvmDevice) and device.ring else ()
+
+
 def kvm_ring(scope: BoardScope, name: str, device: Device, guest: str, bar: str) -> plan.KvmRing:
     """Decide the end of a ring with another guest; ``bar`` is the file of the region's BAR in ``guest``."""
     return plan.KvmRing(plan_end(scope, name, device, guest, bar), *exported_disk(scope, device))
@@ -28,7 +34,8 @@ def kvm_ring(scope: BoardScope, name: str, device: Device, guest: str, bar: str)
 
 def rings_of(scope: BoardScope, domain: str) -> dict[str, Device]:
     """Return the rings that a domain has an end of, in the order of the file."""
-    return {n: d for n, d in scope.devices.items() if is_ring(d) and domain in (d.frontend, d.backend)}
+    rings = {n: d for n, d in scope.devices.items() if d.data_path.traits is TRAITS}
+    return {n: d for n, d in rings.items() if domain in (d.frontend, d.backend)}
 
 
 def plan_end(scope: BoardScope, name: str, device: Device, domain: str, region: str) -> plan.RingEnd:
@@ -66,7 +73,8 @@ def exported_disk(scope: BoardScope, device: Device) -> tuple[int | None, Addres
     """Return size and scratch space of what a guest exports: known where it has one disk, which then is that."""
     if not isinstance(device, BlockDevice):
         return None, None
-    behind = [d for d in scope.devices_of(device.backend).values() if isinstance(d, BlockDevice) and not is_ring(d)]
+    others = (d for d in scope.devices_of(device.backend).values() if d.data_path.traits is not TRAITS)
+    behind = [d for d in others if isinstance(d, BlockDevice)]
     if len(behind) != 1 or behind[0].disk is None:
         return None, None
     return behind[0].disk.size, scratch_of(behind[0].disk)
@@ -101,4 +109,4 @@ def _of_memory(where: AddressRange) -> str:
     return f"/dev/mem:{where.base:#x}+{where.size_bytes:#x}"
 
 
-PLANNING = Planning(kvm_ring=kvm_ring, xen_rings=plan_xen_rings)
+PLANNING = Planning(kernel_words=kernel_words, kvm_ring=kvm_ring, xen_rings=plan_xen_rings)

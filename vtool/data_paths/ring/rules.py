@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from vtool.base.units import KIB, format_size
 from vtool.check.context import Context
+from vtool.data_paths.ring import TRAITS
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Device, is_ring
+from vtool.model.devices import Device
 from vtool.model.topology import Region, RegionUse, Role, Start, Xen
 
 LEAST_REGION = 20 * KIB
@@ -26,7 +27,7 @@ def _rings(context: Context) -> Iterator[tuple[str, Device]]:
     """Yield the rings whose combination exists."""
     for name, device in context.sound_devices():
         hypervisor = context.hypervisor_of(device.frontend)
-        if hypervisor is None or not is_ring(device) or device.frontend == device.backend:
+        if hypervisor is None or device.data_path.traits is not TRAITS or device.frontend == device.backend:
             continue  # VT305
         if combination_of(hypervisor.kind, device) is not None:
             yield name, device
@@ -115,7 +116,7 @@ def exported_devices_exist(context: Context) -> Iterator[Diagnostic]:
         if device.type != "blk" or not context.by_a_guest(device) or device.backend_device is None:
             continue
         own = context.lookup.devices_of[device.backend].values()
-        disks = sum(d.type == "blk" and d.frontend == device.backend and not is_ring(d) for d in own)
+        disks = sum(d.type == "blk" and d.frontend == device.backend and d.data_path.traits is not TRAITS for d in own)
         letter = _VIRTIO_DISK.match(device.backend_device)
         if letter and ord(letter[1]) - ord("a") >= disks:
             message = f"'{device.backend}' has no {device.backend_device}: it has {disks} virtio disk(s), from vda on"
@@ -140,7 +141,7 @@ def links_are_apart(context: Context) -> Iterator[Diagnostic]:
             if network is None:
                 continue
             for other, taken in seen.setdefault(domain, []):
-                rings = is_ring(device) or is_ring(context.topology.devices[other])
+                rings = device.data_path.traits is TRAITS or context.topology.devices[other].data_path.traits is TRAITS
                 if rings and network.overlaps(taken):
                     message = f"'{domain}' has overlapping networks at '{other}' and '{name}', {taken} and {network}"
                     label = Label(context.span("devices", other, "network"), "the other is here")

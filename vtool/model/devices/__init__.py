@@ -97,11 +97,6 @@ else:
     Device = Annotated[DeviceBase, FoundByTag("type", model_of, every_model)]
 
 
-def is_ring(device: Device) -> bool:
-    """Whether a device is a ring, which both domains run a program for."""
-    return device.data_path.traits.carries_data
-
-
 def disks_of(device: Device) -> tuple[Disk, ...]:
     """Return the disks behind a device, in the order of the file."""
     return tuple(disk for disk, _ in device.disk_files())

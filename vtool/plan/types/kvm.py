@@ -74,7 +74,7 @@ class KvmDevice:
     @property
     def virtio(self) -> bool:
         """Whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
-        return self.type not in ("iommu", "ivshmem") and self.ring is None
+        return self.type != "iommu" and self.data_path.traits.virtio
 
     @property
     def guest_sysfs(self) -> str:

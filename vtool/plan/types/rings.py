@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vtool.base.records import record
-from vtool.base.units import AddressRange
+from vtool.base.units import MIB, AddressRange
 from vtool.data_paths import DataPath
 from vtool.plan.types.guest import FileDisk
 
@@ -82,3 +82,11 @@ class XenRing:
     def served_by(self) -> str:
         """Return the unit of dom0's end."""
         return self.unit
+
+    @property
+    def kernel_word(self) -> str:
+        """Return what tells vtool's guest of its end, and what to copy or send back through it for ``vtool verify``."""
+        word, scratch = self.frontend.kernel_word, self.disk.scratch if self.disk else None
+        if self.type == "net":
+            return f"{word},echo"
+        return f"{word},echo,{scratch.base // MIB},{scratch.base // MIB + 1}" if scratch else word
