@@ -29,11 +29,12 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "eth1/device",
         "xenbr0/bridge",
         "xenbr0/brif/vif1.0",
-        "vif1.0",
+        "vif1.0/device",
         "br0/bridge",
         "br0/brif/eth1",
     ):
         (tmp_path / "net" / name).mkdir(parents=True)
+    (tmp_path / "net/vif1.0/device/subsystem").symlink_to("/sys/bus/xen-backend")
     (tmp_path / "net/vt0").mkdir()
     (tmp_path / "net/vt0/tun_flags").touch()
     monkeypatch.setattr(networks, "ROUTES", tmp_path / "route")

@@ -45,8 +45,14 @@ def _is_made(interface: str) -> bool:
     """Whether an interface is a tap, or a bridge without any interface that is hardware: vtool's, and the like."""
     about = INTERFACES / interface
     ports = list((about / "brif").glob("*"))
-    bridge = (about / "bridge").exists() and not any((INTERFACES / port.name / "device").exists() for port in ports)
+    bridge = (about / "bridge").exists() and not any(_is_hardware(INTERFACES / port.name) for port in ports)
     return bridge or (about / "tun_flags").exists()
+
+
+def _is_hardware(about: Path) -> bool:
+    """Whether an interface has a device of its own; the one that netback's has is a guest's (bus xen-backend)."""
+    device = about / "device"
+    return device.exists() and (device / "subsystem").resolve().name != "xen-backend"
 
 
 def _number_of(text: str) -> int:
