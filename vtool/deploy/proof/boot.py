@@ -7,10 +7,28 @@ from itertools import permutations
 
 from vtool.base.units import MIB
 from vtool.deploy.proof.judges import SameLines
-from vtool.deploy.proof.steps import Proof, is_active, on_board, shows
-from vtool.plan.types import EventChannelEnd, XenBootGuest, XenCpuPool
+from vtool.deploy.proof.paths import every_proof
+from vtool.deploy.proof.steps import TREE, Proof, is_active, on_board, region_reg, shows
+from vtool.plan.types import BoardPlan, EventChannelEnd, XenBootGuest, XenCpuPool
 
 SLOT_BYTES = 64
+
+
+def built_at_boot(board: BoardPlan) -> Iterator[Proof]:
+    """Return what has to be shown of the guests that Xen builds, and of what it gives them to share with each other."""
+    boot, pools = board.xen_boot, {pool.label: pool for pool in board.xen_boot.cpupools}
+    for guest in boot.guests:
+        yield from boot_domain(guest, pools.get(guest.cpupool or ""))
+        for path in every_proof():
+            yield from path.built_guest(guest)
+    yield from shared_bytes(boot.guests)
+    for view in boot.shared:
+        command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
+        what = f"stands in the tree of '{board.control.name}' where it was planned"
+        yield region_reg(f"region {view.region}", what, on_board(f"dom0-{view.region}", command), view.inside)
+    numbers = {board.control.name: 0, **{guest.name: guest.domain_id for guest in boot.guests}}
+    for end in boot.channel_ends:
+        yield event_channel(end, numbers)
 
 
 def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
-from vtool.deploy.proof.paths import proof_of
+from vtool.deploy.proof.paths import every_proof, proof_of
+from vtool.deploy.proof.reach import kvm_reach
 from vtool.deploy.proof.steps import (
     SHARE,
     TRANSFER_BYTES,
@@ -29,6 +30,16 @@ from vtool.deploy.proof.steps import (
 from vtool.plan.types import KvmDevice, KvmGuest, Pool
 
 _SHARED_OBJECTS = ("/memfd:", "/dev/shm/vtool-")  # noqa: S108 - names that are compared
+
+
+def kvm_guests(guests: Sequence[KvmGuest]) -> Iterator[Proof]:
+    """Return what has to be shown of the guests of a board, of what their backends reach, and of what is between."""
+    for guest in guests:
+        yield from kvm_guest(guest)
+        for device in guest.devices:
+            yield from kvm_reach(guest, device) if device.virtio else ()
+    for path in every_proof():
+        yield from path.kvm_guests(guests)
 
 
 def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
