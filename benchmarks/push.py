@@ -18,19 +18,19 @@ from vtool.cli.common import image_paths, prepare, targets_of
 
 def main(topology: Path, inventory: Path) -> None:
     """Push to every board of the topology."""
-    from vtool.deploy.deployment import boards, play
+    from vtool.deploy.deployment import playing
 
-    prepared = prepare(topology)
-    targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
-    images = image_paths(prepared, [plan for plan, _ in targets], Silent())
-    with boards(prepared.topology.name, targets, images, Silent()) as held:
-        held.stand_ready()
-        for report in play("deploy", held, tags="push"):
+    with playing("deploy", Silent(), tags="push") as play:
+        prepared = prepare(topology)
+        targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
+        images = image_paths(prepared, [plan for plan, _ in targets], Silent())
+        reports = play.on(prepared.topology.name, targets, images)
+        for report in reports:
             if report.failure:
                 raise report.failure
             if report.rebooted:
                 raise SystemExit(f"board {report.board.name} wants a reboot")
-        print(json.dumps({job.board.name: job.report.seconds for job in held.jobs.values()}))
+        print(json.dumps({report.board.name: report.seconds for report in reports}))
 
 
 if __name__ == "__main__":

@@ -25,22 +25,22 @@ def _deploy(topology: str, inventory: str) -> int:
 
     from vtool.base.progress import Silent
     from vtool.cli.common import image_paths, prepare, targets_of
-    from vtool.deploy.deployment import boards, play
+    from vtool.deploy.deployment import boards, playing
     from vtool.diagnostics import VtoolError, format_diagnostic
 
     try:
-        prepared = prepare(Path(topology))
-        targets = targets_of(prepared, argparse.Namespace(inventory=Path(inventory)))
-        images = image_paths(prepared, [plan for plan, _ in targets], Silent())
-        with boards(prepared.topology.name, targets, images, Silent()) as held:
-            held.stand_ready()
-            (report,), (job,) = play("deploy", held, tags="push"), held.jobs.values()
-            if report.failure:
-                raise report.failure
-            if report.rebooted:
-                return WANTS_REBOOT
-            if not report.confirmed:
-                job.held_board.run("confirm", report.generation)
+        with playing("deploy", Silent(), tags="push") as play:
+            prepared = prepare(Path(topology))
+            targets = targets_of(prepared, argparse.Namespace(inventory=Path(inventory)))
+            images = image_paths(prepared, [plan for plan, _ in targets], Silent())
+            with boards(prepared.topology.name, targets, images, Silent()) as held:
+                (report,), (job,) = play.on_held(held), held.jobs.values()
+                if report.failure:
+                    raise report.failure
+                if report.rebooted:
+                    return WANTS_REBOOT
+                if not report.confirmed:
+                    job.held_board.run("confirm", report.generation)
     except VtoolError as error:
         print("\n".join(map(format_diagnostic, error.diagnostics)), file=sys.stderr)
         return error.exit_code.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from vtool.cli.common import (
 )
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import deploy
+from vtool.deploy.deployment import playing
 from vtool.deploy.job import Report
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.plan.types import Plan
@@ -55,20 +56,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     begin = time.monotonic()
     progress = ShownProgress()
-    prepared = prepare_arguments(arguments)
-    require_deployable(prepared)
-    targets = targets_of(prepared, arguments)
-    image_path = image_paths(prepared, [plan for plan, _ in targets], progress)
-    images_s = round(time.monotonic() - begin, 1)
-    name = prepared.topology.name
-    if arguments.dry_run or arguments.plan:
-        found = differences(name, targets, image_path)
-        if arguments.plan:
-            require_as_saved(arguments.plan, name, found)
-        if arguments.dry_run:
+    with contextlib.ExitStack() as stack:
+        play = None
+        if not arguments.dry_run:
+            asked = {"keep": arguments.keep, "rolling": arguments.rolling}
+            play = stack.enter_context(playing("deploy", progress, asked))
+        prepared = prepare_arguments(arguments)
+        require_deployable(prepared)
+        targets = targets_of(prepared, arguments)
+        image_path = image_paths(prepared, [plan for plan, _ in targets], progress)
+        images_s = round(time.monotonic() - begin, 1)
+        name = prepared.topology.name
+        if arguments.dry_run or arguments.plan:
+            found = differences(name, targets, image_path)
+            if arguments.plan:
+                require_as_saved(arguments.plan, name, found)
+        if play is None:
             show_differences(prepared.document, found, arguments.format)
             return ExitCode.OK.value
-    reports = deploy(name, targets, image_path, progress, keep=arguments.keep, rolling=arguments.rolling)
+        reports = play.on(name, targets, image_path)
     for report in reports:
         report.seconds = {"images": images_s, **report.seconds, "all": round(time.monotonic() - begin, 1)}
     show_reports(prepared, reports, [plan.name for plan, _ in targets], arguments.format)

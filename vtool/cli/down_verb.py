@@ -7,7 +7,7 @@ import argparse
 from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
 from vtool.cli.deploy_verb import show_failure
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import tear_down
+from vtool.deploy.deployment import playing
 from vtool.diagnostics import ExitCode
 
 
@@ -19,12 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stop domains and backends, remove vtool's files and disks, boot the board's own system."""
-    prepared = prepare_arguments(arguments)
-    targets = targets_of(prepared, arguments)
-    for plan, board in targets:
-        if not board.exists():
-            print(f"board '{plan.name}' was never made: nothing to do")
-    reports = tear_down(prepared.topology.name, [target for target in targets if target[1].exists()], ShownProgress())
+    with playing("teardown", ShownProgress()) as play:
+        prepared = prepare_arguments(arguments)
+        targets = targets_of(prepared, arguments)
+        for plan, board in targets:
+            if not board.exists():
+                print(f"board '{plan.name}' was never made: nothing to do")
+        reports = play.on(prepared.topology.name, [target for target in targets if target[1].exists()])
     for report in reports:
         show_failure(report)
         if report.failure is None:

@@ -7,7 +7,7 @@ import argparse
 from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
 from vtool.cli.deploy_verb import now_runs, show_failure, show_proof
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import rollback
+from vtool.deploy.deployment import playing
 from vtool.diagnostics import ExitCode
 
 
@@ -25,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Go back to an earlier generation, on trial until it is proven; exit code 3 when a row is not."""
-    prepared = prepare_arguments(arguments)
-    name, targets = prepared.topology.name, targets_of(prepared, arguments)
-    reports = rollback(name, targets, arguments.to, ShownProgress(), keep=arguments.keep)
+    asked = {"keep": arguments.keep, "generation": arguments.to}
+    with playing("rollback", ShownProgress(), asked) as play:
+        prepared = prepare_arguments(arguments)
+        reports = play.on(prepared.topology.name, targets_of(prepared, arguments))
     for report in reports:
         if report.rows:
             show_proof(report)

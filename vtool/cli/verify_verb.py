@@ -9,7 +9,7 @@ from vtool.cli.deploy_verb import show_failure, show_proof
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.asking import domain_tails
-from vtool.deploy.deployment import verify
+from vtool.deploy.deployment import playing
 from vtool.diagnostics import ExitCode
 from vtool.report.summary import rows_data
 
@@ -23,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prove every row again; exit code 3 and the consoles' tails when one is not."""
-    prepared = prepare_arguments(arguments)
-    targets = targets_of(prepared, arguments)
-    reports = verify(prepared.topology.name, targets, ShownProgress())
+    with playing("verify", ShownProgress()) as play:
+        prepared = prepare_arguments(arguments)
+        targets = targets_of(prepared, arguments)
+        reports = play.on(prepared.topology.name, targets)
     for report, (plan, board) in zip(reports, targets, strict=True):
         show_failure(report)
         if arguments.format == "text" and report.failure is None:

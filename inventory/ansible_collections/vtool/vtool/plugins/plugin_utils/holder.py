@@ -1,8 +1,9 @@
 """The process that holds the boards, as a task finds it: a local socket, one line of JSON each way.
 
-``vtool deploy`` says where its socket is (``VTOOL_SOCKET``). In a play of somebody's own the first task starts the
-process, which ends with the play: it watches the process of ``ansible-playbook``. The other end is
-``vtool.deploy.holder``. Nothing of vtool is imported where it holds the boards already: this runs once a task.
+``vtool deploy`` is that process, and its socket is the inventory (``plugins/inventory/held.py``). In a play of
+somebody's own the first task starts the process, which ends with the play: it watches the process of
+``ansible-playbook``. The other end is ``vtool.deploy.holder``. Nothing of vtool is imported where it holds the boards
+already: this runs once a task.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class BoardAction(ActionBase):
             "options": dict(self._task.args),
             "source": variables.get("vtool_source"),
         }
-        result.update(ask(request))
+        result.update(ask(request, variables.get("vtool_socket")))
         return result
 
     def task(self) -> str:
@@ -43,10 +44,9 @@ class BoardAction(ActionBase):
         return type(self).__module__.rpartition(".")[-1]
 
 
-def ask(request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request and wait for its answer, however long that takes."""
-    given = os.environ.get("VTOOL_SOCKET")
-    with _connected(given) if given else _started() as connection:
+def ask(request: dict[str, Any], path: str | None) -> dict[str, Any]:
+    """Send a request to a socket, or to that of this play, and wait for its answer, however long that takes."""
+    with _connected(path) if path else _started() as connection:
         connection.sendall(json.dumps(request).encode() + b"\n")
         answer = b""
         while piece := connection.recv(1 << 16):
