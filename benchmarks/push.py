@@ -13,14 +13,14 @@ import sys
 from pathlib import Path
 
 from vtool.base.progress import Silent
-from vtool.cli.common import image_paths, prepare, targets_of
+from vtool.deploy.play import playing
 
 
 def main(topology: Path, inventory: Path) -> None:
     """Push to every board of the topology."""
-    from vtool.deploy.deployment import playing
-
     with playing("deploy", Silent(), tags="push") as play:
+        from vtool.cli.common import image_paths, prepare, targets_of
+
         prepared = prepare(topology)
         targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
         images = image_paths(prepared, [plan for plan, _ in targets], Silent())

@@ -25,7 +25,8 @@ def _deploy(topology: str, inventory: str) -> int:
 
     from vtool.base.progress import Silent
     from vtool.cli.common import image_paths, prepare, targets_of
-    from vtool.deploy.deployment import boards, playing
+    from vtool.deploy.deployment import boards
+    from vtool.deploy.play import playing
     from vtool.diagnostics import VtoolError, format_diagnostic
 
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TOPOLOGY = Path(__file__).parents[2] / "topology" / "examples" / "kvm-pool.yaml"
-LIBRARIES = ("ansible", "ansible_runner", "fabric", "jinja2", "libfdt", "paramiko", "platformdirs")
+LIBRARIES = ("ansible", "fabric", "jinja2", "libfdt", "paramiko", "platformdirs")
 ROOMS = ("vtool.board", "vtool.deploy", "vtool.render", "vtool.report", "vtool.lint", "vtool.images.store")
 
 

@@ -14,7 +14,8 @@ from vtool.board.inventory import Inventory
 from vtool.board.over_ssh import read_over_ssh
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.cli.common import add_inventory, print_diagnostics
+from vtool.cli.arguments import add_inventory
+from vtool.cli.common import print_diagnostics
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text

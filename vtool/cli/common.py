@@ -12,6 +12,7 @@ from vtool.base.garbage import making_what_stays
 from vtool.base.progress import Progress
 from vtool.base.records import record
 from vtool.check import KernelOptions, XenBuild, check
+from vtool.check.deployable import not_deployable
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
 from vtool.diagnostics.codes import declare
 from vtool.files.boot_files import BootFile
@@ -40,50 +41,6 @@ class Prepared:
     plan: Plan
     facts: Mapping[str, LoadedFacts]
     warnings: tuple[Diagnostic, ...]
-
-
-def add_topology(parser: argparse.ArgumentParser) -> None:
-    """Add the topology with its options, and the inventory option."""
-    add_topology_file(parser)
-    add_inventory(parser)
-
-
-def add_topology_file(parser: argparse.ArgumentParser) -> None:
-    """Add the topology argument, ``--overlay`` and ``--set``; ``prepare_arguments`` reads them."""
-    parser.add_argument("topology", type=Path, help="the topology file")
-    parser.add_argument(
-        "--overlay",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="merge this file over the topology (repeatable)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH.TO.KEY=VALUE",
-        help="set a value, after all overlays (repeatable)",
-    )
-
-
-def add_limit(parser: argparse.ArgumentParser) -> None:
-    """Add ``--limit``."""
-    parser.add_argument(
-        "--limit", action="append", default=[], metavar="BOARD", help="only this board of the topology (repeatable)"
-    )
-
-
-def add_base_tree(parser: argparse.ArgumentParser) -> None:
-    """Add ``--base-tree``; ``check_base_trees`` reads it."""
-    parser.add_argument(
-        "--base-tree",
-        action="append",
-        default=[],
-        metavar="[BOARD=]FILE",
-        help="a board's own device tree, .dtb or .dts, to check for the nodes that are passed through (repeatable)",
-    )
 
 
 declare(
@@ -115,11 +72,6 @@ def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
         found += absent_nodes(read_board_tree(Path(file)), boards[name])
     if found:
         raise VtoolError(in_order(found))
-
-
-def add_inventory(parser: argparse.ArgumentParser) -> None:
-    """Add ``--inventory``."""
-    parser.add_argument("--inventory", type=Path, help="how boards are reached (default: the emulated board)")
 
 
 def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Prepared:
@@ -219,6 +171,14 @@ declare(
     example="vtool deploy to a board whose facts come from vtool board import",
     fix="Write the section boot into the facts file.",
 )
+
+
+def require_deployable(prepared: Prepared) -> None:
+    """Refuse what this version does not deploy."""
+    refused = not_deployable(prepared.document, prepared.topology)
+    if refused:
+        raise VtoolError(refused)
+    require_boot(prepared)
 
 
 def require_boot(prepared: Prepared) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from vtool.board.failures import WrongHostKey
 from vtool.board.inventory import Inventory
 from vtool.board.shell import Shell, open_shell
-from vtool.cli.common import add_inventory
+from vtool.cli.arguments import add_inventory
 from vtool.deploy.asking import board_state
 from vtool.diagnostics import VtoolError, board_failed, nearest
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
-from vtool.cli.deploy_verb import show_failure
+from vtool.cli.arguments import add_limit, add_topology
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import playing
+from vtool.deploy.play import playing
 from vtool.diagnostics import ExitCode
 
 
@@ -20,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Stop domains and backends, remove vtool's files and disks, boot the board's own system."""
     with playing("teardown", ShownProgress()) as play:
+        from vtool.cli.common import prepare_arguments, targets_of
+        from vtool.cli.reports import show_failure
+
         prepared = prepare_arguments(arguments)
         targets = targets_of(prepared, arguments)
         for plan, board in targets:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtool.board.dts import read_blob_and_tree, whole
-from vtool.cli.common import add_base_tree, check_base_trees, prepare_arguments, print_diagnostics
+from vtool.cli.arguments import add_base_tree
+from vtool.cli.common import check_base_trees, prepare_arguments, print_diagnostics
 from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
 from vtool.deploy.base_tree import fitted, refused, refused_in_guest
 from vtool.deploy.merge import decompile, merge_guest, merge_host

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vtool.base.progress import Silent
-from vtool.cli.common import image_paths, prepare, targets_of
-from vtool.cli.deploy_verb import require_deployable
+from vtool.cli.common import image_paths, prepare, require_deployable, targets_of
 from vtool.cli.difference import difference_lines
 from vtool.deploy.deployment import Boards, boards
 from vtool.deploy.holder import Request, listen

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import Prepared, add_limit, add_topology, prepare_arguments
+from vtool.cli.arguments import add_limit, add_topology
+from vtool.cli.common import Prepared, prepare_arguments
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.views import write_text
 from vtool.plan.lock import format_lock, lock_path

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtool.cli.common import add_base_tree, add_topology_file, check_base_trees, prepare_arguments
+from vtool.cli.arguments import add_base_tree, add_topology_file
+from vtool.cli.common import check_base_trees, prepare_arguments
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.render import render
 from vtool.render.ansible import FILE_NAME, render_inventory

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
-from vtool.cli.deploy_verb import now_runs, show_failure, show_proof
+from vtool.cli.arguments import add_limit, add_topology
 from vtool.cli.show import ShownProgress
-from vtool.deploy.deployment import playing
+from vtool.deploy.play import playing
 from vtool.diagnostics import ExitCode
 
 
@@ -27,6 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Go back to an earlier generation, on trial until it is proven; exit code 3 when a row is not."""
     asked = {"keep": arguments.keep, "generation": arguments.to}
     with playing("rollback", ShownProgress(), asked) as play:
+        from vtool.cli.common import prepare_arguments, targets_of
+        from vtool.cli.reports import now_runs, show_failure, show_proof
+
         prepared = prepare_arguments(arguments)
         reports = play.on(prepared.topology.name, targets_of(prepared, arguments))
     for report in reports:

@@ -7,7 +7,8 @@ from typing import Any
 
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
-from vtool.cli.common import add_limit, add_topology, failures_data, prepare_arguments, print_failures, targets_of
+from vtool.cli.arguments import add_limit, add_topology
+from vtool.cli.common import failures_data, prepare_arguments, print_failures, targets_of
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.deploy.asking import NOTHING, board_state, each_board
 from vtool.diagnostics import ExitCode

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_topology_file, prepare_arguments
+from vtool.cli.arguments import add_topology_file
+from vtool.cli.common import prepare_arguments
 from vtool.cli.output import add_format, print_json
 from vtool.diagnostics import VtoolError, said_of
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from vtool.cli.common import add_limit, add_topology, prepare_arguments, targets_of
-from vtool.cli.deploy_verb import show_failure, show_proof
+from vtool.cli.arguments import add_limit, add_topology
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
-from vtool.deploy.asking import domain_tails
-from vtool.deploy.deployment import playing
+from vtool.deploy.play import playing
 from vtool.diagnostics import ExitCode
-from vtool.report.summary import rows_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prove every row again; exit code 3 and the consoles' tails when one is not."""
     with playing("verify", ShownProgress()) as play:
+        from vtool.cli.common import prepare_arguments, targets_of
+        from vtool.cli.reports import show_failure, show_proof
+        from vtool.deploy.asking import domain_tails
+        from vtool.report.summary import rows_data
+
         prepared = prepare_arguments(arguments)
         targets = targets_of(prepared, arguments)
         reports = play.on(prepared.topology.name, targets)

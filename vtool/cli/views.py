@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from vtool.cli.common import add_topology_file
+from vtool.cli.arguments import add_topology_file
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, nearest
 from vtool.files.regular import reason_of
 from vtool.plan.types import Plan

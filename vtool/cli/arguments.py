@@ -1,0 +1,55 @@
+"""The arguments that verbs share. Apart from what they do with them, so that a verb can begin before that is read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_topology(parser: argparse.ArgumentParser) -> None:
+    """Add the topology with its options, and the inventory option."""
+    add_topology_file(parser)
+    add_inventory(parser)
+
+
+def add_topology_file(parser: argparse.ArgumentParser) -> None:
+    """Add the topology argument, ``--overlay`` and ``--set``; ``prepare_arguments`` reads them."""
+    parser.add_argument("topology", type=Path, help="the topology file")
+    parser.add_argument(
+        "--overlay",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="merge this file over the topology (repeatable)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH.TO.KEY=VALUE",
+        help="set a value, after all overlays (repeatable)",
+    )
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add ``--limit``."""
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="BOARD", help="only this board of the topology (repeatable)"
+    )
+
+
+def add_base_tree(parser: argparse.ArgumentParser) -> None:
+    """Add ``--base-tree``; ``check_base_trees`` reads it."""
+    parser.add_argument(
+        "--base-tree",
+        action="append",
+        default=[],
+        metavar="[BOARD=]FILE",
+        help="a board's own device tree, .dtb or .dts, to check for the nodes that are passed through (repeatable)",
+    )
+
+
+def add_inventory(parser: argparse.ArgumentParser) -> None:
+    """Add ``--inventory``."""
+    parser.add_argument("--inventory", type=Path, help="how boards are reached (default: the emulated board)")
