@@ -143,7 +143,7 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         attached = [n for n, d in mine.items() if d.type == "blk" and d.data_path.traits.carries_data]
         both = list(context.lookup.devices_of[name])
         pci = [n for n in both if n in mine or context.topology.devices[n].data_path.traits.at_both_ends]
-        pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and d.type != "iommu"]
+        pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and not d.translates]
         limits = (
             [
                 (virtio, QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine"),

@@ -17,7 +17,7 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, Program
-from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, mappings_of
+from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, held_by
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 
 _PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
@@ -203,7 +203,7 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
                 f"its maptrack frames are for {available_mappings(frames)}"
             )
             shares = largest_first(
-                Share(f"'{n}'", mappings_of(d, domains[d.frontend].cpus), ("devices", n), of_key=True)
+                Share(f"'{n}'", held_by(d, domains[d.frontend].cpus).mappings, ("devices", n), of_key=True)
                 for n, d in devices.items()
             )
             label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")

@@ -9,7 +9,6 @@ from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Device
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
@@ -18,10 +17,6 @@ XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_D
 XEN_VIRTIO_BACKEND = ("XEN_PRIVCMD",)
 DRIVER_DOMAIN = ("XEN_BACKEND", "XEN_PRIVCMD", "XENFS")
 """What `xl devd` and the backends need in a guest (Linux drivers/xen/Kconfig); dom0 has them with XEN_DOM0."""
-XEN_DEVICE = {
-    "blk": ("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"),
-    "net": ("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"),
-}
 
 
 @rule(
@@ -121,16 +116,16 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices(name):
         why = f"by device '{device_name}'"
-        pv = _is_pv(device) and device.type in XEN_DEVICE
-        if hypervisor.kind == "xen" and pv and name in (device.frontend, device.backend):
-            add((XEN_DEVICE[device.type][name == device.backend],), why)
+        row = combination_of(hypervisor.kind, device)
+        ends = row.service.ends if row is not None and row.service else None
+        if ends and name in (device.frontend, device.backend):
+            add((ends[name == device.backend],), why)
         if hypervisor.kind == "xen" and name == device.backend and not control:
             add(DRIVER_DOMAIN, f"{why}, which '{name}' serves", deployed=False)
             add(("BRIDGE",) if device.type == "net" else (), f"{why}, which '{name}' serves", deployed=False)
-        row = combination_of(hypervisor.kind, device)
         if row is not None and device.data_path.traits.carries_data and device.backend == name:
             add(tuple(option for option in row.kernel if option != "BLK_DEV_NBD"), f"{why}, which '{name}' serves")
-        elif row is not None and hypervisor.kind == "xen" and device.backend == name and not pv:
+        elif row is not None and hypervisor.kind == "xen" and device.backend == name and not ends:
             add(XEN_VIRTIO_BACKEND, why, deployed=row.deployed)
         if row is not None and device.frontend == name:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)
@@ -139,10 +134,6 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         if region.reusable and region.owner == name:
             add(("DMA_CMA",), f"by region '{region_name}'", deployed=False)
     return needed
-
-
-def _is_pv(device: Device) -> bool:
-    return device.data_path.traits.grants and not device.data_path.traits.virtio
 
 
 def _to_unpack(context: Context, name: str) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size
 from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
-from vtool.check.pools import MINIMUM_POOL, least_pool, pool_shares
+from vtool.check.pools import least_pool, pool_shares
 from vtool.check.shares import Share, largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
+from vtool.model.devices.base import LEAST_POOL_BYTES
 from vtool.model.topology import POOL_USES, Kvm, Region, RegionUse, Role, Vmm, Xen
 from vtool.platform import layouts
 from vtool.reading.source import KeyPath
@@ -233,7 +234,7 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
             label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
             hints = (
                 "slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
-                f"{format_size(MINIMUM_POOL)} a disk is the least, 16MiB is comfortable",
+                f"{format_size(LEAST_POOL_BYTES)} a disk is the least, 16MiB is comfortable",
                 "a pool that is too small hangs the guest's I/O without an error",
             )
             yield context.find("VT405", message, ("regions", name, "size"), labels=(label,), hints=hints)

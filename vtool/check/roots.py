@@ -9,7 +9,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
-from vtool.model.devices import Device, disks_of
+from vtool.model.devices import disks_of
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
 
 _DISK = re.compile(r"/dev/(xvd|vd|sd)([a-z])")
@@ -88,18 +88,11 @@ def _roots(context: Context, name: str) -> Mapping[str, int]:
     by_nfs = "nfs" in (_root_of(context.topology.domains[name].bootargs) or "")
     found: dict[str, int] = {}
     for device in context.lookup.devices_of[name].values():
-        kind = _root_kind(device) if device.frontend == name else None
-        if kind is not None and (kind != "net" or by_nfs):
+        # Of a ring's disk a program in the guest is the driver.
+        kind = device.root_kind() if device.frontend == name and not device.data_path.traits.carries_data else ""
+        if kind and (kind != "net" or by_nfs):
             found[kind] = found.get(kind, 0) + max(1, len(disks_of(device)))
     return found
-
-
-def _root_kind(device: Device) -> str | None:
-    if device.data_path.traits.carries_data:
-        return None  # a program in the guest makes the disk
-    if device.type == "blk":
-        return "xvd" if not device.data_path.traits.virtio else "vd"
-    return {"scsi": "sd", "fs": "fs", "net": "net"}.get(device.type)
 
 
 def _lacks(context: Context, name: str, root: str) -> bool:

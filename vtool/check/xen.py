@@ -13,7 +13,7 @@ from vtool.model.grants import (
     GRANTS_PER_FRAME,
     RESERVED_GRANTS,
     available_grants,
-    grants_of,
+    held_by,
 )
 from vtool.model.topology import Enhanced, Role, Start, Xen
 from vtool.reading.source import KeyPath
@@ -76,7 +76,7 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(context.hypervisor_of(name), Xen):
             continue
         shares = largest_first(
-            Share(f"'{device_name}'", grants_of(device, domain.cpus), ("devices", device_name), of_key=True)
+            Share(f"'{device_name}'", held_by(device, domain.cpus).grants, ("devices", device_name), of_key=True)
             for device_name, device in context.sound_devices(name)
             if device.frontend == name
         )

@@ -80,7 +80,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         device_tree=f"{run_folder}/{name}.dtb",
         gic_version=scope.facts.gic.version,
         machine=",".join((hypervisor.machine, *filter(None, (d.of_machine() for d in requested.values())))),
-        machine_options=tuple(option for device in devices if device.type == "iommu" for option in device.options),
+        machine_options=tuple(option for device in devices if device.translates for option in device.options),
         requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
         libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
         files=tuple(disk.disk_path for device in inside for disk in device.disks),
@@ -184,6 +184,8 @@ class _DevicePlanner:
             program=device.program,
             transport=device.transport,
             data_path=device.data_path,
+            virtio=device.data_path.traits.virtio and not device.translates,
+            translates=device.translates,
             deployed=row.deployed and self.hypervisor.vmm is Vmm.QEMU,
             place=place,
             node_name=f"virtio_mmio@{place.base:x}"
@@ -234,7 +236,7 @@ class _DevicePlanner:
             slot, self.next_mmio = self.next_mmio, self.next_mmio + 1
             return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file")
         slot = layouts.QEMU_VIRT_PCI_IOMMU
-        if device.type != "iommu":
+        if not device.translates:
             slot, self.next_pci = self.next_pci, self.next_pci + 1
         return plan.PciPlace(slot, slot << 11)
 

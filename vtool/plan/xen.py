@@ -9,7 +9,7 @@ from vtool.data_paths.facts import Transport
 from vtool.model import command_lines
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice
-from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, grants_of
+from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, held_by
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
@@ -77,7 +77,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
         ),
         host_cpus=domain.host_cpus,
-        grants_at_worst=sum(grants_of(device, domain.cpus) for device in devices.values()),
+        grants_at_worst=sum(held_by(device, domain.cpus).grants for device in devices.values()),
         grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
         served_disks=tuple(served),
         shares=tuple(shares),

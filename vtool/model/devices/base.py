@@ -7,14 +7,16 @@ What is missing in one, the type checker says.
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from vtool.base.records import record
+from vtool.base.units import KIB, MIB
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Pairs, Parts, Wiring
 from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
 from vtool.platform.qemu_releases import XENPVH_SINCE
+from vtool.platform.xen_grants import Holds, holds_nothing
 from vtool.reading.source import KeyPath
 
 Version = tuple[int, int]
@@ -105,6 +107,11 @@ class Share(Model):
     read_only: bool = False
 
 
+LEAST_POOL_BYTES = 4 * MIB
+FEW_BUFFERS_BYTES = 256 * KIB
+"""One segment of a pool, for devices with few small buffers."""
+
+
 class DeviceBase(Model):
     """What all devices have: the two domains, how they meet, and what serves it.
 
@@ -122,6 +129,12 @@ class DeviceBase(Model):
     if TYPE_CHECKING:
         type: str
 
+    translates: ClassVar[bool] = False
+    """Whether it is an IOMMU: it carries no data, and stands before the guest's other devices."""
+    pool_bytes: ClassVar[int] = LEAST_POOL_BYTES
+    """The least that it takes of a pool. A disk keeps its queue's depth in flight, a network device its receive ring
+    (2 MiB a queue pair) for ever."""
+
     def claims(self) -> Iterator[tuple[str, KeyPath]]:
         """Yield what of the board only one device can have, each with its place below the device."""
         yield from ()
@@ -137,6 +150,10 @@ class DeviceBase(Model):
     def folder(self) -> Share | None:
         """Return the folder of the board that it gives to its frontend."""
         return None
+
+    def root_kind(self) -> str:
+        """Return what a guest may find its root file system on: the prefix of its disks, or fs, or net; or nothing."""
+        return ""
 
     def driver_options(self) -> tuple[str, ...]:
         """Return the options of the guest's kernel that only some devices of the type need."""
@@ -158,7 +175,8 @@ class Service(Generic[D]):
     ``kernel``: options of the guest's kernel (Linux drivers/*/Kconfig, 6.12 to 7.2). ``since`` is the first QEMU that
     has the device. With ``reconnects`` QEMU connects in the background, which only devices that wait for it survive
     (QEMU 7.2 ends in an assertion for a vhost-user-rng that does not; 10.0 connects to a passt that was started again,
-    and nothing goes through). ``granted`` are properties of a device whose frontend grants pages. ``xl_type`` is the
+    and nothing goes through). ``granted`` are properties of a device whose frontend grants pages, ``holds`` what it
+    then holds at worst. ``ends`` are the drivers of frontend and backend where both are in kernels. ``xl_type`` is the
     word of xl's lists for it.
     """
 
@@ -169,6 +187,8 @@ class Service(Generic[D]):
     reconnects: bool = False
     virtio: bool = True
     granted: Pairs = ()
+    holds: Holds = holds_nothing
+    ends: tuple[str, str] | None = None
     xl_type: str = ""
 
 
@@ -235,14 +255,28 @@ def only_pci(pci: str) -> Mapping[Transport, str]:
     return {Transport.PCI: pci}
 
 
-def in_dom0(by_qemu: Service[D], granted: Pairs = ()) -> Service[D]:
+def of_xen(
+    holds: Holds, kernel: tuple[str, ...] = (), ends: tuple[str, str] | None = None, xl_type: str = ""
+) -> Service[Any]:
+    """Return how a backend serves one of Xen's own protocols, older than virtio, which grant each page."""
+    return Service({Transport.XENBUS: ""}, None, kernel, virtio=False, holds=holds, ends=ends, xl_type=xl_type)
+
+
+def of_xen_virtio(holds: Holds, kernel: tuple[str, ...], xl_type: str = "") -> Service[Any]:
+    """Return how a program in dom0 serves a Xen guest with a virtio device, without QEMU."""
+    return Service({Transport.MMIO: ""}, None, kernel, holds=holds, xl_type=xl_type)
+
+
+def in_dom0(by_qemu: Service[D], holds: Holds, granted: Pairs = ()) -> Service[D]:
     """Return how a QEMU in dom0 serves a Xen guest with what QEMU itself serves under KVM.
 
     Its vhost and vhost-user devices need the guest's RAM as files, which Xen has not. For xl all of them are
     "virtio,device": only i2c and gpio get nodes of their own (libxl libxl_arm.c).
     """
     names = {Transport.MMIO: by_qemu.names[Transport.MMIO]}
-    return Service(names, by_qemu.options, by_qemu.kernel, XENPVH_SINCE, granted=granted, xl_type="virtio,device")
+    return Service(
+        names, by_qemu.options, by_qemu.kernel, XENPVH_SINCE, granted=granted, holds=holds, xl_type="virtio,device"
+    )
 
 
 def word_of(model: type[DeviceBase]) -> str:

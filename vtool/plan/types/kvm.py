@@ -38,8 +38,8 @@ class KvmDevice:
     """A device of a KVM guest on a place of its own, served by a daemon or, without ``backend``, by QEMU.
 
     ``node_name`` is its node in the guest's tree, below the PCI host bridge for a PCI device;
-    ``guest_device`` is its name in the guest's sysfs. ``options`` make it; an IOMMU's are also needed
-    where the tree is written.
+    ``guest_device`` is its name in the guest's sysfs. ``virtio``: it is a virtio device that carries data. ``options``
+    make it; those of an IOMMU, which ``translates``, are also needed where the tree is written.
     """
 
     name: str
@@ -48,6 +48,8 @@ class KvmDevice:
     transport: Transport
     data_path: DataPath
     deployed: bool
+    virtio: bool
+    translates: bool
     place: MmioPlace | PciPlace
     node_name: str
     guest_device: str
@@ -70,11 +72,6 @@ class KvmDevice:
     def served_by(self) -> str | None:
         """Return its daemon's unit; None where the guest's own QEMU has it."""
         return self.backend.unit if self.backend else None
-
-    @property
-    def virtio(self) -> bool:
-        """Whether it is a virtio device that carries data: no IOMMU, and no window alone or with a ring in it."""
-        return self.type != "iommu" and self.data_path.traits.virtio
 
     @property
     def guest_sysfs(self) -> str:

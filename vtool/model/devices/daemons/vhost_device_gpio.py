@@ -5,10 +5,10 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
-from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand
+from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand, of_xen_virtio
 from vtool.model.types import Model
+from vtool.platform.xen_grants import ring_pages, virtio_holds
 from vtool.reading.source import KeyPath
 
 
@@ -36,6 +36,8 @@ def _arguments(device: GpioDevice, at: Wiring) -> Lines:
     return numbered(at, ("-l", str(device.gpio.chip)))
 
 
+# The queues of xen-vhost-frontend (its fork of vhost-user-frontend, queue_num_and_size).
+_GRANTS = 2 * (256 * 2 + ring_pages(256))
 PROGRAM = Program("vhost-device-gpio")
 DAEMON = Daemon(
     program=PROGRAM,
@@ -45,5 +47,5 @@ DAEMON = Daemon(
     serves=GpioDevice,
     arguments=_arguments,
     kvm=Service(both("vhost-user-gpio-device", "vhost-user-gpio-pci"), behind_socket, ("GPIO_VIRTIO",)),
-    xen=Service({Transport.MMIO: ""}, None, ("GPIO_VIRTIO",), xl_type="virtio,device29"),
+    xen=of_xen_virtio(virtio_holds(_GRANTS), ("GPIO_VIRTIO",), "virtio,device29"),
 )

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
-from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand
+from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand, of_xen_virtio
 from vtool.model.types import Model
+from vtool.platform.xen_grants import TABLE_PAGES, ring_pages, virtio_holds
 from vtool.reading.source import KeyPath
 
 
@@ -38,6 +38,9 @@ def _arguments(device: I2cDevice, at: Wiring) -> Lines:
     return numbered(at, ("-l", ":".join(str(number) for number in (device.i2c.bus, *device.i2c.addresses))))
 
 
+# drivers/i2c/i2c-dev.c: 42 messages of 8 KiB at a time, each with two headers. The queue is xen-vhost-frontend's (its
+# fork of vhost-user-frontend, queue_num_and_size).
+_GRANTS = 42 * (3 + 2 + TABLE_PAGES) + ring_pages(1024)
 PROGRAM = Program("vhost-device-i2c")
 DAEMON = Daemon(
     program=PROGRAM,
@@ -47,5 +50,5 @@ DAEMON = Daemon(
     serves=I2cDevice,
     arguments=_arguments,
     kvm=Service(both("vhost-user-i2c-device", "vhost-user-i2c-pci"), behind_socket, ("I2C_VIRTIO",)),
-    xen=Service({Transport.MMIO: ""}, None, ("I2C_VIRTIO",), xl_type="virtio,device22"),
+    xen=of_xen_virtio(virtio_holds(_GRANTS), ("I2C_VIRTIO",), "virtio,device22"),
 )

@@ -3,10 +3,10 @@
 xen-troops/virtio-disk, branch virtio_next.
 """
 
-from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Wiring
-from vtool.model.devices.base import Daemon, Program, Service, built_by_hand
+from vtool.model.devices.base import Daemon, Program, built_by_hand, of_xen_virtio
 from vtool.model.devices.types.blk import BlockDevice
+from vtool.platform.xen_grants import disk_grants, virtio_holds
 
 
 def _arguments(_: BlockDevice, at: Wiring) -> Lines:
@@ -14,6 +14,8 @@ def _arguments(_: BlockDevice, at: Wiring) -> Lines:
     return (("-d", str((202 << 8) + ((ord(at.xen_disk[-1]) - ord("a")) << 4))),)
 
 
+_REQUESTS = 256
+"""virtio/blk.c of virtio-disk, VIRTIO_BLK_QUEUE_SIZE."""
 DAEMON = Daemon(
     program=Program.VIRTIO_DISK,
     packages={},
@@ -22,5 +24,5 @@ DAEMON = Daemon(
     serves=BlockDevice,
     arguments=_arguments,
     kvm=None,
-    xen=Service({Transport.MMIO: ""}, None, ("VIRTIO_BLK",)),
+    xen=of_xen_virtio(virtio_holds(disk_grants(_REQUESTS)), ("VIRTIO_BLK",)),
 )

@@ -1,9 +1,9 @@
 """Folders, by virtiofsd."""
 
-from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import LOCAL_FD, Lines, Parts, Wiring, chardev, connection
-from vtool.model.devices.base import SINCE_TRIXIE, Daemon, Program, Readiness, Service, both
+from vtool.model.devices.base import SINCE_TRIXIE, Daemon, Program, Readiness, Service, both, of_xen_virtio
 from vtool.model.devices.types.fs import FileSystemDevice
+from vtool.platform.xen_grants import TABLE_PAGES, ring_pages, virtio_holds
 
 
 def _behind(_: FileSystemDevice, at: Wiring) -> Parts:
@@ -21,6 +21,9 @@ def _arguments(device: FileSystemDevice, at: Wiring) -> Lines:
     return (("--shared-dir", at.share), ("--fd", LOCAL_FD), *own, *read_only, *tag)
 
 
+# fs/fuse/virtio_fs.c: 256 pages and four headers a request; a second queue of single buffers. The queues are
+# xen-vhost-frontend's (its fork of vhost-user-frontend, queue_num_and_size).
+_GRANTS = 1024 * (256 + 1 + 4 + TABLE_PAGES) + 1024 * 2 + 2 * ring_pages(1024)
 DAEMON = Daemon(
     program=Program.VIRTIOFSD,
     packages=dict.fromkeys(SINCE_TRIXIE, "virtiofsd"),
@@ -31,5 +34,5 @@ DAEMON = Daemon(
     arguments=_arguments,
     changes_owners=True,
     kvm=Service(both("vhost-user-fs-device", "vhost-user-fs-pci"), _behind, ("VIRTIO_FS",)),
-    xen=Service({Transport.MMIO: ""}, None, ("VIRTIO_FS",), xl_type="virtio,device26"),
+    xen=of_xen_virtio(virtio_holds(_GRANTS), ("VIRTIO_FS",), "virtio,device26"),
 )

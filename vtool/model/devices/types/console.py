@@ -6,8 +6,9 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Parts, QemuOption, Wiring
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.devices.base import FEW_BUFFERS_BYTES, DeviceBase, DeviceType, Program, Service, both, in_dom0
 from vtool.model.types import Model
+from vtool.platform.xen_grants import ring_pages, virtio_holds
 from vtool.reading.source import KeyPath
 
 
@@ -22,6 +23,8 @@ class ConsoleDevice(DeviceBase):
     type: Literal["console"]
     console: Console | None = None
 
+    pool_bytes = FEW_BUFFERS_BYTES
+
     def claims(self) -> Iterator[tuple[str, KeyPath]]:
         """Yield the port."""
         if self.console is not None:
@@ -35,9 +38,11 @@ def _in_qemu(_: ConsoleDevice, at: Wiring) -> Parts:
     return Parts((QemuOption("-chardev", "socket", socket),), (), (QemuOption("-device", "virtconsole", port),))
 
 
+# hw/char/virtio-serial-bus.c: a port's two rings of 128, two of 32 for control, a page a buffer.
+_GRANTS = 2 * (128 * 2 + ring_pages(128)) + 2 * (32 * 2 + ring_pages(32))
 _BY_QEMU = Service(both("virtio-serial-device", "virtio-serial-pci"), _in_qemu, ("VIRTIO_CONSOLE",))
 TYPE = DeviceType(
     ConsoleDevice,
     kvm={Program.QEMU: _BY_QEMU},
-    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU)},
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU, virtio_holds(_GRANTS))},
 )

@@ -2,8 +2,8 @@
 
 from typing import Literal, final
 
-from vtool.data_paths.facts import Transport
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, Share
+from vtool.model.devices.base import DeviceBase, DeviceType, Program, Share, of_xen
+from vtool.platform.xen_grants import Held
 
 
 @final
@@ -15,15 +15,32 @@ class FileSystemDevice(DeviceBase):
         """Return the folder."""
         return self.share
 
+    def root_kind(self) -> str:
+        """Return that it is a file system."""
+        return "fs"
 
-def _9p(xl_type: str) -> Service[FileSystemDevice]:
-    # Linux net/9p/Kconfig, fs/9p/Kconfig; the words are those of xl.cfg(5), p9.
-    kernel = ("NET_9P", "NET_9P_XEN", "9P_FS")
-    return Service({Transport.XENBUS: ""}, None, kernel, virtio=False, xl_type=xl_type)
+
+_RINGS = 2
+"""XEN_9PFS_NUM_RINGS."""
+_RING_PAGES = 1 << 9
+"""XEN_9PFS_RING_ORDER, which backends offer, too."""
+
+
+def _by_9p(_cpus: int) -> Held:
+    # net/9p/trans_xen.c: all data pages of the rings.
+    grants = _RINGS * (_RING_PAGES + 1)
+    return Held(grants, grants, _RINGS)
+
+
+_KERNEL = ("NET_9P", "NET_9P_XEN", "9P_FS")
 
 
 TYPE = DeviceType(
     FileSystemDevice,
     kvm={},
-    xen={Program.XEN_9PFSD: _9p("xen_9pfsd"), Program.QEMU: _9p("qemu")},
+    # The words are those of xl.cfg(5), p9.
+    xen={
+        Program.XEN_9PFSD: of_xen(_by_9p, _KERNEL, xl_type="xen_9pfsd"),
+        Program.QEMU: of_xen(_by_9p, _KERNEL, xl_type="qemu"),
+    },
 )

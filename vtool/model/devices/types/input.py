@@ -8,6 +8,7 @@ from pydantic import Field
 from vtool.model.devices.arguments import Parts, Wiring
 from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
 from vtool.model.types import Model
+from vtool.platform.xen_grants import ring_pages, virtio_holds
 from vtool.reading.source import KeyPath
 
 
@@ -39,5 +40,5 @@ _BY_QEMU = Service(both("virtio-input-host-device", "virtio-input-host-pci"), _i
 TYPE = DeviceType(
     InputDevice,
     kvm={Program.QEMU: _BY_QEMU},
-    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU)},
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU, virtio_holds(2 * (64 * 2 + ring_pages(64))))},
 )

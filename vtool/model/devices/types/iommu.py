@@ -26,6 +26,8 @@ class IommuDevice(DeviceBase):
     type: Literal["iommu"]
     iommu: Iommu = Iommu.model_construct()
 
+    translates = True
+
     def driver_options(self) -> tuple[str, ...]:
         """Return its driver."""
         return ("ARM_SMMU_V3",) if self.iommu.model is IommuModel.SMMUV3 else ("VIRTIO_IOMMU",)

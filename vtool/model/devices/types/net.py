@@ -7,8 +7,9 @@ from pydantic import Field
 
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Pairs, Parts, QemuOption, Wiring, region_between
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0, of_xen
 from vtool.model.types import MacAddress, Model
+from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages, virtio_holds
 from vtool.reading.source import KeyPath
 
 
@@ -54,6 +55,10 @@ class NetworkDevice(DeviceBase):
         for index, pair in enumerate(self.network.forward_tcp):
             yield f"TCP port {int(pair.split(':')[0])}", ("network", "forward_tcp", index)
 
+    def root_kind(self) -> str:
+        """Return that NFS may go through it."""
+        return "net"
+
 
 def interface(device: NetworkDevice, at: Wiring) -> Pairs:
     """Return the keys of an interface on a ``-netdev`` of its name."""
@@ -68,6 +73,24 @@ def _in_qemu(device: NetworkDevice, at: Wiring) -> Parts:
     return Parts((tap,), interface(device, at))
 
 
+_QUEUES = 8
+"""MAX_QUEUES_DEFAULT; fewer where the domain has fewer CPUs."""
+_ENTRIES = 256
+"""NET_TX_RING_SIZE and NET_RX_RING_SIZE."""
+
+
+def _by_netback(cpus: int) -> Held:
+    # drivers/net/xen-netfront.c: both rings full, two event channels a queue. The backend maps what it sends out and
+    # its rings; Xen copies the rest.
+    queues = min(cpus, _QUEUES)
+    return Held(queues * (2 * _ENTRIES + 2), queues * (_ENTRIES + 2), 2 * queues)
+
+
+_PACKET_PAGES = 2 * 18
+"""drivers/net/virtio_net.c: MAX_SKB_FRAGS 17 fragments and the head, each across two pages."""
+# As QEMU has it with one queue pair, which is what it gives a virtio-mmio device: a receive ring of buffers within two
+# pages, a transmit ring of whole packets, 64 control messages.
+_GRANTS = 256 * 2 + 256 * (_PACKET_PAGES + TABLE_PAGES) + 64 * 4 + 2 * ring_pages(256) + ring_pages(64)
 _BY_QEMU = Service(both("virtio-net-device", "virtio-net-pci"), _in_qemu, ("VIRTIO_NET",))
 TYPE = DeviceType(
     NetworkDevice,
@@ -76,8 +99,8 @@ TYPE = DeviceType(
         Program.VTOOL_RING: Service({Transport.SHARED_MEMORY: "ivshmem-plain"}, region_between, ("TUN",), virtio=False),
     },
     xen={
-        Program.NETBACK: Service({Transport.XENBUS: ""}, None, virtio=False),
-        Program.QEMU_XENPVH: in_dom0(_BY_QEMU),
+        Program.NETBACK: of_xen(_by_netback, ends=("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND")),
+        Program.QEMU_XENPVH: in_dom0(_BY_QEMU, virtio_holds(_GRANTS)),
         Program.VTOOL_RING: Service({Transport.SHARED_MEMORY: ""}, None, ("TUN",), virtio=False),
     },
 )

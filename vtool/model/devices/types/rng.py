@@ -3,12 +3,15 @@
 from typing import Literal, final
 
 from vtool.model.devices.arguments import Parts, QemuOption, Wiring
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.devices.base import FEW_BUFFERS_BYTES, DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.platform.xen_grants import ring_pages, virtio_holds
 
 
 @final
 class RandomDevice(DeviceBase):
     type: Literal["rng"]
+
+    pool_bytes = FEW_BUFFERS_BYTES
 
 
 def _in_qemu(_: RandomDevice, at: Wiring) -> Parts:
@@ -21,5 +24,5 @@ _BY_QEMU = Service(both("virtio-rng-device", "virtio-rng-pci"), _in_qemu, ("HW_R
 TYPE = DeviceType(
     RandomDevice,
     kvm={Program.QEMU: _BY_QEMU},
-    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU)},
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU, virtio_holds(8 * 2 + ring_pages(8)))},
 )

@@ -8,7 +8,7 @@ from pydantic import Field
 from vtool.model.devices.arguments import Options, Parts, QemuOption, Wiring, block_nodes
 from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0
 from vtool.model.types import Model
-from vtool.platform.xen_grants import GRANTED_REQUESTS
+from vtool.platform.xen_grants import GRANTED_REQUESTS, disk_grants, ring_pages, virtio_holds
 from vtool.reading.source import KeyPath
 
 
@@ -28,6 +28,10 @@ class ScsiDevice(DeviceBase):
         for index, disk in enumerate(self.scsi.disks):
             yield disk, ("scsi", "disks", index)
 
+    def root_kind(self) -> str:
+        """Return the prefix of their names."""
+        return "sd"
+
 
 def _in_qemu(_: ScsiDevice, at: Wiring) -> Parts:
     before: Options = ()
@@ -40,10 +44,16 @@ def _in_qemu(_: ScsiDevice, at: Wiring) -> Parts:
     return Parts(before, (), after)
 
 
+# Beside the requests: a control and an event queue of as many small buffers.
+_GRANTS = disk_grants(GRANTED_REQUESTS) + 2 * (2 * GRANTED_REQUESTS + ring_pages(GRANTED_REQUESTS))
 KERNEL = ("SCSI_VIRTIO", "BLK_DEV_SD")
 _BY_QEMU = Service(both("virtio-scsi-device", "virtio-scsi-pci"), _in_qemu, KERNEL)
 TYPE = DeviceType(
     ScsiDevice,
     kvm={Program.QEMU: _BY_QEMU},
-    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU, granted=(("virtqueue_size", str(GRANTED_REQUESTS)),))},
+    xen={
+        Program.QEMU_XENPVH: in_dom0(
+            _BY_QEMU, virtio_holds(_GRANTS), granted=(("virtqueue_size", str(GRANTED_REQUESTS)),)
+        )
+    },
 )
