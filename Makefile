@@ -13,7 +13,7 @@ SEED ?= 1
 FAULTS ?= 200
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host host-dev setup setup-dev demo check test test-board test-quick paths chaos bench clean
+.PHONY: help host host-dev setup setup-dev demo check test test-board test-long test-quick paths chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -164,7 +164,7 @@ def test_the_whole_text(capsys: pytest.CaptureFixture[str]) -> None:
         f"{number:>6} | {shown}\n"
         f"       |   {'^' * len('interrupt-parent = <0x4>;')}\n"
         f"   {path}:{buffer}:{lines[buffer - 1].rindex('buffer@') + 1}: '/reserved-memory/buffer@50000000' is here\n"
-        "   hint: refer to the controller's label: phandle numbers change when dtc assigns them anew\n"
+        "   hint: refer to the controller's label: phandle numbers change whenever dtc assigns them\n"
     )
 
 

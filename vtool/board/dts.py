@@ -89,7 +89,7 @@ def _read_source(path: Path, data: bytes, include: Sequence[Path]) -> tuple[byte
         folders = [word for folder in (path.parent, *include) for word in ("-I", str(folder))]
         cpp = ["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", *folders, str(path)]
         data, _ = _run(path, cpp, b"")
-    # With a preprocessor, line markers name the files; without, dtc shall read the file by its name.
+    # With a preprocessor, line markers name the files; without, dtc reads the file by its name.
     # -f: what dtc finds wrong beyond syntax is for the rules to report.
     source = [*(word for folder in (path.parent, *include) for word in ("-i", str(folder))), "-"]
     blob, complaints = _run(path, ["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", *source], data)

@@ -141,7 +141,7 @@ class EmulatedBoard:
         new.rename(self._files.disk)
 
     def standing(self) -> Standing:
-        """Whether it was made and runs, and its port."""
+        """Return whether it was made and runs, and its port."""
         if not self.exists():
             return Standing("not made")
         if not self.is_on():

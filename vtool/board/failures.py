@@ -41,7 +41,7 @@ class WrongHostKey(
     code="VT604",
     what="a board shows another host key than the pinned one",
     why="Another machine may be answering; nothing is sent to it.",
-    example="a board that was set up anew",
+    example="a board that was installed again",
     fix=(
         "Find out why; then replace the key where the message says it is pinned: in the inventory, or in its "
         "known_hosts_file."

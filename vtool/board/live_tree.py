@@ -22,7 +22,7 @@ from vtool.platform.devicetree import Tree, describes_nothing, read_blob
 from vtool.platform.xen_releases import NEWEST
 
 HAS_ACPI = ("test", "-d", "/sys/firmware/acpi/tables")
-"""The command that ends well on a board whose firmware has handed ACPI's tables to Linux."""
+"""The command that succeeds on a board whose firmware has handed ACPI's tables to Linux."""
 _BOOTED_BY_VTOOL = "vtool.boot="
 _FACTORY = "vtool.boot=factory"
 _OF_ONE_BOOT = re.compile("bootargs|kaslr-seed|rng-seed|linux,initrd-(start|end)|linux,uefi-.*")

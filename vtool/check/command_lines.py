@@ -24,7 +24,7 @@ _COMES_FROM = {
     "dom0_mem": "`memory` of the control domain says it",
     "dom0_max_vcpus": "`cpus` of the control domain says it",
     **{row.words.partition("=")[0]: f"`{row.field}` of a guest switches it on" for row in PROPERTIES if row.words},
-    "panic": "a system that panicked has to start again, or the board stays with what failed",
+    "panic": "a system that panicked has to restart, or the board stays with what failed",
 }
 _SYSTEMD = (
     "/init",
@@ -49,8 +49,8 @@ _OPPOSITE = {"ro": "rw", "rw": "rw"}
 @rule(
     "VT355",
     what="a word of bootargs is vtool's to write",
-    why="Of most words Xen and Linux take the last one, which is the user's: the plan's number would be false.",
-    example="bootargs: dom0_mem=8G at a Xen whose dom0 has memory: 1GiB",
+    why="Xen and Linux take the last of most words, which is yours: the plan's number would be wrong.",
+    example="bootargs: dom0_mem=8G for a Xen whose dom0 has memory: 1GiB",
     fix="Leave the word out, and write the key that it comes from.",
 )
 def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
@@ -230,7 +230,7 @@ def systems_start(context: Context) -> Iterator[Diagnostic]:
         if word is not None and word.value.startswith("/") and word.value not in _SYSTEMD:
             message = f"`{word.text}` takes the place of the board's systemd, which starts sshd and vtool's units"
             severity = Severity.ERROR if word.value.rpartition("/")[2] in _SHELLS else Severity.WARNING
-            hints = ("leave it out",) if severity is Severity.ERROR else ("it is right only if it starts systemd",)
+            hints = ("leave it out",) if severity is Severity.ERROR else ("this works only if it starts systemd",)
             yield at_word(context, "VT356", message, path, word, hints=hints, severity=severity)
             continue
         # The last one counts (systemd 252 src/core/main.c parse_proc_cmdline_item).

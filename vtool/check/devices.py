@@ -71,7 +71,7 @@ def combination_exists(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT311",
     what="a device and its region do not fit",
-    why="A pool belongs to the frontend, is lent to the backend, and is made for that use.",
+    why="A pool belongs to the frontend, is lent to the backend, and has `use: restricted-dma-pool`.",
     example="a pool that the backend does not borrow",
     fix="Correct owner, borrowers or use of the region.",
 )

@@ -86,7 +86,7 @@ def _way(backends: dict[str, dict[str, str]], start: str, end: str) -> tuple[str
 
 @rule(
     "VT393",
-    what="nothing can be behind a disk",
+    what="a disk has nothing behind it that its backend can serve",
     why="The control domain serves files of its own, a driver domain block devices that it has.",
     example="backend: a guest with one PV disk, backend_device: /dev/xvdb",
     fix=(
@@ -181,7 +181,7 @@ def security_module_allows_it(context: Context) -> Iterator[Diagnostic]:
         "load."
     ),
     example="max_maptrack_frames: 0 in a domain that is a backend",
-    fix="Raise or leave out the limit, or share the frontends out over two driver domains.",
+    fix="Raise or leave out the limit, or divide the frontends between two driver domains.",
 )
 def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
     """A driver domain can map all that its frontends grant, and hear all of them."""

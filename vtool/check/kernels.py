@@ -73,8 +73,8 @@ def _unchecked(context: Context, name: str, path: tuple[str, ...]) -> Iterator[D
     if not needed or file is None or file.options is not None:
         return
     options = ", ".join(f"CONFIG_{option}" for option in needed)
-    message = f"the kernel of '{name}' does not tell how it was built: whether it has {options} was not checked"
-    hint = "one that is built with CONFIG_IKCONFIG tells"
+    message = f"the kernel of '{name}' does not say how it was built: whether it has {options} was not checked"
+    hint = "a kernel built with CONFIG_IKCONFIG says it"
     yield context.find("VT425", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
 
 

@@ -123,7 +123,7 @@ def something_is_left(context: Context) -> Iterator[Diagnostic]:
         left = ram - kept - asked
         askers = {name: domain.memory for name, domain in domains.items() if domain.memory}  # dom0 is one, too
         if asked > ram or left >= sum(needs.values()) or not askers:
-            continue  # VT406 says it, or all is well
+            continue  # VT406 says it, or there is enough
         largest = max(askers, key=lambda name: askers[name])
         message = (
             f"board '{board}' has {_about(left) if left > 0 else 'nothing'} left beside its domains and regions, and "

@@ -72,7 +72,7 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
 @rule(
     "VT344",
     what="something that the board has only once is given to two devices",
-    why="Two guests would drive one chip, or listen at one address.",
+    why="Two guests would drive one chip, or listen on one address.",
     example="the same vsock cid in two devices",
     fix="Give each its own.",
 )

@@ -13,7 +13,7 @@ from vtool.platform.qemu_releases import Machine, Version, last_minor, machines_
 
 @rule(
     "VT348",
-    what="a machine that is not possible",
+    what="a machine that QEMU or the GIC does not allow",
     why="A GICv2 serves 8 CPUs, under Xen as in QEMU, and a QEMU knows machines up to its own version.",
     example="machine: virt-10.0 with qemu_version: 7.2",
     fix="Follow the message.",

@@ -244,8 +244,8 @@ def ends_differ(context: Context) -> Iterator[Diagnostic]:
     "VT306",
     what="one end of a device has a role that is not supported",
     why=(
-        "Guests are served, by the control domain; under Xen also by a guest (a driver domain), PV disks and "
-        "networks only."
+        "Only guests are served, by the control domain; under Xen a guest (a driver domain) can serve PV disks and "
+        "networks, too."
     ),
     example="backend: fe1, a guest, of a virtio device",
     fix="Let the control domain serve the device.",

@@ -21,7 +21,7 @@ _FORM = {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2", "ranges": b"
     what="reservations of the board overlap, and this Xen stops at it (a warning where its release is not known)",
     why="Xen checks what the device tree reserves, from 4.18 on, before its console is up; Linux lives with it.",
     example="two nodes of /reserved-memory that share a page, under Xen 4.20",
-    fix="Correct the board's device tree and import it anew, or use a Xen that does not check.",
+    fix="Correct the board's device tree and import it again, or use a Xen that does not check.",
 )
 def reservations_let_xen_start(context: Context) -> Iterator[Diagnostic]:
     """The reservations of a board under Xen do not overlap in a way that stops this release."""

@@ -66,7 +66,7 @@ def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT380",
     what="a domain has fewer grants than its devices can hold",
-    why="A disk whose domain has no grant left waits, a network interface drops: under load, and without a clear word.",
+    why="Under load, a disk without a grant waits and a network interface drops packets, without a clear message.",
     example="max_grant_frames: 1 with a disk",
     fix="Raise max_grant_frames as the hint says.",
 )

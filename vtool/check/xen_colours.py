@@ -55,8 +55,8 @@ def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
     "VT359",
     what="a cache colour that does not exist",
     why=(
-        "Xen is built for a number of colours, and the cache has a number of pages a way; beyond either it makes no "
-        "domain, or stops."
+        "Xen is built for so many colours, and the cache has so many; with one beyond either, Xen makes no domain, or "
+        "stops."
     ),
     example="llc_colors: 0-4095",
     fix="Name colours that exist.",

@@ -153,7 +153,7 @@ def dom0_has_its_pool(context: Context) -> Iterator[Diagnostic]:
         for name, domain in context.domains_on(board):
             asked = declared.hypervisor.cpupools.get(domain.cpupool or "")
             if domain.role is Role.CONTROL and asked is not None and 0 not in asked.cpus:
-                message = f"'{name}' runs in the pool that has CPU 0, which '{domain.cpupool}' has not"
+                message = f"'{name}' runs in the pool that has CPU 0, which '{domain.cpupool}' does not have"
                 yield context.find("VT353", message, ("domains", name, "cpupool"))
 
 

@@ -172,7 +172,7 @@ def _one_in_the_other(one: str, other: str) -> bool:
     ),
 )
 def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
-    """An IOMMU that Xen drives is before what a guest gets, or the topology says that none shall be."""
+    """An IOMMU that Xen drives is before what a guest gets, or the topology says that none is needed."""
     for board, loaded in context.facts.items():
         if not isinstance(context.topology.boards[board].hypervisor, Xen):
             continue

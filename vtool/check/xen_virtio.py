@@ -40,7 +40,7 @@ def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[st
 
 @rule(
     "VT382",
-    what="no QEMU with Xen is named for the board",
+    what="no QEMU built with Xen is named for the board",
     why="Debian's QEMU for arm64 is built without Xen, so it has no machine xenpvh.",
     example="program: qemu-xenpvh, and neither qemu_image nor qemu_version at the hypervisor",
     fix=(

@@ -46,7 +46,7 @@ class Prepared:
 declare(
     "VT441",
     what="no such board or domain in the topology",
-    why="A view of something that is not there would be empty, and look as if all were well.",
+    why="A view of something that is not there would be empty, and look as if nothing were wrong.",
     example="vtool map kvm-pool.yaml --domain fe9",
     fix="Use one of the names that the hint lists.",
 )

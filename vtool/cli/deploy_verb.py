@@ -66,5 +66,5 @@ def run(arguments: argparse.Namespace) -> int:
     for report in reports:
         report.seconds = {"images": images_s, **report.seconds, "all": round(time.monotonic() - begin, 1)}
     show_reports(prepared, reports, [plan.name for plan, _ in targets], arguments.format)
-    well = len(reports) == len(targets) and all(report.proven for report in reports)
-    return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
+    all_proven = len(reports) == len(targets) and all(report.proven for report in reports)
+    return ExitCode.OK.value if all_proven else ExitCode.BOARD_FAILED.value

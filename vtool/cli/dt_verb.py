@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 declare(
     "VT442",
     what="several device-tree fragments for one output",
-    why="Two of them in one file are no device-tree source.",
+    why="Two fragments in one file are not valid device-tree source.",
     example="vtool dt without -o, for a topology with a region of the host and a pool of a guest",
     fix="Give -o DIR, or choose one with --board and --domain.",
 )

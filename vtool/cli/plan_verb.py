@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_topology(parser)
     add_limit(parser)
     parser.add_argument(
-        "--lock", action="store_true", help="choose all numbers anew and write TOPOLOGY.lock, which later plans keep to"
+        "--lock",
+        action="store_true",
+        help="choose all numbers again and write TOPOLOGY.lock, which later plans keep to",
     )
     parser.add_argument(
         "--against-board",

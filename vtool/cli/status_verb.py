@@ -34,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         for plan, _ in targets:
             print_lines(_lines(plan, states[plan.name]) if plan.name in states else [f"board     {plan.name}  unknown"])
     print_failures(failed)
-    well = all(plan.name in states and _is_well(prepared.topology.name, plan, states[plan.name]) for plan, _ in targets)
-    return ExitCode.OK.value if well else ExitCode.BOARD_FAILED.value
+    name = prepared.topology.name
+    as_planned = all(plan.name in states and _is_as_planned(name, plan, states[plan.name]) for plan, _ in targets)
+    return ExitCode.OK.value if as_planned else ExitCode.BOARD_FAILED.value
 
 
 def state_of(board: Board) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def state_of(board: Board) -> dict[str, Any]:
     return {"power": power, **NOTHING}
 
 
-def _is_well(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:
+def _is_as_planned(topology: str, plan: BoardPlan, state: dict[str, Any]) -> bool:
     deployed = state["deployed"]
     return (
         deployed is not None

@@ -113,7 +113,7 @@ def _compared(generation: dict[str, Any], board: Board) -> dict[str, Any] | None
 
 
 def format_saved(topology: str, found: Sequence[Difference]) -> str:
-    """Write a plan to be applied later: for each board the generation it must run and the one it shall."""
+    """Write a plan to be applied later: for each board the generation it must run and the one it is to run."""
     boards = {item.board: {"running": item.running, "generation": item.generation} for item in found}
     return json.dumps({"format": FORMAT, "topology": topology, "boards": boards}, indent=2, sort_keys=True) + "\n"
 

@@ -70,7 +70,7 @@ def failed(error: VtoolError) -> Said:
 
 
 def stand_ready(job: Job, work: Work) -> None:
-    """Hold the board, made and switched on if need be, and stage what it shall run; once."""
+    """Hold the board, made and switched on if need be, and stage what it is to run; once."""
     if job.failed_early:
         raise job.failed_early
     plan = job.report.board
@@ -104,7 +104,7 @@ def _bring_up(job: Job, work: Work) -> None:
 
 
 def compare(job: Job, work: Work) -> Said:
-    """Ask what the board lacks of what it shall run. Raises what staging does; VT428, VT705, VT706, VT716."""
+    """Ask what the board lacks of what it is to run. Raises what staging does; VT428, VT705, VT706, VT716."""
     stand_ready(job, work)
     with job.phase("compare"):
         said = job.held_board.run("compare", stdin=_wanted(job), timeout_s=TASK_DEADLINE_S)
@@ -115,7 +115,7 @@ def compare(job: Job, work: Work) -> Said:
 
 
 def would_change(job: Job, work: Work) -> Said:
-    """Say how what the board runs differs from what it shall run: ``compare`` in check mode, which holds nothing."""
+    """Say how what the board runs differs from what it is to run: ``compare`` in check mode, which holds nothing."""
     (found,) = differences(work.topology, [(job.report.board, job.board)], work.image_path)
     lines = work.describe(found)
     return {

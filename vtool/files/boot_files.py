@@ -20,7 +20,7 @@ from vtool.files.regular import open_regular
 _WALKED_BYTES = 32 * MIB
 """A packed ramdisk up to this size is unpacked to its end, to see how large it gets and that it is whole."""
 _MOST_UNPACKED_BYTES = 256 * MIB
-"""So much of it, or of a kernel, is looked at: what packs too well, or is a hole, never ends."""
+"""So much of it, or of a kernel, is looked at: what compresses too much, or is a hole, never ends."""
 _LINUX, _XEN = b"Linux version ", b"Xen version %d"
 
 

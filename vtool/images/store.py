@@ -275,7 +275,7 @@ class Store:
         return None
 
     def log_of(self, recipe: Recipe, inputs: Mapping[str, Any]) -> Path:
-        """Return the log of a build that is under way, or did not end well."""
+        """Return the log of a build that is under way, or failed."""
         entry = self.entry(recipe, inputs)
         return entry.with_name(entry.name + ".partial") / "build.log"
 

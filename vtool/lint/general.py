@@ -189,7 +189,7 @@ def phandles_are_unique(context: Context) -> Iterator[Finding]:
     "VT834",
     what="an interrupt parent is no interrupt controller",
     why=(
-        "A hard-coded phandle comes to mean another node once phandles are assigned anew (a warning where Linux goes "
+        "A hard-coded phandle comes to mean another node once phandles are assigned again (a warning where Linux goes "
         "on to a controller)."
     ),
     example="interrupt-parent = <0x4>, where 4 is a reserved region",
@@ -201,7 +201,7 @@ def interrupt_parents_lead_to_controllers(context: Context) -> Iterator[Finding]
     Linux goes on from a node without ``#interrupt-cells`` to that one's own parent (drivers/of/irq.c
     of_irq_find_parent, 6.12).
     """
-    hint = "refer to the controller's label: phandle numbers change when dtc assigns them anew"
+    hint = "refer to the controller's label: phandle numbers change whenever dtc assigns them"
     for node in context.used("interrupt-parent"):
         number = node.number("interrupt-parent")
         parent = context.by_phandle.get(number)

@@ -54,7 +54,7 @@ def _of_twice(context: Context, node: Node, other: Node) -> tuple[str, Severity]
 
 @rule(
     "VT912",
-    what="a node is not RAM to whoever boots",
+    what="a node is RAM to Linux or to Xen, but not to both",
     why='Linux tells RAM by device_type = "memory", Xen by the name memory as well.',
     example='ram@80000000 with device_type = "memory", under Xen',
     fix="Name it memory@80000000 and state its type.",

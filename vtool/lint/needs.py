@@ -64,7 +64,7 @@ def pools_of(context: Context) -> Iterator[Pool]:
 @rule(
     "VT354",
     what="a vCPU that the null scheduler never runs",
-    why="It gives a CPU to one vCPU for good; dom0's count, too, where the pool of CPU 0 has it.",
+    why="It gives each CPU to one vCPU for good. In the pool of CPU 0, dom0's vCPUs count, too.",
     example='two guests of one vCPU in a pool of one CPU with scheduler: "null"',
     fix="Give the pool as many CPUs as its domains have vCPUs, or use another scheduler.",
 )

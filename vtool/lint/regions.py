@@ -54,7 +54,7 @@ def reserved_memory_is_read(context: Context) -> Iterator[Finding]:
     fix="Give reg, or size.",
 )
 def regions_have_a_place_or_a_size(context: Context) -> Iterator[Finding]:
-    """A region says where it is or how large it shall be."""
+    """A region says where it is or how large it is to be."""
     for node in context.reserved:
         if not {"reg", "size"} & set(node.values):
             yield Finding("VT841", node, "neither `reg` nor `size`: Linux reserves nothing", severity=WARNING)

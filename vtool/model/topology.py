@@ -169,7 +169,7 @@ Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
 
 
 class Board(Model):
-    """One board: whose facts file describes it, and what hypervisor it shall run.
+    """One board: whose facts file describes it, and which hypervisor it is to run.
 
     With ``watchdog: false`` the watchdog that its facts name is left alone.
     """
@@ -226,10 +226,10 @@ class XenDomain(Model):
     guest's page tables. Without ``trap_unmapped_accesses`` reads of nothing give ones. ``sve`` is the longest
     vector in bits, or ``max``; ``llc_colors`` are the guest's share of the last-level cache; ``scmi_smc`` lets
     it, and no longer dom0, call the firmware. ``force_assign_without_iommu`` are nodes of ``passthrough`` that no
-    IOMMU confines, and that the guest shall have all the same: by their DMA it reaches all memory.
-    What no code reads by its name is not listed here: ``_with_rows`` has it from the table.
+    IOMMU confines, and that the guest is to have all the same: by their DMA it reaches all memory.
     """
 
+    # What no code reads by its name is not listed here: `_with_rows` has it from the table.
     enhanced: Enhanced | None = None
     static_memory: bool = False
     memory_address: Address | None = None

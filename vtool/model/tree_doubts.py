@@ -114,7 +114,7 @@ def firmware_is_unknown(tree: Tree) -> Iterator[Diagnostic]:
 declare(
     "VT806",
     what="a bank of RAM, or a reservation, has no size (warning)",
-    why="The tree is one of a source, where the boot loader fills in the size on the board.",
+    why="The tree comes from a source, and the boot loader fills in the size on the board.",
     example="memory@0 with a second bank of size 0",
     fix="Import from the running board with --ssh, or give RAM with --memory.",
 )

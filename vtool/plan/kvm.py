@@ -301,7 +301,7 @@ def plan_daemon(
         changes_owners=daemon.changes_owners,
         found_again=row.reconnects,
         read_only=folder is not None and folder.read_only,
-        # Some end when the guest goes away; the next one shall find them again.
+        # Some end when the guest goes away; the next one is to find them again.
         restarts_always=daemon.readiness is Readiness.LISTENS,
         host_cpus=device.backend_cpus,
     )

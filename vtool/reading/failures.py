@@ -42,7 +42,7 @@ declare(
 declare(
     "VT104",
     what="a key is not a plain word",
-    why="Merge keys, numbers, lists or mappings as keys make a line mean what is written elsewhere.",
+    why="Keys are names. A merge key makes a line mean what stands elsewhere; a number, list or mapping is no name.",
     example="<<: *defaults",
     fix="Write the keys out as words.",
 )

@@ -2,5 +2,5 @@
 
 ``vtool.deploy.stage`` packs these modules into one executable file (a zipapp). It speaks JSON on stdin and
 stdout; an error is ``{"error": {"code", "message", "hints", "detail"}}`` and exit code 3. It decides
-nothing: what shall be there comes in a generation file, what shall be looked at as a list of steps.
+nothing: what is to be there comes in a generation file, what is to be looked at as a list of steps.
 """

@@ -304,7 +304,7 @@ def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, 
 
 def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
     """Take objects into the store from a tar on stdin, each named by its digest; VT707 for one that is not it."""
-    import tarfile  # no other verb shall wait for it
+    import tarfile  # no other verb is to wait for it
 
     STORE.mkdir(parents=True, exist_ok=True)
     try:

@@ -58,7 +58,7 @@ class Judge(BaseModel):
 
 
 def failure(results: Results, step: str) -> tuple[str, ...]:
-    """Return the words of a step's failure; none when it went well."""
+    """Return the words of a step's failure; none when it succeeded."""
     result = results.get(step, {"error": {"message": "not observed", "detail": []}})
     if "error" in result:
         error = result["error"]

@@ -4,7 +4,7 @@ DOCUMENTATION = r"""
 module: compare
 short_description: Ask what a board lacks of what its topology asks for
 description:
-  - Holds the board, which is made and switched on if need be, and makes the generation that it shall run.
+  - Holds the board, which is made and switched on if need be, and makes the generation that it is to run.
   - In check mode it holds nothing, and says what deploying would change; with C(--diff) it shows the difference.
 version_added: 0.1.0
 author: vtool (@vtool)
