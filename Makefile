@@ -68,7 +68,7 @@ test-long: setup-dev ## what `make test` leaves out: other boot loaders, newer r
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)
 
-paths: setup-dev ## deploy every data path to an emulated board in turn, and print what each showed
+paths: setup-dev ## deploy every data path to an emulated board in turn, print what each showed, and record it
 	@$(BIN)/python -m tests.paths --record
 
 test-quick: setup-dev ## the tests that need no board

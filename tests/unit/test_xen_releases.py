@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from vtool.base.units import dotted
 from vtool.cli.common import prepare
 from vtool.diagnostics import VtoolError
 from vtool.lint import lint
 from vtool.platform import xen_releases
 from vtool.platform.devicetree import read_blob
 from vtool.platform.xen_properties import PROPERTIES, SHARED_MEMORY, Where, XenProperty
-from vtool.platform.xen_releases import BEHAVIOURS, REQUESTED, VERSIONS, Feature, XenVersion, shown
+from vtool.platform.xen_releases import BEHAVIOURS, REQUESTED, VERSIONS, Feature, XenVersion
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/reference/versions.md"
@@ -213,4 +214,4 @@ def test_fixes_are_in_the_last_point_releases_of_the_one_before() -> None:
     assert [more.is_in_fixes_to(version) for version in VERSIONS if version >= (4, 18)] == [False, True, *[False] * 3]
     assert more.points_without == "4.19.0 to 4.19.1"
     assert not xen_releases.POOL.is_in_fixes_to((4, 18))
-    assert shown(VERSIONS[0]) == "4.16"
+    assert dotted(VERSIONS[0]) == "4.16"

@@ -198,3 +198,8 @@ def first_bytes(banks: Iterable[AddressRange], size_bytes: int) -> list[AddressR
             kept.append(AddressRange.of_size(bank.base, size))
             size_bytes -= size
     return kept
+
+
+def dotted(release: tuple[int, ...]) -> str:
+    """Write a release as people do: 4.20."""
+    return ".".join(map(str, release))

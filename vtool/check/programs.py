@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import dotted
 from vtool.check.context import Context
 from vtool.check.kvm import kvm_devices
 from vtool.data_paths.facts import Shares, Transport
@@ -12,7 +13,6 @@ from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Suite, combination_of, installed, is_daemon
 from vtool.model.devices import NetworkDevice, Program, daemon_of
 from vtool.model.topology import Role, Vmm, Xen
-from vtool.platform.qemu_releases import shown
 
 
 @rule(
@@ -129,8 +129,8 @@ def qemu_has_the_device(context: Context) -> Iterator[Diagnostic]:
         assert row is not None
         if hypervisor.qemu < row.since:
             message = (
-                f"device '{name}' is QEMU's '{row.qemu_device}', which is in QEMU {shown(row.since)} and not in "
-                f"{shown(hypervisor.qemu)}"
+                f"device '{name}' is QEMU's '{row.qemu_device}', which is in QEMU {dotted(row.since)} and not in "
+                f"{dotted(hypervisor.qemu)}"
             )
             board = context.board_of[device.frontend]
             label = Label(context.span("boards", board, "hypervisor"), "the board's QEMU comes from here")

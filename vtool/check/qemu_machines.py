@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import dotted
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Kvm
-from vtool.platform.qemu_releases import Machine, Version, last_minor, machines_of, shown, was_released
+from vtool.platform.qemu_releases import Machine, Version, last_minor, machines_of, was_released
 
 
 @rule(
@@ -47,15 +48,15 @@ def machines_are_there(context: Context) -> Iterator[Diagnostic]:
         if not machine.existed:
             why = f"QEMU never had a machine '{name_of_it}'"
         elif machine.version > qemu:
-            why = f"machine '{name_of_it}' is newer than board '{name}''s QEMU {shown(qemu)}"
+            why = f"machine '{name_of_it}' is newer than board '{name}''s QEMU {dotted(qemu)}"
         elif qemu >= machine.removed:
-            why = f"machine '{name_of_it}' is not in board '{name}''s QEMU {shown(qemu)} any more"
+            why = f"machine '{name_of_it}' is not in board '{name}''s QEMU {dotted(qemu)} any more"
         elif qemu >= machine.deprecated:
-            gone = shown(machine.removed)
-            message = f"machine '{name_of_it}' is deprecated in QEMU {shown(qemu)}, and gone with {gone}"
+            gone = dotted(machine.removed)
+            message = f"machine '{name_of_it}' is deprecated in QEMU {dotted(qemu)}, and gone with {gone}"
             yield context.find("VT427", message, path, severity=Severity.WARNING)
         if why is not None:
-            hint = f"did you mean 'virt-{shown(_closest(machine.version, qemu))}'?"
+            hint = f"did you mean 'virt-{dotted(_closest(machine.version, qemu))}'?"
             yield context.find("VT348", why, path, hints=(hint,))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import dotted
 from vtool.check.context import Context, XenBuild
 from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
@@ -37,7 +38,6 @@ from vtool.platform.xen_releases import (
     VIRTIO_DISK_OF_XL,
     VIRTIO_OF_XL,
     Feature,
-    shown,
 )
 from vtool.reading.source import KeyPath
 
@@ -148,7 +148,7 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
         label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")
         key = len(path) == 2
         if not feature.is_in(xen.version):
-            message = f"{feature.what} needs Xen {shown(feature.since)} or later, board '{board}' has {xen.release}"
+            message = f"{feature.what} needs Xen {dotted(feature.since)} or later, board '{board}' has {xen.release}"
             yield context.find("VT370", message, path, key=key, labels=(label,))
         elif _lacks(xen, feature):
             message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"

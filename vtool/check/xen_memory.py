@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import PAGE_BYTES, AddressRange
+from vtool.base.units import PAGE_BYTES, AddressRange, dotted
 from vtool.check.context import Context
 from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Transport
@@ -18,7 +18,6 @@ from vtool.platform.xen_releases import (
     LARGE_TREES,
     MOST_REGIONS_OF_A_SMALL_TREE,
     most_shared_regions,
-    shown,
 )
 
 MODULES = 32
@@ -78,7 +77,7 @@ def guests_are_told_of_regions(context: Context) -> Iterator[Diagnostic]:
         for name, region in context.lookup.regions_on[board].items():
             if context.is_static_shared(region) and region.placed:
                 message = f"region '{name}': Xen {xen.release} leaves it out of the /memory of its guests"
-                hint = f"Xen {shown(GUESTS_ARE_TOLD.since)} tells them; with this one Linux has no mapping of it, "
+                hint = f"Xen {dotted(GUESTS_ARE_TOLD.since)} tells them; with this one Linux has no mapping of it, "
                 hint += "and no pool works there"
                 path = ("regions", name)
                 yield context.find("VT397", message, path, key=True, hints=(hint,), severity=Severity.WARNING)

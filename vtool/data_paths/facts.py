@@ -9,7 +9,9 @@ from __future__ import annotations
 from enum import Enum
 
 from vtool.base.records import record
-from vtool.platform.xen_releases import VIRTIO, shown
+from vtool.base.units import dotted
+from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
+from vtool.platform.xen_releases import VIRTIO
 
 
 class Transport(Enum):
@@ -173,9 +175,10 @@ def by_vtool_ring(*needs: Need) -> Way:
 
 XENPVH = ("qemu-xenpvh", "virtio-disk", "xen-vhost-frontend (a prototype)")
 DAEMONS = ("qemu-storage-daemon", "virtiofsd", "passt", "vhost-device-*")
-XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", shown(VIRTIO.since))
+XEN_IOREQ = Need("Xen", "EXPERT, IOREQ_SERVER", dotted(VIRTIO.since))
 # xenpvh is in QEMU 8.1; since 9.2 it has grants, and its virtio-mmio windows in the order in which xl fills them.
-XEN_QEMU = Need("QEMU", "built with Xen for arm64, in dom0", "9.2")
+XEN_QEMU = Need("QEMU", "built with Xen for arm64, in dom0", dotted(XENPVH_SINCE))
+OLDEST_QEMU = dotted(OLDEST)
 POOL_KERNEL = Need("guest kernel", "DMA_RESTRICTED_POOL, SWIOTLB, VIRTIO_MMIO", "5.15")
 NO_IOREQ = "Xen with IOREQ_SERVER"
 NO_XEN_QEMU = "QEMU with Xen on arm64"

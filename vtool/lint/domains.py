@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import PAGE_BYTES, AddressRange, format_size
+from vtool.base.units import PAGE_BYTES, AddressRange, dotted, format_size
 from vtool.diagnostics import Severity
 from vtool.diagnostics.codes import rule
 from vtool.lint.context import (
@@ -19,7 +19,6 @@ from vtool.platform import layouts
 from vtool.platform.command_lines import dom0_memory
 from vtool.platform.devicetree import Node
 from vtool.platform.xen_properties import DIRECT_MAP, ENHANCED, PROPERTIES, Where
-from vtool.platform.xen_releases import shown
 
 MOST_CPUS = 128
 MOST_CPUS_GIC_V2 = 8
@@ -227,14 +226,14 @@ def this_xen_knows_it(context: Context) -> Iterator[Finding]:
         if row.where is Where.BELOW:
             for node in context.chosen.walk() if context.chosen else ():
                 if row.name in node.compatible:
-                    message = f"`{row.name}` came with Xen {shown(row.since)}: {context.xen} ignores the node"
+                    message = f"`{row.name}` came with Xen {dotted(row.since)}: {context.xen} ignores the node"
                     yield Finding("VT878", node, message, "compatible")
             continue
         for node in places.get(row.where, ()):
             if row.name in node.values and row.feature.is_in_fixes_to(context.version):
                 yield Finding("VT878", node, f"`{row.name}` {row.since_words}", row.name, severity=WARNING)
             elif row.name in node.values:
-                message = f"`{row.name}` came with Xen {shown(row.since)}: {context.xen} ignores it"
+                message = f"`{row.name}` came with Xen {dotted(row.since)}: {context.xen} ignores it"
                 yield Finding("VT878", node, message, row.name)
 
 

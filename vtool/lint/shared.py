@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import GIB, KIB, MIB, PAGE_BYTES, AddressRange, format_size
+from vtool.base.units import GIB, KIB, MIB, PAGE_BYTES, AddressRange, dotted, format_size
 from vtool.diagnostics import Severity
 from vtool.diagnostics.codes import rule
 from vtool.lint.context import Context, SharedMemory, direct_mapped, is_shared
@@ -23,7 +23,6 @@ from vtool.platform.xen_releases import (
     STOPS_EARLY,
     UNPLACED,
     most_shared_regions,
-    shown,
 )
 
 LONGEST_ID = 15
@@ -76,7 +75,7 @@ def shared_memory_is_looked_at(context: Context) -> Iterator[Finding]:
                 "VT885",
                 first,
                 message,
-                hints=(f"Xen {shown(GUESTS_ARE_TOLD.since)} does both right",),
+                hints=(f"Xen {dotted(GUESTS_ARE_TOLD.since)} does both right",),
                 severity=WARNING,
             )
 
@@ -137,7 +136,7 @@ def cells_are_those_of_the_parent(context: Context) -> Iterator[Finding]:
             yield Finding("VT888", node, message, NAME, (parent,))
         elif len(numbers) == 2 and not context.has(UNPLACED):
             message = (
-                f"`{NAME}` has no host address, which came with Xen {shown(UNPLACED.since)}: {context.early_failure}"
+                f"`{NAME}` has no host address, which came with Xen {dotted(UNPLACED.since)}: {context.early_failure}"
             )
             yield Finding("VT888", node, message, NAME)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from vtool.base.units import dotted
 from vtool.diagnostics import Diagnostic, Severity, Span
 from vtool.diagnostics.codes import declare
 from vtool.lint.context import Context
@@ -25,7 +26,7 @@ from vtool.platform.devicetree import (
     describes_nothing,
     odd_cpu_nodes,
 )
-from vtool.platform.xen_releases import DISABLED_MEMORY_IGNORED, MEMORY_BY_TYPE, NEWEST, shown
+from vtool.platform.xen_releases import DISABLED_MEMORY_IGNORED, MEMORY_BY_TYPE, NEWEST
 
 _DELETE = "delete the node from the tree that Xen boots with, or correct `reg` or `ranges`"
 FROM_THE_BOARD = "import from the running board as root: --ssh root@HOST"
@@ -153,7 +154,7 @@ def _memory_of_old_xens(tree: Tree) -> Iterator[Diagnostic]:
             continue
         is_ram = node.parent is tree.root and node.string("device_type") == "memory" and node.available
         if not is_ram and "reg" in node.values:
-            before = shown((MEMORY_BY_TYPE if node.available else DISABLED_MEMORY_IGNORED).since)
+            before = dotted((MEMORY_BY_TYPE if node.available else DISABLED_MEMORY_IGNORED).since)
             yield _warning("VT805", f"Xen before {before} takes '{node.path}' for RAM, going by its name alone", node)
 
 

@@ -10,6 +10,8 @@ from vtool.base.records import record
 
 Version = tuple[int, int]
 Pair = tuple[str, str]
+OLDEST: Version = (7, 2)
+"""The oldest release that is supported: Debian 12's."""
 
 _LAST_MINOR = {2: 12, 3: 1}
 """Of a major release; from 4 on there is one a year, with the minors 0, 1 and 2 (QEMU's release schedule)."""
@@ -85,8 +87,3 @@ def machines_of(qemu: Version) -> list[Version]:
     """Return the versions of the machines that a release has, ascending."""
     versions = [(major, minor) for major in range(2, qemu[0] + 1) for minor in range(last_minor(major) + 1)]
     return [v for v in versions if Machine(v).existed and v <= qemu < Machine(v).removed]
-
-
-def shown(version: Version) -> str:
-    """Write a version as people do."""
-    return f"{version[0]}.{version[1]}"

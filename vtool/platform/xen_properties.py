@@ -16,9 +16,9 @@ from enum import Enum
 from typing import Any
 
 from vtool.base.records import record
-from vtool.base.units import MIB, AddressRange, exact_division, format_cpu_list
+from vtool.base.units import MIB, AddressRange, dotted, exact_division, format_cpu_list
 from vtool.platform.layouts import XEN_MOST_SPIS
-from vtool.platform.xen_releases import OLDEST, Feature, Release, shown
+from vtool.platform.xen_releases import OLDEST, Feature, Release
 
 
 class Where(Enum):
@@ -92,7 +92,7 @@ class XenProperty:
         """Say since when it is there, and what earlier releases do with it (for those that are backported)."""
         fixed, lacking = self.feature.backported, self.feature.points_without
         before = fixed.rpartition(".")[0]
-        return f"came with Xen {shown(self.since)}, and with {fixed} of the fixes to {before}: {lacking} ignore it"
+        return f"came with Xen {dotted(self.since)}, and with {fixed} of the fixes to {before}: {lacking} ignore it"
 
     def is_in(self, release: Release) -> bool:
         """Whether a release reads it in a device tree."""
@@ -453,6 +453,6 @@ def _table(what: str, lines: list[tuple[XenProperty, str, Release, str]]) -> str
     text = f"| {what} | key | since | notes |\n|---|---|---|---|\n"
     for row, name, since, note in lines:
         key = f"`{row.key}`" if row.key else "none"
-        releases = f"{shown(since)}, {row.feature.backported}" if row.feature.backported else shown(since)
+        releases = f"{dotted(since)}, {row.feature.backported}" if row.feature.backported else dotted(since)
         text += f"| `{name}` | {key} | {releases} | {note} |\n".replace("|  |", "| |")
     return text

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vtool.base.records import record
+from vtool.base.units import dotted
 
 Release = tuple[int, int]
 OLDEST: Release = (4, 16)
@@ -29,11 +30,6 @@ class XenVersion(NamedTuple):
 
 VERSIONS = tuple(XenVersion(4, minor) for minor in range(OLDEST[1], 23))
 NEWEST = VERSIONS[-1]
-
-
-def shown(release: Release) -> str:
-    """Write a release as people do."""
-    return ".".join(map(str, release))
 
 
 @record
@@ -58,7 +54,7 @@ class Feature:
 
     def is_in_fixes_to(self, release: Release) -> bool:
         """Whether only the last point releases of a release have it."""
-        return self.backported.startswith(f"{shown(release)}.") and not self.is_in(release)
+        return self.backported.startswith(f"{dotted(release)}.") and not self.is_in(release)
 
     @property
     def points_without(self) -> str:
@@ -194,6 +190,6 @@ def table_of_behaviours() -> str:
     """Return the table of what releases do differently for its page, in Markdown."""
     text = "| since Xen | what it does | read in |\n|---|---|---|\n"
     for row in BEHAVIOURS:
-        since = f"{shown(row.since)}, {row.backported}" if row.backported else shown(row.since)
+        since = f"{dotted(row.since)}, {row.backported}" if row.backported else dotted(row.since)
         text += f"| {since} | {row.what} | {row.source} |\n"
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vtool.data_paths.facts import Need, Parts, Row, Served, Shares, Traits, Transport, Way
+from vtool.data_paths.facts import OLDEST_QEMU, Need, Parts, Row, Served, Shares, Traits, Transport, Way
 
 TRAITS = Traits(
     word="bar",
@@ -19,7 +19,7 @@ ROWS = (
         cost="1 copy each way",
         data_path="bar",
         # The window alone: upstream has no virtio driver over it, and Debian no ivshmem-server for its doorbells.
-        kvm=Way(Parts.DEBIAN, ("pci",), ("qemu",), (Need("QEMU", "ivshmem-plain", "7.2"),)),
+        kvm=Way(Parts.DEBIAN, ("pci",), ("qemu",), (Need("QEMU", "ivshmem-plain", OLDEST_QEMU),)),
         xen=Way(Parts.NONE, obstacle="Xen has no ivshmem, and its vPCI is for passthrough only"),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vtool.base.units import dotted
 from vtool.data_paths.facts import (
     NO_GRANTS,
     NO_IOREQ,
@@ -18,7 +19,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
-from vtool.platform.xen_releases import VIRTIO_DISK_OF_XL, VIRTIO_OF_XL, shown
+from vtool.platform.xen_releases import VIRTIO_DISK_OF_XL, VIRTIO_OF_XL
 
 TRAITS = Traits(
     word="grant",
@@ -48,8 +49,8 @@ ROWS = (
                 XEN_IOREQ,
                 Need(
                     "xl",
-                    f"virtio=[…grant_usage=1] (on disks {shown(VIRTIO_DISK_OF_XL.since)})",
-                    shown(VIRTIO_OF_XL.since),
+                    f"virtio=[…grant_usage=1] (on disks {dotted(VIRTIO_DISK_OF_XL.since)})",
+                    dotted(VIRTIO_OF_XL.since),
                 ),
                 XEN_QEMU,
                 Need("guest kernel", "XEN_VIRTIO, VIRTIO_MMIO", "5.19"),

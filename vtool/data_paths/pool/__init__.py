@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from vtool.base.units import dotted
 from vtool.data_paths.facts import (
     NO_POOL_KERNEL,
     NO_XEN_QEMU,
+    OLDEST_QEMU,
     POOL_KERNEL,
     XEN_QEMU,
     Need,
@@ -16,7 +18,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
-from vtool.platform.xen_releases import POOL, shown
+from vtool.platform.xen_releases import POOL
 
 TRAITS = Traits(
     word="pool",
@@ -45,7 +47,9 @@ ROWS = (
             ("qemu-storage-daemon", "virtiofsd", "passt"),
             (
                 Need(
-                    "QEMU", "the pool alone in a share=on backend, iommu_platform=on, force-legacy=false, -dtb", "7.2"
+                    "QEMU",
+                    "the pool alone in a share=on backend, iommu_platform=on, force-legacy=false, -dtb",
+                    OLDEST_QEMU,
                 ),
                 POOL_KERNEL,
             ),
@@ -56,7 +60,7 @@ ROWS = (
             ("mmio",),
             ("qemu-xenpvh",),
             (
-                Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM, IOREQ_SERVER", shown(POOL.since)),
+                Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM, IOREQ_SERVER", dotted(POOL.since)),
                 Need("Xen", "patched: restricted-dma-pool and a phandle on the xen-shmem node"),
                 Need("Xen", "frontend dom0less, owner of the region"),
                 XEN_QEMU,

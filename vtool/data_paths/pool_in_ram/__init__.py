@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from vtool.base.units import dotted
 from vtool.data_paths.facts import (
     DAEMONS,
     NO_IOREQ,
     NO_POOL_KERNEL,
     NO_XEN_QEMU,
+    OLDEST_QEMU,
     POOL_KERNEL,
     XEN_IOREQ,
     XEN_QEMU,
@@ -19,7 +21,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
-from vtool.platform.xen_releases import VIRTIO_OF_XL, shown
+from vtool.platform.xen_releases import VIRTIO_OF_XL
 
 TRAITS = Traits(
     word="pool-in-ram",
@@ -47,7 +49,7 @@ ROWS = (
             ("mmio", "pci"),
             ("qemu", *DAEMONS),
             (
-                Need("QEMU", "RAM in a share=on backend, iommu_platform=on, -dtb with the pool", "7.2"),
+                Need("QEMU", "RAM in a share=on backend, iommu_platform=on, -dtb with the pool", OLDEST_QEMU),
                 Need("backend", "on PCI: inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),
                 POOL_KERNEL,
             ),
@@ -62,7 +64,7 @@ ROWS = (
                 Need(
                     "xl",
                     "virtio=[…grant_usage=0], patched (or guest firmware) to write the pool's node",
-                    shown(VIRTIO_OF_XL.since),
+                    dotted(VIRTIO_OF_XL.since),
                 ),
                 XEN_QEMU,
                 POOL_KERNEL,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from vtool.base.units import dotted
 from vtool.data_paths.facts import NO_GRANTS, Need, Parts, Row, Served, Shares, Traits, Transport, Way
-from vtool.platform.xen_releases import SHARES, shown
+from vtool.platform.xen_releases import SHARES
 
 TRAITS = Traits(
     word="pv",
@@ -32,7 +33,7 @@ ROWS = (
             ("blkback", "xen-9pfsd", "QEMU (9p; built with Xen)"),
             (
                 Need("xl", "disk=['phy:…']"),
-                Need("xl", "p9=['…type=xen_9pfsd'], which speaks 9P2000.u", shown(SHARES.since)),
+                Need("xl", "p9=['…type=xen_9pfsd'], which speaks 9P2000.u", dotted(SHARES.since)),
                 Need("host", "XEN_BLKDEV_BACKEND"),
                 Need("guest kernel", "XEN_BLKDEV_FRONTEND; for 9p NET_9P_XEN, 9P_FS"),
             ),

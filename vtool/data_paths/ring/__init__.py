@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vtool.data_paths.facts import Need, Row, Served, Shares, Traits, Transport, by_vtool_ring
-from vtool.platform.xen_releases import POOL, shown
+from vtool.base.units import dotted
+from vtool.data_paths.facts import OLDEST_QEMU, Need, Row, Served, Shares, Traits, Transport, by_vtool_ring
+from vtool.platform.xen_releases import POOL
 
 _BY_VTOOL_RING = (Served(("vtool-ring",), ("blk", "net"), (Transport.SHARED_MEMORY,), deployed=True),)
 TRAITS = Traits(
@@ -18,11 +19,11 @@ ROWS = (
         cost="1 copy each way",
         data_path="ring",
         kvm=by_vtool_ring(
-            Need("QEMU", "ivshmem-plain in both guests", "7.2"),
+            Need("QEMU", "ivshmem-plain in both guests", OLDEST_QEMU),
             Need("guest kernel", "PCI_HOST_GENERIC; TUN for a network, BLK_DEV_NBD for a disk"),
         ),
         xen=by_vtool_ring(
-            Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM", shown(POOL.since)),
+            Need("Xen", "EXPERT, UNSUPPORTED, STATIC_MEMORY, STATIC_SHM", dotted(POOL.since)),
             Need("Xen", "frontend dom0less, backend dom0"),
             Need("both kernels", "DEVMEM without STRICT_DEVMEM; TUN for a network, BLK_DEV_NBD for a disk"),
         ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from vtool.base.units import dotted
 from vtool.data_paths.facts import (
     DAEMONS,
     NO_IOREQ,
     NO_XEN_QEMU,
+    OLDEST_QEMU,
     XEN_IOREQ,
     XEN_QEMU,
     XENPVH,
@@ -18,7 +20,7 @@ from vtool.data_paths.facts import (
     Transport,
     Way,
 )
-from vtool.platform.xen_releases import VIRTIO_OF_XL, shown
+from vtool.platform.xen_releases import VIRTIO_OF_XL
 
 TRAITS = Traits(
     word="shared-ram",
@@ -46,7 +48,7 @@ ROWS = (
             ("mmio", "pci"),
             DAEMONS,
             (
-                Need("QEMU", "RAM in a memory-backend-memfd or -file with share=on as large as -m", "7.2"),
+                Need("QEMU", "RAM in a memory-backend-memfd or -file with share=on as large as -m", OLDEST_QEMU),
                 Need("guest kernel", "VIRTIO_MMIO or VIRTIO_PCI"),
             ),
         ),
@@ -56,7 +58,7 @@ ROWS = (
             XENPVH,
             (
                 XEN_IOREQ,
-                Need("xl", "virtio=[…grant_usage=0]", shown(VIRTIO_OF_XL.since)),
+                Need("xl", "virtio=[…grant_usage=0]", dotted(VIRTIO_OF_XL.since)),
                 XEN_QEMU,
                 Need("guest kernel", "VIRTIO_MMIO"),
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vtool.data_paths.facts import Need, Parts, Row, Served, Shares, Traits, Transport, Way
+from vtool.data_paths.facts import OLDEST_QEMU, Need, Parts, Row, Served, Shares, Traits, Transport, Way
 
 TRAITS = Traits(
     word="viommu",
@@ -27,7 +27,7 @@ ROWS = (
             ("pci",),
             ("qemu",),
             (
-                Need("QEMU", "virtio-iommu-pci or iommu=smmuv3, iommu_platform=on, disable-legacy=on", "7.2"),
+                Need("QEMU", "virtio-iommu-pci or iommu=smmuv3, iommu_platform=on, disable-legacy=on", OLDEST_QEMU),
                 Need("backend", "inside QEMU, or a daemon that offers VIRTIO_F_ACCESS_PLATFORM"),
                 Need("guest kernel", "VIRTIO_IOMMU (Debian's from 13 on) or ARM_SMMU_V3"),
             ),

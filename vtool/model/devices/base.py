@@ -15,7 +15,7 @@ from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Pairs, Parts, Wiring
 from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
-from vtool.platform.qemu_releases import XENPVH_SINCE
+from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing
 from vtool.reading.source import KeyPath
 
@@ -183,7 +183,7 @@ class Service(Generic[D]):
     names: Mapping[Transport, str]
     options: Callable[[D, Wiring], Parts] | None
     kernel: tuple[str, ...] = ()
-    since: Version = (7, 2)
+    since: Version = OLDEST
     reconnects: bool = False
     virtio: bool = True
     granted: Pairs = ()
