@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from vtool.base.once import once_per_file
 from vtool.base.units import MIB, AddressRange
@@ -162,21 +162,26 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(artifact.content)
     name, output = artifact.name, source
-    if artifact.kind is Kind.OVERLAY:
-        name, output = artifact.name.removesuffix(".dts") + ".dtbo", compile_overlay(source)
-    elif artifact.kind is Kind.TREE:
-        name, output = artifact.name.removesuffix(".dts") + ".dtb", source.with_suffix(".dtb")
-        run_tool(["dtc", "-I", "dts", "-O", "dtb", "-o", str(output), str(source)])
-    elif artifact.kind is Kind.HOST_OVERLAY:
-        name = artifact.name.removesuffix(".dts") + ".dtb"
-        output = source.with_suffix(".dtb")
-        output.write_bytes(merge_host(work / "base.dtb", source, board))
-        _check_window(artifact, board, name, output)
-    elif artifact.kind is Kind.BOOT_SCRIPT:
-        name = artifact.name.removesuffix(".cmd") + ".scr"
-        output = source.with_suffix(".scr")
-        command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
-        run_tool([*command, str(output)])
+    match artifact.kind:
+        case Kind.TEXT:
+            pass
+        case Kind.OVERLAY:
+            name, output = artifact.name.removesuffix(".dts") + ".dtbo", compile_overlay(source)
+        case Kind.TREE:
+            name, output = artifact.name.removesuffix(".dts") + ".dtb", source.with_suffix(".dtb")
+            run_tool(["dtc", "-I", "dts", "-O", "dtb", "-o", str(output), str(source)])
+        case Kind.HOST_OVERLAY:
+            name = artifact.name.removesuffix(".dts") + ".dtb"
+            output = source.with_suffix(".dtb")
+            output.write_bytes(merge_host(work / "base.dtb", source, board))
+            _check_window(artifact, board, name, output)
+        case Kind.BOOT_SCRIPT:
+            name = artifact.name.removesuffix(".cmd") + ".scr"
+            output = source.with_suffix(".scr")
+            command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
+            run_tool([*command, str(output)])
+        case _ as never:
+            assert_never(never)
     return _staged(artifact, name, output)
 
 

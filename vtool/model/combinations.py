@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
@@ -112,19 +112,19 @@ class Combination:
         return self.service.xl_type if self.service else ""
 
 
-_OF_TRANSPORT = {
-    Transport.MMIO: ("VIRTIO_MMIO",),
-    Transport.PCI: ("VIRTIO_PCI", "PCI_HOST_GENERIC"),
-    Transport.XENBUS: (),
-    Transport.SHARED_MEMORY: (),
-}
-
-
 def _finds_it(hypervisor: str, transport: Transport, *, virtio: bool) -> tuple[str, ...]:
     """Return the options by which a frontend's kernel finds a device: a region is behind a BAR, or in Xen's memory."""
-    if virtio or transport is Transport.XENBUS:
-        return _OF_TRANSPORT[transport]
-    return ("PCI_HOST_GENERIC",) if hypervisor == "kvm" else ("DEVMEM",)
+    match transport:
+        case Transport.MMIO:
+            return ("VIRTIO_MMIO",)
+        case Transport.PCI if virtio:
+            return ("VIRTIO_PCI", "PCI_HOST_GENERIC")
+        case Transport.XENBUS:
+            return ()
+        case Transport.PCI | Transport.SHARED_MEMORY:
+            return ("PCI_HOST_GENERIC",) if hypervisor == "kvm" else ("DEVMEM",)
+        case _ as never:
+            assert_never(never)
 
 
 def _through_paths(hypervisor: str, word: str, program: Program, service: Service[Any]) -> Iterator[Combination]:

@@ -9,7 +9,7 @@ daemon behind a pool is planned with a guest that shares nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, assert_never
 
 from vtool.base.units import AddressRange
 from vtool.data_paths.facts import Shares, Transport
@@ -232,13 +232,19 @@ class _DevicePlanner:
         )
 
     def _place(self, device: Device) -> plan.MmioPlace | plan.PciPlace:
-        if device.transport is Transport.MMIO:
-            slot, self.next_mmio = self.next_mmio, self.next_mmio + 1
-            return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file")
-        slot = layouts.QEMU_VIRT_PCI_IOMMU
-        if not device.translates:
-            slot, self.next_pci = self.next_pci, self.next_pci + 1
-        return plan.PciPlace(slot, slot << 11)
+        match device.transport:
+            case Transport.MMIO:
+                slot, self.next_mmio = self.next_mmio, self.next_mmio + 1
+                return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file")
+            case Transport.PCI | Transport.SHARED_MEMORY:
+                slot = layouts.QEMU_VIRT_PCI_IOMMU
+                if not device.translates:
+                    slot, self.next_pci = self.next_pci, self.next_pci + 1
+                return plan.PciPlace(slot, slot << 11)
+            case Transport.XENBUS:
+                raise AssertionError("a guest under KVM has no xenbus")
+            case _ as never:
+                assert_never(never)
 
     def _region_file(self, device: Device) -> plan.RegionFile | None:
         if not device.data_path.traits.at_both_ends:

@@ -40,7 +40,8 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
                 disks.append(xen_virtio.plan_disk(device_name, device.disk, letter))
         elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
-        elif isinstance(device, FileSystemDevice):
+        else:
+            assert isinstance(device, FileSystemDevice), f"nothing serves a device of type {device.type} over xenbus"
             shares.append(_plan_share(device_name, device))
     virtio = xen_virtio.plan_devices(scope, name, letters)
     addresses = [f"vtool.ip={d.network.frontend_address}" for d in devices.values() if isinstance(d, NetworkDevice)]

@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from vtool.base.units import KIB, MIB, AddressRange, format_size
 from vtool.data_paths.facts import Shares
@@ -44,8 +44,21 @@ def kvm_reach(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """Return the row of a device: its daemon's memory is searched, or QEMU's where QEMU is the backend."""
     unit = device.backend.unit if device.backend else guest.unit
     pools = {pool.region: pool.range.size_bytes for pool in guest.pools if pool.shared}
-    confined = device.backend is not None and device.data_path.traits.shares is Shares.POOL
-    yield _searched(guest, unit, device.name, _control(device), pools, confined=confined)
+    yield _searched(guest, unit, device.name, _control(device), pools, confined=_is_confined(device))
+
+
+def _is_confined(device: KvmDevice) -> bool:
+    """Whether what serves a device can reach a pool alone: QEMU has all RAM, and hands all or a pool to a daemon."""
+    shares = device.data_path.traits.shares
+    match shares:
+        case Shares.POOL:
+            return device.backend is not None
+        case Shares.RAM | Shares.RAM_WITH_POOL | Shares.NOTHING:
+            return False
+        case Shares.REGION:
+            raise AssertionError("what is between two guests is asked of both")
+        case _ as never:
+            assert_never(never)
 
 
 def between(guest: KvmGuest, other: KvmGuest, name: str, control: str, what: str = REACH) -> Proof:
