@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vtool.base.records import record
 from vtool.diagnostics.codes import declare
 
 _KEY = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[\"']?\s*:\s+(?=\S)")
@@ -61,7 +62,7 @@ class Span:
         return f"{self.path}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True)
+@record
 class Label:
     """A span with what is to be said of it."""
 
@@ -69,7 +70,7 @@ class Label:
     message: str
 
 
-@dataclass(frozen=True)
+@record
 class Diagnostic:
     """One finding: a permanent code, the place, what is wrong, the other side of a clash, what to do.
 

@@ -6,7 +6,6 @@ left, and all that it found before it was stopped is true, whatever the wrong pa
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
@@ -120,6 +119,8 @@ def derived(table: Mapping[str, Any], found: dict[str, Value], lost: Iterable[st
 
 def _alike(name: str, other: str) -> bool:
     """Whether two names could be one, without what names cannot have."""
+    import difflib  # noqa: PLC0415 - only faults need it
+
     one, two = (re.sub("[^a-z0-9]", "", text.lower()) for text in (name, other))
     return difflib.SequenceMatcher(None, one, two).ratio() >= _SAME
 

@@ -6,7 +6,6 @@ Enter at ``shape_of``. What else is found depends on nothing that is found here 
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -210,6 +209,8 @@ def _of_any_kind(model: type[BaseModel], document: Document, path: KeyPath, tag:
 
 def _placed(model: type[BaseModel], document: Document, fault: Fault) -> Fault:
     """Return the fault of an unknown key with what it could stand for: keys of its place that are not there."""
+    import difflib  # noqa: PLC0415 - only faults need it
+
     above, name = fault.path[:-1], str(fault.path[-1])
     value = _at(document.value, above)
     fields = {

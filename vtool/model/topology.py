@@ -17,6 +17,7 @@ from vtool.model.types import (
     CpuList,
     DeviceTreePath,
     FactsReference,
+    FoundByTag,
     Granule,
     ImageReference,
     IncludedFiles,
@@ -165,7 +166,7 @@ class Xen(Model):
         return _version(self.qemu_version) if self.qemu_version else None
 
 
-Hypervisor = Annotated[Kvm | Xen, Field(discriminator="kind")]
+Hypervisor = Annotated[Kvm | Xen, FoundByTag("kind", {"kvm": Kvm, "xen": Xen}.get, lambda: (Kvm, Xen))]
 
 
 class Board(Model):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, Label, Severity, Span, VtoolError, in_order, nearest
 from vtool.files.regular import open_regular, reason_of
 from vtool.reading.failures import EmptyFile
@@ -64,7 +65,7 @@ def read_topology(path: Path, overlays: Sequence[Path] = (), settings: Sequence[
     )
 
 
-@dataclass(frozen=True)
+@record
 class _Including:
     """One step on the way to an included file: the file that includes, and where it says so."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from yaml._yaml import CParser
 from yaml.composer import Composer
 from yaml.resolver import BaseResolver
 
+from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, Label, Span, VtoolError, in_order
 from vtool.files.regular import read_regular, reason_of
 from vtool.reading.failures import EmptyFile
@@ -43,7 +44,7 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
-@dataclass(frozen=True)
+@record
 class Document:
     """A value and the place of everything in it; all of one file, or of several that were merged.
 
