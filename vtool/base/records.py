@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are cheap to declare.
+"""Frozen dataclasses that are cheap to declare and to make.
 
 ``@dataclass(frozen=True)`` compiles six methods for every class, which for the plan's classes was a tenth of what
 ``vtool validate`` takes. A record compiles ``__init__`` alone; the others are written once, here. To ``dataclasses``
@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 Class = TypeVar("Class")
@@ -15,20 +15,44 @@ Class = TypeVar("Class")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: type[Class]) -> type[Class]:
-    """Make a class a frozen dataclass: compared, hashed and shown by its fields, each of which is set once.
+    """Make a class a frozen dataclass: compared, hashed and shown by its fields, which are set when it is made.
 
-    All fields count: what has a field with ``compare=False`` or ``repr=False`` stays a dataclass.
+    All fields count: what has a field with ``compare=False``, ``repr=False`` or ``init=False`` stays a dataclass, and
+    so does what has a ``__post_init__``.
     """
+    made = dataclass(init=False, eq=False, repr=False)(cls)
     methods = {
+        "__init__": _init_of(made),
         "__eq__": _equals,
         "__hash__": _hash,
         "__repr__": _shown,
-        "__setattr__": _set_once,
+        "__setattr__": _never_set,
         "__delattr__": _never_delete,
     }
     for name, method in methods.items():
-        setattr(cls, name, method)
-    return dataclass(eq=False, repr=False)(cls)
+        setattr(made, name, method)
+    return made
+
+
+def _init_of(cls: Any) -> Any:
+    """Compile the ``__init__`` of a record, without the annotations that dataclasses' own has."""
+    names: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": MISSING}
+    parameters, lines = ["self"], []
+    for one in fields(cls):
+        parameter = value = one.name
+        if one.default is not MISSING:
+            names[f"_{one.name}"] = one.default
+            parameter += f"=_{one.name}"
+        elif one.default_factory is not MISSING:
+            names[f"_{one.name}"] = one.default_factory
+            parameter += "=_MISSING"
+            value = f"_{one.name}() if {one.name} is _MISSING else {one.name}"
+        parameters.append(parameter)
+        lines.append(f"    _set(self, '{one.name}', {value})\n")
+    found: dict[str, Any] = {}
+    exec(f"def __init__({', '.join(parameters)}):\n{''.join(lines) or '    pass'}", names, found)  # noqa: S102
+    found["__init__"].__qualname__ = f"{cls.__qualname__}.__init__"
+    return found["__init__"]
 
 
 def _values(self: Any) -> tuple[Any, ...]:
@@ -48,10 +72,8 @@ def _shown(self: Any) -> str:
     return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in pairs)})"
 
 
-def _set_once(self: Any, name: str, value: Any) -> None:
-    if name in self.__dict__ or name not in self.__dataclass_fields__:
-        raise FrozenInstanceError(f"cannot assign to field '{name}'")
-    self.__dict__[name] = value
+def _never_set(_self: Any, name: str, _value: Any) -> None:
+    raise FrozenInstanceError(f"cannot assign to field '{name}'")
 
 
 def _never_delete(_self: Any, name: str) -> None:
