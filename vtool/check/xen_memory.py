@@ -10,7 +10,7 @@ from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
-from vtool.model.topology import Domain, Role, Start, Xen, XenDomain
+from vtool.model.topology import Domain, Role, Start, Xen
 from vtool.platform import layouts
 from vtool.platform.xen_properties import SHARED_MEMORY
 from vtool.platform.xen_releases import (
@@ -211,7 +211,7 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
 
 def _windows(context: Context, guest: str, domain: Domain) -> Iterator[tuple[str, AddressRange]]:
     """Yield what Xen emulates for a guest: the board's version of a GIC, no PCI, no ACPI: vtool asks for none."""
-    loaded, settings = context.facts.get(context.board_of[guest]), domain.xen or XenDomain()
+    loaded, settings = context.facts.get(context.board_of[guest]), domain.under_xen
     lacking = {layouts.XEN_PCI_CONFIGURATION, layouts.XEN_PCI_MEMORY, layouts.XEN_PCI_PREFETCHABLE, layouts.XEN_ACPI}
     if not settings.uart:
         lacking.add(layouts.XEN_UART)

@@ -8,7 +8,7 @@ from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.topology import Capability, Role, Start, Xen, XenDomain
+from vtool.model.topology import Capability, Role, Start, Xen
 from vtool.platform import layouts
 from vtool.platform.xen_properties import OF_XL
 from vtool.platform.xen_releases import SPIS_COUNTED
@@ -133,7 +133,7 @@ def rights_are_free(context: Context) -> Iterator[Diagnostic]:
             continue
         first = None
         for name, domain in context.domains_on(board):
-            settings = domain.xen or XenDomain()
+            settings = domain.under_xen
             for index, capability in enumerate(settings.capabilities):
                 if capability is not Capability.CONTROL:
                     message = f"'{name}' cannot be a {capability.value} domain beside dom0: Xen takes one, and stops"

@@ -14,7 +14,7 @@ from vtool.base.units import KIB, PAGE_BYTES, AddressRange, free_ranges
 from vtool.model.board_facts import BoardFacts
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, module_windows
 from vtool.model.lookup import Lookup
-from vtool.model.topology import Board, Domain, Region, Role, Start, Xen, XenDomain
+from vtool.model.topology import Board, Domain, Region, Role, Start, Xen
 from vtool.platform.host_memory import HOST_ALIGNMENT
 from vtool.platform.layouts import LINUX_CMA_UNITS
 from vtool.reading.source import KeyPath
@@ -92,7 +92,7 @@ def host_requests(
                 address_cells=_address_cells(lookup, facts, region, purpose),
             )
     for domain_name, domain in lookup.domains_on[name].items():
-        settings = domain.xen or XenDomain()
+        settings = domain.under_xen
         if not (fixed_only and settings.memory_address is None) and settings.static_memory and _is_built(domain):
             yield HostRequest(
                 *(Purpose.STATIC_MEMORY, f"domain {domain_name}", f"memory of '{domain_name}'", domain.memory or 0),

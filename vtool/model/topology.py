@@ -248,6 +248,9 @@ class XenDomain(Model):
     max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
 
 
+_XEN_DEFAULTS = XenDomain.model_construct()  # not checked: that would build a validator at import
+
+
 class Domain(Model):
     """One domain. ``board`` may be left out when the topology has one board.
 
@@ -282,9 +285,14 @@ class Domain(Model):
     ready_timeout_s: Annotated[int, Field(ge=1, le=1200)] = 120
 
     @property
+    def under_xen(self) -> XenDomain:
+        """Return what is written below ``xen``, which goes without saying where nothing is."""
+        return self.xen or _XEN_DEFAULTS
+
+    @property
     def is_direct(self) -> bool:
         """Whether a domain's addresses are the host's."""
-        return self.role is Role.CONTROL or (self.xen is not None and self.xen.direct_map)
+        return self.role is Role.CONTROL or self.under_xen.direct_map
 
 
 class Region(Model):

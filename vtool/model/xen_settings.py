@@ -5,24 +5,25 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from vtool.model.topology import Domain, XenDomain
+from vtool.model.topology import Domain
 from vtool.platform.xen_properties import XenProperty
 
-# Not checked: that would build their validators whenever this is imported.
-_OF_DOMAIN, _OF_XEN = Domain.model_construct(), XenDomain.model_construct()
+_DEFAULTS = Domain.model_construct()  # not checked: that would build a validator at import
 
 
 def requested(domain: Domain, row: XenProperty) -> Any:
     """Return the value of a property, with names in place of enums; the default where the domain says nothing."""
-    value = getattr((domain.xen or _OF_XEN) if row.key.startswith("xen.") else domain, row.field)
+    value = _value(domain, row)
     return tuple(map(_named, value)) if isinstance(value, tuple) else _named(value)
 
 
 def is_requested(domain: Domain, row: XenProperty) -> bool:
     """Whether a domain says something of a property that is not its default."""
-    if not row.key.startswith("xen."):
-        return bool(getattr(domain, row.field) != getattr(_OF_DOMAIN, row.field))
-    return domain.xen is not None and bool(getattr(domain.xen, row.field) != getattr(_OF_XEN, row.field))
+    return bool(_value(domain, row) != _value(_DEFAULTS, row))
+
+
+def _value(domain: Domain, row: XenProperty) -> Any:
+    return getattr(domain.under_xen if row.key.startswith("xen.") else domain, row.field)
 
 
 def _named(value: Any) -> Any:

@@ -23,7 +23,6 @@ from vtool.model.topology import (
     Role,
     Start,
     Xen,
-    XenDomain,
 )
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
@@ -125,7 +124,7 @@ def _plan_guest(
     ends: list[plan.EventChannelEnd],
 ) -> plan.XenBootGuest:
     assert domain.memory is not None
-    settings = domain.xen or XenDomain()
+    settings = domain.under_xen
     static = placed.get(f"domain {name}")
     channels = tuple(end for end in ends if end.domain == name)
     shared = _views(scope, name, placed)
@@ -239,7 +238,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
                 taken.append(kept.range)
     # A ring's region is the ring's alone.
     ringed = {d.region for d in scope.devices.values() if d.data_path.traits.carries_data}
-    speaks = domain.role is not Role.CONTROL and domain.ramdisk == OWN_RAMDISK and (domain.xen or XenDomain()).uart
+    speaks = domain.role is not Role.CONTROL and domain.ramdisk == OWN_RAMDISK and domain.under_xen.uart
     views = []
     for region_name, region in mine.items():
         host = placed.get(f"region {region_name}")

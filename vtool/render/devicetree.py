@@ -15,7 +15,7 @@ from vtool.platform import layouts
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.templating import fill
 
-QEMU_TREE = DeviceTreeFacts(address_cells=2, size_cells=2, has_reserved_memory=False)
+QEMU_TREE = DeviceTreeFacts.model_construct(address_cells=2, size_cells=2, has_reserved_memory=False)
 """QEMU hw/arm/virt.c create_fdt: what the tree of a guest's machine is like."""
 
 
