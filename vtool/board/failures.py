@@ -18,7 +18,7 @@ class BoardIsOff(
     VtoolError,
     code="VT602",
     what="a board is off or not made",
-    why="There is nobody to talk to.",
+    why="Nothing is there to answer.",
     example="vtool status while the board is off",
     fix="vtool board up",
 ):
@@ -53,7 +53,7 @@ class WrongHostKey(
 declare(
     "VT605",
     what="another vtool, or another user of the lab, has the board",
-    why="Two at once would leave neither's deployment.",
+    why="Two deploys at once would leave neither of them complete.",
     example="two deploys to board0",
     fix="Wait for it; wait_s in the inventory waits for a lab's place.",
 )

@@ -102,7 +102,7 @@ declare(
     "VT712",
     what="Ansible failed",
     why="A task ended with an error that is not vtool-board's.",
-    example="a board that went off in the middle",
+    example="a board that lost its power in the middle",
     fix="Read the message and the console's tail.",
 )
 declare(

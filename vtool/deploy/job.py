@@ -81,7 +81,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self._own.close()
 
     @property
-    def well(self) -> bool:
+    def succeeded(self) -> bool:
         """Whether nothing has failed yet."""
         return self.report.failure is None
 
@@ -133,7 +133,7 @@ def each(work: Callable[[Job], None], jobs: Sequence[Job], *, failed_too: bool =
     """Do something for every board, side by side; what fails is that board's failure, and it is left out then."""
 
     def one(job: Job) -> None:
-        if not (job.well or failed_too):
+        if not (job.succeeded or failed_too):
             return
         try:
             work(job)

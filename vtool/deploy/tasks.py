@@ -255,7 +255,7 @@ def revert(job: Job, work: Work, keep: bool = False) -> Said:
     report = job.report
     if not job.applied or report.confirmed:
         return {"changed": False}
-    if job.shows_nothing and job.well:
+    if job.shows_nothing and job.succeeded:
         return confirm(job, work)
     with job.phase("settle"):
         if keep and job.is_held:

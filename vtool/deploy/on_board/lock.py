@@ -78,7 +78,7 @@ class Data(io.RawIOBase):
         self._heard, self._left, self._ended = heard, 0, False
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Whether it can be read: always."""
         return True
 
     def readinto(self, buffer: Any) -> int:

@@ -53,7 +53,7 @@ class InventoryModule(BaseInventoryPlugin):
     NAME = "vtool.vtool.topology"
 
     def verify_file(self, path: str) -> bool:
-        """Take ``*.vtool.yaml`` (``.yml``), and YAML files whose top has ``version`` and what topologies have."""
+        """Whether a file is taken: ``*.vtool.yaml`` (``.yml``), and YAML files whose top has what topologies have."""
         if not super().verify_file(path):
             return False
         if not _is_source(path) and _names_this_plugin(Path(path)):
