@@ -149,6 +149,13 @@ def test_a_pinned_key_is_known_at_its_own_address_only(tmp_path: Path) -> None:
     assert key_fault(KEY) is None
 
 
+def test_a_known_hosts_file_with_half_a_key_is_said(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("board.example ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFxO9\n")
+    board = load(tmp_path, with_line(SSH, "host_key", "known_hosts_file: hosts")).board("rack1")
+    with pytest.raises(VtoolError, match=r"VT617.*board\.example ssh-ed25519"):
+        board.ssh()
+
+
 def test_words_of_a_command_line_stay_one_word(tmp_path: Path) -> None:
     """OpenSSH itself says what it made of the options that Ansible is given."""
     import shlex

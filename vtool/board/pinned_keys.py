@@ -47,5 +47,8 @@ def knows(path: Path, host: str, port: int) -> bool:
     import paramiko  # noqa: PLC0415 - hashed names are its business
 
     keys = paramiko.HostKeys()
-    keys.load(str(path))
+    try:
+        keys.load(str(path))
+    except paramiko.hostkeys.InvalidHostKey as error:
+        raise OSError(f"the key in '{str(error.line)[:60]}' is not base64") from None
     return keys.lookup(known_hosts_name(host, port)) is not None

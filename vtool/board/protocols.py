@@ -50,6 +50,25 @@ class Standing:
     place: str | None = None
 
 
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command on the board said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Commands(Protocol):
+    """Commands on a board, by whatever way there is to it."""
+
+    def as_root(self, *words: str) -> str:
+        """Return the command line that runs a program with root's rights."""
+
+    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
+        """Run a command and collect what it says. VtoolError VT603 when it takes too long or the connection ends."""
+
+
 class Power(Protocol):
     """The board's supply. ``off`` is a cut: nothing is asked of the running system."""
 

@@ -9,29 +9,16 @@ import contextlib
 import io
 import logging
 import shlex
-import socket
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from vtool.board.protocols import Board, SshTarget
-from vtool.diagnostics import VtoolError, board_failed
+from vtool.board.protocols import Board, CommandResult, SshTarget
+from vtool.board.reaching import may_not_be_root, refusal, root_refused, wait_for_sshd
+from vtool.diagnostics import board_failed
 
-CONSOLE_TAIL_LINES = 15
-_POWER_LOOK_S = 3.0
 _NO_EXIT_CODE = -1
 """What paramiko makes of a channel that closed without one."""
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """What a command on the board said."""
-
-    code: int
-    stdout: str
-    stderr: str
 
 
 class Shell:
@@ -63,7 +50,7 @@ class Shell:
             raise board_failed("VT603", lost) from None
         if result.exited == _NO_EXIT_CODE:
             raise board_failed("VT603", lost)
-        if result.exited != 0 and result.stderr.startswith("sudo: "):
+        if result.exited != 0 and root_refused(result.stderr):
             raise may_not_be_root(self._board, result.stderr)
         return CommandResult(result.exited, result.stdout, result.stderr)
 
@@ -100,73 +87,6 @@ def open_shell(board: Board, deadline_s: float = 20.0) -> Iterator[Shell]:
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
         try:
             connection.open()
-        except (paramiko.BadHostKeyException, paramiko.SSHException) as error:
-            raise _refused(board, error) from None
-        except (OSError, EOFError) as error:
-            raise no_answer(board, deadline_s, str(error) or "the connection ended") from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise refusal(board, getattr(error, "strerror", None) or str(error), deadline_s) from None
         yield Shell(connection, board, target)
-
-
-def may_not_be_root(board: Board, said: str) -> VtoolError:
-    """Make the error for a user whom sudo refuses, or asks for a password."""
-    target = board.ssh()
-    return board_failed(
-        "VT626",
-        f"user '{target.user}' may not become root on board '{board.name}' for what vtool has to do",
-        hints=("vtool never sends a password; docs/how-to/reach-boards.md has the line for sudoers",),
-        detail=said.strip().splitlines()[-3:],
-    )
-
-
-def _refused(board: Board, error: Exception) -> VtoolError:
-    import paramiko  # noqa: PLC0415
-
-    if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in str(error):
-        return wrong_host_key(board)
-    return board_failed("VT603", f"board '{board.name}' refuses the connection: {error}")
-
-
-def wrong_host_key(board: Board) -> VtoolError:
-    """Make the error for a board that shows another host key than the pinned one."""
-    target = board.ssh()
-    if target.pinned:
-        message = f"board '{board.name}' shows a different host key from the one pinned in {target.pinned}"
-        why = "another machine answers at this address, or the board was set up again"
-        what = "if you know why it changed, replace the key there; nothing was sent to the board"
-    else:
-        message = f"board '{board.name}' shows a different host key from the one that it was made with"
-        why = f"another program answers at port {target.port} of this machine; nothing was sent to it"
-        what = f"`vtool board power cycle {board.words}` starts the board again, at another port"
-    return board_failed("VT604", message, hints=(why, what))
-
-
-def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:
-    """Make the error for a board that does not answer, with its console's tail."""
-    return board_failed(
-        "VT603",
-        f"board '{board.name}' does not answer on ssh within {deadline_s:.0f} s ({reason})",
-        hints=(f"watch it: vtool board console {board.words}",) if board.console.can_join else (),
-        detail=board.console.tail(CONSOLE_TAIL_LINES),
-    )
-
-
-def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float) -> None:
-    """Wait until the board's sshd greets; VtoolError VT603 with the console's tail past the deadline."""
-    deadline = time.monotonic() + deadline_s
-    look = 0.0
-    reason = "nothing listens"
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((target.host, target.port), timeout=2.0) as probe:
-                probe.settimeout(min(5.0, max(0.1, deadline - time.monotonic())))
-                if probe.recv(64).startswith(b"SSH-"):
-                    return
-                reason = "no ssh greeting"
-        except OSError as error:
-            reason = str(error) or type(error).__name__
-        if time.monotonic() >= look:  # a supply may be a web page: ask it now and then
-            look = time.monotonic() + _POWER_LOOK_S
-            if not board.power.is_on():
-                raise no_answer(board, deadline_s, "it is off")
-        time.sleep(0.3)  # between two looks at a port; the loop has the deadline
-    raise no_answer(board, deadline_s, reason)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vtool.board.protocols import Board, SshTarget
-from vtool.board.shell import may_not_be_root, no_answer, wrong_host_key
+from vtool.board.reaching import no_answer, refusal
 from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, checked, not_deployed
 from vtool.deploy.board_program import sent_program
 from vtool.deploy.connection import ssh_command
@@ -190,8 +190,4 @@ def _beat(held: Held, stop: threading.Event) -> None:
 def _refused(board: Board, words: str, code: int | None) -> VtoolError:
     if code == NOT_THERE:
         return not_deployed(board)
-    if "host key" in words.lower():
-        return wrong_host_key(board)
-    if "sudo: " in words:
-        return may_not_be_root(board, words)
-    return no_answer(board, _CONNECT_S, words.splitlines()[-1] if words else "ssh ended")
+    return refusal(board, words, _CONNECT_S)

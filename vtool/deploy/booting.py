@@ -12,7 +12,8 @@ from vtool.base.progress import Progress
 from vtool.board.emulated import EmulatedBoard, EmulatedImages
 from vtool.board.failures import NoAnswer, WrongHostKey
 from vtool.board.protocols import Board, Console
-from vtool.board.shell import CONSOLE_TAIL_LINES, no_answer, open_shell, wait_for_sshd
+from vtool.board.reaching import CONSOLE_TAIL_LINES, no_answer, wait_for_sshd
+from vtool.board.shell import open_shell
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.images import ROOT_DISKS, board_images
