@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,11 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .machine import Machine, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "topology" / "examples"
@@ -127,3 +131,23 @@ def bench() -> Iterator[Bench]:
     finally:
         subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """A machine to reach over ssh, in a folder that other users can enter; it is off."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="vtool machine "))  # spaces reach every command line
+    folder.chmod(0o755)
+    monkeypatch.setenv("VTOOL_STATE", str(folder / "state of vtool"))
+    machine = Machine(folder)
+    try:
+        yield machine
+    finally:
+        machine.off()
+        for _ in range(50):  # what lost its connection there may write that down
+            with contextlib.suppress(OSError):
+                shutil.rmtree(folder)
+                break
+            time.sleep(0.1)

@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet import Fleet, Source, own_folders
+from benchmarks.fleet import MOUNTS, Fleet, Source, own_folders
 
 from .machine import why_not
+
+COUNTED = """
+PYTHON=$(readlink -f /usr/bin/python3)
+cp "$PYTHON" "$1/python"
+printf '#!/bin/sh\\necho start >>%s/starts\\nexec %s/python "$@"\\n' "$1" "$1" >"$1/counted"
+chmod 0755 "$1/counted"
+mount --bind "$1/counted" "$PYTHON"
+"""
+"""Shell lines that count how often a machine starts Python."""
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def fleet() -> Iterator[Fleet]:
         Path(folder).chmod(0o755)
         source = Source(Path(folder), 2)
         source.write()
-        yield Fleet(Path(folder), source, stack)
+        yield Fleet(Path(folder), source, stack, MOUNTS + COUNTED)
 
 
 def push(fleet: Fleet) -> dict[str, dict[str, float]]:
@@ -61,11 +70,17 @@ def store(fleet: Fleet, board: str) -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in folder.iterdir()}
 
 
+def starts(fleet: Fleet) -> list[int]:
+    return [len((machine.folder / "starts").read_text().splitlines()) for machine in fleet.machines.values()]
+
+
 def test_only_what_a_board_lacks_is_sent_to_it(fleet: Fleet) -> None:
     assert all("push" in phases for phases in push(fleet).values())
     fleet.check("vtool")
     first = store(fleet, "b0")
+    assert starts(fleet) == [1, 1], "a deploy starts Python once"
     assert not any("push" in phases for phases in push(fleet).values()), "nothing is left to do"
+    assert starts(fleet) == [2, 2]
 
     (fleet.arrived("b1", "vtool") / fleet.source.config("b1").removeprefix("generation/")).write_text("by hand")
     assert ["push" in phases for phases in push(fleet).values()] == [False, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import hashlib
 import json
 import os
@@ -9,8 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
+from vtool.deploy import board_lock
 from vtool.deploy.asking import ON_BOARD
 from vtool.deploy.board_lock import hold
 from vtool.deploy.board_program import board_program
@@ -29,7 +30,7 @@ from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import LIVE_TREE
 from vtool.platform.devicetree import read_blob
 
-from .machine import USER, Machine, make_key, why_not
+from .machine import USER, Machine, make_key
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to" / "reach-boards.md"
@@ -37,21 +38,6 @@ HOW_TO = ROOT / "docs" / "how-to" / "reach-boards.md"
 
 def documented_sudoers() -> str:
     return next(block for block in HOW_TO.read_text().split("```") if "NOPASSWD" in block).strip() + "\n"
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    if reason := why_not():
-        pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="vtool machine "))  # spaces reach every command line
-    folder.chmod(0o755)
-    monkeypatch.setenv("VTOOL_STATE", str(folder / "state of vtool"))
-    machine = Machine(folder)
-    try:
-        yield machine
-    finally:
-        machine.off()
-        shutil.rmtree(folder)
 
 
 def inventory(machine: Machine, **changes: Any) -> Path:
@@ -102,7 +88,7 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
     machine.on()
     assert whoami(board(machine, user=user)) == user
     assert observe(board(machine, user=user)) == {"results": {}}
-    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program(compiled=True)
+    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program()
 
     other = make_key(machine.folder / "other")
     wrong = board(machine, user=user, host_key=other)
@@ -141,26 +127,48 @@ def test_a_board_without_vtool_is_held_only_to_be_changed(machine: Machine) -> N
         assert held.run("state")["deployed"] is None, "what is there is made right"
 
 
-def test_a_program_that_another_python_compiled_is_compiled_once_a_boot(machine: Machine) -> None:
-    """Or none did, as in a generation's copy, which stands for it here."""
+def test_the_program_is_compiled_once_a_boot(machine: Machine) -> None:
     machine.on()
-    installed = machine.folder / "sbin" / "vtool-board"
-    installed.write_bytes(board_program())
-    installed.chmod(0o755)
+    with hold(board(machine)) as held:
+        assert held.run("state")["deployed"] is None
+    (folder,) = (machine.folder / "run").glob("vtool-board-*")
+    compiled = {path.name.split(".")[0] for path in folder.glob("on_board/__pycache__/*.pyc")}
+    assert {"program", "domains", "generations"} <= compiled
+    assert "observe" not in compiled, "a verb's module is read when the verb runs"
     with open_shell(board(machine)) as shell:
-        assert json.loads(shell.run(f"{ON_BOARD} state").stdout)["deployed"] is None
-        (folder,) = (machine.folder / "run").glob("vtool-board-*")
-        compiled = {path.name.split(".")[0] for path in folder.glob("on_board/__pycache__/*.pyc")}
-        assert {"program", "domains", "generations"} <= compiled
-        assert "observe" not in compiled, "a verb's module is read when the verb runs"
         (folder / "on_board" / "program.py").write_text("main = lambda: print('out of the folder')\n")
         assert shell.run(f"{ON_BOARD} state").stdout == "out of the folder\n"
         shutil.rmtree(folder)
         folder.touch()
         assert json.loads(shell.run(f"{ON_BOARD} state").stdout)["deployed"] is None, "it runs without one, too"
-    with hold(board(machine)) as held:
-        assert held.run("state")["deployed"] is None
-    assert folder.is_file(), "what this Python compiled needs no folder"
+
+
+@pytest.mark.parametrize("user", ["root", USER])
+def test_the_program_is_sent_to_a_board_that_lacks_it_and_takes_its_place_whole(
+    machine: Machine, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.allow(documented_sudoers())
+    machine.on()
+    reached, installed = board(machine, user=user), machine.folder / "sbin" / "vtool-board"
+    observe(reached)
+    inode = installed.stat().st_ino
+    program = board_lock.sent_program()
+    lost = dataclasses.replace(program, packed=b"")
+    monkeypatch.setattr(board_lock, "sent_program", lambda: lost)
+    observe(reached)
+    assert installed.stat().st_ino == inode, "it is there, and nothing is sent"
+
+    installed.write_text("#!/bin/sh\nexit 1\n")
+    damaged = gzip.compress(gzip.decompress(program.packed)[:-1])
+    for wrong in (damaged, program.packed[: len(program.packed) // 2]):
+        broken = dataclasses.replace(program, packed=wrong)
+        monkeypatch.setattr(board_lock, "sent_program", lambda broken=broken: broken)
+        assert refusal(observe, reached).diagnostics[0].code == "VT603"
+        assert installed.read_text() == "#!/bin/sh\nexit 1\n"
+    monkeypatch.undo()
+    monkeypatch.setenv("VTOOL_STATE", str(machine.folder / "state of vtool"))
+    assert observe(reached) == {"results": {}}
+    assert installed.read_bytes() == board_program() and installed.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("user", ["root", USER])
@@ -188,7 +196,7 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
             assert held.run("state")["lock"]["token"] == held.token, "what breaks here does not, either"
         assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
         machine.off()
-        held.process.kill()  # as when the connection breaks
+        held.reached.process.kill()  # as when the connection breaks
         gone = [refusal(held.run, "state").diagnostics[0] for _ in range(2)]
     assert all(error.code == "VT603" and "the connection that holds it ended" in error.message for error in gone)
 

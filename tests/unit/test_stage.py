@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import gzip
-import importlib.util
+import hashlib
 import io
-import marshal
 import subprocess
-import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +16,7 @@ import pytest
 
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
-from vtool.deploy.asking import packed
-from vtool.deploy.board_program import MOST_IN_A_LINE, board_program, sent_program
+from vtool.deploy.board_program import KERNEL_IMAGE, SOURCES, board_program, sent_program
 from vtool.deploy.merge import run_tool
 from vtool.deploy.stage import Staged, stage
 from vtool.diagnostics import Severity, VtoolError
@@ -261,43 +257,12 @@ def test_a_tool_that_ctrl_c_cut_off_writes_no_more(monkeypatch: pytest.MonkeyPat
     assert started[0].returncode is not None, "it has ended"
 
 
-def test_the_board_program_without_comments_is_the_same_program() -> None:
-    def bare(source: str) -> str:
-        tree = ast.parse(source)
-        for node in ast.walk(tree):
-            if isinstance(body := getattr(node, "body", None), list):
-                kept = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-                node.body = kept  # type: ignore[attr-defined]
-        return ast.dump(tree)
-
-    def modules(program: bytes) -> dict[str, str]:
-        with zipfile.ZipFile(io.BytesIO(program)) as archive:
-            return {name: archive.read(name).decode() for name in archive.namelist() if name.endswith(".py")}
-
-    whole, short = modules(board_program()), modules(board_program(compiled=True))
-    whole["__main__.py"] = whole["__main__.py"].replace("b''", repr(importlib.util.MAGIC_NUMBER), 1)
-    assert {name: bare(text) for name, text in whole.items()} == {name: bare(text) for name, text in short.items()}
-    assert sum(map(len, short.values())) < 0.8 * sum(map(len, whole.values()))
-
-
-def test_the_board_program_is_compiled_once_and_fits_into_a_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VTOOL_CACHE", str(tmp_path))
-    word = sent_program.__wrapped__()
-    assert word == packed(board_program(compiled=True)) and len(word) <= MOST_IN_A_LINE
-    (kept,) = (tmp_path / "vtool-board").iterdir()
-    assert kept.read_text() == word
-    kept.write_text("what is kept")
-    assert sent_program.__wrapped__() == "what is kept"
-    monkeypatch.setenv("VTOOL_CACHE", "/dev/null")
-    assert sent_program.__wrapped__() == word, "it need not be kept"
-
-
-def test_what_is_compiled_has_no_annotations_and_imports_nothing_for_them() -> None:
-    program = types.ModuleType("program")
-    with zipfile.ZipFile(io.BytesIO(board_program(compiled=True))) as archive:
-        code = marshal.loads(archive.read("on_board/delta.pyc")[16:])
-    exec(code, program.__dict__)
-    assert "typing" not in code.co_names and "zlib" in code.co_names
-    assert program.copy.__annotations__ == {} and program.copy.__doc__ is None
+def test_the_board_program_is_its_sources_and_is_sent_packed() -> None:
+    sources = {f"on_board/{path.name}": path.read_bytes() for path in SOURCES.glob("*.py")}
+    sources["__main__.py"] = sources.pop("on_board/__main__.py")
+    sources["on_board/kernel_image.py"] = KERNEL_IMAGE.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(board_program())) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == sources
+    sent = sent_program()
+    assert gzip.decompress(sent.packed) == board_program()
+    assert sent.sha256 == hashlib.sha256(board_program()).hexdigest()

@@ -25,7 +25,7 @@ import platformdirs
 from vtool.base.runtime import runtime_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk
-from vtool.board.protocols import SshTarget, Standing
+from vtool.board.protocols import Commands, SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts, Boot
@@ -192,7 +192,7 @@ class EmulatedBoard:
         port = int((self.folder / "ssh_port").read_text())
         return SshTarget("127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts")
 
-    def base_device_tree(self) -> bytes:
+    def base_device_tree(self, commands: Commands | None = None) -> bytes:  # noqa: ARG002 - the protocol's
         """Return the tree QEMU makes for this machine: as dumped when the board was made, now if it is not."""
         if self.exists():
             return (self.folder / "base.dtb").read_bytes()

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from vtool.board.emulated import state_folder
 from vtool.board.inventory_file import LabgridEntry
 from vtool.board.labgrid_session import SERIAL, SERVICE, Coordinator, coordinator
-from vtool.board.protocols import Console, Media, NoConsole, NoMedia, NoPower, Power, SshTarget, Standing
+from vtool.board.protocols import Commands, Console, Media, NoConsole, NoMedia, NoPower, Power, SshTarget, Standing
 from vtool.board.serial_pump import SerialPump
 from vtool.board.ssh_only import Identity, base_tree, wait_for_end
 from vtool.diagnostics import VtoolError, board_failed, nearest
@@ -96,9 +96,9 @@ class LabgridBoard:
             )
         return self._identity.target(self.name, *self._address)
 
-    def base_device_tree(self) -> bytes:
+    def base_device_tree(self, commands: Commands | None = None) -> bytes:
         """Return the file of the inventory, else what the running system was booted with. VtoolError VT620."""
-        return base_tree(self, self._device_tree)
+        return base_tree(self, self._device_tree, commands)
 
     def shut_down(self, deadline_s: float) -> bool:
         """Wait until sshd has ended, and then a moment for the disks; return whether it did."""

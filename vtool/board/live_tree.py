@@ -1,4 +1,4 @@
-"""The base device tree of a board that runs: read over ssh, without what every boot writes anew.
+"""The base device tree of a board that runs: read from it, without what every boot writes anew.
 
 The tree of a system that vtool booted is not the firmware's; then the one that was read before is kept.
 """
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from vtool.base.units import AddressRange
 from vtool.board.pinned_keys import write_whole
-from vtool.board.protocols import Board
-from vtool.board.shell import open_shell
+from vtool.board.protocols import Board, Commands
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.lint.context import Context
 from vtool.lint.regions import initrd
@@ -30,17 +29,15 @@ _OF_ONE_BOOT = re.compile("bootargs|kaslr-seed|rng-seed|linux,initrd-(start|end)
 Linux's EFI stub (drivers/firmware/efi/libstub/fdt.c)."""
 
 
-def live_tree(board: Board, kept: Path) -> bytes:
+def live_tree(board: Board, commands: Commands, kept: Path) -> bytes:
     """Read the base tree from the running system, or from ``kept`` while it runs what vtool booted.
 
     Raises VtoolError VT620, VT626 and those of ssh.
     """
-    with open_shell(board) as shell:
-        words = shell.run("cat /proc/cmdline").stdout.split()
-        if any(word.startswith(_BOOTED_BY_VTOOL) and word != _FACTORY for word in words):
-            return _kept(board, kept)
-        said = shell.run(shell.as_root("base64", LIVE_TREE))
-        has_acpi = shell.run(shlex.join(HAS_ACPI)).code == 0
+    if _runs_what_vtool_booted(commands):
+        return _kept(board, kept)
+    said = commands.run(commands.as_root("base64", LIVE_TREE))
+    has_acpi = commands.run(shlex.join(HAS_ACPI)).code == 0
     if said.code != 0 and has_acpi:
         raise _by_acpi(board)
     if said.code != 0:
@@ -59,21 +56,24 @@ def live_tree(board: Board, kept: Path) -> bytes:
     return blob
 
 
-def running_tree(board: Board) -> Tree | None:
+def running_tree(commands: Commands) -> Tree | None:
     """Return the tree that the running system was booted with, None where it does not tell: vtool's own, a guest's.
 
     Raises VtoolError of ssh.
     """
-    with open_shell(board) as shell:
-        words = shell.run("cat /proc/cmdline").stdout.split()
-        if any(word.startswith(_BOOTED_BY_VTOOL) and word != _FACTORY for word in words):
-            return None
-        said = shell.run(shell.as_root("base64", LIVE_TREE))
+    if _runs_what_vtool_booted(commands):
+        return None
+    said = commands.run(commands.as_root("base64", LIVE_TREE))
     try:
         tree = read_blob(without_traces_of_a_boot(base64.b64decode(said.stdout)))
     except ValueError:
         return None
     return None if tree.node("/hypervisor") is not None else tree
+
+
+def _runs_what_vtool_booted(commands: Commands) -> bool:
+    words = commands.run("cat /proc/cmdline").stdout.split()
+    return any(word.startswith(_BOOTED_BY_VTOOL) and word != _FACTORY for word in words)
 
 
 def _kept(board: Board, kept: Path) -> bytes:

@@ -164,8 +164,11 @@ class Board(Protocol):
     def ssh(self) -> SshTarget:
         """Return where to reach sshd; raises VtoolError VT602 when the board is off."""
 
-    def base_device_tree(self) -> bytes:
-        """Return the device tree that the board's firmware would hand over, without overlays."""
+    def base_device_tree(self, commands: Commands | None = None) -> bytes:
+        """Return the device tree that the board's firmware would hand over, without overlays.
+
+        ``commands`` are used to ask the board, where it has to be; without them it is connected to.
+        """
 
     def shut_down(self, deadline_s: float) -> bool:
         """Ask the running system to end; return whether it did within the deadline."""

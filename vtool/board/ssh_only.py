@@ -12,7 +12,8 @@ from pathlib import Path
 from vtool.board.emulated import state_folder
 from vtool.board.live_tree import live_tree
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
-from vtool.board.protocols import Board, Console, NoMedia, Power, SshTarget, Standing
+from vtool.board.protocols import Board, Commands, Console, NoMedia, Power, SshTarget, Standing
+from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.files.regular import read_regular, reason_of
 from vtool.model.board_facts import BoardFacts
@@ -105,19 +106,20 @@ class SshOnlyBoard:
         """Return where to reach sshd. VtoolError VT617, VT618 when the board's key is pinned nowhere."""
         return self._identity.target(self.name, self._host, self._port, self._user)
 
-    def base_device_tree(self) -> bytes:
+    def base_device_tree(self, commands: Commands | None = None) -> bytes:
         """Return the file of the inventory, else what the running system was booted with. VtoolError VT620."""
-        return base_tree(self, self._device_tree)
+        return base_tree(self, self._device_tree, commands)
 
     def shut_down(self, deadline_s: float) -> bool:
         """Wait until sshd has ended, and then a moment for the disks; return whether it did."""
         return wait_for_end(self.ssh(), deadline_s)
 
 
-def base_tree(board: Board, file: Path | None) -> bytes:
+def base_tree(board: Board, file: Path | None, commands: Commands | None) -> bytes:
     """Return a board's base device tree from a file, else from the board. VtoolError VT617, VT620."""
     if file is None:
-        return live_tree(board, state_folder() / "trees" / f"{board.name}.dtb")
+        with contextlib.nullcontext(commands) if commands else open_shell(board) as way:
+            return live_tree(board, way, state_folder() / "trees" / f"{board.name}.dtb")
     try:
         return read_regular(file)
     except OSError as error:

@@ -7,48 +7,42 @@ of Python on the board, and one more of each after a boot.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import json
 import queue
 import secrets
 import shlex
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtool.board.protocols import Board, SshTarget
-from vtool.board.reaching import no_answer, refusal
+from vtool.board.protocols import Board, CommandResult, SshTarget
+from vtool.board.reaching import no_answer
 from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, checked, not_deployed
-from vtool.deploy.board_program import sent_program
-from vtool.deploy.connection import ssh_command
-from vtool.deploy.on_board.lock import PIPE_BYTES
-from vtool.diagnostics import VtoolError
+from vtool.deploy.board_program import Sent, sent_program
+from vtool.deploy.reached import Piece, Reached, reach
 
 _HEARTBEAT_S = 5.0
-_CONNECT_S = 20.0
-Piece = bytes | memoryview
 _OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
+_SEND = "send"
+"""What the board's shell says when it lacks the program."""
 
 
 @dataclass(frozen=True)
 class Held:
     """A board that is ours: the token its program asks for, who and when.
 
-    ``process`` is the connection: what ``vtool-board hold`` reads and says.
+    ``reached`` is the connection: what ``vtool-board hold`` reads and says.
     """
 
-    board: Board
+    reached: Reached
     token: str
     who: str
     since: str
-    process: subprocess.Popen[bytes]
     said: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    writing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def _owner(self) -> list[str]:
@@ -61,7 +55,7 @@ class Held:
 
         ``stdin`` is a text or, for what is large, pieces of bytes; the time that they take to send is not counted.
         """
-        line = [verb, *words, *(self._owner if verb in _OWNED else ())]
+        board, line = self.reached.board, [verb, *words, *(self._owner if verb in _OWNED else ())]
         text, pieces = (stdin, None) if isinstance(stdin, str) else (None, stdin)
         request = {"id": secrets.token_hex(4), "words": line, "stdin": text}
         self._tell(json.dumps(request).encode() + b"\n", pieces)
@@ -70,13 +64,12 @@ class Held:
             try:
                 text = self.said.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise no_answer(self.board, timeout_s, f"'vtool-board {verb}' did not end") from None
+                raise no_answer(board, timeout_s, f"'vtool-board {verb}' did not end") from None
             if not text:
                 self.said.put("")  # so it is for whoever asks next
-                assert self.process.stderr is not None
-                last = self.process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+                last = self.reached.words().splitlines()[-1:]
                 why = f": {last[0]}" if last else ""
-                raise no_answer(self.board, timeout_s, f"the connection that holds it ended{why}")
+                raise no_answer(board, timeout_s, f"the connection that holds it ended{why}")
             answer = board_json(text, "")
             if answer.get("id") == request["id"]:  # an earlier one may have come too late
                 return checked(answer["said"])
@@ -84,110 +77,100 @@ class Held:
     def _tell(self, line: bytes, pieces: Iterable[Piece] | None) -> None:
         """Send a request, and what follows it; a connection that ended says so when the answer is read."""
         if pieces is None:
-            self.write(line)
+            self.reached.write(line)
             return
-        going = self.write(line, flush=False)
+        going = self.reached.write(line, flush=False)
         try:
             for piece in filter(len, pieces):  # an empty one would be the end
-                going = going and self.write(b"%x\n" % len(piece), piece, flush=False)
+                going = going and self.reached.write(b"%x\n" % len(piece), piece, flush=False)
                 if not going:
                     return
         finally:
-            self.write(b"0\n")
-
-    def write(self, *pieces: Piece, flush: bool = True) -> bool:
-        """Send bytes to the process that holds the board; return whether it is still there to read them."""
-        assert self.process.stdin is not None
-        try:
-            with self.writing:
-                for piece in pieces:
-                    self.process.stdin.write(piece)
-                if flush:
-                    self.process.stdin.flush()
-        except (OSError, ValueError):
-            return False
-        return True
+            self.reached.write(b"0\n")
 
     def listen(self) -> None:
         """Take what the process says, line by line, and an empty text when it ends."""
-        assert self.process.stdout is not None
         with contextlib.suppress(ValueError):
-            for line in self.process.stdout:
-                self.said.put(line.decode(errors="replace"))
+            while line := self.reached.line():
+                self.said.put(line)
         self.said.put("")
 
 
-def _install(target: SshTarget) -> str:
-    """Return the command line that puts the program there; sudo permits one name beside it, root needs none."""
+class HeldCommands:
+    """Commands on a board that is held, where everything is root's."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    def as_root(self, *words: str) -> str:
+        """Return the command line that runs a program."""
+        return shlex.join(words)
+
+    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
+        """Run a command and collect what it says. VtoolError VT603, VT704."""
+        step = {"op": "run", "id": "run", "command": command, "timeout_s": timeout_s}
+        answer = self._held.run("observe", stdin=json.dumps({"steps": [step]}), timeout_s=timeout_s + _HEARTBEAT_S)
+        said = checked(answer["results"]["run"])
+        return CommandResult(said["code"], said["output"], said["errors"])
+
+
+def _start(target: SshTarget, program: Sent, owner: str, *, if_there: bool) -> str:
+    """Return the line that puts the program there, unless it is there, and starts it to hold the board.
+
+    sudo permits one name beside it, root needs none. What arrives is looked at before it takes the program's place.
+    """
     root, new = "".join(f"{word} " for word in target.escalation), "$P.new" if target.escalation else "$P.$$"
+    hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
+    same = f'same() {{ echo "{program.sha256}  $1" | sha256sum -c >/dev/null; }}'
     return (
-        f"P={ON_BOARD}; printf %s {sent_program()} | base64 -d | gzip -d "
-        f"| {root}install -m 0755 /dev/stdin {new} && {root}mv {new} $P"
+        f"{IF_THERE if if_there else ''}P={ON_BOARD}; {same}; "
+        f"same $P 2>/dev/null || {{ echo {_SEND}; head -c {len(program.packed)} | gzip -d "
+        f"| {root}install -m 0755 /dev/stdin {new} && same {new} && {root}mv {new} $P; }} && exec {hold_it}"
     )
 
 
 @contextlib.contextmanager
 def hold(board: Board, *, if_there: bool = False) -> Iterator[Held]:
+    """Reach a board and hold it. Raises VtoolError of ``reach`` and ``hold_reached``."""
+    with reach(board) as reached, hold_reached(reached, if_there=if_there) as held:
+        yield held
+
+
+@contextlib.contextmanager
+def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
     """Put the board's program there and hold the board; VtoolError VT605 says who has it and since when.
 
     With ``if_there`` a board that vtool never deployed to is left as it is (VT703).
     The lock ends with this block, with this process, or a lease after the connection went silent.
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}"
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    token = secrets.token_hex(8)
-    target = board.ssh()
-    owner = json.dumps({"token": token, "who": who, "since": since})
-    hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
-    command = f"{IF_THERE if if_there else ''}{_install(target)} && exec {hold_it}"
-    process = subprocess.Popen(
-        [*ssh_command(target), command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=1 << 18,
-        start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
-    )
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    with contextlib.suppress(OSError):  # one of many may get no more
-        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    held = Held(board, token, who, since, process)
+    held = Held(reached, secrets.token_hex(8), who, time.strftime("%Y-%m-%d %H:%M:%S"))
+    owner = json.dumps({"token": held.token, "who": held.who, "since": held.since})
+    program = sent_program()
+    reached.write(_start(reached.board.ssh(), program, owner, if_there=if_there).encode() + b"\n")
+    said = reached.line()
+    if said.strip() == _SEND:
+        reached.write(program.packed)
+        said = reached.line()
+    if not said:
+        refusal = reached.refusal()
+        raise not_deployed(reached.board) if reached.process.returncode == NOT_THERE else refusal
+    board_json(said, "")
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)
     listener = threading.Thread(target=held.listen, daemon=True)
+    beat.start()
+    listener.start()
     try:
-        said = process.stdout.readline()
-        if not said:
-            words = process.stderr.read().decode(errors="replace").strip()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            raise _refused(board, words, process.returncode)
-        board_json(said.decode(errors="replace"), "")
-        beat.start()
-        listener.start()
         yield held
     finally:
         stop.set()
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        if listener.is_alive():
-            listener.join(5)  # it ends with what it listens to, and wait() would look for that now and then
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+        reached.close()
+        listener.join(5)  # it ends with what it listens to
 
 
 def _beat(held: Held, stop: threading.Event) -> None:
     """Say now and then that this vtool lives."""
     while not stop.wait(_HEARTBEAT_S):
-        if not held.write(b"\n"):
+        if not held.reached.write(b"\n"):
             return
-
-
-def _refused(board: Board, words: str, code: int | None) -> VtoolError:
-    if code == NOT_THERE:
-        return not_deployed(board)
-    return refusal(board, words, _CONNECT_S)

@@ -13,7 +13,6 @@ from vtool.board.emulated import EmulatedBoard, EmulatedImages
 from vtool.board.failures import NoAnswer, WrongHostKey
 from vtool.board.protocols import Board, Console
 from vtool.board.reaching import CONSOLE_TAIL_LINES, no_answer, wait_for_sshd
-from vtool.board.shell import open_shell
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.images import ROOT_DISKS, board_images
@@ -21,6 +20,8 @@ from vtool.images.build import ensure
 from vtool.model.combinations import Suite
 
 _LINES_OF_TWO_BOOTS = 3000
+_LOOK_S = 20.0
+"""How long one look at a board that boots may take."""
 _LOADER = re.compile(r"U-Boot (SPL |TPL )?[0-9]{4}\.|UEFI firmware ")
 
 
@@ -78,16 +79,8 @@ def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bo
     return was_off
 
 
-def running_boot(board: Board) -> tuple[str, str]:
-    """Return the running system's boot id and the generation it booted (empty: none of vtool's)."""
-    with open_shell(board) as shell:
-        boot, line = shell.run("cat /proc/sys/kernel/random/boot_id /proc/cmdline").stdout.split("\n", 1)
-    words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-    return boot.strip(), words.get("vtool.generation", "")
-
-
 def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
-    """Wait until another boot than ``before`` answers; VT715 when that is not the generation wanted.
+    """Wait until another boot than ``before`` is reached; VT715 when that is not the generation wanted.
 
     A board that does not answer in time is given its watchdog's time, then its power is cut and given again:
     it starts its last good generation then. VT603 when it still says nothing.
@@ -97,14 +90,14 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     watchdog = job.report.board.watchdog
     watchdog_s = watchdog.timeout_s if watchdog else 0
     timeout_s = job.board.facts.boot_timeout_s
-    booted, why = _another_boot(job.board, before, timeout_s)
+    booted, why = _another_boot(job, before, timeout_s)
     if booted is None and watchdog_s:
-        booted, why = _another_boot(job.board, before, watchdog_s + timeout_s)
+        booted, why = _another_boot(job, before, watchdog_s + timeout_s)
     if booted is None and job.board.power.can_switch:
         progress.update(task, "cut the power and give it again")
         job.board.power.off()
         job.board.power.on()
-        booted, why = _another_boot(job.board, before, timeout_s)
+        booted, why = _another_boot(job, before, timeout_s)
     if booted is None:
         progress.finish(task, "failed", time.monotonic() - begin)
         raise no_answer(job.board, time.monotonic() - begin, why)
@@ -126,24 +119,23 @@ def _failed_boot(console: Console) -> tuple[str, ...]:
     return lines[: greetings[-1] if greetings else None][-CONSOLE_TAIL_LINES:]
 
 
-def _another_boot(board: Board, before: str, deadline_s: float) -> tuple[str | None, str]:
-    """Return the generation of the next boot that answers (empty: none of vtool's).
+def _another_boot(job: Job, before: str, deadline_s: float) -> tuple[str | None, str]:
+    """Reach the next boot that answers; return its generation (empty: none of vtool's).
 
     Past the deadline it is None, and what the last look met.
     """
     deadline, why = time.monotonic() + deadline_s, "no system boots"
     while time.monotonic() < deadline:
         try:
-            boot, generation = running_boot(board)
-            if boot not in ("", before):
-                return generation, ""
+            wait_for_sshd(job.board, job.board.ssh(), _LOOK_S)
+            reached = job.reach(after=before)
+            if reached is not None:
+                return reached.generation, ""
             why = "it has not gone down"
         except WrongHostKey:
             raise
         except VtoolError as error:
             why = f"last: {error.diagnostics[0].message}"
-        except ValueError:
-            pass  # half an answer: the board is going down
         time.sleep(0.5)  # between two looks at a board that is booting; the loop has the deadline
     return None, why
 
@@ -155,10 +147,10 @@ def go_back(job: Job, progress: Progress) -> str:
     if not job.is_held:
         wait_for_sshd(job.board, job.board.ssh(), job.board.facts.boot_timeout_s)
         job.hold()
-    before, _ = running_boot(job.board)
+    before = job.held_board.reached.boot_id
     said = job.held_board.run("revert", "--reason", "not proven", "--reboot")
     if said["reboot"]:
         job.let_go()
-        _another_boot(job.board, before, job.board.facts.boot_timeout_s)
+        _another_boot(job, before, job.board.facts.boot_timeout_s)
     progress.finish(f"go back on {job.board.name}", "went back", 0.0)
     return str(said["generation"])

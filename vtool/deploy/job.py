@@ -15,8 +15,9 @@ from typing import Any
 from vtool.base.runtime import own_runtime_folder
 from vtool.board.protocols import Board
 from vtool.deploy.asking import MOST_AT_ONCE
-from vtool.deploy.board_lock import Held, hold
+from vtool.deploy.board_lock import Held, hold_reached
 from vtool.deploy.proof import Proof, Row
+from vtool.deploy.reached import Reached, reach
 from vtool.deploy.stage import Staged
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.plan.types import BoardPlan
@@ -71,6 +72,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.compared: dict[str, Any] = {}
         self.proofs: list[Proof] = []
         self.shows_nothing = False
+        self._reached: Reached | None = None
         self._held: Held | None = None
         self._own, self._owned = contextlib.ExitStack(), False
         self._hold = contextlib.ExitStack()
@@ -103,19 +105,35 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self._own.enter_context(self.board.hold())
         self._owned = True
 
+    def reach(self, *, after: str) -> Reached | None:
+        """Connect to the board, to hold it then; None, and no connection, while it still runs the boot ``after``."""
+        with contextlib.ExitStack() as stack:
+            reached = stack.enter_context(reach(self.board))
+            if reached.boot_id == after:
+                return None
+            self._reached = reached
+            self._hold.enter_context(stack.pop_all())
+        return reached
+
     def hold(self, *, if_there: bool = False) -> None:
-        """Hold the board itself (``board_lock.hold``)."""
-        self._held = self._hold.enter_context(hold(self.board, if_there=if_there))
+        """Hold the board itself (``board_lock.hold_reached``)."""
+        try:
+            if self._reached is None:
+                self._reached = self._hold.enter_context(reach(self.board))
+            self._held = self._hold.enter_context(hold_reached(self._reached, if_there=if_there))
+        except BaseException:
+            self.let_go()
+            raise
 
     def let_go(self) -> None:
         """Let go of the board itself."""
-        self._held = None
+        self._reached = self._held = None
         self._hold.close()
 
     def cut(self) -> None:
         """End the connection, so that whoever waits for the board does not any more."""
-        if self._held is not None:
-            self._held.process.kill()
+        if self._reached is not None:
+            self._reached.cut()
 
     @property
     def held_board(self) -> Held:

@@ -16,7 +16,7 @@ from typing import Any
 from vtool.base.progress import Progress
 from vtool.board.live_tree import running_tree
 from vtool.deploy.asking import require_deployed
-from vtool.deploy.board_lock import Held
+from vtool.deploy.board_lock import Held, HeldCommands
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
 from vtool.deploy.bundle import bundle
 from vtool.deploy.difference import Difference, differences
@@ -80,8 +80,9 @@ def stand_ready(job: Job, work: Work) -> None:
         with job.phase("stage"):
             folder = work.folder / job.board.name
             folder.mkdir()
-            running = running_tree(job.board) if plan.facts.firmware_unknown else None
-            base = job.board.base_device_tree()
+            commands = HeldCommands(job.held_board)
+            running = running_tree(commands) if plan.facts.firmware_unknown else None
+            base = job.board.base_device_tree(commands)
             job.staged = stage_on(work.topology, plan, base, work.image_path, folder, running)
             job.report.generation, job.proofs = job.staged.generation["generation"], job.staged.proofs
 
