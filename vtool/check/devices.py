@@ -10,6 +10,7 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Combination, combination_of, combination_requested, combinations, is_daemon
 from vtool.model.devices import Program
+from vtool.model.places import XL_DISK_NAMES, kvm_mmio, kvm_pci, xen_mmio, xl_disks
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
 
@@ -34,10 +35,6 @@ def why_not(asked: Combination) -> str:  # noqa: PLR0911 - a return a reason rea
     if daemon and path.pooled:
         return "nobody has seen this daemon work through a pool"
     return ""
-
-
-XEN_DISKS = 26
-"""One letter each, as the planner names them."""
 
 
 @rule(
@@ -117,7 +114,6 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
 
 NBD_DEVICES = 16
 """Linux drivers/block/nbd.c, nbds_max."""
-_ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
 
 
 @rule(
@@ -136,22 +132,19 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(name)
         if hypervisor is None:
             continue
-        mine = {n: d for n, d in context.lookup.devices_of[name].items() if d.frontend == name}
-        virtio = [n for n, d in mine.items() if d.transport is Transport.MMIO]
-        disks = [n for n, d in mine.items() if d.type == "blk" and d.program in (Program.BLKBACK, Program.VIRTIO_DISK)]
+        every = context.lookup.devices_of[name]
+        mine = {n: d for n, d in every.items() if d.frontend == name}
+        mmio, pci, virtio = kvm_mmio(name, every), kvm_pci(name, every), xen_mmio(name, every)
         interfaces = [n for n, d in mine.items() if d.type == "net" and not d.data_path.traits.carries_data]
         attached = [n for n, d in mine.items() if d.type == "blk" and d.data_path.traits.carries_data]
-        both = list(context.lookup.devices_of[name])
-        pci = [n for n in both if n in mine or context.topology.devices[n].data_path.traits.at_both_ends]
-        pci = [n for n in pci if (d := context.topology.devices[n]).transport in _ON_PCI and not d.translates]
         limits = (
             [
-                (virtio, QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine"),
+                (mmio, QEMU_VIRT_MMIO.count, "one a virtio-mmio slot of QEMU's virt machine"),
                 (pci, QEMU_VIRT_PCI_COUNT, "one a device number on the root bus of QEMU's virt machine"),
             ]
             if hypervisor.kind == "kvm"
             else [
-                (disks, XEN_DISKS, "xvda to xvdz"),
+                (xl_disks(name, every), len(XL_DISK_NAMES), "xvda to xvdz"),
                 (virtio, XEN_VIRTIO_MMIO.count, "one a virtio-mmio interrupt of Xen's guests"),
                 (
                     [n for n in virtio if mine[n].program is Program.QEMU_XENPVH],

@@ -18,9 +18,10 @@ from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, Program
 from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, held_by
+from vtool.model.places import disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 
-_PV_DISK = re.compile(r"^/dev/xvd([a-z])[0-9]*$")
+_PV_DISK = re.compile(r"/dev/xvd[a-z](?=[0-9]*$)")
 _NOT_A_DEVICE_MODEL = "only a control domain may emulate devices (dm_op) and map another guest's memory"
 
 
@@ -117,10 +118,10 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
         if device.backend_device is None and device.disk is None:
             message = f"device '{name}' needs `backend_device`: the block device of '{device.backend}' that it serves"
             yield context.find("VT393", message, path, key=True)
-        elif device.backend_device is not None and (letter := _PV_DISK.match(device.backend_device)):
-            own = context.lookup.devices_of[device.backend].values()
-            disks = sum(d.type == "blk" and d.frontend == device.backend for d in own)
-            if ord(letter[1]) - ord("a") >= disks:
+        elif device.backend_device is not None and (disk := _PV_DISK.match(device.backend_device)):
+            names = disk_names(device.backend, context.lookup.devices_of[device.backend].values())
+            disks = sum(name.startswith("/dev/xvd") for name in names)
+            if disk[0] not in names:
                 message = f"'{device.backend}' has no {device.backend_device}: it has {disks} PV disk(s), from xvda on"
                 yield context.find("VT393", message, (*path, "backend_device"))
 

@@ -9,11 +9,11 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
-from vtool.model.devices import disks_of
+from vtool.model.devices import Device
+from vtool.model.places import disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
 
-_DISK = re.compile(r"/dev/(xvd|vd|sd)([a-z])")
-_OF_DISKS = {"vd": "virtio disk", "sd": "SCSI disk", "xvd": "disk of Xen's"}
+_DISK = re.compile(r"/dev/(xvd|vd|sd)[a-z]")
 _NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
 """Of names Linux itself finds devices, partition UUIDs and partition labels (Linux 6.12 block/early-lookup.c)."""
 
@@ -31,7 +31,7 @@ def guests_have_something_to_run(context: Context) -> Iterator[Diagnostic]:
         kernel = context.kernel_file(name)
         if domain.role is not Role.GUEST or domain.ramdisk is not None or not _wants_a_root(kernel):
             continue
-        if domain.passthrough or _roots(context, name):
+        if domain.passthrough or _has_one(context, name):
             continue
         message = f"guest '{name}' has nothing to run: no ramdisk, and no device that can hold a root file system"
         if kernel is not None and kernel.options is None:
@@ -67,7 +67,7 @@ def _why_not_found(context: Context, name: str, *, built_in: str) -> str | None:
     domain = context.topology.domains[name]
     root = _root_of(domain.bootargs)
     if root is None:
-        finds_one = domain.ramdisk is not None or _root_of(built_in) or not _roots(context, name)
+        finds_one = domain.ramdisk is not None or _root_of(built_in) or not _has_one(context, name)
         return None if finds_one else "names no root file system (`root=`), and it has no ramdisk that finds one"
     if domain.ramdisk is None and root.startswith(_NEEDS_A_RAMDISK):
         return f"names '{root}', which a ramdisk alone can find"
@@ -83,30 +83,34 @@ def _root_of(words: str) -> str | None:
     return next((word[len("root=") :] for word in reversed(words.split()) if word.startswith("root=")), None)
 
 
-def _roots(context: Context, name: str) -> Mapping[str, int]:
-    """Return how many of each a guest has that may hold its root: disks by their prefix, shares, interfaces for NFS."""
+def _disks(context: Context, name: str) -> Mapping[str, Device]:
+    """Return the disks that may hold a guest's root, by the names that its Linux gives them."""
+    return disk_names(name, context.lookup.devices_of[name].values())
+
+
+def _others(context: Context, name: str) -> set[str]:
+    """Return what else may hold a guest's root: shares, and interfaces for NFS."""
     by_nfs = "nfs" in (_root_of(context.topology.domains[name].bootargs) or "")
-    found: dict[str, int] = {}
-    for device in context.lookup.devices_of[name].values():
-        # Of a ring's disk a program in the guest is the driver.
-        kind = device.root_kind() if device.frontend == name and not device.data_path.traits.carries_data else ""
-        if kind and (kind != "net" or by_nfs):
-            found[kind] = found.get(kind, 0) + max(1, len(disks_of(device)))
-    return found
+    wanted = ("fs", "net") if by_nfs else ("fs",)
+    mine = (device for device in context.lookup.devices_of[name].values() if device.frontend == name)
+    # Of a ring's link a program in the guest is the driver.
+    return {device.root_kind() for device in mine if not device.data_path.traits.carries_data} & set(wanted)
+
+
+def _has_one(context: Context, name: str) -> bool:
+    return bool(_disks(context, name) or _others(context, name))
 
 
 def _lacks(context: Context, name: str, root: str) -> bool:
     """Whether a root is named that a guest surely does not have."""
-    has = _roots(context, name)
     disk = _DISK.match(root)
     if disk is not None:
-        return ord(disk[2]) - ord("a") >= has.get(disk[1], 0)
+        return disk[0] not in _disks(context, name)
     if root.startswith(("/dev/nfs", "nfs:")):
-        return "net" not in has
+        return "net" not in _others(context, name)
     return root.startswith(("/dev/mmcblk", "/dev/nvme"))  # which no device of vtool's is
 
 
 def _what_there_is(context: Context, name: str) -> tuple[str, ...]:
-    has = _roots(context, name)
-    disks = [f"/dev/{kind}{chr(ord('a') + index)}" for kind in _OF_DISKS for index in range(has.get(kind, 0))]
+    disks = _disks(context, name)
     return (f"it has {', '.join(disks)}",) if disks else ("it has no disk",)

@@ -18,6 +18,7 @@ from vtool.model.combinations import Combination, Readiness, combination_of
 from vtool.model.devices import Device, NetworkDevice, Program, daemon_of, disks_of
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
+from vtool.model.places import has_device, kvm_mmio, kvm_pci
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
@@ -34,7 +35,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     hypervisor = scope.board.hypervisor
     assert isinstance(hypervisor, Kvm)
     ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
-    requested = _devices_of(scope, name)
+    requested = {n: d for n, d in scope.devices.items() if has_device(name, d)}
     pools = _plan_pools(
         scope, name, ram, in_ram=any(d.data_path.traits.shares is Shares.RAM_WITH_POOL for d in requested.values())
     )
@@ -96,15 +97,6 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     )
 
 
-def _devices_of(scope: BoardScope, name: str) -> dict[str, Device]:
-    """Return a guest's devices in the order of the file; a region between two guests is a device of both."""
-    return {
-        n: d
-        for n, d in scope.devices.items()
-        if name in (d.frontend, d.backend if d.data_path.traits.at_both_ends else None)
-    }
-
-
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:
     pools: list[plan.Pool] = []
     mine = scope.pools_of(name)
@@ -163,13 +155,13 @@ class _DevicePlanner:
     ) -> None:
         self.scope, self.hypervisor, self.guest, self.run_folder = scope, hypervisor, guest, run_folder
         self.pools, self.maps_bytes = pools, maps_bytes
-        self.next_mmio, self.next_pci = 0, layouts.QEMU_VIRT_PCI_FIRST
+        self.mmio, self.pci = kvm_mmio(guest, scope.devices), kvm_pci(guest, scope.devices)
 
     def device(self, name: str, device: Device) -> plan.KvmDevice:
         """Decide one device."""
         row = combination_of("kvm", device)
         assert row is not None
-        place = self._place(device)
+        place = self._place(name, device)
         network = device.network if isinstance(device, NetworkDevice) else None
         tap = None
         if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
@@ -231,15 +223,14 @@ class _DevicePlanner:
             region=(region.path, region.size_bytes) if region else None,
         )
 
-    def _place(self, device: Device) -> plan.MmioPlace | plan.PciPlace:
+    def _place(self, name: str, device: Device) -> plan.MmioPlace | plan.PciPlace:
         match device.transport:
             case Transport.MMIO:
-                slot, self.next_mmio = self.next_mmio, self.next_mmio + 1
+                slot = self.mmio.index(name)
                 return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file")
             case Transport.PCI | Transport.SHARED_MEMORY:
-                slot = layouts.QEMU_VIRT_PCI_IOMMU
-                if not device.translates:
-                    slot, self.next_pci = self.next_pci, self.next_pci + 1
+                first, of_iommu = layouts.QEMU_VIRT_PCI_FIRST, layouts.QEMU_VIRT_PCI_IOMMU
+                slot = first + self.pci.index(name) if name in self.pci else of_iommu
                 return plan.PciPlace(slot, slot << 11)
             case Transport.XENBUS:
                 raise AssertionError("a guest under KVM has no xenbus")

@@ -10,6 +10,7 @@ from vtool.model import command_lines
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice
 from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, held_by
+from vtool.model.places import XL_DISK_NAMES, disk_names, xl_disks
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
@@ -28,22 +29,21 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
     shares: list[plan.XenShare] = []
     interfaces: list[plan.XenInterface] = []
     devices = scope.devices_of(name)
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    names = dict(zip(xl_disks(name, scope.devices), XL_DISK_NAMES, strict=False))
     for device_name, device in devices.items():
         if device.transport is not Transport.XENBUS:
             continue
         if isinstance(device, BlockDevice):
-            letter = next(letters)
             if device.backend_device:
-                served.append(_plan_served_disk(scope, device_name, device, letter))
+                served.append(_plan_served_disk(scope, device_name, device, names[device_name]))
             elif device.disk:
-                disks.append(xen_virtio.plan_disk(device_name, device.disk, letter))
+                disks.append(xen_virtio.plan_disk(device_name, device.disk, names[device_name]))
         elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
         else:
             assert isinstance(device, FileSystemDevice), f"nothing serves a device of type {device.type} over xenbus"
             shares.append(_plan_share(device_name, device))
-    virtio = xen_virtio.plan_devices(scope, name, letters)
+    virtio = xen_virtio.plan_devices(scope, name)
     addresses = [f"vtool.ip={d.network.frontend_address}" for d in devices.values() if isinstance(d, NetworkDevice)]
     return plan.XenGuest(
         name=name,
@@ -132,10 +132,10 @@ def _plan_driver_domain(
     )
 
 
-def _plan_served_disk(scope: BoardScope, name: str, device: BlockDevice, letter: str) -> plan.XenServedDisk:
+def _plan_served_disk(scope: BoardScope, name: str, device: BlockDevice, xl_name: str) -> plan.XenServedDisk:
     return plan.XenServedDisk(
         name=name,
-        virtual_device=f"xvd{letter}",
+        virtual_device=xl_name,
         target=device.backend_device or "",
         backend=device.backend,
         backend_unit=domain_unit(device.backend),
@@ -146,11 +146,10 @@ def _plan_served_disk(scope: BoardScope, name: str, device: BlockDevice, letter:
 
 def _scratch_behind(scope: BoardScope, backend: str, block: str) -> AddressRange | None:
     """Return where verify may write of a driver domain's own disk that it serves as a whole, None of all else."""
-    disks = (d for d in scope.devices_of(backend).values() if isinstance(d, BlockDevice))
-    own = [d for d in disks if d.transport is Transport.XENBUS]
-    names = {f"/dev/xvd{chr(ord('a') + index)}": device for index, device in enumerate(own)}
-    device = names.get(block)
-    return scratch_of(device.disk) if device and device.disk else None
+    device = disk_names(backend, scope.devices_of(backend).values()).get(block)
+    if not isinstance(device, BlockDevice) or device.transport is not Transport.XENBUS or device.disk is None:
+        return None
+    return scratch_of(device.disk)
 
 
 def _bridge_words(scope: BoardScope, name: str, domain: Domain) -> tuple[str, ...]:

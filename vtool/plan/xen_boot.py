@@ -129,7 +129,7 @@ def _plan_guest(
     channels = tuple(end for end in ends if end.domain == name)
     shared = _views(scope, name, placed)
     # Merging turns the order round, as it does that of the guests.
-    virtio = xen_virtio.plan_devices(scope, name, iter(()), [v.region for v in reversed(shared) if v.role == "owner"])
+    virtio = xen_virtio.plan_devices(scope, name, [v.region for v in reversed(shared) if v.role == "owner"])
     otherwise = Enhanced.ENABLED if virtio else Enhanced.NO_XENSTORE if channels else None
     enhanced = settings.enhanced or otherwise
     cpupool = f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None

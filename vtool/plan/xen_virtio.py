@@ -1,20 +1,19 @@
 """virtio devices of Xen guests: their places, who serves them in dom0, and the QEMU that has them.
 
-libxl gives places in its own order, virtio disks first and then its ``virtio`` list, and QEMU's xenpvh
-fills them in the order of its options: both orders are this one (libxl_arm.c, hw/xen/xen-pvh-common.c).
+Their order is that of `vtool.model.places.xen_mmio`, libxl's and QEMU's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from vtool.data_paths.facts import Transport
 from vtool.model.combinations import XEN_VHOST_FRONTEND, combination_of, installed
 from vtool.model.devices import BlockDevice, Device, Disk, NetworkDevice, Program, daemon_of, disks_of
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
+from vtool.model.places import XL_DISK_NAMES, xen_mmio, xl_disks
 from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon, socket_of
@@ -25,24 +24,22 @@ from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, sh
 from vtool.platform import layouts
 
 
-def plan_devices(
-    scope: BoardScope, guest: str, letters: Iterator[str], regions: Sequence[str] = ()
-) -> tuple[plan.XenVirtio, ...]:
-    """Decide a guest's virtio devices, in the order of their places; ``letters`` name the disks of xl.
+def plan_devices(scope: BoardScope, guest: str, regions: Sequence[str] = ()) -> tuple[plan.XenVirtio, ...]:
+    """Decide a guest's virtio devices, in the order of their places.
 
     ``regions`` are those that it owns and Xen shares, in the order in which Xen writes their nodes.
     """
-    mine = {n: d for n, d in scope.devices_of(guest).items() if d.transport is Transport.MMIO}
-    # xl's disks come first; sorting keeps the order of the file otherwise.
-    ordered = sorted(mine.items(), key=lambda item: item[1].program is not Program.VIRTIO_DISK)
+    names = dict(zip(xl_disks(guest, scope.devices), XL_DISK_NAMES, strict=False))
     return tuple(
-        _plan_device(scope, name, device, slot, letters, regions) for slot, (name, device) in enumerate(ordered)
+        _plan_device(scope, name, slot, names.get(name), regions)
+        for slot, name in enumerate(xen_mmio(guest, scope.devices))
     )
 
 
 def _plan_device(
-    scope: BoardScope, name: str, device: Device, slot: int, letters: Iterator[str], regions: Sequence[str]
+    scope: BoardScope, name: str, slot: int, xl_name: str | None, regions: Sequence[str]
 ) -> plan.XenVirtio:
+    device = scope.devices[name]
     row = combination_of("xen", device)
     assert row is not None
     memory = scope.domains[device.frontend].memory or 0
@@ -50,8 +47,8 @@ def _plan_device(
     place = mmio_place(layouts.XEN_VIRTIO_MMIO, slot, reason)
     in_qemu = device.program is Program.QEMU_XENPVH
     disk = None
-    if device.program is Program.VIRTIO_DISK and isinstance(device, BlockDevice) and device.disk:
-        disk = plan_disk(name, device.disk, next(letters))
+    if xl_name and isinstance(device, BlockDevice) and device.disk:
+        disk = plan_disk(name, device.disk, xl_name)
     tap = plan_tap(name, device, "root") if isinstance(device, NetworkDevice) else None
     network = device.network if isinstance(device, NetworkDevice) else None
     mac = (network.mac or derived_mac(scope.name, device.frontend, name)) if network else ""
@@ -97,11 +94,11 @@ def _plan_device(
     )
 
 
-def plan_disk(name: str, disk: Disk, letter: str) -> plan.XenDisk:
-    """Decide a disk of xl: a loop device on a file, behind a link, as ``xvd`` and a letter."""
+def plan_disk(name: str, disk: Disk, xl_name: str) -> plan.XenDisk:
+    """Decide a disk of xl: a loop device on a file, behind a link, with the name that xl knows it by."""
     return plan.XenDisk(
         name=name,
-        virtual_device=f"xvd{letter}",
+        virtual_device=xl_name,
         link=f"{plan.RUN}/backend-{name}/disk",
         disk_path=f"{plan.DISKS}/{disk.file}",
         disk_bytes=disk.size,

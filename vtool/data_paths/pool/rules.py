@@ -11,15 +11,9 @@ from vtool.data_paths.facts import Shares
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import is_daemon
-from vtool.model.devices import Device
+from vtool.model.places import has_device
 from vtool.model.topology import RegionUse, Role, Start, Xen, XenPatch
 from vtool.reading.source import KeyPath
-
-
-def _who_has(device: Device) -> tuple[str, ...]:
-    """Return the domains whose VMM has the device: both ends of a region between them, else the frontend."""
-    both = device.data_path.traits.at_both_ends
-    return (device.frontend, device.backend) if both else (device.frontend,)
 
 
 @rule(
@@ -32,7 +26,7 @@ def _who_has(device: Device) -> tuple[str, ...]:
 def data_paths_go_together(context: Context) -> Iterator[Diagnostic]:
     """Beside a daemon behind a pool, nothing shares more of the domain's memory."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in kvm_devices(context, domain) if domain in _who_has(d)}
+        mine = {n: d for n, d, _ in kvm_devices(context, domain) if has_device(domain, d)}
         behind = next((n for n, d in mine.items() if d.data_path.traits.shares is Shares.POOL), None)
         if behind is None:
             continue

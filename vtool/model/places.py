@@ -1,0 +1,69 @@
+"""Which place each device of a guest has on its machine, and the names that its Linux gives disks.
+
+The planner gives devices these places, and the rules count them and look names up: one order for both. Every mapping
+of devices is a board's or a domain's, in the order of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from string import ascii_lowercase
+
+from vtool.data_paths.facts import Transport
+from vtool.model.devices import Device, Program, disks_of
+
+XL_DISK_NAMES = tuple(f"xvd{letter}" for letter in ascii_lowercase)
+_ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
+
+
+def has_device(domain: str, device: Device) -> bool:
+    """Whether a domain's VMM has a device: as its frontend, or as either end of a region between two guests."""
+    return domain == device.frontend or (device.data_path.traits.at_both_ends and domain == device.backend)
+
+
+def kvm_mmio(domain: str, devices: Mapping[str, Device]) -> list[str]:
+    """Return the devices on virtio-mmio slots of a KVM guest; the N-th is on slot N."""
+    return [n for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO]
+
+
+def kvm_pci(domain: str, devices: Mapping[str, Device]) -> list[str]:
+    """Return the devices on the root bus of a KVM guest, without its IOMMU, which has a number of its own."""
+    mine = ((n, d) for n, d in devices.items() if has_device(domain, d))
+    return [n for n, d in mine if d.transport in _ON_PCI and not d.translates]
+
+
+def xen_mmio(domain: str, devices: Mapping[str, Device]) -> list[str]:
+    """Return the virtio devices of a Xen guest; the N-th is on slot N.
+
+    libxl gives places to virtio disks first, then to its ``virtio`` list, and QEMU's xenpvh fills them in the order of
+    its options (libxl_arm.c, hw/xen/xen-pvh-common.c).
+    """
+    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO]
+    return [n for n, _ in sorted(mine, key=lambda item: item[1].program is not Program.VIRTIO_DISK)]
+
+
+def xl_disks(domain: str, devices: Mapping[str, Device]) -> list[str]:
+    """Return what stands in xl's ``disk`` list, PV disks first; the N-th has the N-th of XL_DISK_NAMES.
+
+    PV disks have that name inside the guest, too.
+    """
+    mine = {n: d for n, d in devices.items() if domain == d.frontend and d.type == "blk"}
+    pv = [n for n, d in mine.items() if d.transport is Transport.XENBUS]
+    return [*pv, *(n for n, d in mine.items() if d.program is Program.VIRTIO_DISK)]
+
+
+def disk_names(domain: str, devices: Iterable[Device]) -> dict[str, Device]:
+    """Return the disks of a guest by the names that its Linux gives them (/dev/vda), but for those of its programs.
+
+    A SCSI device has as many names as disks.
+    """
+    found: dict[str, list[Device]] = {"vd": [], "sd": [], "xvd": []}
+    for device in devices:
+        mine = domain == device.frontend and not device.data_path.traits.carries_data
+        if mine and (prefix := device.root_kind()) in found:
+            found[prefix].extend([device] * max(1, len(disks_of(device))))
+    return {
+        f"/dev/{prefix}{letter}": device
+        for prefix, mine in found.items()
+        for letter, device in zip(ascii_lowercase, mine, strict=False)
+    }
