@@ -11,12 +11,11 @@ from vtool.diagnostics.codes import rule
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
 from vtool.model.topology import Domain, Role, Xen
 from vtool.platform import layouts
-from vtool.platform.xen_releases import WIDE_ADDRESSES
 from vtool.reading.source import KeyPath
 
 _XEN_LAYOUT_BYTES = sum(bank.size_bytes for bank in layouts.XEN_GUEST_RAM)
-_NARROW_BITS = 48
-"""Xen xen/arch/arm/include/asm/page-bits.h PADDR_BITS, before ``WIDE_ADDRESSES``."""
+_MOST_BITS_OF_XEN = 48
+"""Xen xen/arch/arm/include/asm/page-bits.h PADDR_BITS; since 4.18 xen/arch/arm/Kconfig has the same number."""
 
 
 @rule(
@@ -29,14 +28,15 @@ _NARROW_BITS = 48
 def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
     """What a guest sees ends within the guest-physical address space, which is as large as the CPUs' own.
 
-    Xen xen/arch/arm/mmu/p2m.c setup_virt_paging: p2m_ipa_bits is at most PARange; Linux arch/arm64/kvm/reset.c
-    kvm_set_ipa_limit and QEMU hw/arm/virt.c virt_kvm_type likewise. Host addresses are compared with RAM (VT404).
+    Xen xen/arch/arm/mmu/p2m.c setup_virt_paging: p2m_ipa_bits is at most PARange, and at most PADDR_BITS; of PARange
+    Linux arch/arm64/kvm/reset.c kvm_set_ipa_limit and QEMU hw/arm/virt.c virt_kvm_type likewise. Host addresses are
+    compared with RAM (VT404).
     """
     for board, loaded in context.facts.items():
         bits, whose = physical_address_bits(loaded.facts)
         is_xen = isinstance(context.topology.boards[board].hypervisor, Xen)
-        if is_xen and bits > _NARROW_BITS and _is_narrow(context, board):
-            bits = min(bits, _NARROW_BITS)
+        if is_xen and bits > _MOST_BITS_OF_XEN:
+            bits, whose = _MOST_BITS_OF_XEN, "as Xen is built"
         key = ("cpu_nodes",) if loaded.facts.cpu_nodes else ("cpus",)
         label = Label(loaded.document.span(key, key=True), "the board's CPUs are here")
         for name, domain in context.domains_on(board):
@@ -61,10 +61,6 @@ def facts_are_addressable(context: Context) -> Iterator[Diagnostic]:
                 message = f"the facts of board '{board}' contradict themselves: {what}"
                 label = Label(loaded.document.span(("ram", index)), "here")
                 yield context.find("VT408", message, ("boards", board, "facts"), labels=(label,))
-
-
-def _is_narrow(context: Context, board: str) -> bool:
-    return board in context.xens and not WIDE_ADDRESSES.is_in(context.xens[board].version)
 
 
 def _seen_by(

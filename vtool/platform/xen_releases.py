@@ -152,9 +152,6 @@ LARGE_TREES = Feature(
     "the tree of a guest has room for more than about 20 shared regions",
     source="xen/common/device-tree/dom0less-build.c DOMU_DTB_SIZE",
 )
-WIDE_ADDRESSES = Feature(
-    (4, 18), None, "host addresses have 52 bits, before 48", source="xen/arch/arm/Kconfig PADDR_BITS"
-)
 SPIS_COUNTED = Feature(
     (4, 21),
     None,
@@ -163,7 +160,6 @@ SPIS_COUNTED = Feature(
 )
 BEHAVIOURS = (
     OVERLAPS_CHECKED,
-    WIDE_ADDRESSES,
     STOPS_EARLY,
     GUESTS_ARE_TOLD,
     MEMRESERVE_CHECKED,
