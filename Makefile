@@ -79,6 +79,7 @@ bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.fleet
 	$(BIN)/python -m benchmarks.rings
+	$(BIN)/python -m benchmarks.again
 
 clean: ## remove the Python environment and everything that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

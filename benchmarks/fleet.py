@@ -390,8 +390,8 @@ class Aim:
 
 
 AIMS = (
-    Aim("fresh", "tar", 1.5),
-    Aim("nothing changed", "tar", 1.2),
+    Aim("fresh", "tar", 1.3),
+    Aim("nothing changed", "tar", 1.0),
     Aim("nothing changed", "pyinfra", 0.5),
     Aim("image changed", "rsync", 1.2),
 )
