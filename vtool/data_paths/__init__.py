@@ -6,9 +6,10 @@
     proof.py      what has to be shown of it on a board, which ``vtool.deploy.proof`` asks for; without it no device
                   by this path is deployed
 
-Nothing outside of a package names its path: what differs between paths is asked of ``DataPath.traits``. The traits are
-below everything; each part is as high as the room that asks for it, imports from there, and is imported by
-``modules`` alone. Enter at ``DataPath``, ``rows`` and ``modules``.
+No rule, no planner and no proof outside of a package asks which path it has: what differs between paths is asked of
+``DataPath.traits``. (What a plan holds of a ring is a record that renderers know, as of a disk or a tap:
+``vtool.plan.types.rings``.) The traits are below everything; each part is as high as the room that asks for it, imports
+from there, and is imported by ``modules`` alone. Enter at ``DataPath``, ``rows`` and ``modules``.
 """
 
 from __future__ import annotations
