@@ -6,6 +6,7 @@ KVM for arm64, so the accelerator and CPU are replaced. Nothing else of the comm
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import vhost_user
 
+from tests.device_settings import settings_for
 from vtool.board.qmp import Execute, monitor
 from vtool.check import check
 from vtool.data_paths import DataPath
@@ -33,15 +35,6 @@ from vtool.reading.source import load
 from vtool.render import render
 
 QEMU = "qemu-system-aarch64"
-SETTINGS = {
-    "blk": "disk: {file: NAME.img, size: 1MiB}",
-    "fs": "share: {directory: data}",
-    "vsock": "vsock: {cid: 4}",
-    "gpio": "gpio: {chip: 0}",
-    "i2c": "i2c: {bus: 1, addresses: [0x20]}",
-    "input": "input: {event: 0}",
-    "scsi": "scsi: {disks: [{file: NAME-0.img, size: 1MiB}, {file: NAME-1.img, size: 1MiB}]}",
-}
 NET = {
     Program.PASST: "network: {}",
     Program.QEMU: "network: {bridge: br0, frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}",
@@ -81,21 +74,22 @@ ROWS = [row for row in combinations() if is_here(row)]
 GROUPS = sorted({(row.data_path, row.transport) for row in ROWS}, key=lambda pair: (pair[0].value, pair[1].value))
 
 
-def device(name: str, row: Combination) -> str:
+def device(name: str, row: Combination, number: int = 0) -> str:
     pool = row.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM)
     ring = row.data_path is DataPath.RING
     region = "region: pool0" if pool else "region: window0" if row.type == "ivshmem" else ""
     region = f"region: {name}" if ring else region
     backend = "fe1" if ring or row.type == "ivshmem" else "host"
     choices = f"program: {row.program.value}, transport: {row.transport.value}, data_path: {row.data_path.value}"
-    setting = NET[row.program] if row.type == "net" else SETTINGS.get(row.type, "").replace("NAME", name)
+    settings = {} if row.type == "console" else settings_for(row.type, row.program.value, number)
+    setting = NET[row.program] if row.type == "net" else json.dumps(settings)[1:-1]
     setting = "backend_device: /dev/sda" if ring and row.type == "blk" else setting
     words = [f"type: {row.type}", "frontend: fe0", f"backend: {backend}", choices, region, setting]
     return f"  {name}: {{{', '.join(word for word in words if word)}}}\n"
 
 
 def planned(rows: list[Combination], folder: Path) -> BoardPlan:
-    text = HEAD + "".join(device(f"{row.type}{index}", row) for index, row in enumerate(rows))
+    text = HEAD + "".join(device(f"{row.type}{index}", row, index) for index, row in enumerate(rows))
     if any(row.data_path is DataPath.VIOMMU for row in rows):
         asked = Combination("kvm", "iommu", DataPath.SHARED_RAM, Transport.PCI, Program.QEMU)
         text += device("iommu", asked)

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.device_settings import settings_for
 from vtool.base.units import MIB
 from vtool.check import check
 from vtool.data_paths import DataPath
@@ -39,21 +40,11 @@ LONGEST = "a" * 31
 
 def settings_of(row: Combination, number: int) -> dict[str, Any]:
     address = {"frontend_address": f"192.0.2.{number + 2}/24", "backend_address": "192.0.2.1/24"}
-    return {
-        "blk": {"disk": {"file": f"{number}.img", "size": "1MiB"}},
-        "net": {"network": {"bridge": "kvmbr0", **address} if row.program is Program.QEMU else {}},
-        "fs": {"share": {"directory": "data"}},
-        "console": {} if row.program is Program.QEMU else {"console": {"tcp_port": 5000 + number}},
-        "vsock": {"vsock": {"cid": 3 + number}},
-        "gpio": {"gpio": {"chip": number}},
-        "i2c": {"i2c": {"bus": number, "addresses": [0x20]}},
-        "scmi": {"scmi": {"sensors": [{"device": number, "channel": "in_accel"}]}},
-        "snd": {"sound": {"output": "silent"}},
-        "input": {"input": {"event": number}},
-        "scsi": {"scsi": {"disks": [{"file": f"{number}-{lun}.img", "size": "1MiB"} for lun in range(2)]}},
-        "can": {"can": {"interfaces": [f"can{number}"]}},
-        "spi": {"spi": {"bus": number, "chip_select": 0}},
-    }.get(row.type, {})
+    if row.type == "net":
+        return {"network": {"bridge": "kvmbr0", **address} if row.program is Program.QEMU else {}}
+    if row.type == "console" and row.program is Program.QEMU:
+        return {}
+    return settings_for(row.type, row.program.value, number)
 
 
 def device(row: Combination, frontend: str, number: int) -> dict[str, Any]:
