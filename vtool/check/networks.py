@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.devices import NetworkDevice, Program
+from vtool.model.devices import NetworkDevice, daemon_of
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
@@ -153,8 +153,11 @@ def networks_are_not_the_boards(context: Context) -> Iterator[Diagnostic]:
     """A bridge or link of the board has no network that the board is in by itself, or else it is cut off."""
     said: set[tuple[str, str]] = set()
     for name, device in context.topology.devices.items():
-        if not isinstance(device, NetworkDevice) or device.program is Program.PASST or context.by_a_guest(device):
-            continue  # passt gives the board no address, and a driver domain makes its bridge itself
+        if not isinstance(device, NetworkDevice) or context.by_a_guest(device):
+            continue  # a driver domain makes its bridge itself
+        daemon = daemon_of(device.program)
+        if daemon is not None and daemon.without_bridge:
+            continue  # it gives the board no address
         board, bridge = context.board_of.get(device.backend, ""), device.network.bridge
         address = _interface(device.network.backend_address)
         if board not in context.facts or address is None or not _is_a_hosts(address):

@@ -11,7 +11,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Suite, combination_of, installed, is_daemon
-from vtool.model.devices import NetworkDevice, Program, daemon_of
+from vtool.model.devices import NetworkDevice, daemon_of
 from vtool.model.topology import Role, Vmm, Xen
 
 
@@ -45,7 +45,8 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
 
 def _network_settings(context: Context, name: str, device: NetworkDevice) -> Iterator[Diagnostic]:
     settings, program, path = device.network, device.program.value, ("devices", name, "network")
-    if device.program is Program.PASST:
+    daemon = daemon_of(device.program)
+    if daemon is not None and daemon.without_bridge:
         if settings.bridge:
             message = f"`bridge` of '{name}' has no effect: {program} takes the board's own network"
             yield context.find("VT340", message, (*path, "bridge"), key=True)

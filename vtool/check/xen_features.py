@@ -14,7 +14,6 @@ from vtool.check.xen_virtio import xen_virtio
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
-from vtool.model.devices import Program
 from vtool.model.partial import lost_names
 from vtool.model.topology import Domain, RegionUse, Start, Xen
 from vtool.model.xen_settings import is_requested, requested
@@ -32,7 +31,6 @@ from vtool.platform.xen_properties import (
 from vtool.platform.xen_releases import (
     OLDEST,
     POOL,
-    SHARES,
     UNPLACED,
     VIRTIO,
     VIRTIO_DISK_OF_XL,
@@ -57,7 +55,7 @@ def features_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath
             continue
         for path, feature in _asked_of(domain):
             yield board_name, feature, ("domains", name, *path)
-    yield from _shares_requested(context)
+    yield from _services_requested(context)
     for name, region in context.topology.regions.items():
         if context.is_static_shared(region):
             board_name = context.board_of[context.members_of(region)[0]]
@@ -71,10 +69,12 @@ def features_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath
             yield board_name, EVENT_CHANNELS.feature, ("event_channels", name)
 
 
-def _shares_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
+def _services_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:
     for name, device in context.sound_devices():
-        if device.program is Program.XEN_9PFSD and isinstance(context.hypervisor_of(device.frontend), Xen):
-            yield context.board_of[device.frontend], SHARES, ("devices", name, "program")
+        row = combination_of("xen", device)
+        feature = row.service.feature if row and row.service else None
+        if feature is not None and isinstance(context.hypervisor_of(device.frontend), Xen):
+            yield context.board_of[device.frontend], feature, ("devices", name, "program")
 
 
 def _virtio_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath]]:

@@ -12,20 +12,17 @@ from vtool.check.context import Context
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.combinations import behind_vhost_frontend, combination_of
-from vtool.model.devices import Device, Program
+from vtool.model.combinations import combination_of
+from vtool.model.devices import Device, Program, daemon_of, xen_vhost_frontend
 from vtool.model.topology import Xen
 
-_ONE_GUEST = {
-    "virtio-disk": "it serves the newest domain with a disk of that name and cannot be told which",
-    "xen-vhost-frontend": "it takes every device of xl's `virtio` lists",
-}
-"""Programs that can serve the devices of one guest of a board only, and why."""
 
-
-def _server(device: Device) -> str:
-    """Return the program in dom0 that meets the guest, which for daemons is not the daemon."""
-    return "xen-vhost-frontend" if behind_vhost_frontend("xen", device.program) else device.program.value
+def _server(device: Device) -> tuple[str, str]:
+    """Return the program in dom0 that meets the guest, and why it serves one guest of a board only, if so."""
+    if xen_vhost_frontend.stands_before(device.program):
+        return xen_vhost_frontend.NAME, xen_vhost_frontend.ONE_GUEST
+    daemon = daemon_of(device.program)
+    return device.program.value, daemon.one_guest if daemon else ""
 
 
 def xen_virtio(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Xen]]:
@@ -102,7 +99,7 @@ def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
             if device.program is Program.QEMU_XENPVH:
                 continue
             message = (
-                f"device '{name}' of '{domain}' is served by {_server(device)}, "
+                f"device '{name}' of '{domain}' is served by {_server(device)[0]}, "
                 f"'{first}' by a QEMU that takes all of the guest's virtio-mmio windows for itself"
             )
             label = Label(context.span("devices", first, "program"), "QEMU's first device is here")
@@ -119,15 +116,14 @@ def qemu_stands_alone(context: Context) -> Iterator[Diagnostic]:
 )
 def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
     """A program that cannot be told its guest serves one guest of a board."""
-    found: dict[tuple[str, str], tuple[str, str, str]] = {}
+    found: dict[tuple[str, str], tuple[str, str, tuple[str, str]]] = {}
     for name, device, _ in xen_virtio(context):
         # What stands in xl's `virtio` list concerns all that look there, disks only their own.
         row, board = combination_of("xen", device), context.board_of[device.frontend]
         place = "virtio" if row is not None and row.xl_type else "disk"
         other, guest, server = found.setdefault((board, place), (name, device.frontend, _server(device)))
-        why = _ONE_GUEST.get(_server(device)) or _ONE_GUEST.get(server)
-        if guest != device.frontend and why is not None:
-            which = _server(device) if _server(device) in _ONE_GUEST else server
+        which, why = _server(device) if _server(device)[1] else server
+        if guest != device.frontend and why:
             message = f"{which} cannot serve '{guest}' or '{device.frontend}' beside the other: {why}"
             label = Label(context.span("devices", other, "program"), f"device '{other}' of '{guest}' is here")
             hint = "one guest of a board can have it; qemu-xenpvh alone serves any number"
@@ -144,7 +140,7 @@ def programs_know_their_guest(context: Context) -> Iterator[Diagnostic]:
 def frontend_maps_one_way(context: Context) -> Iterator[Diagnostic]:
     """Xen-vhost-frontend maps grants or all of the guest, for all of its devices."""
     for domain in context.topology.domains:
-        mine = {n: d for n, d, _ in xen_virtio(context, domain) if behind_vhost_frontend("xen", d.program)}
+        mine = {n: d for n, d, _ in xen_virtio(context, domain) if xen_vhost_frontend.stands_before(d.program)}
         for name, device in mine.items():
             first = next(iter(mine))
             if device.data_path is not mine[first].data_path:

@@ -63,21 +63,6 @@ def is_daemon(program: Program) -> bool:
     return daemon_of(program) is not None
 
 
-XEN_VHOST_FRONTEND = "/usr/local/bin/xen-vhost-frontend"
-"""Joins vhost-user daemons to a Xen guest; vireshk/xen-vhost-frontend, a prototype.
-
-Its src/supported_devices.rs compares the types as decimal numbers: libxl's words for i2c and gpio are hexadecimal and
-look the same, and of the other ones libxl does not look further. The daemons are built with the Xen feature of
-vm-memory, which excludes the one that KVM needs.
-"""
-
-
-def behind_vhost_frontend(hypervisor: str, program: Program) -> bool:
-    """Whether a program is a vhost-user daemon that xen-vhost-frontend joins to the guest."""
-    daemon = daemon_of(program)
-    return hypervisor == "xen" and daemon is not None and daemon.vhost_user
-
-
 @dataclass(frozen=True)
 class Combination:
     """One way to serve a device: the five choices, whether vtool deploys and proves it, and what it takes.
@@ -110,6 +95,12 @@ class Combination:
     def xl_type(self) -> str:
         """Return the word of xl's lists for it."""
         return self.service.xl_type if self.service else ""
+
+    @property
+    def in_disk_list(self) -> bool:
+        """Whether xl has it in its list of disks."""
+        by_xl = self.hypervisor == "xen" and self.transport in (Transport.XENBUS, Transport.MMIO)
+        return by_xl and self.type == "blk" and not self.xl_type
 
 
 def _finds_it(hypervisor: str, transport: Transport, *, virtio: bool) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from string import ascii_lowercase
 
 from vtool.data_paths.facts import Transport
-from vtool.model.devices import Device, Program, disks_of
+from vtool.model.combinations import combination_of
+from vtool.model.devices import Device, disks_of
 
 XL_DISK_NAMES = tuple(f"xvd{letter}" for letter in ascii_lowercase)
 _ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
@@ -39,7 +40,7 @@ def xen_mmio(domain: str, devices: Mapping[str, Device]) -> list[str]:
     its options (libxl_arm.c, hw/xen/xen-pvh-common.c).
     """
     mine = [(n, d) for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO]
-    return [n for n, _ in sorted(mine, key=lambda item: item[1].program is not Program.VIRTIO_DISK)]
+    return [n for n, _ in sorted(mine, key=lambda item: not _in_disk_list(item[1]))]
 
 
 def xl_disks(domain: str, devices: Mapping[str, Device]) -> list[str]:
@@ -47,9 +48,13 @@ def xl_disks(domain: str, devices: Mapping[str, Device]) -> list[str]:
 
     PV disks have that name inside the guest, too.
     """
-    mine = {n: d for n, d in devices.items() if domain == d.frontend and d.type == "blk"}
-    pv = [n for n, d in mine.items() if d.transport is Transport.XENBUS]
-    return [*pv, *(n for n, d in mine.items() if d.program is Program.VIRTIO_DISK)]
+    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and _in_disk_list(d)]
+    return [n for n, _ in sorted(mine, key=lambda item: item[1].transport is not Transport.XENBUS)]
+
+
+def _in_disk_list(device: Device) -> bool:
+    row = combination_of("xen", device)
+    return row is not None and row.in_disk_list
 
 
 def disk_names(domain: str, devices: Iterable[Device]) -> dict[str, Device]:

@@ -124,7 +124,7 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
 def _plan_memory(
     domain: Domain, ram: AddressRange, pools: tuple[plan.Pool, ...], devices: Mapping[str, Device]
 ) -> tuple[plan.KvmMemory, ...]:
-    shared = any(d.program is not Program.QEMU and d.data_path.traits.shares_ram for d in devices.values())
+    shared = any(daemon_of(d.program) and d.data_path.traits.shares_ram for d in devices.values())
     size = ram.size_bytes + sum(pool.range.size_bytes for pool in pools if pool.numa_node == 0)
     first = plan.KvmMemory("shared" if shared else "private", size, shared, 0, f"0-{domain.cpus - 1}")
     alone = (pool for pool in pools if pool.numa_node)

@@ -9,8 +9,17 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from vtool.model.combinations import XEN_VHOST_FRONTEND, combination_of, installed
-from vtool.model.devices import BlockDevice, Device, Disk, NetworkDevice, Program, daemon_of, disks_of
+from vtool.model.combinations import combination_of, installed
+from vtool.model.devices import (
+    BlockDevice,
+    Device,
+    Disk,
+    NetworkDevice,
+    Program,
+    daemon_of,
+    disks_of,
+    xen_vhost_frontend,
+)
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
 from vtool.model.places import XL_DISK_NAMES, xen_mmio, xl_disks
@@ -158,7 +167,7 @@ def plan_vhost_frontend(guest: str, devices: tuple[plan.XenVirtio, ...]) -> plan
         links.append((f"{folder}/{device.type}.sock{number}", backend.socket))
     return plan.XenVhostFrontend(
         unit=f"vtool-vhost-frontend-{guest}.service",
-        executable=XEN_VHOST_FRONTEND,
+        executable=xen_vhost_frontend.EXECUTABLE,
         folder=folder,
         links=tuple(links),
         foreign=not all(device.grants for device, _ in mine),

@@ -17,6 +17,7 @@ from vtool.model.devices.arguments import Lines, Pairs, Parts, Wiring
 from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing
+from vtool.platform.xen_releases import Feature
 from vtool.reading.source import KeyPath
 
 Version = tuple[int, int]
@@ -177,7 +178,7 @@ class Service(Generic[D]):
     (QEMU 7.2 ends in an assertion for a vhost-user-rng that does not; 10.0 connects to a passt that was started again,
     and nothing goes through). ``granted`` are properties of a device whose frontend grants pages, ``holds`` what it
     then holds at worst. ``ends`` are the drivers of frontend and backend where both are in kernels. ``xl_type`` is the
-    word of xl's lists for it.
+    word of xl's lists for it, empty for a disk. ``feature``: what it asks of Xen or xl besides.
     """
 
     names: Mapping[Transport, str]
@@ -190,6 +191,7 @@ class Service(Generic[D]):
     holds: Holds = holds_nothing
     ends: tuple[str, str] | None = None
     xl_type: str = ""
+    feature: Feature | None = None
 
 
 @record
@@ -222,7 +224,9 @@ class Daemon(Installed, Generic[D]):
     works in the board's own network. ``device_class`` is the class of nodes that it opens for a device, and the group
     that may open them (udev's rules). ``self_sandboxed``: it makes namespaces of its own and cannot be shut in further;
     ``changes_owners``: it acts for the guest's users in a folder. ``vhost_user``: it speaks that to QEMU, or to what
-    joins it to a Xen guest. ``not_older``: why the package of an older Debian release will not do.
+    joins it to a Xen guest. ``one_guest``: why it serves one Xen guest of a board only. ``without_bridge``: a network
+    by it is the board's own, without an address of the board's. ``not_older``: why the package of an older Debian
+    release will not do.
     """
 
     program: Program
@@ -237,6 +241,8 @@ class Daemon(Installed, Generic[D]):
     self_sandboxed: bool = False
     changes_owners: bool = False
     vhost_user: bool = True
+    one_guest: str = ""
+    without_bridge: bool = False
     not_older: str = "it has no such package"
 
 
@@ -256,10 +262,16 @@ def only_pci(pci: str) -> Mapping[Transport, str]:
 
 
 def of_xen(
-    holds: Holds, kernel: tuple[str, ...] = (), ends: tuple[str, str] | None = None, xl_type: str = ""
+    holds: Holds,
+    kernel: tuple[str, ...] = (),
+    ends: tuple[str, str] | None = None,
+    xl_type: str = "",
+    feature: Feature | None = None,
 ) -> Service[Any]:
     """Return how a backend serves one of Xen's own protocols, older than virtio, which grant each page."""
-    return Service({Transport.XENBUS: ""}, None, kernel, virtio=False, holds=holds, ends=ends, xl_type=xl_type)
+    return Service(
+        {Transport.XENBUS: ""}, None, kernel, virtio=False, holds=holds, ends=ends, xl_type=xl_type, feature=feature
+    )
 
 
 def of_xen_virtio(holds: Holds, kernel: tuple[str, ...], xl_type: str = "") -> Service[Any]:

@@ -33,6 +33,7 @@ DAEMON = Daemon(
     serves=NetworkDevice,
     arguments=_arguments,
     self_sandboxed=True,
+    without_bridge=True,
     # Its own, and what netlink tells it.
     address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
     kvm=Service(both("virtio-net-device", "virtio-net-pci"), _behind, ("VIRTIO_NET",)),

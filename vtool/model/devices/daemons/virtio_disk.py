@@ -21,6 +21,7 @@ DAEMON = Daemon(
     packages={},
     executable=built_by_hand(Program.VIRTIO_DISK),
     vhost_user=False,
+    one_guest="it serves the newest domain with a disk of that name and cannot be told which",
     serves=BlockDevice,
     arguments=_arguments,
     kvm=None,

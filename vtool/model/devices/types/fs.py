@@ -4,6 +4,7 @@ from typing import Literal, final
 
 from vtool.model.devices.base import DeviceBase, DeviceType, Program, Share, of_xen
 from vtool.platform.xen_grants import Held
+from vtool.platform.xen_releases import SHARES
 
 
 @final
@@ -40,7 +41,7 @@ TYPE = DeviceType(
     kvm={},
     # The words are those of xl.cfg(5), p9.
     xen={
-        Program.XEN_9PFSD: of_xen(_by_9p, _KERNEL, xl_type="xen_9pfsd"),
+        Program.XEN_9PFSD: of_xen(_by_9p, _KERNEL, xl_type="xen_9pfsd", feature=SHARES),
         Program.QEMU: of_xen(_by_9p, _KERNEL, xl_type="qemu"),
     },
 )
