@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from vtool.board.dts import read_blob_file
+from vtool.board.dts import read_tree
 from vtool.lint import Finding, lint
 from vtool.platform.xen_releases import NEWEST
 from vtool.report.summary import table
@@ -31,7 +31,7 @@ def survey_findings(folders: Iterable[Path], codes: Collection[str] = (), *, xen
     start = time.process_time()
     for path in paths:
         try:
-            _, found = lint(read_blob_file(path)[1], NEWEST if xen else None)
+            _, found = lint(read_tree(path), NEWEST if xen else None)
         except Exception:  # what a survey is for
             traceback.print_exc()
             failed += 1

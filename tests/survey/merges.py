@@ -17,7 +17,7 @@ from io import StringIO
 from pathlib import Path
 
 from tests.survey.trees import SOME_RAM, TOPOLOGY, XEN_CONFIG, changed
-from vtool.board.dts import read_blob_file
+from vtool.board.dts import read_blob_and_tree
 from vtool.cli.common import prepare
 from vtool.deploy.base_tree import fitted, refused
 from vtool.deploy.merge import merge_host
@@ -42,7 +42,7 @@ regions: {own: {size: 2MiB, owner: host, use: shared-memory}}
 def merges_of(path: Path, work: Path) -> list[str]:
     """Return what merging each topology into one tree came to."""
     try:
-        blob, tree = read_blob_file(path)
+        blob, tree = read_blob_and_tree(path)
         facts = _facts(path, tree)
     except VtoolError as error:
         return [f"no facts: {found.code}" for found in error.diagnostics]

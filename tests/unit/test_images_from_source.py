@@ -93,7 +93,7 @@ def test_a_topology_that_names_our_own_images_needs_no_more_words() -> None:
     prepared = prepare(path, keep=False)
     (board,) = prepared.plan.boards
     assert board.xen_image == "vtool:xen"
-    assert {qemu.image for _, qemu in board.xen_qemus} == {"vtool:qemu-xenpvh"}
+    assert {guest.qemu.image for guest in board.guests if guest.qemu} == {"vtool:qemu-xenpvh"}
     program = render(board).get("domains/fe0/qemu-system-aarch64")
     assert (program.content, program.mode, program.used_by) == ("vtool:qemu-xenpvh", 0o755, ("vtool-qemu-fe0.service",))
     with pytest.raises(VtoolError) as raised:

@@ -209,6 +209,11 @@ def test_the_page_has_the_table() -> None:
     assert wanted == page
 
 
+@pytest.mark.parametrize("page", ["docs/how-to/lint.md", "docs/reference/topology-language.md"])
+def test_pages_say_which_releases_there_are(page: str) -> None:
+    assert f"{VERSIONS[0]} to {VERSIONS[-1]}" in (ROOT / page).read_text()
+
+
 def test_fixes_are_in_the_last_point_releases_of_the_one_before() -> None:
     more = xen_releases.MEMRESERVE_HOLDS_MORE
     assert [more.is_in_fixes_to(version) for version in VERSIONS if version >= (4, 18)] == [False, True, *[False] * 3]

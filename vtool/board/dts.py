@@ -67,11 +67,6 @@ def whole(tree: Tree, path: Path) -> Tree:
     return tree
 
 
-def read_blob_file(path: Path) -> tuple[bytes, Tree]:
-    """Read a ``.dtb`` file, as bytes and as a tree. VtoolError VT100, VT801."""
-    return _decoded(path, _read(path))
-
-
 def _decoded(path: Path, data: bytes) -> tuple[bytes, Tree]:
     try:
         return data, read_blob(data)

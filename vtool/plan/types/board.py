@@ -15,7 +15,7 @@ from vtool.plan.types.kvm import KvmGuest
 from vtool.plan.types.origins import Origin, OriginKind, fact
 from vtool.plan.types.regions import HostRegion
 from vtool.plan.types.windows import Window, WindowKind
-from vtool.plan.types.xen import XenGuest, XenQemu
+from vtool.plan.types.xen import XenGuest
 from vtool.plan.types.xen_boot import XenBoot, XenBootGuest
 from vtool.platform.host_memory import Taken
 
@@ -151,11 +151,6 @@ class BoardPlan:
         """How long it may take until all guests are ready: first driver domains, then the others, side by side."""
         by_turn = ([guest for guest in self.guests if guest.starts_first is first] for first in (True, False))
         return sum(max((guest.ready_timeout_s for guest in turn), default=0) for turn in by_turn)
-
-    @property
-    def xen_qemus(self) -> tuple[tuple[str, XenQemu], ...]:
-        """Each guest of Xen with a QEMU of its own in dom0, and that."""
-        return tuple((guest.name, guest.qemu) for guest in self.guests if guest.qemu is not None)
 
 
 @record
