@@ -7,7 +7,12 @@ import os
 import subprocess
 import sys
 import tarfile
+from configparser import ConfigParser
 from pathlib import Path
+
+import pytest
+
+from vtool.deploy.asking import MOST_AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "inventory" / "ansible_collections" / "vtool" / "vtool"
@@ -27,6 +32,7 @@ def test_it_is_built_with_its_playbooks(tmp_path: Path) -> None:
     (built,) = tmp_path.glob("vtool-vtool-*.tar.gz")
     with tarfile.open(built) as archive:
         names = set(archive.getnames())
+    assert {"roles/bring/tasks/main.yml", "plugins/inventory/held.py", "plugins/callback/lines.py"} <= names
     assert {"playbooks/deploy.yml", "plugins/inventory/topology.py", "meta/runtime.yml"} <= names
     assert {f"plugins/{kind}/{task}.py" for kind in ("action", "modules") for task in TASKS} <= names
 
@@ -35,3 +41,14 @@ def test_every_task_is_documented() -> None:
     names = [f"vtool.vtool.{task}" for task in TASKS]
     said = json.loads(ansible("ansible-doc", "--json", "-t", "module", *names))
     assert set(said) == set(names) and all(said[name]["doc"]["description"] for name in names)
+
+
+@pytest.mark.parametrize("kind, name", [("inventory", "topology"), ("inventory", "held"), ("callback", "lines")])
+def test_every_plugin_is_documented(kind: str, name: str) -> None:
+    assert f"vtool.vtool.{name}" in json.loads(ansible("ansible-doc", "--json", "-t", kind, f"vtool.vtool.{name}"))
+
+
+def test_ansible_works_on_as_many_boards_at_once_as_vtool() -> None:
+    settings = ConfigParser()
+    settings.read(ROOT / "inventory" / "ansible.cfg")
+    assert settings.getint("defaults", "forks") == MOST_AT_ONCE
