@@ -119,7 +119,7 @@ def exact_division(value: int, divisor: int, what: str) -> int:
 
 def align_up(value: int, alignment: int) -> int:
     """Return the smallest multiple of ``alignment`` that is at or above ``value``."""
-    return -(-value // alignment) * alignment
+    return value + -value % alignment
 
 
 @dataclass(frozen=True, order=True)

@@ -156,7 +156,8 @@ def _overlap(context: Context, board: str, request: HostRequest, message: str, l
 def _elsewhere(context: Context, board: str, request: HostRequest) -> str:
     """Return a hint where something could go: the first free place above its own, or the last there is."""
     others = [where for other, where in fixed_requests(context, board) if other.key != request.key]
-    free, address = places_for(request, context.facts[board].facts, others), request.address or 0
+    facts, address = context.facts[board].facts, request.address or 0
+    free = places_for(request, facts, facts.memory, others)
     above = next((where for where in free if where.base > address), free[-1] if free else None)
     hint = f"leave out `{request.address_place[-1]}` and let vtool choose"
     return f"{hint}, or write {above.base:#x}, where it is free" if above else hint

@@ -15,7 +15,7 @@ from vtool.model.board_facts import BoardFacts
 from vtool.model.load_windows import MODULE_WINDOW_BYTES, module_windows
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Domain, Region, Role, Start, Xen
-from vtool.platform.host_memory import HOST_ALIGNMENT
+from vtool.platform.host_memory import HOST_ALIGNMENT, HostMemory
 from vtool.platform.layouts import LINUX_CMA_UNITS
 from vtool.reading.source import KeyPath
 
@@ -137,17 +137,19 @@ def _modules(lookup: Lookup, board: str, facts: BoardFacts) -> Iterator[HostRequ
         yield HostRequest(Purpose.MODULES, "modules", "what is loaded for guests", size_bytes, ("domains",))
 
 
-def places_for(request: HostRequest, facts: BoardFacts, taken: list[AddressRange]) -> list[AddressRange]:
+def places_for(
+    request: HostRequest, facts: BoardFacts, memory: HostMemory, taken: list[AddressRange]
+) -> list[AddressRange]:
     """Return the lowest and highest places in every gap of a board's RAM where something could go, ascending.
 
     Besides what is ``taken`` it keeps off all that the facts know, and off the ends of RAM where these do not know
-    firmware; its address is one that its cells can say.
+    firmware; its address is one that its cells can say. ``memory`` is the facts' own, worked out once for many.
     """
-    return facts.memory.places(request.size_bytes, request.step, *taken, within=reach_of(request, facts))
+    return memory.places(request.size_bytes, request.step, *taken, within=reach_of(request, facts))
 
 
 def reach_of(request: HostRequest, facts: BoardFacts) -> list[AddressRange]:
     """Return the RAM that something may be placed in: no end where firmware may be, nothing beyond its cells."""
     limit = 1 << 32 * request.address_cells
-    inside = free_ranges(facts.memory.banks, facts.ends_of_ram)
+    inside = free_ranges((bank.range for bank in facts.ram), facts.ends_of_ram)
     return [AddressRange(where.base, min(where.end, limit)) for where in inside if where.base < limit]

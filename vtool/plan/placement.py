@@ -72,7 +72,7 @@ def place(
     for request in requests:
         if request.key in placed or request.key in kept:
             continue
-        found = places_for(request, facts, taken)
+        found = places_for(request, facts, memory, taken)
         if not found:
             short.append(_no_room(document, facts, request, taken))
             continue

@@ -108,8 +108,8 @@ class HostMemory:
         for taken in ((*more,), (*more, *settled)) if settled else ((*more,),):
             for base, end in gaps(inside, [*(t.range for t in self.taken), *taken]):
                 lowest = align_up(base, step)
-                highest = (end - size_bytes) // step * step
-                if lowest <= highest:
+                if lowest + size_bytes <= end:
+                    highest = (end - size_bytes) // step * step
                     found[AddressRange.of_size(lowest, size_bytes)] = None
                     found[AddressRange.of_size(highest, size_bytes)] = None
         return sorted(where for where in found if not self.crowded_out(where, *more))

@@ -26,6 +26,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        optimized=False,  # folding constants takes longer than it saves in templates as small as these
     )
     environment.filters.update(FILTERS)
     # Closed sets of the plan, so that a template compares members and a wrong name is an error.
