@@ -69,6 +69,7 @@ def boards(topology: str, targets: Sequence[Target], image_path: Images, progres
             yield Boards(Work(topology, image_path, Path(folder), progress), jobs)
         finally:
             for job in jobs:
+                job.given_up = True
                 if job.one_at_a_time.locked():  # Ctrl-C: nobody waits for what is being done
                     job.cut()
         each(Job.let_go, jobs, failed_too=True)  # side by side, where the stack would do it one by one

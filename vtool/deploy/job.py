@@ -55,9 +55,10 @@ class Report:
 class Job(contextlib.AbstractContextManager["Job"]):
     """A board and its report; leaving it lets go of the board.
 
-    ``begun``: somebody worked on it. ``applied``: the board runs, or will boot, what this verb wants. ``compared`` is
-    what the board said that it lacks, ``boot_before`` the boot id it had. ``proofs`` are what the generation has to
-    show that this verb makes run, or finds running; ``shows_nothing``: it keeps none.
+    ``begun``: somebody worked on it. ``given_up``: nobody wants to know any more what comes of it. ``applied``: the
+    board runs, or will boot, what this verb wants. ``compared`` is what the board said that it lacks, ``boot_before``
+    the boot id it had. ``proofs`` are what the generation has to show that this verb makes run, or finds running;
+    ``shows_nothing``: it keeps none.
     """
 
     def __init__(self, board: Board, report: Report) -> None:
@@ -65,6 +66,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.report = report
         self.one_at_a_time = threading.Lock()
         self.begun = False
+        self.given_up = False
         self.failed_early: VtoolError | None = None
         self.staged: Staged | None = None
         self.applied = False

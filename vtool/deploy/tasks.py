@@ -57,6 +57,10 @@ def run(name: str, job: Job, work: Work, options: Mapping[str, Any]) -> Said:
         except VtoolError as error:
             job.report.failure = job.report.failure or error
             return failed(error)
+        except Exception:
+            if job.given_up:  # after Ctrl-C its files may be gone
+                return {"failed": True, "msg": "interrupted"}
+            raise
 
 
 def failed(error: VtoolError) -> Said:
@@ -95,6 +99,9 @@ def stand_ready_early(job: Job, work: Work) -> None:
             stand_ready(job, work)
         except VtoolError as error:
             job.failed_early = error
+        except Exception:
+            if not job.given_up:
+                raise
 
 
 def _bring_up(job: Job, work: Work) -> None:
