@@ -31,24 +31,28 @@ from vtool.model.types import FoundByTag
 __all__ = ["BlockDevice", "Disk", "FileSystemDevice", "NetworkDevice", "Program", "VerifyAccess"]
 
 
+@functools.cache
 def type_in(name: str) -> DeviceType[Any]:
     """Return what a file of ``types/`` says."""
     found: DeviceType[Any] = import_module(f"{__name__}.types.{name}").TYPE
     return found
 
 
+@functools.cache
 def daemon_in(name: str) -> Daemon[Any]:
     """Return what a file of ``daemons/`` says."""
     found: Daemon[Any] = import_module(f"{__name__}.daemons.{name}").DAEMON
     return found
 
 
+@functools.cache
 def daemon_of(program: Program) -> Daemon[Any] | None:
     """Return the daemon that a program is, None for what serves devices from another process or the kernel."""
     name = program.value.replace("-", "_")
     return daemon_in(name) if name in DAEMON_FILES else None
 
 
+@functools.cache
 def model_of(word: str) -> type[DeviceBase] | None:
     """Return the type of device of that word, None when there is none."""
     if word in TYPE_FILES:
