@@ -75,7 +75,7 @@ def _numbers(board: BoardPlan) -> Iterator[tuple[str, int, Origin]]:
     boot = board.xen_boot
     if boot.static_heap is not None:
         yield "heap", boot.static_heap.range.base, boot.static_heap.origin
-    for guest in boot.guests:
+    for guest in board.guests:
         if guest.static_memory is not None:
             yield f"domain {guest.name}", guest.static_memory.range.base, guest.static_memory.origin
     for domain, views, ends in boot.shared_with(board.control.name):

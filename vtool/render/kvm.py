@@ -38,8 +38,7 @@ def _users(board: BoardPlan, device: KvmDevice, guest: KvmGuest) -> list[str]:
     """Return the units that restart when one of a device's units changes."""
     if device.region_file is None:
         return [guest.unit]
-    sharing = (other for other in board.kvm_guests if any(d.name == device.name for d in other.devices))
-    return [other.unit for other in sharing]
+    return [other.unit for other in board.guests if device.region_file in other.region_files]
 
 
 def _unit(name: str, text: str, asked_by: tuple[str, ...], *also_used_by: str) -> Artifact:

@@ -135,7 +135,7 @@ def _memory_at_run_time(board: BoardPlan) -> Iterator[str]:
     for file in files.values():
         size = format_size(file.size_bytes)
         yield f"region {file.region} is {size} of the host's memory; each guest places its PCI BAR itself"
-    views = {view.region: view for guest in board.xen_boot.guests for view in guest.shared if view.host is None}
+    views = {view.region: view for view in board.xen_boot.views if view.host is None}
     for view in views.values():
         yield f"region {view.region} has {format_size(view.inside.size_bytes)} of Xen's heap, wherever that is"
 

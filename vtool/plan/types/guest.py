@@ -216,6 +216,10 @@ class Guest(Protocol):
         """Return the files on the board that it shares with another guest."""
 
     @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return the bridges that it is on without a unit between that joins it again."""
+
+    @property
     def grants(self) -> GrantLimit | None:
         """Return how many grants its devices hold, None where they hold none."""
 

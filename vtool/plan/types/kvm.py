@@ -161,6 +161,11 @@ class KvmGuest(StartedLater):
         return tuple(device.region_file for device in self.devices if device.region_file)
 
     @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return nothing: a tap's unit joins it to its bridge."""
+        return ()
+
+    @property
     def grants(self) -> None:
         """Return nothing: only Xen has grants."""
         return

@@ -120,6 +120,11 @@ class XenBootGuest(GuestWithQemu):
         return tuple(ring.unit for ring in self.rings)
 
     @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return nothing: a tap's unit joins it to its bridge."""
+        return ()
+
+    @property
     def grants(self) -> None:
         """Return nothing: its devices go through pools and rings."""
         return
