@@ -45,27 +45,6 @@ def test_found_where_the_comment_says(path: Path) -> None:
     assert path.name[:5] in {code for _, _, code in wanted}
 
 
-ELSEWHERE = [path for path in CASES if path.name[:5] in ("VT401", "VT404", "VT450", "VT452")]
-
-
-@pytest.mark.parametrize("path", ELSEWHERE, ids=lambda path: path.stem)
-def test_what_a_hint_says_is_free_is_free(path: Path, tmp_path: Path) -> None:
-    for each in HERE.iterdir():
-        (tmp_path / each.name).symlink_to(each)
-    (tmp_path / path.name).unlink()
-    before, text = found_in(path), path.read_text()
-    free = [(d, re.search("or write (0x[0-9a-f]+)", " ".join(d.hints))) for d in before if d.code == path.name[:5]]
-    assert free and all(found and d.span for d, found in free)
-    for diagnostic, found in free:
-        assert found and diagnostic.span
-        lines = text.splitlines()
-        at = diagnostic.span.line - 1
-        lines[at] = re.sub(r"0x[0-9a-fA-F_]+", found[1], lines[at], count=1)
-        (tmp_path / path.name).write_text("\n".join(lines) + "\n")
-        after = [d for d in found_in(tmp_path / path.name) if d.span and d.span.line == diagnostic.span.line]
-        assert not after, f"{found[1]}: {after[0].message}"
-
-
 def test_the_whole_message_of_an_overlap() -> None:
     path = HERE / "VT401-carve-out.yaml"
     (found,) = found_in(path)

@@ -194,3 +194,21 @@ def test_a_driver_domain_hears_no_more_than_its_event_channels(tmp_path: Path) -
 )
 def test_pools_have_the_numbers_that_xen_gives_them(pools: dict[str, tuple[int, ...]], numbers: dict[str, int]) -> None:
     assert pool_numbers(pools) == numbers
+
+
+def test_the_ports_of_a_domain_come_to_an_end(tmp_path: Path) -> None:
+    def text(count: int) -> str:
+        channels = "".join(f"  c{number}: {{between: [dom0, fe0]}}\n" for number in range(count))
+        return (
+            "version: 1\nname: ports\n"
+            "boards: {board0: {facts: qemu-virt, hypervisor: {kind: xen, image: 'vtool:xen'}}}\n"
+            "domains:\n  dom0: {role: control, memory: 256MiB}\n"
+            "  fe0: {start: dom0less, memory: 64MiB, ramdisk: 'vtool:guest-initramfs'}\n"
+            f"event_channels:\n{channels}"
+        )
+
+    ends = plan_of(text(1023), tmp_path).xen_boot.event_channels
+    assert sorted(end.port for end in ends) == list(range(1, 1024))
+    with pytest.raises(VtoolError) as caught:
+        plan_of(text(1024), tmp_path)
+    assert {finding.code for finding in caught.value.diagnostics} == {"VT377"}

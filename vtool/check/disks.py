@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import MIB, format_size
+from vtool.base.units import MIB, align_up, format_size
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
@@ -36,7 +36,9 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
             at = ("devices", name, *below)
             if disk.size % 512:
                 message = f"disk of '{name}': {disk.size} bytes is not a multiple of the 512-byte sector"
-                yield context.find("VT320", message, (*at, "size"))
+                least = MINIMUM_SCRATCH_DISK if disk.verify is VerifyAccess.WRITE else 512
+                hint = f"the next is {format_size(align_up(max(disk.size, least), 512))}"
+                yield context.find("VT320", message, (*at, "size"), hints=(hint,))
             elif disk.verify is VerifyAccess.WRITE and disk.size < MINIMUM_SCRATCH_DISK:
                 message = (
                     f"disk of '{name}' is {format_size(disk.size)}; `verify: write` takes its last 8MiB "

@@ -17,7 +17,13 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, Program
-from vtool.model.grants import EVENT_CHANNELS, MAPPINGS_PER_FRAME, available_mappings, driver_domain_load, held_by
+from vtool.model.grants import (
+    EVENT_CHANNELS,
+    available_mappings,
+    driver_domain_load,
+    held_by,
+    maptrack_frames_for,
+)
 from vtool.model.places import disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
 
@@ -210,14 +216,15 @@ def driver_domains_have_room(context: Context) -> Iterator[Diagnostic]:
             label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
             hints = (
                 f"they are {listed(shares, str)}",
-                f"xen: {{max_maptrack_frames: {-(-needed // MAPPINGS_PER_FRAME)}}}",
+                f"xen: {{max_maptrack_frames: {maptrack_frames_for(needed)}}}",
             )
             yield context.find("VT396", message, path, key=not limited, labels=(label,), hints=hints)
         if channels > EVENT_CHANNELS:
             message = (
                 f"'{name}' and the devices that it serves take up to {channels} event channels of {EVENT_CHANNELS}"
             )
-            hint = "fewer CPUs in the frontends make fewer queues; or use a second driver domain"
+            hint = f"{channels - EVENT_CHANNELS} too many: fewer CPUs in the frontends make fewer queues; "
+            hint += "or use a second driver domain"
             yield context.find("VT396", message, ("domains", name), key=True, hints=(hint,))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import PAGE_BYTES, first_bytes, format_size, free_ranges
+from vtool.base.units import MIB, PAGE_BYTES, first_bytes, format_size, free_ranges
 from vtool.check.alignment import page_bytes
 from vtool.check.command_lines import at_word
 from vtool.check.context import Context
@@ -48,7 +48,7 @@ def memory_is_not_cut(context: Context) -> Iterator[Diagnostic]:
             yield at_word(context, "VT356", message, path, word, hints=(_LEAVE_OUT,))
         elif why is not None:
             hint = "leave it out" if domain.memory is None else _LEAVE_OUT
-            yield at_word(context, "VT356", f"`{word.text}` leaves {why}", path, word, hints=(hint,))
+            yield at_word(context, "VT356", f"`{word.text}` leaves {why[0]}", path, word, hints=(hint,))
         elif not _is_host(context, name):
             what = "the board's RAM" if domain.memory is None else f"the memory of '{name}'"
             message = f"`{word.text}` leaves {format_size(has - limit)} of {what} unused"
@@ -76,10 +76,13 @@ def huge_pages_leave_memory(context: Context) -> Iterator[Diagnostic]:
         taken = _huge_pages(words, page * page // 8)
         if not taken:
             continue
-        why = _too_little(context, name, has, taken=taken)
-        if why is not None:
+        found = _too_little(context, name, has, taken=taken)
+        if found is not None:
+            why, lacking = found
             message = f"`{word.text}` sets {format_size(taken)} aside, and leaves {why}"
-            yield at_word(context, "VT356", message, path, word, hints=("leave it out, or set fewer aside",))
+            most = max(0, taken - lacking) // MIB * MIB
+            hint = f"leave it out, or set {format_size(most)} aside at most" if most else "leave it out"
+            yield at_word(context, "VT356", message, path, word, hints=(hint,))
 
 
 def _huge_pages(words: tuple[Word, ...], default: int) -> int:
@@ -96,8 +99,11 @@ def _huge_pages(words: tuple[Word, ...], default: int) -> int:
     return sum(taken.values())
 
 
-def _too_little(context: Context, name: str, has: int, *, taken: int = 0) -> str | None:
-    """Return why the first ``has`` bytes of memory, without ``taken``, are too little for what a domain does."""
+def _too_little(context: Context, name: str, has: int, *, taken: int = 0) -> tuple[str, int] | None:
+    """Return why the first ``has`` bytes of memory, without ``taken``, are too little for what a domain does.
+
+    And how many bytes are lacking.
+    """
     domain, left = context.topology.domains[name], max(0, has - taken)
     if _is_host(context, name):
         board = context.board_of[name]
@@ -107,16 +113,18 @@ def _too_little(context: Context, name: str, has: int, *, taken: int = 0) -> str
             needs["for what nobody may use"] = kept
         if not asked or left >= sum(needs.values()):
             return None
-        return f"'{name}' {format_size(left)} of the RAM, and board '{board}' needs {told(needs)}"
+        lacking = sum(needs.values()) - left
+        return f"'{name}' {format_size(left)} of the RAM, and board '{board}' needs {told(needs)}", lacking
     kernel, ramdisk = context.kernel_file(name), context.ramdisk_file(name)
     if kernel is None or kernel.image_size is None:
-        return None if left else f"'{name}' nothing"
+        return None if left else (f"'{name}' nothing", taken)
     boots = needs_to_boot(domain, kernel, ramdisk)
     # Behind a limit Linux still uses what its image and ramdisk lie in (arch/arm64/mm/init.c arm64_memblock_init).
     beyond = 0 if taken else kernel.image_size + ((ramdisk.size_bytes or 0) if ramdisk else 0)
     if left + beyond >= sum(boots.values()):
         return None
-    return f"'{name}' {format_size(left) if left else 'nothing'}, and it needs {told(boots)}"
+    lacking = sum(boots.values()) - left - beyond
+    return f"'{name}' {format_size(left) if left else 'nothing'}, and it needs {told(boots)}", lacking
 
 
 def _is_host(context: Context, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from vtool.check.context import Context
@@ -10,9 +11,10 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.grants import (
     DEFAULT_FRAMES,
-    GRANTS_PER_FRAME,
-    RESERVED_GRANTS,
+    EVENT_CHANNELS,
     available_grants,
+    free_port,
+    grant_frames_for,
     held_by,
 )
 from vtool.model.topology import Enhanced, Role, Start, Xen
@@ -29,8 +31,13 @@ from vtool.reading.source import KeyPath
 def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
     """A static event channel joins two domains that Xen builds, at ports nobody else has."""
     used: dict[tuple[str, int], str] = {}
-    for name, channel in context.topology.event_channels.items():
+    channels, ends_of = context.topology.event_channels, Counter[str]()
+    for name, channel in channels.items():
         path = ("event_channels", name)
+        ends_of.update(set(channel.between))
+        for end in sorted({*channel.between} & {end for end, count in ends_of.items() if count == EVENT_CHANNELS + 1}):
+            message = f"event channel '{name}' is number {ends_of[end]} of '{end}', which has {EVENT_CHANNELS} ports"
+            yield context.find("VT377", message, path, key=True)
         first, second = channel.between
         at: KeyPath
         ends = [end for end in channel.between if end in context.topology.domains]
@@ -59,7 +66,9 @@ def event_channels_are_sound(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT377", f"'{end}' is not an end of event channel '{name}'", at, key=True)
             elif (end, port) in used:
                 message = f"port {port} of '{end}' belongs to event channel '{used[end, port]}' already"
-                yield context.find("VT377", message, at)
+                free = free_port([fixed for each in channels.values() if (fixed := each.ports.get(end)) is not None])
+                hint = f"leave it out and let vtool choose, or write {free}, which is free"
+                yield context.find("VT377", message, at, hints=(hint,) if free else ())
             used.setdefault((end, port), name)
 
 
@@ -88,7 +97,6 @@ def grants_suffice(context: Context) -> Iterator[Diagnostic]:
                 f"the {len(shares)} granting devices of '{name}' hold up to {needed} grants, "
                 f"{frames or DEFAULT_FRAMES} frames are {available_grants(frames)}"
             )
-            wanted = -(-(needed + RESERVED_GRANTS) // GRANTS_PER_FRAME)
             label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
-            hints = (f"they hold {listed(shares, str)}", f"xen: {{max_grant_frames: {wanted}}}")
+            hints = (f"they hold {listed(shares, str)}", f"xen: {{max_grant_frames: {grant_frames_for(needed)}}}")
             yield context.find("VT380", message, path, key=not frames, labels=(label,), hints=hints)

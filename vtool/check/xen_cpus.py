@@ -11,6 +11,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import BoardFacts
+from vtool.model.command_lines import dom0_vcpus
 from vtool.model.cores import kinds, vector_bits
 from vtool.model.topology import Domain, Role, Scheduler, Xen
 from vtool.model.types import LONGEST_VECTOR
@@ -214,12 +215,12 @@ def null_pools_have_the_cpus(context: Context) -> Iterator[Diagnostic]:
                     f"vCPUs ({whose}): the null scheduler never runs the rest"
                 )
                 labels = (Label(context.span("domains", n, key=True), f"'{n}' has {c}") for n, c in asked.items())
-                hint = "give the pool as many CPUs as its domains have, or use another scheduler"
+                hint = f"give the pool {sum(asked.values())} CPUs, or use another scheduler"
                 yield pool.find(context, "VT354", message, *labels, hints=(hint,))
 
 
 def _planned_cpus(domain: Domain, facts: BoardFacts | None) -> int:
-    return min(domain.cpus, facts.cpus) if domain.role is Role.CONTROL and facts is not None else domain.cpus
+    return dom0_vcpus(domain, facts) if domain.role is Role.CONTROL and facts is not None else domain.cpus
 
 
 @rule("VT357")

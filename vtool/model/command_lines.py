@@ -26,9 +26,14 @@ def of_xen(facts: BoardFacts, control: Domain, guests: Iterable[Domain]) -> Iter
         yield f"dtuart={uart}"
     if control.memory is not None:
         yield f"dom0_mem={control.memory // MIB}M"
-    yield f"dom0_max_vcpus={min(control.cpus, facts.cpus)}"
+    yield f"dom0_max_vcpus={dom0_vcpus(control, facts)}"
     listed = list(guests)
     yield from (row.words for row in PROPERTIES if row.words and any(is_requested(guest, row) for guest in listed))
+
+
+def dom0_vcpus(control: Domain, facts: BoardFacts) -> int:
+    """Return how many vCPUs dom0 gets: those that are asked for, as far as the board has CPUs."""
+    return min(control.cpus, facts.cpus)
 
 
 def of_control_domain(facts: BoardFacts, watchdog: Watchdog | None, *, is_xen: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ much one device holds stands in the file of its type or daemon.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vtool.base.units import PAGE_BYTES
 from vtool.model.combinations import combination_of
@@ -25,6 +25,8 @@ DEFAULT_MAPTRACK_FRAMES = 1024
 """gnttab_max_maptrack_frames of Xen."""
 EVENT_CHANNELS = 1023
 """A domain's default max_evtchn_port (Xen 4.20 tools/libs/light/libxl_create.c)."""
+EVENT_PORTS = range(1, EVENT_CHANNELS + 1)
+"""Ports of a static event channel (Xen 4.20 xen/arch/arm/dom0less-build.c)."""
 OWN_EVENT_CHANNELS = 2
 """Every guest's console and xenstore."""
 
@@ -45,6 +47,21 @@ def driver_domain_load(served: Iterable[tuple[Device, int]], own: Iterable[tuple
     also = [held_by(device, cpus) for device, cpus in own]
     channels = OWN_EVENT_CHANNELS + sum(one.event_channels for one in (*held, *also))
     return sum(one.mappings for one in held), channels
+
+
+def maptrack_frames_for(mappings: int) -> int:
+    """Return how many maptrack frames a domain needs to map so many grants."""
+    return -(-mappings // MAPPINGS_PER_FRAME)
+
+
+def grant_frames_for(grants: int) -> int:
+    """Return how many grant frames a domain needs to have so many grants."""
+    return -(-(grants + RESERVED_GRANTS) // GRANTS_PER_FRAME)
+
+
+def free_port(used: Collection[int]) -> int | None:
+    """Return the lowest port of a static event channel that a domain has free, None when it has none."""
+    return next((port for port in EVENT_PORTS if port not in used), None)
 
 
 def available_mappings(frames: int | None) -> int:

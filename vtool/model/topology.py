@@ -28,6 +28,7 @@ from vtool.model.types import (
     Variables,
     VectorBits,
 )
+from vtool.platform.host_memory import HOST_ALIGNMENT
 from vtool.platform.layouts import XEN_MOST_SPIS
 from vtool.platform.xen_properties import PROPERTIES
 
@@ -323,6 +324,11 @@ class Region(Model):
     granule: Granule | None = None
     reusable: bool = False
     device_nodes: tuple[DeviceTreePath, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """What addresses in a guest that vtool chooses are multiples of."""
+        return self.alignment or HOST_ALIGNMENT
 
     def address_in(self, domain: str) -> tuple[int | None, tuple[str, ...]]:
         """Return where a domain sees it if the user fixed that, and the key that says it."""

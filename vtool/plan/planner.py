@@ -62,7 +62,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
     placed = place(scope.document, facts, requests, kept)
     control = plan.ControlDomain(
         name=scope.control_name,
-        cpus=min(scope.control.cpus, facts.cpus) if is_xen else facts.cpus,
+        cpus=command_lines.dom0_vcpus(scope.control, facts) if is_xen else facts.cpus,
         memory_bytes=scope.control.memory if is_xen else None,
         kernel_image=scope.control.kernel,
         bootargs=join(*command_lines.of_control_domain(facts, watchdog, is_xen=is_xen), scope.control.bootargs),

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 
-from vtool.base.units import MIB, AddressRange, align_up, format_cpu_list, format_size
+from vtool.base.units import MIB, AddressRange, format_cpu_list, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
+from vtool.model.grants import EVENT_PORTS, free_port
 from vtool.model.load_windows import module_windows, windows_in
 from vtool.model.topology import (
     OWN_RAMDISK,
@@ -32,16 +33,12 @@ from vtool.plan.placement import KEPT, cannot_keep
 from vtool.plan.scope import BoardScope, domain_unit, fixed_by_user, join
 from vtool.plan.xen_settings import settings_of
 from vtool.platform import layouts
-from vtool.platform.host_memory import HOST_ALIGNMENT
 
 _ID_LENGTH = 15
 """Xen xen/include/public/... MAX_SHM_ID_LENGTH 16, its NUL included."""
 
 SPIS_WITH_VIRTIO = 32
 """The UART's and eleven of virtio-mmio, in Xen's steps of 32."""
-
-FIRST_PORT, LAST_PORT = 1, 1023
-"""Ports of a static event channel; the last is Xen's default max_evtchn_port (4.20 xen/arch/arm/dom0less-build.c)."""
 
 
 def boot_guests(scope: BoardScope) -> dict[str, Domain]:
@@ -229,8 +226,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
     fixed = {n: _fixed_inside(scope, name, n, region) for n, region in mine.items()}
     taken = [where.range for where in fixed.values() if where is not None]
     if not domain.is_direct:
-        taken += _ram(domain, placed.get(f"domain {name}"))
-        taken += [window for _, window in layouts.XEN_GUEST_WINDOWS]
+        taken += layouts.xen_guest_taken(domain.memory or 0)
         for region_name, region in mine.items():
             kept = _kept_inside(scope, name, region_name, region, taken) if fixed[region_name] is None else None
             if kept is not None:
@@ -247,11 +243,15 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
             assert host is not None
             inside = plan.StaticRange(host.range, plan.Origin(plan.OriginKind.ALLOCATED, f"'{name}' sees the host's"))
         elif inside is None:
-            found = _above_ram(name, region.size, region.alignment or HOST_ALIGNMENT, taken)
+            found = next(layouts.xen_guest_places(region.size, region.step, taken), None)
             if found is None:
                 message = f"the layout of '{name}' has no room for region '{region_name}' of {format_size(region.size)}"
-                raise VtoolError(Diagnostic("VT352", message, scope.document.span(("regions", region_name, "size"))))
-            inside = found
+                largest = max(gap.size_bytes for gap in free_ranges(layouts.XEN_GUEST_RAM, taken))
+                hint = f"the largest gap in it is {format_size(largest)}"
+                span = scope.document.span(("regions", region_name, "size"))
+                raise VtoolError(Diagnostic("VT352", message, span, hints=(hint,)))
+            reason = f"first free range above the RAM of '{name}'"
+            inside = plan.StaticRange(found, plan.Origin(plan.OriginKind.ALLOCATED, reason))
             taken.append(inside.range)
         views.append(
             plan.SharedView(
@@ -296,19 +296,6 @@ def _kept_inside(
     return plan.StaticRange(where, KEPT)
 
 
-def _above_ram(name: str, size_bytes: int, alignment: int, taken: list[AddressRange]) -> plan.StaticRange | None:
-    """Find the first free place in the guest's RAM banks, None when there is none."""
-    for bank in layouts.XEN_GUEST_RAM:
-        base = align_up(bank.base, alignment)
-        for hole in sorted(taken):
-            if hole.base < base + size_bytes and base < hole.end:
-                base = align_up(hole.end, alignment)
-        if base + size_bytes <= bank.end:
-            origin = plan.Origin(plan.OriginKind.ALLOCATED, f"first free range above the RAM of '{name}'")
-            return plan.StaticRange(AddressRange.of_size(base, size_bytes), origin)
-    return None
-
-
 def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
     """Give every end a port: what the user fixed, else the lowest that the domain has free."""
     used: dict[str, set[int]] = {name: set() for name in scope.domains}
@@ -321,7 +308,7 @@ def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
             number = scope.kept(port_key(name, end))
             if number is None or end in channel.ports:
                 continue
-            if number in used[end] or not FIRST_PORT <= number <= LAST_PORT:
+            if number in used[end] or number not in EVENT_PORTS:
                 what = f"event channel '{name}' of '{end}'"
                 raise VtoolError(cannot_keep(scope.document, what, ("event_channels", name), f"port {number}"))
             kept[name, end] = number
@@ -337,9 +324,10 @@ def _event_channels(scope: BoardScope) -> list[plan.EventChannelEnd]:
             if (name, end) in kept:
                 ports[end] = kept[name, end], KEPT
                 continue
-            port = next(p for p in range(FIRST_PORT, LAST_PORT + 1) if p not in used[end])
-            used[end].add(port)
-            ports[end] = port, plan.Origin(plan.OriginKind.ALLOCATED, f"lowest free port of '{end}'")
+            free = free_port(used[end])
+            assert free is not None  # VT377
+            used[end].add(free)
+            ports[end] = free, plan.Origin(plan.OriginKind.ALLOCATED, f"lowest free port of '{end}'")
         for end, other in (channel.between, channel.between[::-1]):
             ends.append(
                 plan.EventChannelEnd(

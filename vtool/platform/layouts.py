@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from vtool.base.records import record
-from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up
+from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up, free_ranges
 
 
 @record
@@ -218,6 +218,19 @@ def xen_guest_ram(memory_bytes: int) -> tuple[AddressRange, ...]:
     first = AddressRange.of_size(low.base, min(memory_bytes, low.size_bytes))
     rest = memory_bytes - first.size_bytes
     return (first, AddressRange.of_size(high.base, rest)) if rest else (first,)
+
+
+def xen_guest_taken(memory_bytes: int) -> list[AddressRange]:
+    """Return where nothing else of a Xen guest with that much RAM is put: its RAM, and all windows of the layout."""
+    return [*xen_guest_ram(memory_bytes), *(window for _, window in XEN_GUEST_WINDOWS)]
+
+
+def xen_guest_places(size_bytes: int, alignment: int, taken: Iterable[AddressRange]) -> Iterator[AddressRange]:
+    """Yield the lowest free place of that size in every gap of the banks for a Xen guest's RAM, ascending."""
+    for gap in free_ranges(XEN_GUEST_RAM, taken):
+        base = align_up(gap.base, alignment)
+        if base + size_bytes <= gap.end:
+            yield AddressRange.of_size(base, size_bytes)
 
 
 QEMU_RAMDISK_OFFSET = 128 * MIB
