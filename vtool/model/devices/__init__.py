@@ -21,6 +21,7 @@ from vtool.model.devices.base import (
     Disk,
     Program,
     VerifyAccess,
+    as_told,
     word_of,
 )
 from vtool.model.devices.types.blk import BlockDevice
@@ -69,10 +70,8 @@ def _of_daemons() -> tuple[type[DeviceBase], ...]:
 @functools.cache
 def every_model() -> tuple[type[DeviceBase], ...]:
     """Return every type of device, in the order in which people are told of them."""
-    order = dict.fromkeys(("blk", "net", "fs"), 0) | dict.fromkeys(("iommu", "balloon", "ivshmem"), 2)
     models = {word_of(model): model for model in (*(type_in(name).model for name in TYPE_FILES), *_of_daemons())}
-    told = list(order)
-    words = sorted(models, key=lambda word: (order.get(word, 1), told.index(word) if word in order else 0, word))
+    words = as_told(models, ("blk", "net", "fs"), ("iommu", "balloon", "ivshmem"))
     return tuple(models[word] for word in words)
 
 

@@ -4,7 +4,7 @@ Enter at ``DeviceType`` and ``Daemon``: a file of ``types/`` has one ``TYPE``, a
 What is missing in one, the type checker says.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
@@ -31,6 +31,11 @@ TYPE_FILES, DAEMON_FILES = _files("types"), _files("daemons")
 """The modules of device types, each named as the type, and of daemons, each named as the program."""
 
 
+def as_told(words: Iterable[str], first: tuple[str, ...], last: tuple[str, ...]) -> tuple[str, ...]:
+    """Return words in the order in which people are told of them: those that nobody has placed stand in between."""
+    return (*first, *sorted(set(words) - {*first, *last}), *last)
+
+
 if TYPE_CHECKING:
 
     class Program(Enum):
@@ -49,11 +54,11 @@ if TYPE_CHECKING:
         VTOOL_RING = "vtool-ring"
         """vtool's own program, which runs in both domains."""
 else:
-    # The order in which people are told of them; a daemon that is not named here stands in between.
-    _FIRST = ("qemu-storage-daemon", "virtiofsd", "passt")
-    _LAST = ("qemu", "qemu-xenpvh", "virtio-disk", "blkback", "netback", "xen-9pfsd", "vtool-ring")
-    _OTHERS = (word for name in DAEMON_FILES if (word := name.replace("_", "-")) not in (*_FIRST, *_LAST))
-    _WORDS = (*_FIRST, *_OTHERS, *_LAST)
+    _WORDS = as_told(
+        (name.replace("_", "-") for name in DAEMON_FILES),
+        ("qemu-storage-daemon", "virtiofsd", "passt"),
+        ("qemu", "qemu-xenpvh", "virtio-disk", "blkback", "netback", "xen-9pfsd", "vtool-ring"),
+    )
     Program = Enum("Program", {word.upper().replace("-", "_"): word for word in _WORDS}, module=__name__)
     Program.__doc__ = "What serves a device in the backend domain; ``qemu`` is the guest's own VMM."
 
