@@ -64,6 +64,23 @@ class Bench:
         print(f"deploy {topology.name}: {report['seconds']}")
         return report
 
+    def play(self, name: str, topology: Path, *words: str, code: int = 0) -> str:
+        """Run a playbook of the collection as a person with Ansible does."""
+        source = self.folder / "lab.vtool.yaml"
+        source.write_text(json.dumps({"plugin": "vtool.vtool.topology", "topology": str(topology.absolute())}))
+        playbook = str(Path(sys.executable).with_name("ansible-playbook"))
+        done = subprocess.run(
+            [playbook, "-i", str(source), f"vtool.vtool.{name}", *words],
+            env={**self.environment, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "inventory"), "COLUMNS": "500"},
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            stdin=subprocess.DEVNULL,
+        )
+        shown = f"$ ansible-playbook vtool.vtool.{name} {' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in shown and done.returncode == code, shown
+        return done.stdout
+
     def verify(self, topology: Path, code: int = 0) -> list[dict[str, Any]]:
         report = json.loads(self.vtool("verify", topology, "--format", "json", code=code).stdout)
         rows: list[dict[str, Any]] = report[0]["rows"]

@@ -45,6 +45,14 @@ def test_a_second_deploy_changes_nothing(bench: Bench) -> None:
     assert bench.ssh("cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID " + UNIT) == before
 
 
+def test_a_play_by_hand_finds_what_was_deployed(bench: Bench) -> None:
+    before = bench.ssh("cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID " + UNIT)
+    for words in ((), ("--check", "--diff")):
+        assert re.search("board0 .* changed=0 .* failed=0", bench.play("deploy", KVM, *words))
+    assert bench.ssh("cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID " + UNIT) == before
+    bench.play("verify", KVM)
+
+
 def test_the_interactive_verbs(bench: Bench) -> None:
     assert "running" in bench.vtool("status", KVM).stdout
     assert bench.vtool("exec", "fe0", "--", "echo 'a  b' \"$((6*7))\"").stdout == "a  b 42\n"
@@ -75,12 +83,18 @@ def test_a_region_moved_by_hand_is_found(bench: Bench, tmp_path: Path) -> None:
     output = bench.vtool("verify", KVM, code=3).stdout
     assert "expected [0x50000000, 0x51000000); seen [0x48000000, 0x49000000)" in output
     assert "NOT PROVEN" in output and "tail of domain 'fe0'" in output
+    assert "expected [0x50000000, 0x51000000); seen [0x48000000, 0x49000000)" in bench.play("verify", KVM, code=2)
     assert "is not what was deployed" in bench.vtool("status", KVM, code=3).stdout
 
 
 def test_what_was_changed_by_hand_is_put_right(bench: Bench) -> None:
-    report = bench.deploy(KVM)
-    assert report["proven"] and report["restarted"]
+    for shown in (
+        bench.vtool("plan", KVM, "--against-board", code=2).stdout,
+        bench.play("deploy", KVM, "--check", "--diff"),
+    ):
+        assert "restarts: " in shown and UNIT in shown
+    assert re.search("board0 .* changed=[123] .* failed=0", bench.play("deploy", KVM))
+    assert all(row["proven"] for row in bench.verify(KVM))
 
 
 def test_a_wrong_host_key_is_refused(bench: Bench, tmp_path: Path) -> None:

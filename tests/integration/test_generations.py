@@ -99,7 +99,7 @@ def test_rolled_back_and_forward(bench: Bench, topology: Path, first: str) -> No
     roles, events = generations(bench, topology)
     assert roles == {first: "good,runs", second: "last"} and events[-1] == ("confirmed", first)
     assert "VT717" in bench.vtool("rollback", topology, "--to", "nosuch", code=3).stderr
-    bench.vtool("rollback", topology, "--to", second)
+    bench.play("rollback", topology, "-e", f"vtool_generation={second}")
     assert generations(bench, topology)[0] == {first: "last", second: "good,runs"}
 
 
