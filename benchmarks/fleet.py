@@ -13,6 +13,7 @@ vtool     load, plan, render, stage, hold the boards, and the tasks of ``playboo
           for. Not measured: starting and proving, which the others do not do.
 tar       all files in one tar per board through one ssh, boards side by side: the floor
 rsync     rsync -a per board, boards side by side
+older     the same by an older checkout (``--against``), with the same Python and libraries
 ansible   one copy task a file, one template for a guest's configuration; forks = boards, pipelining, no facts
 pyinfra   one files.put a file
 
@@ -27,6 +28,7 @@ import argparse
 import contextlib
 import filecmp
 import json
+import math
 import os
 import random
 import shutil
@@ -41,8 +43,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-
+from benchmarks.older import Older, quietly, write_facts
 from benchmarks.peers import peer
 from tests.integration.machine import Machine, why_not
 from vtool.base.rooms import room
@@ -57,7 +58,7 @@ GUESTS = 7
 MEMORY_MIB = 64
 MOUNTS = 'mount -t tmpfs tmpfs /boot; mkdir -p "$1/systemd"; mount --bind "$1/systemd" /etc/systemd'
 STAND_INS = {"systemctl": 'test "$1" = is-active && echo active\nexit 0\n', "systemd-sysusers": "exit 0\n"}
-TOOLS = ("vtool", "tar", "rsync", "ansible", "pyinfra")
+TOOLS = ("vtool", "older", "tar", "rsync", "ansible", "pyinfra")
 Tool = Callable[[], None]
 Seconds = dict[tuple[str, str], list[float]]
 """Wall seconds of each run by situation and tool."""
@@ -77,10 +78,7 @@ class Source:
         self.memory_mib = MEMORY_MIB
         self.staged: dict[str, Staged] = {}
         self._image = False
-        facts = yaml.safe_load((room("topology") / "boards" / "qemu-virt.yaml").read_text())
-        facts["name"] = "fleet"
-        facts["boot"]["state"]["device"] = "/run/boot-state"
-        (folder / "facts.yaml").write_text(json.dumps(facts))
+        write_facts(room("topology"), folder / "facts.yaml")
         magic = b"\0" * 56 + b"ARM\x64"  # Linux Documentation/arch/arm64/booting.rst
         for name, size in (("kernel", 10 * MIB), ("guest-kernel", 20_000), ("xen", 20_000)):
             (folder / name).write_bytes(magic + random.Random(name).randbytes(size))  # noqa: S311 - not a secret
@@ -150,6 +148,7 @@ class Fleet:
 
     def __init__(self, folder: Path, source: Source, stack: contextlib.ExitStack, mounts: str = MOUNTS) -> None:
         self.source = source
+        self.older: Older | None = None
         self.machines: dict[str, Machine] = {}
         for name in source.names:
             (folder / name).mkdir()
@@ -159,7 +158,6 @@ class Fleet:
                     users.write(
                         "vtool-backend:x:61235:61236::/:/bin/false\n" if kind == "passwd" else "vtool:x:61236:\n"
                     )
-            (machine.folder / "cmdline").write_text(f"vtool.boot={source.staged[name].generation['boot_set']}\n")
             stack.callback(machine.off)
             self.clear(name, "vtool")
         self._write_inventories(folder)
@@ -177,10 +175,14 @@ class Fleet:
             if path.exists():
                 path.rename(gone / path.name)
 
-        if tool != "vtool":
+        if tool not in ("vtool", "older"):
             take_away(machine.folder / "lib" / tool)
             return
         machine.off()
+        boot_set = self.source.staged[name].generation["boot_set"]
+        if self.older and tool == "older":
+            boot_set = self.older.boot_sets[name]
+        (machine.folder / "cmdline").write_text(f"vtool.boot={boot_set}\n")
         take_away(machine.folder / "lib" / "vtool")
         for folder in ("run", "sbin", "systemd"):
             take_away(machine.folder / folder)
@@ -261,7 +263,7 @@ def own_folders(folder: Path) -> dict[str, str]:
     return {"VTOOL_STATE": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder)}
 
 
-def tools(folder: Path, source: Source) -> dict[str, Tool]:
+def tools(folder: Path, source: Source, older: Older | None) -> dict[str, Tool]:
     """Return how each tool pushes the source to the whole fleet."""
     ssh = ["ssh", "-F", str(folder / "ssh_config")]
 
@@ -292,7 +294,11 @@ def tools(folder: Path, source: Source) -> dict[str, Tool]:
     def pyinfra() -> None:
         run([peer("pyinfra"), "-y", folder / "pyinfra_boards.py", folder / "pyinfra_push.py"])
 
-    return {"vtool": vtool, "tar": tar, "rsync": rsync, "ansible": ansible, "pyinfra": pyinfra}
+    def push_older() -> None:
+        assert older is not None
+        run(older.command(), **own_folders(folder))
+
+    return {"vtool": vtool, "older": push_older, "tar": tar, "rsync": rsync, "ansible": ansible, "pyinfra": pyinfra}
 
 
 def write_scripts(folder: Path, source: Source) -> None:
@@ -344,8 +350,11 @@ def small_files(fleet: Fleet, folder: Path, chosen: dict[str, Tool], runs: int) 
             for situation, memory in (("fresh", 0), ("nothing changed", 0), ("one file changed", 32)):
                 fleet.source.write(memory_mib=MEMORY_MIB + memory)
                 write_scripts(folder, fleet.source)
+                if fleet.older:
+                    fleet.older.write()
                 yield situation, name, timed(chosen[name])
-                fleet.check(name)
+                if name != "older":  # it has files of its own
+                    fleet.check(name)
             for board in fleet.source.names:
                 fleet.clear(board, name)
 
@@ -358,8 +367,11 @@ def large_image(
     source.make_image(mib)
     source.write()
     write_scripts(folder, source)
+    chosen = {name: tool for name, tool in chosen.items() if name != "older"}
     for name, tool in chosen.items():
         if name == "vtool":
+            for board in source.names:
+                fleet.clear(board, "vtool")
             tool()
             continue
         for board in source.names:
@@ -403,13 +415,17 @@ def show(seconds: Seconds, chosen: Sequence[str]) -> None:
     situations = list(dict.fromkeys(situation for situation, _ in seconds))
     print(f"\n{'seconds':18}" + "".join(f"{name:>10}" for name in chosen))
     for situation in situations:
-        print(f"{situation:18}" + "".join(f"{median[situation, name]:>10.2f}" for name in chosen))
+        print(f"{situation:18}" + "".join(f"{median.get((situation, name), math.nan):>10.2f}" for name in chosen))
     peers = [name for name in chosen if name != "vtool"]
     if "vtool" not in chosen or not peers:
         return
+    if "older" in peers and "tar" in peers:
+        print("\nolder / tar")
+        for situation in situations:
+            print(f"{situation:18}{median.get((situation, 'older'), math.nan) / median[situation, 'tar']:>10.2f}")
     print(f"\n{'vtool / peer':18}{'':10}" + "".join(f"{name:>10}" for name in peers))
     for situation in situations:
-        ratios = [median[situation, "vtool"] / median[situation, name] for name in peers]
+        ratios = [median[situation, "vtool"] / median.get((situation, name), math.nan) for name in peers]
         print(f"{situation:18}{'':10}" + "".join(f"{ratio:>10.2f}" for ratio in ratios))
     print()
     for aim in AIMS:
@@ -437,6 +453,7 @@ def main() -> None:
     parser.add_argument("--boards", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--image-mib", type=int, default=300, help="0 leaves that situation out")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="an older checkout: one more tool")
     parser.add_argument("--tool", choices=TOOLS, action="append", help="only this one (repeatable)")
     parser.add_argument(
         "--folder",
@@ -447,7 +464,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if reason := why_not():
         raise SystemExit(reason)
-    chosen = arguments.tool or list(TOOLS)
+    chosen = [name for name in arguments.tool or TOOLS if name != "older" or arguments.against]
     with (
         tempfile.TemporaryDirectory(prefix="vtool-fleet-", dir=arguments.folder) as text,
         contextlib.ExitStack() as stack,
@@ -464,7 +481,10 @@ def main() -> None:
             f"{arguments.boards} boards of {len(files)} files and {sum(f.size_bytes for f in files) / MIB:.1f} MiB, "
             f"{os.cpu_count()} processors; image of {arguments.image_mib} MiB; median of {arguments.runs}"
         )
-        ways = {name: way for name, way in tools(folder, source).items() if name in chosen}
+        if arguments.against:
+            fleet.older = Older(folder, arguments.against)
+            fleet.older.learn_boot_sets(fleet.machines, quietly(os.environ | own_folders(folder)))
+        ways = {name: way for name, way in tools(folder, source, fleet.older).items() if name in chosen}
         seconds: Seconds = {}
         measured = [small_files(fleet, folder, ways, arguments.runs)]
         if arguments.image_mib:
