@@ -16,11 +16,12 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device
+from vtool.model.places import disk_names
 from vtool.model.topology import Region, RegionUse, Role, Start, Xen
 
 LEAST_REGION = 20 * KIB
 """Three pages and two rings of 4 KiB (docs/reference/ring-format.md)."""
-_VIRTIO_DISK = re.compile(r"^/dev/vd([a-z])$")
+_VIRTIO_DISK = re.compile(r"^/dev/vd[a-z]$")
 
 
 def _rings(context: Context) -> Iterator[tuple[str, Device]]:
@@ -115,10 +116,9 @@ def exported_devices_exist(context: Context) -> Iterator[Diagnostic]:
     for name, device in _rings(context):
         if device.type != "blk" or not context.by_a_guest(device) or device.backend_device is None:
             continue
-        own = context.lookup.devices_of[device.backend].values()
-        disks = sum(d.type == "blk" and d.frontend == device.backend and d.data_path.traits is not TRAITS for d in own)
-        letter = _VIRTIO_DISK.match(device.backend_device)
-        if letter and ord(letter[1]) - ord("a") >= disks:
+        names = disk_names(device.backend, context.lookup.devices_of[device.backend].values())
+        disks = sum(name.startswith("/dev/vd") for name in names)
+        if _VIRTIO_DISK.match(device.backend_device) and device.backend_device not in names:
             message = f"'{device.backend}' has no {device.backend_device}: it has {disks} virtio disk(s), from vda on"
             yield context.find("VT393", message, ("devices", name, "backend_device"))
 
