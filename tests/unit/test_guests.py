@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -12,7 +13,7 @@ from tests.golden.test_golden import CASES
 from vtool.base.units import KIB, MIB
 from vtool.cli.common import _images_of, prepare
 from vtool.model.lookup import Lookup
-from vtool.plan.types import FileDisk, GuestKind, file_disks, served_by
+from vtool.plan.types import FileDisk, GuestKind, WindowKind, file_disks, served_by
 from vtool.platform import layouts
 from vtool.render import render
 from vtool.render.artifacts import Kind
@@ -39,6 +40,20 @@ def test_a_guest_has_what_its_hypervisor_knows_of_it(case: str) -> None:
             served = served_by(guest)
             assert set(served.values()) <= units
             assert {name: manifest["backends"][name] for name in served} == served
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_guests_windows_are_its_memory_its_regions_and_its_devices_each_apart(case: str) -> None:
+    own = (WindowKind.DOMAIN_MEMORY, WindowKind.REGION, WindowKind.DEVICE)
+    for board in prepare(CASES[case]).plan.boards:
+        for guest in board.guests:
+            windows = guest.windows.windows
+            placed = {window.range for window in windows if window.kind in own}
+            assert {*guest.banks, *(view.inside for view in guest.views)} <= placed
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(placed, 2))
+            rooms = [window.range for window in windows if window.kind in (WindowKind.RAM, WindowKind.MACHINE)]
+            assert all(any(room.contains(where) for room in rooms) for where in placed) or not rooms
+            assert all(window.origin is not None for window in windows)
 
 
 @pytest.mark.parametrize("case", CASES)

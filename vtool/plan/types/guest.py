@@ -102,6 +102,39 @@ def served_by(guest: Guest) -> dict[str, str]:
     return {device.name: device.served_by for device in guest.devices if device.served_by is not None}
 
 
+class WithoutPv:
+    """A guest that has no PV devices and serves none: Xen's grants and dom0's bridges do not concern it."""
+
+    @property
+    def starts_first(self) -> bool:
+        """Return False: none waits until it is ready."""
+        return False
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return nothing: a tap's unit joins it to its bridge."""
+        return ()
+
+    @property
+    def grants(self) -> None:
+        """Return nothing: its devices take no grants that are counted."""
+        return
+
+
+class NotOnTheBoard:
+    """A device with nothing of its own on the board: no file behind it, no unit that serves it alone."""
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return nothing."""
+        return ()
+
+    @property
+    def served_by(self) -> None:
+        """Return nothing: another guest serves it, or a bridge that others have as well."""
+        return
+
+
 class StartedLater:
     """A guest that its unit starts on the running board."""
 

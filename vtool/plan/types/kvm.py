@@ -9,7 +9,7 @@ from vtool.data_paths.facts import Transport
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.devices import MmioPlace, PciPlace, Tap, VhostUserBackend
-from vtool.plan.types.guest import FileDisk, GuestImage, GuestKind, RegionView, StartedLater, started_from
+from vtool.plan.types.guest import FileDisk, GuestImage, GuestKind, RegionView, StartedLater, WithoutPv, started_from
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing
 from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
@@ -85,7 +85,7 @@ class KvmDevice:
 
 
 @record
-class KvmGuest(StartedLater):
+class KvmGuest(StartedLater, WithoutPv):
     """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
 
     ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
@@ -131,11 +131,6 @@ class KvmGuest(StartedLater):
         return GuestKind.KVM
 
     @property
-    def starts_first(self) -> bool:
-        """Return False: none waits until it is ready."""
-        return False
-
-    @property
     def banks(self) -> tuple[AddressRange, ...]:
         """Return its RAM, guest-physical, without pools."""
         return (self.ram,)
@@ -159,16 +154,6 @@ class KvmGuest(StartedLater):
     def region_files(self) -> tuple[RegionFile, ...]:
         """Return the files behind its ivshmem devices."""
         return tuple(device.region_file for device in self.devices if device.region_file)
-
-    @property
-    def bridges(self) -> tuple[str, ...]:
-        """Return nothing: a tap's unit joins it to its bridge."""
-        return ()
-
-    @property
-    def grants(self) -> None:
-        """Return nothing: only Xen has grants."""
-        return
 
     @property
     def windows(self) -> GuestWindows:

@@ -17,6 +17,7 @@ from vtool.plan.types.guest import (
     GuestDevice,
     GuestImage,
     GuestKind,
+    NotOnTheBoard,
     RegionView,
     StartedLater,
     started_from,
@@ -51,7 +52,7 @@ class XenDisk:
 
 
 @record
-class XenServedDisk:
+class XenServedDisk(NotOnTheBoard):
     """A PV disk that a driver domain serves: ``target`` is a block device inside that domain.
 
     ``scratch`` is the end of it that verify may write to, where it is a disk of that domain's whose end is that.
@@ -65,16 +66,6 @@ class XenServedDisk:
     backend_unit: str
     scratch: AddressRange | None
     deployed: bool
-
-    @property
-    def files(self) -> tuple[FileDisk, ...]:
-        """Return nothing: what is behind it is inside the driver domain."""
-        return ()
-
-    @property
-    def served_by(self) -> None:
-        """Return nothing: another guest serves it."""
-        return
 
 
 @record
@@ -99,7 +90,7 @@ class XenShare:
 
 
 @record
-class XenInterface:
+class XenInterface(NotOnTheBoard):
     """A PV network interface (grant copy): both ends' addresses with prefix, and the bridge.
 
     ``backend`` is the driver domain that has the bridge, None for the control domain; ``deployed`` but for a driver
@@ -115,16 +106,6 @@ class XenInterface:
     backend_unit: str
     backend: str | None = None
     deployed: bool = True
-
-    @property
-    def files(self) -> tuple[FileDisk, ...]:
-        """Return nothing: it is no disk."""
-        return ()
-
-    @property
-    def served_by(self) -> None:
-        """Return nothing: its bridge serves others as well, or another guest does."""
-        return
 
 
 @record

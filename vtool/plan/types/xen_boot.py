@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.model.topology import Enhanced, Scheduler
-from vtool.plan.types.guest import GuestDevice, GuestImage, GuestKind, RegionView
+from vtool.plan.types.guest import GuestDevice, GuestImage, GuestKind, RegionView, WithoutPv
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
@@ -63,7 +63,7 @@ class XenCpuPool:
 
 
 @record
-class XenBootGuest(GuestWithQemu):
+class XenBootGuest(GuestWithQemu, WithoutPv):
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
     ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
@@ -110,24 +110,9 @@ class XenBootGuest(GuestWithQemu):
         return True
 
     @property
-    def starts_first(self) -> bool:
-        """Return False: it cannot serve others' devices."""
-        return False
-
-    @property
     def target_units(self) -> tuple[str, ...]:
         """Return the units of its rings: its own is asked for by what waits for it."""
         return tuple(ring.unit for ring in self.rings)
-
-    @property
-    def bridges(self) -> tuple[str, ...]:
-        """Return nothing: a tap's unit joins it to its bridge."""
-        return ()
-
-    @property
-    def grants(self) -> None:
-        """Return nothing: its devices go through pools and rings."""
-        return
 
     @property
     def windows(self) -> GuestWindows:
