@@ -2,8 +2,9 @@
 
     make bench            (or: python -m benchmarks.scaling [--most-boards 1000] [--against FOLDER])
 
-Both programs run as whole processes on this machine, in turn, best of three. Lopper merges N reserved-memory
-regions of a YAML domain file into a system device tree; vtool checks, places and renders N regions of a topology.
+Both programs run as whole processes on this machine, in turn; of each the least processor time of three counts.
+Lopper merges N reserved-memory regions of a YAML domain file into a system device tree; vtool checks, places and
+renders N regions of a topology.
 The two do not do the same: Lopper places nothing and checks less, vtool knows nothing of other clusters. Alone,
 vtool validates, plans and renders topologies of many boards with ten guests each in one process; the exponent is
 the slope of log(seconds) over log(boards), 1.0 being proportional. With an older checkout (``git worktree add --detach
@@ -14,16 +15,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.checkouts import HERE, measured
+from benchmarks.checkouts import HERE, measured, measured_command
 from benchmarks.peers import peer
 
 REGIONS = (10, 50, 200)
@@ -88,29 +87,23 @@ def system_device_tree(folder: Path, count: int) -> tuple[Path, Path]:
     return tree, domains
 
 
-def best(command: Sequence[str | Path], cwd: Path) -> float:
-    """Return the least wall seconds of some runs of a command that has to succeed."""
-    seconds = []
-    for _ in range(RUNS):
-        begin = time.monotonic()
-        subprocess.run(command, cwd=cwd, check=True, capture_output=True, env=dict(os.environ))
-        seconds.append(time.monotonic() - begin)
-    return min(seconds)
-
-
 def against_lopper(folder: Path) -> None:
-    """Print seconds of both and their ratio, by number of regions."""
+    """Print seconds of both and how many times faster vtool is, by number of regions."""
     program = peer("lopper")
     vtool = Path(sys.executable).with_name("vtool")
-    print(f"{'regions':>8} {'vtool s':>9} {'lopper s':>9} {'ratio':>7}")
+    print(f"{'regions':>8} {'vtool s':>9} {'lopper s':>9} {'times':>7}")
     for count in REGIONS:
         (folder / "t.yaml").write_text(regions_topology(count))
         tree, domains = system_device_tree(folder, count)
-        ours = best([vtool, "render", "t.yaml", "-o", "out"], folder)
-        theirs = best([program, "-f", "--enhanced", "-x", "*.yaml", "-i", domains, tree, "out.dts"], folder)
+        commands: list[list[str | Path]] = [
+            [vtool, "render", "t.yaml", "-o", "out"],
+            [program, "-f", "--enhanced", "-x", "*.yaml", "-i", domains, tree, "out.dts"],
+        ]
+        runs = [[measured_command(command, folder).seconds for command in commands] for _ in range(RUNS)]
+        ours, theirs = (min(of) for of in zip(*runs, strict=True))
         merged = (folder / "out.dts").read_text().count("shared-dma-pool")
         note = "" if merged == count else f"   (lopper kept {merged} of {count} regions)"
-        print(f"{count:>8} {ours:>9.2f} {theirs:>9.2f} {ours / theirs:>7.2f}{note}")
+        print(f"{count:>8} {ours:>9.2f} {theirs:>9.2f} {theirs / ours:>7.1f}{note}")
 
 
 def one_size(path: Path) -> None:

@@ -17,8 +17,9 @@ ROOMS = ("vtool.board", "vtool.deploy", "vtool.render", "vtool.report", "vtool.l
         (("--help",), ("pydantic", "yaml", "vtool.model", "vtool.plan", *LIBRARIES, *ROOMS)),
         (
             ("validate", str(TOPOLOGY)),
-            ("concurrent.futures", "importlib.metadata", "subprocess", "tarfile", *LIBRARIES, *ROOMS),
+            ("concurrent.futures", "difflib", "importlib.metadata", "subprocess", "tarfile", *LIBRARIES, *ROOMS),
         ),
+        (("explain", "VT401"), ("subprocess", *LIBRARIES, *ROOMS)),
         (
             ("render", str(TOPOLOGY), "-o", "{folder}"),
             ("importlib.metadata", "subprocess", "vtool.board", "vtool.lint"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vtool.diagnostics.codes import Code, every_code
+from vtool.diagnostics.codes import Code, code_of, every_code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,12 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a code's row of the table, or the whole table as a page in Markdown."""
-    codes = every_code()
     if arguments.code is None:
         print("# Codes of diagnostics\n")
-        print("\n\n".join(f"## {_as_text(code)}" for code in codes.values()))
+        print("\n\n".join(f"## {_as_text(code)}" for code in every_code().values()))
         return 0
-    code = codes.get(arguments.code.upper())
+    code = code_of(arguments.code.upper())
     if code is None:
         print(f"error: there is no code '{arguments.code}'", file=sys.stderr)
         return 2

@@ -1,21 +1,24 @@
 """The codes of diagnostics: what each means, why the rule is there, an example, the fix.
 
 Each is written beside what finds it: a rule of ``vtool/check`` or ``vtool/lint`` has ``@rule(...)``, what is raised
-elsewhere ``declare(...)``. Both only note the words when their module is imported; ``every_code`` imports all modules
-and returns the table. Codes are permanent: one is never given another meaning. VT1xx reading YAML, VT2xx shape, VT3xx
-references and combinations, VT4xx memory and placement, VT5xx images and kernels, VT6xx reaching boards, VT7xx
-deploying, VT80x verifying, VT83x to VT91x device trees (``vtool lint``).
+elsewhere ``declare(...)``. Both only note the words when their module is imported: ``every_code`` imports all modules
+that have some and returns the table, ``code_of`` those that may have one. Codes are permanent: one is never given
+another meaning. VT1xx reading YAML, VT2xx shape, VT3xx references and combinations, VT4xx memory and placement, VT5xx
+images and kernels, VT6xx reaching boards, VT7xx deploying, VT80x verifying, VT83x to VT91x device trees (``vtool
+lint``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., Iterator[Any]])
-_NOT_MODULES = (".on_board", ".recipes")
-"""What runs on a board or builds an image; nothing here imports it."""
+_NOT_MODULES = (".on_board", ".recipes", "._rooms")
+"""What runs on a board, builds an image or is Ansible's; nothing here imports it."""
 
 
 class Code(NamedTuple):
@@ -69,12 +72,25 @@ def codes_of(function: Callable[..., Iterator[Any]]) -> tuple[str, ...]:
 
 
 def every_code() -> dict[str, Code]:
-    """Return the whole table, in the order of the codes. Imports every module of vtool."""
-    import importlib  # noqa: PLC0415 - only who asks for the whole table pays for it
-    import pkgutil  # noqa: PLC0415
-
-    package = importlib.import_module("vtool")
-    for module in pkgutil.walk_packages(package.__path__, "vtool."):
-        if not any(part in module.name for part in _NOT_MODULES):
-            importlib.import_module(module.name)
+    """Return the whole table, in the order of the codes. Imports every module that has one."""
+    for module in _modules_with('"VT'):
+        import_module(module)
     return dict(sorted(_declared.items()))
+
+
+def code_of(word: str) -> Code | None:
+    """Return what one code means, None where there is no such code. Imports the modules that it stands in."""
+    for module in _modules_with(f'"{word}"'):
+        import_module(module)
+        if word in _declared:
+            return _declared[word]
+    return None
+
+
+def _modules_with(text: str) -> Iterator[str]:
+    """Yield the modules of vtool that have a text in their source."""
+    vtool = Path(__file__).parents[1]
+    for file in sorted(vtool.rglob("*.py")):
+        name = ".".join(file.relative_to(vtool.parent).with_suffix("").parts).removesuffix(".__init__")
+        if not any(part in name for part in _NOT_MODULES) and text in file.read_text():
+            yield name
