@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -266,3 +267,13 @@ def test_the_board_program_is_its_sources_and_is_sent_packed() -> None:
     sent = sent_program()
     assert gzip.decompress(sent.packed) == board_program()
     assert sent.sha256 == hashlib.sha256(board_program()).hexdigest()
+
+
+def test_a_start_on_a_board_does_not_wait_for_typing(tmp_path: Path) -> None:
+    (tmp_path / "vtool-board").write_bytes(board_program())
+    modules = "program, lock, generations, domains, u_boot, boot_partition"
+    code = (
+        f"import sys; sys.path.insert(0, sys.argv[1]); from on_board import {modules}; print('typing' in sys.modules)"
+    )
+    words = [sys.executable, "-IS", "-c", code, str(tmp_path / "vtool-board")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "False\n"

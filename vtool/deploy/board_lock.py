@@ -124,7 +124,7 @@ def _start(target: SshTarget, program: Sent, owner: str, *, if_there: bool) -> s
     same = f'same() {{ echo "{program.sha256}  $1" | sha256sum -c >/dev/null; }}'
     return (
         f"{IF_THERE if if_there else ''}P={ON_BOARD}; {same}; "
-        f"same $P 2>/dev/null || {{ echo {_SEND}; head -c {len(program.packed)} | gzip -d "
+        f"test -e $P && same $P || {{ echo {_SEND}; head -c {len(program.packed)} | gzip -d "
         f"| {root}install -m 0755 /dev/stdin {new} && same {new} && {root}mv {new} $P; }} && exec {hold_it}"
     )
 

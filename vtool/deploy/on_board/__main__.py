@@ -13,16 +13,20 @@ from pathlib import Path
 
 
 def unpacked(archive: Path) -> Path:
-    """Return the folder with what is in the file, made whole or not at all; the file where it cannot be made."""
+    """Return the folder with the modules, made whole or not at all; the file itself where it cannot be made."""
     folder = Path("/run", f"vtool-board-{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}")
     if not folder.is_dir():
         import shutil
-        import zipfile
+        from pkgutil import iter_modules
+        from zipimport import zipimporter
 
         new = folder.with_name(f"{folder.name}.{os.getpid()}")
         try:
-            with zipfile.ZipFile(archive) as packed:
-                packed.extractall(new)
+            (new / "on_board").mkdir(parents=True)
+            for module in iter_modules([f"{archive}/on_board"]):
+                name = f"on_board/{module.name}.py"
+                (new / name).write_bytes(zipimporter(str(archive)).get_data(f"{archive}/{name}"))
+            (new / "on_board" / "__init__.py").touch()
             new.rename(folder)
         except OSError:
             shutil.rmtree(new, ignore_errors=True)

@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+
+from .typed import Any
 
 FOLDER = Path("/var/lib/vtool")
 CURRENT = FOLDER / "current"

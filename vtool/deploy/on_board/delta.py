@@ -13,7 +13,8 @@ import json
 import os
 import zlib
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+
+from .typed import IO, Any, BinaryIO
 
 LEAST_BYTES = 8 << 20
 """Smaller objects are sent whole."""

@@ -7,10 +7,10 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from . import generations, lock
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
+from .typed import Any
 
 READY = Path("/run/vtool/ready")
 START_S = 120

@@ -17,7 +17,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from . import delta, loader
 from .base import (
@@ -35,6 +34,7 @@ from .base import (
 )
 from .boot_partition import make_sound
 from .networks import refuse_own_networks
+from .typed import IO, Any
 
 STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"

@@ -16,9 +16,9 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from .base import replace_file, sha256_of, sync_folder
+from .typed import Any
 
 KEYS = ("good", "good_set", "last", "last_set", "trial", "trial_set", "count")
 _MODULES = {"u-boot": ".u_boot", "systemd-boot": ".systemd_boot"}

@@ -19,9 +19,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 
 from .base import BoardError, read_json, replace_file
+from .typed import IO, Any
 
 LOCK = Path("/run/vtool-board.lock")
 GONE = Path("/run/vtool-board.gone")

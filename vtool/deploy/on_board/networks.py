@@ -6,9 +6,9 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from .base import BoardError
+from .typed import Any
 
 ROUTES = Path("/proc/net/route")
 INTERFACES = Path("/sys/class/net")

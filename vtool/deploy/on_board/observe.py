@@ -12,13 +12,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from . import reach
 from .base import BoardError, run
 from .domains import manifest
 from .kernel_image import options_of
 from .talk import domain_shell, qmp
+from .typed import Any
 
 
 def verb_observe(_: argparse.Namespace) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import io
 import json
 import sys
 from importlib import import_module
-from typing import Any
 
 from . import lock
 from .base import BoardError
+from .typed import Any
 
 
 def word(*names: str, **about: Any) -> tuple[tuple[str, ...], dict[str, Any]]:

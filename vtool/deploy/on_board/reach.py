@@ -14,9 +14,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from .base import BoardError, run
+from .typed import Any
 
 FOLDER = "/tmp/.vtool-reach"  # noqa: S108 - in the domain, which has one user
 # 1 MiB each: 32 bytes, 128 times as the shell writes them, then 16 times 16 of that. Few processes: in a guest that is

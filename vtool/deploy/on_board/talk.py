@@ -17,10 +17,10 @@ import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from .base import BoardError, run
 from .domains import clean_lines, console_text, manifest
+from .typed import Any
 
 XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
 
 from .base import replace_file
 from .loader import KEYS
+from .typed import Any
 
 SECTOR_BYTES = 512
 FORMAT = "1"
