@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vtool.deploy.on_board import reach
+from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.proof import foreign_memory
 
 SEED = "ab" * 16
@@ -141,3 +143,30 @@ def test_what_is_mapped_by_ones_own_hand_is_looked_through(monkeypatch: pytest.M
 
 def test_a_process_without_xens_devices_has_mapped_nothing_of_a_guest() -> None:
     assert set(foreign_memory.mapped(SEED, str(os.getpid())).values()) == {0}
+
+
+@pytest.mark.parametrize("slice_name", ["system.slice", "machine.slice"])
+def test_the_processes_of_a_unit_are_those_of_its_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_name: str
+) -> None:
+    """systemd is asked only where a unit is not in the usual place."""
+    unit, asked = "vtool-domain-fe0.service", list[tuple[str, ...]]()
+
+    def run(*words: str, **_: object) -> SimpleNamespace:
+        asked.append(words)
+        return SimpleNamespace(stdout=f"/{slice_name}/{unit}\n" if started else "\n")
+
+    monkeypatch.setattr(reach, "CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(reach, "run", run)
+    started = False
+    with pytest.raises(BoardError) as caught:
+        reach.processes(unit)
+    assert caught.value.code == "VT710"
+    started = True
+    below = tmp_path / slice_name / unit / "worker"
+    below.mkdir(parents=True)
+    (below / "cgroup.procs").write_text("12\n")
+    (below.parent / "cgroup.procs").write_text("7\n9\n")
+    asked.clear()
+    assert reach.processes(unit) == [7, 9, 12]
+    assert len(asked) == (slice_name != "system.slice")

@@ -85,7 +85,9 @@ def observe_offers(step: dict[str, Any]) -> dict[str, Any]:
 
 def observe_maps(step: dict[str, Any]) -> dict[str, Any]:
     """Return the file-backed shared mappings of a unit's main process: size and identity of each."""
-    pid = int(run("systemctl", "show", "-p", "MainPID", "--value", step["unit"]).stdout.strip() or "0")
+    pid, *more = reach.processes(step["unit"])
+    if more:
+        pid = int(run("systemctl", "show", "-p", "MainPID", "--value", step["unit"]).stdout.strip() or "0")
     if pid == 0:
         raise BoardError("VT710", f"unit {step['unit']} has no process")
     mappings = []

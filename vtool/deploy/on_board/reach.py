@@ -35,6 +35,7 @@ PAGE_BYTES = 4096  # Xen counts in these
 PAGE = f"bs={PAGE_BYTES} count=1 2>/dev/null"
 GRANT = re.compile(r"\[0x[0-9a-f]+\]\s+(\d+) 0x[0-9a-f]+ 0x[0-9a-f]+\s+\d+ 0x([0-9a-f]+) 0x")
 CHUNK_BYTES = 16 << 20
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # What VMMs and daemons share memory by.
 MEMORY_OBJECTS = ("/memfd:", "/dev/shm/", "/dev/hugepages/")  # noqa: S108 - names that are compared
 
@@ -108,11 +109,11 @@ def search(backend: list[int], vmm: list[int], seed: str) -> dict[str, Any]:
 
 def processes(unit: str) -> list[int]:
     """Return the processes of a unit, children in groups of their own as well; BoardError VT710 when it has none."""
-    group = run("systemctl", "show", "-p", "ControlGroup", "--value", unit).stdout.strip()
-    folder = Path(f"/sys/fs/cgroup{group}")
-    found = (
-        {int(pid) for path in folder.glob("**/cgroup.procs") for pid in path.read_text().split()} if group else set()
-    )
+    folder = CONTROL_GROUPS / "system.slice" / unit
+    if not folder.is_dir():  # it is elsewhere; asking takes a fifth of a second on an emulated board
+        group = run("systemctl", "show", "-p", "ControlGroup", "--value", unit).stdout.strip()
+        folder = CONTROL_GROUPS / group[1:] if group else folder
+    found = {int(pid) for path in folder.glob("**/cgroup.procs") for pid in path.read_text().split()}
     if not found:
         raise BoardError("VT710", f"unit {unit} has no process")
     return sorted(found)
