@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from vtool.base.units import KIB, MIB, align_up, format_size
 from vtool.check.context import Context
+from vtool.check.shares import Share
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
@@ -136,11 +137,18 @@ def something_is_left(context: Context) -> Iterator[Diagnostic]:
         yield context.find("VT422", message, path, labels=(label,), hints=(hint,))
 
 
+def asked_shares(context: Context, board: str) -> list[Share]:
+    """Return the bytes that each domain and region of a board asks for; a region without owner is Xen's."""
+    domains = dict(context.domains_on(board))
+    shares = [Share(f"'{n}'", d.memory or 0, ("domains", n, "memory")) for n, d in domains.items()]
+    regions = context.lookup.regions_on[board].items()
+    mine = ((n, region) for n, region in regions if region.owner is None or region.owner in domains)
+    return [*shares, *(Share(f"region '{n}'", region.size, ("regions", n, "size")) for n, region in mine)]
+
+
 def asked_of(context: Context, board: str) -> int:
     """Return the bytes that the domains and regions of a board ask for."""
-    domains = dict(context.domains_on(board))
-    regions = [r for r in context.lookup.regions_on[board].values() if r.owner is None or r.owner in domains]
-    return sum(domain.memory or 0 for domain in domains.values()) + sum(region.size for region in regions)
+    return sum(share.amount for share in asked_shares(context, board))
 
 
 def needs_of_board(context: Context, board: str, ram: int) -> Mapping[str, int]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_size
 from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
+from vtool.check.memory_needs import asked_shares
 from vtool.check.pools import least_pool, pool_shares
-from vtool.check.shares import Share, largest_first, listed
+from vtool.check.shares import largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model.devices.base import LEAST_POOL_BYTES
@@ -258,9 +259,7 @@ def boards_have_the_memory(context: Context) -> Iterator[Diagnostic]:
     """What all domains and regions of a board take is there; CPUs are not overcommitted."""
     for board, loaded in context.facts.items():
         domains = dict(context.domains_on(board))
-        shares = [Share(f"'{n}'", d.memory or 0, ("domains", n, "memory")) for n, d in domains.items()]
-        regions = {name: region for name, region in context.topology.regions.items() if region.owner in domains}
-        shares += [Share(f"region '{n}'", r.size, ("regions", n, "size")) for n, r in regions.items()]
+        shares = asked_shares(context, board)
         ram, asked = sum(bank.size for bank in loaded.facts.ram), sum(share.amount for share in shares)
         if asked > ram:
             shares = largest_first(shares)
