@@ -78,8 +78,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
         ),
         host_cpus=domain.host_cpus,
-        grants_at_worst=sum(held_by(device, domain.cpus).grants for device in devices.values()),
-        grants_available=available_grants(domain.xen.max_grant_frames if domain.xen else None),
+        grants=_grants(domain, devices),
         served_disks=tuple(served),
         shares=tuple(shares),
         driver_domain=_plan_driver_domain(scope, name, domain, devices),
@@ -88,6 +87,11 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
         create_unit=f"vtool-create-{name}.service" if virtio else None,
     )
+
+
+def _grants(domain: Domain, devices: Mapping[str, Device]) -> plan.GrantLimit | None:
+    held = sum(held_by(device, domain.cpus).grants for device in devices.values())
+    return plan.GrantLimit(held, available_grants(domain.under_xen.max_grant_frames)) if held else None
 
 
 def _pool_of(scope: BoardScope, domain: Domain) -> str | None:

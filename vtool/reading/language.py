@@ -58,7 +58,7 @@ def read_topology(path: Path, overlays: Sequence[Path] = (), settings: Sequence[
         replace(
             merged,
             path=path,
-            values={**merged.values, (): own.values[()]},
+            values=merged.values if merged is own else {**merged.values, (): own.values[()]},
             faults=(*files.faults, *(fault for document in files.documents for fault in document.faults)),
             lacking=bool(files.faults) or any(path[:1] == ("include",) for path in merged.unsound),
         )
@@ -295,12 +295,22 @@ def interpolate(document: Document) -> Document:
             notes[path] = tuple(Label(variables.place(name), f"variable '{name}' is defined here") for name in used)
         return result
 
-    value = put(value, ())
+    if _has_reference(value):
+        value = put(value, ())
     faults = (*document.faults, *dict.fromkeys(variables.faults))
     unused = () if faults else tuple(variables.unused())  # one may be what is misspelt elsewhere
     return replace(
         document, value=value, notes=notes, warnings=unused, faults=faults, unsound=document.unsound | variables.unsound
     )
+
+
+def _has_reference(value: Any) -> bool:
+    """Whether `${` stands anywhere in a value; most topologies have none, and a large one need not be copied."""
+    if isinstance(value, dict):
+        return any(map(_has_reference, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_reference, value))
+    return isinstance(value, str) and "${" in value
 
 
 class _Variables:

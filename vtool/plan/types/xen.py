@@ -274,8 +274,8 @@ class XenGuest(GuestWithQemu, StartedLater):
     passthrough: tuple[str, ...] = ()
     settings: tuple[XenSetting, ...] = ()
     host_cpus: tuple[int, ...] = ()
-    grants_at_worst: int = 0
-    grants_available: int = 0
+    grants: GrantLimit | None = None
+    """What its devices hold at worst, and what it has; None where they hold none."""
     served_disks: tuple[XenServedDisk, ...] = ()
     shares: tuple[XenShare, ...] = ()
     driver_domain: DriverDomain | None = None
@@ -316,11 +316,6 @@ class XenGuest(GuestWithQemu, StartedLater):
     def devices(self) -> tuple[GuestDevice, ...]:
         """Return its PV devices, then the virtio devices."""
         return (*self.disks, *self.served_disks, *self.shares, *self.interfaces, *self.virtio)
-
-    @property
-    def grants(self) -> GrantLimit | None:
-        """Return what its devices hold at worst, and what it has."""
-        return GrantLimit(self.grants_at_worst, self.grants_available) if self.grants_at_worst else None
 
     @property
     def windows(self) -> GuestWindows:
