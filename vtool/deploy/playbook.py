@@ -56,7 +56,7 @@ class Run:
         deadline.start()
         tail: deque[str] = deque(maxlen=10)
         for line in self._process.stdout:
-            if line.startswith("{"):
+            if line.startswith('{"event": '):  # the rest is what Ansible says besides, such as why it cannot start
                 self._take(json.loads(line))
             elif line.strip():
                 tail.append(line.rstrip())
@@ -102,7 +102,8 @@ def running(
     """
     with tempfile.TemporaryDirectory(prefix="run-", dir=own_runtime_folder()) as folder:
         socket = Path(folder) / "s"
-        words = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(socket), f"{COLLECTION}.{name}"]
+        # Its program may be in another folder than Python; -P: nothing is imported from the current one.
+        words = [sys.executable, "-P", "-m", "ansible.cli.playbook", "-i", str(socket), f"{COLLECTION}.{name}"]
         words += ["-e", json.dumps(variables), *(["--tags", tags] if tags else [])]
         # A user's settings are for plays of their own.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
