@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from vtool.base.threads import all_of
 from vtool.board.protocols import Board
 from vtool.board.shell import Shell, open_shell
 from vtool.diagnostics import VtoolError, board_failed
@@ -68,7 +69,7 @@ def each_board(
         came = [one(targets[0])]
     else:
         with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
-            came = list(pool.map(one, targets))
+            came = all_of([pool.submit(one, target) for target in targets])
     named = [(plan.name, result) for (plan, _), result in zip(targets, came, strict=True)]
     seen = {name: result for name, result in named if not isinstance(result, VtoolError)}
     return seen, {name: result for name, result in named if isinstance(result, VtoolError)}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vtool.base.runtime import own_runtime_folder
+from vtool.base.threads import all_of
 from vtool.board.protocols import Board
 from vtool.deploy.asking import MOST_AT_ONCE
 from vtool.deploy.board_lock import Held, hold_reached
@@ -165,7 +166,7 @@ def each(work: Callable[[Job], None], jobs: Sequence[Job], *, failed_too: bool =
     elif jobs:
         with ThreadPoolExecutor(max_workers=min(len(jobs), MOST_AT_ONCE)) as pool:
             try:
-                list(pool.map(one, jobs))
+                all_of([pool.submit(one, job) for job in jobs])
             except BaseException:  # Ctrl-C: nobody waits for what is being sent
                 for job in jobs:
                     job.cut()

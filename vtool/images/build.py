@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from vtool.base.progress import Progress
+from vtool.base.threads import first_of
 from vtool.diagnostics import VtoolError
 from vtool.images import debian
 from vtool.images.catalogue import CATALOGUE
@@ -32,8 +33,7 @@ def ensure(names: Iterable[str], progress: Progress, recipes: Mapping[str, Recip
                     if name not in started and all(need in done for need in recipe.needs):
                         needs = {need: done[need] for need in recipe.needs}
                         running[pool.submit(store.get, recipe, needs, progress, children)] = name
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
+                for future in first_of(running):
                     done[running.pop(future)] = future.result()
         except BaseException:
             children.stop()
