@@ -7,16 +7,7 @@ description:
   - Comes after M(vtool.vtool.observe).
 version_added: 0.1.0
 author: vtool (@vtool)
-attributes:
-  check_mode:
-    description: Is skipped in check mode.
-    support: none
-  diff_mode:
-    description: Has nothing to show.
-    support: none
-requirements: [vtool]
-notes:
-  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+extends_documentation_fragment: [vtool.vtool.board, vtool.vtool.board.skipped]
 """
 
 EXAMPLES = r"""

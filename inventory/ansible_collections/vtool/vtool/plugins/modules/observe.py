@@ -14,9 +14,7 @@ attributes:
   diff_mode:
     description: Has nothing to show.
     support: none
-requirements: [vtool]
-notes:
-  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+extends_documentation_fragment: [vtool.vtool.board]
 """
 
 EXAMPLES = r"""

@@ -12,16 +12,7 @@ options:
     description: Leave it running, unconfirmed, to be looked at.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Is skipped in check mode.
-    support: none
-  diff_mode:
-    description: Has nothing to show.
-    support: none
-requirements: [vtool]
-notes:
-  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+extends_documentation_fragment: [vtool.vtool.board, vtool.vtool.board.skipped]
 """
 
 EXAMPLES = r"""

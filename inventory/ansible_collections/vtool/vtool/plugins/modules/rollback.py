@@ -12,16 +12,7 @@ options:
     description: How its name begins; the one before the last good one if it is empty.
     type: str
     default: ''
-attributes:
-  check_mode:
-    description: Is skipped in check mode.
-    support: none
-  diff_mode:
-    description: Has nothing to show.
-    support: none
-requirements: [vtool]
-notes:
-  - Runs on hosts that are boards of a topology, as the inventory plugin P(vtool.vtool.topology#inventory) makes them.
+extends_documentation_fragment: [vtool.vtool.board, vtool.vtool.board.skipped]
 """
 
 EXAMPLES = r"""
