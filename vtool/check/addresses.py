@@ -69,10 +69,10 @@ def _seen_by(
     """Yield the RAM of a guest, and regions at places that the user fixed, where other rules do not bound them."""
     regions = context.lookup.regions_of[name]
     if domain.memory is not None and not domain.is_direct and not _more_than_the_board(context, name, domain.memory):
-        pools = sum(region.size for _, region in context.lookup.pools_of(name))
-        # Under KVM, pools follow the RAM.
-        behind = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory + pools)
-        ram = layouts.xen_guest_ram(min(domain.memory, _XEN_LAYOUT_BYTES))[-1] if is_xen else behind
+        pools = (region.size for _, region in context.lookup.pools_of(name))
+        ram = layouts.qemu_guest_memory(domain.memory, pools)
+        if is_xen:
+            ram = layouts.xen_guest_ram(min(domain.memory, _XEN_LAYOUT_BYTES))[-1]
         yield f"the RAM of '{name}'", ram, ("domains", name, "memory")
     for region_name, region in regions.items():
         address, key = region.address_in(name)

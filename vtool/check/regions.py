@@ -155,7 +155,7 @@ def guest_pools_fit(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         if domain.memory is None or not isinstance(context.hypervisor_of(name), Kvm):
             continue
-        ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
+        ram = layouts.qemu_guest_memory(domain.memory)
         whole = domain.memory % MIB == 0  # else VT403 is on what makes it odd
         places = layouts.qemu_pools(domain.memory, (region.size for _, region in context.lookup.pools_of(name)))
         for (region_name, region), where in zip(context.lookup.pools_of(name), places, strict=True):

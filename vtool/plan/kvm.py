@@ -34,7 +34,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     assert domain.memory is not None
     hypervisor = scope.board.hypervisor
     assert isinstance(hypervisor, Kvm)
-    ram = AddressRange.of_size(layouts.QEMU_VIRT_RAM_BASE, domain.memory)
+    ram = layouts.qemu_guest_memory(domain.memory)
     requested = {n: d for n, d in scope.devices.items() if has_device(name, d)}
     pools = _plan_pools(
         scope, name, ram, in_ram=any(d.data_path.traits.shares is Shares.RAM_WITH_POOL for d in requested.values())
@@ -58,7 +58,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         cpus=domain.cpus,
         ram=ram,
         pools=pools,
-        memory_bytes=(pools[-1].range.end if pools else ram.end) - ram.base,
+        memory_bytes=layouts.qemu_guest_memory(domain.memory, (pool.range.size_bytes for pool in pools)).size_bytes,
         memory=memory,
         kernel=f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,

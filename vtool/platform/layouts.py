@@ -96,6 +96,11 @@ def qemu_pools(memory_bytes: int, sizes: Iterable[int]) -> Iterator[AddressRange
         cursor += size_bytes
 
 
+def qemu_guest_memory(memory_bytes: int, pool_sizes: Iterable[int] = ()) -> AddressRange:
+    """Return where all memory of a guest of QEMU's lies, guest-physical: its RAM, and its pools behind that."""
+    return AddressRange.of_size(QEMU_VIRT_RAM_BASE, memory_bytes + sum(pool_sizes))
+
+
 def qemu_memory_for_pools(memory_bytes: int, pools: Sequence[tuple[int, int]]) -> int | None:
     """Return the least whole MiB of RAM, not below ``memory_bytes``, behind which every pool is aligned.
 
