@@ -263,7 +263,9 @@ def test_the_board_program_is_its_sources_and_is_sent_packed() -> None:
     sources["__main__.py"] = sources.pop("on_board/__main__.py")
     sources["on_board/kernel_image.py"] = KERNEL_IMAGE.read_bytes()
     with zipfile.ZipFile(io.BytesIO(board_program())) as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == sources
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    assert set(packed.pop("modules").decode().split()) == sources.keys() - {"__main__.py"}
+    assert packed == sources
     sent = sent_program()
     assert gzip.decompress(sent.packed) == board_program()
     assert sent.sha256 == hashlib.sha256(board_program()).hexdigest()

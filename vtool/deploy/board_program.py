@@ -30,7 +30,8 @@ def board_program() -> bytes:
     """Pack vtool-board into one executable file (a zipapp); the same sources give the same bytes."""
     sources = {f"on_board/{path.name}": path.read_bytes() for path in sorted(SOURCES.glob("*.py"))}
     sources["on_board/kernel_image.py"] = KERNEL_IMAGE.read_bytes()
-    sources["__main__.py"] = sources.pop("on_board/__main__.py")
+    start = sources.pop("on_board/__main__.py")
+    sources |= {"modules": "\n".join(sources).encode(), "__main__.py": start}
     program = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
     program.seek(0, io.SEEK_END)
     with zipfile.ZipFile(program, "a") as archive:  # not compressed: another zlib would make other bytes

@@ -17,16 +17,14 @@ def unpacked(archive: Path) -> Path:
     folder = Path("/run", f"vtool-board-{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}")
     if not folder.is_dir():
         import shutil
-        from pkgutil import iter_modules
         from zipimport import zipimporter
 
+        read = zipimporter(str(archive)).get_data
         new = folder.with_name(f"{folder.name}.{os.getpid()}")
         try:
             (new / "on_board").mkdir(parents=True)
-            for module in iter_modules([f"{archive}/on_board"]):
-                name = f"on_board/{module.name}.py"
-                (new / name).write_bytes(zipimporter(str(archive)).get_data(f"{archive}/{name}"))
-            (new / "on_board" / "__init__.py").touch()
+            for name in read("modules").decode().split():
+                (new / name).write_bytes(read(name))
             new.rename(folder)
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
