@@ -188,7 +188,9 @@ def _applied(job: Job, done: Mapping[str, Any]) -> Said:
     job.applied, job.proofs = True, job.proofs if job.staged else []
     report.changed, report.rebooted, report.restarted = done["changed"], done["reboot"], done["restarted"]
     told = {"generation": report.generation, "restarted": report.restarted}
-    return {"changed": report.changed, "reboot": report.rebooted, **told}
+    # To Ansible it is a change, too, when what runs already is put right.
+    changed = report.changed or report.rebooted or bool(report.restarted)
+    return {"changed": changed, "reboot": report.rebooted, **told}
 
 
 # ---------------------------------------------------------------- running it
