@@ -52,3 +52,24 @@ def test_ansible_works_on_as_many_boards_at_once_as_vtool() -> None:
     settings = ConfigParser()
     settings.read(ROOT / "inventory" / "ansible.cfg")
     assert settings.getint("defaults", "forks") == MOST_AT_ONCE
+
+
+def test_ansible_ends_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    """Else it waits for ever for a task that it did not start, as the vtool that was killed leaves it."""
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "strategy": "free",
+        "tasks": [{"ansible.builtin.debug": {"msg": "x"}}],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    settings = {"ANSIBLE_CONFIG": str(ROOT / "inventory" / "ansible.cfg"), "ANSIBLE_INVENTORY_ENABLED": "host_list"}
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-P", "-m", "ansible.cli.playbook", "-i", "a,", str(tmp_path / "play.yml")]
+    with subprocess.Popen(command, env=os.environ | settings, stdout=write, stderr=write) as process:
+        os.close(write)
+        try:
+            assert process.wait(30) != 0
+        finally:
+            process.kill()

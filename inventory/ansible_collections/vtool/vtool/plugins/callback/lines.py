@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -53,5 +54,8 @@ class CallbackModule(CallbackBase):
         line: dict[str, str] = {"event": event, "why": why}
         if host is not None:
             line |= {"host": host.get_name(), "task": task.name, "action": str(task.action)}
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os._exit(1)  # that vtool was killed; Ansible would go on for ever, with no task that anybody answers
