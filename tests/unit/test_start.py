@@ -50,3 +50,15 @@ def test_the_files_of_devices_are_imported_when_a_document_names_them() -> None:
     imported = {name.removeprefix("vtool.model.devices.") for name in done.stdout.splitlines()[-1].split()}
     assert {"types.blk", "daemons.qemu_storage_daemon"} <= imported
     assert not [name for name in imported if name.startswith("daemons.vhost_device") or name == "types.gpu"]
+
+
+def test_what_answers_pydantic_makes_way_for_another_question() -> None:
+    program = (
+        "from vtool.cli.main import main; main(['validate', __import__('sys').argv[1]])\n"
+        "from pydantic.plugin._loader import PYDANTIC_ENTRY_POINT_GROUP as group; print(group)\n"
+        "from pydantic import BaseModel; from pydantic.plugin._loader import get_plugins\n"
+        "type('Later', (BaseModel,), {})(); print(type(get_plugins).__name__)"
+    )
+    command = [sys.executable, "-c", program, str(TOPOLOGY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["pydantic", "function"]

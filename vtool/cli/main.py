@@ -81,11 +81,19 @@ def _do_without_pydantic_plugins() -> None:
     """Say that there are no plugins before pydantic asks, which takes a fifteenth of ``vtool validate``.
 
     Told not to look for some (``PYDANTIC_DISABLE_PLUGINS``), it still imports ``importlib.metadata`` and, with that,
-    email and zipfile. So what stands here is the module that it would ask, which has this one function.
+    email and zipfile. So what stands here answers the one question that it has; asked anything else, it makes way.
     """
-    loader = ModuleType("pydantic.plugin._loader")
-    vars(loader)["get_plugins"] = tuple
-    sys.modules.setdefault(loader.__name__, loader)
+    name = "pydantic.plugin._loader"
+
+    def of_its_own(word: str) -> object:
+        if word.startswith("__"):  # the import itself asks such
+            raise AttributeError(word)
+        sys.modules.pop(name, None)
+        return getattr(importlib.import_module(name), word)
+
+    loader = ModuleType(name)
+    vars(loader).update(get_plugins=tuple, __getattr__=of_its_own)
+    sys.modules.setdefault(name, loader)
 
 
 def _run(arguments: list[str]) -> int:
