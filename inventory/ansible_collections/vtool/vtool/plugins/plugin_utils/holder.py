@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -73,7 +74,7 @@ def _started() -> socket.socket:
         from vtool.base.runtime import own_runtime_folder  # noqa: PLC0415 - the error below names its absence
     except ImportError as error:
         raise AnsibleActionFail(f"vtool is not installed for the Python that runs Ansible: {error}") from error
-    play = os.getppid()  # a task has a process of its own
+    play = _play()
     path = own_runtime_folder() / f"ansible-{play}.sock"
     with path.with_suffix(".start").open("w") as start:
         fcntl.flock(start, fcntl.LOCK_EX)
@@ -93,3 +94,18 @@ def _started() -> socket.socket:
                 raise AnsibleActionFail(f"vtool does not hold boards: {said}{process.stdout.read()}".strip())
             process.returncode = 0  # it is left running
         return _connected(str(path))
+
+
+def _play() -> int:
+    """Return the process of ansible-playbook: that of a task is forked from it, and has the same command line.
+
+    Without it, whoever inherited the task's process would be watched instead, and the boards held as long as that runs.
+    """
+    play = os.getppid()
+    try:
+        here, there = (Path(f"/proc/{of}/cmdline").read_bytes() for of in ("self", play))
+    except OSError:
+        here, there = b"task", b"none"
+    if here != there:
+        raise AnsibleActionFail("the play that this task is of has ended")
+    return play
