@@ -32,7 +32,7 @@ def test_it_is_built_with_its_playbooks(tmp_path: Path) -> None:
     (built,) = tmp_path.glob("vtool-vtool-*.tar.gz")
     with tarfile.open(built) as archive:
         names = set(archive.getnames())
-    assert {"roles/bring/tasks/main.yml", "plugins/inventory/held.py", "plugins/callback/lines.py"} <= names
+    assert {"plugins/inventory/held.py", "plugins/callback/lines.py"} <= names
     assert {"playbooks/deploy.yml", "plugins/inventory/topology.py", "meta/runtime.yml"} <= names
     assert {f"plugins/{kind}/{task}.py" for kind in ("action", "modules") for task in TASKS} <= names
 
