@@ -137,7 +137,7 @@ def test_source_that_includes_a_pipe(line: str, odd: Path, capsys: pytest.Captur
 
 
 def test_a_saved_plan_that_is_a_pipe(odd: Path) -> None:
-    from vtool.deploy.difference import require_as_saved
+    from vtool.deploy.difference import saved_plan
 
     with pytest.raises(VtoolError, match=r"VT100.*named pipe"):
-        require_as_saved(odd, "t", ())
+        saved_plan(odd)

@@ -148,10 +148,13 @@ def features_are_built(context: Context) -> Iterator[Diagnostic]:
         label = Label(context.span("boards", board, "hypervisor"), f"this Xen: {xen.source}")
         key = len(path) == 2
         if not feature.is_in(xen.version):
-            message = f"{feature.what} needs Xen {dotted(feature.since)} or later, board '{board}' has {xen.release}"
+            since = dotted(feature.since)
+            message = f"for {feature.what}, Xen {since} or later is needed; board '{board}' has {xen.release}"
             yield context.find("VT370", message, path, key=key, labels=(label,))
         elif _lacks(xen, feature):
-            message = f"{feature.what} needs a Xen built with CONFIG_{feature.option}, this one is built without"
+            message = (
+                f"for {feature.what}, a Xen built with CONFIG_{feature.option} is needed; this one is built without"
+            )
             yield context.find("VT371", message, path, key=key, labels=(label,), hints=(feature.without,))
 
 

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_limit(parser)
     parser.add_argument(
         "--rolling",
-        type=int,
+        type=_number_of_boards,
         metavar="N",
         help="deploy to N boards at a time, and stop at the first failure (default: all at once)",
     )
@@ -34,14 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
+def _number_of_boards(text: str) -> int:
+    """Read ``--rolling``."""
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of boards, such as 1")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Deploy to every board of the topology; exit code 3 when one failed or a row is not proven."""
     begin = time.monotonic()
     progress = ShownProgress()
     with contextlib.ExitStack() as stack:
-        play = None
+        play = saved = None
+        if arguments.plan:
+            from vtool.deploy.difference import saved_plan
+
+            saved = saved_plan(arguments.plan)
         if not arguments.dry_run:
-            asked = {"keep": arguments.keep, "rolling": arguments.rolling or None}
+            asked = {"keep": arguments.keep, "rolling": arguments.rolling}
             play = stack.enter_context(playing("deploy", progress, asked))
         # Ansible starts while these are read.
         from vtool.cli.common import image_paths, prepare_arguments, require_deployable, targets_of
@@ -55,10 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         image_path = image_paths(prepared, [plan for plan, _ in targets], progress)
         images_s = round(time.monotonic() - begin, 1)
         name = prepared.topology.name
-        if arguments.dry_run or arguments.plan:
+        if arguments.dry_run or saved:
             found = differences(name, targets, image_path)
-            if arguments.plan:
-                require_as_saved(arguments.plan, name, found)
+            if saved:
+                require_as_saved(saved, name, found)
         if play is None:
             show_differences(prepared.document, found, arguments.format)
             return ExitCode.OK.value

@@ -118,12 +118,22 @@ def format_saved(topology: str, found: Sequence[Difference]) -> str:
     return json.dumps({"format": FORMAT, "topology": topology, "boards": boards}, indent=2, sort_keys=True) + "\n"
 
 
-def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> None:
-    """Raise VT718 unless request and boards are still what the saved plan says; VT100, VT719 when it cannot be read."""
+@dataclass(frozen=True)
+class SavedPlan:
+    """What ``vtool plan --save`` wrote: what each board ran, and the generation that it was to get."""
+
+    path: Path
+    topology: str
+    boards: dict[str, tuple[str, str]]
+
+
+def saved_plan(path: Path) -> SavedPlan:
+    """Read a saved plan. Raises VT100 or VT719 when it cannot be read."""
     try:
         saved = json.loads(read_text(path))
         boards = {str(name): (str(b["running"]), str(b["generation"])) for name, b in saved["boards"].items()}
         known = saved["format"] == FORMAT
+        topology = str(saved["topology"])
     except OSError as error:
         message = f"'{path}' cannot be read: {reason_of(error)}"
         raise VtoolError(Diagnostic("VT100", message)) from None
@@ -132,8 +142,14 @@ def require_as_saved(path: Path, topology: str, found: Sequence[Difference]) -> 
     if not known:
         message = f"'{path}' is not a plan that `vtool plan --save` wrote"
         raise VtoolError(Diagnostic("VT719", message, hints=("write it again: vtool plan TOPOLOGY --save FILE",)))
+    return SavedPlan(path, topology, boards)
+
+
+def require_as_saved(saved: SavedPlan, topology: str, found: Sequence[Difference]) -> None:
+    """Raise VT718 unless request and boards are still what the saved plan says."""
     hint = "look at the difference again: vtool plan TOPOLOGY --against-board --save FILE"
-    if saved["topology"] != topology or set(boards) != {item.board for item in found}:
+    path, boards = saved.path, saved.boards
+    if saved.topology != topology or set(boards) != {item.board for item in found}:
         raise board_failed("VT718", f"'{path}' is a plan for other boards or another topology", hints=(hint,))
     for item in found:
         running, generation = boards[item.board]
