@@ -29,13 +29,15 @@ def run(arguments: argparse.Namespace) -> int:
         prepared = prepare_arguments(arguments)
         targets = targets_of(prepared, arguments)
         reports = play.on(prepared.topology.name, targets)
-    for report, (plan, board) in zip(reports, targets, strict=True):
+    boards = {plan.name: board for plan, board in targets}
+    for report in reports:  # of those that Ansible came to
         show_failure(report)
         if arguments.format == "text" and report.failure is None:
             show_proof(report)
             if not report.proven:
+                board = boards[report.board.name]
                 with board.hold():
-                    print_lines(domain_tails(plan, board))
+                    print_lines(domain_tails(report.board, board))
             print("seconds: " + ", ".join(f"{phase} {seconds}" for phase, seconds in report.seconds.items()))
     if arguments.format == "json":
         print_json(
