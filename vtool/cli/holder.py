@@ -12,13 +12,13 @@ import json
 import os
 import select
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vtool.base.once import once
 from vtool.base.progress import Silent
 from vtool.cli.common import image_paths, prepare, require_deployable, targets_of
 from vtool.cli.difference import difference_lines
@@ -35,51 +35,35 @@ class Holder:
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
-        self._of: dict[str, Boards] = {}
-        self._reading = threading.Lock()
+        self._boards = once(self._read)
 
     def answer(self, request: Request) -> Mapping[str, Any]:
         """Do what a task asks for; what goes wrong is what the task says."""
         try:
-            return self._boards(request["source"]).answer(request)
+            return self._boards(json.dumps(request["source"], sort_keys=True)).answer(request)
         except VtoolError as error:
             return failed(error)
         except Exception:  # a bug ends its task, not the hold on the boards
             return {"failed": True, "msg": f"a bug in vtool: {traceback.format_exc()}"}
 
-    def _boards(self, source: Mapping[str, Any] | None) -> Boards:
+    def _read(self, text: str) -> Boards:
+        source = json.loads(text)
         if not source:
             raise VtoolError(Diagnostic("VT712", _NO_SOURCE))
-        with self._reading:
-            known = json.dumps(source, sort_keys=True)
-            if known not in self._of:
-                self._of[known] = self._read(source)
-            return self._of[known]
-
-    def _read(self, source: Mapping[str, Any]) -> Boards:
         overlays = [Path(path) for path in source.get("overlays", ())]
         prepared = prepare(Path(source["topology"]), overlays, source.get("set", ()))
         require_deployable(prepared)
         inventory = Path(source["inventory"]) if source.get("inventory") else None
         targets = targets_of(prepared, argparse.Namespace(inventory=inventory))
-        image_path = _once(lambda: image_paths(prepared, [plan for plan, _ in targets], Silent()))
+        # Images are made when the first is asked for, and no sooner: only a deploy wants any.
+        made = once(lambda: image_paths(prepared, [plan for plan, _ in targets], Silent()))
+
+        def image_path(reference: str) -> Path:
+            return made()(reference)
+
         held = self._stack.enter_context(boards(prepared.topology.name, targets, image_path, Silent()))
         held.work = replace(held.work, describe=lambda found: list(difference_lines(prepared.document, found)))
         return held
-
-
-def _once(make: Callable[[], Callable[[str], Path]]) -> Callable[[str], Path]:
-    """Make images when the first is asked for, and no sooner: only a deploy wants any."""
-    lock = threading.Lock()
-    made: list[Callable[[str], Path]] = []
-
-    def path_of(reference: str) -> Path:
-        with lock:
-            if not made:
-                made.append(make())
-        return made[0](reference)
-
-    return path_of
 
 
 def main(socket: str, process: str) -> int:
