@@ -27,7 +27,15 @@ HYPERVISORS = ("kvm", "xen")
 _FILES = {(file.parent.name, file.stem) for file in Path(__file__).parent.glob("*/*.py")}
 _PACKAGES = [import_module(f"{__name__}.{folder}") for folder, file in sorted(_FILES) if file == "__init__"]
 _PACKAGES.sort(key=lambda package: int(package.ROWS[0].number))
-_WITH_PROOF = frozenset(p.ROWS[0].data_path for p in _PACKAGES if (p.__name__.rpartition(".")[2], "proof") in _FILES)
+
+
+def _having(part: str) -> dict[str, str]:
+    """Return the packages that have a part, by the path's word, in order."""
+    names = ((package.ROWS[0].data_path, package.__name__) for package in _PACKAGES)
+    return {word: name for word, name in names if (name.rpartition(".")[2], part) in _FILES}
+
+
+_WITH_PROOF = frozenset(_having("proof"))
 _TRAITS: dict[str, Traits] = {
     package.TRAITS.word: package.TRAITS for package in _PACKAGES if hasattr(package, "TRAITS")
 }
@@ -57,8 +65,7 @@ else:
 @cache
 def modules(part: str) -> dict[str, ModuleType]:
     """Import a part of each package that has it (``rules``, ``planning``, ``proof``): by the path's word, in order."""
-    having = [p for p in _PACKAGES if (p.__name__.rpartition(".")[2], part) in _FILES]
-    return {package.ROWS[0].data_path: import_module(f"{package.__name__}.{part}") for package in having}
+    return {word: import_module(f"{package}.{part}") for word, package in _having(part).items()}
 
 
 def rows() -> tuple[Row, ...]:
