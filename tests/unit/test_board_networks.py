@@ -46,6 +46,7 @@ def refused(network: str) -> str:
     with pytest.raises(BoardError) as caught:
         networks.refuse_own_networks([{"name": "kvmbr0", "network": network}])
     assert caught.value.code == "VT428"
+    assert caught.value.hints == ["give the bridge a network of its own, such as 192.168.77.0/24"]
     return str(caught.value)
 
 
@@ -73,3 +74,12 @@ def test_without_ssh_what_the_board_routes_counts(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("SSH_CONNECTION")
     assert "eth0" in refused("10.0.2.0/24")
     networks.refuse_own_networks([{"name": "kvmbr0", "network": "172.16.5.0/24"}])
+
+
+def test_the_network_of_the_hint_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "192.168.77.9 50000 10.9.0.1 22")
+    with pytest.raises(BoardError) as caught:
+        networks.refuse_own_networks(
+            [{"name": "kvmbr0", "network": "10.0.2.0/24"}, {"name": "kvmbr1", "network": "192.168.78.0/30"}]
+        )
+    assert caught.value.hints == ["give the bridge a network of its own, such as 192.168.79.0/24"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import AddressRange, format_size
 from vtool.check.context import Context
+from vtool.check.free import free_in_guest
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.cores import MOST_ADDRESS_BITS, physical_address_bits
@@ -48,7 +49,8 @@ def guest_addresses_exist(context: Context) -> Iterator[Diagnostic]:
                         f"{what} ends at {where.end:#x}, beyond the {bits} bits of address of board '{board}' "
                         f"({whose}), which end at {1 << bits:#x}"
                     )
-                    yield context.find("VT352", message, path, labels=(label,))
+                    hint = free_in_guest(context, name, str(path[1])) if path[0] == "regions" else ""
+                    yield context.find("VT352", message, path, labels=(label,), hints=(hint,) if hint else ())
 
 
 @rule("VT408")

@@ -77,7 +77,8 @@ def alignment_is_possible(context: Context) -> Iterator[Diagnostic]:
                 yield context.find("VT413", message, ("regions", name), key=True)
         elif region.alignment & (region.alignment - 1):
             message = f"region '{name}': the alignment {format_size(region.alignment)} is not a power of two"
-            yield context.find("VT413", message, path)
+            hint = f"leave it out, or write {format_size(max(1 << region.alignment.bit_length(), least))}"
+            yield context.find("VT413", message, path, hints=(hint,))
         elif region.alignment < least:
             message = (
                 f"region '{name}': the alignment {format_size(region.alignment)} is less than {format_size(least)}"

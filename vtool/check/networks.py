@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 
 from vtool.check.context import Context
+from vtool.check.free import free_address, free_claim, free_network, interface, is_a_hosts
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.devices import NetworkDevice, daemon_of
+from vtool.model.devices.base import BOARD_PORTS
 
 # Loopback, and what the kernel and systemd name real interfaces after (systemd.net-naming-scheme(7)).
 _REAL_INTERFACE = re.compile(r"^(lo|(eth|wlan|wwan|usb|end|can)\d+|(en|wl|ww)([bcopsx]\S*|d\d+))$")
@@ -49,11 +51,12 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
             if int(network.mac[:2], 16) & 1 or set(network.mac) <= set("0:"):
                 kind = "multicast" if int(network.mac[:2], 16) & 1 else "zero"
                 message = f"mac '{network.mac}' of '{name}' is a {kind} address"
-                yield context.find("VT330", message, (*path, "mac"))
+                yield context.find("VT330", message, (*path, "mac"), hints=("leave it out: vtool makes one",))
             if network.mac in macs:
                 message = f"mac '{network.mac}' of '{name}' is also that of '{macs[network.mac]}'"
                 label = Label(context.span("devices", macs[network.mac], "network", "mac"), "the other is here")
-                yield context.find("VT330", message, (*path, "mac"), labels=(label,))
+                hint = "leave one of them out: vtool makes one"
+                yield context.find("VT330", message, (*path, "mac"), labels=(label,), hints=(hint,))
             macs.setdefault(network.mac, name)
         yield from _addresses_meet(context, name, device)
         if not network.bridge:
@@ -63,12 +66,14 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
         if taken != name and network.frontend_address:
             message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
             label = Label(context.span("devices", taken, "network", "frontend_address"), "the other is here")
-            yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,))
+            hint = free_address(context, device, network.backend_address)
+            yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,), hints=(hint,))
         if key in bridges and bridges[key][1] != network.backend_address:
             other = bridges[key][0]
             message = f"bridge '{network.bridge}' gets another address from '{name}' than from '{other}'"
             label = Label(context.span("devices", other, "network", "backend_address"), "the other is here")
-            yield context.find("VT332", message, (*path, "backend_address"), labels=(label,))
+            hint = f"`backend_address: {bridges[key][1]}` is the bridge's; or use another bridge"
+            yield context.find("VT332", message, (*path, "backend_address"), labels=(label,), hints=(hint,))
         bridges.setdefault(key, (name, network.backend_address))
 
 
@@ -79,17 +84,18 @@ def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Itera
         text = getattr(device.network, end)
         if not text:
             continue  # VT340 says that it is missing
-        address = _interface(text)
+        address = interface(text)
         if address is None:
             message = f"{text!r} is not an IPv4 address with its network's prefix"
-        elif not _is_a_hosts(address):
+        elif not is_a_hosts(address):
             message = (
                 f"'{text}' cannot be a host's: a network's first or last address, special, or no prefix of 8 to 30"
             )
         else:
             ends.append(address)
             continue
-        yield context.find("VT331", message, (*path, end), hints=("for example 192.0.2.1/24",))
+        beside = device.network.frontend_address if end == "backend_address" else device.network.backend_address
+        yield context.find("VT331", message, (*path, end), hints=(free_address(context, device, beside),))
     if len(ends) == 2 and (ends[0].network != ends[1].network or ends[0].ip == ends[1].ip):
         message = f"'{ends[0]}' of '{device.frontend}' and '{ends[1]}' of '{device.backend}' are in different networks"
         if ends[0].ip == ends[1].ip:
@@ -97,24 +103,8 @@ def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Itera
                 f"'{ends[0].ip}' is the address of both ends of '{name}', '{device.frontend}' and '{device.backend}'"
             )
         label = Label(context.span(*path, "backend_address"), "the other is here")
-        yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,))
-
-
-def _interface(text: str) -> ipaddress.IPv4Interface | None:
-    """Read ``192.0.2.1/24``; a mask in the prefix's place, which Python takes, is not what tools take."""
-    if re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text) is None:
-        return None
-    try:
-        return ipaddress.IPv4Interface(text)
-    except ValueError:
-        return None
-
-
-def _is_a_hosts(address: ipaddress.IPv4Interface) -> bool:
-    ip, network = address.ip, address.network
-    special = ip.is_multicast or ip.is_loopback or ip.is_reserved or ip in ipaddress.IPv4Network("0.0.0.0/8")
-    ends = (network.network_address, network.broadcast_address)
-    return not special and 8 <= network.prefixlen <= 30 and ip not in ends
+        hint = free_address(context, device, device.network.backend_address)
+        yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,), hints=(hint,))
 
 
 @rule("VT333")
@@ -122,7 +112,7 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
     """Two bridges of a domain have networks that do not overlap."""
     seen: dict[str, dict[str, tuple[str, ipaddress.IPv4Network]]] = {}
     for name, device in context.topology.devices.items():
-        address = _interface(device.network.backend_address) if device.type == "net" else None
+        address = interface(device.network.backend_address) if device.type == "net" else None
         if device.type != "net" or address is None:
             continue
         bridge = device.network.bridge
@@ -137,7 +127,7 @@ def bridges_are_apart(context: Context) -> Iterator[Diagnostic]:
                 message = f"bridges '{other_bridge}' and '{bridge}' have overlapping networks, {networks}"
                 label = Label(context.span("devices", other, "network", "backend_address"), "the other is here")
                 path = ("devices", name, "network", "backend_address")
-                hint = "give each bridge a network of its own, or use one bridge for both"
+                hint = f"{free_network(context, device)}; or use one bridge for both"
                 yield context.find("VT333", message, path, labels=(label,), hints=(hint,))
         bridges[bridge] = name, address.network
 
@@ -159,8 +149,8 @@ def networks_are_not_the_boards(context: Context) -> Iterator[Diagnostic]:
         if daemon is not None and daemon.without_bridge:
             continue  # it gives the board no address
         board, bridge = context.board_of.get(device.backend, ""), device.network.bridge
-        address = _interface(device.network.backend_address)
-        if board not in context.facts or address is None or not _is_a_hosts(address):
+        address = interface(device.network.backend_address)
+        if board not in context.facts or address is None or not is_a_hosts(address):
             continue  # VT331 says it
         if (device.backend, bridge or name) in said:
             continue
@@ -171,9 +161,8 @@ def networks_are_not_the_boards(context: Context) -> Iterator[Diagnostic]:
                 what = f"bridge '{bridge}'" if bridge else f"device '{name}'"
                 message = f"{what} has the network {address.network}, but board '{board}' is reached by {network}"
                 label = Label(loaded.document.span(("networks", index)), "so its facts say")
-                hint = "give it a network of its own, such as 192.168.77.1/24 and 192.168.77.2/24"
                 path = ("devices", name, "network", "backend_address")
-                yield context.find("VT428", message, path, labels=(label,), hints=(hint,))
+                yield context.find("VT428", message, path, labels=(label,), hints=(free_network(context, device),))
 
 
 @rule(
@@ -209,8 +198,11 @@ def port_numbers_exist(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.topology.devices.items():
         if device.type != "net":
             continue
-        for index, pair in enumerate(device.network.forward_tcp):
+        for pair, claim in zip(device.network.forward_tcp, device.claims(), strict=True):
             outside, inside = (int(number) for number in pair.split(":"))
-            if not 1024 <= outside <= 65535 or inside > 65535:
+            if outside not in BOARD_PORTS or inside >= BOARD_PORTS.stop:
                 message = f"'{pair}' of '{name}': the board's port is 1024 to 65535, the guest's 1 to 65535"
-                yield context.find("VT345", message, ("devices", name, "network", "forward_tcp", index))
+                hints = (
+                    () if outside in BOARD_PORTS else free_claim(context, context.board_of.get(device.frontend), claim)
+                )
+                yield context.find("VT345", message, ("devices", name, *claim.place), hints=hints)

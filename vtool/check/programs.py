@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import dotted
 from vtool.check.context import Context
+from vtool.check.free import free_claim
 from vtool.check.kvm import kvm_devices
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
@@ -13,6 +14,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Suite, combination_of, installed, is_daemon
 from vtool.model.devices import NetworkDevice, daemon_of
 from vtool.model.topology import Role, Vmm, Xen
+from vtool.reading.source import KeyPath
 
 
 @rule(
@@ -75,21 +77,21 @@ def _network_settings(context: Context, name: str, device: NetworkDevice) -> Ite
     what="something that the board has only once is given to two devices",
     why="Two guests would drive one chip, or listen on one address.",
     example="the same vsock cid in two devices",
-    fix="Give each its own.",
+    fix="Name another of the board's; of vsock addresses and TCP ports the hint has one that is free.",
 )
 def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
     """What a board has once is given to one device."""
-    first: dict[tuple[str | None, str], tuple[str, tuple[str | int, ...]]] = {}
+    first: dict[tuple[str | None, str, int | str], tuple[str, KeyPath]] = {}
     for name, device in context.topology.devices.items():
-        for what, below in device.claims():
-            place = ("devices", name, *below)
-            key = (context.board_of.get(device.frontend), what)
-            if key in first:
-                other, other_place = first[key]
+        for claim in device.claims():
+            place, board = ("devices", name, *claim.place), context.board_of.get(device.frontend)
+            other, other_place = first.setdefault((board, claim.kind, claim.which), (name, place))
+            if other_place != place:
                 whom = f"device '{other}'" if other != name else "the same device"
+                message = f"{claim.kind} {claim.which} of '{name}' is already that of {whom}"
                 label = Label(context.span(*other_place), "the first is here")
-                yield context.find("VT344", f"{what} of '{name}' is already that of {whom}", place, labels=(label,))
-            first.setdefault(key, (name, place))
+                hints = free_claim(context, board, claim)
+                yield context.find("VT344", message, place, labels=(label,), hints=hints)
 
 
 @rule(

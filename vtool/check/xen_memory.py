@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from vtool.base.units import PAGE_BYTES, AddressRange, dotted
 from vtool.check.context import Context
+from vtool.check.free import free_in_guest
 from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
-from vtool.model.topology import Domain, Region, Role, Start, Xen
+from vtool.model.topology import Domain, Role, Start, Xen
 from vtool.platform import layouts
 from vtool.platform.xen_properties import SHARED_MEMORY
 from vtool.platform.xen_releases import (
@@ -204,25 +205,9 @@ def guest_addresses_are_free(context: Context) -> Iterator[Diagnostic]:
             for what, other in taken:
                 if where.overlaps(other):
                     message = f"region '{name}' {where} lies over {what} {other} in guest '{guest}'"
-                    hint = f"leave the address out and let vtool choose{_elsewhere(context, guest, name, region)}"
-                    hint += "; Xen takes this one and says nothing"
+                    hint = f"{free_in_guest(context, guest, name)}; Xen takes this one and says nothing"
                     yield context.find("VT376", message, path, hints=(hint,))
             taken.append((f"region '{name}'", where))
-
-
-def _elsewhere(context: Context, guest: str, name: str, region: Region) -> str:
-    """Say where a region would be free in a guest that has Xen's layout."""
-    domain, others = context.topology.domains[guest], context.lookup.regions_of[guest].items()
-    if domain.is_direct:
-        return ""
-    fixed = [AddressRange.of_size(at, other.size) for n, other in others if n != name and (at := _inside(other, guest))]
-    taken = (*layouts.xen_guest_taken(domain.memory or 0), *fixed)
-    free = next(layouts.xen_guest_places(region.size, region.step, taken), None)
-    return f", or write {free.base:#x}, where it is free" if free else ""
-
-
-def _inside(region: Region, guest: str) -> int | None:
-    return region.address_in(guest)[0]
 
 
 def _windows(context: Context, guest: str, domain: Domain) -> Iterator[tuple[str, AddressRange]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from vtool.base.units import KIB, format_size
 from vtool.check.context import Context
+from vtool.check.free import free_network
 from vtool.data_paths.ring import TRAITS
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
@@ -146,7 +147,8 @@ def links_are_apart(context: Context) -> Iterator[Diagnostic]:
                     message = f"'{domain}' has overlapping networks at '{other}' and '{name}', {taken} and {network}"
                     label = Label(context.span("devices", other, "network"), "the other is here")
                     path = ("devices", name, "network", key)
-                    yield context.find("VT333", message, path, labels=(label,), hints=("a ring is a network alone",))
+                    hint = f"a ring is a network alone; {free_network(context, device)}"
+                    yield context.find("VT333", message, path, labels=(label,), hints=(hint,))
             seen[domain].append((name, network))
 
 

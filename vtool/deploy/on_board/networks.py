@@ -12,19 +12,20 @@ from .typed import Any
 
 ROUTES = Path("/proc/net/route")
 INTERFACES = Path("/sys/class/net")
-_HINT = "give the bridge a network of its own, such as 192.168.77.1/24"
 
 
 def refuse_own_networks(wanted: list[dict[str, Any]]) -> None:
     """Raise BoardError VT428 for a bridge whose ``network`` the board is in, or reaches its controller by."""
     own = list(own_networks())
     for bridge in wanted:
-        base, mask = _numbers(bridge["network"])
         for what, network in own:
-            other_base, other_mask = _numbers(network)
-            if (base ^ other_base) & mask & other_mask == 0:
+            if _overlap(bridge["network"], network):
+                others = [*(network for _, network in own), *(other["network"] for other in wanted)]
+                places = (f"192.168.{third}.0/24" for third in range(77, 256))
+                free = next((place for place in places if not any(_overlap(place, other) for other in others)), None)
+                hint = f"give the bridge a network of its own{f', such as {free}' if free else ''}"
                 message = f"bridge '{bridge['name']}' would have the network {bridge['network']} on the board, {what}"
-                raise BoardError("VT428", message, hints=[_HINT])
+                raise BoardError("VT428", message, hints=[hint])
 
 
 def own_networks() -> Iterator[tuple[str, str]]:
@@ -58,6 +59,11 @@ def _is_hardware(about: Path) -> bool:
 def _number_of(text: str) -> int:
     """Read an address as the kernel shows it: in the memory's order."""
     return int.from_bytes(int(text, 16).to_bytes(4, "little"), "big")
+
+
+def _overlap(one: str, other: str) -> bool:
+    (base, mask), (other_base, other_mask) = _numbers(one), _numbers(other)
+    return (base ^ other_base) & mask & other_mask == 0
 
 
 def _numbers(network: str) -> tuple[int, int]:

@@ -118,6 +118,23 @@ FEW_BUFFERS_BYTES = 256 * KIB
 """One segment of a pool, for devices with few small buffers."""
 
 
+BOARD_PORTS = range(1024, 65536)
+"""The TCP ports of a board that a topology may use; those below are the board's own services."""
+
+
+@record
+class Claim:
+    """Something of the board that only one device can have, and its place below the device.
+
+    ``choices`` are the numbers among which another would do as well, none where the board's hardware has them.
+    """
+
+    kind: str
+    which: int | str
+    place: KeyPath
+    choices: range = range(0)
+
+
 class DeviceBase(Model):
     """What all devices have: the two domains, how they meet, and what serves it.
 
@@ -141,8 +158,8 @@ class DeviceBase(Model):
     """The least that it takes of a pool. A disk keeps its queue's depth in flight, a network device its receive ring
     (2 MiB a queue pair) for ever."""
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
-        """Yield what of the board only one device can have, each with its place below the device."""
+    def claims(self) -> Iterator[Claim]:
+        """Yield what of the board only one device can have."""
         yield from ()
 
     def board_nodes(self) -> tuple[str, ...]:

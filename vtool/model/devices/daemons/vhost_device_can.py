@@ -6,9 +6,8 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Lines, Wiring, as_virtio, numbered
-from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, built_by_hand, only_pci
+from vtool.model.devices.base import Claim, Daemon, DeviceBase, Program, Service, built_by_hand, only_pci
 from vtool.model.types import Model
-from vtool.reading.source import KeyPath
 
 
 class Can(Model):
@@ -25,10 +24,10 @@ class CanDevice(DeviceBase):
     type: Literal["can"]
     can: Can
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield what only one device can have."""
         for index, interface in enumerate(self.can.interfaces):
-            yield f"CAN interface {interface}", ("can", "interfaces", index)
+            yield Claim("CAN interface", interface, ("can", "interfaces", index))
 
 
 def _arguments(device: CanDevice, at: Wiring) -> Lines:

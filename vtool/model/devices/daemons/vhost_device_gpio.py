@@ -6,10 +6,9 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
-from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand, of_xen_virtio
+from vtool.model.devices.base import Claim, Daemon, DeviceBase, Program, Service, both, built_by_hand, of_xen_virtio
 from vtool.model.types import Model
 from vtool.platform.xen_grants import ring_pages, virtio_holds
-from vtool.reading.source import KeyPath
 
 
 class Gpio(Model):
@@ -23,9 +22,9 @@ class GpioDevice(DeviceBase):
     type: Literal["gpio"]
     gpio: Gpio
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield what only one device can have."""
-        yield f"GPIO chip {self.gpio.chip}", ("gpio", "chip")
+        yield Claim("GPIO chip", self.gpio.chip, ("gpio", "chip"))
 
     def board_nodes(self) -> tuple[str, ...]:
         """Return the nodes that it takes."""

@@ -6,10 +6,9 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
-from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, both, built_by_hand, of_xen_virtio
+from vtool.model.devices.base import Claim, Daemon, DeviceBase, Program, Service, both, built_by_hand, of_xen_virtio
 from vtool.model.types import Model
 from vtool.platform.xen_grants import TABLE_PAGES, ring_pages, virtio_holds
-from vtool.reading.source import KeyPath
 
 
 class I2c(Model):
@@ -24,10 +23,10 @@ class I2cDevice(DeviceBase):
     type: Literal["i2c"]
     i2c: I2c
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield what only one device can have."""
         for index, address in enumerate(self.i2c.addresses):
-            yield f"address {address:#04x} of I2C bus {self.i2c.bus}", ("i2c", "addresses", index)
+            yield Claim(f"I2C bus {self.i2c.bus} address", f"{address:#04x}", ("i2c", "addresses", index))
 
     def board_nodes(self) -> tuple[str, ...]:
         """Return the nodes that it takes."""

@@ -6,9 +6,8 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Lines, Wiring, behind_socket, numbered
-from vtool.model.devices.base import Daemon, DeviceBase, Program, Service, built_by_hand, only_pci
+from vtool.model.devices.base import Claim, Daemon, DeviceBase, Program, Service, built_by_hand, only_pci
 from vtool.model.types import Model
-from vtool.reading.source import KeyPath
 
 
 class Spi(Model):
@@ -23,9 +22,9 @@ class SpiDevice(DeviceBase):
     type: Literal["spi"]
     spi: Spi
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield what only one device can have."""
-        yield f"SPI device {self.spi.bus}.{self.spi.chip_select}", ("spi", "bus")
+        yield Claim("SPI device", f"{self.spi.bus}.{self.spi.chip_select}", ("spi", "bus"))
 
     def board_nodes(self) -> tuple[str, ...]:
         """Return the nodes that it takes."""

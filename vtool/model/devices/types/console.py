@@ -6,16 +6,25 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Parts, QemuOption, Wiring
-from vtool.model.devices.base import FEW_BUFFERS_BYTES, DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.devices.base import (
+    BOARD_PORTS,
+    FEW_BUFFERS_BYTES,
+    Claim,
+    DeviceBase,
+    DeviceType,
+    Program,
+    Service,
+    both,
+    in_dom0,
+)
 from vtool.model.types import Model
 from vtool.platform.xen_grants import ring_pages, virtio_holds
-from vtool.reading.source import KeyPath
 
 
 class Console(Model):
     """Where vhost-device-console lets people in: a TCP port of the board."""
 
-    tcp_port: Annotated[int, Field(ge=1024, le=65535)]
+    tcp_port: Annotated[int, Field(ge=BOARD_PORTS.start, le=BOARD_PORTS[-1])]
 
 
 @final
@@ -25,10 +34,10 @@ class ConsoleDevice(DeviceBase):
 
     pool_bytes = FEW_BUFFERS_BYTES
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield the port."""
         if self.console is not None:
-            yield f"TCP port {self.console.tcp_port}", ("console", "tcp_port")
+            yield Claim("TCP port", self.console.tcp_port, ("console", "tcp_port"), BOARD_PORTS)
 
 
 def _in_qemu(_: ConsoleDevice, at: Wiring) -> Parts:

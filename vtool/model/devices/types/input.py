@@ -6,10 +6,9 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Parts, Wiring
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.devices.base import Claim, DeviceBase, DeviceType, Program, Service, both, in_dom0
 from vtool.model.types import Model
 from vtool.platform.xen_grants import ring_pages, virtio_holds
-from vtool.reading.source import KeyPath
 
 
 class Input(Model):
@@ -23,9 +22,9 @@ class InputDevice(DeviceBase):
     type: Literal["input"]
     input: Input
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield what only one device can have."""
-        yield f"input device {self.input.event}", ("input", "event")
+        yield Claim("input device", self.input.event, ("input", "event"))
 
     def board_nodes(self) -> tuple[str, ...]:
         """Return the nodes that it takes."""

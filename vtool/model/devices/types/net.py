@@ -7,10 +7,9 @@ from pydantic import Field
 
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Pairs, Parts, QemuOption, Wiring, region_between
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0, of_xen
+from vtool.model.devices.base import BOARD_PORTS, Claim, DeviceBase, DeviceType, Program, Service, both, in_dom0, of_xen
 from vtool.model.types import MacAddress, Model
 from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages, virtio_holds
-from vtool.reading.source import KeyPath
 
 
 class Network(Model):
@@ -50,10 +49,10 @@ class NetworkDevice(DeviceBase):
     type: Literal["net"]
     network: Network
 
-    def claims(self) -> Iterator[tuple[str, KeyPath]]:
+    def claims(self) -> Iterator[Claim]:
         """Yield the board's ports that it forwards."""
         for index, pair in enumerate(self.network.forward_tcp):
-            yield f"TCP port {int(pair.split(':')[0])}", ("network", "forward_tcp", index)
+            yield Claim("TCP port", int(pair.split(":")[0]), ("network", "forward_tcp", index), BOARD_PORTS)
 
     def root_kind(self) -> str:
         """Return that NFS may go through it."""
