@@ -1,8 +1,9 @@
 """Frozen dataclasses that are cheap to declare and to make.
 
 ``@dataclass(frozen=True)`` compiles six methods for every class, which for the plan's classes was a tenth of what
-``vtool validate`` takes. A record compiles ``__init__`` alone; the others are written once, here. To ``dataclasses``
-(``replace``, ``fields``, ``asdict``) and to mypy a record is a frozen dataclass.
+``vtool validate`` takes. A record compiles ``__init__`` alone, when the first of its class is made: a run makes some of
+half of the classes that it reads. The others are written once, here. To ``dataclasses`` (``replace``, ``fields``,
+``asdict``) and to mypy a record is a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def record(cls: type[Class]) -> type[Class]:
     """
     made = dataclass(init=False, eq=False, repr=False)(cls)
     methods = {
-        "__init__": _init_of(made),
+        "__init__": _first_init_of(made),
         "__eq__": _equals,
         "__hash__": _hash,
         "__repr__": _shown,
@@ -32,6 +33,16 @@ def record(cls: type[Class]) -> type[Class]:
     for name, method in methods.items():
         setattr(made, name, method)
     return made
+
+
+def _first_init_of(cls: Any) -> Any:
+    """Return an ``__init__`` that compiles the one which takes its place."""
+
+    def __init__(self: Any, *values: Any, **named: Any) -> None:
+        cls.__init__ = _init_of(cls)
+        cls.__init__(self, *values, **named)
+
+    return __init__
 
 
 def _init_of(cls: Any) -> Any:
