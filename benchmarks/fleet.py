@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import filecmp
+import io
 import json
 import math
 import os
@@ -88,7 +89,9 @@ class Source:
         """Write the topology and the boards' folders; what does not change keeps its file and time."""
         self.memory_mib = memory_mib
         (self.folder / "topology.yaml").write_text(self._topology())
-        for board in prepare(self.folder / "topology.yaml", keep=False).plan.boards:
+        with contextlib.redirect_stderr(io.StringIO()):  # that its kernels do not say how they were built
+            plan = prepare(self.folder / "topology.yaml", keep=False).plan
+        for board in plan.boards:
             with tempfile.TemporaryDirectory() as work:
                 tree = (self.folder / "base.dtb").read_bytes()
                 self.staged[board.name] = stage(
