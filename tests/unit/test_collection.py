@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
+from collections.abc import Mapping, Sequence
 from configparser import ConfigParser
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +21,7 @@ from vtool.deploy.asking import MOST_AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "inventory" / "ansible_collections" / "vtool" / "vtool"
-TASKS = sorted(path.stem for path in (COLLECTION / "plugins" / "action").glob("*.py"))
+TASKS = sorted(path.stem for path in (COLLECTION / "plugins" / "modules").glob("*.py"))
 
 
 def ansible(program: str, *words: str | Path) -> str:
@@ -34,13 +39,61 @@ def test_it_is_built_with_its_playbooks(tmp_path: Path) -> None:
         names = set(archive.getnames())
     assert {"plugins/inventory/held.py", "plugins/callback/lines.py"} <= names
     assert {"playbooks/deploy.yml", "plugins/inventory/topology.py", "meta/runtime.yml"} <= names
-    assert {f"plugins/{kind}/{task}.py" for kind in ("action", "modules") for task in TASKS} <= names
+    assert {"plugins/action/board.py", *(f"plugins/modules/{task}.py" for task in TASKS)} <= names
 
 
 def test_every_task_is_documented() -> None:
     names = [f"vtool.vtool.{task}" for task in TASKS]
     said = json.loads(ansible("ansible-doc", "--json", "-t", "module", *names))
     assert set(said) == set(names) and all(said[name]["doc"]["description"] for name in names)
+
+
+def asked_of_a_board(play: Sequence[Mapping[str, Any]], *words: str, folder: Path) -> list[Any]:
+    """Run tasks on a board and return what they asked of the process that holds it."""
+    asked: list[Any] = []
+
+    def hold(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    asked.append(json.loads(connection.recv(1 << 16)))
+                    connection.sendall(b'{"changed": true}\n')
+
+    variables = {"vtool_socket": str(folder / "held.sock")}
+    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": {"board0": variables}}}))
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": play}]))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(variables["vtool_socket"])
+        listening.listen()
+        thread = threading.Thread(target=hold, args=(listening,))
+        thread.start()
+        words = ("-m", "ansible.cli.playbook", "-i", str(folder / "hosts.json"), str(folder / "play.yml"), *words)
+        settings = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "inventory")}
+        subprocess.run([sys.executable, *words], check=True, capture_output=True, env=os.environ | settings)
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    return asked
+
+
+def test_tasks_ask_with_what_their_documentation_says(tmp_path: Path) -> None:
+    play = [
+        {"vtool.vtool.compare": {}},
+        {"vtool.vtool.revert": {"keep": "{{ vtool_keep }}"}},
+        {"vtool.vtool.rollback": {}},
+        {"vtool.vtool.apply": {"keep": True}, "ignore_errors": True},
+    ]
+    asked = asked_of_a_board(play, "-e", "vtool_keep=false", folder=tmp_path)
+    assert [(one["task"], one["board"], one["options"]) for one in asked] == [
+        ("compare", "board0", {}),
+        ("revert", "board0", {"keep": False}),
+        ("rollback", "board0", {"generation": ""}),
+    ]
+
+
+def test_what_changes_a_board_is_skipped_in_check_mode(tmp_path: Path) -> None:
+    asked = asked_of_a_board([{f"vtool.vtool.{task}": {}} for task in TASKS], "--check", folder=tmp_path)
+    assert [one["task"] for one in asked] == ["would_change", "observe"]
 
 
 @pytest.mark.parametrize("kind, name", [("inventory", "topology"), ("inventory", "held"), ("callback", "lines")])

@@ -1,4 +1,4 @@
-"""Documentation only: the action plugin of this name does it, on the controller."""
+"""Documentation only: ``plugins/action/board.py`` does it, on the controller."""
 
 DOCUMENTATION = r"""
 module: reboot

@@ -18,31 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
-
-class BoardAction(ActionBase):
-    """Asks the process that holds the boards for what the action is called, with the task's options."""
-
-    _requires_connection = False
-    _supports_check_mode = False  # in check mode a task is skipped
-
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the task says there."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        request = {
-            "task": self.task(),
-            "board": variables["inventory_hostname"],
-            "options": dict(self._task.args),
-            "source": variables.get("vtool_source"),
-        }
-        result.update(ask(request, variables.get("vtool_socket")))
-        return result
-
-    def task(self) -> str:
-        """Return what the process calls the task."""
-        return type(self).__module__.rpartition(".")[-1]
 
 
 def ask(request: dict[str, Any], path: str | None) -> dict[str, Any]:
