@@ -45,7 +45,7 @@ class EmulatedImages:
 def state_folder() -> Path:
     """Return where boards are kept (``VTOOL_STATE`` or the user's state folder)."""
     configured = os.environ.get("VTOOL_STATE")
-    return Path(configured) if configured else Path(platformdirs.user_state_dir("vtool"))
+    return Path(configured).resolve() if configured else Path(platformdirs.user_state_dir("vtool"))
 
 
 class EmulatedBoard:
@@ -73,6 +73,11 @@ class EmulatedBoard:
         self._qemu = QemuProcess(name, self.machine, self._files)
 
     # -- making and removing
+
+    @property
+    def identity(self) -> str:
+        """The folder that it is kept in."""
+        return str(self.folder)
 
     def exists(self) -> bool:
         """Whether the board has been made."""

@@ -7,6 +7,7 @@ took before (``vtool board reserve``, ``labgrid-client acquire``) is used and st
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 import threading
@@ -44,6 +45,12 @@ class LabgridBoard:
         self._identity = identity
         self._device_tree = device_tree
         self._address: tuple[str, int, str] | None = None
+
+    @property
+    def identity(self) -> str:
+        """The place, or the tags by which one is chosen."""
+        entry = self._entry
+        return f"{entry.coordinator}/{entry.place or json.dumps(entry.tags, sort_keys=True)}"
 
     def exists(self) -> bool:
         """Whether the board is there: always, nobody has to make it."""

@@ -124,6 +124,10 @@ class Board(Protocol):
         """Name in topology and inventory."""
 
     @property
+    def identity(self) -> str:
+        """What no other board on this machine or in a lab is, whatever inventories call it."""
+
+    @property
     def driver(self) -> str:
         """Name of the driver."""
 

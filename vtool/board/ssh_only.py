@@ -79,6 +79,11 @@ class SshOnlyBoard:
         self._identity = identity
         self._device_tree = device_tree
 
+    @property
+    def identity(self) -> str:
+        """Where its sshd is."""
+        return f"{self._host}:{self._port}"
+
     def exists(self) -> bool:
         """Whether the board is there: always, nobody has to make it."""
         return True
@@ -89,7 +94,7 @@ class SshOnlyBoard:
         if self.power.can_switch:
             with contextlib.suppress(VtoolError):  # a list of boards must not end at one whose supply is ill
                 power = "on" if self.power.is_on() else "off"
-        return Standing(power, f"{self._host}:{self._port}")
+        return Standing(power, self.identity)
 
     def hold(self) -> AbstractContextManager[None]:
         """Do nothing: nobody keeps a list of who uses it."""

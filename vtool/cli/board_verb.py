@@ -11,6 +11,7 @@ from pathlib import Path
 from vtool.base.units import AddressRange, parse_size
 from vtool.board.dts import read_board_tree
 from vtool.board.inventory import Inventory
+from vtool.board.local_lock import local_lock
 from vtool.board.over_ssh import read_over_ssh
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
@@ -20,7 +21,6 @@ from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
 from vtool.deploy.booting import bring_up
-from vtool.deploy.job import local_lock
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.files.regular import fault_of
 from vtool.model.board_facts import LIVE_TREE, Source
@@ -132,7 +132,7 @@ def _held(arguments: argparse.Namespace) -> Iterator[tuple[Inventory, Board]]:
 
 def _up(arguments: argparse.Namespace) -> int:
     board = Inventory(arguments.inventory).board(arguments.board)
-    with board.hold(), local_lock(board.name):
+    with board.hold(), local_lock(board):
         bring_up(board, ShownProgress())
         with open_shell(board):  # it answers as itself, by the key that is pinned, and to who may log in
             target = board.ssh()
@@ -141,7 +141,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    with _held(arguments) as (inventory, board), local_lock(board.name):
+    with _held(arguments) as (inventory, board), local_lock(board):
         if not board.power.can_switch:
             what = "has no power control: nobody could switch it on again"
             raise inventory.cannot(board.name, what, _HOW_TO)
@@ -181,7 +181,7 @@ def _console(arguments: argparse.Namespace) -> int:
 def _write(arguments: argparse.Namespace) -> int:
     if fault := fault_of(arguments.image):
         raise board_failed("VT627", f"'{arguments.image}' cannot be written to a board: {fault}")
-    with _held(arguments) as (inventory, board), local_lock(board.name):
+    with _held(arguments) as (inventory, board), local_lock(board):
         if not board.media.can_write or not board.power.can_switch:
             raise inventory.cannot(board.name, "has no boot medium that can be written from outside", _HOW_TO)
         if board.power.is_on() and not arguments.force:
@@ -197,7 +197,7 @@ def _destroy(arguments: argparse.Namespace) -> int:
     board = Inventory(arguments.inventory).emulated(arguments.board)
     if not board.exists():
         raise board_failed("VT602", f"board '{board.name}' has not been made")
-    with local_lock(board.name):
+    with local_lock(board):
         board.destroy()
     print(f"board '{board.name}' is gone")
     return 0

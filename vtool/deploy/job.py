@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtool.base.runtime import own_runtime_folder
 from vtool.base.threads import all_of
+from vtool.board.local_lock import local_lock
 from vtool.board.protocols import Board
 from vtool.deploy.asking import MOST_AT_ONCE
 from vtool.deploy.board_lock import Held, hold_reached
 from vtool.deploy.proof import Proof, Row
 from vtool.deploy.reached import Reached, reach
 from vtool.deploy.stage import Staged
-from vtool.diagnostics import VtoolError, board_failed
+from vtool.diagnostics import VtoolError
 from vtool.plan.types import BoardPlan
 
 TASK_DEADLINE_S = 1800.0
@@ -104,7 +102,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         """Keep other processes of this machine, and users of the same lab, from the board; VT605 says who has it."""
         if self._owned:
             return
-        self._own.enter_context(local_lock(self.board.name))
+        self._own.enter_context(local_lock(self.board))
         self._own.enter_context(self.board.hold())
         self._owned = True
 
@@ -171,19 +169,3 @@ def each(work: Callable[[Job], None], jobs: Sequence[Job], *, failed_too: bool =
                 for job in jobs:
                     job.cut()
                 raise
-
-
-@contextlib.contextmanager
-def local_lock(name: str) -> Iterator[None]:
-    """Keep other processes of this machine from a board; VtoolError VT605 says who has it and since when."""
-    with (own_runtime_folder() / f"{name}.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise board_failed("VT605", f"another vtool is working on board '{name}' ({holder})") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
-        lock.flush()
-        yield
