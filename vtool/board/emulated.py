@@ -22,7 +22,7 @@ from pathlib import Path
 
 import platformdirs
 
-from vtool.base.runtime import runtime_folder
+from vtool.base.runtime import runtime_folder, working_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk
 from vtool.board.protocols import Commands, SshTarget, Standing
@@ -92,10 +92,10 @@ class EmulatedBoard:
         assert self.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
         make_boot_files = _BOOT_FILES[self.facts.boot.loader]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.folder.parent) as temporary:
-            new = Path(temporary) / "board"
+        with working_folder(self.folder.parent, f".new-{self.name}-") as temporary:
+            new = temporary / "board"
             new.mkdir(mode=0o700)
-            work = Path(temporary) / "work"
+            work = temporary / "work"
             work.mkdir()
             shutil.copyfile(images.firmware, new / self._files.firmware.name)
             for key in ("id_ed25519", "host_ed25519"):

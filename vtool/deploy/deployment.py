@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vtool.base.progress import Progress
@@ -66,7 +65,7 @@ def boards(topology: str, targets: Sequence[Target], image_path: Images, progres
         folder = stack.enter_context(stage_folder(len(targets)))
         jobs = [stack.enter_context(Job(board, Report(plan))) for plan, board in targets]
         try:
-            yield Boards(Work(topology, image_path, Path(folder), progress), jobs)
+            yield Boards(Work(topology, image_path, folder, progress), jobs)
         finally:
             for job in jobs:
                 job.given_up = True

@@ -68,7 +68,7 @@ def differences(
     with stage_folder(len(targets)) as folder:
 
         def look(plan: BoardPlan, board: Board) -> Difference:
-            work = Path(folder) / plan.name
+            work = folder / plan.name
             work.mkdir()
             with board.hold():
                 staged = stage_on(topology, plan, board.base_device_tree(), image_path, work)

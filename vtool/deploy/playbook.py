@@ -12,17 +12,15 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from vtool.base.progress import Progress
 from vtool.base.rooms import room
-from vtool.base.runtime import own_runtime_folder
+from vtool.base.runtime import own_runtime_folder, working_folder
 from vtool.deploy.holder import Answer, listen
 from vtool.diagnostics import VtoolError, board_failed
 
@@ -100,14 +98,14 @@ def running(
 
     It is ended with the block.
     """
-    with tempfile.TemporaryDirectory(prefix="run-", dir=own_runtime_folder()) as folder:
-        socket = Path(folder) / "s"
+    with working_folder(own_runtime_folder(), "play-") as folder:
+        socket = folder / "s"
         # Its program may be in another folder than Python; -P: nothing is imported from the current one.
         words = [sys.executable, "-P", "-m", "ansible.cli.playbook", "-i", str(socket), f"{COLLECTION}.{name}"]
         words += ["-e", json.dumps(variables), *(["--tags", tags] if tags else [])]
         # A user's settings are for plays of their own.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-        environment |= {"ANSIBLE_CONFIG": str(room("inventory") / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": folder}
+        environment |= {"ANSIBLE_CONFIG": str(room("inventory") / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(folder)}
         with (
             listen(socket, answer),
             subprocess.Popen(

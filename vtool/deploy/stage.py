@@ -12,11 +12,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 from vtool.base.once import once_per_file
+from vtool.base.runtime import working_folder
 from vtool.base.units import MIB, AddressRange
 from vtool.check.loads import too_large
 from vtool.deploy.base_tree import fitted, refused, refused_loads
@@ -38,14 +40,14 @@ from vtool.render.artifacts import Artifact, ArtifactSet, Kind, Place
 _STAGED_BYTES = 16 * MIB
 
 
-def stage_folder(boards: int) -> tempfile.TemporaryDirectory[str]:
+def stage_folder(boards: int) -> AbstractContextManager[Path]:
     """Make a folder for staging: in memory where there is room, since a disk that others sync is slow to remove files.
 
     Images are not copied there; what is made for a board, its device trees above all, takes a few MiB.
     """
     memory = Path("/dev/shm")  # noqa: S108 - the folder in it is this user's alone
     has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > boards * _STAGED_BYTES
-    return tempfile.TemporaryDirectory(prefix="vtool-stage-", dir=memory if has_room else None)
+    return working_folder(memory if has_room else Path(tempfile.gettempdir()), "vtool-staged-")
 
 
 @dataclass(frozen=True)
