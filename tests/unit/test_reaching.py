@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import base64
+import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vtool.base.progress import Silent
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import Board
-from vtool.board.reaching import refusal, root_refused
+from vtool.board.qemu_process import free_port
+from vtool.board.reaching import refusal, root_refused, wait_for_sshd
+from vtool.diagnostics import VtoolError
 
 CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r
 @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r
@@ -68,3 +74,37 @@ def test_what_was_said_is_one_failure(said: str, code: str, message: str, board:
 def test_what_only_looks_alike_is_none(said: str, board: Board) -> None:
     assert not root_refused(said)
     assert refusal(board, said, 20.0).diagnostics[0].code == "VT603"
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.waits_for: list[str] = []
+
+    def waits(self, what: str) -> None:
+        self.waits_for.append(what)
+
+
+def test_a_wait_is_told_once_when_it_begins(board: Board) -> None:
+    told, port = Told(), free_port()
+    target = replace(board.ssh(), host="127.0.0.1", port=port)
+    with pytest.raises(VtoolError, match="does not answer on ssh within 1 s"):
+        wait_for_sshd(board, target, 1.0, told)
+    where = f"127.0.0.1 port {port}"
+    assert told.waits_for == [f"board 'rack1' to answer at {where}, 1 s at most (Connection refused)"]
+
+
+def test_who_answers_is_not_waited_for(board: Board) -> None:
+    told = Told()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        target = replace(board.ssh(), host="127.0.0.1", port=listening.getsockname()[1])
+
+        def greet() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-test\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        wait_for_sshd(board, target, 10.0, told)
+        thread.join()
+    assert told.waits_for == []

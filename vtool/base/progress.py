@@ -17,6 +17,9 @@ class Progress(Protocol):
     def update(self, task: str, detail: str) -> None:
         """Tell what a running task is doing now (a short phrase, one line)."""
 
+    def waits(self, what: str) -> None:
+        """Tell at once that something is waited for, which may take minutes."""
+
     def finish(self, task: str, outcome: str, seconds: float) -> None:
         """Tell that a task ended: ``outcome`` is a word such as ``built``, ``cached``, ``failed``."""
 
@@ -28,6 +31,9 @@ class Silent:
         """Ignore."""
 
     def update(self, task: str, detail: str) -> None:
+        """Ignore."""
+
+    def waits(self, what: str) -> None:
         """Ignore."""
 
     def finish(self, task: str, outcome: str, seconds: float) -> None:

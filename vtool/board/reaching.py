@@ -10,6 +10,7 @@ import re
 import socket
 import time
 
+from vtool.base.progress import Progress
 from vtool.board.protocols import Board, SshTarget
 from vtool.diagnostics import VtoolError, board_failed
 
@@ -83,8 +84,11 @@ def no_answer(board: Board, deadline_s: float, reason: str) -> VtoolError:
     )
 
 
-def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float) -> None:
-    """Wait until the board's sshd greets; VtoolError VT603 with the console's tail past the deadline."""
+def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float, progress: Progress | None = None) -> None:
+    """Wait until the board's sshd greets, and tell that it is waited for if it does not at once.
+
+    VtoolError VT603 with the console's tail past the deadline.
+    """
     deadline = time.monotonic() + deadline_s
     look = 0.0
     reason = "nothing listens"
@@ -101,5 +105,9 @@ def wait_for_sshd(board: Board, target: SshTarget, deadline_s: float) -> None:
             look = time.monotonic() + _POWER_LOOK_S
             if not board.power.is_on():
                 raise no_answer(board, deadline_s, "it is off")
+        if progress is not None:
+            where = f"{target.host} port {target.port}"
+            progress.waits(f"board '{board.name}' to answer at {where}, {deadline_s:.0f} s at most ({reason})")
+            progress = None
         time.sleep(0.3)  # between two looks at a port; the loop has the deadline
     raise no_answer(board, deadline_s, reason)

@@ -36,6 +36,13 @@ class ShownProgress:
                 self._last = time.monotonic()
                 print(f"  … {self._running()}", file=sys.stderr, flush=True)
 
+    def waits(self, what: str) -> None:
+        """Write a line of it: what ends in minutes, or not at all, is said when it begins."""
+        with self._lock:
+            self._clear()
+            print(f"  waiting for {what}", file=sys.stderr, flush=True)
+            self._draw()
+
     def finish(self, task: str, outcome: str, seconds: float) -> None:
         """Write the line of a finished task; skipped ones are not worth a line."""
         with self._lock:

@@ -73,7 +73,7 @@ def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bo
     if was_off:
         progress.start(f"switch {board.name} on")
         board.power.on()
-    wait_for_sshd(board, board.ssh(), board.facts.boot_timeout_s)
+    wait_for_sshd(board, board.ssh(), board.facts.boot_timeout_s, None if was_off else progress)
     if was_off:
         progress.finish(f"switch {board.name} on", "answers", time.monotonic() - begin)
     return was_off
@@ -145,7 +145,7 @@ def go_back(job: Job, progress: Progress) -> str:
     if job.report.went_back_to is not None:
         return job.report.went_back_to
     if not job.is_held:
-        wait_for_sshd(job.board, job.board.ssh(), job.board.facts.boot_timeout_s)
+        wait_for_sshd(job.board, job.board.ssh(), job.board.facts.boot_timeout_s, progress)
         job.hold()
     before = job.held_board.reached.boot_id
     said = job.held_board.run("revert", "--reason", "not proven", "--reboot")
