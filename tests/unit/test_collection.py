@@ -91,6 +91,17 @@ def test_tasks_ask_with_what_their_documentation_says(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("playbook", ["deploy", "rollback", "verify", "teardown"])
+def test_a_host_that_is_no_board_is_said_once(playbook: str, tmp_path: Path) -> None:
+    (tmp_path / "hosts.json").write_text(json.dumps({"control": {"hosts": {"stranger": {}}}}))
+    words = ("-m", "ansible.cli.playbook", "-i", str(tmp_path / "hosts.json"), f"vtool.vtool.{playbook}")
+    settings = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "inventory"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=os.environ | settings)
+    assert done.returncode == 4 and done.stdout.count("UNREACHABLE!") == 1
+    assert (done.stdout + done.stderr).count("TASK [") <= 2 and "VT712" in done.stdout + done.stderr
+    assert not (tmp_path / "vtool").exists(), "nothing is started for it"
+
+
 def test_what_changes_a_board_is_skipped_in_check_mode(tmp_path: Path) -> None:
     asked = asked_of_a_board([{f"vtool.vtool.{task}": {}} for task in TASKS], "--check", folder=tmp_path)
     assert [one["task"] for one in asked] == ["would_change", "observe"]

@@ -25,9 +25,7 @@ from vtool.cli.difference import difference_lines
 from vtool.deploy.deployment import Boards, boards
 from vtool.deploy.holder import Request, listen
 from vtool.deploy.tasks import failed
-from vtool.diagnostics import Diagnostic, VtoolError
-
-_NO_SOURCE = "this host is no board of a topology: 'vtool_source', which the inventory plugin sets, is missing"
+from vtool.diagnostics import VtoolError
 
 
 class Holder:
@@ -48,8 +46,6 @@ class Holder:
 
     def _read(self, text: str) -> Boards:
         source = json.loads(text)
-        if not source:
-            raise VtoolError(Diagnostic("VT712", _NO_SOURCE))
         overlays = [Path(path) for path in source.get("overlays", ())]
         prepared = prepare(Path(source["topology"]), overlays, source.get("set", ()))
         require_deployable(prepared)
@@ -74,6 +70,7 @@ def main(socket: str, process: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more
         os.dup2(1, 2)
         select.select([watched], [], [])
+    Path(socket).with_suffix(".start").unlink(missing_ok=True)
     return 0
 
 

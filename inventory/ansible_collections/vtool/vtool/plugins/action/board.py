@@ -9,10 +9,14 @@ from importlib import import_module
 from typing import Any
 
 import yaml
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.vtool.vtool.plugins.plugin_utils.holder import ask
 
 MODULES = "ansible_collections.vtool.vtool.plugins.modules"
+NO_BOARD = (
+    "error[VT712]: this host is no board of a topology: 'vtool_source', which the inventory plugin sets, is missing"
+)
 _OF_AN_OPTION = ("type", "default", "required", "choices", "elements")
 
 
@@ -32,6 +36,8 @@ class ActionModule(ActionBase):
             {key: {part: option[part] for part in _OF_AN_OPTION if part in option} for key, option in options.items()}
         )
         variables = task_vars or {}
+        if not (variables.get("vtool_source") or variables.get("vtool_socket")):
+            raise AnsibleConnectionFailure(NO_BOARD)  # a failure would make a play take back what was never done
         request = {
             "task": "would_change" if name == "compare" and self._task.check_mode else name,
             "board": variables["inventory_hostname"],
