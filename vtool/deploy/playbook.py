@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from vtool.base.progress import Progress
@@ -25,6 +26,7 @@ from vtool.deploy.holder import Answer, listen
 from vtool.diagnostics import VtoolError, board_failed
 
 COLLECTION = "vtool.vtool"
+_START = Path(__file__).with_name("ansible_start.py")
 PLAY_DEADLINE_S = 4 * 3600.0
 _UNTOLD = ("ansible.builtin.fail", "fail")
 """What only says again why a board is taken back."""
@@ -100,8 +102,8 @@ def running(
     """
     with working_folder(own_runtime_folder(), "play-") as folder:
         socket = folder / "s"
-        # Its program may be in another folder than Python; -P: nothing is imported from the current one.
-        words = [sys.executable, "-P", "-m", "ansible.cli.playbook", "-i", str(socket), f"{COLLECTION}.{name}"]
+        # Not its program, which may be in another folder than Python; -P: nothing is imported from this file's.
+        words = [sys.executable, "-P", str(_START), "-i", str(socket), f"{COLLECTION}.{name}"]
         words += ["-e", json.dumps(variables), *(["--tags", tags] if tags else [])]
         # A user's settings are for plays of their own.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
