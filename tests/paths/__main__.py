@@ -128,7 +128,7 @@ def versions(bench: Bench, requested: Combination) -> dict[str, Any]:
         found = f"ls /var/lib/vtool/current/domains/*/{Path(program.executable).name} 2>/dev/null"
         start = f"P=$({found} | head -n 1); P=${{P:-{program.executable}}}; [ ! -x $P ] || $P"
         # Of a ring between guests the board has none.
-        asked[requested.program.value] = f"{start} --version 2>&1 | grep -o '[0-9][0-9._a-g]*' | head -n 1"
+        asked[requested.program.value] = f"{start} --version 2>&1 | grep -oE '(^| )[0-9][^ ]*' | head -n 1"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: said for name, command in asked.items() if (said := bench.ssh(command).strip())},

@@ -43,8 +43,9 @@ DAEMON = Daemon(
     executable=built_by_hand(PROGRAM),
     serves=ScmiDevice,
     arguments=_arguments,
+    # QEMU hw/virtio/vhost-user-scmi-pci.c was added in July 2023, between 8.0 and 8.1.
     kvm=Service(
-        both("vhost-user-scmi", "vhost-user-scmi-pci"), behind_socket, ("ARM_SCMI_TRANSPORT_VIRTIO",), since=(10, 0)
+        both("vhost-user-scmi", "vhost-user-scmi-pci"), behind_socket, ("ARM_SCMI_TRANSPORT_VIRTIO",), since=(8, 1)
     ),
     xen=None,
 )

@@ -45,6 +45,7 @@ DAEMON = Daemon(
     serves=SoundDevice,
     arguments=_arguments,
     device_class=_device_class,
-    kvm=Service(both("vhost-user-snd", "vhost-user-snd-pci"), behind_socket, ("SND_VIRTIO",), since=(10, 0)),
+    # QEMU commit 4ae0fc18a1dc of February 2024, between 8.2 and 9.0.
+    kvm=Service(both("vhost-user-snd", "vhost-user-snd-pci"), behind_socket, ("SND_VIRTIO",), since=(9, 0)),
     xen=None,
 )
