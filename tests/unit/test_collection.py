@@ -91,7 +91,7 @@ def test_tasks_ask_with_what_their_documentation_says(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("playbook", ["deploy", "rollback", "verify", "teardown"])
+@pytest.mark.parametrize("playbook", ["deploy", "rollback"])
 def test_a_host_that_is_no_board_is_said_once(playbook: str, tmp_path: Path) -> None:
     (tmp_path / "hosts.json").write_text(json.dumps({"control": {"hosts": {"stranger": {}}}}))
     words = ("-m", "ansible.cli.playbook", "-i", str(tmp_path / "hosts.json"), f"vtool.vtool.{playbook}")

@@ -12,7 +12,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Suite, combination_of, installed, is_daemon
-from vtool.model.devices import NetworkDevice, daemon_of
+from vtool.model.devices import daemon_of
 from vtool.model.topology import Role, Vmm, Xen
 from vtool.reading.source import KeyPath
 
@@ -27,49 +27,12 @@ from vtool.reading.source import KeyPath
 def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
     """A device has the settings that its program needs, and none that it does not know."""
     for name, device in context.topology.devices.items():
-        path = ("devices", name)
-        program = device.program.value
-        if device.type == "net":
-            yield from _network_settings(context, name, device)
-        if device.type == "fs" and device.transport is Transport.XENBUS and device.share.read_only:
-            message = f"`read_only` of '{name}' has no effect: xl has no such setting for a 9p share"
-            hint = "let the guest mount it with the option ro; share a copy of what must be safe from it"
-            yield context.find("VT340", message, (*path, "share", "read_only"), key=True, hints=(hint,))
-        if device.type == "console":
-            by_daemon = is_daemon(device.program)
-            if by_daemon and device.console is None:
-                message = f"'{name}' by {program} needs `console` with a `tcp_port`"
-                yield context.find("VT340", message, path, key=True)
-            elif device.console is not None and not by_daemon:
-                message = f"`console` of '{name}' has no effect: {program} offers a socket of its own"
-                yield context.find("VT340", message, (*path, "console"), key=True)
-
-
-def _network_settings(context: Context, name: str, device: NetworkDevice) -> Iterator[Diagnostic]:
-    settings, program, path = device.network, device.program.value, ("devices", name, "network")
-    daemon = daemon_of(device.program)
-    if daemon is not None and daemon.without_bridge:
-        if settings.bridge:
-            message = f"`bridge` of '{name}' has no effect: {program} takes the board's own network"
-            yield context.find("VT340", message, (*path, "bridge"), key=True)
-        needed: tuple[str, ...] = ("frontend_address", "backend_address")
-        if not any(getattr(settings, key) for key in needed):
-            needed = ()
-    else:
-        if settings.forward_tcp:
-            message = f"`forward_tcp` of '{name}' has no effect: only passt forwards ports"
-            yield context.find("VT340", message, (*path, "forward_tcp"), key=True)
-        needed = ("bridge", "frontend_address")
-        if device.data_path.traits.carries_data:
-            needed = ("frontend_address", "backend_address")
-            if settings.bridge:
-                message = f"`bridge` of '{name}' has no effect: a ring is a link of two ends"
-                yield context.find("VT340", message, (*path, "bridge"), key=True)
-        elif not context.by_a_guest(device):  # the address of a driver domain's bridge is its own matter
-            needed = (*needed, "backend_address")
-    missing = [f"`{key}`" for key in needed if not getattr(settings, key)]
-    if missing:
-        yield context.find("VT340", f"'{name}' by {program} needs {' and '.join(missing)}", path, key=True)
+        for misfit in device.misfits(daemon_of(device.program), by_a_guest=context.by_a_guest(device)):
+            path = ("devices", name, *misfit.place)
+            message = f"'{name}' by {device.program.value} needs {misfit.needs}"
+            if misfit.no_effect:
+                message = f"`{path[-1]}` of '{name}' has no effect: {misfit.no_effect}"
+            yield context.find("VT340", message, path, key=True, hints=(misfit.hint,) if misfit.hint else ())
 
 
 @rule(

@@ -135,6 +135,19 @@ class Claim:
     choices: range = range(0)
 
 
+@record
+class Misfit:
+    """A setting, or several, at a place below the device: what its program needs there and lacks, or why none counts.
+
+    One of ``needs`` and ``no_effect`` is said.
+    """
+
+    place: KeyPath
+    needs: str = ""
+    no_effect: str = ""
+    hint: str = ""
+
+
 class DeviceBase(Model):
     """What all devices have: the two domains, how they meet, and what serves it.
 
@@ -160,6 +173,10 @@ class DeviceBase(Model):
 
     def claims(self) -> Iterator[Claim]:
         """Yield what of the board only one device can have."""
+        yield from ()
+
+    def misfits(self, daemon: "Daemon[Any] | None", *, by_a_guest: bool) -> Iterator[Misfit]:  # noqa: ARG002
+        """Yield the settings that do not fit its program, which may be a daemon, or which a guest may run."""
         yield from ()
 
     def board_nodes(self) -> tuple[str, ...]:

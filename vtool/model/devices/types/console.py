@@ -1,7 +1,7 @@
 """Consoles, by QEMU at a socket; vhost-device-console, over TCP, has a file of its own."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
 from pydantic import Field
 
@@ -10,8 +10,10 @@ from vtool.model.devices.base import (
     BOARD_PORTS,
     FEW_BUFFERS_BYTES,
     Claim,
+    Daemon,
     DeviceBase,
     DeviceType,
+    Misfit,
     Program,
     Service,
     both,
@@ -33,6 +35,13 @@ class ConsoleDevice(DeviceBase):
     console: Console | None = None
 
     pool_bytes = FEW_BUFFERS_BYTES
+
+    def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:  # noqa: ARG002
+        """Yield that a daemon needs the port, and nothing else has one."""
+        if daemon is not None and self.console is None:
+            yield Misfit((), needs="`console` with a `tcp_port`")
+        elif daemon is None and self.console is not None:
+            yield Misfit(("console",), no_effect=f"{self.program.value} offers a socket of its own")
 
     def claims(self) -> Iterator[Claim]:
         """Yield the port."""

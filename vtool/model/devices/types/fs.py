@@ -1,8 +1,10 @@
 """Folders: by Xen's 9p; virtiofsd has a file of its own."""
 
-from typing import Literal, final
+from collections.abc import Iterator
+from typing import Any, Literal, final
 
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Share, of_xen
+from vtool.data_paths.facts import Transport
+from vtool.model.devices.base import Daemon, DeviceBase, DeviceType, Misfit, Program, Share, of_xen
 from vtool.platform.xen_grants import Held
 from vtool.platform.xen_releases import SHARES
 
@@ -11,6 +13,12 @@ from vtool.platform.xen_releases import SHARES
 class FileSystemDevice(DeviceBase):
     type: Literal["fs"]
     share: Share
+
+    def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:  # noqa: ARG002
+        """Yield what Xen's 9p has not."""
+        if self.transport is Transport.XENBUS and self.share.read_only:
+            hint = "let the guest mount it with the option ro; share a copy of what must be safe from it"
+            yield Misfit(("share", "read_only"), no_effect="xl has no such setting for a 9p share", hint=hint)
 
     def folder(self) -> Share:
         """Return the folder."""

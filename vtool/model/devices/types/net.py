@@ -1,13 +1,25 @@
 """Networks: by QEMU on a tap, by Xen's netback, through a ring; passt has a file of its own."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
 from pydantic import Field
 
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Pairs, Parts, QemuOption, Wiring, region_between
-from vtool.model.devices.base import BOARD_PORTS, Claim, DeviceBase, DeviceType, Program, Service, both, in_dom0, of_xen
+from vtool.model.devices.base import (
+    BOARD_PORTS,
+    Claim,
+    Daemon,
+    DeviceBase,
+    DeviceType,
+    Misfit,
+    Program,
+    Service,
+    both,
+    in_dom0,
+    of_xen,
+)
 from vtool.model.types import MacAddress, Model
 from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages, virtio_holds
 
@@ -48,6 +60,23 @@ class Network(Model):
 class NetworkDevice(DeviceBase):
     type: Literal["net"]
     network: Network
+
+    def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:
+        """Yield what is missing of, or means nothing to, who serves it: a bridge's two ends, a link's, or passt."""
+        network, link = self.network, self.data_path.traits.carries_data
+        without_bridge = daemon is not None and daemon.without_bridge
+        needed: tuple[str, ...] = ("frontend_address", "backend_address")
+        if without_bridge:
+            needed = needed if any(getattr(network, key) for key in needed) else ()
+        elif not link:  # the address of a driver domain's bridge is its own matter
+            needed = ("bridge", *(needed[:1] if by_a_guest else needed))
+        if network.forward_tcp and not without_bridge:
+            yield Misfit(("network", "forward_tcp"), no_effect="only passt forwards ports")
+        if network.bridge and (without_bridge or link):
+            why = "a ring is a link of two ends" if link else f"{self.program.value} takes the board's own network"
+            yield Misfit(("network", "bridge"), no_effect=why)
+        if missing := [f"`{key}`" for key in needed if not getattr(network, key)]:
+            yield Misfit(("network",), needs=" and ".join(missing))
 
     def claims(self) -> Iterator[Claim]:
         """Yield the board's ports that it forwards."""
