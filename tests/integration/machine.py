@@ -106,5 +106,11 @@ class Machine:
             self._process.wait()
             self._process = None
 
+    def processor_s(self) -> float:
+        """Return the processor seconds of its sshd and of all that ran in it and has ended (proc(5), stat)."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def is_on(self) -> bool:
         return self._process is not None and self._process.poll() is None
