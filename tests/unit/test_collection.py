@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from vtool.deploy.asking import MOST_AT_ONCE
 
@@ -105,6 +106,13 @@ def test_a_host_that_is_no_board_is_said_once(playbook: str, tmp_path: Path) -> 
 def test_what_changes_a_board_is_skipped_in_check_mode(tmp_path: Path) -> None:
     asked = asked_of_a_board([{f"vtool.vtool.{task}": {}} for task in TASKS], "--check", folder=tmp_path)
     assert [one["task"] for one in asked] == ["would_change", "observe"]
+
+
+def test_each_task_leads_to_the_one_plugin() -> None:
+    """Else Ansible would copy the documentation to a board and run it there."""
+    said = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text())
+    assert said["plugin_routing"]["modules"] == {key: {"action_plugin": "vtool.vtool.board"} for key in TASKS}
+    assert said["action_groups"]["board"] == [f"vtool.vtool.{task}" for task in TASKS]
 
 
 @pytest.mark.parametrize("kind, name", [("inventory", "topology"), ("inventory", "held"), ("callback", "lines")])
