@@ -8,8 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible_collections.vtool.vtool.plugins.plugin_utils.holder import ask
 
@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the task says there; without support for check mode it is skipped in it."""
         name = self._task.action.rpartition(".")[-1]
-        documented = yaml.safe_load(import_module(f"{MODULES}.{name}").DOCUMENTATION)
+        documented = yaml_load(import_module(f"{MODULES}.{name}").DOCUMENTATION)
         attributes, options = documented.get("attributes", {}), documented.get("options", {})
         self._supports_check_mode = attributes.get("check_mode", {}).get("support") == "full"
         result: dict[str, Any] = super().run(tmp, task_vars)
