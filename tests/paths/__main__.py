@@ -126,9 +126,11 @@ def versions(bench: Bench, requested: Combination) -> dict[str, Any]:
     if program is not None and program.executable != VMM:
         # What vtool builds is part of the generation.
         found = f"ls /var/lib/vtool/current/domains/*/{Path(program.executable).name} 2>/dev/null"
-        start = f"P=$({found} | head -n 1); P=${{P:-{program.executable}}}; [ ! -x $P ] || $P"
+        # Debian 13's passt says it to a terminal alone: it ends without writing out what it has for a pipe.
+        told = "[ ! -x $P ] || script -qc \"$P --version\" /dev/null | tr -d '\\r'"
+        told = f"P=$({found} | head -n 1); P=${{P:-{program.executable}}}; {told}"
         # Of a ring between guests the board has none.
-        asked[requested.program.value] = f"{start} --version 2>&1 | grep -oE '(^| )[0-9][^ ]*' | head -n 1"
+        asked[requested.program.value] = f"{told} | grep -oE '(^| )[0-9][^ ]*' | head -n 1"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: said for name, command in asked.items() if (said := bench.ssh(command).strip())},
