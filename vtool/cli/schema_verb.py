@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from vtool.cli.views import write_text
 from vtool.model.schema import topology_schema
 
 
+def _records_schema() -> dict[str, Any]:
+    from vtool.results.records import records_schema
+
+    return records_schema()
+
+
+_SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"run": _records_schema, "topology": topology_schema}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.add_argument("--of", choices=sorted(_SCHEMAS), default="topology", help="of which files (default: topology)")
     parser.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write the JSON Schema of topology files."""
-    write_text(json.dumps(topology_schema(), indent=2, sort_keys=True) + "\n", arguments.output)
+    """Print or write a JSON Schema."""
+    write_text(json.dumps(_SCHEMAS[arguments.of](), indent=2, sort_keys=True) + "\n", arguments.output)
     return 0

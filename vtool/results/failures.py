@@ -1,0 +1,48 @@
+"""What is wrong with a run folder: its codes."""
+
+from __future__ import annotations
+
+from vtool.diagnostics.codes import declare
+
+declare(
+    "VT930",
+    what="this is no run folder that vtool reads",
+    why="Numbers of another format would be read as something else.",
+    example="vtool compare of a folder whose run.jsonl begins with version 2",
+    fix="Name a folder that vtool bench wrote; read it with the vtool that its first line names, or with a newer one.",
+)
+declare(
+    "VT931",
+    what="the run in this folder is another one",
+    why="Numbers of two topologies or matrices in one folder could not be told apart.",
+    example="vtool bench -o DIR again, after the topology was edited",
+    fix="Measure into a new folder; vtool compare takes both.",
+)
+declare(
+    "VT932",
+    what="a line of a run folder is damaged",
+    why="vtool writes whole lines and changes none; what cannot be read was changed by something else.",
+    example="a run.jsonl with a line cut out of its middle",
+    fix="Restore the file. Or remove the line: all other ones stay valid, and vtool bench measures what is missing.",
+)
+declare(
+    "VT933",
+    what="a run folder cannot be written",
+    why="The disk is full, or the folder is not the user's.",
+    example="no space left on device",
+    fix="Make room, then start vtool bench again with the same folder: it goes on where it stopped.",
+)
+declare(
+    "VT934",
+    what="another vtool measures into this folder",
+    why="Two processes would measure the same cells.",
+    example="two vtool bench with the same -o",
+    fix="Wait for the other one, or name another folder.",
+)
+declare(
+    "VT935",
+    what="the last line of a run folder is half written (warning)",
+    why="vtool, its machine or the disk ended while it was written. All earlier lines are whole.",
+    example="a run.jsonl without a line feed at its end",
+    fix="Nothing: vtool bench keeps it in set-aside/ and measures that repetition again; others leave it out.",
+)

@@ -1,0 +1,193 @@
+"""A run folder as it is read: ``run.jsonl`` and what it says. Enter at ``read_run``.
+
+Reading never changes a folder, and one that is being written may be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vtool.diagnostics import Diagnostic, Severity, Span, VtoolError
+from vtool.files.regular import open_regular, reason_of
+from vtool.results.records import (
+    FORMAT,
+    RECORD,
+    VERSION,
+    Cell,
+    Deployment,
+    Ended,
+    Environment,
+    Record,
+    Repetition,
+    Run,
+    Session,
+    Variant,
+    WorkloadUsed,
+)
+
+RECORDS = "run.jsonl"
+_TOLD = 200
+
+
+@dataclass(frozen=True)
+class RunRead:
+    """A run with everything that was measured so far, in the order in which it was written.
+
+    ``whole_bytes`` is where the last whole line ends, ``torn`` what stands after it: a line that was not finished.
+    """
+
+    folder: Path
+    run: Run
+    sessions: tuple[Session, ...] = ()
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    deployments: tuple[Deployment, ...] = ()
+    repetitions: tuple[Repetition, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    whole_bytes: int = 0
+    torn: bytes = b""
+
+    @property
+    def cells(self) -> Mapping[str, Cell]:
+        """Return the cells by their ids."""
+        return {cell.id: cell for cell in self.run.cells}
+
+    @property
+    def variants(self) -> Mapping[str, Variant]:
+        """Return the variants by their ids."""
+        return {variant.id: variant for variant in self.run.variants}
+
+    @property
+    def workloads(self) -> Mapping[str, WorkloadUsed]:
+        """Return the workloads by their ids."""
+        return {workload.id: workload for workload in self.run.workloads}
+
+    def sound(self, cell: str) -> tuple[Repetition, ...]:
+        """Return the repetitions of a cell that count, by their numbers."""
+        found = (one for one in self.repetitions if one.cell == cell and one.void is None)
+        return tuple(sorted(found, key=lambda one: one.number))
+
+    def missing(self) -> list[tuple[str, int]]:
+        """Return what is not measured yet, as cell and number; cells that cannot be are not missing."""
+        done = {(one.cell, one.number) for one in self.repetitions if one.void is None}
+        numbers = range(1, self.run.repetitions + 1)
+        wanted = ((cell.id, number) for number in numbers for cell in self.run.cells if not cell.faults)
+        return [one for one in wanted if one not in done]
+
+    def attempts(self) -> Mapping[tuple[str, int], int]:
+        """Return how often each repetition, as cell and number, was measured, in vain or not."""
+        return Counter((one.cell, one.number) for one in self.repetitions)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """Return what is to be told of the folder (VT935)."""
+        if not self.torn:
+            return ()
+        message = f"the last {len(self.torn)} bytes are a line that was not finished; it is left out"
+        lines = 1 + sum(map(len, (self.sessions, self.environments, self.deployments, self.repetitions, self.ended)))
+        span = _line_span(self.folder / RECORDS, lines + 1, len(self.torn), "")
+        return (Diagnostic("VT935", message, span, severity=Severity.WARNING),)
+
+
+def read_run(folder: Path) -> RunRead:
+    """Read a run folder. VtoolError VT930 for what is none of this version, VT932 with each line that is damaged."""
+    path = folder / RECORDS
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+    except OSError as error:
+        hint = f"a run folder has a file {RECORDS}; vtool bench -o DIR makes one"
+        message = f"'{folder}' is no run folder: {reason_of(error)}"
+        raise VtoolError(Diagnostic("VT930", message, hints=(hint,))) from None
+    whole = data.rfind(b"\n") + 1
+    lines = data[:whole].split(b"\n")[:-1]
+    if not lines:
+        raise VtoolError(Diagnostic("VT930", f"'{path}' has no whole line: nothing was measured into it"))
+    return _gathered(folder, _header(path, lines[0]), lines, whole, data[whole:])
+
+
+def _header(path: Path, line: bytes) -> Run:
+    """Read the first line. VtoolError VT930 for another format or version."""
+    span = _line_span(path, 1, len(line), line.decode("utf-8", "replace"))
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise VtoolError(Diagnostic("VT930", f"'{path}' is not of format {FORMAT}", span))
+    if said.get("version") != VERSION:
+        message = f"this run is of version {said.get('version')!r}, this vtool reads {VERSION}"
+        hints = (f"vtool {said['vtool']} wrote it",) if isinstance(said.get("vtool"), str) else ()
+        raise VtoolError(Diagnostic("VT930", message, span, hints=hints))
+    try:
+        record = RECORD.validate_json(line)
+    except ValidationError as error:
+        raise VtoolError(Diagnostic("VT932", f"the first line cannot be read: {_told(error)}", span)) from None
+    if not isinstance(record, Run):
+        raise VtoolError(Diagnostic("VT932", "the first line is not the run's", span))
+    return record
+
+
+def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: bytes) -> RunRead:
+    sessions: list[Session] = []
+    environments: dict[str, Environment] = {}
+    deployments: list[Deployment] = []
+    repetitions: list[Repetition] = []
+    ended: list[Ended] = []
+    cells, variants = {cell.id for cell in run.cells}, {variant.id for variant in run.variants}
+    found: list[Diagnostic] = []
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            record: Record = RECORD.validate_json(line)
+        except ValidationError as error:
+            found.append(_damaged(folder, number, line, _told(error)))
+            continue
+        match record:
+            case Session():
+                sessions.append(record)
+            case Environment():
+                environments[record.id] = record
+            case Deployment():
+                deployments.append(record)
+                if record.variant not in variants:
+                    found.append(_damaged(folder, number, line, f"the run has no variant '{record.variant}'"))
+            case Repetition():
+                repetitions.append(record)
+                if record.cell not in cells:
+                    found.append(_damaged(folder, number, line, f"the run has no cell '{record.cell}'"))
+                elif record.environment not in (None, *environments):
+                    found.append(_damaged(folder, number, line, "no line before it has its environment"))
+            case Ended():
+                ended.append(record)
+            case Run():
+                found.append(_damaged(folder, number, line, "a second run begins here"))
+    if found:
+        raise VtoolError(found)
+    return RunRead(
+        folder, run, tuple(sessions), environments, tuple(deployments), tuple(repetitions), tuple(ended), whole, torn
+    )
+
+
+def _damaged(folder: Path, number: int, line: bytes, why: str) -> Diagnostic:
+    span = _line_span(folder / RECORDS, number, len(line), line.decode("utf-8", "replace"))
+    return Diagnostic("VT932", f"line {number} cannot be read: {why}", span)
+
+
+def _told(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
+
+
+def _line_span(path: Path, number: int, length: int, text: str) -> Span:
+    return Span(path, number, 1, number, length + 1, text[:_TOLD])
+
+
+def of_variant(cells: Iterable[Cell], variant: str) -> list[Cell]:
+    """Return the cells of a variant, in their order."""
+    return [cell for cell in cells if cell.variant == variant]
