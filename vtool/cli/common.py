@@ -116,13 +116,32 @@ def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
 
 def _prepare(path: Path, overlays: Sequence[Path], settings: Sequence[str], *, keep: bool) -> Prepared:
     examined = examine(path, overlays, settings)
-    document, topology, facts, findings = examined.document, examined.topology, examined.facts, examined.findings
-    if topology is None or any(finding.severity is Severity.ERROR for finding in findings):
-        raise VtoolError(findings)
-    print_diagnostics(findings)
+    if examined.topology is None or any(finding.severity is Severity.ERROR for finding in examined.findings):
+        raise VtoolError(examined.findings)
+    print_diagnostics(examined.findings)
+    return prepared_of(examined, path, keep=keep)
+
+
+def prepared_of(examined: Examined, path: Path, *, keep: bool = True) -> Prepared:
+    """Plan what was found to be without error, keeping the numbers of the lock file if ``keep``."""
+    topology, facts = examined.topology, examined.facts
+    assert topology is not None
     lock = read_lock(lock_path(path)) if keep else None
-    plan = make_plan(document, topology, _facts_only(facts), lock, examined.xens)
-    return Prepared(document, topology, plan, facts, tuple(findings))
+    plan = make_plan(examined.document, topology, _facts_only(facts), lock, examined.xens)
+    return Prepared(examined.document, topology, plan, facts, tuple(examined.findings))
+
+
+def prepare_to_deploy(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = ()) -> Prepared:
+    """Prepare a topology that is one of many, and to be deployed; its warnings are those of `vtool validate`."""
+    examined = examine(path, overlays, settings)
+    errors = [finding for finding in examined.findings if finding.severity is Severity.ERROR]
+    if examined.topology is None or errors:
+        raise VtoolError(errors)
+    if refused := not_deployable(examined.document, examined.topology):
+        raise VtoolError(refused)
+    prepared = prepared_of(examined, path)
+    require_boot(prepared)
+    return prepared
 
 
 def _facts_only(facts: dict[str, LoadedFacts]) -> dict[str, Any]:

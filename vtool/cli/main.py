@@ -32,6 +32,7 @@ VERBS = {
     "generations": "list the generations on boards and their history",
     "rollback": "go back to an earlier generation, and prove it",
     "down": "stop everything and clean the boards",
+    "bench": "measure what data paths cost, by a matrix of topologies and workloads",
     "board": "list boards, switch them on and off, attach to their console",
     "images": "list, build, explain or refresh the images that emulated boards boot",
     "lint": "report what Xen or Linux would reject in a device tree",

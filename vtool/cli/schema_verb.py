@@ -18,7 +18,17 @@ def _records_schema() -> dict[str, Any]:
     return records_schema()
 
 
-_SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"run": _records_schema, "topology": topology_schema}
+def _matrix_schema() -> dict[str, Any]:
+    from vtool.bench.matrix import matrix_schema
+
+    return matrix_schema()
+
+
+_SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "matrix": _matrix_schema,
+    "run": _records_schema,
+    "topology": topology_schema,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

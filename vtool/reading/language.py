@@ -26,7 +26,8 @@ VERSION = 1
 
 VARIABLE_NAME = r"[a-z][a-z0-9_-]{0,30}"
 
-_SETTING_FILE = Path("<--set>")
+SETTING_FILE = Path("<--set>")
+"""The file of the places of settings: each is a line of it."""
 _MAX_INCLUDES = 10
 _MAX_SETTING_KEYS = 20
 _MAX_REFERENCES = 20
@@ -173,7 +174,7 @@ def _read_setting(number: int, setting: str) -> Document:
     column = len(way) + 2
 
     def place(begin: int, end: int) -> Span:
-        return Span(_SETTING_FILE, number, begin, number, end, setting if setting.isprintable() else ascii(setting))
+        return Span(SETTING_FILE, number, begin, number, end, setting if setting.isprintable() else ascii(setting))
 
     whole = place(1, len(setting) + 1)
     if not equals or not all(keys) or len(keys) > _MAX_SETTING_KEYS or not setting.isprintable():
@@ -184,7 +185,7 @@ def _read_setting(number: int, setting: str) -> Document:
         raise VtoolError(Diagnostic("VT109", "`include` cannot be set", whole, hints=(hint,)))
     try:
         # Moved to where it stands in the option, so that its places are right.
-        read = parse("\n" * (number - 1) + " " * (column - 1) + (text if text.strip() else "~"), _SETTING_FILE)
+        read = parse("\n" * (number - 1) + " " * (column - 1) + (text if text.strip() else "~"), SETTING_FILE)
     except EmptyFile:
         hint = "put quotes around a value that begins with #"
         raise VtoolError(Diagnostic("VT109", "there is no value", whole, hints=(hint,))) from None
@@ -205,7 +206,7 @@ def _read_setting(number: int, setting: str) -> Document:
         own |= {(*keys, *rest): place(span.column, span.end_column) for rest, span in places.items()}
     for key in reversed(keys):
         value = {key: value}
-    document = Document(_SETTING_FILE, value, values, names)
+    document = Document(SETTING_FILE, value, values, names)
     _check_form(document)
     return document
 

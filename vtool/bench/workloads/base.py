@@ -6,7 +6,6 @@ Enter at ``WorkloadBase``. A workload is one module beside this one, found by it
 
 import itertools
 import json
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
@@ -108,7 +107,10 @@ class ToolFailedError(ValueError):
 
 
 class WorkloadBase(Model):
-    """What all workloads have. ``device`` is the device to measure; left out, each device that it fits."""
+    """What all workloads have. ``device`` is the device to measure; left out, each device that it fits.
+
+    Of a workload with faults whose tool is not known, this much is known, so that it is no abstract class.
+    """
 
     if TYPE_CHECKING:
         tool: str
@@ -129,9 +131,11 @@ class WorkloadBase(Model):
     def points(self) -> Iterator[Point]:
         """Yield every combination of the parameters that may have several values, with the others."""
         values = [getattr(self, name) for name in self.SWEPT]
+        others = (name for name in type(self).model_fields if name not in ("tool", "device", *self.SWEPT))
+        fixed = {name: _plain(getattr(self, name)) for name in others}
         for combination in itertools.product(*values):
             named = dict(zip(self.SWEPT, map(_plain, combination), strict=True))
-            yield {**named, "seconds": self.seconds, "warmup_s": self.warmup_s}
+            yield {**named, **fixed}
 
     def words_of(self, point: Point) -> str:
         """Return what sets a point apart from the workload's others, for its name."""
@@ -139,17 +143,17 @@ class WorkloadBase(Model):
         sizes = {name: point[name] for name in several}
         return "".join(f",{name}={_shown(name, value)}" for name, value in sizes.items())
 
-    @abstractmethod
     def unfit(self, point: Point, place: Place) -> Iterator[str]:
         """Yield why a point cannot be measured at a place, in words that follow its name."""
+        raise NotImplementedError
 
-    @abstractmethod
     def commands(self, point: Point, place: Place) -> Commands:
         """Return what is run."""
+        raise NotImplementedError
 
-    @abstractmethod
     def read(self, output: str, point: Point) -> Outcome:
         """Read what the client printed. ToolFailedError."""
+        raise NotImplementedError
 
     def estimated_s(self) -> float:
         """Return about how long one repetition runs, without what deploying takes."""

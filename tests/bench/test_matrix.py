@@ -1,0 +1,197 @@
+"""A matrix: what it multiplies to, what cannot be and why, and where each fault stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from vtool.bench.cells import Planned, plan_matrix
+from vtool.bench.default_matrix import default_matrix
+from vtool.bench.estimates import AROUND_S, DEPLOYMENT_S, estimate, in_words
+from vtool.bench.matrix import LoadedMatrix, load_matrix, matrix_schema
+from vtool.bench.plan_text import plan_lines
+from vtool.cli.common import prepare_to_deploy as prepare
+from vtool.diagnostics import VtoolError, format_diagnostic
+from vtool.reading.source import load
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+EXAMPLES = ROOT / "topology" / "examples"
+CASES = sorted((HERE / "errors").glob("*.yaml"))
+VALIDATOR = Draft202012Validator(matrix_schema())
+
+
+def write(folder: Path, said: dict[str, Any]) -> LoadedMatrix:
+    path = folder / "matrix.yaml"
+    whole = {"version": 1, "name": "m", "workloads": {"disk": {"tool": "fio", "pattern": "read"}}} | said
+    path.write_text(json.dumps(whole, indent=1))
+    return load_matrix(path, () if "topologies" in whole else (EXAMPLES / "kvm-pool.yaml",))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_found_where_the_comment_says(path: Path) -> None:
+    with pytest.raises(VtoolError) as caught:
+        plan_matrix(load_matrix(path), prepare)
+    found = caught.value.diagnostics
+    wanted = {
+        (number, code)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for code in re.findall(r"# (VT\d{3})", line)
+    }
+    shown = "\n".join(map(format_diagnostic, found))
+    assert {(d.span.line, d.code) for d in found if d.span and d.span.path == path} == wanted, shown
+    assert len(found) == len({(d.span, d.code) for d in found}) and all(d.span for d in found), shown
+    assert path.name[:5] in {code for _, code in wanted}
+
+
+def test_the_place_of_a_setting_is_the_key_in_it() -> None:
+    path = HERE / "errors" / "VT201-misspelt-setting.yaml"
+    with pytest.raises(VtoolError) as caught:
+        plan_matrix(load_matrix(path), prepare)
+    (found,) = [d for d in caught.value.diagnostics if d.code == "VT201"]
+    assert found.span is not None
+    line = path.read_text().splitlines()[found.span.line - 1]
+    assert line[found.span.column - 1 : found.span.end_column - 1] == "cpuz"
+
+
+def test_the_schema_checked_in_is_the_models() -> None:
+    checked_in = json.loads((ROOT / "topology" / "matrix-schema.json").read_text())
+    assert checked_in == matrix_schema(), "run `vtool schema --of matrix -o topology/matrix-schema.json`"
+    Draft202012Validator.check_schema(checked_in)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_the_schema_refuses_what_has_the_wrong_shape(path: Path) -> None:
+    assert VALIDATOR.is_valid(load(path).value) is (path.stem != "VT203-shape")
+
+
+# -- what a matrix comes to
+
+
+def test_all_values_of_all_axes_are_combined(tmp_path: Path) -> None:
+    axes = {
+        "cpus": {"key": "domains.fe0.cpus", "values": [1, 2]},
+        "pool": {"choices": {"large": {}, "small": {"set": ["regions.pool0.size=8MiB"]}}},
+    }
+    said = {
+        "axes": axes,
+        "baseline": {"pool": "large"},
+        "workloads": {"d": {"tool": "fio", "pattern": ["read", "write"]}},
+    }
+    planned = plan_matrix(write(tmp_path, said), prepare)
+    assert [v.id for v in planned.variants] == [f"cpus={n},pool={p}" for n in (1, 2) for p in ("large", "small")]
+    assert len({v.digest for v in planned.variants}) == 4 and all(v.plans for v in planned.variants)
+    baselines = {cell.id: cell.baseline for cell in planned.cells}
+    assert baselines["cpus=2,pool=small/d,pattern=write@disk0"] == "cpus=2,pool=large/d,pattern=write@disk0"
+    assert baselines["cpus=2,pool=large/d,pattern=write@disk0"] is None
+    assert all(cell.data_path == "pool" and cell.hypervisor == "kvm" for cell in planned.cells)
+
+
+def test_what_cannot_be_has_the_topologys_own_error(tmp_path: Path) -> None:
+    said = {"axes": {"pool": {"key": "regions.pool0.size", "values": ["16MiB", "64KiB"]}}}
+    planned = plan_matrix(write(tmp_path, said), prepare)
+    assert [len(variant.faults) > 0 for variant in planned.variants] == [False, True]
+    assert len(planned.possible) == 1 and planned.cells[1].faults[0].code.startswith("VT4")
+    text = "\n".join(plan_lines(planned, estimate(planned)))
+    assert f"cannot be: {planned.cells[1].faults[0].code}: " in text and "1 cell of 2" in text
+
+
+def test_topologies_are_an_axis_and_overlays_are_merged(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("regions: {pool0: {size: 8MiB}}\n")
+    topologies = {name: str(EXAMPLES / f"kvm-{name}.yaml") for name in ("pool", "shared-ram")}
+    said = {"topologies": topologies, "workloads": {"d": {"tool": "fio", "pattern": "read", "device": "disk0"}}}
+    planned = plan_matrix(write(tmp_path, said), prepare)
+    assert [variant.id for variant in planned.variants] == ["topology=pool", "topology=shared-ram"]
+    axes = {"size": {"choices": {"small": {"overlays": ["small.yaml"]}, "large": {}}}}
+    planned = plan_matrix(write(tmp_path, {"axes": axes}), prepare)
+    regions = [planned.ready[variant.id].topology.regions["pool0"].size for variant in planned.variants]
+    assert regions == [8 << 20, 16 << 20]
+
+
+def test_the_command_line_and_the_file_do_not_both_name_topologies() -> None:
+    with pytest.raises(VtoolError, match="both name topologies"):
+        load_matrix(HERE / "errors" / "VT943-no-cell-can-be.yaml", (EXAMPLES / "kvm-pool.yaml",))
+
+
+@pytest.mark.parametrize(("at_most", "refused"), [(2, False), (1, True)])
+def test_at_most(tmp_path: Path, at_most: int, *, refused: bool) -> None:
+    loaded = write(tmp_path, {"axes": {"cpus": {"key": "domains.fe0.cpus", "values": [1, 2]}}})
+    if not refused:
+        assert len(plan_matrix(loaded, prepare, at_most).cells) == at_most
+        return
+    with pytest.raises(VtoolError, match="at least 2 cells, more than 1: axis 'cpus' 2"):
+        plan_matrix(loaded, prepare, at_most)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True), st.integers(1, 3), st.integers(1, 3))
+def test_cells_are_the_product(
+    tmp_path_factory: pytest.TempPathFactory, cpus: list[int], depths: int, repetitions: int
+) -> None:
+    said = {
+        "axes": {"cpus": {"key": "domains.fe0.cpus", "values": cpus}},
+        "workloads": {"d": {"tool": "fio", "pattern": "read", "depth": [*range(1, depths + 1)]}, "m": {"tool": "mbw"}},
+        "repetitions": repetitions,
+    }
+    planned = plan_matrix(write(tmp_path_factory.mktemp("m"), said), prepare)
+    assert len(planned.cells) == len(cpus) * (depths + 1) == len({cell.id for cell in planned.cells})
+    told = estimate(planned)
+    assert told.repetitions == len(planned.cells) * repetitions and told.deployments == len(cpus) * repetitions
+    assert told.seconds >= told.deployments * DEPLOYMENT_S + told.repetitions * AROUND_S
+
+
+def test_the_digest_is_of_what_is_said_not_of_how(tmp_path: Path) -> None:
+    first = write(tmp_path, {"repetitions": 3}).digest
+    (tmp_path / "matrix.yaml").write_text(
+        "# the same\nname: m\nversion: 1\nworkloads: {disk: {pattern: [read], tool: fio}}\nrepetitions: 3\n"
+    )
+    assert load_matrix(tmp_path / "matrix.yaml", (EXAMPLES / "kvm-pool.yaml",)).digest == first
+    assert write(tmp_path, {"repetitions": 4}).digest != first
+
+
+# -- the default
+
+
+def default(example: str) -> Planned:
+    path = EXAMPLES / f"{example}.yaml"
+    return plan_matrix(default_matrix(path, prepare(path).topology, 10, 3), prepare)
+
+
+@pytest.mark.parametrize(
+    ("example", "paths"),
+    [
+        ("kvm-shared-ram", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
+        ("kvm-pool", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
+        ("kvm-pool-daemons", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
+        ("kvm-viommu", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
+        ("xen-grant", {"shared-ram", "grant", "pv"}),
+        ("xen-foreign", {"shared-ram", "grant", "pv"}),
+    ],
+)
+def test_the_default_matrix_has_every_deployed_path_that_can_be_measured(example: str, paths: set[str]) -> None:
+    planned = default(example)
+    # Guests that Xen builds at boot have no shell: their paths are said, and why they are not measured.
+    assert {cell.data_path for cell in planned.possible} == paths
+    assert all(cell.baseline for cell in planned.possible if cell.variant != "path=shared-ram")
+    assert all(cell.faults for cell in planned.cells if cell.variant in ("path=ring", "path=pool") and "xen" in example)
+
+
+def test_the_default_matrix_says_why_a_path_is_not_measured() -> None:
+    planned = default("xen-grant")
+    for variant in ("path=pool", "path=ring"):
+        (why,) = {fault.message for cell in planned.cells if cell.variant == variant for fault in cell.faults}
+        assert "Xen built it at boot" in why
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3, "3 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (12000, "3 h 20 min")]
+)
+def test_durations_are_written_as_a_person_would(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

@@ -1,0 +1,138 @@
+"""The matrix that stands for none: every deployed path of a board's hypervisor, against shared RAM.
+
+It is written as a user would write one, and read as such. Enter at ``default_matrix``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vtool.bench.matrix import LoadedMatrix, Matrix, with_topologies
+from vtool.data_paths import DataPath
+from vtool.model.combinations import Combination, combinations
+from vtool.model.devices import Device, Program
+from vtool.model.topology import Role, Topology
+from vtool.model.validate import validate_as
+from vtool.reading.source import parse
+
+MEASURED = ("blk", "net", "fs")
+_WORKLOADS: Mapping[str, Any] = {
+    "disk": {"tool": "fio", "pattern": ["randread", "randwrite"], "block_size": ["4KiB", "64KiB"], "depth": 1},
+    "disk-deep": {"tool": "fio", "pattern": "randread", "block_size": "4KiB", "depth": 32},
+    "net-stream": {"tool": "iperf3", "direction": ["send", "receive"]},
+    "net-ping": {"tool": "sockperf", "length": [64, 4096]},
+}
+_TYPES = {"disk": {"blk", "fs"}, "disk-deep": {"blk", "fs"}, "net-stream": {"net"}, "net-ping": {"net"}}
+_POOL, _BRIDGE = "16MiB", "benchbr0"
+_BASELINE = next(path for path in DataPath if path.value == "shared-ram")
+
+
+def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: int) -> LoadedMatrix:
+    """Return the matrix for one topology's guests. VtoolError as of a user's."""
+    types = {device.type for _, device in _measured(topology)}
+    workloads = {
+        name: {**said, "seconds": seconds, "warmup_s": max(1, seconds // 5)}
+        for name, said in _WORKLOADS.items()
+        if types & _TYPES[name]
+    }
+    choices = {path.value: {"set": [*_settings(topology, path)]} for path in DataPath}
+    choices = {name: choice for name, choice in choices.items() if choice["set"]}
+    baseline = {"path": _BASELINE.value} if _BASELINE.value in choices else {}
+    said = {
+        "version": 1,
+        "name": f"{topology.name}-paths"[:31],
+        "axes": {"path": {"choices": choices}} if choices else {},
+        "baseline": baseline,
+        "workloads": workloads,
+        "repetitions": repetitions,
+    }
+    document = parse(json.dumps(said, indent=1), Path("<default matrix>"))
+    return with_topologies(document, validate_as(Matrix, document), (path,))
+
+
+def _measured(topology: Topology) -> Iterator[tuple[str, Device]]:
+    """Yield what is varied: disks and networks that a board's control domain, or a ring, serves."""
+    for name, device in topology.devices.items():
+        by_board = topology.domains[device.backend].role is Role.CONTROL
+        if device.type in MEASURED and by_board and _of_hypervisor(topology, device, None):
+            yield name, device
+
+
+def _hypervisor(topology: Topology, frontend: str) -> str:
+    board = topology.domains[frontend].board or next(iter(topology.boards))
+    return topology.boards[board].hypervisor.kind
+
+
+def _of_hypervisor(topology: Topology, device: Device, path: DataPath | None) -> list[Combination]:
+    """Return the ways to serve a device that are deployed, those nearest to how it is served first."""
+    hypervisor = _hypervisor(topology, device.frontend)
+    found = [
+        one
+        for one in combinations()
+        if one.deployed and (one.hypervisor, one.type) == (hypervisor, device.type) and path in (None, one.data_path)
+    ]
+    return sorted(found, key=lambda one: (one.program is not device.program, one.transport is not device.transport))
+
+
+def _settings(topology: Topology, path: DataPath) -> Iterator[str]:
+    """Yield what puts every measured device on a path; nothing where the hypervisor does not have it.
+
+    A device of a type that the path does not serve goes to shared RAM, so that the guest has one path beside that.
+    """
+    measured = [*_measured(topology)]
+    on_it = {device.frontend: device for _, device in measured if _way(topology, device, path) is not None}
+    if not on_it:
+        return
+    for name, device in measured:
+        way = _way(topology, device, path) or _way(topology, device, _BASELINE)
+        if way is not None:
+            yield from _of_device(name, device, way)
+    for frontend, device in on_it.items():
+        yield from _of_guest(topology, path, frontend, device.backend)
+
+
+def _way(topology: Topology, device: Device, path: DataPath) -> Combination | None:
+    """Return how a device is served on a path; under KVM a ring needs a guest to serve it: another topology."""
+    if path.traits.carries_data and _hypervisor(topology, device.frontend) == "kvm":
+        return None
+    return next(iter(_of_hypervisor(topology, device, path)), None)
+
+
+def _of_device(name: str, device: Device, way: Combination) -> Iterator[str]:
+    key, frontend, traits = f"devices.{name}", device.frontend, way.data_path.traits
+    yield f"{key}.data_path={way.data_path.value}"
+    yield f"{key}.program={way.program.value}"
+    yield f"{key}.transport={way.transport.value}"
+    if traits.pooled:
+        yield f"{key}.region=bench-{frontend}"
+    elif traits.at_both_ends:
+        yield f"{key}.region=bench-{name}"
+        ring = {"size": "2MiB", "borrowers": [frontend, device.backend], "use": "shared-memory"}
+        yield f"regions.bench-{name}={json.dumps(ring)}"
+    elif device.region is not None:
+        yield f"{key}.region="
+    if device.type == "net":
+        # passt forwards, and a ring is a link of two ends; all others are plugged into a bridge.
+        bridged = way.program is not Program.PASST and not traits.carries_data
+        if bridged != bool(device.network.bridge):
+            yield f"{key}.network.bridge={_BRIDGE if bridged else ''}"
+
+
+def _of_guest(topology: Topology, path: DataPath, frontend: str, backend: str) -> Iterator[str]:
+    if path.traits.pooled:
+        pool = {"size": _POOL, "owner": frontend, "borrowers": [backend], "use": "restricted-dma-pool"}
+        yield f"regions.bench-{frontend}={json.dumps(pool)}"
+    iommus = [name for name, one in topology.devices.items() if one.type == "iommu" and one.frontend == frontend]
+    if not path.traits.translated:
+        yield from (f"devices.{name}=" for name in iommus)
+    elif not iommus:
+        iommu = {
+            "type": "iommu", "frontend": frontend, "backend": backend, "program": "qemu", "transport": "pci",
+            "data_path": "shared-ram",
+        }  # fmt: skip
+        yield f"devices.bench-iommu-{frontend}={json.dumps(iommu)}"
+    if _hypervisor(topology, frontend) == "xen" and (path.traits.pooled or path.traits.at_both_ends):
+        yield f"domains.{frontend}.start=dom0less"

@@ -1,0 +1,149 @@
+"""Where workloads run: from a board's plan to the guests, their devices, and what serves those.
+
+Enter at ``places_of``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vtool.base.records import record
+from vtool.base.units import AddressRange
+from vtool.bench.workloads.base import Place
+from vtool.model.devices import Device, disks_of
+from vtool.model.topology import Role, Topology
+from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, XenBootGuest, XenGuest
+from vtool.results.records import Side
+
+
+@record
+class Spot:
+    """A place on a board with what is to be known of it: whose processor time is to be told, and of which pool.
+
+    ``units`` are systemd units on the board, whose cgroups count; ``domains`` are Xen's.
+    """
+
+    board: str
+    hypervisor: str
+    place: Place
+    guest_kind: str
+    data_path: str = ""
+    program: str = ""
+    transport: str = ""
+    units: tuple[tuple[Side, str], ...] = ()
+    domains: tuple[tuple[Side, str], ...] = ()
+    pool: bool = False
+    start_unit: str = ""
+
+
+def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
+    """Return every guest, then every device of a guest, in the order of the plan."""
+    found: list[Spot] = []
+    for guest in board.all_guests:
+        spot = Spot(
+            board.name,
+            board.hypervisor,
+            Place(guest.name, guest.cpus, guest.memory_bytes, guest.kind != "dom0less"),
+            guest.kind,
+            start_unit=guest.unit,
+            units=_vmm_of(guest),
+            domains=_domains(board, guest.name, None),
+        )
+        found.append(spot)
+        for name, device in topology.devices.items():
+            if device.frontend == guest.name:
+                found += _of_device(topology, board, guest, name, device, spot)
+    return found
+
+
+def _vmm_of(guest: object) -> tuple[tuple[Side, str], ...]:
+    if isinstance(guest, KvmGuest):
+        return ((Side.VMM, guest.unit),)
+    return ((Side.VMM, guest.qemu.unit),) if isinstance(guest, XenGuest | XenBootGuest) and guest.qemu else ()
+
+
+def _domains(board: BoardPlan, frontend: str, backend: str | None) -> tuple[tuple[Side, str], ...]:
+    if board.hypervisor != "xen":
+        return ()
+    return ((Side.FRONTEND, frontend), (Side.BACKEND, backend or board.control.name))
+
+
+def _of_device(
+    topology: Topology, board: BoardPlan, guest: object, name: str, device: Device, spot: Spot
+) -> Iterator[Spot]:
+    by_board = topology.domains[device.backend].role is Role.CONTROL
+    disks = disks_of(device)
+    place = replace(
+        spot.place,
+        device=name,
+        type=device.type,
+        backend=device.backend,
+        served_by_board=by_board,
+        disk_bytes=disks[0].size if disks else None,
+        server_address=device.network.backend_address.split("/")[0] if device.type == "net" else "",
+        read_only=device.type == "fs" and device.share.read_only,
+    )
+    served: list[tuple[Side, str]] = []
+    match guest:
+        case KvmGuest():
+            place, served = _kvm_place(place, guest, name)
+        case XenGuest() | XenBootGuest():
+            place = _xen_place(place, guest, name)
+    units = tuple(dict.fromkeys((*served, *spot.units)))
+    if board.hypervisor == "xen":
+        units = tuple((Side.BACKEND, unit) for _, unit in spot.units)
+    yield Spot(
+        board.name,
+        board.hypervisor,
+        place,
+        spot.guest_kind,
+        device.data_path.value,
+        device.program.value,
+        device.transport.value,
+        units,
+        _domains(board, place.frontend, device.backend),
+        device.data_path.traits.pooled,
+        spot.start_unit,
+    )
+
+
+def _kvm_place(place: Place, guest: KvmGuest, name: str) -> tuple[Place, list[tuple[Side, str]]]:
+    """Complete a place by what the plan says; return who serves it, too."""
+    device = next((one for one in guest.devices if one.name == name), None)
+    if device is None:
+        return place, []
+    if device.ring is not None:
+        end = device.ring.end
+        place = replace(place, disk_bytes=device.ring.disk_bytes, scratch=device.ring.scratch)
+        return replace(place, block=end.target if place.type == "blk" else "", interface=end.target), []
+    sysfs = device.guest_sysfs
+    scratch = device.disks[0].scratch if device.disks else None
+    block = f"/dev/$(ls {sysfs}/virtio*/block)" if device.type == "blk" else ""
+    interface = f"$(ls {sysfs}/virtio*/net)" if device.type == "net" else ""
+    done = replace(place, scratch=scratch, block=block, interface=interface, tag=name)
+    return done, _served_by(device)
+
+
+def _served_by(device: KvmDevice) -> list[tuple[Side, str]]:
+    # Without a daemon QEMU itself serves it: one process is both.
+    return [(Side.BACKEND, device.backend.unit)] if device.backend else []
+
+
+def _xen_place(place: Place, guest: XenGuest | XenBootGuest, name: str) -> Place:
+    for virtio in guest.virtio:
+        if virtio.name == name:
+            sysfs = f"/sys/bus/platform/devices/{virtio.place.base:x}.virtio/virtio*"
+            scratch: AddressRange | None = virtio.disks[0].scratch if virtio.disks else None
+            block, interface = f"/dev/$(ls {sysfs}/block)", f"$(ls {sysfs}/net)"
+            return replace(place, block=block, interface=interface, scratch=scratch, tag=name)
+    if isinstance(guest, XenGuest):
+        disks = {disk.name: (disk.virtual_device, disk.scratch) for disk in guest.disks}
+        disks |= {disk.name: (disk.virtual_device, disk.scratch) for disk in guest.served_disks}
+        if name in disks:
+            device, scratch = disks[name]
+            return replace(place, block=f"/dev/{device}", scratch=scratch)
+        for interface_of in guest.interfaces:
+            if interface_of.name == name:
+                return replace(place, interface=f"eth{interface_of.index}")
+    return place

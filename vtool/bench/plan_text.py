@@ -1,0 +1,59 @@
+"""What a run would be, as text and as data: which cells there are, which cannot be and why, how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vtool.bench.cells import Planned
+from vtool.bench.estimates import Estimate, in_words
+
+
+def plan_lines(planned: Planned, told: Estimate) -> Iterator[str]:
+    """Write the plan as lines for a person."""
+    possible = planned.possible
+    yield (
+        f"{planned.loaded.matrix.name}: {_count(len(possible), 'cell')} of {len(planned.cells)}, "
+        f"{len(planned.variants)} variants, {len(planned.workloads)} workloads, "
+        f"{planned.loaded.matrix.repetitions} repetitions"
+    )
+    for variant in planned.variants:
+        mine = [cell for cell in planned.cells if cell.variant == variant.id]
+        can = [cell for cell in mine if not cell.faults]
+        yield f"{variant.id}: {len(can)} of {_count(len(mine), 'cell')}"
+        for fault in variant.faults:
+            yield f"  cannot be: {fault.code}: {fault.message}"
+            yield from (f"    at {fault.place}" for _ in [0] if fault.place)
+        for cell in can:
+            against = f" against {cell.baseline.rpartition('/')[0]}" if cell.baseline else ""
+            served = f" ({cell.data_path}, {cell.program})" if cell.device else ""
+            yield f"  {cell.id[len(variant.id) + 1 :]}{served}{against}"
+        reasons = [] if variant.faults else ["; ".join(fault.message for fault in cell.faults) for cell in mine]
+        for reason in dict.fromkeys(filter(None, reasons)):
+            which = [cell for cell, why in zip(mine, reasons, strict=True) if why == reason]
+            what = which[0].id[len(variant.id) + 1 :] if len(which) == 1 else _count(len(which), "cell")
+            yield f"  {what} cannot be: {reason}"
+    known = f", {told.measured} of {told.parts} parts as they were measured" if told.measured else ", by estimates"
+    yield (
+        f"about {in_words(told.seconds)}: {_count(told.repetitions, 'repetition')}, "
+        f"{_count(told.deployments, 'deployment')}{known}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def plan_data(planned: Planned, told: Estimate) -> dict[str, Any]:
+    """Return the same as plain data."""
+    return {
+        "name": planned.loaded.matrix.name,
+        "variants": [variant.model_dump(mode="json") for variant in planned.variants],
+        "workloads": [workload.model_dump(mode="json") for workload in planned.used],
+        "cells": [cell.model_dump(mode="json") for cell in planned.cells],
+        "repetitions": told.repetitions,
+        "deployments": told.deployments,
+        "estimated_seconds": round(told.seconds),
+        "parts_measured": told.measured,
+        "parts": told.parts,
+    }

@@ -1,0 +1,85 @@
+"""``vtool bench``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vtool.cli.common import add_inventory, prepare_to_deploy
+from vtool.cli.output import add_format, print_json, print_lines
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
+
+if TYPE_CHECKING:
+    from vtool.bench.cells import Planned
+    from vtool.bench.matrix import LoadedMatrix
+    from vtool.results.run_folder import RunRead
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("topologies", type=Path, nargs="*", metavar="TOPOLOGY", help="the topology files")
+    parser.add_argument(
+        "--matrix",
+        type=Path,
+        metavar="FILE",
+        help="what varies, and what is measured (default: every deployed path of the hypervisor against shared RAM)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the run folder: a new one, or one to go on in"
+    )
+    parser.add_argument("--plan", action="store_true", help="show what would be measured, and measure nothing")
+    parser.add_argument(
+        "--at-most", type=int, default=1000, metavar="CELLS", help="refuse a matrix of more cells (default: 1000)"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=10, metavar="N", help="how long each repetition of the default matrix runs"
+    )
+    parser.add_argument(
+        "--repetitions", type=int, default=3, metavar="N", help="how often the default matrix measures each cell"
+    )
+    add_inventory(parser)
+    add_format(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan or measure; exit code 3 when a cell that can be was not measured."""
+    from vtool.bench.cells import plan_matrix
+
+    planned = plan_matrix(_matrix(arguments), prepare_to_deploy, arguments.at_most)
+    was = _was(arguments.output)
+    if not arguments.plan:
+        raise VtoolError(Diagnostic("VT440", "nothing is measured yet: use --plan"), ExitCode.USAGE)
+    _show_plan(planned, was, arguments.format)
+    return ExitCode.OK.value
+
+
+def _matrix(arguments: argparse.Namespace) -> LoadedMatrix:
+    from vtool.bench.default_matrix import default_matrix
+    from vtool.bench.matrix import load_matrix
+
+    topologies = tuple(arguments.topologies)
+    if arguments.matrix is not None:
+        return load_matrix(arguments.matrix, topologies)
+    if len(topologies) != 1:
+        hint = "of several topologies a matrix says what is measured: --matrix FILE"
+        raise VtoolError(Diagnostic("VT940", "the default matrix is of one topology", hints=(hint,)), ExitCode.USAGE)
+    prepared = prepare_to_deploy(topologies[0])
+    return default_matrix(topologies[0], prepared.topology, arguments.seconds, arguments.repetitions)
+
+
+def _was(folder: Path | None) -> RunRead | None:
+    from vtool.results.run_folder import RECORDS, read_run
+
+    return read_run(folder) if folder is not None and (folder / RECORDS).exists() else None
+
+
+def _show_plan(planned: Planned, was: RunRead | None, output: str) -> None:
+    from vtool.bench.estimates import estimate
+    from vtool.bench.plan_text import plan_data, plan_lines
+
+    told = estimate(planned, was)
+    if output == "json":
+        print_json(plan_data(planned, told))
+    else:
+        print_lines(plan_lines(planned, told))
