@@ -78,16 +78,23 @@ def test_fio_is_read_behind_a_note_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("name", "protocol", "direction"),
-    [("tcp", "tcp", "send"), ("tcp-r", "tcp", "receive"), ("udp", "udp", "send"), ("udp-r", "udp", "receive")],
+    [
+        ("3.12-tcp", "tcp", "send"),
+        ("3.12-tcp-r", "tcp", "receive"),
+        ("3.12-udp", "udp", "send"),
+        ("3.12-udp-r", "udp", "receive"),
+        ("3.18-tcp", "tcp", "send"),
+        ("3.18-udp", "udp", "send"),
+    ],
 )
 def test_iperf3(name: str, protocol: str, direction: str) -> None:
-    outcome = read(f"iperf3-3.12-{name}.json", tool="iperf3", protocol=protocol, direction=direction, length=1400)
-    told = json.loads((RECORDED / f"iperf3-3.12-{name}.json").read_text())["end"]["sum_received"]
+    outcome = read(f"iperf3-{name}.json", tool="iperf3", protocol=protocol, direction=direction, length=1400)
+    told = json.loads((RECORDED / f"iperf3-{name}.json").read_text())["end"]["sum_received"]
     seen = values(outcome)
     assert seen["throughput"] == pytest.approx(told["bits_per_second"] / 8, rel=1e-6)
     if protocol == "udp":
         assert seen["lost"] == pytest.approx(told["lost_percent"] / 100, rel=1e-3)
-        length = {"udp": 1400, "udp-r": 32768}[name]
+        length = 32768 if name.endswith("-r") else 1400
         assert outcome.work.requests is not None
         assert outcome.work.requests * length == pytest.approx(outcome.work.bytes, rel=3e-3)
     else:

@@ -135,7 +135,7 @@ def test_a_xen_that_is_not_what_checks_take_it_for_is_refused(
         yield build.folder / "tree"
 
     monkeypatch.setattr(Build, "run", run)
-    monkeypatch.setattr(from_source, "_source_tree", from_source.contextmanager(tree))
+    monkeypatch.setattr(from_source, "source_tree", from_source.contextmanager(tree))
     recipe = CATALOGUE["xen"]
     with pytest.raises(VtoolError) as raised:
         Store(tmp_path).get(recipe, needs_of(recipe), Silent(), ChildProcesses())
@@ -218,7 +218,7 @@ def test_a_source_gets_debians_patches_and_ours(tmp_path: Path) -> None:
     own = tmp_path / "own.patch"
 
     def build(build: Build) -> None:
-        with from_source._source_tree(build, "toy-source", own) as tree:
+        with from_source.source_tree(build, "toy-source", own) as tree:
             build.output.write_text((tree / "file").read_text())
 
     recipe = Recipe("toy", "toy", lambda _: {}, build, ("toy-source",))

@@ -102,7 +102,7 @@ def test_a_topology_names_a_kernel_and_a_suite() -> None:
     [
         ("kernel", "vtool:rootfs", "there are: vtool:linux, vtool:linux-7.3"),
         ("kernel", "vtool:linux-7.4", "there are: vtool:linux, vtool:linux-7.3"),
-        ("ramdisk", "vtool:linux", "there are: vtool:guest-initramfs, vtool:driver-domain"),
+        ("ramdisk", "vtool:linux", "there are: vtool:guest-initramfs, vtool:driver-domain, vtool:bench-initramfs"),
     ],
 )
 def test_an_image_that_is_something_else_is_refused(key: str, image: str, hint: str) -> None:

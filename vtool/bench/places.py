@@ -14,6 +14,7 @@ from vtool.bench.workloads.base import Place
 from vtool.model.devices import Device, disks_of
 from vtool.model.topology import Role, Topology
 from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, XenBootGuest, XenGuest
+from vtool.plan.types.guest import GuestKind
 from vtool.results.records import Side
 
 
@@ -27,7 +28,6 @@ class Spot:
     board: str
     hypervisor: str
     place: Place
-    guest_kind: str
     data_path: str = ""
     program: str = ""
     transport: str = ""
@@ -40,12 +40,11 @@ class Spot:
 def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
     """Return every guest, then every device of a guest, in the order of the plan."""
     found: list[Spot] = []
-    for guest in board.all_guests:
+    for guest in board.guests:
         spot = Spot(
             board.name,
             board.hypervisor,
-            Place(guest.name, guest.cpus, guest.memory_bytes, guest.kind != "dom0less"),
-            guest.kind,
+            Place(guest.name, guest.cpus, guest.memory_bytes, guest.kind is not GuestKind.DOM0LESS),
             start_unit=guest.unit,
             units=_vmm_of(guest),
             domains=_domains(board, guest.name, None),
@@ -97,7 +96,6 @@ def _of_device(
         board.name,
         board.hypervisor,
         place,
-        spot.guest_kind,
         device.data_path.value,
         device.program.value,
         device.transport.value,

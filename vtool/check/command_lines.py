@@ -13,7 +13,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
 from vtool.model import command_lines
-from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Kvm, Role, Xen
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISKS, Kvm, Role, Xen
 from vtool.platform.command_lines import Word, keeps_iommus_off, last, linux_words, number_of, xen_words
 from vtool.platform.xen_properties import PROPERTIES
 from vtool.reading.source import KeyPath
@@ -219,7 +219,7 @@ def systems_start(context: Context) -> Iterator[Diagnostic]:
         words, path = linux_words(domain.bootargs), ("domains", name, "bootargs")
         if domain.role is Role.GUEST:
             word = last(words, "rdinit")
-            if word is not None and word.value != "/init" and domain.ramdisk in (OWN_RAMDISK, DRIVER_DOMAIN_RAMDISK):
+            if word is not None and word.value != "/init" and domain.ramdisk in (*OWN_RAMDISKS, DRIVER_DOMAIN_RAMDISK):
                 message = (
                     f"`{word.text}`: then the /init of '{domain.ramdisk}' does not run, which sets up '{name}' and "
                     "says that it is ready"

@@ -25,7 +25,7 @@ from vtool.model.grants import (
     maptrack_frames_for,
 )
 from vtool.model.places import disk_names
-from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Domain, Xen
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISKS, Domain, Xen
 
 _PV_DISK = re.compile(r"/dev/xvd[a-z](?=[0-9]*$)")
 _NOT_A_DEVICE_MODEL = "only a control domain may emulate devices (dm_op) and map another guest's memory"
@@ -148,8 +148,9 @@ def driver_domains_can_serve(context: Context) -> Iterator[Diagnostic]:
     for name, device in _served(context):
         first.setdefault(device.backend, name)
     for domain, name in first.items():
-        if context.topology.domains[domain].ramdisk == OWN_RAMDISK:
-            message = f"'{domain}' serves device '{name}', but its ramdisk {OWN_RAMDISK} has no `xl devd`"
+        ramdisk = context.topology.domains[domain].ramdisk
+        if ramdisk in OWN_RAMDISKS:
+            message = f"'{domain}' serves device '{name}', but its ramdisk {ramdisk} has no `xl devd`"
             hint = (
                 f"ramdisk: {DRIVER_DOMAIN_RAMDISK}; or boot it from a disk that runs `xl devd` before it says `ready`"
             )

@@ -11,7 +11,7 @@ from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
 from vtool.model.devices import Device
 from vtool.model.places import disk_names
-from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISK, Role
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISKS, Role
 
 _DISK = re.compile(r"/dev/(xvd|vd|sd)[a-z]")
 _NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
@@ -51,7 +51,7 @@ def roots_are_there(context: Context) -> Iterator[Diagnostic]:
     """The root file system that a guest's command line names is one that it has."""
     for name, domain in context.topology.domains.items():
         kernel = context.kernel_file(name)
-        own = domain.ramdisk in (OWN_RAMDISK, DRIVER_DOMAIN_RAMDISK)  # which look for no root
+        own = domain.ramdisk in (*OWN_RAMDISKS, DRIVER_DOMAIN_RAMDISK)  # which look for no root
         if domain.role is not Role.GUEST or own or domain.passthrough or not _wants_a_root(kernel):
             continue
         why = _why_not_found(context, name, built_in=(kernel.options or {}).get("CMDLINE", "") if kernel else "")

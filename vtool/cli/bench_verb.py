@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtool.cli.common import add_inventory, prepare_to_deploy
+from vtool.cli.arguments import add_inventory
+from vtool.cli.common import prepare_to_deploy
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 

@@ -29,6 +29,11 @@ NAMES = (
     "ring",
     "guest-initramfs",
     "driver-domain",
+    "fio-source",
+    "bench-sysroot",
+    "fio",
+    "bench-tools",
+    "bench-initramfs",
     "firmware",
     "firmware-uefi",
     "systemd-boot",
@@ -47,12 +52,15 @@ KERNEL_BYTES: Mapping[str, tuple[int, int]] = {
 RAMDISKS: Mapping[str, tuple[int, int]] = {
     "guest-initramfs": (1_300_000, 2_600_000),
     "driver-domain": (3_600_000, 8_800_000),
+    "bench-initramfs": (7_900_000, 22_000_000),
 }
 """The ramdisks among them: the least that each has, packed and unpacked."""
 ROOT_DISKS: Mapping[Suite, str] = {Suite.TRIXIE: "root-disk", Suite.TRIXIE_BACKPORTS: "root-disk-backports"}
 """What an emulated board has for a disk, by the Debian that it runs."""
-ON_DEMAND = frozenset(("linux-7.3-source", "linux-7.3", "rootfs-backports", "root-disk-backports"))
-"""Newer releases beside the usual ones: built for who names them, not with all the others."""
+ON_DEMAND = frozenset(("linux-7.3-source", "linux-7.3", "rootfs-backports", "root-disk-backports")) | frozenset(
+    ("fio-source", "bench-sysroot", "fio", "bench-tools", "bench-initramfs")
+)
+"""Newer releases beside the usual ones, and what benchmarks need: built for who names them, not with all the others."""
 
 _LOADERS: Mapping[str, tuple[str, ...]] = {"u-boot": ("firmware",), "systemd-boot": ("firmware-uefi", "systemd-boot")}
 

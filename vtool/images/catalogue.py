@@ -13,6 +13,7 @@ from typing import Any
 from vtool.base.units import MIB
 from vtool.images import (
     KERNEL_RELEASES,
+    bench,
     debian,
     from_source,
     guest,
@@ -216,6 +217,7 @@ CATALOGUE: Mapping[str, Recipe] = {
         *from_source.RECIPES,
         ring_build.RECIPE,
         *guest.RECIPES,
+        *bench.RECIPES,
         Recipe("firmware", "u-boot.bin", _firmware_inputs, _build_firmware),
         Recipe("firmware-uefi", "QEMU_EFI.fd", _uefi_inputs, _build_uefi),
         Recipe("systemd-boot", "BOOTAA64.EFI", _no_more_inputs, _build_systemd_boot, ("rootfs",)),

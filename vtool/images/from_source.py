@@ -35,7 +35,9 @@ _XEN_STAMP = (
 # -- source packages
 
 
-def _source_recipe(package: str) -> Recipe:
+def source_recipe(package: str) -> Recipe:
+    """Return the recipe of a source package: the tar files of what Debian has, upstream's first."""
+
     def inputs(_: Mapping[str, Image]) -> dict[str, Any]:
         known = [line for line in recipe_lines(recipe_text("sources.txt")) if line.split()[0] == package]
         release = debian.pinned_release(cache_folder() / debian.RELEASE_LOCK)
@@ -78,7 +80,7 @@ def downloaded(build: Build, files: list[debian.ArchiveFile], folder: Path) -> l
 
 
 @contextmanager
-def _source_tree(build: Build, source: str, *patches: Path) -> Iterator[Path]:
+def source_tree(build: Build, source: str, *patches: Path) -> Iterator[Path]:
     """Yield the unpacked source with Debian's patches and ``patches``; it stays until a build is complete."""
     tree = build.folder / "tree"
     if not tree.is_dir():
@@ -132,7 +134,7 @@ def _build_xen(build: Build) -> None:
     patches = [build.folder / name for name in build.inputs["patches"]]
     for patch in patches:
         patch.write_text(build.inputs["patches"][patch.name])
-    with _source_tree(build, "xen-source", *patches) as tree:
+    with source_tree(build, "xen-source", *patches) as tree:
         config = tree / "xen/.config"
         config.write_text(options)
         make = ["make", "-C", str(tree / "xen"), "XEN_TARGET_ARCH=arm64", f"CROSS_COMPILE={_CROSS}", *_XEN_STAMP]
@@ -192,7 +194,7 @@ def _build_qemu(build: Build) -> None:
         "PKG_CONFIG_SYSROOT_DIR": str(sysroot),
         "PKG_CONFIG_LIBDIR": f"{libraries}/pkgconfig:{sysroot}/usr/share/pkgconfig",
     }
-    with _source_tree(build, "qemu-source") as tree:
+    with source_tree(build, "qemu-source") as tree:
         version = (tree / "VERSION").read_text().strip()
         expected = ".".join(map(str, QEMU_OF_SUITE[Suite(debian.SUITE)]))
         _expect_release(build, "QEMU", expected, version.rpartition(".")[0])
@@ -235,9 +237,9 @@ def _ninja_steps() -> Callable[[str], str | None]:
 
 
 RECIPES = (
-    _source_recipe("xen"),
+    source_recipe("xen"),
     Recipe("xen", "xen", _xen_inputs, _build_xen, ("xen-source",)),
-    _source_recipe("qemu"),
+    source_recipe("qemu"),
     Recipe("qemu-sysroot", "sysroot.tar", _sysroot_inputs, _build_sysroot),
     Recipe("qemu-xenpvh", "qemu-system-aarch64", _qemu_inputs, _build_qemu, ("qemu-source", "qemu-sysroot")),
 )

@@ -34,21 +34,26 @@ def extract(archive: Path, member: str, target: Path) -> None:
 # -- the reference guest
 
 
-def _guest_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+def guest_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+    """Return everything that goes into the reference guest."""
     files = {name: recipe_text(f"guest/{name}") for name in ("init", "poweroff")}
     digests = {name: image.sha256 for name, image in needs.items()}
     return {**digests, "files": files, "applets": recipe_text("guest/applets.txt")}
 
 
 def _build_guest(build: Build) -> None:
-    root = _guest_root(build)
-    ring = root / "bin/vtool-ring"
-    shutil.copyfile(build.needs["ring"].path, ring)
-    ring.chmod(0o755)
-    _pack(build, root)
+    root = guest_root(build)
+    add_program(root, "vtool-ring", build.needs["ring"].path)
+    pack(build, root)
 
 
-def _guest_root(build: Build) -> Path:
+def add_program(root: Path, name: str, program: Path) -> None:
+    """Put a program into a guest's root file system."""
+    shutil.copyfile(program, root / "bin" / name)
+    (root / "bin" / name).chmod(0o755)
+
+
+def guest_root(build: Build) -> Path:
     """Make the guest's root file system as a folder."""
     root = build.folder / "root"
     shutil.rmtree(root, ignore_errors=True)
@@ -69,7 +74,8 @@ def _guest_root(build: Build) -> Path:
     return root
 
 
-def _pack(build: Build, root: Path) -> None:
+def pack(build: Build, root: Path) -> None:
+    """Pack a folder as a ramdisk, whose bytes its files alone decide."""
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
     for path in (root, *root.rglob("*")):
         os.utime(path, (0, 0), follow_symlinks=False)
@@ -83,7 +89,7 @@ def _pack(build: Build, root: Path) -> None:
 
 
 def _driver_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
-    inputs = _guest_inputs(needs)
+    inputs = guest_inputs(needs)
     return {
         **inputs,
         "files": {**inputs["files"], **{name: recipe_text(f"driver-domain/{name}") for name in ("logger", "serve")}},
@@ -95,7 +101,7 @@ def _driver_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
 
 
 def _build_driver_domain(build: Build) -> None:
-    root = _guest_root(build)
+    root = guest_root(build)
     # Where Debian's programs and Xen's scripts look for things.
     for link, place in (("lib", "usr/lib"), ("var/run", "/run"), ("var/lock", "/run/lock")):
         (root / link).parent.mkdir(parents=True, exist_ok=True)
@@ -106,13 +112,13 @@ def _build_driver_domain(build: Build) -> None:
         archive = Archive(tar, root)
         for pattern in build.inputs["taken"]:
             archive.take_all(pattern)
-        _take_libraries(build, archive)
+        take_libraries(build, archive)
     (root / "bin/bash").symlink_to("/usr/bin/bash")
     source = build.folder / "take-page.c"
     source.write_text(build.inputs["probe"])
     compiler = ("aarch64-linux-gnu-gcc", "-Os", "-s", "-static", "-Wall", "-Wextra", "-Werror")
     build.run("compile", [*compiler, "-o", str(root / "sbin/take-page"), str(source)])
-    _pack(build, root)
+    pack(build, root)
 
 
 class Archive:
@@ -157,7 +163,7 @@ class Archive:
             self.programs.add(target)
 
 
-def _take_libraries(build: Build, archive: Archive) -> None:
+def take_libraries(build: Build, archive: Archive) -> None:
     """Take the shared libraries that are needed, those that these need, and so on."""
     read: set[Path] = set()
     while new := sorted(archive.programs - read):
@@ -181,6 +187,6 @@ def _needed_by(build: Build, programs: Iterable[Path]) -> list[str]:
 
 
 RECIPES = (
-    Recipe("guest-initramfs", "initramfs.gz", _guest_inputs, _build_guest, ("rootfs", "ring")),
+    Recipe("guest-initramfs", "initramfs.gz", guest_inputs, _build_guest, ("rootfs", "ring")),
     Recipe("driver-domain", "initramfs.gz", _driver_inputs, _build_driver_domain, ("rootfs",)),
 )

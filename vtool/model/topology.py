@@ -132,7 +132,7 @@ class XenPatch(Enum):
 
 QEMU_XENPVH = "vtool:qemu-xenpvh"
 """The QEMU with Xen that vtool builds: of trixie, whatever the board runs."""
-OWN_RAMDISK = "vtool:guest-initramfs"
+OWN_RAMDISKS = ("vtool:guest-initramfs", "vtool:bench-initramfs")
 """vtool's reference guest, whose init helps to prove what nobody can ask a guest for."""
 DRIVER_DOMAIN_RAMDISK = "vtool:driver-domain"
 """The same with Xen's tools, whose init makes bridges and runs `xl devd`."""

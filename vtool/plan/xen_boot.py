@@ -16,7 +16,7 @@ from vtool.model import command_lines
 from vtool.model.grants import EVENT_PORTS, free_port
 from vtool.model.load_windows import module_windows, windows_in
 from vtool.model.topology import (
-    OWN_RAMDISK,
+    OWN_RAMDISKS,
     Domain,
     Enhanced,
     Region,
@@ -234,7 +234,7 @@ def _views(scope: BoardScope, name: str, placed: Mapping[str, plan.StaticRange])
                 taken.append(kept.range)
     # A ring's region is the ring's alone.
     ringed = {d.region for d in scope.devices.values() if d.data_path.traits.carries_data}
-    speaks = domain.role is not Role.CONTROL and domain.ramdisk == OWN_RAMDISK and domain.under_xen.uart
+    speaks = domain.role is not Role.CONTROL and domain.ramdisk in OWN_RAMDISKS and domain.under_xen.uart
     views = []
     for region_name, region in mine.items():
         host = placed.get(f"region {region_name}")

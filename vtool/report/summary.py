@@ -9,7 +9,7 @@ from typing import Any
 
 from vtool.base.units import AddressRange, format_size
 from vtool.model.board_facts import FIRMWARE_BYTES
-from vtool.model.topology import OWN_RAMDISK, Topology
+from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import (
     BoardPlan,
     KvmDevice,
@@ -86,7 +86,7 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
 
 def _ring_row(name: str, end: RingEnd, ramdisk: str | None) -> tuple[str, str, str]:
     """Say what runs an end of a ring: vtool's own guest by itself, another has to be told."""
-    who = "runs" if ramdisk == OWN_RAMDISK else "has to run"
+    who = "runs" if ramdisk in OWN_RAMDISKS else "has to run"
     named = f", with {end.address}" if end.address else ""
     return ("ring", name, f"'{end.domain}' {who}: vtool-ring {' '.join(end.arguments)}{named}")
 

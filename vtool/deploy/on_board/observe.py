@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import reach
 from .base import BoardError, run
+from .counters import counters
 from .domains import manifest
 from .kernel_image import options_of
 from .talk import domain_shell, qmp
@@ -216,4 +217,5 @@ OPERATIONS = {
     "offers": observe_offers,
     "maps": observe_maps,
     "kernel-option": observe_kernel_option,
+    "counters": counters,
 }
