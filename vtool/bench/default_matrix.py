@@ -14,7 +14,7 @@ from vtool.bench.matrix import LoadedMatrix, Matrix, with_topologies
 from vtool.data_paths import DataPath
 from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Device, Program
-from vtool.model.topology import Role, Topology
+from vtool.model.topology import OWN_RAMDISKS, Role, Topology
 from vtool.model.validate import validate_as
 from vtool.reading.source import parse
 
@@ -44,13 +44,20 @@ def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: in
     said = {
         "version": 1,
         "name": f"{topology.name}-paths"[:31],
-        "axes": {"path": {"choices": choices}} if choices else {},
+        "axes": {**_tools(topology), **({"path": {"choices": choices}} if choices else {})},
         "baseline": baseline,
         "workloads": workloads,
         "repetitions": repetitions,
     }
     document = parse(json.dumps(said, indent=1), Path("<default matrix>"))
     return with_topologies(document, validate_as(Matrix, document), (path,))
+
+
+def _tools(topology: Topology) -> Mapping[str, Any]:
+    """Return an axis of one value: guests with vtool's own ramdisk get the one that has the tools."""
+    guests = [name for name, domain in topology.domains.items() if domain.ramdisk == OWN_RAMDISKS[0]]
+    changes = [f"domains.{name}.ramdisk={OWN_RAMDISKS[1]}" for name in guests]
+    return {"tools": {"choices": {"in-ramdisk": {"set": changes}}}} if changes else {}
 
 
 def _measured(topology: Topology) -> Iterator[tuple[str, Device]]:

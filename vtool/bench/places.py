@@ -34,7 +34,11 @@ class Spot:
     units: tuple[tuple[Side, str], ...] = ()
     domains: tuple[tuple[Side, str], ...] = ()
     pool: bool = False
+    control: str = ""
     start_unit: str = ""
+    console_log: str = ""
+    ready: str = ""
+    ready_timeout_s: int = 120
 
 
 def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
@@ -45,7 +49,11 @@ def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
             board.name,
             board.hypervisor,
             Place(guest.name, guest.cpus, guest.memory_bytes, guest.kind is not GuestKind.DOM0LESS),
+            control=board.control.name,
             start_unit=guest.unit,
+            console_log=guest.console_log or "",
+            ready=guest.ready,
+            ready_timeout_s=guest.ready_timeout_s,
             units=_vmm_of(guest),
             domains=_domains(board, guest.name, None),
         )
@@ -92,17 +100,15 @@ def _of_device(
     units = tuple(dict.fromkeys((*served, *spot.units)))
     if board.hypervisor == "xen":
         units = tuple((Side.BACKEND, unit) for _, unit in spot.units)
-    yield Spot(
-        board.name,
-        board.hypervisor,
-        place,
-        device.data_path.value,
-        device.program.value,
-        device.transport.value,
-        units,
-        _domains(board, place.frontend, device.backend),
-        device.data_path.traits.pooled,
-        spot.start_unit,
+    yield replace(
+        spot,
+        place=place,
+        data_path=device.data_path.value,
+        program=device.program.value,
+        transport=device.transport.value,
+        units=units,
+        domains=_domains(board, place.frontend, device.backend),
+        pool=device.data_path.traits.pooled,
     )
 
 

@@ -25,7 +25,7 @@ import platformdirs
 from vtool.base.runtime import runtime_folder, working_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk
-from vtool.board.protocols import Commands, SshTarget, Standing
+from vtool.board.protocols import BoardClock, Commands, SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts, Boot
@@ -56,7 +56,8 @@ class EmulatedBoard:
     can_join = True
     can_write = True
 
-    def __init__(self, name: str, facts: BoardFacts) -> None:
+    def __init__(self, name: str, facts: BoardFacts, clock: BoardClock = BoardClock.EMULATED) -> None:
+        self.clock = clock
         self.name = self.words = name
         self.facts = facts
         self.folder = state_folder() / "boards" / name
@@ -70,7 +71,7 @@ class EmulatedBoard:
             console_socket=sockets / "console.sock",
             qmp_socket=sockets / "qmp.sock",
         )
-        self._qemu = QemuProcess(name, self.machine, self._files)
+        self._qemu = QemuProcess(name, self.machine, self._files, counts=clock is BoardClock.INSTRUCTIONS)
 
     # -- making and removing
 

@@ -17,7 +17,7 @@ from vtool.board.command_console import CommandConsole
 from vtool.board.emulated import EmulatedBoard, made_of, state_folder
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
 from vtool.board.pinned_keys import key_fault
-from vtool.board.protocols import Board, NoConsole, NoPower
+from vtool.board.protocols import Board, BoardClock, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
 from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest, source_line
 from vtool.files.regular import fault_of
@@ -85,7 +85,8 @@ class Inventory:
             from vtool.board.labgrid_place import LabgridBoard  # noqa: PLC0415 - asyncio, for those who have a lab
 
             return LabgridBoard(name, of_board, entry, self._identity(name, entry), self._path(entry.device_tree))
-        return EmulatedBoard(name, of_board)
+        counts = isinstance(entry, EmulatedEntry) and entry.clock == "instructions"
+        return EmulatedBoard(name, of_board, BoardClock.INSTRUCTIONS if counts else BoardClock.EMULATED)
 
     def emulated(self, name: str) -> EmulatedBoard:
         """Return a board that can be made and destroyed. VtoolError VT614 for a real one."""

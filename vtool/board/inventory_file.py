@@ -23,10 +23,14 @@ from vtool.model.types import FactsReference, MayHoldSecrets, Model, Name
 
 
 class EmulatedEntry(Model):
-    """A board made of QEMU on this machine."""
+    """A board made of QEMU on this machine.
+
+    With ``clock: instructions`` its time is what it executes, which repeats where the machine's own time does not.
+    """
 
     driver: Literal["emulated"]
     facts: FactsReference
+    clock: Literal["machine", "instructions"] = "machine"
 
 
 class ConsoleAccess(Model):

@@ -19,7 +19,18 @@ from typing import Any, TypeVar
 from vtool.board.emulated import state_folder
 from vtool.board.inventory_file import LabgridEntry
 from vtool.board.labgrid_session import SERIAL, SERVICE, Coordinator, coordinator
-from vtool.board.protocols import Commands, Console, Media, NoConsole, NoMedia, NoPower, Power, SshTarget, Standing
+from vtool.board.protocols import (
+    BoardClock,
+    Commands,
+    Console,
+    Media,
+    NoConsole,
+    NoMedia,
+    NoPower,
+    Power,
+    SshTarget,
+    Standing,
+)
 from vtool.board.serial_pump import SerialPump
 from vtool.board.ssh_only import Identity, base_tree, wait_for_end
 from vtool.diagnostics import VtoolError, board_failed, nearest
@@ -32,6 +43,7 @@ class LabgridBoard:
     """A board in a lab. Power, console and ssh are known while it is held."""
 
     driver = "labgrid"
+    clock = BoardClock.REAL
 
     def __init__(
         self, name: str, facts: BoardFacts, entry: LabgridEntry, identity: Identity, device_tree: Path | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -67,6 +68,17 @@ class Commands(Protocol):
 
     def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
         """Run a command and collect what it says. VtoolError VT603 when it takes too long or the connection ends."""
+
+
+class BoardClock(Enum):
+    """What a board's time is: that of the world, of a machine that emulates it, or the instructions it executed.
+
+    ``INSTRUCTIONS``: each takes a nanosecond, and a board that has nothing to do goes on at once to when it has.
+    """
+
+    REAL = "real"
+    EMULATED = "emulated"
+    INSTRUCTIONS = "instructions"
 
 
 class Power(Protocol):
@@ -134,6 +146,10 @@ class Board(Protocol):
     @property
     def facts(self) -> BoardFacts:
         """What is known of this kind of board."""
+
+    @property
+    def clock(self) -> BoardClock:
+        """What its time is."""
 
     @property
     def power(self) -> Power:

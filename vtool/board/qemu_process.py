@@ -32,14 +32,19 @@ class Machine:
     cpus: int
     memory_bytes: int
 
-    def arguments(self, machine_extra: str = "") -> list[str]:
-        """Return the QEMU arguments of the machine itself."""
+    def arguments(self, machine_extra: str = "", *, counts: bool = False) -> list[str]:
+        """Return the QEMU arguments of the machine itself.
+
+        ``counts``: its clock advances by a nanosecond for each instruction, and past what it would wait for at once.
+        """
+        # Counting takes one thread for all processors (QEMU docs/devel/tcg-icount.rst).
+        counting = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off")
         return [
             "-nodefaults",
             "-no-user-config",
             *("-display", "none"),
             *("-machine", f"virt,virtualization=on,gic-version=3,acpi=off,dtb-randomness=off{machine_extra}"),
-            *("-accel", "tcg,thread=multi"),
+            *(counting if counts else ("-accel", "tcg,thread=multi")),
             *("-cpu", "cortex-a72"),
             *("-smp", str(self.cpus)),
             *("-m", f"{self.memory_bytes >> 20}M"),
@@ -61,7 +66,8 @@ class QemuFiles:
 class QemuProcess:
     """A QEMU process identified by its pid file and its disk, so that a reused pid is never mistaken."""
 
-    def __init__(self, name: str, machine: Machine, files: QemuFiles) -> None:
+    def __init__(self, name: str, machine: Machine, files: QemuFiles, *, counts: bool = False) -> None:
+        self._counts = counts
         self._name = name
         self._machine = machine
         self._files = files
@@ -85,7 +91,7 @@ class QemuProcess:
                     hints=("set XDG_RUNTIME_DIR to a shorter folder",),
                 )
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [QEMU, *self._machine.arguments(), *self._device_arguments(ssh_port)]
+        command = [QEMU, *self._machine.arguments(counts=self._counts), *self._device_arguments(ssh_port)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         except FileNotFoundError:

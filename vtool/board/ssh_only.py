@@ -12,7 +12,7 @@ from pathlib import Path
 from vtool.board.emulated import state_folder
 from vtool.board.live_tree import live_tree
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
-from vtool.board.protocols import Board, Commands, Console, NoMedia, Power, SshTarget, Standing
+from vtool.board.protocols import Board, BoardClock, Commands, Console, NoMedia, Power, SshTarget, Standing
 from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.files.regular import read_regular, reason_of
@@ -59,6 +59,7 @@ class SshOnlyBoard:
     """A real board. ``address`` is host, port and user."""
 
     driver = "ssh"
+    clock = BoardClock.REAL
 
     def __init__(
         self,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtool.cli.arguments import add_inventory
-from vtool.cli.common import prepare_to_deploy
+from vtool.cli.common import image_paths, prepare_to_deploy, print_diagnostics
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 
 if TYPE_CHECKING:
     from vtool.bench.cells import Planned
     from vtool.bench.matrix import LoadedMatrix
+    from vtool.results.records import Variant
     from vtool.results.run_folder import RunRead
 
 
@@ -44,15 +47,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan or measure; exit code 3 when a cell that can be was not measured."""
+    """Plan or measure; exit code 3 when a cell that can be was not measured as often as it should be."""
     from vtool.bench.cells import plan_matrix
 
+    if arguments.output is None and not arguments.plan:
+        print("usage: vtool bench -o DIR, the run folder; or --plan, to see what would be measured", file=sys.stderr)
+        return ExitCode.USAGE.value
     planned = plan_matrix(_matrix(arguments), prepare_to_deploy, arguments.at_most)
-    was = _was(arguments.output)
-    if not arguments.plan:
-        raise VtoolError(Diagnostic("VT440", "nothing is measured yet: use --plan"), ExitCode.USAGE)
-    _show_plan(planned, was, arguments.format)
-    return ExitCode.OK.value
+    if arguments.plan:
+        _show_plan(planned, _was(arguments.output), arguments.format)
+        return ExitCode.OK.value
+    return _measure(planned, arguments)
+
+
+def _measure(planned: Planned, arguments: argparse.Namespace) -> int:
+    from importlib.metadata import version
+
+    from vtool.bench.estimates import estimate, in_words
+    from vtool.bench.field import Boards
+    from vtool.bench.run_folder import open_run
+    from vtool.bench.runner import Runner, run_of
+    from vtool.board.inventory import Inventory
+    from vtool.cli.show import ShownProgress
+
+    vtool, command = version("vtool"), ("vtool", *sys.argv[1:])
+    inventory, progress = Inventory(arguments.inventory), ShownProgress()
+    boards = Boards(
+        lambda plan: inventory.board(plan.name, plan.facts),
+        lambda ready, plans: image_paths(ready, plans, progress),
+        progress,
+        vtool,
+    )
+    with open_run(arguments.output, run_of(planned, vtool, command)) as folder:
+        print_diagnostics(folder.was.warnings)
+        told = estimate(planned, folder.was)
+        print(f"{told.repetitions} repetitions to measure, about {in_words(told.seconds)}", file=sys.stderr)
+        outcome = Runner(planned, folder, boards, progress).run(vtool, command)
+    for cell, why in outcome.void:
+        print(f"does not count: {cell}: {why}", file=sys.stderr)
+    print(f"measured {outcome.measured} repetitions into {arguments.output}, {outcome.missing} are missing")
+    for board, variant in outcome.running.items():
+        words = _words_of(next(one for one in planned.variants if one.id == variant))
+        print(f"board '{board}' runs variant '{variant}'; this cleans it: vtool down {words}", file=sys.stderr)
+    if outcome.interrupted:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return ExitCode.INTERRUPTED.value
+    return ExitCode.OK.value if not outcome.missing else ExitCode.BOARD_FAILED.value
+
+
+def _words_of(variant: Variant) -> str:
+    overlays = [word for file in variant.overlays for word in ("--overlay", file)]
+    settings = [word for setting in variant.settings for word in ("--set", setting)]
+    return shlex.join([variant.topology, *overlays, *settings])
 
 
 def _matrix(arguments: argparse.Namespace) -> LoadedMatrix:

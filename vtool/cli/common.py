@@ -29,6 +29,7 @@ from vtool.reading.language import read_topology
 from vtool.reading.source import Document
 
 if TYPE_CHECKING:
+    from vtool.bench.cells import Ready
     from vtool.board.protocols import Board
 
 
@@ -161,7 +162,7 @@ def _beside(topology: Path, reference: str) -> Path:
     return (topology.parent / reference).absolute()
 
 
-def image_paths(prepared: Prepared, boards: Sequence[BoardPlan], progress: Progress) -> Callable[[str], Path]:
+def image_paths(prepared: Ready, boards: Sequence[BoardPlan], progress: Progress) -> Callable[[str], Path]:
     """Build what the plans need of vtool's images; return how to find any image's file."""
     from vtool.images.build import ensure
 

@@ -1,0 +1,301 @@
+"""The run itself: rounds of all variants, each deployed, proven and measured, every repetition on the disk at once.
+
+    round 1: A B C, round 2: A B C, ...   so that what drifts on a board drifts for all
+
+Knows no boards, only a field of them. Enter at ``run``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from vtool.base.progress import Progress
+from vtool.bench.cells import Planned, fault_of
+from vtool.bench.field import Bench, Deployed, Field
+from vtool.bench.repetition import Seen, proof_seen, read, steps_of
+from vtool.bench.run_folder import RunFolder
+from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.results.records import (
+    Cell,
+    Clock,
+    Deployment,
+    Ended,
+    Fault,
+    ProofSeen,
+    Raw,
+    Repetition,
+    Run,
+    Session,
+    Void,
+)
+
+MOST_ATTEMPTS = 3
+"""How often a session measures a repetition that does not count."""
+_WORTH_ANOTHER = (Void.CLOCK_JUMPED, Void.THROTTLED, Void.DISTURBED, Void.TOOL_FAILED, Void.BOARD_LOST)
+
+
+@dataclass
+class Outcome:
+    """What a session came to."""
+
+    measured: int = 0
+    void: list[tuple[str, str]] = field(default_factory=list)
+    missing: int = 0
+    interrupted: bool = False
+    running: dict[str, str] = field(default_factory=dict)
+
+
+def now() -> str:
+    """Return the time as records have it."""
+    moment = datetime.datetime.now(datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+class Runner:
+    """One session of a run."""
+
+    def __init__(
+        self,
+        planned: Planned,
+        folder: RunFolder,
+        where: Field,
+        progress: Progress,
+        *,
+        moment: Callable[[], str] = now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._planned, self._folder, self._field, self._progress = planned, folder, where, progress
+        self._moment, self._clock = moment, clock
+        self._missing = set(folder.was.missing())
+        self._attempts = dict(folder.was.attempts())
+        self._known = set(folder.was.environments)
+        self._given_up: set[str] = set()
+        self._proven: ProofSeen | None = None
+        """What was proven last on the variant that runs, with nothing done since."""
+        self.session = len(folder.was.sessions) + 1
+        self.outcome = Outcome()
+
+    def run(self, vtool: str, command: tuple[str, ...]) -> Outcome:
+        """Measure what is missing. Ctrl-C ends it after what is on the disk, and raises nothing."""
+        self._folder.append(
+            Session(
+                number=self.session,
+                started=self._moment(),
+                vtool=vtool,
+                command=command,
+                set_aside=self._folder.set_aside,
+            )
+        )
+        how = "failed"
+        try:
+            for number, variant, cells in self._rounds():
+                self._variant(number, variant, cells)
+            how = "complete"
+        except KeyboardInterrupt:
+            self.outcome.interrupted, how = True, "interrupted"
+        finally:
+            self.outcome.missing = len(self._missing)
+            self._folder.append(
+                Ended(session=self.session, at=self._moment(), how=how, boards=self.outcome.running)  # type: ignore[arg-type]
+            )
+        return self.outcome
+
+    def _rounds(self) -> Iterator[tuple[int, str, list[Cell]]]:
+        """Yield what is missing, round by round, in each round variant by variant."""
+        for number in range(1, self._folder.was.run.repetitions + 1):
+            for variant in self._planned.variants:
+                cells = [cell for cell in self._planned.possible if cell.variant == variant.id]
+                wanted = [
+                    cell for cell in cells if (cell.id, number) in self._missing and cell.id not in self._given_up
+                ]
+                if wanted:
+                    yield number, variant.id, wanted
+
+    def _variant(self, number: int, variant: str, cells: list[Cell]) -> None:
+        """Deploy a variant and measure cells of it; a board that is lost costs a cell, and is started again."""
+        left = list(cells)
+        while left:
+            if not self._deploy(variant, left):
+                return
+            try:
+                self._proven = None
+                with self._field.bench(self._planned.ready[variant]) as bench:
+                    while left:
+                        self._cell(bench, left[0], number)
+                        left.pop(0)
+            except _LostError as lost:
+                cell = left[0]
+                self._note(cell, number, Seen(Void.BOARD_LOST, str(lost)), lost.clock, self._moment(), 0.0)
+                if self._attempts[cell.id, number] >= MOST_ATTEMPTS:
+                    left.pop(0)
+                self._field.revive(self._planned.ready[variant])
+
+    def _deploy(self, variant: str, cells: list[Cell]) -> bool:
+        ready = self._planned.ready[variant]
+        started, begin = self._moment(), self._clock()
+        self._progress.start(f"deploy {variant}")
+        try:
+            done = self._field.deploy(ready)
+        except VtoolError as error:
+            done = [Deployed(board.name, "", False, error) for board in ready.plan.boards]
+        seconds = self._clock() - begin
+        well = all(one.failure is None for one in done) and len(done) == len(ready.plan.boards)
+        self._progress.finish(f"deploy {variant}", "done" if well else "failed", seconds)
+        for one in done:
+            self._folder.append(
+                Deployment(
+                    variant=variant,
+                    board=one.board,
+                    session=self.session,
+                    started=started,
+                    seconds=round(seconds, 3),
+                    rebooted=one.rebooted,
+                    generation=one.generation,
+                    failure=tuple(_faults(one.failure)),
+                )
+            )
+            if one.failure is None:
+                self.outcome.running[one.board] = variant
+        if not well:
+            why = "; ".join(fault.message for one in done for fault in _faults(one.failure)) or "a board was left out"
+            for cell in cells:
+                # What cannot be deployed now cannot be in the next round of this session either.
+                self._given_up.add(cell.id)
+                self.outcome.void.append((cell.id, f"{Void.NOT_DEPLOYED.value}: {why}"))
+        return well
+
+    def _cell(self, bench: Bench, cell: Cell, number: int) -> None:
+        """Measure a repetition of a cell, and again while it does not count and that may pass."""
+        clock = bench.clock(cell.board)
+        while True:
+            started, begin = self._moment(), self._clock()
+            self._progress.start(f"{cell.id} #{number}")
+            try:
+                seen, before, after, environment, text = self._measure(bench, cell)
+            except VtoolError as error:
+                raise _LostError("; ".join(found.message for found in error.diagnostics), clock) from error
+            except KeyboardInterrupt:
+                self._note(cell, number, Seen(Void.INTERRUPTED, "Ctrl-C"), clock, started, self._clock() - begin)
+                raise
+            seconds = self._clock() - begin
+            self._progress.finish(f"{cell.id} #{number}", seen.void.value if seen.void else "measured", seconds)
+            attempt = self._attempts.get((cell.id, number), 0) + 1
+            name = f"{number}.{attempt}.{self._planned.workloads[cell.workload].workload.tool}.txt"
+            raw = self._folder.keep_raw(cell.id, name, text.encode()) if text else None
+            self._note(
+                cell,
+                number,
+                seen,
+                clock,
+                started,
+                seconds,
+                before=before,
+                after=after,
+                environment=environment,
+                raw=raw,
+            )
+            if seen.void is None:
+                return
+            if seen.void not in _WORTH_ANOTHER:
+                self._given_up.add(cell.id)
+                return
+            if attempt % MOST_ATTEMPTS == 0:
+                return
+
+    def _measure(self, bench: Bench, cell: Cell) -> tuple[Seen, ProofSeen, ProofSeen | None, str, str]:
+        spot, point = self._planned.spots[cell.id], self._planned.workloads[cell.workload]
+        environment = bench.environment(spot)
+        if environment.id not in self._known:
+            self._folder.append(environment)
+            self._known.add(environment.id)
+        before = self._proven or proof_seen(bench.proven(cell.board))
+        self._proven = None
+        if before.failed:
+            return Seen(Void.NOT_PROVEN_BEFORE, "; ".join(before.failed)), before, None, environment.id, ""
+        results = bench.observe(cell.board, steps_of(spot, point.workload, point.point))
+        seen = read(results, spot, point.workload, point.point, bench.clock(cell.board))
+        after = self._proven = proof_seen(bench.proven(cell.board))
+        if after.failed and seen.void is None:
+            seen.void, seen.why = Void.NOT_PROVEN_AFTER, "; ".join(after.failed)
+        return seen, before, after, environment.id, seen.text
+
+    def _note(
+        self,
+        cell: Cell,
+        number: int,
+        seen: Seen,
+        clock: Clock,
+        started: str,
+        seconds: float,
+        *,
+        before: ProofSeen | None = None,
+        after: ProofSeen | None = None,
+        environment: str | None = None,
+        raw: Raw | None = None,
+    ) -> None:
+        """Put a repetition on the disk."""
+        attempt = self._attempts.get((cell.id, number), 0) + 1
+        self._attempts[cell.id, number] = attempt
+        if seen.void is None:
+            self._missing.discard((cell.id, number))
+            self.outcome.measured += 1
+        else:
+            self.outcome.void.append((cell.id, f"{seen.void.value}: {seen.why}"))
+        self._folder.append(
+            Repetition(
+                cell=cell.id,
+                number=number,
+                attempt=attempt,
+                session=self.session,
+                environment=environment,
+                clock=clock,
+                started=started,
+                seconds=round(seconds, 3),
+                void=seen.void,
+                why=seen.why,
+                metrics=seen.metrics,
+                work=seen.work,
+                costs=tuple(seen.costs),
+                conditions=seen.conditions,
+                before=before,
+                after=after,
+                raw=(raw,) if raw else (),
+            )
+        )
+
+
+class _LostError(Exception):
+    """A board is lost; ``clock`` is what its seconds were."""
+
+    def __init__(self, why: str, clock: Clock) -> None:
+        super().__init__(why)
+        self.clock = clock
+
+
+def run_of(planned: Planned, vtool: str, command: tuple[str, ...]) -> Run:
+    """Return a run's first record."""
+    loaded = planned.loaded
+    return Run(
+        id=secrets.token_hex(8),
+        name=loaded.matrix.name,
+        created=now(),
+        vtool=vtool,
+        command=command,
+        matrix=loaded.plain,
+        matrix_digest=loaded.digest,
+        repetitions=loaded.matrix.repetitions,
+        axes={name: tuple(value.name for value in values) for name, values in loaded.axes.items()},
+        baseline=loaded.baseline,
+        variants=planned.variants,
+        workloads=planned.used,
+        cells=planned.cells,
+    )
+
+
+def _faults(error: VtoolError | None) -> Iterator[Fault]:
+    found: tuple[Diagnostic, ...] = error.diagnostics if error else ()
+    yield from map(fault_of, found)
