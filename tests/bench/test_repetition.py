@@ -1,0 +1,202 @@
+"""One repetition: what is run for it, and what the results come to: numbers, costs, and why they do not count."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from vtool.base.units import MIB
+from vtool.bench.places import Spot, places_of
+from vtool.bench.repetition import cheap, proof_seen, read, steps_of
+from vtool.bench.workloads import Workload
+from vtool.bench.workloads.base import Place, WorkloadBase
+from vtool.cli.common import prepare_to_deploy
+from vtool.deploy.proof import proofs
+from vtool.deploy.proof.steps import Row
+from vtool.results.records import Clock, Side, Void
+
+RECORDED = Path(__file__).parent / "recorded"
+EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+WORKLOAD: TypeAdapter[WorkloadBase] = TypeAdapter(Workload)
+FIO = WORKLOAD.validate_python({"tool": "fio", "pattern": "randread", "warmup_s": 0})
+POINT = next(FIO.points())
+DISK = Place(
+    frontend="fe0", cpus=1, memory_bytes=256 * MIB, has_shell=True, device="disk0", type="blk", block="/dev/vda",
+    disk_bytes=64 * MIB,
+)  # fmt: skip
+UNITS = ((Side.BACKEND, "vtool-backend-disk0.service"), (Side.VMM, "vtool-domain-fe0.service"))
+SPOT = Spot("board0", "kvm", DISK, units=UNITS, pool=True, control="host")
+
+
+def counters(at: float, **changes: Any) -> dict[str, Any]:
+    units = {
+        "vtool-backend-disk0.service": {"usage_s": at / 10, "user_s": at / 30, "system_s": at / 15, "memory_bytes": 5},
+        "vtool-domain-fe0.service": {"usage_s": at / 2, "guest_s": at / 4, "exits": at * 1000, "memory_bytes": 7},
+    }
+    common = {"real_s": 1e9 + at, "boot_s": at, "load": 1.0, "busy_s": at * 0.65, "interrupts": at * 100}
+    return common | {"units": units} | changes
+
+
+def guest_text(tool: str, *, pool: int = 12, full: int = 0) -> str:
+    def counted(busy: int, high: int, fulls: int) -> str:
+        return f"cpu  {busy} 0 {busy} 500 0 0 0 0 0 0\nintr {busy * 7}\npool {high}\nfull {fulls}\n"
+
+    return f"@@vtool before\n{counted(100, 0, 0)}@@vtool tool\n{tool}\n@@vtool after 0\n{counted(150, pool, full)}"
+
+
+def results(**changes: Any) -> dict[str, Any]:
+    tool = (RECORDED / "fio-3.33-randread.json").read_text()
+    whole = {
+        "prepare": {"code": 0, "output": ""},
+        "counters-before": counters(10),
+        "client": {"code": 0, "output": guest_text(tool)},
+        "counters-after": counters(20),
+    }
+    return whole | changes
+
+
+def test_costs_are_differences() -> None:
+    seen = read(results(), SPOT, FIO, POINT)
+    assert seen.void is None, seen.why
+    found = {(cost.side, cost.name): cost.value for cost in seen.costs}
+    assert found[Side.BACKEND, "cpu"] == pytest.approx(1.0)
+    assert found[Side.VMM, "cpu"] == pytest.approx(5.0) and found[Side.VMM, "cpu_guest"] == pytest.approx(2.5)
+    assert found[Side.HYPERVISOR, "exits"] == 10_000 and found[Side.BOARD, "interrupts"] == 1000
+    assert found[Side.FRONTEND, "cpu"] == pytest.approx(1.0) and found[Side.FRONTEND, "interrupts"] == 350
+    assert found[Side.FRONTEND, "pool_high_water"] == 12 * 2048
+    assert found[Side.BACKEND, "memory"] == 5, "what is held is no difference"
+    assert seen.conditions["board_seconds"] == 10 and seen.conditions["other_cpus"] == pytest.approx(0.05)
+    assert json.loads(seen.text)["jobs"], "the tool's own output, without what is around it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "void", "words"),
+    [
+        ({"client": {"output": guest_text("x", pool=0)}}, Void.TOOL_FAILED, "fio"),
+        ({"client": {"error": {"message": "domain 'fe0' did not answer"}}}, Void.TOOL_FAILED, "did not answer"),
+        ({"prepare": {"code": 127, "output": "@@vtool missing fio\n"}}, Void.TOOL_MISSING, "'fio' is not on the path"),
+        ({"prepare": {"code": 1, "output": "mount: no"}}, Void.TOOL_FAILED, "prepare: exit code 1: mount: no"),
+        ({"counters-after": counters(20, real_s=1e9 + 3620)}, Void.CLOCK_JUMPED, "3600.000 s"),
+        ({"counters-after": counters(20, cooling=2.0)}, Void.THROTTLED, "running slower"),
+        ({"counters-after": counters(20, busy_s=18.0)}, Void.DISTURBED, "processors of the board"),
+        ({"counters-before": {"error": {"message": "no such file"}}}, Void.TOOL_FAILED, "counters-before"),
+    ],
+)
+def test_what_does_not_count_says_why(changes: dict[str, Any], void: Void, words: str) -> None:
+    seen = read(results(**changes), SPOT, FIO, POINT)
+    assert seen.void is void and words in seen.why
+
+
+def test_a_pool_that_was_not_used_is_a_bypass() -> None:
+    text = guest_text((RECORDED / "fio-3.33-randread.json").read_text(), pool=0)
+    assert read(results(client={"output": text}), SPOT, FIO, POINT).void is Void.POOL_BYPASSED
+    import dataclasses
+
+    assert read(results(client={"output": text}), dataclasses.replace(SPOT, pool=False), FIO, POINT).void is None
+
+
+def test_an_emulated_board_is_not_disturbed_by_its_own_slowness() -> None:
+    busy = results(**{"counters-after": counters(20, busy_s=18.0)})
+    assert read(busy, SPOT, FIO, POINT, Clock.INSTRUCTIONS).void is None
+
+
+def test_pool_exhaustion_is_counted() -> None:
+    text = guest_text((RECORDED / "fio-3.33-randread.json").read_text(), full=3)
+    seen = read(results(client={"output": text}), SPOT, FIO, POINT)
+    assert [cost.value for cost in seen.costs if cost.name == "pool_full"] == [3]
+
+
+@given(st.data())
+def test_results_that_lack_anything_never_raise(data: st.DataObject) -> None:
+    whole = copy.deepcopy(results())
+    for name in data.draw(st.lists(st.sampled_from([*whole]), unique=True)):
+        if name.startswith("counters"):
+            for key in data.draw(st.lists(st.sampled_from(["units", "load", "busy_s", "interrupts"]), unique=True)):
+                del whole[name][key]
+        else:
+            text = whole[name]["output"]
+            whole[name]["output"] = text[: data.draw(st.integers(0, len(text)))]
+    seen = read(whole, SPOT, FIO, POINT)
+    assert seen.void is not None or seen.metrics
+
+
+# -- steps
+
+
+def spots(example: str) -> dict[str, Spot]:
+    prepared = prepare_to_deploy(EXAMPLES / f"{example}.yaml")
+    (board,) = prepared.plan.boards
+    return {spot.place.device or spot.place.frontend: spot for spot in places_of(prepared.topology, board)}
+
+
+def test_nothing_runs_between_the_counters_but_the_tool() -> None:
+    for example in ("kvm-shared-ram", "kvm-ring", "xen-pv", "xen-grant"):
+        for name, said in (
+            ("disk0", {"tool": "fio", "pattern": "read"}),
+            ("net0", {"tool": "iperf3"}),
+            ("net0", {"tool": "sockperf"}),
+        ):
+            workload = WORKLOAD.validate_json(json.dumps(said))
+            steps = [step["id"] for step in steps_of(spots(example)[name], workload, next(workload.points()))]
+            at = steps.index("client")
+            assert steps[at - 1 : at + 2] == ["counters-before", "client", "counters-after"]
+            assert len(steps) == len(set(steps)) and ("server" in steps) == ("stop" in steps) == (said["tool"] != "fio")
+
+
+@pytest.mark.parametrize(
+    ("example", "name", "units", "domains"),
+    [
+        ("kvm-shared-ram", "disk0", {Side.BACKEND, Side.VMM}, set()),
+        ("kvm-viommu", "disk0", {Side.VMM}, set()),
+        ("xen-pv", "disk0", set(), {("frontend", "fe0"), ("backend", "dom0")}),
+        ("xen-grant", "net0", {Side.BACKEND}, {("frontend", "fe0"), ("backend", "dom0")}),
+    ],
+)
+def test_whose_time_is_counted(example: str, name: str, units: set[Side], domains: set[tuple[str, str]]) -> None:
+    spot = spots(example)[name]
+    assert {side for side, _ in spot.units} == units
+    assert {(side.value, domain) for side, domain in spot.domains} == domains
+    assert spot.place.block or spot.place.interface
+
+
+def test_a_server_of_a_ring_runs_in_the_guest_that_serves_it() -> None:
+    spot = spots("kvm-ring")["net0"]
+    workload = WORKLOAD.validate_python({"tool": "iperf3"})
+    server = next(step for step in steps_of(spot, workload, next(workload.points())) if step["id"] == "server")
+    assert (server["op"], server["domain"]) == ("domain", "be0")
+
+
+def test_a_start_is_measured_from_what_the_log_has_already() -> None:
+    workload = WORKLOAD.validate_python({"tool": "start"})
+    spot = spots("kvm-pool")["fe0"]
+    step = next(step for step in steps_of(spot, workload, {}) if step["id"] == "client")
+    assert spot.console_log in step["command"] and "systemctl stop vtool-domain-fe0.service" in step["command"]
+    said = {"counters-before": counters(1), "counters-after": counters(9), "client": {"output": "ready after 4.25 s\n"}}
+    seen = read(said, spot, workload, {})
+    assert [(metric.name, metric.value) for metric in seen.metrics] == [("ready", 4.25)]
+
+
+@pytest.mark.parametrize("example", ["kvm-pool", "kvm-shared-ram", "kvm-ring", "kvm-viommu", "xen-pv", "xen-grant"])
+def test_cheap_rows_transfer_nothing_and_are_some(example: str) -> None:
+    (board,) = prepare_to_deploy(EXAMPLES / f"{example}.yaml").plan.boards
+    whole = proofs(board)
+    kept = cheap(whole)
+    commands = " ".join(step.get("command", "") for proof in kept for step in proof.steps)
+    assert 0 < len(kept) < len(whole) and "dd if=/dev/urandom" not in commands
+
+
+def test_rows_are_told_in_short() -> None:
+    rows = [
+        Row("a", "is", "x", "x", True),
+        Row("b", "is", "x", "y", False),
+        Row("c", "is", "x", "z", False, noted=True),
+    ]
+    seen = proof_seen(rows)
+    assert (seen.rows, seen.proven, seen.failed) == (3, 1, ("b, is: y",))
