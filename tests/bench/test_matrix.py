@@ -195,3 +195,12 @@ def test_the_default_matrix_says_why_a_path_is_not_measured() -> None:
 )
 def test_durations_are_written_as_a_person_would(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def test_the_example_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "bench.md").read_text()
+    (text,) = re.findall(r"```yaml\n(# yaml-language-server.*?)```", page, re.DOTALL)
+    (tmp_path / "m.yaml").write_text(text.replace("../../topology", str(ROOT / "topology")))
+    planned = plan_matrix(load_matrix(tmp_path / "m.yaml"), prepare)
+    assert len(planned.possible) == len(planned.cells) == 16
+    assert sum(cell.baseline is not None for cell in planned.cells) == 8

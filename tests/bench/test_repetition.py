@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from vtool.deploy.proof.steps import Row
 from vtool.results.records import Clock, Side, Void
 
 RECORDED = Path(__file__).parent / "recorded"
-EXAMPLES = Path(__file__).resolve().parents[2] / "topology" / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "topology" / "examples"
 WORKLOAD: TypeAdapter[WorkloadBase] = TypeAdapter(Workload)
 FIO = WORKLOAD.validate_python({"tool": "fio", "pattern": "randread", "warmup_s": 0})
 POINT = next(FIO.points())
@@ -200,3 +203,92 @@ def test_rows_are_told_in_short() -> None:
     ]
     seen = proof_seen(rows)
     assert (seen.rows, seen.proven, seen.failed) == (3, 1, ("b, is: y",))
+
+
+# -- what is run, by a shell of this machine
+
+
+def shell(command: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{path}:/usr/bin:/bin" if path else "/usr/bin:/bin"}
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment, timeout=30)
+
+
+def command_of(name: str, workload: WorkloadBase, spot: Spot = SPOT) -> str:
+    point = next(workload.points())
+    return str(next(step for step in steps_of(spot, workload, point) if step["id"] == name)["command"])
+
+
+def test_a_guests_shell_says_what_is_read(tmp_path: Path) -> None:
+    # `--output FILE` and `cat FILE`: what fio writes is what is printed.
+    fio = f'#!/bin/sh\nfor w; do case $w in --output=*) cp {RECORDED}/fio-3.33-randread.json "${{w#*=}}";; esac; done\n'
+    (tmp_path / "fio").write_text(fio)
+    (tmp_path / "fio").chmod(0o755)
+    said = shell(command_of("client", FIO), tmp_path)
+    seen = read(results(client={"code": said.returncode, "output": said.stdout}), SPOT, FIO, POINT)
+    # This machine has no pool of slots, which is what a bypass looks like.
+    assert seen.void is Void.POOL_BYPASSED and seen.metrics and {"cpu", "interrupts"} <= {c.name for c in seen.costs}
+
+
+def test_a_tool_that_is_missing_is_named(tmp_path: Path) -> None:
+    said = subprocess.run(
+        ["/bin/sh", "-c", f"( {command_of('prepare', FIO)} )"],
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tmp_path)},
+    )
+    assert (said.returncode, said.stdout) == (127, "@@vtool missing fio\n")
+
+
+def test_a_disk_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / "fio").write_text("#!/bin/sh\necho ran\n")
+    (tmp_path / "fio").chmod(0o755)
+    import dataclasses
+
+    spot = dataclasses.replace(SPOT, place=dataclasses.replace(DISK, block=str(tmp_path / "no-such-disk")))
+    said = shell(command_of("prepare", FIO, spot), tmp_path)
+    assert said.returncode == 1 and said.stdout == "" and not (tmp_path / "no-such-disk").exists()
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_a_guest_is_ready_when_it_says_so_anew(tmp_path: Path, *, truncated: bool) -> None:
+    log = tmp_path / "console.log"
+    log.write_text("an earlier start\nvtool: domain ready\n")
+    begin = f": >{log}; " if truncated else ""
+    systemctl = f'#!/bin/sh\n[ "$1" = stop ] || {{ {begin}(sleep 0.3; echo "vtool: domain ready" >>{log}) & }}\n'
+    (tmp_path / "systemctl").write_text(systemctl)
+    (tmp_path / "systemctl").chmod(0o755)
+    spot = Spot(
+        "board0", "kvm", DISK, start_unit="u.service", console_log=str(log), ready="vtool: domain ready",
+        ready_timeout_s=10,
+    )  # fmt: skip
+    workload = WORKLOAD.validate_python({"tool": "start"})
+    said = shell(command_of("client", workload, spot), tmp_path)
+    (metric,) = workload.read(said.stdout, {}).metrics
+    assert 0.3 <= metric.value < 5, said.stderr
+
+
+def test_vtools_own_guest_has_what_the_steps_use() -> None:
+    """Its shell's words, but for what the tools are and what a board runs."""
+    applets = set((ROOT / "vtool/images/recipes/guest/applets.txt").read_text().split())
+    known = {"fio", "iperf3", "sockperf", "mbw", "for", "do", "done", "if", "then", "fi", "true", "test", "[", "echo"}
+    known |= {"command", "exit", ":", "exec", "c=$?", "in", "p", "f", "{", "}"}
+    used: set[str] = set()
+    for example in ("kvm-shared-ram", "kvm-ring"):
+        for name, said in (
+            ("disk0", {"tool": "fio", "pattern": "randrw"}),
+            ("share0", {"tool": "fio", "pattern": "read"}),
+            ("net0", {"tool": "iperf3"}),
+            ("net0", {"tool": "sockperf"}),
+            ("fe0", {"tool": "mbw"}),
+        ):
+            workload = WORKLOAD.validate_json(json.dumps(said))
+            if (spot := spots(example).get(name)) is None:
+                continue
+            for step in steps_of(spot, workload, next(workload.points())):
+                if step["op"] == "domain":
+                    words = re.findall(
+                        r"(?:^|[;&|({]|\$\(|do|then) *([A-Za-z0-9_=$?:\[]+)",
+                        re.sub(r"'[^']*'|\"[^\"$]*\"", "", step["command"]),
+                    )
+                    used |= set(words)
+    assert {word for word in used if word.isalpha() or word == "["} - known <= applets | {"mount", "umount"}

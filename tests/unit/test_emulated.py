@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from vtool.board import qemu_process
 from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
+from vtool.board.protocols import BoardClock
 from vtool.cli.main import main
 from vtool.model.validate import load_facts
 
@@ -45,3 +48,21 @@ def test_an_image_takes_the_place_of_the_disk(
 def test_what_is_no_image_is_refused(board: EmulatedBoard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["board", "write", str(tmp_path), "efi0"]) == 3
     assert "VT627" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("clock", "counts"), [("machine", False), ("instructions", True)])
+def test_a_board_counts_instructions_where_its_inventory_says_so(
+    board: EmulatedBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str, *, counts: bool
+) -> None:
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text(f"version: 1\nboards: {{efi0: {{driver: emulated, facts: qemu-virt-efi, clock: {clock}}}}}\n")
+    commands: list[list[str]] = []
+    done = subprocess.CompletedProcess([], 0, "", "")
+    monkeypatch.setattr(qemu_process.subprocess, "run", lambda command, **_: commands.append(command) or done)
+    (board.folder / "host_ed25519.pub").write_text("ssh-ed25519 AAAA efi0\n")
+    reached = Inventory(inventory).board("efi0")
+    reached.power.on()
+    (words,) = (" ".join(command) for command in commands)
+    assert ("-accel tcg,thread=single -icount shift=0,sleep=off" in words) is counts
+    assert ("-accel tcg,thread=multi" in words) is not counts
+    assert reached.clock is (BoardClock.INSTRUCTIONS if counts else BoardClock.EMULATED)

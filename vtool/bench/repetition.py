@@ -26,6 +26,7 @@ SLOT_BYTES = 2048
 _TICKS_PER_S = 100
 """USER_HZ, in which /proc/stat of any arm64 Linux counts."""
 _MARK = "@@vtool"
+_SERVER_PID = "/tmp/vtool-bench.pid"  # noqa: S108 - in a guest, which has one user
 _MOST_OTHER = 0.25
 """Of one processor: what may run on the board beside what is measured."""
 _MOST_JUMP_S = 0.1
@@ -86,7 +87,7 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     steps.append(_counters("after", spot))
     if commands.clean:
         steps.append(_in(domain, "clean", commands.clean, 60))
-    return [*steps, *_stop_serving(spot, workload, commands)]
+    return [*steps, *_stop_serving(spot, commands)]
 
 
 def deadline_s(steps: Sequence[Step]) -> float:
@@ -129,7 +130,7 @@ def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[S
         return
     needs = _needs(workload.SERVER_PROGRAMS)
     if not spot.place.served_by_board:
-        server = f"{needs}; ({commands.server} >/dev/null 2>&1 &); sleep 1; echo serving"
+        server = f"{needs}; ({commands.server}) >/dev/null 2>&1 & echo $! >{_SERVER_PID}; sleep 1"
         yield _in(spot.place.backend, "server", server, 30)
         return
     listens = f"grep -q ':{PORT:04X} 0' /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6"
@@ -141,13 +142,13 @@ def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[S
     yield _on_board("server", f"{path}; {needs}; systemctl stop {SERVER_UNIT} 2>/dev/null; {serve} && {wait}")
 
 
-def _stop_serving(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[Step]:
+def _stop_serving(spot: Spot, commands: Commands) -> Iterator[Step]:
     if not commands.server:
         return
     if spot.place.served_by_board:
         yield _on_board("stop", f"systemctl stop {SERVER_UNIT} || true")
     else:
-        yield _in(spot.place.backend, "stop", f"killall {' '.join(workload.SERVER_PROGRAMS)}; true", 30)
+        yield _in(spot.place.backend, "stop", f"kill $(cat {_SERVER_PID}); rm {_SERVER_PID}", 30)
 
 
 def _start(spot: Spot) -> Step:

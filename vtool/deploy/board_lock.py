@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtool.board.protocols import Board, CommandResult, SshTarget
+from vtool.board.protocols import Board, BoardClock, CommandResult, SshTarget
 from vtool.board.reaching import no_answer
 from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, checked, not_deployed
 from vtool.deploy.board_program import Sent, sent_program
@@ -145,7 +145,9 @@ def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     held = Held(reached, secrets.token_hex(8), who, time.strftime("%Y-%m-%d %H:%M:%S"))
-    owner = json.dumps({"token": held.token, "who": held.who, "since": held.since})
+    # A board that counts instructions is at the end of a lease as soon as it has nothing to do.
+    lease = {"lease_s": None} if reached.board.clock is BoardClock.INSTRUCTIONS else {}
+    owner = json.dumps({"token": held.token, "who": held.who, "since": held.since, **lease})
     program = sent_program()
     reached.write(_start(reached.board.ssh(), program, owner, if_there=if_there).encode() + b"\n")
     said = reached.line()

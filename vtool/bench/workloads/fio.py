@@ -78,7 +78,8 @@ class Workload(WorkloadBase):
     def commands(self, point: Point, place: Place) -> Commands:
         """Return the job; fio itself would make a file where there is no such disk, and measure the guest's RAM."""
         if place.type == "fs":
-            prepare = f"mkdir -p {_SHARE} && {{ mountpoint -q {_SHARE} || mount -t virtiofs {place.tag} {_SHARE}; }}"
+            mounted = f"grep -q ' {_SHARE} ' /proc/mounts"
+            prepare = f"mkdir -p {_SHARE} && {{ {mounted} || mount -t virtiofs {place.tag} {_SHARE}; }}"
             where = [f"--filename={_SHARE}/vtool-bench.tmp", f"--size={_SHARE_FILE_BYTES}"]
             clean = f"rm -f {_SHARE}/vtool-bench.tmp; umount {_SHARE}"
         else:

@@ -38,15 +38,20 @@ LAST_VERB_S = 120.0
 class Heard:
     """What the owner sends: lines, and between them bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease_s: float | None = LEASE_S) -> None:
         self._bytes = bytearray()
+        self._lease_s = lease_s
+
+    def is_heard(self) -> bool:
+        """Whether the owner says something, or has gone, within the lease; for ever without one."""
+        return bool(select.select([0], [], [], self._lease_s)[0])
 
     def line(self) -> bytes:
         """Return the next line that is not empty, without its end; nothing once the owner is gone."""
         while True:
             end = self._bytes.find(b"\n")
             if end < 0:
-                data = os.read(0, 1 << 16) if is_heard() else b""
+                data = os.read(0, 1 << 16) if self.is_heard() else b""
                 if not data:
                     return b""
                 self._bytes += data
@@ -59,16 +64,11 @@ class Heard:
     def readinto(self, buffer: memoryview) -> int:
         """Take bytes as they come, at most as many as fit; none once the owner is gone."""
         if not self._bytes:
-            return os.readv(0, [buffer]) if is_heard() else 0
+            return os.readv(0, [buffer]) if self.is_heard() else 0
         size = min(len(buffer), len(self._bytes))
         buffer[:size] = self._bytes[:size]
         del self._bytes[:size]
         return size
-
-
-def is_heard() -> bool:
-    """Whether the owner says something, or has gone, within the lease."""
-    return bool(select.select([0], [], [], LEASE_S)[0])
 
 
 class Data(io.RawIOBase):
@@ -99,7 +99,8 @@ class Data(io.RawIOBase):
 def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase], dict[str, Any]]) -> dict[str, Any]:
     """Take the lock, say so, and keep it until stdin ends or is silent for the lease; VT605 when somebody has it.
 
-    ``owner`` is ``{"token", "who", "since"}``; the time is the controller's. Each line of stdin that is not empty is
+    ``owner`` is ``{"token", "who", "since"}``; the time is the controller's. Its ``lease_s`` may be another than ours,
+    or null: on a board whose time is no time of the controller's. Each line of stdin that is not empty is
     a JSON object for ``answer``, whose result goes to stdout as one line; pieces follow it if its ``stdin`` is null.
     """
     with LOCK.open("a+") as file:
@@ -111,7 +112,7 @@ def keep(owner: dict[str, Any], answer: Callable[[dict[str, Any], io.RawIOBase],
         print(json.dumps({"held": True}), flush=True)
         with contextlib.suppress(OSError):  # a socket, or no more is allowed: sshd then has to wait more often
             fcntl.fcntl(0, F_SETPIPE_SZ, PIPE_BYTES)
-        heard = Heard()
+        heard = Heard(owner.get("lease_s", LEASE_S))
         while line := heard.line():
             request, data = json.loads(line), Data(heard)
             said = answer(request, data)
