@@ -13,7 +13,7 @@ SEED ?= 1
 FAULTS ?= 200
 DEMO ?= topology/examples/kvm-pool.yaml
 
-.PHONY: help host host-dev setup setup-dev demo check test test-board test-long test-quick paths chaos bench clean
+.PHONY: help host host-dev setup setup-dev demo check test test-board test-long test-quick paths chaos bench bench-paths clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.fleet
 	$(BIN)/python -m benchmarks.rings
 	$(BIN)/python -m benchmarks.again
+
+bench-paths: setup-dev ## measure every deployed data path on an emulated board that counts instructions
+	$(BIN)/vtool bench --matrix topology/matrices/kvm-paths.yaml --inventory inventory/counting.yaml -o bench-kvm
+	$(BIN)/vtool bench --matrix topology/matrices/xen-paths.yaml --inventory inventory/counting.yaml -o bench-xen
 
 clean: ## remove the Python environment and everything that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

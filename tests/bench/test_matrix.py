@@ -105,7 +105,7 @@ def test_what_cannot_be_has_the_topologys_own_error(tmp_path: Path) -> None:
 
 def test_topologies_are_an_axis_and_overlays_are_merged(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text("regions: {pool0: {size: 8MiB}}\n")
-    topologies = {name: str(EXAMPLES / f"kvm-{name}.yaml") for name in ("pool", "shared-ram")}
+    topologies = {name: {"file": str(EXAMPLES / f"kvm-{name}.yaml")} for name in ("pool", "shared-ram")}
     said = {"topologies": topologies, "workloads": {"d": {"tool": "fio", "pattern": "read", "device": "disk0"}}}
     planned = plan_matrix(write(tmp_path, said), prepare)
     assert [variant.id for variant in planned.variants] == ["topology=pool", "topology=shared-ram"]

@@ -187,7 +187,7 @@ def _placed(
         where = loaded.document.span(places[span.line - 1])
         return replace(found, span=_inside(where, span) if _is_as_written(where, span) else where)
     if span is None and loaded.matrix.topologies:
-        return replace(found, span=loaded.document.span(("topologies", axes[TOPOLOGY_AXIS])))
+        return replace(found, span=loaded.document.span(("topologies", axes[TOPOLOGY_AXIS], "file")))
     return found
 
 

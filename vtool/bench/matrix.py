@@ -49,6 +49,12 @@ class Choice(Model):
     set: tuple[Setting, ...] = ()
 
 
+class Base(Choice):
+    """A topology's file, with what is changed of it alone."""
+
+    file: FilePath
+
+
 class Axis(Model):
     """One way in which the topology varies: a key with its values, or choices that each change what they say."""
 
@@ -66,7 +72,7 @@ class Matrix(Model):
 
     version: Literal[1]
     name: Name
-    topologies: Annotated[dict[ValueName, FilePath], Field(min_length=1)] | None = None
+    topologies: Annotated[dict[ValueName, Base], Field(min_length=1)] | None = None
     axes: dict[Name, Axis] = Field(default_factory=dict)
     baseline: dict[Name, ValueName | int | bool] = Field(default_factory=dict)
     workloads: Annotated[dict[Name, Workload], Field(min_length=1)]
@@ -158,7 +164,7 @@ def with_topologies(document: Document, matrix: Matrix, topologies: tuple[Path, 
         raise VtoolError(in_order(findings))
     named = matrix.topologies or {}
     given = [Value(path.stem, topology=path) for path in topologies]
-    given += [Value(name, topology=document.path.parent / file) for name, file in named.items()]
+    given += [_value(document, name, base, ("topologies", name), base.file) for name, base in named.items()]
     axes = {TOPOLOGY_AXIS: tuple(given)}
     axes |= {name: tuple(_values(document, name, axis)) for name, axis in matrix.axes.items()}
     baseline = {name: _text(value) for name, value in matrix.baseline.items()}
@@ -174,7 +180,7 @@ def _topologies(document: Document, matrix: Matrix, topologies: tuple[Path, ...]
         span = document.span(("topologies",), key=True)
         yield Diagnostic("VT940", "the command line and the matrix both name topologies", span, hints=(hint,))
     if not topologies and not matrix.topologies:
-        hint = "write `topologies: {name: file.yaml}`, or name them on the command line"
+        hint = "write `topologies: {name: {file: topology.yaml}}`, or name them on the command line"
         yield Diagnostic(
             "VT940", "neither the matrix nor the command line names a topology", document.span(()), hints=(hint,)
         )
@@ -207,9 +213,16 @@ def _values(document: Document, name: str, axis: Axis) -> Iterator[Value]:
         place = ("axes", name, "values", index)
         yield Value(_text(value), (f"{axis.key}={_text(value)}",), places=(place,))
     for of, choice in (axis.choices or {}).items():
-        places = tuple(("axes", name, "choices", of, "set", index) for index in range(len(choice.set)))
-        files = tuple(document.path.parent / file for file in choice.overlays)
-        yield Value(of, choice.set, files, places)
+        yield _value(document, of, choice, ("axes", name, "choices", of))
+
+
+def _value(
+    document: Document, name: str, choice: Choice, place: tuple[str | int, ...], file: str | None = None
+) -> Value:
+    folder = document.path.parent
+    places = tuple((*place, "set", index) for index in range(len(choice.set)))
+    overlays = tuple(folder / overlay for overlay in choice.overlays)
+    return Value(name, choice.set, overlays, places, folder / file if file else None)
 
 
 def _text(value: str | int | bool) -> str:

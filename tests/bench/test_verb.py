@@ -1,0 +1,125 @@
+"""The verb: what it says, how it ends, and that it goes on in the folder that it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.test_repetition import guest_text
+from tests.bench.test_runner import FIO, FakeField
+from vtool.bench import field
+from vtool.cli.main import main
+from vtool.results.run_folder import read_run
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "topology" / "examples" / "kvm-pool.yaml"
+MATRIX = {
+    "version": 1,
+    "name": "m",
+    "axes": {"cpus": {"key": "domains.fe0.cpus", "values": [1, 2]}},
+    "baseline": {"cpus": 1},
+    "workloads": {"disk": {"tool": "fio", "pattern": "randread"}},
+    "repetitions": 2,
+}
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    (tmp_path / "t.yaml").write_text(EXAMPLE.read_text())
+    (tmp_path / "m.yaml").write_text(json.dumps(MATRIX))
+    return ["bench", str(tmp_path / "t.yaml"), "--matrix", str(tmp_path / "m.yaml")]
+
+
+def on(monkeypatch: pytest.MonkeyPatch, boards: FakeField) -> FakeField:
+    monkeypatch.setattr(field, "Boards", lambda *_: boards)
+    return boards
+
+
+def test_it_measures_and_goes_on(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    on(monkeypatch, FakeField(lambda n: KeyboardInterrupt() if n == 2 else guest_text(FIO)))
+    assert main([*words, "-o", str(folder)]) == 130
+    said = capsys.readouterr()
+    assert "measured 1 repetitions" in said.out and "3 are missing" in said.out
+    assert (
+        "vtool down" in said.err and "--set domains.fe0.cpus=2" in said.err and "goes on where it stopped" in said.err
+    )
+    on(monkeypatch, FakeField())
+    assert main([*words, "-o", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert "3 repetitions to measure" in said.err and "0 are missing" in said.out
+    run = read_run(folder)
+    assert len(run.sessions) == 2 and run.run.command[:2] == ("vtool", *run.run.command[1:2]) and not run.missing()
+    boards = on(monkeypatch, FakeField())
+    assert main([*words, "-o", str(folder)]) == 0 and boards.log == [], "nothing is left to measure"
+
+
+def test_what_is_missing_at_the_end_is_3_and_said(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = on(monkeypatch, FakeField())
+    boards.refuses = {"cpus=2"}
+    assert main([*words, "-o", str(tmp_path / "run")]) == 3
+    assert "does not count: cpus=2/disk@disk0: not-deployed: not proven" in capsys.readouterr().err
+
+
+def test_a_topology_that_changed_is_refused_and_nothing_is_lost(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on(monkeypatch, FakeField())
+    assert main([*words, "-o", str(tmp_path / "run")]) == 0
+    before = (tmp_path / "run" / "run.jsonl").read_bytes()
+    (tmp_path / "t.yaml").write_text(EXAMPLE.read_text().replace("64MiB", "32MiB"))
+    capsys.readouterr()
+    assert main([*words, "-o", str(tmp_path / "run")]) == 1
+    assert "the topology of variant 'cpus=1' has changed since it began" in capsys.readouterr().err
+    assert (tmp_path / "run" / "run.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words_said"),
+    [
+        ([], 2, "usage: vtool bench -o DIR"),
+        (["--plan", "--at-most", "1"], 1, "VT944"),
+        (["--plan", "-o", "/dev/null/x"], 0, ""),
+    ],
+)
+def test_how_it_ends(
+    words: list[str], capsys: pytest.CaptureFixture[str], more: list[str], code: int, words_said: str
+) -> None:
+    assert main([*words, *more]) == code
+    assert words_said in capsys.readouterr().err
+
+
+def test_the_plan_as_data_and_by_what_was_measured(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan() -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*words, "--plan", "--format", "json", "-o", str(tmp_path / "run")]) == 0
+        said: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return said
+
+    before = plan()
+    assert before["repetitions"] == 4 and before["parts_measured"] == 0 and len(before["cells"]) == 2
+    on(monkeypatch, FakeField(lambda n: KeyboardInterrupt() if n == 3 else guest_text(FIO)))
+    assert main([*words, "-o", str(tmp_path / "run")]) == 130
+    after = plan()
+    assert after["repetitions"] == 2 and after["parts_measured"] == after["parts"] == 4
+    assert after["estimated_seconds"] < before["estimated_seconds"]
+
+
+@pytest.mark.parametrize("name", ["kvm-paths", "xen-paths"])
+def test_the_matrices_that_come_along(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "topology" / "matrices" / f"{name}.yaml"
+    assert main(["bench", "--plan", "--matrix", str(path), "--format", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    measured = {cell["data_path"] for cell in said["cells"] if not cell["faults"]}
+    kvm = {"shared-ram", "pool", "pool-in-ram", "viommu", "ring"}
+    assert measured == (kvm if name == "kvm-paths" else {"shared-ram", "grant", "pv"})
+    assert not any(variant["faults"] for variant in said["variants"])
