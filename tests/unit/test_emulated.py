@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from vtool.board.emulated import EmulatedBoard
 from vtool.board.inventory import Inventory
 from vtool.board.protocols import BoardClock
 from vtool.cli.main import main
+from vtool.diagnostics import VtoolError
 from vtool.model.validate import load_facts
 
 
@@ -66,3 +69,23 @@ def test_a_board_counts_instructions_where_its_inventory_says_so(
     assert ("-accel tcg,thread=single -icount shift=0,sleep=off" in words) is counts
     assert ("-accel tcg,thread=multi" in words) is not counts
     assert reached.clock is (BoardClock.INSTRUCTIONS if counts else BoardClock.EMULATED)
+
+
+def test_a_board_that_runs_with_another_clock_is_not_used(
+    board: EmulatedBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [str(board.folder / "disk.img"), "-icount"]
+    with subprocess.Popen([sys.executable, "-c", "input()", *command], stdin=subprocess.PIPE) as running:
+        try:
+            (board.folder / "qemu.pid").write_text(f"{running.pid}\n")
+            (board.folder / "ssh_port").write_text("2222\n")
+            while board.standing().power != "on":
+                time.sleep(0.01)  # until the process has its words; pytest has the deadline
+            with pytest.raises(
+                VtoolError, match="VT630: board 'efi0' counts instructions, its inventory says otherwise"
+            ):
+                board.ssh()
+            counting = EmulatedBoard("efi0", board.facts, BoardClock.INSTRUCTIONS)
+            assert counting.ssh().port == 2222 and board.standing().ssh == "127.0.0.1:2222"
+        finally:
+            running.kill()

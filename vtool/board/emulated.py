@@ -30,6 +30,8 @@ from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_devic
 from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts, Boot
 
+_LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class EmulatedImages:
@@ -152,8 +154,7 @@ class EmulatedBoard:
             return Standing("not made")
         if not self.is_on():
             return Standing("off")
-        target = self.ssh()
-        return Standing("on", f"{target.host}:{target.port}")
+        return Standing("on", f"{_LOOPBACK}:{self._ssh_port()}")
 
     def hold(self) -> AbstractContextManager[None]:
         """Do nothing: it is this user's own."""
@@ -190,13 +191,20 @@ class EmulatedBoard:
         return self._qemu.power_button(deadline_s)
 
     def ssh(self) -> SshTarget:
-        """Return how to reach sshd; VtoolError VT602 when the board has no power."""
+        """Return how to reach sshd; VtoolError VT602 when the board has no power, VT630 when it has another clock."""
         if not self.is_on():
             raise board_failed(
                 "VT602", f"board '{self.name}' is off", hints=(f"switch it on: vtool board up {self.words}",)
             )
-        port = int((self.folder / "ssh_port").read_text())
-        return SshTarget("127.0.0.1", port, "root", self.folder / "id_ed25519", self.folder / "known_hosts")
+        if self._qemu.counts() is not (self.clock is BoardClock.INSTRUCTIONS):
+            runs = "counts instructions" if self._qemu.counts() else "has the machine's clock"
+            message = f"board '{self.name}' {runs}, its inventory says otherwise"
+            raise board_failed("VT630", message, hints=(f"vtool board power cycle {self.words}",))
+        files = (self.folder / "id_ed25519", self.folder / "known_hosts")
+        return SshTarget(_LOOPBACK, self._ssh_port(), "root", *files)
+
+    def _ssh_port(self) -> int:
+        return int((self.folder / "ssh_port").read_text())
 
     def base_device_tree(self, commands: Commands | None = None) -> bytes:  # noqa: ARG002 - the protocol's
         """Return the tree QEMU makes for this machine: as dumped when the board was made, now if it is not."""

@@ -177,6 +177,13 @@ declare(
     fix="Switch the board off; give an image, not compressed, that fits the medium.",
 )
 declare(
+    "VT630",
+    what="an emulated board has another clock than its inventory says",
+    why="A board's clock is chosen when it is switched on; numbers of one would be taken for those of the other.",
+    example="vtool bench with `clock: instructions`, while the board runs without",
+    fix="Switch it off and on: vtool board power cycle BOARD --inventory FILE.",
+)
+declare(
     "VT801",
     what="a file cannot be read as a device tree",
     why="It is neither a flattened tree nor source that dtc takes; dtc's words are shown.",

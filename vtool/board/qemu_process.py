@@ -81,6 +81,11 @@ class QemuProcess:
             return None
         return pid if any(os.fsencode(self._files.disk) in word for word in words) else None
 
+    def counts(self) -> bool:
+        """Whether the running process counts instructions; what it would do, where none runs."""
+        pid = self.pid()
+        return self._counts if pid is None else b"-icount" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
     def start(self, ssh_port: int) -> None:
         """Start QEMU in the background; raises VtoolError VT611 with QEMU's own words."""
         for path in (self._files.console_socket, self._files.qmp_socket):
