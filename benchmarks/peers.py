@@ -13,8 +13,8 @@ _PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def peer(name: str) -> Path:
-    """Return a peer's program, installed when it is not there in the version of pyproject's extra ``bench``."""
-    extra = tomllib.loads(_PROJECT.read_text())["project"]["optional-dependencies"]["bench"]
+    """Return a peer's program, installed when it is not there in the version of pyproject's extra ``peers``."""
+    extra = tomllib.loads(_PROJECT.read_text())["project"]["optional-dependencies"]["peers"]
     requirement = next(line for line in extra if line.startswith(name))
     folder = Path(platformdirs.user_cache_dir("vtool")) / "benchmarks" / requirement
     program = folder / "bin" / name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,10 @@ def test_the_matrices_that_come_along(name: str, capsys: pytest.CaptureFixture[s
     kvm = {"shared-ram", "pool", "pool-in-ram", "viommu", "ring"}
     assert measured == (kvm if name == "kvm-paths" else {"shared-ram", "grant", "pv"})
     assert not any(variant["faults"] for variant in said["variants"])
+
+
+@pytest.mark.parametrize("verb", ["deploy", "validate", "plan", "verify"])
+def test_other_verbs_import_none_of_it(verb: str) -> None:
+    imports = f"import sys, vtool.cli.common, vtool.cli.{verb}_verb"
+    code = f"{imports}; print([m for m in sys.modules if m.startswith(('vtool.bench', 'vtool.results'))])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
