@@ -36,7 +36,7 @@ VERBS = {
     "board": "list boards, switch them on and off, attach to their console",
     "images": "list, build, explain or refresh the images that emulated boards boot",
     "lint": "report what Xen or Linux would reject in a device tree",
-    "schema": "print the JSON Schema of topology files, for editors",
+    "schema": "print the JSON Schema of topology files, matrices or runs, for editors",
     "explain": "explain a diagnostic code",
 }
 
