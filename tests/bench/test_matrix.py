@@ -204,3 +204,14 @@ def test_the_example_of_the_page_is_one(tmp_path: Path) -> None:
     planned = plan_matrix(load_matrix(tmp_path / "m.yaml"), prepare)
     assert len(planned.possible) == len(planned.cells) == 16
     assert sum(cell.baseline is not None for cell in planned.cells) == 8
+
+
+def test_memory_by_path_and_side() -> None:
+    planned = default("kvm-pool")
+    memory = {variant.axes["path"]: variant.memory["fe0"] for variant in planned.variants}
+    mib = {path: (one.owns >> 20, one.borrows >> 20, one.exposed >> 20) for path, one in memory.items()}
+    # The pool of the topology itself stays; the variant's own one comes beside it.
+    assert mib["shared-ram"] == (256 + 16, 0, 256 + 16)
+    assert mib["pool"] == (256 + 32, 0, 16) and mib["pool-in-ram"] == (256 + 32, 0, 256 + 32)
+    assert mib["viommu"] == (256 + 16, 0, 0), "what is mapped now, and nothing else"
+    assert {variant.memory["host"].borrows >> 20 for variant in planned.variants} == {16, 32}

@@ -23,7 +23,7 @@ from vtool.plan.types import Plan
 from vtool.reading.language import SETTING_FILE
 from vtool.reading.source import Document
 from vtool.report.summary import plan_data
-from vtool.results.records import Cell, Fault, Variant, WorkloadUsed
+from vtool.results.records import Cell, DomainMemory, Fault, Variant, WorkloadUsed
 
 MOST_CELLS = 1000
 """What `--at-most` is by itself."""
@@ -169,7 +169,28 @@ def _variant(
         found = [_placed(loaded, one, places, axes) for one in error.diagnostics]
         return variant.model_copy(update={"faults": tuple(map(fault_of, found))}), None, found
     plans = {board.name: digest_of(plan_data(board)) for board in ready.plan.boards}
-    return variant.model_copy(update={"digest": digest_of(ready.document.value), "plans": plans}), ready, []
+    known = {"digest": digest_of(ready.document.value), "plans": plans, "memory": _memory_of(ready)}
+    return variant.model_copy(update=known), ready, []
+
+
+def _memory_of(ready: Ready) -> dict[str, DomainMemory]:
+    """Return what each domain owns, borrows and exposes, by the topology and the plan."""
+    topology = ready.topology
+    ram = {guest.name: guest.memory_bytes for board in ready.plan.boards for guest in board.guests}
+    found: dict[str, DomainMemory] = {}
+    for name, domain in topology.domains.items():
+        owned = sum(region.size for region in topology.regions.values() if region.owner == name)
+        borrowed = sum(region.size for region in topology.regions.values() if name in region.borrowers)
+        # A guest's memory has the pools behind it in it.
+        plain = domain.memory if domain.memory is not None else ram.get(name, 0)
+        served = [device for device in topology.devices.values() if device.frontend == name]
+        devices = [device for device in served if device.type != "iommu"]  # which carries no data
+        all_of_it = any(device.data_path.traits.shares_ram for device in devices)
+        regions = {device.region for device in devices if device.region is not None}
+        confined = sum(topology.regions[region].size for region in regions)
+        exposed = plain + owned if all_of_it else confined
+        found[name] = DomainMemory(owns=plain + owned, borrows=borrowed, exposed=exposed)
+    return found
 
 
 def _id(loaded: LoadedMatrix, axes: Mapping[str, str]) -> str:

@@ -86,10 +86,22 @@ class Fault(Part):
     place: str = ""
 
 
+class DomainMemory(Part):
+    """What a domain's memory comes to, in bytes.
+
+    ``owns``: its RAM and regions, which it pays for. ``borrows``: regions of others. ``exposed``: what of it backends
+    have mapped or may map, whatever is asked of them; pages that are granted or mapped for a request are not in it.
+    """
+
+    owns: int
+    borrows: int
+    exposed: int
+
+
 class Variant(Part):
     """One topology that is deployed: a base with one value of every axis, or what is wrong with it.
 
-    ``plans`` are the plans' digests by board; ``memory`` what each domain owns and borrows, in bytes.
+    ``plans`` are the plans' digests by board, ``memory`` is by domain.
     """
 
     id: str
@@ -99,6 +111,7 @@ class Variant(Part):
     overlays: tuple[str, ...] = ()
     digest: Digest | None = None
     plans: dict[str, Digest] = Field(default_factory=dict)
+    memory: dict[str, DomainMemory] = Field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
 
 
