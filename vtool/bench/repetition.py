@@ -31,12 +31,14 @@ _MOST_OTHER = 0.25
 """Of one processor: what may run on the board beside what is measured."""
 _MOST_JUMP_S = 0.1
 _CHEAP_DEADLINE_S = 30
-_COUNTING = (
-    "head -n 1 /proc/stat; grep '^intr' /proc/stat | cut -d ' ' -f 1,2; "
-    "for f in /sys/kernel/debug/vtool-*/io_tlb_used_hiwater /sys/kernel/debug/swiotlb/*/io_tlb_used_hiwater; do "
-    '[ -e "$f" ] && echo "pool $(cat "$f")"; done; '
+_POOLS = "/sys/kernel/debug/vtool-*/io_tlb_used_hiwater /sys/kernel/debug/swiotlb/*/io_tlb_used_hiwater"
+_RESET = f'for f in {_POOLS}; do [ -e "$f" ] && echo 0 >"$f"; done 2>/dev/null'
+"""Sets the pools' high-water marks to what is used now, so that they tell of what follows."""
+_OF_POOLS = (
+    f'for f in {_POOLS}; do [ -e "$f" ] && echo "pool $(cat "$f")"; done; '
     "echo \"full $(dmesg | grep -c 'swiotlb buffer is full')\""
 )
+_INTERRUPTS, _PROCESSORS = "grep '^intr' /proc/stat | cut -d ' ' -f 1,2", "head -n 1 /proc/stat"
 
 
 @dataclass
@@ -122,7 +124,9 @@ def _needs(programs: Sequence[str]) -> str:
 def _counted(client: str) -> str:
     """Return a command between what its guest has counted; the marks are on lines of their own."""
     tool = f"{{ {client}; }}; c=$?; echo; echo '{_MARK} after' $c"
-    return f"echo '{_MARK} before'; {_COUNTING}; echo '{_MARK} tool'; {tool}; {_COUNTING}"
+    # Processors last and first, so that counting itself is not counted.
+    before = f"{_RESET}; echo '{_MARK} before'; {_OF_POOLS}; {_INTERRUPTS}; {_PROCESSORS}"
+    return f"{before}; echo '{_MARK} tool'; {tool}; {_PROCESSORS}; {_INTERRUPTS}; {_OF_POOLS}"
 
 
 def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[Step]:
