@@ -206,3 +206,32 @@ def test_what_cannot_be_deployed_costs_its_cells_and_no_others(planned: Planned,
     outcome, run = go(planned, tmp_path, field)
     assert field.log == [f"deploy {A}", "measure", f"deploy {B}", f"deploy {A}", "measure"]
     assert outcome.missing == 2 and [bool(one.failure) for one in run.deployments] == [False, True, False]
+
+
+@pytest.mark.parametrize("code", ["VT604", "VT605", "VT626"])
+def test_a_board_that_is_somebody_elses_is_never_switched(planned: Planned, tmp_path: Path, code: str) -> None:
+    for says_so in ("bench", "observe"):
+        field = FakeField(lambda n: board_failed(code, "not ours"))
+        if says_so == "bench":
+            field.bench = lambda _: (_ for _ in ()).throw(board_failed(code, "not ours"))  # type: ignore[assignment]
+        with pytest.raises(VtoolError, match=f"{code}: not ours"):
+            go(planned, tmp_path / says_so, field)
+        assert "revive" not in field.log and read_run(tmp_path / says_so).ended[-1].how == "failed"
+
+
+def test_a_board_that_does_not_answer_any_more_when_it_is_to_be_held_is_started_again(
+    planned: Planned, tmp_path: Path
+) -> None:
+    field = FakeField()
+    answers = iter([False, True, True, True, True])
+
+    @contextlib.contextmanager
+    def bench(_: Ready) -> Iterator[FakeField]:
+        if not next(answers):
+            raise board_failed("VT603", "it does not answer")
+        yield field
+
+    field.bench = bench  # type: ignore[assignment]
+    outcome, run = go(planned, tmp_path, field)
+    assert field.log[:4] == [f"deploy {A}", "revive", f"deploy {A}", "measure"] and not outcome.missing
+    assert run.repetitions[0].void is Void.BOARD_LOST

@@ -7,6 +7,7 @@ Knows no boards, only a field of them. Enter at ``run``.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import secrets
 import time
@@ -18,6 +19,7 @@ from vtool.bench.cells import Planned, fault_of
 from vtool.bench.field import Bench, Deployed, Field
 from vtool.bench.repetition import Seen, proof_seen, read, steps_of
 from vtool.bench.run_folder import RunFolder
+from vtool.board.failures import NoAnswer
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.results.records import (
     Cell,
@@ -123,16 +125,26 @@ class Runner:
                 return
             try:
                 self._proven = None
-                with self._field.bench(self._planned.ready[variant]) as bench:
+                with self._held(variant) as bench:
                     while left:
                         self._cell(bench, left[0], number)
                         left.pop(0)
             except _LostError as lost:
                 cell = left[0]
-                self._note(cell, number, Seen(Void.BOARD_LOST, str(lost)), lost.clock, self._moment(), 0.0)
+                clock = lost.clock or Clock.REAL  # of a board that did not even answer, nothing is known
+                self._note(cell, number, Seen(Void.BOARD_LOST, str(lost)), clock, self._moment(), 0.0)
                 if self._attempts[cell.id, number] >= MOST_ATTEMPTS:
                     left.pop(0)
                 self._field.revive(self._planned.ready[variant])
+
+    @contextlib.contextmanager
+    def _held(self, variant: str) -> Iterator[Bench]:
+        with contextlib.ExitStack() as stack:
+            try:
+                bench = stack.enter_context(self._field.bench(self._planned.ready[variant]))
+            except NoAnswer as error:
+                raise _LostError(_words(error), None) from error
+            yield bench
 
     def _deploy(self, variant: str, cells: list[Cell]) -> bool:
         ready = self._planned.ready[variant]
@@ -175,13 +187,17 @@ class Runner:
             started, begin = self._moment(), self._clock()
             self._progress.start(f"{cell.id} #{number}")
             try:
-                seen, before, after, environment, text = self._measure(bench, cell)
-            except VtoolError as error:
-                raise _LostError("; ".join(found.message for found in error.diagnostics), clock) from error
+                environment = bench.environment(self._planned.spots[cell.id])
+                seen, before, after = self._measure(bench, cell)
+            except NoAnswer as error:
+                raise _LostError(_words(error), clock) from error
             except KeyboardInterrupt:
                 self._note(cell, number, Seen(Void.INTERRUPTED, "Ctrl-C"), clock, started, self._clock() - begin)
                 raise
-            seconds = self._clock() - begin
+            seconds, text = self._clock() - begin, seen.text
+            if environment.id not in self._known:
+                self._folder.append(environment)
+                self._known.add(environment.id)
             self._progress.finish(f"{cell.id} #{number}", seen.void.value if seen.void else "measured", seconds)
             attempt = self._attempts.get((cell.id, number), 0) + 1
             name = f"{number}.{attempt}.{self._planned.workloads[cell.workload].workload.tool}.txt"
@@ -195,7 +211,7 @@ class Runner:
                 seconds,
                 before=before,
                 after=after,
-                environment=environment,
+                environment=environment.id,
                 raw=raw,
             )
             if seen.void is None:
@@ -206,22 +222,19 @@ class Runner:
             if attempt % MOST_ATTEMPTS == 0:
                 return
 
-    def _measure(self, bench: Bench, cell: Cell) -> tuple[Seen, ProofSeen, ProofSeen | None, str, str]:
+    def _measure(self, bench: Bench, cell: Cell) -> tuple[Seen, ProofSeen, ProofSeen | None]:
+        """Prove, measure, prove. NoAnswer for a board that is lost."""
         spot, point = self._planned.spots[cell.id], self._planned.workloads[cell.workload]
-        environment = bench.environment(spot)
-        if environment.id not in self._known:
-            self._folder.append(environment)
-            self._known.add(environment.id)
         before = self._proven or proof_seen(bench.proven(cell.board))
         self._proven = None
         if before.failed:
-            return Seen(Void.NOT_PROVEN_BEFORE, "; ".join(before.failed)), before, None, environment.id, ""
+            return Seen(Void.NOT_PROVEN_BEFORE, "; ".join(before.failed)), before, None
         results = bench.observe(cell.board, steps_of(spot, point.workload, point.point))
         seen = read(results, spot, point.workload, point.point, bench.clock(cell.board))
         after = self._proven = proof_seen(bench.proven(cell.board))
         if after.failed and seen.void is None:
             seen.void, seen.why = Void.NOT_PROVEN_AFTER, "; ".join(after.failed)
-        return seen, before, after, environment.id, seen.text
+        return seen, before, after
 
     def _note(
         self,
@@ -271,9 +284,13 @@ class Runner:
 class _LostError(Exception):
     """A board is lost; ``clock`` is what its seconds were."""
 
-    def __init__(self, why: str, clock: Clock) -> None:
+    def __init__(self, why: str, clock: Clock | None) -> None:
         super().__init__(why)
         self.clock = clock
+
+
+def _words(error: VtoolError) -> str:
+    return "; ".join(found.message for found in error.diagnostics)
 
 
 def run_of(planned: Planned, vtool: str, command: tuple[str, ...]) -> Run:
