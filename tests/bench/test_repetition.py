@@ -59,7 +59,8 @@ def results(**changes: Any) -> dict[str, Any]:
     whole = {
         "prepare": {"code": 0, "output": ""},
         "counters-before": counters(10),
-        "client": {"code": 0, "output": guest_text(tool)},
+        "client": {"code": 0, "output": ""},
+        "fetch": {"code": 0, "output": guest_text(tool)},
         "counters-after": counters(20),
     }
     return whole | changes
@@ -82,7 +83,8 @@ def test_costs_are_differences() -> None:
 @pytest.mark.parametrize(
     ("changes", "void", "words"),
     [
-        ({"client": {"output": guest_text("x", pool=0)}}, Void.TOOL_FAILED, "fio"),
+        ({"fetch": {"output": guest_text("x", pool=0)}}, Void.TOOL_FAILED, "fio"),
+        ({"fetch": {"error": {"message": "its console is in use"}}}, Void.TOOL_FAILED, "in use"),
         ({"client": {"error": {"message": "domain 'fe0' did not answer"}}}, Void.TOOL_FAILED, "did not answer"),
         ({"prepare": {"code": 127, "output": "@@vtool missing fio\n"}}, Void.TOOL_MISSING, "'fio' is not on the path"),
         ({"prepare": {"code": 1, "output": "mount: no"}}, Void.TOOL_FAILED, "prepare: exit code 1: mount: no"),
@@ -99,10 +101,10 @@ def test_what_does_not_count_says_why(changes: dict[str, Any], void: Void, words
 
 def test_a_pool_that_was_not_used_is_a_bypass() -> None:
     text = guest_text((RECORDED / "fio-3.33-randread.json").read_text(), pool=0)
-    assert read(results(client={"output": text}), SPOT, FIO, POINT).void is Void.POOL_BYPASSED
+    assert read(results(fetch={"output": text}), SPOT, FIO, POINT).void is Void.POOL_BYPASSED
     import dataclasses
 
-    assert read(results(client={"output": text}), dataclasses.replace(SPOT, pool=False), FIO, POINT).void is None
+    assert read(results(fetch={"output": text}), dataclasses.replace(SPOT, pool=False), FIO, POINT).void is None
 
 
 def test_an_emulated_board_is_not_disturbed_by_its_own_slowness() -> None:
@@ -112,7 +114,7 @@ def test_an_emulated_board_is_not_disturbed_by_its_own_slowness() -> None:
 
 def test_pool_exhaustion_is_counted() -> None:
     text = guest_text((RECORDED / "fio-3.33-randread.json").read_text(), full=3)
-    seen = read(results(client={"output": text}), SPOT, FIO, POINT)
+    seen = read(results(fetch={"output": text}), SPOT, FIO, POINT)
     assert [cost.value for cost in seen.costs if cost.name == "pool_full"] == [3]
 
 
@@ -149,7 +151,7 @@ def test_nothing_runs_between_the_counters_but_the_tool() -> None:
             workload = WORKLOAD.validate_json(json.dumps(said))
             steps = [step["id"] for step in steps_of(spots(example)[name], workload, next(workload.points()))]
             at = steps.index("client")
-            assert steps[at - 1 : at + 2] == ["counters-before", "client", "counters-after"]
+            assert steps[at - 1 : at + 3] == ["counters-before", "client", "counters-after", "fetch"]
             assert len(steps) == len(set(steps)) and ("server" in steps) == ("stop" in steps) == (said["tool"] != "fio")
 
 
@@ -223,8 +225,10 @@ def test_a_guests_shell_says_what_is_read(tmp_path: Path) -> None:
     fio = f'#!/bin/sh\nfor w; do case $w in --output=*) cp {RECORDED}/fio-3.33-randread.json "${{w#*=}}";; esac; done\n'
     (tmp_path / "fio").write_text(fio)
     (tmp_path / "fio").chmod(0o755)
-    said = shell(command_of("client", FIO), tmp_path)
-    seen = read(results(client={"code": said.returncode, "output": said.stdout}), SPOT, FIO, POINT)
+    assert shell(command_of("prepare", FIO).replace("test -b /dev/vda", "true"), tmp_path).stdout == ""
+    assert shell(command_of("client", FIO), tmp_path).stdout == "", "each character is an exit"
+    said = shell(command_of("fetch", FIO), tmp_path)
+    seen = read(results(fetch={"code": said.returncode, "output": said.stdout}), SPOT, FIO, POINT)
     # This machine has no pool of slots, which is what a bypass looks like.
     assert seen.void is Void.POOL_BYPASSED and seen.metrics and {"cpu", "interrupts"} <= {c.name for c in seen.costs}
 

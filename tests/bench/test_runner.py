@@ -78,7 +78,8 @@ class FakeField:
         return {
             "prepare": {"code": 0, "output": ""},
             "counters-before": counters(10),
-            "client": {"code": 0, "output": said},
+            "client": {"code": 0, "output": ""},
+            "fetch": {"code": 0, "output": said},
             "counters-after": counters(20),
         } | (said if isinstance(said, dict) else {})
 
@@ -166,7 +167,7 @@ def test_a_board_that_nobody_can_switch_ends_the_run_with_everything_kept(planne
 
 
 def test_what_may_pass_is_measured_again(planned: Planned, tmp_path: Path) -> None:
-    disturbed = {"counters-after": counters(20, busy_s=19.0), "client": {"code": 0, "output": guest_text(FIO)}}
+    disturbed = {"counters-after": counters(20, busy_s=19.0), "fetch": {"code": 0, "output": guest_text(FIO)}}
     outcome, run = go(planned, tmp_path, FakeField(lambda n: disturbed if n == 1 else guest_text(FIO)))
     assert [(one.number, one.attempt, one.void) for one in run.repetitions][:2] == [
         (1, 1, Void.DISTURBED),

@@ -1,13 +1,15 @@
 """One repetition: the steps that vtool-board runs for it, and what their results say. Enter at ``steps_of``, ``read``.
 
-    prove (cheap rows)   prepare, warm up   counters   the tool, in its guest   counters   clean   prove
+    prove (cheap rows)   prepare, warm up   counters   the tool, in its guest   counters   fetch, clean   prove
 
-Costs are differences between the counters. Nothing but the tool runs between them.
+Costs are differences between the counters. Nothing but the tool runs between them, and it prints into a file: each
+character on a guest's console is an exit. Its script is there before, for the same reason.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +28,8 @@ SLOT_BYTES = 2048
 _TICKS_PER_S = 100
 """USER_HZ, in which /proc/stat of any arm64 Linux counts."""
 _MARK = "@@vtool"
-_SERVER_PID = "/tmp/vtool-bench.pid"  # noqa: S108 - in a guest, which has one user
+# In a guest, which has one user.
+_SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
 _MOST_OTHER = 0.25
 """Of one processor: what may run on the board beside what is measured."""
 _MOST_JUMP_S = 0.1
@@ -82,11 +85,12 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
         return [_counters("before", spot), _start(spot), _counters("after", spot)]
     commands = workload.commands(point, spot.place)
     domain = spot.place.frontend
-    needs = [_needs(workload.PROGRAMS), *([commands.prepare] if commands.prepare else [])]
+    script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}"
+    prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
     steps = [*_serve(spot, workload, commands)]
-    steps.append(_in(domain, "prepare", "; ".join(needs), commands.timeout_s))
-    steps += [_counters("before", spot), _in(domain, "client", _counted(commands.client), commands.timeout_s)]
-    steps.append(_counters("after", spot))
+    steps.append(_in(domain, "prepare", "; ".join(prepare), commands.timeout_s))
+    steps += [_counters("before", spot), _in(domain, "client", f"sh {_SCRIPT} >{_PRINTED} 2>&1", commands.timeout_s)]
+    steps += [_counters("after", spot), _in(domain, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT}", 60)]
     if commands.clean:
         steps.append(_in(domain, "clean", commands.clean, 60))
     return [*steps, *_stop_serving(spot, commands)]
@@ -189,13 +193,15 @@ def read(
         if name != "client" and (words := failure(results, name)):
             return Seen(Void.TOOL_FAILED, f"{name}: {' '.join(words)}"[:500], said)
     client = results.get("client", {"error": {"message": "it was not run"}})
-    seen.text = text = str(client.get("output", ""))
+    fetched = client if workload.tool == "start" else results.get("fetch", client)
+    seen.text = text = str(fetched.get("output", ""))
     guest = None
     if workload.tool != "start":
         guest = _guest_in(text)
         seen.text = guest.tool if guest else text
-    if "error" in client:
-        return Seen(Void.TOOL_FAILED, str(client["error"]["message"])[:500], text)
+    for said_of in (client, fetched):
+        if "error" in said_of:
+            return Seen(Void.TOOL_FAILED, str(said_of["error"]["message"])[:500], text)
     try:
         outcome = workload.read(seen.text, point)
     except ToolFailedError as error:
