@@ -80,6 +80,16 @@ def test_costs_are_differences() -> None:
     assert json.loads(seen.text)["jobs"], "the tool's own output, without what is around it"
 
 
+def test_a_unit_that_was_started_anew_counts_from_its_start() -> None:
+    later = counters(20)
+    later["units"]["vtool-domain-fe0.service"] = {"usage_s": 1.5, "exits": 100}
+    found = {
+        (cost.side, cost.name): cost.value
+        for cost in read(results(**{"counters-after": later}), SPOT, FIO, POINT).costs
+    }
+    assert found[Side.VMM, "cpu"] == 1.5 and found[Side.HYPERVISOR, "exits"] == 100
+
+
 @pytest.mark.parametrize(
     ("changes", "void", "words"),
     [

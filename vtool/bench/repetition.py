@@ -30,6 +30,14 @@ _TICKS_PER_S = 100
 _MARK = "@@vtool"
 # In a guest, which has one user.
 _SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
+_OF_UNITS = (
+    ("usage_s", "cpu", None, "s", "cpu.stat"),
+    ("user_s", "cpu_user", None, "s", "cpu.stat"),
+    ("system_s", "cpu_system", None, "s", "cpu.stat"),
+    ("guest_s", "cpu_guest", None, "s", "guest_time"),
+    ("exits", "exits", Side.HYPERVISOR, "1", "kvm/exits"),
+)
+"""A unit's counters, and the costs that they are: name, side (its own where there is none), unit, source."""
 _MOST_OTHER = 0.25
 """Of one processor: what may run on the board beside what is measured."""
 _MOST_JUMP_S = 0.1
@@ -267,17 +275,13 @@ def _board_costs(spot: Spot, before: Mapping[str, Any], after: Mapping[str, Any]
         one, other = before.get("units", {}).get(unit), after.get("units", {}).get(unit)
         if one is None or other is None:
             continue
+        if any(other.get(key, 0) < one[key] for key in ("usage_s", "exits") if key in one):
+            one = dict.fromkeys(one, 0)  # a unit that was started anew counts from the start
         label = "server_" if unit.startswith(SERVER_UNIT) else ""
-        for key, name in (
-            ("usage_s", "cpu"),
-            ("user_s", "cpu_user"),
-            ("system_s", "cpu_system"),
-            ("guest_s", "cpu_guest"),
-        ):
+        for key, name, whose, of, source in _OF_UNITS:
             if key in one and key in other:
-                yield cost(f"{label}{name}", side, "s", other[key] - one[key], f"{unit} cpu.stat")
-        if "exits" in one and "exits" in other:
-            yield cost("exits", Side.HYPERVISOR, "1", other["exits"] - one["exits"], f"{unit} kvm/exits")
+                value = other[key] - one[key]
+                yield cost(f"{label}{name}", whose or side, of, value, f"{unit} {source}")
         if "memory_bytes" in other and not label:
             yield cost("memory", side, "B", other["memory_bytes"], f"{unit} memory.current")
     for side, domain in spot.domains:

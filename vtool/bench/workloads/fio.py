@@ -28,7 +28,7 @@ from vtool.results.records import Metric, Work
 
 _OUTPUT = "/tmp/vtool-fio.json"  # noqa: S108 - in a guest, which has one user
 _SHARE = "/tmp/vtool-bench"  # noqa: S108
-_SHARE_FILE_BYTES = 32 * MIB
+_SHARE_FILE_BYTES = 8 * MIB
 _PERCENTILES = "50:90:95:99:99.9:99.99"
 _SECTOR = 512
 
@@ -99,7 +99,7 @@ class Workload(WorkloadBase):
             client=f"{job} --runtime={point['seconds']} && cat {_OUTPUT}; rm -f {_OUTPUT}",
             prepare=f"{prepare} && {warm}",
             clean=clean,
-            timeout_s=int(point["seconds"]) + 60,
+            timeout_s=int(point["seconds"]) + 150,
         )
 
     def read(self, output: str, point: Point) -> Outcome:  # noqa: ARG002 - the base's

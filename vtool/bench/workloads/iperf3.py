@@ -90,7 +90,7 @@ class Workload(WorkloadBase):
             server=f"exec iperf3 --server --port {PORT}",
             prepare=f"ip link set dev {place.interface} mtu {point['mtu']} && {warm}",
             clean=f"ip link set dev {place.interface} mtu 1500",
-            timeout_s=int(point["seconds"]) + 60,
+            timeout_s=int(point["seconds"]) + 150,
         )
 
     def read(self, output: str, point: Point) -> Outcome:

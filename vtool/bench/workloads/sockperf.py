@@ -59,7 +59,7 @@ class Workload(WorkloadBase):
             client=f"{client} --time {point['seconds']}",
             server=f"exec sockperf server --ip 0.0.0.0 --port {PORT}{tcp}",
             prepare=warm,
-            timeout_s=int(point["seconds"]) + 60,
+            timeout_s=int(point["seconds"]) + 150,
         )
 
     def read(self, output: str, point: Point) -> Outcome:
