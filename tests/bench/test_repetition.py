@@ -306,3 +306,15 @@ def test_vtools_own_guest_has_what_the_steps_use() -> None:
                     )
                     used |= set(words)
     assert {word for word in used if word.isalpha() or word == "["} - known <= applets | {"mount", "umount"}
+
+
+def test_a_port_at_which_a_connection_waits_for_its_end_is_not_listened_at() -> None:
+    from vtool.bench.repetition import _listening
+
+    head = "  sl  local_address rem_address   st tx_queue\n"
+    waits = "   0: 0100007F:2B67 0100007F:A7B0 06 00000000:00000000\n"
+    listens = "   1: 00000000:2B67 00000000:0000 0A 00000000:00000000\n"
+    six = f"   1: {'0' * 32}:2B67 {'0' * 32}:0000 07 00000000:00000000\n"
+    for table, is_so in ((waits, 1), (waits + listens, 0), (six, 0), ("", 1)):
+        done = subprocess.run(["sh", "-c", _listening(11111)], input=head + table, text=True)
+        assert done.returncode == is_so

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vtool.bench.places import Spot
-from vtool.bench.workloads.base import PORT, Commands, Point, ToolFailedError, WorkloadBase
+from vtool.bench.workloads.base import Commands, Point, ToolFailedError, WorkloadBase
 from vtool.deploy.proof.judges import SameDigest, failure
 from vtool.deploy.proof.steps import Proof, Row, Step
 from vtool.results.records import Clock, Cost, Metric, ProofSeen, Side, Void, Work
@@ -149,13 +149,18 @@ def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[S
         server = f"{needs}; ({commands.server}) >/dev/null 2>&1 & echo $! >{_SERVER_PID}; sleep 1"
         yield _in(spot.place.backend, "server", server, 30)
         return
-    listens = f"grep -q ':{PORT:04X} 0' /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6"
+    # A socket that has no other end; those of connections that wait for their end have one.
+    listens = f"cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null | {_listening(commands.port)}"
     path = f"PATH=$PATH:{TOOLS}/bin; export PATH"
     serve = f"systemd-run --quiet --collect --unit={SERVER_UNIT} --setenv=PATH=$PATH sh -c '{commands.server}'"
     wait = (
         f"n=0; until {listens}; do n=$((n+1)); [ $n -lt 100 ] || {{ echo 'nothing listens'; exit 1; }}; sleep 0.1; done"
     )
     yield _on_board("server", f"{path}; {needs}; systemctl stop {SERVER_UNIT} 2>/dev/null; {serve} && {wait}")
+
+
+def _listening(port: int) -> str:
+    return f"grep -q ':{port:04X} 0*:0000 '"
 
 
 def _stop_serving(spot: Spot, commands: Commands) -> Iterator[Step]:

@@ -22,8 +22,6 @@ Point = Mapping[str, str | int]
 Item = TypeVar("Item")
 
 Seconds = Annotated[int, Field(ge=1, le=3600)]
-PORT = 5201
-"""Where the side that serves listens; iperf3's own."""
 
 
 def _to_sweep(item: Any) -> Callable[[Any], Any]:
@@ -84,11 +82,12 @@ class Commands:
     """What is run for one repetition, as shell lines.
 
     ``client`` runs in the frontend; what it prints is read. ``server`` runs beside it in the backend domain until it is
-    killed. ``prepare`` and ``clean`` run in the frontend and are not measured.
+    killed, at ``port``. ``prepare`` and ``clean`` run in the frontend and are not measured.
     """
 
     client: str
     server: str = ""
+    port: int = 0
     prepare: str = ""
     clean: str = ""
     timeout_s: int = 120

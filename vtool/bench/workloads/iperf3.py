@@ -13,7 +13,6 @@ from pydantic import Field
 
 from vtool.base.units import KIB
 from vtool.bench.workloads.base import (
-    PORT,
     Commands,
     Outcome,
     Place,
@@ -27,6 +26,7 @@ from vtool.bench.workloads.base import (
 from vtool.model.types import Size
 from vtool.results.records import Metric, Work
 
+PORT = 5201
 _MOST_UDP = 65507
 """65535 less the headers of IPv4 and UDP."""
 _MOST_TCP = 1024 * KIB
@@ -88,6 +88,7 @@ class Workload(WorkloadBase):
         return Commands(
             client=f"{client} --time {point['seconds']}",
             server=f"exec iperf3 --server --port {PORT}",
+            port=PORT,
             prepare=f"ip link set dev {place.interface} mtu {point['mtu']} && {warm}",
             clean=f"ip link set dev {place.interface} mtu 1500",
             timeout_s=int(point["seconds"]) + 150,

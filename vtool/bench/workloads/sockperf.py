@@ -11,7 +11,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from vtool.bench.workloads.base import (
-    PORT,
     Commands,
     Outcome,
     Place,
@@ -27,6 +26,7 @@ from vtool.results.records import Metric, Work
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+PORT = 11111
 _LEAST, _MOST = 14, 65507
 """sockperf's MIN_PAYLOAD, and what fits into a datagram."""
 
@@ -57,7 +57,9 @@ class Workload(WorkloadBase):
         warm = f"{client} --time {point['warmup_s']} >/dev/null" if point["warmup_s"] else "true"
         return Commands(
             client=f"{client} --time {point['seconds']}",
-            server=f"exec sockperf server --ip 0.0.0.0 --port {PORT}{tcp}",
+            # Connections of the repetition before may wait for their end at this port.
+            server=f"exec sockperf server --ip 0.0.0.0 --port {PORT}{tcp} --uc-reuseaddr",
+            port=PORT,
             prepare=warm,
             timeout_s=int(point["seconds"]) + 150,
         )
