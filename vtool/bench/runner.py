@@ -42,11 +42,13 @@ _WORTH_ANOTHER = (Void.CLOCK_JUMPED, Void.THROTTLED, Void.DISTURBED, Void.TOOL_F
 
 @dataclass
 class Outcome:
-    """What a session came to."""
+    """What a session came to; ``void`` has each cell and why a repetition of it does not count."""
 
     measured: int = 0
     void: list[tuple[str, str]] = field(default_factory=list)
     missing: int = 0
+    without: set[str] = field(default_factory=set)
+    """The cells that lack repetitions."""
     interrupted: bool = False
     running: dict[str, str] = field(default_factory=dict)
 
@@ -101,6 +103,7 @@ class Runner:
             self.outcome.interrupted, how = True, "interrupted"
         finally:
             self.outcome.missing = len(self._missing)
+            self.outcome.without = {cell for cell, _ in self._missing}
             self._folder.append(
                 Ended(session=self.session, at=self._moment(), how=how, boards=self.outcome.running)  # type: ignore[arg-type]
             )

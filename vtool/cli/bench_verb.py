@@ -83,7 +83,7 @@ def _measure(planned: Planned, arguments: argparse.Namespace) -> int:
         told = estimate(planned, folder.was)
         print(f"{told.repetitions} repetitions to measure, about {in_words(told.seconds)}", file=sys.stderr)
         outcome = Runner(planned, folder, boards, progress).run(vtool, command)
-    for cell, why in outcome.void:
+    for cell, why in dict.fromkeys(one for one in outcome.void if one[0] in outcome.without):
         print(f"does not count: {cell}: {why}", file=sys.stderr)
     print(f"measured {outcome.measured} repetitions into {arguments.output}, {outcome.missing} are missing")
     for board, variant in outcome.running.items():
