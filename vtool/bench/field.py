@@ -109,9 +109,10 @@ class Boards:
             if not board.power.can_switch:
                 hint = "switch it off and on, then run the same command again: it goes on where it stopped"
                 raise board_failed("VT603", f"board '{board.name}' is lost, and nothing can switch it", hints=(hint,))
-            board.power.off()
-            time.sleep(_OFF_S)
-            bring_up(board, self._progress, plan.suite)
+            with local_lock(board.name), board.hold():  # or it may be somebody else's by now
+                board.power.off()
+                time.sleep(_OFF_S)
+                bring_up(board, self._progress, plan.suite)
 
 
 def _deployed(report: Report) -> Deployed:

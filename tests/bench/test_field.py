@@ -1,0 +1,140 @@
+"""Boards as a field: what is sent to them, what their power is used for, and what their deploys come to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vtool.bench import environment, field
+from vtool.bench.field import Boards, BoardsBench
+from vtool.bench.places import places_of
+from vtool.board.protocols import BoardClock, SshTarget
+from vtool.cli.common import prepare_to_deploy
+from vtool.deploy.job import Report
+from vtool.deploy.proof.steps import Row
+from vtool.diagnostics import VtoolError, board_failed
+from vtool.results.records import Clock
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "topology" / "examples" / "kvm-shared-ram.yaml"
+READY = prepare_to_deploy(EXAMPLE)
+(PLAN,) = READY.plan.boards
+
+
+class FakeHeld:
+    def __init__(self, **said: Any) -> None:
+        self.said, self.asked = said, list[tuple[str, Any]]()
+
+    def run(self, verb: str, stdin: str = "", timeout_s: float = 0) -> Any:
+        self.asked.append((verb, json.loads(stdin) if stdin else None))
+        return self.said[verb]
+
+
+def board(**changes: Any) -> Any:
+    power = SimpleNamespace(can_switch=True, log=[])
+    power.off, power.on = lambda: power.log.append("off"), lambda: power.log.append("on")
+    target = SshTarget("127.0.0.1", 22, "root", None, Path("/k"))
+    common = {
+        "name": "rack1",
+        "hold": contextlib.nullcontext,
+        "driver": "ssh",
+        "clock": BoardClock.REAL,
+        "power": power,
+        "ssh": lambda: target,
+    }
+    return SimpleNamespace(**{**common, **changes})
+
+
+def bench(held: FakeHeld, reached: Any = None) -> BoardsBench:
+    return BoardsBench({"board0": (PLAN, reached or board())}, {"board0": held}, None, "0.1.0")  # type: ignore
+
+
+SERVER = {"id": "server", "op": "run", "command": "serve"}
+
+
+def test_tools_are_sent_once_and_only_where_the_board_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[str]] = []
+    image = tmp_path / "tools.tar.gz"
+    image.write_bytes(b"x")
+    monkeypatch.setattr(field, "ensure", lambda names, _: {names[0]: SimpleNamespace(path=image)})
+    done = subprocess.CompletedProcess([], 0, b"", b"")
+    monkeypatch.setattr(field.subprocess, "run", lambda command, **_: sent.append(command) or done)
+    measured = bench(FakeHeld(observe={"results": {"client": {"output": "x"}}}))
+    measured.observe("board0", [{"id": "client", "op": "domain"}])
+    measured.observe("board0", [{**SERVER, "op": "domain"}])
+    assert sent == [], "who serves is a guest"
+    for _ in range(2):
+        assert measured.observe("board0", [SERVER]) == {"client": {"output": "x"}}
+    assert len(sent) == 1 and "tar -xz -C /run/vtool-bench" in sent[0][-1]
+
+
+def test_tools_that_cannot_be_put_there_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t").write_bytes(b"x")
+    monkeypatch.setattr(field, "ensure", lambda names, _: {names[0]: SimpleNamespace(path=tmp_path / "t")})
+    done = subprocess.CompletedProcess([], 2, b"", b"tar: no space\n")
+    monkeypatch.setattr(field.subprocess, "run", lambda command, **_: done)
+    with pytest.raises(VtoolError, match="VT704") as caught:
+        bench(FakeHeld(observe={"results": {}})).observe("board0", [SERVER])
+    assert caught.value.diagnostics[0].detail == ("tar: no space",)
+
+
+def test_a_fingerprint_is_asked_for_once_for_what_serves_a_guest() -> None:
+    spots = {spot.place.device: spot for spot in places_of(READY.topology, PLAN)}
+    said = {"kernel.release": {"output": "6.12.1\n"}, "guest": {"output": "@@ guest.kernel\n6.12.2\n@@ tool.fio\n"}}
+    held = FakeHeld(observe={"results": said})
+    measured = bench(held)
+    first = measured.environment(spots["disk0"])
+    assert measured.environment(spots["disk0"]) is first and len(held.asked) == 1
+    assert first.facts["kernel.release"] == "6.12.1" and first.facts["guest.kernel"] == "6.12.2"
+    assert first.facts["tool.fio"] is None and first.facts["board.facts"] == "qemu-virt"
+    assert measured.environment(spots["net0"]).id == first.id, "the digest is of what was told"
+    assert {step["id"] for step in held.asked[0][1]["steps"]} >= {"cpu.features", "vmm.arguments", "guest"}
+
+
+def test_a_generation_without_a_proof_shows_nothing() -> None:
+    assert bench(FakeHeld(proof={"proof": None}, observe={"results": {}})).proven("board0") == []
+
+
+@pytest.mark.parametrize("clock", [*BoardClock])
+def test_what_a_boards_seconds_are(clock: BoardClock) -> None:
+    assert environment.clock_of(board(clock=clock)) is Clock(clock.value)
+
+
+def test_a_lost_board_is_switched_off_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = board()
+    monkeypatch.setattr(field, "_OFF_S", 0.0)
+    monkeypatch.setattr(field, "bring_up", lambda board, *_: board.power.on())
+    Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    assert reached.power.log == ["off", "on"]
+
+
+def test_a_lost_board_that_nobody_can_switch_is_said() -> None:
+    reached = board(power=SimpleNamespace(can_switch=False))
+    with pytest.raises(VtoolError, match="nothing can switch it"):
+        Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+
+
+def test_a_deploy_that_is_not_proven_is_a_failure() -> None:
+    report = Report(PLAN, generation="g", rows=[Row("device net0", "is there", "yes", "no", False)])
+    done = field._deployed(report)
+    assert done.failure is not None and "device net0, is there: no" in str(done.failure)
+    report.rows = [Row("device net0", "is there", "yes", "yes", True)]
+    assert field._deployed(report).failure is None
+
+
+def test_a_board_that_somebody_has_taken_meanwhile_is_not_switched(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def taken() -> Iterator[None]:
+        raise board_failed("VT605", "it is carol's")
+        yield
+
+    reached = board(hold=taken)
+    with pytest.raises(VtoolError, match="carol"):
+        Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    assert reached.power.log == []
