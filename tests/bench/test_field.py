@@ -15,6 +15,7 @@ import pytest
 from vtool.bench import environment, field
 from vtool.bench.field import Boards, BoardsBench
 from vtool.bench.places import places_of
+from vtool.bench.repetition import BRING
 from vtool.board.protocols import BoardClock, SshTarget
 from vtool.cli.common import prepare_to_deploy
 from vtool.deploy.job import Report
@@ -55,7 +56,7 @@ def bench(held: FakeHeld, reached: Any = None) -> BoardsBench:
     return BoardsBench({"board0": (PLAN, reached or board())}, {"board0": held}, None, "0.1.0")  # type: ignore
 
 
-SERVER = {"id": "server", "op": "run", "command": "serve"}
+SERVER = {"id": "server", "op": "run", "command": "serve", BRING: True}
 
 
 def test_tools_are_sent_once_and_only_where_the_board_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +68,7 @@ def test_tools_are_sent_once_and_only_where_the_board_serves(tmp_path: Path, mon
     monkeypatch.setattr(field.subprocess, "run", lambda command, **_: sent.append(command) or done)
     measured = bench(FakeHeld(observe={"results": {"client": {"output": "x"}}}))
     measured.observe("board0", [{"id": "client", "op": "domain"}])
-    measured.observe("board0", [{**SERVER, "op": "domain"}])
+    measured.observe("board0", [{"id": "server", "op": "domain"}])
     assert sent == [], "who serves is a guest"
     for _ in range(2):
         assert measured.observe("board0", [SERVER]) == {"client": {"output": "x"}}

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from vtool.base.units import MIB
 from vtool.bench.places import Spot, places_of
-from vtool.bench.repetition import cheap, proof_seen, read, steps_of
+from vtool.bench.repetition import BRING, cheap, proof_seen, read, steps_of
 from vtool.bench.workloads import Workload
 from vtool.bench.workloads.base import Place, WorkloadBase
 from vtool.cli.common import prepare_to_deploy
@@ -318,3 +318,18 @@ def test_a_port_at_which_a_connection_waits_for_its_end_is_not_listened_at() -> 
     for table, is_so in ((waits, 1), (waits + listens, 0), (six, 0), ("", 1)):
         done = subprocess.run(["sh", "-c", _listening(11111)], input=head + table, text=True)
         assert done.returncode == is_so
+
+
+def test_memory_is_copied_in_a_guest_or_on_the_board() -> None:
+    workload = WORKLOAD.validate_json('{"tool": "mbw", "where": ["guest", "board"], "size": "64MiB", "runs": 5}')
+    guest, board = (steps_of(SPOT, workload, point) for point in workload.points())
+    assert {step["id"]: step["op"] for step in guest} == {
+        "prepare": "domain", "counters-before": "counters", "client": "domain", "counters-after": "counters",
+        "fetch": "domain",
+    }  # fmt: skip
+    assert [step["op"] for step in board] == ["run", "counters", "run", "counters"] and BRING in board[0]
+    said = {"prepare": {"code": 0}, "counters-before": counters(1), "counters-after": counters(2)}
+    said["client"] = {"code": 0, "output": (RECORDED / "mbw-1.2.2.txt").read_text()}
+    seen = read(said, SPOT, workload, [*workload.points()][1])
+    assert seen.void is None and seen.metrics[0].name == "copy", seen.why
+    assert not any(cost.side is Side.FRONTEND for cost in seen.costs)

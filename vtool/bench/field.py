@@ -15,7 +15,7 @@ from vtool.base.records import record
 from vtool.bench import environment
 from vtool.bench.cells import Ready
 from vtool.bench.places import Spot
-from vtool.bench.repetition import TOOLS, cheap, deadline_s
+from vtool.bench.repetition import BRING, TOOLS, cheap, deadline_s
 from vtool.board.protocols import Board
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.booting import bring_up
@@ -162,7 +162,7 @@ class BoardsBench:
 
     def observe(self, board: str, steps: Sequence[Step]) -> Mapping[str, Any]:
         """Run steps by vtool-board; a server's program is sent first where the board has not got it."""
-        if any(step["id"] == "server" and step["op"] == "run" for step in steps) and board not in self._has_tools:
+        if any(BRING in step for step in steps) and board not in self._has_tools:
             self._send_tools(board)
         wanted = json.dumps({"steps": list(steps)})
         said = self._held[board].run("observe", stdin=wanted, timeout_s=deadline_s(steps))

@@ -23,6 +23,9 @@ from vtool.results.records import Clock, Cost, Metric, ProofSeen, Side, Void, Wo
 SERVER_UNIT = "vtool-bench-server"
 TOOLS = "/run/vtool-bench"
 """Where a board has the tools that vtool brings, for those that it has not itself."""
+BRING = "tools"
+"""The key of a step before which a board is given the tools."""
+_WITH_TOOLS = f"PATH=$PATH:{TOOLS}/bin; export PATH"
 SLOT_BYTES = 2048
 """IO_TLB_SIZE (Linux include/linux/swiotlb.h)."""
 _TICKS_PER_S = 100
@@ -92,6 +95,8 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     if workload.tool == "start":
         return [_counters("before", spot), _start(spot), _counters("after", spot)]
     commands = workload.commands(point, spot.place)
+    if commands.on_board:
+        return _steps_on_board(spot, workload, commands)
     domain = spot.place.frontend
     script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}"
     prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
@@ -102,6 +107,13 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     if commands.clean:
         steps.append(_in(domain, "clean", commands.clean, 60))
     return [*steps, *_stop_serving(spot, commands)]
+
+
+def _steps_on_board(spot: Spot, workload: WorkloadBase, commands: Commands) -> list[Step]:
+    needs = f"{_WITH_TOOLS}; {_needs(workload.PROGRAMS)}"
+    prepare = _on_board("prepare", f"{needs}; {commands.prepare or ':'}", commands.timeout_s)
+    client = _on_board("client", f"{_WITH_TOOLS}; {commands.client}", commands.timeout_s)
+    return [{**prepare, BRING: True}, _counters("before", spot), client, _counters("after", spot)]
 
 
 def deadline_s(steps: Sequence[Step]) -> float:
@@ -151,12 +163,12 @@ def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[S
         return
     # A socket that has no other end; those of connections that wait for their end have one.
     listens = f"cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null | {_listening(commands.port)}"
-    path = f"PATH=$PATH:{TOOLS}/bin; export PATH"
     serve = f"systemd-run --quiet --collect --unit={SERVER_UNIT} --setenv=PATH=$PATH sh -c '{commands.server}'"
     wait = (
         f"n=0; until {listens}; do n=$((n+1)); [ $n -lt 100 ] || {{ echo 'nothing listens'; exit 1; }}; sleep 0.1; done"
     )
-    yield _on_board("server", f"{path}; {needs}; systemctl stop {SERVER_UNIT} 2>/dev/null; {serve} && {wait}")
+    server = f"{_WITH_TOOLS}; {needs}; systemctl stop {SERVER_UNIT} 2>/dev/null; {serve} && {wait}"
+    yield {**_on_board("server", server), BRING: True}
 
 
 def _listening(port: int) -> str:
@@ -206,10 +218,10 @@ def read(
         if name != "client" and (words := failure(results, name)):
             return Seen(Void.TOOL_FAILED, f"{name}: {' '.join(words)}"[:500], said)
     client = results.get("client", {"error": {"message": "it was not run"}})
-    fetched = client if workload.tool == "start" else results.get("fetch", client)
+    fetched = results.get("fetch", client)
     seen.text = text = str(fetched.get("output", ""))
     guest = None
-    if workload.tool != "start":
+    if "fetch" in results:
         guest = _guest_in(text)
         seen.text = guest.tool if guest else text
     for said_of in (client, fetched):

@@ -82,7 +82,8 @@ class Commands:
     """What is run for one repetition, as shell lines.
 
     ``client`` runs in the frontend; what it prints is read. ``server`` runs beside it in the backend domain until it is
-    killed, at ``port``. ``prepare`` and ``clean`` run in the frontend and are not measured.
+    killed, at ``port``. ``prepare`` and ``clean`` run in the frontend and are not measured. ``on_board``: all run in
+    the board's control domain instead.
     """
 
     client: str
@@ -91,6 +92,7 @@ class Commands:
     prepare: str = ""
     clean: str = ""
     timeout_s: int = 120
+    on_board: bool = False
 
 
 @record
