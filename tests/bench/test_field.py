@@ -15,7 +15,7 @@ import pytest
 from vtool.bench import environment, field
 from vtool.bench.field import Boards, BoardsBench
 from vtool.bench.places import places_of
-from vtool.bench.repetition import BRING
+from vtool.bench.steps import BRING
 from vtool.board.protocols import BoardClock, SshTarget
 from vtool.cli.common import prepare_to_deploy
 from vtool.deploy.job import Report

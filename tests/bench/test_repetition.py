@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 
 from vtool.base.units import MIB
 from vtool.bench.places import Spot, places_of
-from vtool.bench.repetition import BRING, cheap, proof_seen, read, steps_of
+from vtool.bench.repetition import cheap, proof_seen, read
+from vtool.bench.steps import BRING, steps_of
 from vtool.bench.workloads import Workload
 from vtool.bench.workloads.base import Place, WorkloadBase
 from vtool.cli.common import prepare_to_deploy
@@ -309,7 +310,7 @@ def test_vtools_own_guest_has_what_the_steps_use() -> None:
 
 
 def test_a_port_at_which_a_connection_waits_for_its_end_is_not_listened_at() -> None:
-    from vtool.bench.repetition import _listening
+    from vtool.bench.steps import _listening
 
     head = "  sl  local_address rem_address   st tx_queue\n"
     waits = "   0: 0100007F:2B67 0100007F:A7B0 06 00000000:00000000\n"

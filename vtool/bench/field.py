@@ -15,7 +15,8 @@ from vtool.base.records import record
 from vtool.bench import environment
 from vtool.bench.cells import Ready
 from vtool.bench.places import Spot
-from vtool.bench.repetition import BRING, TOOLS, cheap, deadline_s
+from vtool.bench.repetition import cheap
+from vtool.bench.steps import BRING, TOOLS, deadline_s
 from vtool.board.protocols import Board
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.booting import bring_up

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from vtool.base.progress import Progress
 from vtool.bench.cells import Planned, fault_of
 from vtool.bench.field import Bench, Deployed, Field
-from vtool.bench.repetition import Seen, proof_seen, read, steps_of
+from vtool.bench.repetition import Seen, proof_seen, read
 from vtool.bench.run_folder import RunFolder
+from vtool.bench.steps import steps_of
 from vtool.board.failures import NoAnswer
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.results.records import (

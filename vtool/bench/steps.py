@@ -1,0 +1,144 @@
+"""The steps of one repetition, which vtool-board runs in their order. Enter at ``steps_of``.
+
+    (server)   prepare, warm up   counters   the tool, in its guest   counters   fetch, clean   (stop)
+
+Nothing but the tool runs between the counters, and it prints into a file: each character on a guest's console is an
+exit. Its script is there before, for the same reason.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from vtool.bench.places import Spot
+from vtool.bench.workloads.base import Commands, Point, WorkloadBase
+from vtool.deploy.proof.steps import Step
+
+SERVER_UNIT = "vtool-bench-server"
+TOOLS = "/run/vtool-bench"
+"""Where a board has the tools that vtool brings, for those that it has not itself."""
+BRING = "tools"
+"""The key of a step before which a board is given the tools."""
+MARK = "@@vtool"
+"""Begins lines of what is read back, among those of the tools."""
+_WITH_TOOLS = f"PATH=$PATH:{TOOLS}/bin; export PATH"
+# In a guest, which has one user.
+_SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
+_POOLS = "/sys/kernel/debug/vtool-*/io_tlb_used_hiwater /sys/kernel/debug/swiotlb/*/io_tlb_used_hiwater"
+_RESET = f'for f in {_POOLS}; do [ -e "$f" ] && echo 0 >"$f"; done 2>/dev/null'
+"""Sets the pools' high-water marks to what is used now, so that they tell of what follows."""
+_OF_POOLS = (
+    f'for f in {_POOLS}; do [ -e "$f" ] && echo "pool $(cat "$f")"; done; '
+    "echo \"full $(dmesg | grep -c 'swiotlb buffer is full')\""
+)
+_INTERRUPTS, _PROCESSORS = "grep '^intr' /proc/stat | cut -d ' ' -f 1,2", "head -n 1 /proc/stat"
+
+
+def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
+    """Return the steps of a repetition, in order."""
+    if workload.tool == "start":
+        return [_counters("before", spot), _start(spot), _counters("after", spot)]
+    commands = workload.commands(point, spot.place)
+    if commands.on_board:
+        return _steps_on_board(spot, workload, commands)
+    domain = spot.place.frontend
+    script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}"
+    prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
+    steps = [*_serve(spot, workload, commands)]
+    steps.append(_in(domain, "prepare", "; ".join(prepare), commands.timeout_s))
+    steps += [_counters("before", spot), _in(domain, "client", f"sh {_SCRIPT} >{_PRINTED} 2>&1", commands.timeout_s)]
+    steps += [_counters("after", spot), _in(domain, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT}", 60)]
+    if commands.clean:
+        steps.append(_in(domain, "clean", commands.clean, 60))
+    return [*steps, *_stop_serving(spot, commands)]
+
+
+def _steps_on_board(spot: Spot, workload: WorkloadBase, commands: Commands) -> list[Step]:
+    needs = f"{_WITH_TOOLS}; {_needs(workload.PROGRAMS)}"
+    prepare = _on_board("prepare", f"{needs}; {commands.prepare or ':'}", commands.timeout_s)
+    client = _on_board("client", f"{_WITH_TOOLS}; {commands.client}", commands.timeout_s)
+    return [{**prepare, BRING: True}, _counters("before", spot), client, _counters("after", spot)]
+
+
+def deadline_s(steps: Sequence[Step]) -> float:
+    """Return how long steps may take together."""
+    return 60.0 + sum(float(step.get("timeout_s", 30)) for step in steps)
+
+
+def _in(domain: str, name: str, command: str, timeout_s: int) -> Step:
+    return {"id": name, "op": "domain", "domain": domain, "command": command, "timeout_s": timeout_s}
+
+
+def _on_board(name: str, command: str, timeout_s: int = 60) -> Step:
+    return {"id": name, "op": "run", "command": command, "timeout_s": timeout_s}
+
+
+def _counters(when: str, spot: Spot) -> Step:
+    units = [unit for _, unit in spot.units]
+    if spot.place.server_address and spot.place.served_by_board:
+        units.append(f"{SERVER_UNIT}.service")
+    domains = {name: (0 if name == spot.control else None) for _, name in spot.domains}
+    return {"id": f"counters-{when}", "op": "counters", "units": units, "domains": domains}
+
+
+def _needs(programs: Sequence[str]) -> str:
+    """Return the words that end with a program's name where it is missing."""
+    if not programs:
+        return ":"
+    missing = f'{{ echo "{MARK} missing $p"; exit 127; }}'
+    return f"for p in {' '.join(programs)}; do command -v $p >/dev/null || {missing}; done"
+
+
+def _counted(client: str) -> str:
+    """Return a command between what its guest has counted; the marks are on lines of their own."""
+    tool = f"{{ {client}; }}; c=$?; echo; echo '{MARK} after' $c"
+    # Processors last and first, so that counting itself is not counted.
+    before = f"{_RESET}; echo '{MARK} before'; {_OF_POOLS}; {_INTERRUPTS}; {_PROCESSORS}"
+    return f"{before}; echo '{MARK} tool'; {tool}; {_PROCESSORS}; {_INTERRUPTS}; {_OF_POOLS}"
+
+
+def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[Step]:
+    if not commands.server:
+        return
+    needs = _needs(workload.SERVER_PROGRAMS)
+    if not spot.place.served_by_board:
+        server = f"{needs}; ({commands.server}) >/dev/null 2>&1 & echo $! >{_SERVER_PID}; sleep 1"
+        yield _in(spot.place.backend, "server", server, 30)
+        return
+    # A socket that has no other end; those of connections that wait for their end have one.
+    listens = f"cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null | {_listening(commands.port)}"
+    serve = f"systemd-run --quiet --collect --unit={SERVER_UNIT} --setenv=PATH=$PATH sh -c '{commands.server}'"
+    wait = (
+        f"n=0; until {listens}; do n=$((n+1)); [ $n -lt 100 ] || {{ echo 'nothing listens'; exit 1; }}; sleep 0.1; done"
+    )
+    server = f"{_WITH_TOOLS}; {needs}; systemctl stop {SERVER_UNIT} 2>/dev/null; {serve} && {wait}"
+    yield {**_on_board("server", server), BRING: True}
+
+
+def _listening(port: int) -> str:
+    return f"grep -q ':{port:04X} 0*:0000 '"
+
+
+def _stop_serving(spot: Spot, commands: Commands) -> Iterator[Step]:
+    if not commands.server:
+        return
+    if spot.place.served_by_board:
+        yield _on_board("stop", f"systemctl stop {SERVER_UNIT} || true")
+    else:
+        yield _in(spot.place.backend, "stop", f"kill $(cat {_SERVER_PID}); rm {_SERVER_PID}", 30)
+
+
+def _start(spot: Spot) -> Step:
+    """Start a guest anew, and wait for what it says when it is ready: after what its log has already."""
+    log, unit = spot.console_log, spot.start_unit
+    ready = spot.ready.replace("'", "'\\''")
+    size = f"$(stat -c %s {log} 2>/dev/null || echo 0)"
+    said = f"tail -c +$((n+1)) {log} | grep -a -q -F '{ready}'"
+    command = (
+        f"systemctl stop {unit}; n={size}; b=$(date +%s%N); systemctl start {unit} || exit 1; "
+        f"[ {size} -ge $n ] || n=0; until {said}; do "
+        f"[ $(( ($(date +%s%N) - b) / 1000000000 )) -lt {spot.ready_timeout_s} ] || exit 1; sleep 0.02; done; "
+        'e=$(( $(date +%s%N) - b )); printf "ready after %d.%09d s\\n" $((e / 1000000000)) $((e % 1000000000))'
+    )
+    return _on_board("client", command, spot.ready_timeout_s + 120)
