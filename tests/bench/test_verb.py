@@ -87,6 +87,7 @@ def test_a_topology_that_changed_is_refused_and_nothing_is_lost(
     ("more", "code", "words_said"),
     [
         ([], 2, "usage: vtool bench -o DIR"),
+        (["--plan", "--seconds", "1"], 2, "of the default matrix"),
         (["--plan", "--at-most", "1"], 1, "VT944"),
         (["--plan", "-o", "/dev/null/x"], 0, ""),
     ],
@@ -132,3 +133,13 @@ def test_other_verbs_import_none_of_it(verb: str) -> None:
     imports = f"import sys, vtool.cli.common, vtool.cli.{verb}_verb"
     code = f"{imports}; print([m for m in sys.modules if m.startswith(('vtool.bench', 'vtool.results'))])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_the_default_matrix_takes_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--seconds", "2", "--repetitions", "5", "--format", "json"]
+    assert main(["bench", "--plan", str(EXAMPLE), *options]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["repetitions"] == 5 * len(said["cells"])
+    assert {workload["parameters"]["seconds"] for workload in said["workloads"]} == {2}
+    assert main(["bench", "--plan", str(EXAMPLE), "--seconds", "100000"]) == 1
+    assert "100000 is too large; the most is 3600" in capsys.readouterr().err

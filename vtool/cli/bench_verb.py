@@ -36,12 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at-most", type=int, default=1000, metavar="CELLS", help="refuse a matrix of more cells (default: 1000)"
     )
-    parser.add_argument(
-        "--seconds", type=int, default=10, metavar="N", help="how long each repetition of the default matrix runs"
-    )
-    parser.add_argument(
-        "--repetitions", type=int, default=3, metavar="N", help="how often the default matrix measures each cell"
-    )
+    own = parser.add_argument_group("of the default matrix alone")
+    own.add_argument("--seconds", type=int, metavar="N", help="how long each repetition runs (default: 10)")
+    own.add_argument("--repetitions", type=int, metavar="N", help="how often each cell is measured (default: 3)")
     add_inventory(parser)
     add_format(parser)
 
@@ -50,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan or measure; exit code 3 when a cell that can be was not measured as often as it should be."""
     from vtool.bench.cells import plan_matrix
 
+    if arguments.matrix is not None and (arguments.seconds or arguments.repetitions):
+        print("usage: --seconds and --repetitions are of the default matrix; a file says both itself", file=sys.stderr)
+        return ExitCode.USAGE.value
     if arguments.output is None and not arguments.plan:
         print("usage: vtool bench -o DIR, the run folder; or --plan, to see what would be measured", file=sys.stderr)
         return ExitCode.USAGE.value
@@ -112,7 +112,7 @@ def _matrix(arguments: argparse.Namespace) -> LoadedMatrix:
         hint = "of several topologies a matrix says what is measured: --matrix FILE"
         raise VtoolError(Diagnostic("VT940", "the default matrix is of one topology", hints=(hint,)), ExitCode.USAGE)
     prepared = prepare_to_deploy(topologies[0])
-    return default_matrix(topologies[0], prepared.topology, arguments.seconds, arguments.repetitions)
+    return default_matrix(topologies[0], prepared.topology, arguments.seconds or 10, arguments.repetitions or 3)
 
 
 def _was(folder: Path | None) -> RunRead | None:
