@@ -236,3 +236,25 @@ def test_a_board_that_does_not_answer_any_more_when_it_is_to_be_held_is_started_
     outcome, run = go(planned, tmp_path, field)
     assert field.log[:4] == [f"deploy {A}", "revive", f"deploy {A}", "measure"] and not outcome.missing
     assert run.repetitions[0].void is Void.BOARD_LOST
+
+
+def test_a_variant_that_is_alone_is_deployed_once(tmp_path: Path) -> None:
+    said = {"workloads": {"disk": {"tool": "fio", "pattern": "randread"}}, "repetitions": 3}
+    alone = plan_matrix(write(tmp_path, said), prepare_to_deploy)
+    field = FakeField(lambda n: board_failed("VT603", "gone") if n == 2 else guest_text(FIO))
+    outcome, _ = go(alone, tmp_path / "run", field)
+    assert field.log == [f"deploy {A}", "measure", "measure", "revive", f"deploy {A}", "measure", "measure"]
+    assert outcome.measured == 3
+
+
+def test_what_is_said_to_be_measured_is_on_the_disk(planned: Planned, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Watching(Quiet):
+        def finish(self, task: str, outcome: str, seconds: float) -> None:
+            if outcome == "measured":
+                seen.append(len(read_run(tmp_path).repetitions))
+
+    with open_run(tmp_path, run_of(planned, "0.1.0", ("vtool",))) as opened:
+        Runner(planned, opened, FakeField(), Watching()).run("0.1.0", ("vtool",))
+    assert seen == [1, 2, 3, 4]

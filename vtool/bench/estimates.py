@@ -41,7 +41,9 @@ def estimate(planned: Planned, was: RunRead | None = None) -> Estimate:
         point = planned.workloads[cells[name].workload]
         measured += told is not None
         seconds += told if told is not None else point.workload.estimated_s() + AROUND_S
-    rounds = sorted({(number, cells[name].variant) for name, number in missing})
+    variants = {cells[name].variant for name, _ in missing}
+    # One that is alone is deployed once.
+    rounds = sorted({(number if len(variants) > 1 else 1, cells[name].variant) for name, number in missing})
     for _, variant in rounds:
         told = _median(one.seconds for one in was.deployments if one.variant == variant) if was else None
         measured += told is not None

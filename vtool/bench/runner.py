@@ -79,6 +79,8 @@ class Runner:
         self._attempts = dict(folder.was.attempts())
         self._known = set(folder.was.environments)
         self._given_up: set[str] = set()
+        self._current: str | None = None
+        """The variant that runs; one that is alone is deployed once."""
         self._proven: ProofSeen | None = None
         """What was proven last on the variant that runs, with nothing done since."""
         self.session = len(folder.was.sessions) + 1
@@ -125,7 +127,7 @@ class Runner:
         """Deploy a variant and measure cells of it; a board that is lost costs a cell, and is started again."""
         left = list(cells)
         while left:
-            if not self._deploy(variant, left):
+            if self._current != variant and not self._deploy(variant, left):
                 return
             try:
                 self._proven = None
@@ -134,6 +136,7 @@ class Runner:
                         self._cell(bench, left[0], number)
                         left.pop(0)
             except _LostError as lost:
+                self._current = None
                 cell = left[0]
                 clock = lost.clock or Clock.REAL  # of a board that did not even answer, nothing is known
                 self._note(cell, number, Seen(Void.BOARD_LOST, str(lost)), clock, self._moment(), 0.0)
@@ -151,7 +154,7 @@ class Runner:
             yield bench
 
     def _deploy(self, variant: str, cells: list[Cell]) -> bool:
-        ready = self._planned.ready[variant]
+        ready, self._current = self._planned.ready[variant], None
         started, begin = self._moment(), self._clock()
         self._progress.start(f"deploy {variant}")
         try:
@@ -176,7 +179,9 @@ class Runner:
             )
             if one.failure is None:
                 self.outcome.running[one.board] = variant
-        if not well:
+        if well:
+            self._current = variant
+        else:
             why = "; ".join(fault.message for one in done for fault in _faults(one.failure)) or "a board was left out"
             for cell in cells:
                 # What cannot be deployed now cannot be in the next round of this session either.
@@ -202,7 +207,6 @@ class Runner:
             if environment.id not in self._known:
                 self._folder.append(environment)
                 self._known.add(environment.id)
-            self._progress.finish(f"{cell.id} #{number}", seen.void.value if seen.void else "measured", seconds)
             attempt = self._attempts.get((cell.id, number), 0) + 1
             name = f"{number}.{attempt}.{self._planned.workloads[cell.workload].workload.tool}.txt"
             raw = self._folder.keep_raw(cell.id, name, text.encode()) if text else None
@@ -218,6 +222,8 @@ class Runner:
                 environment=environment.id,
                 raw=raw,
             )
+            # Said once it is on the disk.
+            self._progress.finish(f"{cell.id} #{number}", seen.void.value if seen.void else "measured", seconds)
             if seen.void is None:
                 return
             if seen.void not in _WORTH_ANOTHER:
