@@ -50,7 +50,7 @@ class FakeField:
         cpus = f"cpus={ready.topology.domains['fe0'].cpus}"
         self.log.append(f"deploy {cpus}")
         failure = board_failed("VT801", "not proven") if cpus in self.refuses else None
-        return [Deployed("board0", "g1", False, failure)]
+        return [Deployed("board0", "g1", False, failure, tuple(PROVEN))]
 
     @contextlib.contextmanager
     def bench(self, ready: Ready) -> Iterator[FakeField]:
@@ -110,6 +110,9 @@ def test_variants_are_interleaved(planned: Planned, tmp_path: Path) -> None:
     assert [ended.how for ended in run.ended] == ["complete"] and len(run.environments) == 1
     assert all(one.before and one.after and one.before.failed == () and one.metrics for one in run.repetitions)
     assert [one.variant for one in run.deployments] == [A, B, A, B]
+    assert [(row.what, row.seen, row.proven) for row in run.deployments[0].rows] == [
+        ("its shell answers", "alive", True)
+    ]
     (raw,) = run.repetitions[0].raw
     assert json.loads((tmp_path / raw.path).read_text())["jobs"]
 

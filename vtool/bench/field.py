@@ -44,6 +44,7 @@ class Deployed:
     generation: str
     rebooted: bool
     failure: VtoolError | None
+    rows: tuple[Row, ...] = ()
 
 
 class Bench(Protocol):
@@ -121,7 +122,7 @@ def _deployed(report: Report) -> Deployed:
     if failure is None and not report.proven:
         rows = [f"{row.subject}, {row.what}: {row.seen}" for row in report.rows if row.failed]
         failure = board_failed("VT801", f"not proven: {'; '.join(rows)}"[:1000])
-    return Deployed(report.board.name, report.generation, report.rebooted, failure)
+    return Deployed(report.board.name, report.generation, report.rebooted, failure, tuple(report.rows))
 
 
 class BoardsBench:

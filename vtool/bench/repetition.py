@@ -15,7 +15,7 @@ from vtool.bench.steps import MARK, SERVER_UNIT
 from vtool.bench.workloads.base import Point, ToolFailedError, WorkloadBase
 from vtool.deploy.proof.judges import SameDigest, failure
 from vtool.deploy.proof.steps import Proof, Row
-from vtool.results.records import Clock, Cost, Metric, ProofSeen, Side, Void, Work
+from vtool.results.records import Clock, Cost, Metric, ProofSeen, RowSeen, Side, Void, Work
 
 SLOT_BYTES = 2048
 """IO_TLB_SIZE (Linux include/linux/swiotlb.h)."""
@@ -65,6 +65,21 @@ def proof_seen(rows: Sequence[Row]) -> ProofSeen:
     """Return what a proof came to."""
     failed = tuple(f"{row.subject}, {row.what}: {row.seen}" for row in rows if row.failed)
     return ProofSeen(rows=len(rows), proven=sum(row.proven for row in rows), failed=failed)
+
+
+def rows_seen(rows: Sequence[Row]) -> tuple[RowSeen, ...]:
+    """Return the rows of a whole proof as a run keeps them."""
+    return tuple(
+        RowSeen(
+            subject=row.subject,
+            what=row.what,
+            expected=row.expected,
+            seen=row.seen,
+            proven=row.proven,
+            noted=row.noted,
+        )
+        for row in rows
+    )
 
 
 def read(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from vtool.base.progress import Progress
 from vtool.bench.cells import Planned, fault_of
 from vtool.bench.field import Bench, Deployed, Field
-from vtool.bench.repetition import Seen, proof_seen, read
+from vtool.bench.repetition import Seen, proof_seen, read, rows_seen
 from vtool.bench.run_folder import RunFolder
 from vtool.bench.steps import steps_of
 from vtool.board.failures import NoAnswer
@@ -175,6 +175,7 @@ class Runner:
                     rebooted=one.rebooted,
                     generation=one.generation,
                     failure=tuple(_faults(one.failure)),
+                    rows=rows_seen(one.rows),
                 )
             )
             if one.failure is None:

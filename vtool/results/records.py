@@ -261,8 +261,26 @@ class Repetition(Part):
     raw: tuple[Raw, ...] = ()
 
 
+class RowSeen(Part):
+    """A row of a deployment's whole proof: of what, what had to be shown, what was expected and seen.
+
+    One that is ``noted`` is told, and neither proves nor fails anything.
+    """
+
+    subject: str
+    what: str
+    expected: str
+    seen: str
+    proven: bool
+    noted: bool = False
+
+
 class Deployment(Part):
-    """A variant was deployed for a round of repetitions, how, and how long that took."""
+    """A variant was deployed for a round of repetitions, how, and how long that took.
+
+    ``rows`` are its whole proof, with what each backend could reach: the rows before and after a repetition are the
+    cheap ones alone.
+    """
 
     record: Literal["deployment"] = "deployment"
     variant: str
@@ -273,6 +291,7 @@ class Deployment(Part):
     rebooted: bool = False
     generation: str = ""
     failure: tuple[Fault, ...] = ()
+    rows: tuple[RowSeen, ...] = ()
 
 
 class Ended(Part):
