@@ -1,7 +1,10 @@
-"""What is wrong with a run folder: its codes."""
+"""What is wrong with a run folder, or with what reads it: the codes."""
 
 from __future__ import annotations
 
+import importlib.util
+
+from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 
 declare(
@@ -46,3 +49,17 @@ declare(
     example="a run.jsonl without a line feed at its end",
     fix="Nothing: vtool bench keeps it in set-aside/ and measures that repetition again; others leave it out.",
 )
+declare(
+    "VT936",
+    what="the libraries that compare and report runs are not installed",
+    why="They are large, and nothing else needs them: measuring does not.",
+    example="vtool compare after a plain installation",
+    fix="pip install 'vtool[bench]'",
+)
+
+
+def require_libraries(*names: str) -> None:
+    """Refuse to go on without modules of ``vtool[bench]``, before any of them is imported. VtoolError VT936."""
+    if missing := [name for name in names if importlib.util.find_spec(name) is None]:
+        hint = "pip install 'vtool[bench]'; in a clone of vtool: .venv/bin/pip install -e '.[bench]'"
+        raise VtoolError(Diagnostic("VT936", f"not installed: {', '.join(missing)}", hints=(hint,)))

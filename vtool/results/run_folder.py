@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,8 +70,15 @@ class RunRead:
 
     def sound(self, cell: str) -> tuple[Repetition, ...]:
         """Return the repetitions of a cell that count, by their numbers."""
-        found = (one for one in self.repetitions if one.cell == cell and one.void is None)
-        return tuple(sorted(found, key=lambda one: one.number))
+        return self._sound.get(cell, ())
+
+    @cached_property
+    def _sound(self) -> Mapping[str, tuple[Repetition, ...]]:
+        found: dict[str, list[Repetition]] = {}
+        for one in self.repetitions:
+            if one.void is None:
+                found.setdefault(one.cell, []).append(one)
+        return {cell: tuple(sorted(mine, key=lambda one: one.number)) for cell, mine in found.items()}
 
     def missing(self) -> list[tuple[str, int]]:
         """Return what is not measured yet, as cell and number; cells that cannot be are not missing."""

@@ -1,0 +1,159 @@
+"""A difference between two sets of repetitions, measure by measure: how large, how sure, and what can be said of it.
+
+Knows nothing of cells and runs. Part of ``vtool[bench]``. Enter at ``judge``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtool.base.records import record
+from vtool.results.measures import Measure, measures_of
+from vtool.results.records import Better, Clock, Repetition
+from vtool.results.statistics import LEVEL, Array, Estimates, mean_of
+
+
+class Verdict(Enum):
+    """What can be said of a difference."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    NONE_SHOWN = "none shown"
+    """Chance alone may have made it; that is not to say that there is none."""
+    TOO_FEW = "too few"
+    """Of so few repetitions no difference is significant, however large."""
+    NO_TIMES = "no times"
+    """Measured on an emulated board with the clock of its machine: its times mean nothing."""
+
+
+@record
+class Change:
+    """How a measure differs from its reference.
+
+    ``reference`` and ``value`` are means, ``least`` and ``most`` the smallest and largest value, in ``measure.unit``.
+    ``change`` is the share by which it is worse, or better where it is below 0: 0.25 is a quarter less throughput, or
+    a quarter more latency. ``low`` and ``high`` are the ends of its 95 % interval, of this row alone; ``p`` is adjusted
+    for all rows that were judged together. None is what cannot be told: interval and ``p`` of too few repetitions, the
+    share of a reference that is 0.
+    """
+
+    measure: Measure
+    repetitions: int
+    reference: float
+    value: float
+    least: float
+    most: float
+    change: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    verdict: Verdict
+
+    def regressed(self, threshold: float) -> bool:
+        """Whether it is worse by more than a share (0.05 is 5 %), significantly; of a reference of 0, by anything."""
+        return self.verdict is Verdict.WORSE and (self.change is None or self.change > threshold)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Two sets of repetitions: a row each, by its number, and a column a measure; NaN is what is missing."""
+
+    clock: Clock
+    measures: tuple[Measure, ...]
+    reference: Array
+    value: Array
+
+
+def samples(clock: Clock, reference: Sequence[Repetition], value: Sequence[Repetition], rows: int) -> Samples:
+    """Put repetitions with numbers up to ``rows`` side by side, with the measures that are in both sets."""
+    one, other = ({one.number: measures_of(one) for one in them} for them in (reference, value))
+    in_both = {measure for said in other.values() for measure in said}
+    measures = tuple(dict.fromkeys(measure for said in one.values() for measure in said if measure in in_both))
+    return Samples(clock, measures, _rows(one, measures, rows), _rows(other, measures, rows))
+
+
+def _rows(said: Mapping[int, Mapping[Measure, float]], measures: Sequence[Measure], rows: int) -> Array:
+    found = np.full((rows, len(measures)), np.nan)
+    for number, values in said.items():
+        found[number - 1] = [values.get(measure, np.nan) for measure in measures]
+    return found
+
+
+def judge(samples: Sequence[Samples], estimate: Callable[[Array, Array], Estimates]) -> list[tuple[Change, ...]]:
+    """Return the changes of each, all of them judged together.
+
+    ``estimate`` takes references and values, as columns on which a larger value is a worse one.
+    """
+    if not samples:
+        return []
+    measures = [measure for one in samples for measure in one.measures]
+    clocks = [one.clock for one in samples for _ in one.measures]
+    reference = _beside([one.reference for one in samples])
+    value = _beside([one.value for one in samples])
+    higher = np.array([measure.better is Better.HIGHER for measure in measures], dtype=bool)
+    scale = _Scale(reference, value, higher)
+    found = estimate(scale.of(reference), scale.of(value))
+    change, low, high = (scale.share(of) for of in (found.mean, found.low, found.high))
+    columns = zip(
+        measures, clocks, found.count, mean_of(reference), mean_of(value), np.fmin.reduce(value), np.fmax.reduce(value),
+        map(_told, change), map(_told, low), map(_told, high), map(_told, found.p), found.mean, strict=True,
+    )  # fmt: skip
+    changes = (
+        Change(measure, int(count), float(was), float(now), float(least), float(most), of, lowest, highest, p,
+               _verdict(clock, p, mean))
+        for measure, clock, count, was, now, least, most, of, lowest, highest, p, mean in columns
+    )  # fmt: skip
+    return [tuple(next(changes) for _ in one.measures) for one in samples]
+
+
+def _beside(parts: Sequence[Array]) -> Array:
+    most = max(len(part) for part in parts)
+    filled = [np.pad(part, ((0, most - len(part)), (0, 0)), constant_values=np.nan) for part in parts]
+    return np.concatenate(filled, axis=1)
+
+
+class _Scale:
+    """On what columns are compared, so that a larger value is worse and a difference has a meaning without its unit.
+
+    Logarithms where all is positive: a difference of those is a ratio, and half as much and twice as much are as far.
+    Else shares of the reference's mean; where that is 0, the values themselves.
+    """
+
+    def __init__(self, reference: Array, value: Array, higher: NDArray[np.bool_]) -> None:
+        self._sign = np.where(higher, -1.0, 1.0)
+        with np.errstate(invalid="ignore"):
+            self._logarithmic = ~((reference <= 0) | (value <= 0)).any(axis=0)
+        mean = mean_of(reference)
+        self._has_mean = np.isfinite(mean) & (mean > 0)
+        self._unit = np.where(self._has_mean, mean, 1.0)
+
+    def of(self, values: Array) -> Array:
+        positive = np.where(self._logarithmic, values, 1.0)
+        scaled: Array = self._sign * np.where(self._logarithmic, np.log(positive), values / self._unit)
+        return scaled
+
+    def share(self, difference: Array) -> Array:
+        """Return the share by which a difference is worse, NaN where there is none."""
+        of_logarithms = self._sign * np.expm1(self._sign * difference)
+        plain = np.where(self._has_mean | (difference == 0), difference, np.nan)
+        found: Array = np.where(self._logarithmic, of_logarithms, plain)
+        return found
+
+
+def _told(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
+
+
+def _verdict(clock: Clock, p: float | None, mean: float) -> Verdict:
+    if clock is Clock.EMULATED:
+        return Verdict.NO_TIMES
+    if p is None:
+        return Verdict.TOO_FEW
+    if p > 1 - LEVEL:
+        return Verdict.NONE_SHOWN
+    return Verdict.WORSE if mean > 0 else Verdict.BETTER
