@@ -14,7 +14,18 @@ from typing import Any
 import yaml
 
 TOPOLOGIES = Path(__file__).parent / "topologies"
-NOT_SETTINGS = {"type", "frontend", "backend", "program", "transport", "data_path", "region", "backend_cpus"}
+NOT_SETTINGS = {
+    "type",
+    "frontend",
+    "backend",
+    "program",
+    "transport",
+    "data_path",
+    "region",
+    "backend_cpus",
+    "queues",
+    "queue_size",
+}
 
 
 @functools.cache

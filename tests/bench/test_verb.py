@@ -117,14 +117,20 @@ def test_the_plan_as_data_and_by_what_was_measured(
     assert after["estimated_seconds"] < before["estimated_seconds"]
 
 
-@pytest.mark.parametrize("name", ["kvm-paths", "xen-paths"])
+PATHS = {
+    "kvm-paths": {"shared-ram", "pool", "pool-in-ram", "viommu", "ring"},
+    "kvm-queues": {"pool-in-ram"},
+    "xen-paths": {"shared-ram", "grant", "pv"},
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
 def test_the_matrices_that_come_along(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "topology" / "matrices" / f"{name}.yaml"
     assert main(["bench", "--plan", "--matrix", str(path), "--format", "json"]) == 0
     said = json.loads(capsys.readouterr().out)
     measured = {cell["data_path"] for cell in said["cells"] if not cell["faults"]}
-    kvm = {"shared-ram", "pool", "pool-in-ram", "viommu", "ring"}
-    assert measured == (kvm if name == "kvm-paths" else {"shared-ram", "grant", "pv"})
+    assert measured == PATHS[name]
     assert not any(variant["faults"] for variant in said["variants"])
 
 

@@ -14,6 +14,10 @@ NUMBERS = {
     "VT320-not-sectors": (r"the next is (\S+)", r"size: \S+(?=  # VT320)", "size: {}"),
     "VT346-not-a-power-of-two": (rf"can be is {SIZE}", "size: 3MiB", "size: {}"),
     "VT346-too-small": (rf"can be is {SIZE}", r"size: \w+", "size: {}"),
+    "VT363-longer-than-qemus": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
+    "VT363-not-a-power-of-two": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
+    "VT363-shorter-than-a-networks": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
+    "VT363-two-pairs-of-passt": (r"write (\d+)", r"queues: \d+", "queues: {}"),
     "VT332-bridge-with-two-addresses": (
         r"backend_address: (\S+)`",
         r"backend_address: \S+(?=  # VT332)",

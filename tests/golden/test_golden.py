@@ -125,8 +125,9 @@ def xml_of(case: str) -> dict[str, str]:
 @pytest.mark.skipif(
     not LIBVIRT_SCHEMA.exists() or not shutil.which("xmllint"), reason="make setup installs libvirt's schema"
 )
-def test_libvirts_own_schema_accepts_its_domains(tmp_path: Path) -> None:
-    for name, content in xml_of("kvm-libvirt").items():
+@pytest.mark.parametrize("case", ["kvm-libvirt", "kvm-queues"])
+def test_libvirts_own_schema_accepts_its_domains(case: str, tmp_path: Path) -> None:
+    for name, content in xml_of(case).items():
         path = tmp_path / Path(name).name
         path.write_text(content)
         done = subprocess.run(["xmllint", "--noout", "--relaxng", LIBVIRT_SCHEMA, path], capture_output=True, text=True)

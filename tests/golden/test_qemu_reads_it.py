@@ -27,6 +27,7 @@ from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
 from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Program
+from vtool.model.devices.queues import NOT_CHOSEN
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, KvmGuest, MmioPlace
@@ -53,6 +54,7 @@ regions:
   window0: {size: 2MiB, owner: fe0, borrowers: [fe1], use: shared-memory}
 devices:
 """
+OF_QUEUES = ("num-queues", "num_queues", "queue-size", "virtqueue_size", "rx_queue_size", "tx_queue_size")
 OF_TWO = "{size: 2MiB, owner: fe0, borrowers: [fe1], use: shared-memory}"
 
 
@@ -84,7 +86,10 @@ def device(name: str, row: Combination, number: int = 0) -> str:
     settings = {} if row.type == "console" else settings_for(row.type, row.program.value, number)
     setting = NET[row.program] if row.type == "net" else json.dumps(settings)[1:-1]
     setting = "backend_device: /dev/sda" if ring and row.type == "blk" else setting
-    words = [f"type: {row.type}", "frontend: fe0", f"backend: {backend}", choices, region, setting]
+    limits = row.service.queues if row.service else NOT_CHOSEN
+    queues = f"queues: {min(2, limits.most)}" if limits.most else ""
+    queues += f"{', ' if queues else ''}queue_size: 512" if limits.entries else ""
+    words = [f"type: {row.type}", "frontend: fe0", f"backend: {backend}", choices, region, queues, setting]
     return f"  {name}: {{{', '.join(word for word in words if word)}}}\n"
 
 
@@ -158,7 +163,7 @@ def ask(words: list[str], guest: KvmGuest, folder: Path) -> dict[str, Any]:
                 if item["type"].startswith("child<"):
                     path = f"/machine/peripheral/{item['name']}"
                     names = [p["name"] for p in execute("qom-list", path=path)]
-                    wanted = [n for n in ("type", "parent_bus", "addr", "iommu_platform") if n in names]
+                    wanted = [n for n in ("type", "parent_bus", "addr", "iommu_platform", *OF_QUEUES) if n in names]
                     found["devices"][item["name"]] = {n: execute("qom-get", path=path, property=n) for n in wanted}
     except Exception as error:
         raise AssertionError(said.read_text()) from error
@@ -173,7 +178,7 @@ def unit_of(board: BoardPlan, guest: KvmGuest) -> str:
     return render(board).get(f"units/{guest.unit}").content
 
 
-def expected_devices(guest: KvmGuest) -> Iterator[tuple[str, str, str, int | None]]:
+def expected_devices(guest: KvmGuest) -> Iterator[tuple[str, str, str, int | None, dict[str, int]]]:
     for device in guest.devices:
         made = next(
             (option for option in device.options if dict(option.pairs).get("id") == f"device-{device.name}"), None
@@ -183,7 +188,8 @@ def expected_devices(guest: KvmGuest) -> Iterator[tuple[str, str, str, int | Non
         place = device.place
         mmio = isinstance(place, MmioPlace)
         bus = f"virtio-mmio-bus.{place.slot}" if mmio else "pcie.0"
-        yield f"device-{device.name}", made.word, bus, None if mmio else place.slot << 3
+        queues = {key: int(value) for key, value in made.pairs if key in OF_QUEUES}
+        yield f"device-{device.name}", made.word, bus, None if mmio else place.slot << 3, queues
 
 
 @pytest.mark.parametrize(("path", "transport"), GROUPS, ids=lambda value: value.value)
@@ -202,11 +208,12 @@ def test_every_row_of_the_table_is_what_qemu_makes(path: DataPath, transport: Tr
         words = command(unit_of(board, guest), "ExecStart", tmp_path)
         assert words[words.index("-append") + 1] == guest.bootargs
         found = ask(words, guest, tmp_path)
-        for name, kind, bus, address in expected_devices(guest):
+        for name, kind, bus, address, queues in expected_devices(guest):
             got = found["devices"][name]
             assert got["type"] == kind
             assert got["parent_bus"].rpartition("/")[2] == bus
             assert address is None or got["addr"] == address
+            assert {key: got[key] for key in queues} == queues, name
             row = next((r for r in rows if name.removeprefix("device-").startswith(r.type)), None)
             if row is not None and path in (DataPath.POOL, DataPath.POOL_IN_RAM, DataPath.VIOMMU):
                 assert got["iommu_platform"] is True, name

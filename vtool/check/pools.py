@@ -11,7 +11,7 @@ def pool_shares(context: Context, region: str) -> list[Share]:
     """Return what each device of a pool needs, the largest first; nothing where no device has it for a pool."""
     users = context.lookup.users_of[region].items()
     return largest_first(
-        Share(f"'{name}'", device.pool_bytes, ("devices", name), of_key=True)
+        Share(f"'{name}'", device.least_of_pool(), ("devices", name), of_key=True)
         for name, device in users
         if device.data_path.traits.pooled
     )

@@ -147,5 +147,8 @@ def libvirt_can_say_it(context: Context) -> Iterator[Diagnostic]:
         elif device.type == "iommu" and not device.of_machine():
             why = "it wants ACPI for virtio-iommu, vtool's guests have device trees; use `model: smmuv3`"
             path = ("devices", name, "type")
+        elif device.queue_size is not None and device.root_kind() == "sd":
+            why = "it has no word for the size of a SCSI host's queues"
+            path = ("devices", name, "queue_size")
         if why is not None:
             yield context.find("VT349", f"libvirt cannot express device '{name}': {why}", path)

@@ -35,7 +35,7 @@ def held_by(device: Device, cpus: int) -> Held:
     """Return what a device of a Xen guest with so many CPUs holds at worst; nothing where it does not grant."""
     row = combination_of("xen", device)
     holds = row.service.holds if row and row.service and device.data_path.traits.grants else holds_nothing
-    return holds(cpus)
+    return holds(device, cpus)
 
 
 def driver_domain_load(served: Iterable[tuple[Device, int]], own: Iterable[tuple[Device, int]]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.paths import kernel_words, planning_of
 from vtool.plan.placement import flag_of, mmio_place
-from vtool.plan.qemu import device_options, reconnect
+from vtool.plan.qemu import device_options, queues_of, reconnect
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
 from vtool.platform import layouts
 
@@ -193,6 +193,7 @@ class _DevicePlanner:
             frontend_address=network.frontend_address if network else "",
             backend_address=network.backend_address if network else "",
             ring=self._ring(name, device, place),
+            queues=queues_of(device, row),
         )
 
     def _ring(self, name: str, device: Device, place: plan.MmioPlace | plan.PciPlace) -> plan.KvmRing | None:

@@ -24,4 +24,4 @@ def plan_tap(name: str, device: NetworkDevice, owner: str) -> plan.Tap:
     # Interfaces have names of at most 15 characters (IFNAMSIZ), devices of 31.
     interface = f"vt{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     bridge = device.network.bridge
-    return plan.Tap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service", owner)
+    return plan.Tap(interface, bridge, bridge_unit(bridge), f"vtool-tap-{name}.service", owner, device.multi_queue)

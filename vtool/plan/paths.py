@@ -11,9 +11,7 @@ from typing import Any
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath, modules
-from vtool.model.combinations import Combination
 from vtool.model.devices import Device
-from vtool.model.devices.arguments import Pairs
 from vtool.plan import types as plan
 from vtool.plan.scope import BoardScope
 
@@ -30,14 +28,12 @@ def _nothing(*_: Any) -> tuple[()]:
 class Planning:
     """What one data path alone has decided of its devices; what it leaves out, it has not.
 
-    ``properties`` are those of a device in QEMU, besides what its type and its traits ask for; ``kernel_words`` is what
-    the kernel of a guest is told of a device. ``kvm_ring``: a guest's end of what programs in two guests carry, from
-    the scope, the device's name, the device, the guest and the file of the region's BAR in it. ``xen_rings``: what
-    programs carry between a guest that Xen builds and dom0, from the scope, the guest, and where it and dom0 see its
-    regions.
+    ``kernel_words`` is what the kernel of a guest is told of a device. ``kvm_ring``: a guest's end of what programs in
+    two guests carry, from the scope, the device's name, the device, the guest and the file of the region's BAR in it.
+    ``xen_rings``: what programs carry between a guest that Xen builds and dom0, from the scope, the guest, and where it
+    and dom0 see its regions.
     """
 
-    properties: Callable[[Device, Combination], Pairs] = _nothing
     kernel_words: Callable[[plan.KvmDevice | plan.XenVirtio], Iterable[str]] = _nothing
     kvm_ring: Callable[[BoardScope, str, Device, str, str], plan.KvmRing | None] = _none
     xen_rings: Callable[

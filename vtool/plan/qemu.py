@@ -11,13 +11,18 @@ from vtool.model.combinations import Combination, Version
 from vtool.model.devices import Device
 from vtool.model.devices.arguments import Options, Pairs, QemuOption, Wiring
 from vtool.plan import types as plan
-from vtool.plan.paths import planning_of
 from vtool.platform.qemu_releases import RECONNECT
 
 
 def reconnect(row: Combination, qemu: Version) -> Pairs:
     """Return how a QEMU is told to find a daemon again that was restarted; nothing where it does not."""
     return RECONNECT.for_release(qemu) if row.reconnects else ()
+
+
+def queues_of(device: Device, row: Combination) -> plan.Queues:
+    """Return what the user chose of a device's queues."""
+    size = row.service.queues.size if row.service else ()
+    return plan.Queues(device.queues, device.queue_size, size[0] if size else "")
 
 
 def device_options(
@@ -34,8 +39,9 @@ def device_options(
     assert row.service is not None and row.service.options is not None
     parts, traits = row.service.options(device, wiring), device.data_path.traits
     platform: Pairs = (("iommu_platform", "on"),) if traits.platform else ()
-    platform += planning_of(device.data_path).properties(device, row)
     if platform and device.transport is Transport.PCI:
         platform += (("disable-legacy", "on"),)
-    pairs = (("id", f"device-{wiring.name}"), *parts.own, *platform, *where)
+    limits = row.service.queues
+    queues = limits.properties(device.queues, limits.size_of(device.queue_size, grants=traits.grants))
+    pairs = (("id", f"device-{wiring.name}"), *parts.own, *platform, *queues, *where)
     return (*parts.before, QemuOption("-device", wiring.qemu_device, pairs), *parts.after)

@@ -28,7 +28,7 @@ from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon, socket_of
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.placement import mmio_place
-from vtool.plan.qemu import device_options
+from vtool.plan.qemu import device_options, queues_of
 from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
 from vtool.platform import layouts
 
@@ -100,6 +100,7 @@ def _plan_device(
         pool_phandle=layouts.XEN_POOL_PHANDLE + regions.index(device.region) if device.region in regions else None,
         deployed=row.deployed,
         served_by=server.unit if server else _qemu_unit(device.frontend),
+        queues=queues_of(device, row),
     )
 
 

@@ -8,6 +8,7 @@ indirect descriptors (virtio 1.3 2.7.5.3).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from vtool.base.records import record
 from vtool.base.units import KIB, PAGE_BYTES
@@ -31,18 +32,18 @@ class Held:
     event_channels: int
 
 
-Holds = Callable[[int], Held]
-"""Takes the CPUs of the frontend."""
+Holds = Callable[[Any, int], Held]
+"""Takes the device and the CPUs of its frontend."""
 
 
-def holds_nothing(_cpus: int) -> Held:
+def holds_nothing(_device: Any, _cpus: int) -> Held:
     """Return that a device grants nothing."""
     return Held(0, 0, 0)
 
 
 def virtio_holds(grants: int) -> Holds:
     """Return what a virtio device holds where its data path is grants, however many CPUs its frontend has."""
-    return lambda _: Held(grants, grants, 0)
+    return lambda _device, _cpus: Held(grants, grants, 0)
 
 
 def ring_pages(entries: int) -> int:

@@ -98,6 +98,12 @@ def _driver(element: ET.Element, device: KvmDevice, **attributes: str) -> None:
         ET.SubElement(element, "driver", attributes)
 
 
+def _queues(device: KvmDevice, number: str, size: str = "queue_size") -> dict[str, str]:
+    """Return the attributes of what was chosen of a device's queues; ``number`` is QEMU's key that has how many."""
+    keys = {number: "queues", "queue-size": size, "rx_queue_size": "rx_queue_size", "tx_queue_size": "tx_queue_size"}
+    return {name: value for key, name in keys.items() if (value := device.setting(key))}
+
+
 def _file_disk(devices: ET.Element, path: str, target: str, bus: str) -> ET.Element:
     disk = ET.SubElement(devices, "disk", type="file", device="disk")
     ET.SubElement(disk, "driver", name="qemu", type="raw")
@@ -121,12 +127,13 @@ def _blk(devices: ET.Element, device: KvmDevice, index: int) -> None:
     if device.setting("iommu_platform"):
         disk.set("model", _virtio(device))
         disk[0].set("iommu", "on")
+    disk[0].attrib.update(_queues(device, "num-queues"))
     _address(disk, device)
 
 
 def _vhost_user_blk(devices: ET.Element, device: KvmDevice, index: int) -> None:
     disk = ET.SubElement(devices, "disk", type="vhostuser", device="disk")
-    ET.SubElement(disk, "driver", name="qemu", type="raw", queues=device.setting("num-queues"))
+    ET.SubElement(disk, "driver", {"name": "qemu", "type": "raw", **_queues(device, "num-queues")})
     source = ET.SubElement(disk, "source", type="unix", path=device.setting("path"))
     ET.SubElement(source, "reconnect", enabled="yes", timeout="1")
     ET.SubElement(disk, "target", dev=_target("vd", index), bus="virtio")
@@ -136,7 +143,7 @@ def _vhost_user_blk(devices: ET.Element, device: KvmDevice, index: int) -> None:
 def _scsi(devices: ET.Element, device: KvmDevice, index: int) -> None:
     model = "virtio-scsi" if _virtio(device) == "virtio" else _virtio(device)
     controller = ET.SubElement(devices, "controller", type="scsi", model=model, index=str(index))
-    _driver(controller, device)
+    _driver(controller, device, **_queues(device, "num_queues"))
     _address(controller, device)
     for lun, disk in enumerate(device.disks):
         element = _file_disk(devices, disk.disk_path, _target("sd", 256 * index + lun), "scsi")
@@ -149,7 +156,7 @@ def _net(devices: ET.Element, device: KvmDevice, _: int) -> None:
     ET.SubElement(interface, "mac", address=device.setting("mac"))
     ET.SubElement(interface, "target", dev=device.setting("ifname"), managed="no")
     ET.SubElement(interface, "model", type=_virtio(device))
-    _driver(interface, device)
+    _driver(interface, device, **_queues(device, "queues"))
     _address(interface, device)
 
 
@@ -158,12 +165,13 @@ def _vhost_user_net(devices: ET.Element, device: KvmDevice, _: int) -> None:
     ET.SubElement(interface, "mac", address=device.setting("mac"))
     ET.SubElement(interface, "source", type="unix", path=device.setting("path"), mode="client")
     ET.SubElement(interface, "model", type="virtio")
+    _driver(interface, device, **_queues(device, ""))
     _address(interface, device)
 
 
 def _fs(devices: ET.Element, device: KvmDevice, _: int) -> None:
     system = ET.SubElement(devices, "filesystem", type="mount")
-    ET.SubElement(system, "driver", type="virtiofs")
+    ET.SubElement(system, "driver", {"type": "virtiofs", **_queues(device, "", size="queue")})
     ET.SubElement(system, "source", socket=device.setting("path"))
     ET.SubElement(system, "target", dir=device.setting("tag"))
     _address(system, device)

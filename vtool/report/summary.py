@@ -98,6 +98,8 @@ def _kvm_device(device: KvmDevice) -> Iterator[str]:
     else:
         yield f"{device.type}, pci {device.guest_device}"
     yield device.data_path.value + (f" '{device.pool.region}'" if device.pool else "")
+    if words := str(device.queues):
+        yield words
     if device.region_file is not None:
         yield f"region '{device.region_file.region}' {format_size(device.region_file.size_bytes)}"
     yield "both guests' vtool-ring" if device.ring else device.backend.socket if device.backend else "inside QEMU"
@@ -133,7 +135,8 @@ def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iter
         where = f"{device.place.slot + 1}. virtio-mmio at {device.place.base:#x}, intid {device.intid}"
         path = device.data_path.value + (f" '{device.pool}'" if device.pool else "")
         only = "" if device.deployed else ", rendered only"
-        yield ("device", device.name, f"{device.type}, {where}, {path}, {device.program.value}{only}")
+        queues = f", {device.queues}" if str(device.queues) else ""
+        yield ("device", device.name, f"{device.type}, {where}, {path}{queues}, {device.program.value}{only}")
         if device.daemon is not None:
             yield ("backend", device.name, f"{device.program.value}, {device.daemon.unit}")
         if device.backend is not None:

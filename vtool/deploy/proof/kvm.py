@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
 from vtool.deploy.proof.paths import every_proof, proof_of
+from vtool.deploy.proof.queues import queues
 from vtool.deploy.proof.reach import kvm_reach
 from vtool.deploy.proof.steps import (
     SHARE,
@@ -71,6 +72,7 @@ def _created(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
 def virtio_device(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     """Return what has to be shown of a virtio device, whatever its path."""
     yield driver_accepted(guest, device)
+    yield from queues(device, guest.name, guest.cpus, device.guest_sysfs)
     yield from device_io(guest, device)
     yield from backend_maps(guest, device)
 

@@ -36,7 +36,7 @@ ASKED = (
         "QEMU",
         "QMP",
         "qom-get",
-        "reads `iommu_platform`, `parent_bus`, `force-legacy`, `disable-modern`; stable since 1.2",
+        "reads `iommu_platform`, `parent_bus`, `force-legacy`, `disable-modern`, sizes of queues; stable since 1.2",
     ),
     Asked("QEMU", "/proc", "maps", "Linux reads it, QEMU is not asked"),
     Asked("QEMU", "/proc", "mem", "Linux reads memory that QEMU has mapped"),
@@ -57,6 +57,8 @@ ASKED = (
     Asked("Linux", "debugfs", "io_tlb_used_hiwater", "a mark that counts; it is set to 0 before a device's I/O"),
     Asked("Linux", "sysfs", "features", "reads what a virtio driver accepted: 64 digits in 6.12, 128 in 7.3"),
     Asked("Linux", "sysfs", "iommu_group/type", "reads"),
+    Asked("Linux", "sysfs", "mq", "reads queues of a disk, and `nr_tags` of the first"),
+    Asked("Linux", "sysfs", "queues", "reads queues of a network interface"),
     Asked("Linux", "sysfs", "statistics/wr_sect", "reads what blkback counts"),
     Asked("Linux", "/dev/mem", "read", "a guest reads pages of its own RAM that it granted"),
 )

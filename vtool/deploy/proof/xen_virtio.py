@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vtool.base.units import format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
 from vtool.deploy.proof.paths import proof_of
+from vtool.deploy.proof.queues import queues
 from vtool.deploy.proof.reach import IOREQ_BYTES, xen_virtio_reach
 from vtool.deploy.proof.steps import (
     Proof,
@@ -39,6 +40,7 @@ def virtio_device(guest: XenGuest, device: XenVirtio) -> Iterator[Proof]:
         yield has_option(subject, identity, guest.kernel, option)
     accepted = f"cat /sys/bus/platform/devices/{device.place.base:x}.virtio/virtio*/features"
     yield driver_accepted(device, guest.name, in_domain(guest.name, f"features-{identity}", accepted, 20))
+    yield from queues(device, guest.name, guest.cpus, f"/sys/bus/platform/devices/{device.place.base:x}.virtio")
     if device.disks:
         disk = device.disks[0]
         yield from disk_io(subject, guest.name, identity, _disk_of(device), disk.disk_path, disk.scratch)

@@ -7,16 +7,19 @@ What is missing in one, the type checker says.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_args
+
+from pydantic import Field
 
 from vtool.base.records import record
-from vtool.base.units import KIB, MIB
+from vtool.base.units import KIB, MIB, PAGE_BYTES, align_up
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
-from vtool.model.devices.arguments import Lines, Pairs, Parts, Wiring
+from vtool.model.devices.arguments import Lines, Parts, Wiring
+from vtool.model.devices.queues import NOT_CHOSEN, QEMU_DEFAULT, QueueLimits
 from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
-from vtool.platform.xen_grants import Holds, holds_nothing
+from vtool.platform.xen_grants import Holds, holds_nothing, ring_pages
 from vtool.platform.xen_releases import Feature
 from vtool.reading.source import KeyPath
 
@@ -151,7 +154,9 @@ class Misfit:
 class DeviceBase(Model):
     """What all devices have: the two domains, how they meet, and what serves it.
 
-    ``backend_cpus`` are the board's CPUs that the serving daemon is kept on; none means any.
+    ``backend_cpus`` are the board's CPUs that the serving daemon is kept on; none means any. ``queues`` is the number
+    of request queues (of a network, of pairs), ``queue_size`` that of the entries of each (of a network, of those it
+    receives by); left out, both are the backend's own.
     """
 
     frontend: Name
@@ -161,6 +166,8 @@ class DeviceBase(Model):
     data_path: DataPath
     region: Name | None = None
     backend_cpus: CpuList = ()
+    queues: Annotated[int, Field(ge=1, le=1024)] | None = None
+    queue_size: Annotated[int, Field(ge=1, le=32768)] | None = None
 
     if TYPE_CHECKING:
         type: str
@@ -169,7 +176,12 @@ class DeviceBase(Model):
     """Whether it is an IOMMU: it carries no data, and stands before the guest's other devices."""
     pool_bytes: ClassVar[int] = LEAST_POOL_BYTES
     """The least that it takes of a pool. A disk keeps its queue's depth in flight, a network device its receive ring
-    (2 MiB a queue pair) for ever."""
+    (2 MiB a queue pair) for ever. Rings of up to 256 KiB are in it."""
+
+    def least_of_pool(self) -> int:
+        """Return the least in bytes that it takes of a pool, with the queues that were chosen."""
+        rings = (self.queues or 1) * ring_pages(self.queue_size or QEMU_DEFAULT) * PAGE_BYTES
+        return self.pool_bytes + max(0, align_up(rings, FEW_BUFFERS_BYTES) - FEW_BUFFERS_BYTES)
 
     def claims(self) -> Iterator[Claim]:
         """Yield what of the board only one device can have."""
@@ -215,9 +227,9 @@ class Service(Generic[D]):
     ``kernel``: options of the guest's kernel (Linux drivers/*/Kconfig, 6.12 to 7.2). ``since`` is the first QEMU that
     has the device. With ``reconnects`` QEMU connects in the background, which only devices that wait for it survive
     (QEMU 7.2 ends in an assertion for a vhost-user-rng that does not; 10.0 connects to a passt that was started again,
-    and nothing goes through). ``granted`` are properties of a device whose frontend grants pages, ``holds`` what it
-    then holds at worst. ``ends`` are the drivers of frontend and backend where both are in kernels. ``xl_type`` is the
-    word of xl's lists for it, empty for a disk. ``feature``: what it asks of Xen or xl besides.
+    and nothing goes through). ``queues`` are the limits of what can be chosen of them. ``holds`` is what a device whose
+    frontend grants pages holds at worst. ``ends`` are the drivers of frontend and backend where both are in kernels.
+    ``xl_type`` is the word of xl's lists for it, empty for a disk. ``feature``: what it asks of Xen or xl besides.
     """
 
     names: Mapping[Transport, str]
@@ -226,7 +238,7 @@ class Service(Generic[D]):
     since: Version = OLDEST
     reconnects: bool = False
     virtio: bool = True
-    granted: Pairs = ()
+    queues: QueueLimits = NOT_CHOSEN
     holds: Holds = holds_nothing
     ends: tuple[str, str] | None = None
     xl_type: str = ""
@@ -306,10 +318,19 @@ def of_xen(
     ends: tuple[str, str] | None = None,
     xl_type: str = "",
     feature: Feature | None = None,
+    queues: QueueLimits = NOT_CHOSEN,
 ) -> Service[Any]:
     """Return how a backend serves one of Xen's own protocols, older than virtio, which grant each page."""
     return Service(
-        {Transport.XENBUS: ""}, None, kernel, virtio=False, holds=holds, ends=ends, xl_type=xl_type, feature=feature
+        {Transport.XENBUS: ""},
+        None,
+        kernel,
+        virtio=False,
+        queues=queues,
+        holds=holds,
+        ends=ends,
+        xl_type=xl_type,
+        feature=feature,
     )
 
 
@@ -318,7 +339,7 @@ def of_xen_virtio(holds: Holds, kernel: tuple[str, ...], xl_type: str = "") -> S
     return Service({Transport.MMIO: ""}, None, kernel, holds=holds, xl_type=xl_type)
 
 
-def in_dom0(by_qemu: Service[D], holds: Holds, granted: Pairs = ()) -> Service[D]:
+def in_dom0(by_qemu: Service[D], holds: Holds) -> Service[D]:
     """Return how a QEMU in dom0 serves a Xen guest with what QEMU itself serves under KVM.
 
     Its vhost and vhost-user devices need the guest's RAM as files, which Xen has not. For xl all of them are
@@ -326,7 +347,13 @@ def in_dom0(by_qemu: Service[D], holds: Holds, granted: Pairs = ()) -> Service[D
     """
     names = {Transport.MMIO: by_qemu.names[Transport.MMIO]}
     return Service(
-        names, by_qemu.options, by_qemu.kernel, XENPVH_SINCE, granted=granted, holds=holds, xl_type="virtio,device"
+        names,
+        by_qemu.options,
+        by_qemu.kernel,
+        XENPVH_SINCE,
+        queues=by_qemu.queues,
+        holds=holds,
+        xl_type="virtio,device",
     )
 
 

@@ -15,6 +15,22 @@ VERIFY_SCRATCH_BYTES = 8 << 20
 
 
 @record
+class Queues:
+    """What was chosen of a virtio device's queues: how many, and how many entries each has; None is the backend's own.
+
+    ``size_property`` is QEMU's property that has the entries.
+    """
+
+    number: int | None = None
+    size: int | None = None
+    size_property: str = ""
+
+    def __str__(self) -> str:
+        many = f"{self.number} queue{'s' if self.number != 1 else ''}" if self.number else ""
+        return f"{many or 'queues'} of {self.size} entries" if self.size else many
+
+
+@record
 class MmioPlace:
     """A virtio-mmio slot: guest-physical base and size, interrupt, and who chose the slot."""
 
@@ -80,10 +96,14 @@ class VhostUserBackend:
 
 @record
 class Tap:
-    """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``."""
+    """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``.
+
+    With ``multi_queue`` QEMU opens it several times, and cannot open it but so.
+    """
 
     name: str
     bridge: str
     bridge_unit: str
     unit: str
     owner: str
+    multi_queue: bool = False

@@ -8,7 +8,7 @@ from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
-from vtool.plan.types.devices import MmioPlace, PciPlace, Tap, VhostUserBackend
+from vtool.plan.types.devices import MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.guest import FileDisk, GuestImage, GuestKind, RegionView, StartedLater, WithoutPv, started_from
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing
@@ -62,6 +62,7 @@ class KvmDevice:
     frontend_address: str = ""
     backend_address: str = ""
     ring: KvmRing | None = None
+    queues: Queues = Queues()
 
     @property
     def files(self) -> tuple[FileDisk, ...]:

@@ -10,7 +10,7 @@ from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
-from vtool.plan.types.devices import MmioPlace, Tap, VhostUserBackend
+from vtool.plan.types.devices import MmioPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.guest import (
     FileDisk,
     GrantLimit,
@@ -164,6 +164,7 @@ class XenVirtio:
     pool_phandle: int | None
     deployed: bool
     served_by: str
+    queues: Queues = Queues()
 
     @property
     def files(self) -> tuple[FileDisk, ...]:

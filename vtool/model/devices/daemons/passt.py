@@ -4,6 +4,7 @@ import ipaddress
 
 from vtool.model.devices.arguments import Lines, Parts, QemuOption, Wiring, chardev, connection
 from vtool.model.devices.base import SINCE_TRIXIE, Daemon, Program, Service, both
+from vtool.model.devices.queues import NET_ENTRIES, QueueLimits
 from vtool.model.devices.types.net import NetworkDevice, interface
 
 
@@ -36,6 +37,12 @@ DAEMON = Daemon(
     without_bridge=True,
     # Its own, and what netlink tells it.
     address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
-    kvm=Service(both("virtio-net-device", "virtio-net-pci"), _behind, ("VIRTIO_NET",)),
+    # One pair (passt's vhost_user.h); unlike a tap's, its transmit queue can be longer, too.
+    kvm=Service(
+        both("virtio-net-device", "virtio-net-pci"),
+        _behind,
+        ("VIRTIO_NET",),
+        queues=QueueLimits(1, NET_ENTRIES, size=("rx_queue_size", "tx_queue_size")),
+    ),
     xen=None,
 )

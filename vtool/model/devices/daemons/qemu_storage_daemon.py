@@ -2,14 +2,15 @@
 
 from vtool.model.devices.arguments import Lines, Parts, QemuOption, Wiring, chardev, connection
 from vtool.model.devices.base import SINCE_TRIXIE, Daemon, Program, Readiness, Service, Suite, both
+from vtool.model.devices.queues import QEMU_ENTRIES, VHOST_USER_MOST, QueueLimits
 from vtool.model.devices.types.blk import BlockDevice
 
 
-def _behind(_: BlockDevice, at: Wiring) -> Parts:
-    return Parts((connection(at),), (chardev(at), ("num-queues", "1")))
+def _behind(device: BlockDevice, at: Wiring) -> Parts:
+    return Parts((connection(at),), (chardev(at), ("num-queues", str(device.queues or 1))))
 
 
-def _arguments(_: BlockDevice, at: Wiring) -> Lines:
+def _arguments(device: BlockDevice, at: Wiring) -> Lines:
     export = (
         ("type", "vhost-user-blk"),
         ("id", at.name),
@@ -17,7 +18,7 @@ def _arguments(_: BlockDevice, at: Wiring) -> Lines:
         ("addr.type", "unix"),
         ("addr.path", at.listen),
         ("writable", "on"),
-        ("num-queues", "1"),
+        ("num-queues", str(device.queues or 1)),
     )
     file = (("driver", "file"), ("node-name", "file"), ("filename", at.disks[0]))
     return (
@@ -36,6 +37,12 @@ DAEMON = Daemon(
     readiness=Readiness.FORKS,
     serves=BlockDevice,
     arguments=_arguments,
-    kvm=Service(both("vhost-user-blk", "vhost-user-blk-pci"), _behind, ("VIRTIO_BLK",), reconnects=True),
+    kvm=Service(
+        both("vhost-user-blk", "vhost-user-blk-pci"),
+        _behind,
+        ("VIRTIO_BLK",),
+        reconnects=True,
+        queues=QueueLimits(VHOST_USER_MOST, QEMU_ENTRIES, size=("queue-size",)),
+    ),
     xen=None,
 )

@@ -6,8 +6,9 @@ from typing import Literal, final
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Parts, Wiring, block_nodes, region_between
 from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0, of_xen
+from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
 from vtool.model.types import BlockDevicePath
-from vtool.platform.xen_grants import GRANTED_REQUESTS, Held, disk_grants, virtio_holds
+from vtool.platform.xen_grants import GRANTED_REQUESTS, Held, disk_grants
 from vtool.reading.source import KeyPath
 
 
@@ -42,27 +43,45 @@ _SEGMENTS = 32
 """xen_blkif_max_segments."""
 
 
-def _by_blkback(cpus: int) -> Held:
+def _by_blkback(_device: BlockDevice, cpus: int) -> Held:
     # drivers/block/xen-blkfront.c: every request of every queue keeps its segments and an indirect page granted.
     queues = min(cpus, _QUEUES)
     grants = queues * (_REQUESTS * (_SEGMENTS + 1) + 1)
     return Held(grants, grants, queues)
 
 
-_BY_QEMU = Service(both("virtio-blk-device", "virtio-blk-pci"), _in_qemu, ("VIRTIO_BLK",))
+def _by_qemu(device: BlockDevice, _cpus: int) -> Held:
+    grants = (device.queues or 1) * disk_grants(device.queue_size or GRANTED_REQUESTS)
+    return Held(grants, grants, 0)
+
+
+_OF_BLKFRONT = QueueLimits(
+    instead="`bootargs: xen_blkfront.max_queues=N` of the frontend is for all its disks, max_ring_page_order likewise"
+)
+_OF_RING = QueueLimits(instead="its queue is the ring in its region, which is as large as that")
+_BY_QEMU = Service(
+    both("virtio-blk-device", "virtio-blk-pci"),
+    _in_qemu,
+    ("VIRTIO_BLK",),
+    queues=QueueLimits(QEMU_MOST, QEMU_ENTRIES, "num-queues", ("queue-size",), GRANTED_REQUESTS),
+)
 TYPE = DeviceType(
     BlockDevice,
     kvm={
         Program.QEMU: _BY_QEMU,
         Program.VTOOL_RING: Service(
-            {Transport.SHARED_MEMORY: "ivshmem-plain"}, region_between, ("BLK_DEV_NBD",), virtio=False
+            {Transport.SHARED_MEMORY: "ivshmem-plain"},
+            region_between,
+            ("BLK_DEV_NBD",),
+            virtio=False,
+            queues=_OF_RING,
         ),
     },
     xen={
-        Program.BLKBACK: of_xen(_by_blkback, ends=("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND")),
-        Program.QEMU_XENPVH: in_dom0(
-            _BY_QEMU, virtio_holds(disk_grants(GRANTED_REQUESTS)), granted=(("queue-size", str(GRANTED_REQUESTS)),)
+        Program.BLKBACK: of_xen(_by_blkback, ends=("XEN_BLKDEV_FRONTEND", "XEN_BLKDEV_BACKEND"), queues=_OF_BLKFRONT),
+        Program.QEMU_XENPVH: in_dom0(_BY_QEMU, _by_qemu),
+        Program.VTOOL_RING: Service(
+            {Transport.SHARED_MEMORY: ""}, None, ("BLK_DEV_NBD",), virtio=False, queues=_OF_RING
         ),
-        Program.VTOOL_RING: Service({Transport.SHARED_MEMORY: ""}, None, ("BLK_DEV_NBD",), virtio=False),
     },
 )

@@ -35,7 +35,7 @@ _RING_PAGES = 1 << 9
 """XEN_9PFS_RING_ORDER, which backends offer, too."""
 
 
-def _by_9p(_cpus: int) -> Held:
+def _by_9p(_device: FileSystemDevice, _cpus: int) -> Held:
     # net/9p/trans_xen.c: all data pages of the rings.
     grants = _RINGS * (_RING_PAGES + 1)
     return Held(grants, grants, _RINGS)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import Field
 
+from vtool.base.units import KIB
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Pairs, Parts, QemuOption, Wiring, region_between
 from vtool.model.devices.base import (
@@ -20,8 +21,9 @@ from vtool.model.devices.base import (
     in_dom0,
     of_xen,
 )
+from vtool.model.devices.queues import NET_ENTRIES, TAP_MOST, QueueLimits
 from vtool.model.types import MacAddress, Model
-from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages, virtio_holds
+from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages
 
 
 class Network(Model):
@@ -56,10 +58,21 @@ class Network(Model):
     ] = ()
 
 
+_ENTRIES = 256
+"""NET_TX_RING_SIZE and NET_RX_RING_SIZE of Xen's; QEMU's own, too."""
+_RECEIVED_BYTES = 8 * KIB
+"""What an entry of a receive ring holds of a pool: a buffer within two pages."""
+
+
 @final
 class NetworkDevice(DeviceBase):
     type: Literal["net"]
     network: Network
+
+    @property
+    def multi_queue(self) -> bool:
+        """Whether it has several pairs of queues."""
+        return (self.queues or 1) > 1
 
     def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:
         """Yield what is missing of, or means nothing to, who serves it: a bridge's two ends, a link's, or passt."""
@@ -83,6 +96,11 @@ class NetworkDevice(DeviceBase):
         for index, pair in enumerate(self.network.forward_tcp):
             yield Claim("TCP port", int(pair.split(":")[0]), ("network", "forward_tcp", index), BOARD_PORTS)
 
+    def least_of_pool(self) -> int:
+        """Return what its receive rings and all else take of a pool."""
+        received = (self.queues or 1) * (self.queue_size or _ENTRIES) * _RECEIVED_BYTES
+        return super().least_of_pool() + received - _ENTRIES * _RECEIVED_BYTES
+
     def root_kind(self) -> str:
         """Return that NFS may go through it."""
         return "net"
@@ -97,17 +115,17 @@ def interface(device: NetworkDevice, at: Wiring) -> Pairs:
 
 def _in_qemu(device: NetworkDevice, at: Wiring) -> Parts:
     script = (("script", "no"), ("downscript", "no"), ("vhost", "off"))
-    tap = QemuOption("-netdev", "tap", (("id", f"net-{at.name}"), ("ifname", at.tap), *script))
-    return Parts((tap,), interface(device, at))
+    # QEMU then opens the tap so many times, and its device offers VIRTIO_NET_F_MQ.
+    several: Pairs = (("queues", str(device.queues)),) if device.multi_queue else ()
+    tap = QemuOption("-netdev", "tap", (("id", f"net-{at.name}"), ("ifname", at.tap), *script, *several))
+    return Parts((tap,), (*interface(device, at), *((("mq", "on"),) if several else ())))
 
 
 _QUEUES = 8
 """MAX_QUEUES_DEFAULT; fewer where the domain has fewer CPUs."""
-_ENTRIES = 256
-"""NET_TX_RING_SIZE and NET_RX_RING_SIZE."""
 
 
-def _by_netback(cpus: int) -> Held:
+def _by_netback(_device: NetworkDevice, cpus: int) -> Held:
     # drivers/net/xen-netfront.c: both rings full, two event channels a queue. The backend maps what it sends out and
     # its rings; Xen copies the rest.
     queues = min(cpus, _QUEUES)
@@ -116,19 +134,36 @@ def _by_netback(cpus: int) -> Held:
 
 _PACKET_PAGES = 2 * 18
 """drivers/net/virtio_net.c: MAX_SKB_FRAGS 17 fragments and the head, each across two pages."""
-# As QEMU has it with one queue pair, which is what it gives a virtio-mmio device: a receive ring of buffers within two
-# pages, a transmit ring of whole packets, 64 control messages.
-_GRANTS = 256 * 2 + 256 * (_PACKET_PAGES + TABLE_PAGES) + 64 * 4 + 2 * ring_pages(256) + ring_pages(64)
-_BY_QEMU = Service(both("virtio-net-device", "virtio-net-pci"), _in_qemu, ("VIRTIO_NET",))
+
+
+def _by_qemu(device: NetworkDevice, _cpus: int) -> Held:
+    # Of each pair a receive ring of buffers within two pages and a transmit ring of whole packets; 64 control messages.
+    received = device.queue_size or _ENTRIES
+    pair = received * 2 + _ENTRIES * (_PACKET_PAGES + TABLE_PAGES) + ring_pages(received) + ring_pages(_ENTRIES)
+    grants = (device.queues or 1) * pair + 64 * 4 + ring_pages(64)
+    return Held(grants, grants, 0)
+
+
+_OF_NETFRONT = QueueLimits(instead="`bootargs: xen_netfront.max_queues=N` of the frontend is for all its interfaces")
+_OF_RING = QueueLimits(instead="its queue is the ring in its region, which is as large as that")
+# A tap's transmit queue has 256 entries, whatever it is told (hw/net/virtio-net.c, virtio_net_max_tx_queue_size).
+_BY_QEMU = Service(
+    both("virtio-net-device", "virtio-net-pci"),
+    _in_qemu,
+    ("VIRTIO_NET",),
+    queues=QueueLimits(TAP_MOST, NET_ENTRIES, size=("rx_queue_size",)),
+)
 TYPE = DeviceType(
     NetworkDevice,
     kvm={
         Program.QEMU: _BY_QEMU,
-        Program.VTOOL_RING: Service({Transport.SHARED_MEMORY: "ivshmem-plain"}, region_between, ("TUN",), virtio=False),
+        Program.VTOOL_RING: Service(
+            {Transport.SHARED_MEMORY: "ivshmem-plain"}, region_between, ("TUN",), virtio=False, queues=_OF_RING
+        ),
     },
     xen={
-        Program.NETBACK: of_xen(_by_netback, ends=("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND")),
-        Program.QEMU_XENPVH: in_dom0(_BY_QEMU, virtio_holds(_GRANTS)),
-        Program.VTOOL_RING: Service({Transport.SHARED_MEMORY: ""}, None, ("TUN",), virtio=False),
+        Program.NETBACK: of_xen(_by_netback, ends=("XEN_NETDEV_FRONTEND", "XEN_NETDEV_BACKEND"), queues=_OF_NETFRONT),
+        Program.QEMU_XENPVH: in_dom0(_BY_QEMU, _by_qemu),
+        Program.VTOOL_RING: Service({Transport.SHARED_MEMORY: ""}, None, ("TUN",), virtio=False, queues=_OF_RING),
     },
 )

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from vtool.model.devices.arguments import Options, Parts, QemuOption, Wiring, block_nodes
 from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0
+from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
 from vtool.model.types import Model
-from vtool.platform.xen_grants import GRANTED_REQUESTS, disk_grants, ring_pages, virtio_holds
+from vtool.platform.xen_grants import GRANTED_REQUESTS, Held, disk_grants, ring_pages
 from vtool.reading.source import KeyPath
 
 
@@ -44,16 +45,25 @@ def _in_qemu(_: ScsiDevice, at: Wiring) -> Parts:
     return Parts(before, (), after)
 
 
-# Beside the requests: a control and an event queue of as many small buffers.
-_GRANTS = disk_grants(GRANTED_REQUESTS) + 2 * (2 * GRANTED_REQUESTS + ring_pages(GRANTED_REQUESTS))
+_BESIDE = 2
+"""Queues beside those of requests: for control and for events, VIRTIO_SCSI_VQ_NUM_FIXED."""
+
+
+def _by_qemu(device: ScsiDevice, _cpus: int) -> Held:
+    entries = device.queue_size or GRANTED_REQUESTS
+    grants = (device.queues or 1) * disk_grants(entries) + _BESIDE * (2 * entries + ring_pages(entries))
+    return Held(grants, grants, 0)
+
+
 KERNEL = ("SCSI_VIRTIO", "BLK_DEV_SD")
-_BY_QEMU = Service(both("virtio-scsi-device", "virtio-scsi-pci"), _in_qemu, KERNEL)
+_BY_QEMU = Service(
+    both("virtio-scsi-device", "virtio-scsi-pci"),
+    _in_qemu,
+    KERNEL,
+    queues=QueueLimits(QEMU_MOST - _BESIDE, QEMU_ENTRIES, "num_queues", ("virtqueue_size",), GRANTED_REQUESTS),
+)
 TYPE = DeviceType(
     ScsiDevice,
     kvm={Program.QEMU: _BY_QEMU},
-    xen={
-        Program.QEMU_XENPVH: in_dom0(
-            _BY_QEMU, virtio_holds(_GRANTS), granted=(("virtqueue_size", str(GRANTED_REQUESTS)),)
-        )
-    },
+    xen={Program.QEMU_XENPVH: in_dom0(_BY_QEMU, _by_qemu)},
 )
