@@ -111,6 +111,13 @@ def test_a_tap_of_several_queues_is_made_for_them() -> None:
     assert net.setting("queues") == "2" and net.setting("mq") == "on"
 
 
+def test_libvirt_has_the_number_of_a_scsi_hosts_queues() -> None:
+    path = ROOT / "tests" / "topologies" / "kvm-libvirt.yaml"
+    disk = next(n for n, d in prepare(path, keep=False).topology.devices.items() if d.type == "scsi")
+    board = board_of(path, f"devices.{disk}.queues=2")
+    assert any('<driver queues="2"' in str(a.content) for a in render(board).artifacts if a.name.endswith(".xml"))
+
+
 @pytest.mark.parametrize(("size", "nearest"), [(1, 4), (100, 64), (128, 128), (2000, 1024), (32768, 1024)])
 def test_the_nearest_size_is_one_that_is_taken(size: int, nearest: int) -> None:
     assert nearest_size(size, QEMU_ENTRIES) == nearest
