@@ -24,8 +24,8 @@ from vtool.deploy import board_lock
 from vtool.deploy.asking import ON_BOARD
 from vtool.deploy.board_lock import hold
 from vtool.deploy.board_program import board_program
-from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta
+from vtool.deploy.transfer import transfer
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import LIVE_TREE
 from vtool.platform.devicetree import read_blob
@@ -186,13 +186,13 @@ def test_a_held_board_is_asked_and_given_files_through_one_connection(machine: M
         assert broken.code == "VT704" and "JSONDecodeError" in broken.message
         assert held.run("state")["lock"]["token"] == held.token, "a verb that breaks does not end the hold"
         assert refusal(lambda: hold(reached).__enter__()).diagnostics[0].code == "VT605"
-        assert held.run("receive", stdin=bundle({name: machine.folder / name}, {}))["received_bytes"] == len(data)
+        assert held.run("receive", stdin=transfer({name: machine.folder / name}, {}))["received_bytes"] == len(data)
         assert held.run("state")["lock"]["token"] == held.token, "all that was sent was read"
         for cut in ([], [b"no tar"], [bytes(range(256)) * 4096]):
             assert refusal(lambda pieces=cut: held.run("receive", stdin=pieces)).diagnostics[0].code == "VT707"
         for missing in ({name: machine.folder / "none"}, {"0": machine.folder / name, name: machine.folder / "none"}):
             with pytest.raises(FileNotFoundError):
-                held.run("receive", stdin=bundle(missing, {}))
+                held.run("receive", stdin=transfer(missing, {}))
             assert held.run("state")["lock"]["token"] == held.token, "what breaks here does not, either"
         assert (machine.folder / "lib" / "vtool" / "store" / name).read_bytes() == data
         machine.off()
@@ -251,7 +251,7 @@ def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
         def stream() -> bytes:
             """Return what is sent."""
             compared = held.run("compare", stdin=json.dumps(generation("newer", [wanted])))
-            return b"".join(bundle({digest: objects / digest for digest in compared["missing"]}, compared["bases"]))
+            return b"".join(transfer({digest: objects / digest for digest in compared["missing"]}, compared["bases"]))
 
         if spoil == "base before":
             spoil_base()

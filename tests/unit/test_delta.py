@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtool.deploy.board_lock import Held
-from vtool.deploy.bundle import bundle
 from vtool.deploy.on_board import delta, generations
 from vtool.deploy.tasks import send_objects
+from vtool.deploy.transfer import transfer
 from vtool.diagnostics import board_failed
 
 B = delta.BLOCK_BYTES
@@ -45,7 +45,7 @@ def sent(folder: Path, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch) 
     base, digest = put(store, old), put(folder / "new", new)
     offered = delta.base_of(store / base, base)
     assert offered is not None
-    data = b"".join(bundle({digest: folder / "new" / digest}, {digest: offered}))
+    data = b"".join(transfer({digest: folder / "new" / digest}, {digest: offered}))
     receive(data)
     assert (store / digest).read_bytes() == new and (store / base).read_bytes() == old
     return len(data)
@@ -79,7 +79,7 @@ def test_a_damaged_base_is_built_on_as_it_is(tmp_path: Path, monkeypatch: pytest
     (store / base).write_bytes(b"damaged" + data[7:])
     offered = delta.base_of(store / base, base)
     assert offered is not None
-    receive(b"".join(bundle({digest: tmp_path / "new" / digest}, {digest: offered})))
+    receive(b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered})))
     assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
     assert delta.base_of(store / "none", "none") is None
 
@@ -96,7 +96,7 @@ def test_what_is_cut_off_is_no_object(end: int) -> None:
         digest, base = put(folder / "new", new), put(folder / "store", old)
         offered = delta.base_of(folder / "store" / base, base)
         assert offered is not None
-        whole = b"".join(bundle({digest: folder / "new" / digest}, {digest: offered}))
+        whole = b"".join(transfer({digest: folder / "new" / digest}, {digest: offered}))
         with pytest.raises(generations.BoardError) as caught:
             receive(whole[: end * len(whole) // 1000])
         assert caught.value.code == "VT707"
@@ -110,7 +110,7 @@ def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: p
     digest = put(tmp_path / "new", old[:B] + b"new" + old[B + 3 :])
     offered = delta.base_of(store / base, base)
     assert offered is not None
-    sent = b"".join(bundle({digest: tmp_path / "new" / digest}, {digest: offered}))
+    sent = b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered}))
     (store / base).write_bytes(b"spoiled" + old[7:])
     with pytest.raises(generations.BoardError) as caught:
         receive(sent)

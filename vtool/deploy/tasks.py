@@ -18,12 +18,12 @@ from vtool.board.live_tree import running_tree
 from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import Held, HeldCommands
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
-from vtool.deploy.bundle import bundle
 from vtool.deploy.difference import Difference, differences
 from vtool.deploy.failures import DamagedTransfer
 from vtool.deploy.job import TASK_DEADLINE_S, Job
 from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.stage import stage_on
+from vtool.deploy.transfer import transfer
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
 from vtool.files.regular import reason_of
 from vtool.report.summary import proof_lines, rows_data
@@ -158,11 +158,11 @@ def send(job: Job, _: Work) -> Said:
 def send_objects(held: Held, missing: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) -> None:
     """Send what is missing by what differs, and once more as a whole when that did not make it."""
     try:
-        held.run("receive", stdin=bundle(missing, bases), timeout_s=TASK_DEADLINE_S)
+        held.run("receive", stdin=transfer(missing, bases), timeout_s=TASK_DEADLINE_S)
     except DamagedTransfer:
         if not bases:
             raise
-        held.run("receive", stdin=bundle(missing, {}), timeout_s=TASK_DEADLINE_S)
+        held.run("receive", stdin=transfer(missing, {}), timeout_s=TASK_DEADLINE_S)
 
 
 def apply(job: Job, _: Work) -> Said:

@@ -1,6 +1,6 @@
 """Large objects by what differs: blocks at the same places of an object that the board has.
 
-The board tells a checksum of each of its object's blocks; ``vtool.deploy.bundle`` sends the blocks that differ.
+The board tells a checksum of each of its object's blocks; ``vtool.deploy.transfer`` sends the blocks that differ.
 Whether the result is right is decided by the whole object's digest, as for any object: what the board tells of its
 base is trusted for nothing, and where two blocks have one checksum the object is sent whole.
 """

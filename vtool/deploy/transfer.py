@@ -30,7 +30,7 @@ def changed_runs(blocks: bytes, known: bytes) -> list[list[int]]:
     return runs
 
 
-def bundle(objects: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) -> Iterator[bytes]:
+def transfer(objects: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) -> Iterator[bytes]:
     """Yield the tar that ``vtool-board receive`` takes, in pieces.
 
     ``objects`` are files by digest, ``bases`` what ``delta.base_of`` said of what the board has. Raises OSError for a
