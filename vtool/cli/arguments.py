@@ -6,15 +6,20 @@ import argparse
 from pathlib import Path
 
 
-def add_topology(parser: argparse.ArgumentParser) -> None:
-    """Add the topology with its options, and the inventory option."""
-    add_topology_file(parser)
+def add_topology(parser: argparse.ArgumentParser, what: str = "the topology file") -> None:
+    """Add the topology with its options, and the inventory option; ``what`` says what may be named."""
+    add_topology_file(parser, what)
     add_inventory(parser)
 
 
-def add_topology_file(parser: argparse.ArgumentParser) -> None:
+def add_topology_file(parser: argparse.ArgumentParser, what: str = "the topology file") -> None:
     """Add the topology argument, ``--overlay`` and ``--set``; ``prepare_arguments`` reads them."""
-    parser.add_argument("topology", type=Path, help="the topology file")
+    parser.add_argument("topology", type=Path, help=what)
+    add_changes(parser)
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--overlay`` and ``--set``."""
     parser.add_argument(
         "--overlay",
         type=Path,

@@ -162,15 +162,19 @@ def _beside(topology: Path, reference: str) -> Path:
     return (topology.parent / reference).absolute()
 
 
-def image_paths(prepared: Ready, boards: Sequence[BoardPlan], progress: Progress) -> Callable[[str], Path]:
-    """Build what the plans need of vtool's images; return how to find any image's file."""
+def image_paths(
+    prepared: Ready, boards: Sequence[BoardPlan], progress: Progress, given: Mapping[str, Path] = {}
+) -> Callable[[str], Path]:
+    """Build what the plans need of vtool's images and is not given; return how to find any image's file."""
     from vtool.images.build import ensure
 
-    references = {image for board in boards for image in _images_of(board)}
+    references = {image for board in boards for image in _images_of(board)} - given.keys()
     named = sorted(r.removeprefix(PREFIX) for r in references if r.startswith(PREFIX))
     images = ensure(named, progress)
 
     def path_of(reference: str) -> Path:
+        if reference in given:
+            return given[reference]
         if reference.startswith(PREFIX):
             return images[reference.removeprefix(PREFIX)].path
         return _beside(prepared.document.path, reference)
@@ -216,7 +220,7 @@ def require_boot(prepared: Prepared) -> None:
         raise VtoolError(findings)
 
 
-def targets_of(prepared: Prepared, arguments: argparse.Namespace) -> list[tuple[BoardPlan, Board]]:
+def targets_of(prepared: Ready, arguments: argparse.Namespace) -> list[tuple[BoardPlan, Board]]:
     """Return each planned board that ``--limit`` leaves with the board that is reached; VT441 for no such board."""
     from vtool.board.inventory import Inventory
 

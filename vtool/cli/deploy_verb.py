@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from vtool.cli.arguments import add_limit, add_topology
+from vtool.cli.from_bundle import add_bundle_options, unpacked
 from vtool.cli.output import add_format
 from vtool.cli.show import ShownProgress
 from vtool.deploy.play import playing
@@ -16,7 +17,7 @@ from vtool.diagnostics import ExitCode
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    add_topology(parser)
+    add_topology(parser, "the topology file, or a bundle of one")
     add_limit(parser)
     parser.add_argument(
         "--rolling",
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", type=Path, metavar="FILE", help="deploy only if everything is still as in this saved plan"
     )
     add_format(parser)
+    add_bundle_options(parser)
 
 
 def _number_of_boards(text: str) -> int:
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     progress = ShownProgress()
     with contextlib.ExitStack() as stack:
         play = saved = None
+        bundle = stack.enter_context(unpacked(arguments))
         if arguments.plan:
             from vtool.deploy.difference import saved_plan
 
@@ -63,8 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
         prepared = prepare_arguments(arguments)
         require_deployable(prepared)
         targets = targets_of(prepared, arguments)
-        image_path = image_paths(prepared, [plan for plan, _ in targets], progress)
+        given = bundle.images if bundle else {}
+        image_path = image_paths(prepared, [plan for plan, _ in targets], progress, given)
         images_s = round(time.monotonic() - begin, 1)
+        if bundle:
+            bundle.require_same(prepared, targets, image_path, accept=arguments.accept_differences)
         name = prepared.topology.name
         if arguments.dry_run or saved:
             found = differences(name, targets, image_path)

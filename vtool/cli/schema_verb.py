@@ -24,7 +24,14 @@ def _matrix_schema() -> dict[str, Any]:
     return matrix_schema()
 
 
+def _bundle_schema() -> dict[str, Any]:
+    from vtool.bundle.manifest import bundle_schema
+
+    return bundle_schema()
+
+
 _SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "bundle": _bundle_schema,
     "matrix": _matrix_schema,
     "run": _records_schema,
     "topology": topology_schema,

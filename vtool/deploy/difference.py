@@ -5,11 +5,12 @@ It can be saved and applied later, as long as both the request and the board are
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
@@ -20,6 +21,8 @@ from vtool.files.regular import read_text, reason_of
 from vtool.plan.types import BoardPlan
 
 FORMAT = 1
+Target = tuple[BoardPlan, Board]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -58,27 +61,55 @@ class Difference:
 
 def differences(
     topology: str,
-    targets: Sequence[tuple[BoardPlan, Board]],
+    targets: Sequence[Target],
     image_path: Callable[[str], Path],
 ) -> list[Difference]:
     """Compare every board with what is requested of it; a board that is off or not made has nothing of it.
 
     Changes nothing. Raises VtoolError of staging, and VT6xx, VT705, VT706, VT716 of the board.
     """
+    found = _each_staged(topology, targets, image_path, lambda staged, _, board: _difference(staged, board))
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a board would be given: the generation, and the SHA-256 of the device tree that it was merged into."""
+
+    firmware: str
+    generation: dict[str, Any]
+
+
+def wanted_of(topology: str, targets: Sequence[Target], image_path: Callable[[str], Path]) -> dict[str, Wanted]:
+    """Return what each board would be given, by its name. Raises VtoolError of staging and of asking for its tree."""
+
+    def look(staged: Staged, base_tree: bytes, _: Board) -> Wanted:
+        return Wanted(hashlib.sha256(base_tree).hexdigest(), staged.generation)
+
+    return _each_staged(topology, targets, image_path, look)
+
+
+def _each_staged(
+    topology: str,
+    targets: Sequence[Target],
+    image_path: Callable[[str], Path],
+    look: Callable[[Staged, bytes, Board], Result],
+) -> dict[str, Result]:
+    """Stage for every board while it is held, and look at what that came to."""
     with stage_folder(len(targets)) as folder:
 
-        def look(plan: BoardPlan, board: Board) -> Difference:
+        def one(plan: BoardPlan, board: Board) -> Result:
             work = folder / plan.name
             work.mkdir()
             with board.hold():
-                staged = stage_on(topology, plan, board.base_device_tree(), image_path, work)
-                return _difference(staged, board)
+                base_tree = board.base_device_tree()
+                return look(stage_on(topology, plan, base_tree, image_path, work), base_tree, board)
 
-        found, failed = each_board(targets, look)
+        found, failed = each_board(targets, one)
     if failed:
         errors = tuple(failed.values())
         raise VtoolError((diagnostic for error in errors for diagnostic in error.diagnostics), errors[0].exit_code)
-    return list(found.values())
+    return found
 
 
 def _difference(staged: Staged, board: Board) -> Difference:

@@ -1,0 +1,115 @@
+"""What vtool makes of a lab's topology: the members of a bundle that follow from the others.
+
+Whoever makes a bundle and whoever checks one ask the same, of files that are laid out as they are in the bundle; so
+nothing in them knows where that was. Enter at ``derived``.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vtool.bench.cells import Ready
+from vtool.bench.matrix import digest_of
+from vtool.images import PREFIX
+from vtool.images.named_files import WANTED
+from vtool.model.validate import is_path, known_facts
+from vtool.plan.lock import format_lock
+from vtool.plan.types import BoardPlan
+from vtool.render import render
+from vtool.render.artifacts import Kind
+from vtool.report.summary import plan_data
+
+_READ_TO_PLAN = ("config",)
+"""Of the files that a topology names, what is a text that plans depend on: always in the bundle."""
+
+
+def derived(ready: Ready, root: Path) -> dict[str, bytes]:
+    """Return what vtool makes of a topology below ``root``, by names within the lab's folder."""
+    found = {
+        "lock.json": format_lock(ready.plan).encode(),
+        "plan.json": as_json(_without(plan_data(ready.plan), f"{root}/")),
+    }
+    for board in ready.plan.boards:
+        for artifact in render(board).artifacts:
+            if artifact.kind is not Kind.IMAGE:
+                name = f"{board.name}/artifacts/{artifact.place.value}/{artifact.name}"
+                found[name] = artifact.content.encode()
+    return found
+
+
+def as_json(value: Any) -> bytes:
+    """Return plain data in its only spelling."""
+    return json.dumps(value, indent=1, sort_keys=True, default=str).encode() + b"\n"
+
+
+def _without(value: Any, prefix: str) -> Any:
+    """Return plain data in whose texts the name of a folder is left out."""
+    if isinstance(value, dict):
+        return {key: _without(item, prefix) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without(item, prefix) for item in value]
+    text = str(value) if isinstance(value, Path) else value
+    return text.replace(prefix, "") if isinstance(text, str) else text
+
+
+def images_of(board: BoardPlan) -> list[str]:
+    """Return the references of what a board gets as it is, sorted."""
+    return sorted({artifact.content for artifact in render(board).artifacts if artifact.kind is Kind.IMAGE})
+
+
+def included(files: Iterable[str], value_of: Callable[[str], Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield each entry of ``include`` in files and in what they include: the file, the entry, the file that it means.
+
+    A file is read when the entry that names it was taken: who refuses one ends it there. What is no entry is left out:
+    the reader of topologies says so.
+    """
+    todo, done = [*files], set[str]()
+    while todo:
+        file = todo.pop()
+        if file in done:
+            continue
+        done.add(file)
+        value = value_of(file)
+        entries = value.get("include") if isinstance(value, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, str) and not posixpath.isabs(entry):
+                means = name_in_bundle(file, entry)
+                yield file, entry, means
+                todo.append(means)
+
+
+def name_in_bundle(file: str, reference: str) -> str:
+    """Return how a bundle calls what a file in it refers to; it may lead out of it. Images of vtool's own stay so."""
+    return reference if reference.startswith(PREFIX) else posixpath.normpath(f"{posixpath.dirname(file)}/{reference}")
+
+
+def facts_digest(board: BoardPlan) -> str:
+    """Return the SHA-256 of a board's facts as vtool read them, whatever their file looks like."""
+    return digest_of(plan_data(board.facts))
+
+
+def named_files(value: Any) -> Iterator[tuple[str, bool]]:
+    """Yield each file that a merged topology names, and whether it is read to plan; of vtool's own images none."""
+    shipped = known_facts()
+    boards, domains = (_mappings(value, key) for key in ("boards", "domains"))
+    places: list[Mapping[str, Any]] = [*domains]
+    for board in boards:
+        facts = board.get("facts")
+        if isinstance(facts, str) and facts not in shipped and is_path(facts):
+            yield facts, True
+        if isinstance(board.get("hypervisor"), dict):
+            places.append(board["hypervisor"])
+    for place in places:
+        for key in WANTED:
+            reference = place.get(key)
+            if isinstance(reference, str) and not reference.startswith(PREFIX):
+                yield reference, key in _READ_TO_PLAN
+
+
+def _mappings(value: Any, key: str) -> list[Mapping[str, Any]]:
+    inner = value.get(key) if isinstance(value, dict) else None
+    return [item for item in inner.values() if isinstance(item, dict)] if isinstance(inner, dict) else []
