@@ -200,23 +200,30 @@ def default(example: str) -> Planned:
         ("kvm-pool", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
         ("kvm-pool-daemons", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
         ("kvm-viommu", {"shared-ram", "pool", "pool-in-ram", "viommu"}),
-        ("xen-grant", {"shared-ram", "grant", "pv"}),
-        ("xen-foreign", {"shared-ram", "grant", "pv"}),
+        ("xen-grant", {"shared-ram", "grant", "pv", "pool", "ring"}),
+        ("xen-foreign", {"shared-ram", "grant", "pv", "pool", "ring"}),
     ],
 )
 def test_the_default_matrix_has_every_deployed_path_that_can_be_measured(example: str, paths: set[str]) -> None:
     planned = default(example)
-    # Guests that Xen builds at boot have no shell: their paths are said, and why they are not measured.
     assert {cell.data_path for cell in planned.possible} == paths
     assert all(cell.baseline for cell in planned.possible if cell.variant != "path=shared-ram")
-    assert all(cell.faults for cell in planned.cells if cell.variant in ("path=ring", "path=pool") and "xen" in example)
+    # A guest that Xen builds at boot has no console: it takes commands from its network.
+    at_boot = [spot.place for name, spot in planned.spots.items() if name.startswith(("path=pool", "path=ring"))]
+    assert all(place.has_shell and ("xen" in example) is bool(place.commands_at) for place in at_boot)
 
 
-def test_the_default_matrix_says_why_a_path_is_not_measured() -> None:
-    planned = default("xen-grant")
-    for variant in ("path=pool", "path=ring"):
-        (why,) = {fault.message for cell in planned.cells if cell.variant == variant for fault in cell.faults}
-        assert "Xen built it at boot" in why
+def test_a_guest_that_nobody_reaches_is_not_measured_and_says_why(tmp_path: Path) -> None:
+    said = {
+        "topologies": {
+            "at-boot": {"file": str(EXAMPLES / "xen-pool.yaml")},
+            "by-dom0": {"file": str(EXAMPLES / "xen-grant.yaml")},
+        },
+        "workloads": {"disk": {"tool": "fio", "pattern": "randread"}},
+    }
+    planned = plan_matrix(write(tmp_path, said), prepare)
+    (why,) = {fault.message for cell in planned.cells for fault in cell.faults}
+    assert "Xen built it at boot" in why and "vtool:bench-initramfs" in why
 
 
 @pytest.mark.parametrize(

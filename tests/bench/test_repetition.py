@@ -44,7 +44,14 @@ def counters(at: float, **changes: Any) -> dict[str, Any]:
         "vtool-backend-disk0.service": {"usage_s": at / 10, "user_s": at / 30, "system_s": at / 15, "memory_bytes": 5},
         "vtool-domain-fe0.service": {"usage_s": at / 2, "guest_s": at / 4, "exits": at * 1000, "memory_bytes": 7},
     }
-    common = {"real_s": 1e9 + at, "boot_s": at, "load": 1.0, "busy_s": at * 0.65, "interrupts": at * 100}
+    common = {
+        "real_s": 1e9 + at,
+        "boot_s": at,
+        "load": 1.0,
+        "harness_s": at / 2000,
+        "busy_s": at * 0.65,
+        "interrupts": at * 100,
+    }
     return common | {"units": units} | changes
 
 
@@ -59,12 +66,15 @@ def results(**changes: Any) -> dict[str, Any]:
     tool = (RECORDED / "fio-3.33-randread.json").read_text()
     whole = {
         "prepare": {"code": 0, "output": ""},
-        "counters-before": counters(10),
-        "client": {"code": 0, "output": ""},
+        "settle": {"code": 0, "output": ""},
+        "client": around(counters(20)),
         "fetch": {"code": 0, "output": guest_text(tool)},
-        "counters-after": counters(20),
     }
     return whole | changes
+
+
+def around(after: dict[str, Any], output: str = "") -> dict[str, Any]:
+    return {"code": 0, "output": output, "before": counters(10), "after": after}
 
 
 def test_costs_are_differences() -> None:
@@ -77,6 +87,7 @@ def test_costs_are_differences() -> None:
     assert found[Side.FRONTEND, "cpu"] == pytest.approx(1.0) and found[Side.FRONTEND, "interrupts"] == 350
     assert found[Side.FRONTEND, "pool_high_water"] == 12 * 2048
     assert found[Side.BACKEND, "memory"] == 5, "what is held is no difference"
+    assert seen.conditions["harness_share"] == pytest.approx(0.005 / 6.0), "of what backend and VMM took"
     assert seen.conditions["board_seconds"] == 10 and seen.conditions["other_cpus"] == pytest.approx(0.05)
     assert json.loads(seen.text)["jobs"], "the tool's own output, without what is around it"
 
@@ -84,10 +95,7 @@ def test_costs_are_differences() -> None:
 def test_a_unit_that_was_started_anew_counts_from_its_start() -> None:
     later = counters(20)
     later["units"]["vtool-domain-fe0.service"] = {"usage_s": 1.5, "exits": 100}
-    found = {
-        (cost.side, cost.name): cost.value
-        for cost in read(results(**{"counters-after": later}), SPOT, FIO, POINT).costs
-    }
+    found = {(cost.side, cost.name): cost.value for cost in read(results(client=around(later)), SPOT, FIO, POINT).costs}
     assert found[Side.VMM, "cpu"] == 1.5 and found[Side.HYPERVISOR, "exits"] == 100
 
 
@@ -99,10 +107,10 @@ def test_a_unit_that_was_started_anew_counts_from_its_start() -> None:
         ({"client": {"error": {"message": "domain 'fe0' did not answer"}}}, Void.TOOL_FAILED, "did not answer"),
         ({"prepare": {"code": 127, "output": "@@vtool missing fio\n"}}, Void.TOOL_MISSING, "'fio' is not on the path"),
         ({"prepare": {"code": 1, "output": "mount: no"}}, Void.TOOL_FAILED, "prepare: exit code 1: mount: no"),
-        ({"counters-after": counters(20, real_s=1e9 + 3620)}, Void.CLOCK_JUMPED, "3600.000 s"),
-        ({"counters-after": counters(20, cooling=2.0)}, Void.THROTTLED, "running slower"),
-        ({"counters-after": counters(20, busy_s=18.0)}, Void.DISTURBED, "processors of the board"),
-        ({"counters-before": {"error": {"message": "no such file"}}}, Void.TOOL_FAILED, "counters-before"),
+        ({"client": around(counters(20, real_s=1e9 + 3620))}, Void.CLOCK_JUMPED, "3600.000 s"),
+        ({"client": around(counters(20, cooling=2.0))}, Void.THROTTLED, "running slower"),
+        ({"client": around(counters(20, busy_s=18.0))}, Void.DISTURBED, "processors of the board"),
+        ({"settle": {"code": 1, "output": "sync: no"}}, Void.TOOL_FAILED, "settle: exit code 1"),
     ],
 )
 def test_what_does_not_count_says_why(changes: dict[str, Any], void: Void, words: str) -> None:
@@ -119,7 +127,7 @@ def test_a_pool_that_was_not_used_is_a_bypass() -> None:
 
 
 def test_an_emulated_board_is_not_disturbed_by_its_own_slowness() -> None:
-    busy = results(**{"counters-after": counters(20, busy_s=18.0)})
+    busy = results(client=around(counters(20, busy_s=18.0)))
     assert read(busy, SPOT, FIO, POINT, Clock.INSTRUCTIONS).void is None
 
 
@@ -133,9 +141,10 @@ def test_pool_exhaustion_is_counted() -> None:
 def test_results_that_lack_anything_never_raise(data: st.DataObject) -> None:
     whole = copy.deepcopy(results())
     for name in data.draw(st.lists(st.sampled_from([*whole]), unique=True)):
-        if name.startswith("counters"):
-            for key in data.draw(st.lists(st.sampled_from(["units", "load", "busy_s", "interrupts"]), unique=True)):
-                del whole[name][key]
+        if name == "client":
+            keys = ["units", "load", "busy_s", "interrupts", "harness_s"]
+            for key in data.draw(st.lists(st.sampled_from(keys), unique=True)):
+                del whole[name][data.draw(st.sampled_from(["before", "after"]))][key]
         else:
             text = whole[name]["output"]
             whole[name]["output"] = text[: data.draw(st.integers(0, len(text)))]
@@ -160,9 +169,11 @@ def test_nothing_runs_between_the_counters_but_the_tool() -> None:
             ("net0", {"tool": "sockperf"}),
         ):
             workload = WORKLOAD.validate_json(json.dumps(said))
-            steps = [step["id"] for step in steps_of(spots(example)[name], workload, next(workload.points()))]
+            found = steps_of(spots(example)[name], workload, next(workload.points()))
+            steps = [step["id"] for step in found]
             at = steps.index("client")
-            assert steps[at - 1 : at + 3] == ["counters-before", "client", "counters-after", "fetch"]
+            assert steps[at - 1 : at + 2] == ["settle", "client", "fetch"]
+            assert [step["id"] for step in found if step["op"] == "measured"] == ["client"]
             assert len(steps) == len(set(steps)) and ("server" in steps) == ("stop" in steps) == (said["tool"] != "fio")
 
 
@@ -194,8 +205,7 @@ def test_a_start_is_measured_from_what_the_log_has_already() -> None:
     spot = spots("kvm-pool")["fe0"]
     step = next(step for step in steps_of(spot, workload, {}) if step["id"] == "client")
     assert spot.console_log in step["command"] and "systemctl stop vtool-domain-fe0.service" in step["command"]
-    said = {"counters-before": counters(1), "counters-after": counters(9), "client": {"output": "ready after 4.25 s\n"}}
-    seen = read(said, spot, workload, {})
+    seen = read({"client": around(counters(20), "ready after 4.25 s\n")}, spot, workload, {})
     assert [(metric.name, metric.value) for metric in seen.metrics] == [("ready", 4.25)]
 
 
@@ -237,7 +247,8 @@ def test_a_guests_shell_says_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "fio").write_text(fio)
     (tmp_path / "fio").chmod(0o755)
     assert shell(command_of("prepare", FIO).replace("test -b /dev/vda", "true"), tmp_path).stdout == ""
-    assert shell(command_of("client", FIO), tmp_path).stdout == "", "each character is an exit"
+    measured = shell(command_of("client", FIO), tmp_path)
+    assert measured.stdout == "@@vtool ready\n@@vtool done\n", "each character is an exit"
     said = shell(command_of("fetch", FIO), tmp_path)
     seen = read(results(fetch={"code": said.returncode, "output": said.stdout}), SPOT, FIO, POINT)
     # This machine has no pool of slots, which is what a bypass looks like.
@@ -325,12 +336,10 @@ def test_memory_is_copied_in_a_guest_or_on_the_board() -> None:
     workload = WORKLOAD.validate_json('{"tool": "mbw", "where": ["guest", "board"], "size": "64MiB", "runs": 5}')
     guest, board = (steps_of(SPOT, workload, point) for point in workload.points())
     assert {step["id"]: step["op"] for step in guest} == {
-        "prepare": "domain", "counters-before": "counters", "client": "domain", "counters-after": "counters",
-        "fetch": "domain",
+        "prepare": "domain", "settle": "run", "client": "measured", "fetch": "domain",
     }  # fmt: skip
-    assert [step["op"] for step in board] == ["run", "counters", "run", "counters"] and BRING in board[0]
-    said = {"prepare": {"code": 0}, "counters-before": counters(1), "counters-after": counters(2)}
-    said["client"] = {"code": 0, "output": (RECORDED / "mbw-1.2.2.txt").read_text()}
-    seen = read(said, SPOT, workload, [*workload.points()][1])
+    assert [step["op"] for step in board] == ["run", "measured"] and BRING in board[0]
+    said = around(counters(20), (RECORDED / "mbw-1.2.2.txt").read_text())
+    seen = read({"prepare": {"code": 0}, "client": said}, SPOT, workload, [*workload.points()][1])
     assert seen.void is None and seen.metrics[0].name == "copy", seen.why
     assert not any(cost.side is Side.FRONTEND for cost in seen.costs)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench.test_matrix import write
-from tests.bench.test_repetition import counters, guest_text
+from tests.bench.test_repetition import around, counters, guest_text
 from vtool.bench.cells import Planned, Ready, plan_matrix
 from vtool.bench.field import Deployed
 from vtool.bench.places import Spot
@@ -77,10 +77,8 @@ class FakeField:
             raise said
         return {
             "prepare": {"code": 0, "output": ""},
-            "counters-before": counters(10),
-            "client": {"code": 0, "output": ""},
+            "client": around(counters(20)),
             "fetch": {"code": 0, "output": said},
-            "counters-after": counters(20),
         } | (said if isinstance(said, dict) else {})
 
 
@@ -170,7 +168,7 @@ def test_a_board_that_nobody_can_switch_ends_the_run_with_everything_kept(planne
 
 
 def test_what_may_pass_is_measured_again(planned: Planned, tmp_path: Path) -> None:
-    disturbed = {"counters-after": counters(20, busy_s=19.0), "fetch": {"code": 0, "output": guest_text(FIO)}}
+    disturbed = {"client": around(counters(20, busy_s=19.0)), "fetch": {"code": 0, "output": guest_text(FIO)}}
     outcome, run = go(planned, tmp_path, FakeField(lambda n: disturbed if n == 1 else guest_text(FIO)))
     assert [(one.number, one.attempt, one.void) for one in run.repetitions][:2] == [
         (1, 1, Void.DISTURBED),

@@ -120,7 +120,7 @@ def test_the_plan_as_data_and_by_what_was_measured(
 PATHS = {
     "kvm-paths": {"shared-ram", "pool", "pool-in-ram", "viommu", "ring"},
     "kvm-queues": {"pool-in-ram"},
-    "xen-paths": {"shared-ram", "grant", "pv"},
+    "xen-paths": {"shared-ram", "grant", "pv", "pool", "ring"},
 }
 
 

@@ -242,3 +242,23 @@ def test_fio_is_given_plain_numbers(pattern: str, sectors: int, depth: int) -> N
 def test_the_defaults_fit_the_places_that_they_are_for() -> None:
     assert not [*reasons(DISK, tool="fio", pattern=["read", "write", "randrw"]), *reasons(DISK, tool="mbw")]
     assert not [*reasons(LINK, tool="iperf3"), *reasons(LINK, tool="sockperf", length=[64, 64 * KIB - 29])]
+
+
+@pytest.mark.parametrize(
+    ("said", "place", "amount"),
+    [
+        ({"tool": "fio", "pattern": "randread", "block_size": "64KiB"}, DISK, "--io_size=131072000"),
+        ({"tool": "iperf3", "length": 1400}, LINK, "--bytes 2800000"),
+    ],
+)
+def test_as_many_requests_are_the_same_work_however_long_they_take(
+    said: dict[str, Any], place: Place, amount: str
+) -> None:
+    workload = made(**said, requests=2000)
+    commands = workload.commands(next(workload.points()), place)
+    for command in (commands.client, commands.prepare):
+        assert amount in command and "time" not in command, "as many to warm up"
+    by_time = made(**said).commands(next(made(**said).points()), place)
+    assert amount not in by_time.client and "time" in by_time.client
+    unwarmed = made(**said, requests=2000, warmup_s=0)
+    assert amount not in unwarmed.commands(next(unwarmed.points()), place).prepare

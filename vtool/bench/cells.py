@@ -18,7 +18,7 @@ from vtool.bench.places import Spot, places_of
 from vtool.bench.workloads.base import Point, WorkloadBase
 from vtool.diagnostics import Diagnostic, Span, VtoolError, in_order
 from vtool.diagnostics.codes import declare
-from vtool.model.topology import Topology
+from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import Plan
 from vtool.reading.language import SETTING_FILE
 from vtool.reading.source import Document
@@ -300,7 +300,9 @@ def _faults(
         yield Fault(code="VT942", message=f"it has no {kinds} '{where}'", place=place)
         return
     if not spot.place.has_shell:
-        message = f"nothing can be run in '{spot.place.frontend}': Xen built it at boot, and nobody reaches its shell"
+        why = "Xen built it at boot, and nobody reaches its shell"
+        but = f"only with a network and '{OWN_RAMDISKS[1]}' does it take commands"
+        message = f"nothing can be run in '{spot.place.frontend}': {why}; {but}"
         yield Fault(code="VT942", message=message, place=place)
         return
     for why in point.workload.unfit(point.point, spot.place):

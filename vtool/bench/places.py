@@ -12,9 +12,9 @@ from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.bench.workloads.base import Place
 from vtool.model.devices import Device, disks_of
-from vtool.model.topology import Role, Topology
+from vtool.model.topology import OWN_RAMDISKS, Role, Topology
 from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, XenBootGuest, XenGuest
-from vtool.plan.types.guest import GuestKind
+from vtool.plan.types.guest import Guest, GuestKind
 from vtool.results.records import Side
 
 
@@ -45,10 +45,12 @@ def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
     """Return every guest, then every device of a guest, in the order of the plan."""
     found: list[Spot] = []
     for guest in board.guests:
+        address = _commands_at(topology, guest)
+        has_shell = guest.kind is not GuestKind.DOM0LESS or bool(address)
         spot = Spot(
             board.name,
             board.hypervisor,
-            Place(guest.name, guest.cpus, guest.memory_bytes, guest.kind is not GuestKind.DOM0LESS),
+            Place(guest.name, guest.cpus, guest.memory_bytes, has_shell, address),
             control=board.control.name,
             start_unit=guest.unit,
             console_log=guest.console_log or "",
@@ -64,10 +66,23 @@ def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
     return found
 
 
+COMMANDS_PORT = 7004
+"""Where a guest of the benchmarks' ramdisk takes commands that has no console (its init)."""
+
+
 def _vmm_of(guest: object) -> tuple[tuple[Side, str], ...]:
     if isinstance(guest, KvmGuest):
         return ((Side.VMM, guest.unit),)
     return ((Side.VMM, guest.qemu.unit),) if isinstance(guest, XenGuest | XenBootGuest) and guest.qemu else ()
+
+
+def _commands_at(topology: Topology, guest: Guest) -> str:
+    """Return where a guest without a console takes commands: with the tools it does, at its first interface."""
+    if guest.kind is not GuestKind.DOM0LESS or topology.domains[guest.name].ramdisk != OWN_RAMDISKS[1]:
+        return ""
+    networks = (one for one in topology.devices.values() if one.type == "net" and one.frontend == guest.name)
+    addresses = (one.network.frontend_address for one in networks if topology.domains[one.backend].role is Role.CONTROL)
+    return next((f"{address.split('/')[0]}:{COMMANDS_PORT}" for address in addresses if address), "")
 
 
 def _domains(board: BoardPlan, frontend: str, backend: str | None) -> tuple[tuple[Side, str], ...]:
@@ -95,11 +110,15 @@ def _of_device(
     match guest:
         case KvmGuest():
             place, served = _kvm_place(place, guest, name)
+            if place.type and not by_board:
+                # What another guest serves, that guest costs: its VMM has all of its time.
+                served = [(Side.BACKEND, one.unit) for one in board.guests if one.name == device.backend]
         case XenGuest() | XenBootGuest():
             place = _xen_place(place, guest, name)
     units = tuple(dict.fromkeys((*served, *spot.units)))
     if board.hypervisor == "xen":
-        units = tuple((Side.BACKEND, unit) for _, unit in spot.units)
+        rings = {ring.name: ring.unit for ring in guest.rings} if isinstance(guest, XenBootGuest) else {}
+        units = tuple((Side.BACKEND, unit) for unit in ([rings[name]] if name in rings else dict(spot.units).values()))
     yield replace(
         spot,
         place=place,
@@ -141,6 +160,12 @@ def _xen_place(place: Place, guest: XenGuest | XenBootGuest, name: str) -> Place
             scratch: AddressRange | None = virtio.disks[0].scratch if virtio.disks else None
             block, interface = f"/dev/$(ls {sysfs}/block)", f"$(ls {sysfs}/net)"
             return replace(place, block=block, interface=interface, scratch=scratch, tag=name)
+    if isinstance(guest, XenBootGuest):
+        for ring in guest.rings:
+            if ring.name == name:
+                target = ring.frontend.target
+                place = replace(place, scratch=ring.disk.scratch if ring.disk else None)
+                return replace(place, block=target if place.type == "blk" else "", interface=target)
     if isinstance(guest, XenGuest):
         disks = {disk.name: (disk.virtual_device, disk.scratch) for disk in guest.disks}
         disks |= {disk.name: (disk.virtual_device, disk.scratch) for disk in guest.served_disks}

@@ -6,7 +6,7 @@ Costs are differences between the counters before and after.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,7 @@ def read(
 ) -> Seen:
     """Read the results of a repetition's steps."""
     seen = Seen()
-    for name in ("server", "prepare", "counters-before", "client", "counters-after"):
+    for name in ("server", "prepare", "settle", "client"):
         if name not in results:
             continue
         said = str(results[name].get("output", ""))
@@ -112,9 +112,11 @@ def read(
     except ToolFailedError as error:
         return Seen(Void.TOOL_FAILED, str(error)[:500], seen.text)
     seen.metrics, seen.work = outcome.metrics, outcome.work
-    before, after = results["counters-before"], results["counters-after"]
+    before, after = client["before"], client["after"]
     seen.costs = [*_board_costs(spot, before, after), *(_guest_costs(guest) if guest else ())]
     seen.conditions = _conditions(before, after)
+    if guest is not None:
+        seen.conditions |= _harness(spot, seen.costs, before, after)
     _judge(seen, spot, guest, before, after, clock)
     return seen
 
@@ -200,6 +202,19 @@ def _conditions(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     found["board_seconds"] = float(after["boot_s"]) - float(before["boot_s"])
     found["clock_jump_s"] = float(after["real_s"]) - float(before["real_s"]) - found["board_seconds"]
     return found
+
+
+def _harness(
+    spot: Spot, costs: Iterable[Cost], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return the processor time of vtool-board itself, and its share of the frontend's and backend's."""
+    if "harness_s" not in before or "harness_s" not in after:
+        return {}
+    own = after["harness_s"] - before["harness_s"]
+    # Of KVM's guests the VMM's time has theirs in it; of Xen's domains all is told.
+    name, sides = ("cpu", (Side.BACKEND, Side.VMM)) if spot.hypervisor == "kvm" else ("cpu_of_domain", tuple(Side))
+    measured = sum(cost.value for cost in costs if cost.name == name and cost.side in sides)
+    return {"harness_s": own, **({"harness_share": own / measured} if measured > 0 else {})}
 
 
 def _judge(

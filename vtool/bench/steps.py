@@ -1,9 +1,9 @@
 """The steps of one repetition, which vtool-board runs in their order. Enter at ``steps_of``.
 
-    (server)   prepare, warm up   counters   the tool, in its guest   counters   fetch, clean   (stop)
+    (server)   prepare, warm up   settle   the tool, in its guest   fetch, clean   (stop)
 
-Nothing but the tool runs between the counters, and it prints into a file: each character on a guest's console is an
-exit. Its script is there before, for the same reason.
+Nothing but the tool runs between the counters of its step, and it prints into a file: each character on a guest's
+console is an exit. Its script is there before, and waits for the counters, for the same reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ MARK = "@@vtool"
 _WITH_TOOLS = f"PATH=$PATH:{TOOLS}/bin; export PATH"
 # In a guest, which has one user.
 _SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
-_POOLS = "/sys/kernel/debug/vtool-*/io_tlb_used_hiwater /sys/kernel/debug/swiotlb/*/io_tlb_used_hiwater"
+_QUIET = "/tmp/quiet"  # noqa: S108
+"""While it is there, a guest of vtool's whose shell nobody reaches leaves its disk alone (its init)."""
+_READY, _DONE = f"{MARK} ready", f"{MARK} done"
+_POOLS = " ".join(f"/sys/kernel/debug/{pool}/io_tlb_used_hiwater" for pool in ("vtool-*", "xen-shmem@*", "swiotlb/*"))
 _RESET = f'for f in {_POOLS}; do [ -e "$f" ] && echo 0 >"$f"; done 2>/dev/null'
 """Sets the pools' high-water marks to what is used now, so that they tell of what follows."""
 _OF_POOLS = (
@@ -38,19 +41,19 @@ _INTERRUPTS, _PROCESSORS = "grep '^intr' /proc/stat | cut -d ' ' -f 1,2", "head 
 def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     """Return the steps of a repetition, in order."""
     if workload.tool == "start":
-        return [_counters("before", spot), _start(spot), _counters("after", spot)]
+        return [_measured(_start(spot), spot)]
     commands = workload.commands(point, spot.place)
     if commands.on_board:
         return _steps_on_board(spot, workload, commands)
-    domain = spot.place.frontend
-    script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}"
+    script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}; touch {_QUIET}"
     prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
     steps = [*_serve(spot, workload, commands)]
-    steps.append(_in(domain, "prepare", "; ".join(prepare), commands.timeout_s))
-    steps += [_counters("before", spot), _in(domain, "client", f"sh {_SCRIPT} >{_PRINTED} 2>&1", commands.timeout_s)]
-    steps += [_counters("after", spot), _in(domain, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT}", 60)]
+    steps += [_in(spot, "prepare", "; ".join(prepare), commands.timeout_s), _on_board("settle", "sync")]
+    client = _in(spot, "client", f"sh {_SCRIPT} 3>&1 >{_PRINTED} 2>&1", commands.timeout_s)
+    steps.append(_measured({**client, "ready": _READY, "done": _DONE}, spot))
+    steps.append(_in(spot, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT} {_QUIET}", 60))
     if commands.clean:
-        steps.append(_in(domain, "clean", commands.clean, 60))
+        steps.append(_in(spot, "clean", commands.clean, 60))
     return [*steps, *_stop_serving(spot, commands)]
 
 
@@ -58,7 +61,7 @@ def _steps_on_board(spot: Spot, workload: WorkloadBase, commands: Commands) -> l
     needs = f"{_WITH_TOOLS}; {_needs(workload.PROGRAMS)}"
     prepare = _on_board("prepare", f"{needs}; {commands.prepare or ':'}", commands.timeout_s)
     client = _on_board("client", f"{_WITH_TOOLS}; {commands.client}", commands.timeout_s)
-    return [{**prepare, BRING: True}, _counters("before", spot), client, _counters("after", spot)]
+    return [{**prepare, BRING: True}, _measured(client, spot)]
 
 
 def deadline_s(steps: Sequence[Step]) -> float:
@@ -66,20 +69,27 @@ def deadline_s(steps: Sequence[Step]) -> float:
     return 60.0 + sum(float(step.get("timeout_s", 30)) for step in steps)
 
 
-def _in(domain: str, name: str, command: str, timeout_s: int) -> Step:
-    return {"id": name, "op": "domain", "domain": domain, "command": command, "timeout_s": timeout_s}
+def _in(spot: Spot, name: str, command: str, timeout_s: int) -> Step:
+    """Return a step in the shell of a spot's guest: on its console, or where it takes commands instead."""
+    step = {"id": name, "op": "domain", "domain": spot.place.frontend, "command": command, "timeout_s": timeout_s}
+    return {**step, "address": spot.place.commands_at} if spot.place.commands_at else step
+
+
+def _in_server(spot: Spot, name: str, command: str) -> Step:
+    return {"id": name, "op": "domain", "domain": spot.place.backend, "command": command, "timeout_s": 30}
 
 
 def _on_board(name: str, command: str, timeout_s: int = 60) -> Step:
     return {"id": name, "op": "run", "command": command, "timeout_s": timeout_s}
 
 
-def _counters(when: str, spot: Spot) -> Step:
+def _measured(step: Step, spot: Spot) -> Step:
+    """Return a step with what is counted around it."""
     units = [unit for _, unit in spot.units]
     if spot.place.server_address and spot.place.served_by_board:
         units.append(f"{SERVER_UNIT}.service")
     domains = {name: (0 if name == spot.control else None) for _, name in spot.domains}
-    return {"id": f"counters-{when}", "op": "counters", "units": units, "domains": domains}
+    return {**step, "op": "measured", "units": units, "domains": domains}
 
 
 def _needs(programs: Sequence[str]) -> str:
@@ -91,8 +101,12 @@ def _needs(programs: Sequence[str]) -> str:
 
 
 def _counted(client: str) -> str:
-    """Return a command between what its guest has counted; the marks are on lines of their own."""
-    tool = f"{{ {client}; }}; c=$?; echo; echo '{MARK} after' $c"
+    """Return a command between what its guest has counted; the marks are on lines of their own.
+
+    It waits for a line before the tool, and after it, while the board's counters are read.
+    """
+    tool = f"echo '{_READY}' >&3; read -r _; {{ {client}; }}; c=$?; echo '{_DONE}' >&3; read -r _; echo; "
+    tool += f"echo '{MARK} after' $c"
     # Processors last and first, so that counting itself is not counted.
     before = f"{_RESET}; echo '{MARK} before'; {_OF_POOLS}; {_INTERRUPTS}; {_PROCESSORS}"
     return f"{before}; echo '{MARK} tool'; {tool}; {_PROCESSORS}; {_INTERRUPTS}; {_OF_POOLS}"
@@ -104,7 +118,7 @@ def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[S
     needs = _needs(workload.SERVER_PROGRAMS)
     if not spot.place.served_by_board:
         server = f"{needs}; ({commands.server}) >/dev/null 2>&1 & echo $! >{_SERVER_PID}; sleep 1"
-        yield _in(spot.place.backend, "server", server, 30)
+        yield _in_server(spot, "server", server)
         return
     # A socket that has no other end; those of connections that wait for their end have one.
     listens = f"cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null | {_listening(commands.port)}"
@@ -126,7 +140,7 @@ def _stop_serving(spot: Spot, commands: Commands) -> Iterator[Step]:
     if spot.place.served_by_board:
         yield _on_board("stop", f"systemctl stop {SERVER_UNIT} || true")
     else:
-        yield _in(spot.place.backend, "stop", f"kill $(cat {_SERVER_PID}); rm {_SERVER_PID}", 30)
+        yield _in_server(spot, "stop", f"kill $(cat {_SERVER_PID}); rm {_SERVER_PID}")
 
 
 def _start(spot: Spot) -> Step:

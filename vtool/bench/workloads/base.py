@@ -22,6 +22,8 @@ Point = Mapping[str, str | int]
 Item = TypeVar("Item")
 
 Seconds = Annotated[int, Field(ge=1, le=3600)]
+Requests = Annotated[int, Field(ge=0, le=10**9)]
+"""How many requests a repetition makes, and as many to warm up: the same work each time. 0: what goes in its time."""
 
 
 def _to_sweep(item: Any) -> Callable[[Any], Any]:
@@ -57,13 +59,14 @@ class Place:
     """Where a workload runs: a guest, and in most cases one of its devices with what its backend is reached by.
 
     ``block`` and ``interface`` are shell words inside the guest. ``scratch`` is the part of a disk that may be written
-    to. ``has_shell``: commands can be run in the guest.
+    to. ``has_shell``: commands can be run in the guest; ``commands_at`` is ADDRESS:PORT where not on its console.
     """
 
     frontend: str
     cpus: int
     memory_bytes: int
     has_shell: bool
+    commands_at: str = ""
     device: str = ""
     type: str = ""
     block: str = ""

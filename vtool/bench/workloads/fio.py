@@ -17,6 +17,7 @@ from vtool.bench.workloads.base import (
     Outcome,
     Place,
     Point,
+    Requests,
     Sweep,
     ToolFailedError,
     WorkloadBase,
@@ -45,13 +46,17 @@ class Pattern(Enum):
 
 
 class Workload(WorkloadBase):
-    """Reads and writes past the guest's page cache (``direct=1``), ``depth`` requests at a time in each job."""
+    """Reads and writes past the guest's page cache (``direct=1``), ``depth`` requests at a time in each job.
+
+    With ``requests`` each job makes so many, however long they take.
+    """
 
     tool: Literal["fio"]
     pattern: Sweep[Pattern]
     block_size: Sweep[Size] = (4 * KIB,)
     depth: Sweep[Annotated[int, Field(ge=1, le=128)]] = (1,)
     jobs: Sweep[Annotated[int, Field(ge=1, le=128)]] = (1,)
+    requests: Requests = 0
 
     TYPES: ClassVar = ("blk", "fs")
     SWEPT: ClassVar = ("pattern", "block_size", "depth", "jobs")
@@ -90,13 +95,18 @@ class Workload(WorkloadBase):
             *("fio", "--name=vtool", *where),
             *(f"--rw={point['pattern']}", f"--bs={point['block_size']}", f"--iodepth={point['depth']}"),
             *(f"--numjobs={point['jobs']}", "--thread", "--group_reporting", "--ioengine=libaio", "--direct=1"),
-            *("--time_based", "--randrepeat=1", "--lat_percentiles=1", f"--percentile_list={_PERCENTILES}"),
+            *("--randrepeat=1", "--lat_percentiles=1", f"--percentile_list={_PERCENTILES}"),
             *("--output-format=json", f"--output={_OUTPUT}"),
         ]
         job = " ".join(words)
-        warm = f"{job} --runtime={point['warmup_s']} >/dev/null" if point["warmup_s"] else "true"
+        amount = int(point["requests"]) * int(point["block_size"])
+        lasting, warming = (
+            f"--io_size={amount}" if amount else f"--time_based --runtime={point[name]}"
+            for name in ("seconds", "warmup_s")
+        )
+        warm = f"{job} {warming} >/dev/null" if point["warmup_s"] else "true"
         return Commands(
-            client=f"{job} --runtime={point['seconds']} && cat {_OUTPUT}; rm -f {_OUTPUT}",
+            client=f"{job} {lasting} && cat {_OUTPUT}; rm -f {_OUTPUT}",
             prepare=f"{prepare} && {warm}",
             clean=clean,
             timeout_s=int(point["seconds"]) + 150,

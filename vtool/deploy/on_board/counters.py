@@ -1,6 +1,7 @@
 """What a board's kernel and hypervisor have counted: read before and after something, the difference is its cost.
 
-Read by this process itself, since what it would start instead is counted, too. What a board does not have is left out.
+Found once, and then read by this process itself, since what it would start instead is counted, too. What a board does
+not have is left out. Enter at ``Counters``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,73 @@ _GUEST_TIME = 40
 """Of /proc/PID/stat after the command, from 0: guest_time, the 43rd field (proc(5))."""
 
 
-def counters(step: dict[str, Any]) -> dict[str, Any]:
-    """Return the counters of units, of Xen's domains, and of the board.
+class Counters:
+    """The counters of units, of Xen's domains, and of the board.
 
     ``units`` are systemd's; ``domains`` are names with Xen's numbers, null where it has to be asked for.
     """
-    numbers = {name: _number(name, number) for name, number in step.get("domains", {}).items()}
-    units = {unit: _cgroup(unit) for unit in step.get("units", ())}
-    found: dict[str, Any] = {
-        "real_s": time.time(),
-        "boot_s": time.clock_gettime(time.CLOCK_BOOTTIME),
-        "load": os.getloadavg()[0],
-        "units": {unit: _of_unit(folder) for unit, folder in units.items() if folder is not None},
-        **_of_processors(),
-        **_conditions(),
-    }
-    if numbers:
-        found["domains"] = _of_domains(numbers)
-    return found
+
+    def __init__(self, step: dict[str, Any]) -> None:
+        self._numbers = {name: _number(name, number) for name, number in step.get("domains", {}).items()}
+        units = {unit: _cgroup(unit) for unit in step.get("units", ())}
+        self._units = {unit: folder for unit, folder in units.items() if folder is not None}
+        self._times = _times_of_domains() if self._numbers else dict
+        self._exits: dict[str, list[Path]] = {}
+
+    def read(self, *, after: bool) -> dict[str, Any]:
+        """Return what has been counted. What is dear to read is read outside of what is measured.
+
+        ``harness_s`` is the time of this process and of what it started: between two readings an upper bound of what
+        counting itself took.
+        """
+        parts = [_conditions, _of_processors, self._moment, self._of_domains, self._of_units]
+        found: dict[str, Any] = {}
+        for part in reversed(parts) if after else parts:
+            found |= part()
+        return found
+
+    def _moment(self) -> dict[str, float]:
+        own = os.times()
+        return {
+            "real_s": time.time(),
+            "boot_s": time.clock_gettime(time.CLOCK_BOOTTIME),
+            "harness_s": time.process_time() + own.children_user + own.children_system,
+        }
+
+    def _of_domains(self) -> dict[str, Any]:
+        if not self._numbers:
+            return {}
+        times = self._times()
+        return {"domains": {name: times[number] for name, number in self._numbers.items() if number in times}}
+
+    def _of_units(self) -> dict[str, Any]:
+        return {"units": {unit: self._of_unit(folder) for unit, folder in self._units.items()}}
+
+    def _of_unit(self, folder: Path) -> dict[str, float]:
+        """Read a cgroup's cpu.stat, in microseconds, and its memory; of KVM's the guests' own time, and exits."""
+        found: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError):
+            for line in (folder / "cpu.stat").read_text().splitlines():
+                name, value = line.split()
+                if name in ("usage_usec", "user_usec", "system_usec"):
+                    found[name.replace("_usec", "_s")] = int(value) / 1e6
+        with contextlib.suppress(OSError, ValueError):
+            found["memory_bytes"] = int((folder / "memory.current").read_text())
+        pids: list[str] = []
+        with contextlib.suppress(OSError):
+            pids = (folder / "cgroup.procs").read_text().split()
+        guest = [_guest_time(pid) for pid in pids]
+        if any(guest):
+            found["guest_s"] = sum(guest)
+        with contextlib.suppress(OSError, ValueError):
+            if exits := [int(file.read_text()) for pid in pids for file in self._exits_of(pid)]:
+                found["exits"] = sum(exits)
+        return found
+
+    def _exits_of(self, pid: str) -> list[Path]:
+        if pid not in self._exits:
+            self._exits[pid] = [*_SYS.glob(f"kernel/debug/kvm/{pid}-*/exits")]
+        return self._exits[pid]
 
 
 def _number(name: str, number: int | None) -> int | None:
@@ -52,28 +103,6 @@ def _number(name: str, number: int | None) -> int | None:
 def _cgroup(unit: str) -> Path | None:
     said = run("systemctl", "show", "-p", "ControlGroup", "--value", unit, check=False).stdout.strip()
     return _CGROUPS / said.lstrip("/") if said else None
-
-
-def _of_unit(folder: Path) -> dict[str, float]:
-    """Read a cgroup's cpu.stat, in microseconds, and its memory; of KVM's the guests' own time, and exits."""
-    found: dict[str, float] = {}
-    with contextlib.suppress(OSError, ValueError):
-        for line in (folder / "cpu.stat").read_text().splitlines():
-            name, value = line.split()
-            if name in ("usage_usec", "user_usec", "system_usec"):
-                found[name.replace("_usec", "_s")] = int(value) / 1e6
-    with contextlib.suppress(OSError, ValueError):
-        found["memory_bytes"] = int((folder / "memory.current").read_text())
-    pids: list[str] = []
-    with contextlib.suppress(OSError):
-        pids = (folder / "cgroup.procs").read_text().split()
-    guest = [_guest_time(pid) for pid in pids]
-    if any(guest):
-        found["guest_s"] = sum(guest)
-    exits = [int(file.read_text()) for pid in pids for file in _SYS.glob(f"kernel/debug/kvm/{pid}-*/exits")]
-    if exits:
-        found["exits"] = sum(exits)
-    return found
 
 
 def _guest_time(pid: str) -> float:
@@ -101,8 +130,8 @@ def _of_processors() -> dict[str, float]:
 
 
 def _conditions() -> dict[str, float]:
-    """Read temperature and frequency, where the board tells them."""
-    found: dict[str, float] = {}
+    """Read the load, and temperature and frequency where the board tells them."""
+    found: dict[str, float] = {"load": os.getloadavg()[0]}
     for key, pattern, factor, choose in (
         ("temperature_c", "class/thermal/thermal_zone*/temp", 1e-3, max),
         ("frequency_hz", "devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq", 1e3, min),
@@ -118,16 +147,20 @@ def _conditions() -> dict[str, float]:
     return found
 
 
-def _of_domains(numbers: dict[str, int | None]) -> dict[str, float]:
-    """Return the processor time of Xen's domains in seconds: exactly by Xen's own Python, else by xl to a tenth."""
+def _times_of_domains() -> Callable[[], dict[int, float]]:
+    """Return what reads the processor time of Xen's domains in seconds: exactly, else to a tenth."""
     sys.path += [str(path) for path in sorted(Path("/usr/lib").glob("xen-*/lib/python"))]
-    times: dict[int, float] = {}
     try:
         from xen.lowlevel.xc import xc
 
-        times = {domain["domid"]: domain["cpu_time"] / 1e9 for domain in xc().domain_getinfo()}
+        handle = xc()
     except (ImportError, OSError):
-        lines = run("xl", "list", check=False, timeout=20).stdout.splitlines()[1:]
-        with contextlib.suppress(ValueError, IndexError):
-            times = {int(line.split()[-5]): float(line.split()[-1]) for line in lines}
-    return {name: times[number] for name, number in numbers.items() if number is not None and number in times}
+        return _times_by_xl
+    return lambda: {domain["domid"]: domain["cpu_time"] / 1e9 for domain in handle.domain_getinfo()}
+
+
+def _times_by_xl() -> dict[int, float]:
+    lines = run("xl", "list", check=False, timeout=20).stdout.splitlines()[1:]
+    with contextlib.suppress(ValueError, IndexError):
+        return {int(line.split()[-5]): float(line.split()[-1]) for line in lines}
+    return {}

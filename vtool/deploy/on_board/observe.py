@@ -15,9 +15,9 @@ from pathlib import Path
 
 from . import reach
 from .base import BoardError, run
-from .counters import counters
 from .domains import manifest
 from .kernel_image import options_of
+from .measured import measured
 from .talk import domain_shell, qmp
 from .typed import Any
 
@@ -29,7 +29,7 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     for step in json.load(sys.stdin)["steps"]:
         begin = time.monotonic()
         # Who answers: a domain's shell, or its VMM.
-        who = f"domain '{step.get('domain')}'" if step["op"] in SHELL_OPERATIONS else ""
+        who = f"domain '{step['domain']}'" if step["op"] in SHELL_OPERATIONS and "domain" in step else ""
         who = f"QEMU of domain '{step['domain']}'" if step["op"] in QEMU_OPERATIONS else who
         try:
             if who in silent:
@@ -56,7 +56,7 @@ def observe_run(step: dict[str, Any]) -> dict[str, Any]:
 
 def observe_domain(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line in a domain."""
-    return domain_shell(step["domain"], step["command"], step.get("timeout_s", 30))
+    return domain_shell(step["domain"], step["command"], step.get("timeout_s", 30), step.get("address"))
 
 
 def observe_qmp(step: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def observe_beside(step: dict[str, Any]) -> dict[str, Any]:
     return reach.beside(step, partial(domain_shell, step["domain"]))
 
 
-SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside")
+SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside", "measured")
 QEMU_OPERATIONS = ("qmp", "offers")
 OPERATIONS = {
     "exchange": observe_exchange,
@@ -217,5 +217,5 @@ OPERATIONS = {
     "offers": observe_offers,
     "maps": observe_maps,
     "kernel-option": observe_kernel_option,
-    "counters": counters,
+    "measured": measured,
 }

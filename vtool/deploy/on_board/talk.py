@@ -22,6 +22,8 @@ from .base import BoardError, run
 from .domains import clean_lines, console_text, manifest
 from .typed import Any
 
+PATIENCE_S = 20.0
+"""How long a guest may take until it takes commands."""
 XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 
 
@@ -59,30 +61,89 @@ def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
             yield connection.fileno()
 
 
-def domain_shell(name: str, command: str, timeout_s: float) -> dict[str, Any]:
-    """Run a command in the shell on a domain's console; return its exit code and output.
+class Answer:
+    """What a domain's shell answers to a command that was typed into it."""
+
+    def __init__(self, name: str, command: str, console: int, token: str) -> None:
+        self._name, self._command, self._console = name, command, console
+        self._begin, self._end = f"VT-BEGIN-{token}".encode(), f"VT-END-{token} ".encode()
+        self._text = b""
+
+    def until(self, words: str, deadline: float) -> None:
+        """Wait until the command has said a line of these words; BoardError VT710 where it never does."""
+        while self._begin not in self._text or f"\n{words}".encode() not in self._text.split(self._begin, 1)[1]:
+            if self._end in self._text:
+                raise BoardError("VT710", f"'{self._command[:60]}' ended and never said '{words}'", detail=self._tail())
+            self._read(deadline)
+
+    def enter(self) -> None:
+        """Type a line feed."""
+        os.write(self._console, b"\n")
+
+    def end(self, deadline: float) -> dict[str, Any]:
+        """Wait for the end; return exit code and output."""
+        while self._end not in self._text or b"\n" not in self._text[self._text.find(self._end) :]:
+            self._read(deadline)
+        body, _, tail = self._text.partition(self._end)
+        output = body.split(self._begin, 1)[-1].replace(b"\r", b"").lstrip(b"\n")
+        return {"code": int(tail.split()[0]), "output": output.decode(errors="replace")}
+
+    def _read(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        data = os.read(self._console, 65536) if left > 0 and select.select([self._console], [], [], left)[0] else b""
+        if not data:
+            words = f"domain '{self._name}' did not answer '{self._command[:60]}' in time"
+            raise BoardError("VT710", words, detail=self._tail())
+        self._text += data
+
+    def _tail(self) -> list[str]:
+        return clean_lines(self._text)[-5:]
+
+
+@contextlib.contextmanager
+def typed(name: str, command: str, address: str | None = None, *, reads: bool = False) -> Iterator[Answer]:
+    """Type a command into a domain's shell: on its console, or at an address where it takes commands.
 
     The command travels as base64, so that no line editing on the way can change it; markers are
-    spelled so that their echo does not look like them.
+    spelled so that their echo does not look like them. With ``reads`` it has what is typed as its input.
     """
     domain = deployed_domain(name)
     token = base64.b16encode(os.urandom(6)).decode()
     encoded = base64.b64encode(command.encode()).decode()
     line = (
-        f'echo "V""T-BEGIN-{token}"; (eval "$(echo {encoded} | base64 -d)") </dev/null 2>&1; '
+        f'echo "V""T-BEGIN-{token}"; (eval "$(echo {encoded} | base64 -d)"){"" if reads else " </dev/null"} 2>&1; '
         f'echo "V""T-END-{token} $?"\n'
     )
-    with domain_console(name, domain) as console:
+    with _commands_at(name, address) if address else domain_console(name, domain) as console:
         # \x15 empties a half-typed line; long lines go in pieces a tty's input queue can hold.
-        for piece in (b"\x15", *(line.encode()[i : i + 200] for i in range(0, len(line), 200))):
+        for piece in (b"" if address else b"\x15", *(line.encode()[i : i + 200] for i in range(0, len(line), 200))):
             os.write(console, piece)
             time.sleep(0.005)
-        text = read_until(console, f"VT-END-{token} ".encode(), time.monotonic() + timeout_s)
-    if text is None:
-        raise BoardError("VT710", f"domain '{name}' did not answer '{command[:60]}' within {timeout_s:.0f} s")
-    body, _, tail = text.partition(f"VT-END-{token} ".encode())
-    output = body.split(f"VT-BEGIN-{token}".encode(), 1)[-1].replace(b"\r", b"").lstrip(b"\n")
-    return {"code": int(tail.split()[0]), "output": output.decode(errors="replace")}
+        yield Answer(name, command, console, token)
+
+
+@contextlib.contextmanager
+def _commands_at(name: str, address: str) -> Iterator[int]:
+    """Yield a connection to a domain's shell at ADDRESS:PORT, which may be about to be opened; VT710 where none is."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection = socket.create_connection((host, int(port)), timeout=5)
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise BoardError("VT710", f"domain '{name}' takes no commands at {address}: {error}") from None
+            time.sleep(0.1)  # between two attempts; the loop has the deadline
+    with connection:
+        connection.settimeout(None)
+        yield connection.fileno()
+
+
+def domain_shell(name: str, command: str, timeout_s: float, address: str | None = None) -> dict[str, Any]:
+    """Run a command in a domain's shell; return its exit code and output. BoardError VT710 past the deadline."""
+    with typed(name, command, address) as answer:
+        return answer.end(time.monotonic() + timeout_s)
 
 
 def deployed_domain(name: str) -> dict[str, Any]:
@@ -96,22 +157,6 @@ def deployed_domain(name: str) -> dict[str, Any]:
 def known_domains() -> list[str]:
     """Return a hint that lists the domains."""
     return ["domains here: " + ", ".join(sorted(manifest()["domains"]))]
-
-
-def read_until(descriptor: int, marker: bytes, deadline: float) -> bytes | None:
-    """Read until a whole line that begins with the marker has come; None when the deadline passes."""
-    text = b""
-    while True:
-        position = text.find(marker)
-        if position >= 0 and b"\n" in text[position:]:
-            return text
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            return None
-        data = os.read(descriptor, 65536)
-        if not data:
-            return None
-        text += data
 
 
 def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
