@@ -25,6 +25,8 @@ MARK = "@@vtool"
 _WITH_TOOLS = f"PATH=$PATH:{TOOLS}/bin; export PATH"
 # In a guest, which has one user.
 _SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
+_SETTLE_S = 1800
+"""How long writing back may take: by the clock of a board that counts instructions, on which a disk is slow."""
 _QUIET = "/tmp/quiet"  # noqa: S108
 """While it is there, a guest of vtool's whose shell nobody reaches leaves its disk alone (its init)."""
 _READY, _DONE = f"{MARK} ready", f"{MARK} done"
@@ -48,7 +50,7 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}; touch {_QUIET}"
     prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
     steps = [*_serve(spot, workload, commands)]
-    steps += [_in(spot, "prepare", "; ".join(prepare), commands.timeout_s), _on_board("settle", "sync")]
+    steps += [_in(spot, "prepare", "; ".join(prepare), commands.timeout_s), _on_board("settle", "sync", _SETTLE_S)]
     client = _in(spot, "client", f"sh {_SCRIPT} 3>&1 >{_PRINTED} 2>&1", commands.timeout_s)
     steps.append(_measured({**client, "ready": _READY, "done": _DONE}, spot))
     steps.append(_in(spot, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT} {_QUIET}", 60))
