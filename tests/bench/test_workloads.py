@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from vtool.base.units import KIB, MIB, AddressRange
 from vtool.bench.workloads import TOOLS, Workload
-from vtool.bench.workloads.base import Outcome, Place, ToolFailedError, WorkloadBase
+from vtool.bench.workloads.base import Commands, Outcome, Place, ToolFailedError, WorkloadBase
 
 RECORDED = Path(__file__).parent / "recorded"
 WORKLOAD: TypeAdapter[WorkloadBase] = TypeAdapter(Workload)
@@ -244,21 +244,15 @@ def test_the_defaults_fit_the_places_that_they_are_for() -> None:
     assert not [*reasons(LINK, tool="iperf3"), *reasons(LINK, tool="sockperf", length=[64, 64 * KIB - 29])]
 
 
-@pytest.mark.parametrize(
-    ("said", "place", "amount"),
-    [
-        ({"tool": "fio", "pattern": "randread", "block_size": "64KiB"}, DISK, "--io_size=131072000"),
-        ({"tool": "iperf3", "length": 1400}, LINK, "--bytes 2800000"),
-    ],
-)
-def test_as_many_requests_are_the_same_work_however_long_they_take(
-    said: dict[str, Any], place: Place, amount: str
-) -> None:
-    workload = made(**said, requests=2000)
-    commands = workload.commands(next(workload.points()), place)
-    for command in (commands.client, commands.prepare):
-        assert amount in command and "time" not in command, "as many to warm up"
-    by_time = made(**said).commands(next(made(**said).points()), place)
-    assert amount not in by_time.client and "time" in by_time.client
-    unwarmed = made(**said, requests=2000, warmup_s=0)
-    assert amount not in unwarmed.commands(next(unwarmed.points()), place).prepare
+def test_as_many_requests_are_the_same_work_however_long_they_take() -> None:
+    said: dict[str, Any] = {"tool": "fio", "pattern": "randread", "block_size": "64KiB"}
+
+    def commands(**more: int) -> Commands:
+        workload = made(**said, **more)
+        return workload.commands(next(workload.points()), DISK)
+
+    counted, timed = commands(requests=2000), commands()
+    for command in (counted.client, counted.prepare):
+        assert "--io_size=131072000" in command and "time" not in command, "as many to warm up"
+    assert "--io_size" not in timed.client and "--time_based --runtime=10" in timed.client
+    assert "--io_size" not in commands(requests=2000, warmup_s=0).prepare

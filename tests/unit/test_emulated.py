@@ -67,6 +67,7 @@ def test_a_board_counts_instructions_where_its_inventory_says_so(
     reached.power.on()
     (words,) = (" ".join(command) for command in commands)
     assert ("-accel tcg,thread=single -icount shift=0,sleep=off" in words) is counts
+    assert (",cache=unsafe " in words) is counts
     assert ("-accel tcg,thread=multi" in words) is not counts
     assert reached.clock is (BoardClock.INSTRUCTIONS if counts else BoardClock.EMULATED)
 

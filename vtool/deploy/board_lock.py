@@ -145,8 +145,10 @@ def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     held = Held(reached, secrets.token_hex(8), who, time.strftime("%Y-%m-%d %H:%M:%S"))
-    # A board that counts instructions is at the end of a lease as soon as it has nothing to do.
-    lease = {"lease_s": None} if reached.board.clock is BoardClock.INSTRUCTIONS else {}
+    # A board that counts instructions is at the end of a lease as soon as it has nothing to do; what it hears while it
+    # is measured is counted, too.
+    leased = reached.board.clock is not BoardClock.INSTRUCTIONS
+    lease = {} if leased else {"lease_s": None}
     owner = json.dumps({"token": held.token, "who": held.who, "since": held.since, **lease})
     program = sent_program()
     reached.write(_start(reached.board.ssh(), program, owner, if_there=if_there).encode() + b"\n")
@@ -161,7 +163,8 @@ def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(held, stop), daemon=True)
     listener = threading.Thread(target=held.listen, daemon=True)
-    beat.start()
+    if leased:
+        beat.start()
     listener.start()
     try:
         yield held

@@ -17,7 +17,6 @@ from vtool.bench.workloads.base import (
     Outcome,
     Place,
     Point,
-    Requests,
     Sweep,
     ToolFailedError,
     WorkloadBase,
@@ -49,10 +48,7 @@ class Direction(Enum):
 
 
 class Workload(WorkloadBase):
-    """One stream of messages of ``length`` bytes; UDP at ``rate`` bits per second, 0 for as fast as it goes.
-
-    With ``requests`` so many messages are sent, however long they take.
-    """
+    """One stream of messages of ``length`` bytes; UDP at ``rate`` bits per second, 0 for as fast as it goes."""
 
     tool: Literal["iperf3"]
     protocol: Sweep[Protocol] = (Protocol.TCP,)
@@ -61,7 +57,6 @@ class Workload(WorkloadBase):
     mtu: Sweep[Annotated[int, Field(ge=576, le=65535)]] = (1500,)
     streams: Sweep[Annotated[int, Field(ge=1, le=128)]] = (1,)
     rate: Annotated[int, Field(ge=0, le=10**12)] = 0
-    requests: Requests = 0
 
     TYPES: ClassVar = ("net",)
     SWEPT: ClassVar = ("protocol", "direction", "length", "mtu", "streams")
@@ -89,13 +84,9 @@ class Workload(WorkloadBase):
             *(["--reverse"] if point["direction"] == "receive" else []),
         ]
         client = " ".join(words)
-        amount = int(point["requests"]) * int(point["length"])
-        lasting, warming = (
-            f"--bytes {amount}" if amount else f"--time {point[name]}" for name in ("seconds", "warmup_s")
-        )
-        warm = f"{client} {warming} >/dev/null" if point["warmup_s"] else "true"
+        warm = f"{client} --time {point['warmup_s']} >/dev/null" if point["warmup_s"] else "true"
         return Commands(
-            client=f"{client} {lasting}",
+            client=f"{client} --time {point['seconds']}",
             server=f"exec iperf3 --server --port {PORT}",
             port=PORT,
             prepare=f"ip link set dev {place.interface} mtu {point['mtu']} && {warm}",
