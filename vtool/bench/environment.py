@@ -8,6 +8,7 @@ from typing import Any
 
 from vtool.bench.matrix import digest_of
 from vtool.bench.places import Spot
+from vtool.bench.steps import in_guest
 from vtool.board.protocols import Board, BoardClock
 from vtool.deploy.proof.steps import Step
 from vtool.plan.types import BoardPlan
@@ -61,10 +62,7 @@ def steps(plan: BoardPlan, spot: Spot) -> list[Step]:
     found = [_step(name, command) for name, command in asked.items()]
     if spot.place.has_shell:
         lines = "; ".join(f"echo '@@ {name}'; {command}" for name, command in _OF_GUEST.items())
-        command = f"{{ {lines}; }} 2>/dev/null"
-        found.append(
-            {"id": "guest", "op": "domain", "domain": spot.place.frontend, "command": command, "timeout_s": 30}
-        )
+        found.append(in_guest(spot, "guest", f"{{ {lines}; }} 2>/dev/null", 30))
     return found
 
 

@@ -25,7 +25,7 @@ MARK = "@@vtool"
 _WITH_TOOLS = f"PATH=$PATH:{TOOLS}/bin; export PATH"
 # In a guest, which has one user.
 _SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
-_SETTLE_S = 1800
+_SETTLE_S = 300
 """How long writing back may take: by the clock of a board that counts instructions, on which a disk is slow."""
 _QUIET = "/tmp/quiet"  # noqa: S108
 """While it is there, a guest of vtool's whose shell nobody reaches leaves its disk alone (its init)."""
@@ -50,12 +50,12 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}; touch {_QUIET}"
     prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
     steps = [*_serve(spot, workload, commands)]
-    steps += [_in(spot, "prepare", "; ".join(prepare), commands.timeout_s), _on_board("settle", "sync", _SETTLE_S)]
-    client = _in(spot, "client", f"sh {_SCRIPT} 3>&1 >{_PRINTED} 2>&1", commands.timeout_s)
+    steps += [in_guest(spot, "prepare", "; ".join(prepare), commands.timeout_s), _on_board("settle", "sync", _SETTLE_S)]
+    client = in_guest(spot, "client", f"sh {_SCRIPT} 3>&1 >{_PRINTED} 2>&1", commands.timeout_s)
     steps.append(_measured({**client, "ready": _READY, "done": _DONE}, spot))
-    steps.append(_in(spot, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT} {_QUIET}", 60))
+    steps.append(in_guest(spot, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT} {_QUIET}", 60))
     if commands.clean:
-        steps.append(_in(spot, "clean", commands.clean, 60))
+        steps.append(in_guest(spot, "clean", commands.clean, 60))
     return [*steps, *_stop_serving(spot, commands)]
 
 
@@ -71,7 +71,7 @@ def deadline_s(steps: Sequence[Step]) -> float:
     return 60.0 + sum(float(step.get("timeout_s", 30)) for step in steps)
 
 
-def _in(spot: Spot, name: str, command: str, timeout_s: int) -> Step:
+def in_guest(spot: Spot, name: str, command: str, timeout_s: int) -> Step:
     """Return a step in the shell of a spot's guest: on its console, or where it takes commands instead."""
     step = {"id": name, "op": "domain", "domain": spot.place.frontend, "command": command, "timeout_s": timeout_s}
     return {**step, "address": spot.place.commands_at} if spot.place.commands_at else step
