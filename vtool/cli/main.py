@@ -37,7 +37,8 @@ VERBS = {
     "board": "list boards, switch them on and off, attach to their console",
     "images": "list, build, explain or refresh the images that emulated boards boot",
     "lint": "report what Xen or Linux would reject in a device tree",
-    "schema": "print the JSON Schema of topology files, matrices, runs or bundles, for editors",
+    "schema": "print the JSON Schema of topology files, matrices, runs, comparisons or bundles",
+    "compare": "compare what was measured: against a run's baseline, and run with run",
     "explain": "explain a diagnostic code",
 }
 

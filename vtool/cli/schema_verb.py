@@ -18,6 +18,15 @@ def _records_schema() -> dict[str, Any]:
     return records_schema()
 
 
+def _comparison_schema() -> dict[str, Any]:
+    from vtool.results.failures import require_libraries
+
+    require_libraries("numpy", "scipy")
+    from vtool.results.comparison import comparison_schema
+
+    return comparison_schema()
+
+
 def _matrix_schema() -> dict[str, Any]:
     from vtool.bench.matrix import matrix_schema
 
@@ -32,6 +41,7 @@ def _bundle_schema() -> dict[str, Any]:
 
 _SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "bundle": _bundle_schema,
+    "comparison": _comparison_schema,
     "matrix": _matrix_schema,
     "run": _records_schema,
     "topology": topology_schema,

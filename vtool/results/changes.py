@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtool.base.records import record
-from vtool.results.measures import Measure, measures_of
-from vtool.results.records import Better, Clock, Repetition
+from vtool.results.measures import Measure, Measures
+from vtool.results.records import Better, Clock
 from vtool.results.statistics import LEVEL, Array, Estimates, mean_of
 
 
@@ -69,15 +69,17 @@ class Samples:
     value: Array
 
 
-def samples(clock: Clock, reference: Sequence[Repetition], value: Sequence[Repetition], rows: int) -> Samples:
+def samples(clock: Clock, reference: Mapping[int, Measures], value: Mapping[int, Measures], rows: int) -> Samples:
     """Put repetitions with numbers up to ``rows`` side by side, with the measures that are in both sets."""
-    one, other = ({one.number: measures_of(one) for one in them} for them in (reference, value))
-    in_both = {measure for said in other.values() for measure in said}
-    measures = tuple(dict.fromkeys(measure for said in one.values() for measure in said if measure in in_both))
-    return Samples(clock, measures, _rows(one, measures, rows), _rows(other, measures, rows))
+    said = [*reference.values(), *value.values()]
+    measures = tuple(said[0]) if said else ()
+    if any(tuple(one) != measures for one in said):
+        in_both = {measure for one in value.values() for measure in one}
+        measures = tuple(dict.fromkeys(of for one in reference.values() for of in one if of in in_both))
+    return Samples(clock, measures, _rows(reference, measures, rows), _rows(value, measures, rows))
 
 
-def _rows(said: Mapping[int, Mapping[Measure, float]], measures: Sequence[Measure], rows: int) -> Array:
+def _rows(said: Mapping[int, Measures], measures: Sequence[Measure], rows: int) -> Array:
     found = np.full((rows, len(measures)), np.nan)
     for number, values in said.items():
         found[number - 1] = [values.get(measure, np.nan) for measure in measures]

@@ -7,10 +7,12 @@ Part of ``vtool[bench]``. Enter at ``degradations``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from vtool.base.records import record
 from vtool.results.changes import Change, Samples, judge, samples
+from vtool.results.fingerprint import changed, facts_of
+from vtool.results.measures import measured
 from vtool.results.records import Cell, Clock, Repetition, Void
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import Array, Estimates, paired
@@ -54,9 +56,9 @@ def degradations(run: RunRead) -> RunDegradation:
         baseline = cells.get(cell.baseline or "")
         if cell.baseline is None and not cell.faults:
             continue
-        why = _why_not(run, cell, baseline)
-        if why or baseline is None:
-            not_compared.append(NotCompared(cell.id, why))
+        why = next(_obstacles(run, cell, baseline), None)
+        if why is not None or baseline is None:
+            not_compared.append(NotCompared(cell.id, why or ""))
         else:
             pairs.append((cell, baseline))
     side_by_side = [_rounds(run, cell, baseline) for cell, baseline in pairs]
@@ -84,34 +86,37 @@ def _round_by_round(reference: Array, value: Array) -> Estimates:
 
 
 def _rounds(run: RunRead, cell: Cell, baseline: Cell) -> Samples:
-    mine, other = ([one for one in run.sound(of.id) if one.number in _shared(run, cell, baseline)]
-                   for of in (cell, baseline))  # fmt: skip
-    return samples(mine[0].clock, other, mine, run.run.repetitions)
+    shared = _shared(run, cell, baseline)
+    mine, other = ([one for one in run.sound(of.id) if one.number in shared] for of in (cell, baseline))
+    return samples(mine[0].clock, measured(other), measured(mine), run.run.repetitions)
 
 
 def _shared(run: RunRead, cell: Cell, baseline: Cell) -> set[int]:
     return {one.number for one in run.sound(cell.id)} & {one.number for one in run.sound(baseline.id)}
 
 
-def _why_not(run: RunRead, cell: Cell, baseline: Cell | None) -> str:
-    """Return why a cell is not compared with its baseline, or nothing."""
+def _obstacles(run: RunRead, cell: Cell, baseline: Cell | None) -> Iterator[str]:
+    """Yield why a cell is not compared with its baseline; what follows the first presumes that there was none."""
     if cell.faults:
-        return f"it cannot be: {cell.faults[0].message}"
+        yield f"it cannot be: {cell.faults[0].message}"
     if baseline is None:
-        return f"the run has no cell '{cell.baseline}', its baseline"
+        yield f"the run has no cell '{cell.baseline}', its baseline"
+        return
     mine, other = run.sound(cell.id), run.sound(baseline.id)
     if not mine or not other:
         which = f"its baseline '{baseline.id}'" if mine else "it"
-        return f"{which} has no repetition that counts"
+        yield f"{which} has no repetition that counts"
     if not _shared(run, cell, baseline):
-        return f"no round has both it and its baseline '{baseline.id}'"
+        yield f"no round has both it and its baseline '{baseline.id}'"
     for what, seen in (
         ("by several clocks", {one.clock.value for one in (*mine, *other)}),
         ("on several boards", boards_of(run, (*mine, *other))),
     ):
         if len(seen) > 1:
-            return f"it and its baseline were measured {what}: {', '.join(sorted(seen))}"
-    return ""
+            yield f"it and its baseline were measured {what}: {', '.join(sorted(seen))}"
+    for of in (cell, baseline):
+        if axes := changed(facts_of(run, of.id, run.sound(of.id))):
+            yield f"what '{of.id}' was measured on changed between its repetitions: {', '.join(axes)}"
 
 
 def boards_of(run: RunRead, repetitions: Sequence[Repetition]) -> set[str]:

@@ -56,6 +56,13 @@ declare(
     example="vtool compare after a plain installation",
     fix="pip install 'vtool[bench]'",
 )
+declare(
+    "VT937",
+    what="runs have nothing that can be compared",
+    why="That nothing got worse would be true of no measurement at all.",
+    example="vtool compare of a run of disks and a run of networks",
+    fix="Read the reasons; --across names in what runs may differ.",
+)
 
 
 def require_libraries(*names: str) -> None:

@@ -1,14 +1,15 @@
 """The numbers of a repetition by name: what a tool measured, and what it cost for each request and MiB.
 
 Costs are differences of counters, which say nothing by themselves: a faster path does more work in the same time, and
-costs more of everything. So they are divided by the work. Enter at ``measures_of``.
+costs more of everything. So they are divided by the work. Enter at ``measured``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
 
-from vtool.base.records import record
 from vtool.base.units import MIB
 from vtool.results.records import Better, Repetition, Side
 
@@ -16,9 +17,16 @@ STATES = ("pool_high_water", "memory")
 """Costs that are no difference but what stood at the end; they are not divided (docs/reference/bench-format.md)."""
 
 
-@record
+_MAIN = ("throughput", "latency_p50", "latency_p99", "lost", "ready", "copy")
+_MAIN_COSTS = ("cpu", "cpu_of_domain", "exits")
+
+
+@dataclass(frozen=True, eq=False)
 class Measure:
-    """What a number is of. ``side`` is None for what a workload's tool says, ``per`` is "", "request" or "MiB"."""
+    """What a number is of. ``side`` is None for what a workload's tool says, ``per`` is "", "request" or "MiB".
+
+    Made by ``measure`` alone, so that two that say the same are one object: a thousand cells look up a million of them.
+    """
 
     name: str
     unit: str
@@ -26,7 +34,7 @@ class Measure:
     side: Side | None = None
     per: str = ""
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Return its name in tables: ``latency_p99``, ``backend cpu per request``."""
         whose = f"{self.side.value} " if self.side else ""
@@ -38,15 +46,25 @@ class Measure:
         return self.side is not None
 
 
+measure = cache(Measure)
+"""Return the measure with these fields."""
+Measures = Mapping[Measure, float]
+
+
+def measured(repetitions: Iterable[Repetition]) -> dict[int, Measures]:
+    """Return the numbers of repetitions by the repetition's number."""
+    return {one.number: measures_of(one) for one in repetitions}
+
+
 def measures_of(repetition: Repetition) -> dict[Measure, float]:
     """Return every number of a repetition: its metrics in their order, then its costs.
 
     Several counters of the same side and name (two daemons of one guest) are added up. Costs of work that is not known,
     or was none, are left out.
     """
-    found = {Measure(one.name, one.unit, one.better): one.value for one in repetition.metrics}
-    for measure, value in _costs(repetition):
-        found[measure] = found.get(measure, 0.0) + value
+    found = {measure(one.name, one.unit, one.better): one.value for one in repetition.metrics}
+    for of, value in _costs(repetition):
+        found[of] = found.get(of, 0.0) + value
     return found
 
 
@@ -54,9 +72,18 @@ def _costs(repetition: Repetition) -> Iterator[tuple[Measure, float]]:
     work = repetition.work
     for cost in repetition.costs:
         if cost.name in STATES:
-            yield Measure(cost.name, cost.unit, Better.LOWER, cost.side), cost.value
+            yield measure(cost.name, cost.unit, Better.LOWER, cost.side), cost.value
             continue
         if work.requests:
-            yield Measure(cost.name, cost.unit, Better.LOWER, cost.side, "request"), cost.value / work.requests
+            yield measure(cost.name, cost.unit, Better.LOWER, cost.side, "request"), cost.value / work.requests
         if work.bytes:
-            yield Measure(cost.name, cost.unit, Better.LOWER, cost.side, "MiB"), cost.value * MIB / work.bytes
+            yield measure(cost.name, cost.unit, Better.LOWER, cost.side, "MiB"), cost.value * MIB / work.bytes
+
+
+def main_measures(measures: Iterable[Measure]) -> frozenset[Measure]:
+    """Return those that a table begins with: of the costs, those for each request, or where none is known for a MiB."""
+    found = list(measures)
+    per = "request" if any(one.per == "request" for one in found) else "MiB"
+    return frozenset(
+        one for one in found if (one.name in _MAIN_COSTS and one.per == per if one.is_cost else one.name in _MAIN)
+    )

@@ -53,17 +53,17 @@ class RunRead:
     whole_bytes: int = 0
     torn: bytes = b""
 
-    @property
+    @cached_property
     def cells(self) -> Mapping[str, Cell]:
         """Return the cells by their ids."""
         return {cell.id: cell for cell in self.run.cells}
 
-    @property
+    @cached_property
     def variants(self) -> Mapping[str, Variant]:
         """Return the variants by their ids."""
         return {variant.id: variant for variant in self.run.variants}
 
-    @property
+    @cached_property
     def workloads(self) -> Mapping[str, WorkloadUsed]:
         """Return the workloads by their ids."""
         return {workload.id: workload for workload in self.run.workloads}

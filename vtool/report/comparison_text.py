@@ -1,0 +1,217 @@
+"""A comparison of runs as text and Markdown: a table for each cell, and what was not compared with why. Pure.
+
+Enter at ``comparison_lines``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+
+from vtool.report.quantities import CLOCK_WORDS, percent, quantity
+from vtool.report.summary import table
+from vtool.results.changes import Change, Verdict
+from vtool.results.comparison import ComparedRun, Comparison
+from vtool.results.degradation import CellDegradation, NotCompared
+from vtool.results.measures import main_measures
+from vtool.results.records import Better, Clock, Void
+from vtool.results.regressions import CellRegression
+
+_MOST_NAMED = 3
+
+
+class Style(Enum):
+    """How tables and headings are written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
+
+def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = False) -> Iterator[str]:
+    """Yield the comparison: between runs where there are several, else against the baselines.
+
+    ``all_rows``: every measure, and of several runs also what each loses against its own baselines.
+    """
+    if not comparison.against or all_rows:
+        for run in comparison.runs:
+            yield from _run_lines(comparison, run, style, all_rows)
+    for one in comparison.against:
+        yield from _against_lines(comparison, one.run, style, all_rows)
+    yield from _outcome_lines(comparison, style)
+
+
+def _run_lines(comparison: Comparison, run: ComparedRun, style: Style, all_rows: bool) -> Iterator[str]:
+    yield _heading(f"{run.folder}: {run.name}, {_told_of(run)}", style)
+    yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", style)
+    for cell in run.degradation.cells:
+        against = cell.baseline.variant
+        words = f"{cell.cell.id}, against {against} ({CLOCK_WORDS[cell.clock]}; {_rounds(cell)})"
+        yield from _cell_lines(words, cell.changes, cell.clock, "baseline", style, comparison.threshold, all_rows)
+    yield from _not_compared(run.degradation.not_compared, style)
+
+
+def _against_lines(comparison: Comparison, index: int, style: Style, all_rows: bool) -> Iterator[str]:
+    first, run = comparison.runs[0], comparison.runs[index]
+    found = next(one.regression for one in comparison.against if one.run == index)
+    yield _heading(f"{run.folder} ({_told_of(run)}) against {first.folder} ({_told_of(first)})", style)
+    yield from _differences(found.cells, style)
+    yield from _few(found.cells, comparison.fewest[1], "repetitions of each", style)
+    for cell in found.cells:
+        how = "as a share of its baseline; " if cell.relative else ""
+        counts = " and ".join(map(str, cell.repetitions))
+        words = f"{cell.cell.id} ({CLOCK_WORDS[cell.clock]}; {how}{counts} repetitions)"
+        yield from _cell_lines(
+            words, cell.changes, cell.clock, first.folder, style, comparison.threshold, all_rows, cell.relative
+        )
+    yield from _not_compared(found.not_compared, style)
+
+
+def _cell_lines(
+    words: str,
+    changes: Sequence[Change],
+    clock: Clock,
+    reference: str,
+    style: Style,
+    threshold: float | None,
+    all_rows: bool,
+    relative: bool = False,
+) -> Iterator[str]:
+    main = main_measures(change.measure for change in changes)
+    chosen = [one for one in changes if all_rows or one.measure in main or _is_beyond(one, threshold)]
+    rows = [
+        ("measure", reference, "here", "change", "95 % interval", ""),
+        *(_row(one, clock, relative) for one in chosen),
+    ]
+    yield ""
+    yield words if style is Style.TEXT else f"**{words}**"
+    yield from _table(rows, style)
+
+
+def _is_beyond(change: Change, threshold: float | None) -> bool:
+    return threshold is not None and change.regressed(threshold)
+
+
+def _row(change: Change, clock: Clock, relative: bool) -> tuple[str, str, str, str, str, str]:
+    unit = change.measure.unit
+    was, now = (
+        f"× {value:.4g}" if relative else quantity(value, unit, clock) for value in (change.reference, change.value)
+    )
+    interval = _spread(change, clock, relative)
+    low, high = _signed(change.low, change), _signed(change.high, change)
+    if low is not None and high is not None:
+        interval = f"{percent(min(low, high))} to {percent(max(low, high))}"
+    of = _signed(change.change, change)
+    return change.measure.label, was, now, percent(of) if of is not None else "", interval, _verdict(change)
+
+
+def _signed(share: float | None, change: Change) -> float | None:
+    """Return the share by which the number itself is more or less, whichever way is worse."""
+    if share is None:
+        return None
+    return -share if change.measure.better is Better.HIGHER else share
+
+
+def _spread(change: Change, clock: Clock, relative: bool) -> str:
+    """Return what stands for an interval where repetitions are too few."""
+    if change.verdict is not Verdict.TOO_FEW or relative:
+        return ""
+    least, most = (quantity(value, change.measure.unit, clock) for value in (change.least, change.most))
+    return f"none; {least} to {most} seen"
+
+
+def _verdict(change: Change) -> str:
+    chance = f", p {change.p:.2g}" if change.p is not None and change.verdict in (Verdict.WORSE, Verdict.BETTER) else ""
+    return f"{change.verdict.value}{chance}"
+
+
+def _told_of(run: ComparedRun) -> str:
+    clocks = ", ".join(CLOCK_WORDS[Clock(clock)] for clock in run.clocks)
+    void = f", {run.void} void" if run.void else ""
+    return f"{', '.join(run.boards) or 'no board'}; {clocks or 'nothing measured'}; {run.repetitions} repetitions{void}"
+
+
+def _rounds(cell: CellDegradation) -> str:
+    void = [*_void_words("void", cell.void), *_void_words("void of the baseline", cell.baseline_void)]
+    return ", ".join([f"{cell.rounds} round{'' if cell.rounds == 1 else 's'}", *void])
+
+
+def _void_words(what: str, void: Mapping[Void, int]) -> Iterator[str]:
+    if void:
+        yield f"{sum(void.values())} {what} ({', '.join(why.value for why in void)})"
+
+
+def _few(cells: Sequence[CellDegradation | CellRegression], fewest: int, what: str, style: Style) -> Iterator[str]:
+    few = [cell for cell in cells if any(change.verdict is Verdict.TOO_FEW for change in cell.changes)]
+    if few:
+        yield _note(
+            f"{_cells(len(few))} with too few repetitions: of fewer than {fewest} {what}, "
+            "no difference can be told from chance",
+            style,
+        )
+
+
+def _differences(cells: Sequence[CellRegression], style: Style) -> Iterator[str]:
+    """Say in what the runs differ, each fact once."""
+    axes = dict.fromkeys(axis for cell in cells for axis in cell.axes)
+    if not axes:
+        yield _note("nothing that is known of either differs", style)
+        return
+    yield _note(f"they differ in: {', '.join(axes)}", style)
+    facts = dict.fromkeys((name, was, now) for cell in cells for name, (was, now) in cell.facts.items())
+    yield from _table([("fact", "was", "is"), *((name, _short(was), _short(now)) for name, was, now in facts)], style)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
+
+
+def _not_compared(found: Sequence[NotCompared], style: Style) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = {}
+    for one in found:
+        by_reason.setdefault(one.why, []).append(one.cell)
+    if by_reason:
+        yield ""
+        yield _note("not compared:", style)
+    for why, cells in by_reason.items():
+        more = f" and {len(cells) - _MOST_NAMED} more" if len(cells) > _MOST_NAMED else ""
+        yield f"{'-' if style is Style.MARKDOWN else ' '} {', '.join(cells[:_MOST_NAMED])}{more}: {why}"
+
+
+def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
+    if comparison.threshold is None:
+        return
+    yield ""
+    beyond = f"beyond {comparison.threshold * 100:g} %"
+    if not comparison.regressed:
+        yield f"no significant regression {beyond}"
+        return
+    yield f"{len(comparison.regressed)} significant regressions {beyond}:"
+    rows = [
+        (
+            comparison.runs[one.run].folder,
+            one.cell,
+            one.measure,
+            f"{one.change * 100:.1f} % worse" if one.change is not None else "worse, where there was none",
+        )
+        for one in comparison.regressed
+    ]
+    yield from _table([("run", "cell", "measure", ""), *rows], style)
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'' if number == 1 else 's'}"
+
+
+def _heading(words: str, style: Style) -> str:
+    return f"## {words}" if style is Style.MARKDOWN else words
+
+
+def _note(words: str, style: Style) -> str:
+    return f"\n{words}" if style is Style.MARKDOWN else words
+
+
+def _table(rows: Sequence[Sequence[str]], style: Style) -> Iterable[str]:
+    if style is Style.TEXT:
+        return table(rows)
+    first, *others = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return ["", *(f"| {' | '.join(row)} |" for row in (first, ["---"] * len(first), *others))]

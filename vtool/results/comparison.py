@@ -1,0 +1,158 @@
+"""Runs compared, as one value and as JSON of a documented schema. Part of ``vtool[bench]``. Enter at ``compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from vtool.base.records import record
+from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.results.changes import Change
+from vtool.results.degradation import RunDegradation, degradations
+from vtool.results.regressions import RunRegression, regressions
+from vtool.results.run_folder import RunRead
+from vtool.results.statistics import FEWEST_PAIRED, FEWEST_UNPAIRED, LEVEL
+
+FORMAT: Literal["vtool-comparison"] = "vtool-comparison"
+VERSION: Literal[1] = 1
+"""One more with every change that is not an addition."""
+
+
+@record
+class ComparedRun:
+    """A run, with its cells against their baselines. ``clocks`` and ``boards`` are those of what counts."""
+
+    folder: str
+    id: str
+    name: str
+    created: str
+    vtool: str
+    repetitions: int
+    clocks: tuple[str, ...]
+    boards: tuple[str, ...]
+    void: int
+    degradation: RunDegradation
+
+
+@record
+class Against:
+    """The run of index ``run`` against the first one."""
+
+    run: int
+    regression: RunRegression
+
+
+@record
+class Regressed:
+    """A regression beyond the threshold, of the run with that index."""
+
+    run: int
+    cell: str
+    measure: str
+    change: float | None
+
+
+@record
+class Comparison:
+    """What ``vtool compare`` found out.
+
+    ``threshold`` is a share (0.05 is 5 %), None where nothing is judged by one. ``regressed`` names what is beyond it,
+    and significantly so: of a single run its cells against their baselines, else runs against the first. ``fewest``
+    is how many repetitions significance takes: rounds within a run, and repetitions of each of two runs.
+    """
+
+    runs: tuple[ComparedRun, ...]
+    against: tuple[Against, ...]
+    threshold: float | None
+    regressed: tuple[Regressed, ...]
+    level: float = LEVEL
+    fewest: tuple[int, int] = (FEWEST_PAIRED, FEWEST_UNPAIRED)
+    format: Literal["vtool-comparison"] = FORMAT
+    version: Literal[1] = VERSION
+
+
+def compare(
+    runs: Sequence[RunRead], threshold: float | None = None, across: Collection[str] = (), *, relative: bool = False
+) -> Comparison:
+    """Compare each run's cells with their baselines, and each later run with the first.
+
+    VtoolError VT937 where nothing at all can be compared, with every reason once.
+    """
+    _require_different([run.folder for run in runs])
+    compared = tuple(map(_compared, runs))
+    against = tuple(
+        Against(index, regressions(runs[0], run, across, relative=relative)) for index, run in enumerate(runs[1:], 1)
+    )
+    for one in against:
+        _require_some(one.regression, f"'{runs[one.run].folder}' has nothing to compare with '{runs[0].folder}'")
+    if len(runs) == 1:
+        _require_some(compared[0].degradation, f"'{runs[0].folder}' has no cell to compare with its baseline")
+    regressed = () if threshold is None else tuple(_beyond(compared, against, threshold))
+    return Comparison(compared, against, threshold, regressed)
+
+
+def _compared(run: RunRead) -> ComparedRun:
+    counting = [one for one in run.repetitions if one.void is None]
+    named = {one.environment for one in counting if one.environment is not None}
+    return ComparedRun(
+        folder=str(run.folder),
+        id=run.run.id,
+        name=run.run.name,
+        created=run.run.created,
+        vtool=run.run.vtool,
+        repetitions=run.run.repetitions,
+        clocks=tuple(sorted({one.clock.value for one in counting})),
+        boards=tuple(sorted({run.environments[one].board for one in named})),
+        void=len(run.repetitions) - len(counting),
+        degradation=degradations(run),
+    )
+
+
+def _beyond(compared: Sequence[ComparedRun], against: Sequence[Against], threshold: float) -> list[Regressed]:
+    judged: list[tuple[int, str, tuple[Change, ...]]]
+    if against:
+        judged = [(one.run, cell.cell.id, cell.changes) for one in against for cell in one.regression.cells]
+    else:
+        judged = [(0, cell.cell.id, cell.changes) for cell in compared[0].degradation.cells]
+    return [
+        Regressed(run, cell, change.measure.label, change.change)
+        for run, cell, changes in judged
+        for change in changes
+        if change.regressed(threshold)
+    ]
+
+
+def _require_different(folders: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise VtoolError(Diagnostic("VT937", f"'{folder}' is named twice", hints=("name another run",)))
+        seen.add(folder.resolve())
+
+
+def _require_some(found: RunDegradation | RunRegression, message: str) -> None:
+    if found.cells:
+        return
+    reasons = tuple(dict.fromkeys(one.why for one in found.not_compared))
+    hints = ("--across AXIS,AXIS names in what the runs may differ",) if any(
+        why.startswith("it differs in") for why in reasons
+    ) else ()  # fmt: skip
+    none = ("no cell has a baseline: the matrix names none",) if not reasons else ()
+    raise VtoolError(Diagnostic("VT937", message, hints=hints, detail=reasons or none))
+
+
+COMPARISON: TypeAdapter[Comparison] = TypeAdapter(Comparison)
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """Return a comparison as JSON."""
+    return COMPARISON.dump_json(comparison, indent=2).decode()
+
+
+def comparison_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a comparison."""
+    schema = COMPARISON.json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
