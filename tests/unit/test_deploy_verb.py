@@ -33,6 +33,7 @@ def test_no_number_of_boards(number: str, capsys: pytest.CaptureFixture[str]) ->
         (None, "VT100"),
         ("boards: {}", "VT719"),
         ("[]", "VT719"),
+        ("[" * 100_000, "VT719"),
         (json.dumps({"format": FORMAT, "topology": "t"}), "VT719"),
         (json.dumps({"format": FORMAT, "boards": {}}), "VT719"),
         (json.dumps({"format": FORMAT + 1, "topology": "t", "boards": {}}), "VT719"),

@@ -82,7 +82,9 @@ def test_what_cannot_be_kept_is_an_error(topology: Path, key: str, number: int, 
     prepare(topology, keep=False)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 9, "numbers": {}}', '{"format": 1, "numbers": {"a": -1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 100_000, '{"format": 9, "numbers": {}}', '{"format": 1, "numbers": {"a": -1}}']
+)
 def test_a_damaged_lock_file_is_refused(topology: Path, text: str) -> None:
     lock_path(topology).write_text(text)
     with pytest.raises(VtoolError) as caught:

@@ -134,7 +134,8 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ['{"format": "vtool-bench", "version": 2, "vtool": "9.0"}', "[]", "no JSON", '{"version": 1}']
+    "first",
+    ['{"format": "vtool-bench", "version": 2, "vtool": "9.0"}', "[]", "[" * 100_000, "no JSON", '{"version": 1}'],
 )
 def test_a_folder_of_another_version_is_refused(tmp_path: Path, first: str) -> None:
     (tmp_path / "run.jsonl").write_text(first + "\n")

@@ -17,6 +17,7 @@ from vtool.board.shell import open_shell
 from vtool.deploy.asking import ask, each_board
 from vtool.deploy.stage import Staged, stage_folder, stage_on
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
+from vtool.files.json_text import from_json
 from vtool.files.regular import read_text, reason_of
 from vtool.plan.types import BoardPlan
 
@@ -161,7 +162,7 @@ class SavedPlan:
 def saved_plan(path: Path) -> SavedPlan:
     """Read a saved plan. Raises VT100 or VT719 when it cannot be read."""
     try:
-        saved = json.loads(read_text(path))
+        saved = from_json(read_text(path))
         boards = {str(name): (str(b["running"]), str(b["generation"])) for name, b in saved["boards"].items()}
         known = saved["format"] == FORMAT
         topology = str(saved["topology"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
+from vtool.files.json_text import from_json
 from vtool.files.regular import read_text
 from vtool.plan.types import BoardPlan, Origin, OriginKind, Plan
 
@@ -35,7 +36,7 @@ declare(
 def read_lock(path: Path) -> Mapping[str, int]:
     """Read a lock file; nothing when there is none. VtoolError VT412 when it is damaged."""
     try:
-        data = json.loads(read_text(path))
+        data = from_json(read_text(path))
         numbers = data["numbers"]
         if data["format"] != _FORMAT or not all(type(v) is int and v >= 0 for v in numbers.values()):
             raise ValueError

@@ -5,7 +5,6 @@ Reading never changes a folder, and one that is being written may be read.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vtool.diagnostics import Diagnostic, Severity, Span, VtoolError
+from vtool.files.json_text import from_json
 from vtool.files.regular import open_regular, reason_of
 from vtool.results.records import (
     FORMAT,
@@ -123,7 +123,7 @@ def _header(path: Path, line: bytes) -> Run:
     """Read the first line. VtoolError VT930 for another format or version."""
     span = _line_span(path, 1, len(line), line.decode("utf-8", "replace"))
     try:
-        said = json.loads(line)
+        said = from_json(line)
     except ValueError:
         said = None
     if not isinstance(said, dict) or said.get("format") != FORMAT:

@@ -4,7 +4,6 @@ Sizes are given as plain numbers of bytes: what a unit means in a job file depen
 a file, since what fio prints may begin with a note that is no JSON. Its time is what a job ran, without its start.
 """
 
-import json
 from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal
@@ -24,6 +23,7 @@ from vtool.bench.workloads.base import (
     higher,
     lower,
 )
+from vtool.files.json_text import from_json
 from vtool.model.types import Size
 from vtool.results.records import Metric, Work
 
@@ -152,7 +152,7 @@ def _room(point: Point, place: Place) -> tuple[int, int | None]:
 def _job_in(output: str) -> dict[str, Any]:
     begin = output.find("{")
     try:
-        said = json.loads(output[begin:]) if begin >= 0 else {}
+        said = from_json(output[begin:]) if begin >= 0 else {}
         (job,) = said["jobs"]
     except (ValueError, KeyError, TypeError):
         raise ToolFailedError("fio: " + (output.strip().splitlines() or ["it printed nothing"])[-1][:200]) from None

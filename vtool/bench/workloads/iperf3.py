@@ -4,7 +4,6 @@ In its JSON all is in bytes, seconds and bits per second, in which M is 10^6; in
 that plain numbers are given. It exits with 0 although something failed: then its JSON has a member ``error``.
 """
 
-import json
 from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +22,7 @@ from vtool.bench.workloads.base import (
     higher,
     lower,
 )
+from vtool.files.json_text import from_json
 from vtool.model.types import Size
 from vtool.results.records import Metric, Work
 
@@ -117,7 +117,7 @@ class Workload(WorkloadBase):
 
 def _end_in(output: str) -> dict[str, Any]:
     try:
-        said = json.loads(output[max(0, output.find("{")) :])
+        said = from_json(output[max(0, output.find("{")) :])
     except ValueError:
         raise ToolFailedError("iperf3: " + (output.strip().splitlines() or ["it printed nothing"])[-1][:200]) from None
     if "error" in said:
