@@ -27,6 +27,7 @@ from vtool.bundle.opened import check_bundle, differs_here, lay_out, opened, own
 from vtool.cli import main
 from vtool.cli.common import image_paths, prepare_to_deploy, targets_of
 from vtool.deploy.difference import Wanted
+from vtool.deploy.stage import name_of_files
 from vtool.diagnostics import ExitCode, VtoolError
 from vtool.plan.lock import format_lock
 from vtool.results.records import Deployment
@@ -315,9 +316,34 @@ def test_what_does_not_follow(
     assert found.hints == ("vtool 0.1.0 made it, this is vtool 0.1.0",) and error.exit_code is ExitCode.TOPOLOGY_WRONG
 
 
+@pytest.mark.parametrize(
+    "generation",
+    [
+        b"[]", b"{}", b"[" * 100_000, b"\xff", b"gone",
+        b'{"files": 1}', b'{"files": [1]}', b'{"files": [], "generation": "x"}',
+    ],
+)  # fmt: skip
+def test_what_is_no_generation(generation: bytes, lab: Path, tmp_path: Path) -> None:
+    made = made_of(Wish(lab / "labs/pair.yaml"), lab / "inventory.yaml", with_images=True)
+    path = changed(made, tmp_path / "b", {"labs/1/board0/generation.json": generation})
+    (found,) = refused("VT967", ".", lambda: checked(path)).diagnostics
+    assert found.detail[0].startswith("labs/1/board0/generation.json cannot be used: ")
+
+
+def test_another_generation_than_the_manifest_says(lab: Path, tmp_path: Path) -> None:
+    made = made_of(Wish(lab / "labs/pair.yaml"), lab / "inventory.yaml", with_images=True)
+    part = made.manifest.labs[0].boards["board0"]
+    for generation in ("0123456789abcdef", None):
+        boards = {"board0": part.model_copy(update={"generation": generation})}
+        path = changed(made, tmp_path / "b", {}, boards=boards)
+        (found,) = refused("VT967", ".", lambda path=path: checked(path)).diagnostics  # type: ignore[misc]
+        assert "labs/1/board0/generation.json" in found.detail[0]
+
+
 def test_a_damaged_lock(made: Made, tmp_path: Path) -> None:
-    path = changed(made, tmp_path / "b", {"labs/1/lock.json": b"[]"})
-    refused("VT412", "lock", lambda: checked(path))
+    for text in (b"[]", b"[" * 100_000):
+        path = changed(made, tmp_path / "b", {"labs/1/lock.json": text})
+        refused("VT412", "lock", lambda path=path: checked(path))  # type: ignore[misc]
 
 
 def test_files_of_ones_own_lie_beside_it_or_in_it(lab: Path, tmp_path: Path) -> None:
@@ -376,7 +402,8 @@ def test_other_images_facts_and_program(lab: Path, tmp_path: Path, monkeypatch: 
 
     def newer(seen: Wanted) -> Wanted:
         files = [file | {"sha256": "0"} if file["name"] == "vtool-board" else file for file in seen.generation["files"]]
-        return Wanted(seen.firmware, {**seen.generation, "generation": "other", "files": files[1:]})
+        name = name_of_files((file["place"], file["name"], file["mode"], file["sha256"]) for file in files[1:])
+        return Wanted(seen.firmware, {**seen.generation, "generation": name, "files": files[1:]})
 
     path = written(made, tmp_path / "c")
     found = differing(path, monkeypatch, lab, newer)
@@ -529,6 +556,8 @@ def test_wrong_words(lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     for option in (["--variant", "x"], ["--accept-differences"]):
         assert vtool("deploy", topology, *option) == 2 and "VT970" in capsys.readouterr().err
     assert vtool("deploy", path, "--variant", "x") == 2 and "VT441" in capsys.readouterr().err
+    for verb in ("validate", "verify", "down", "plan", "map", "status"):
+        assert vtool(verb, path) == 2 and "error[VT970]" in capsys.readouterr().err
     assert vtool("bundle", "--check", topology) == 1 and "VT960" in capsys.readouterr().err
 
 

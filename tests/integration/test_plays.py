@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +189,63 @@ def test_a_limit_leaves_the_others_alone(lab: Lab, way: str) -> None:
     lab.spoil()
     lab.run(way, "--limit", "b1")
     assert lab.whole() == ["b1"]
+
+
+def test_a_bundle_sets_up_the_same_lab_from_elsewhere(bare: Lab, tmp_path: Path) -> None:
+    """Made here, and deployed from another folder, with nothing but the bundle, an inventory and an empty state."""
+    bundle, inventory = tmp_path / "fleet.vtool", tmp_path / "home.yaml"
+    bare.run("vtool bundle", "-o", str(bundle), "--with-images")
+    shutil.copy(bare.folder / "vtool.yaml", inventory)
+    away = {**bare.environment, **own_folders(tmp_path)}
+
+    def vtool(verb: str, *words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "vtool.cli.main", verb, "fleet.vtool", "--inventory", "home.yaml", *words]
+        done = subprocess.run(command, env=away, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code and "Traceback" not in done.stderr, f"{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    text = inventory.read_text()
+    tree = str(shutil.copy(bare.folder / "base.dtb", tmp_path / "other.dtb"))
+    subprocess.run(["fdtput", "-t", "s", tree, "/", "model", "another board"], check=True)
+    inventory.write_text(text.replace(str(bare.folder / "base.dtb"), tree))
+    refused = vtool("deploy", code=3)
+    assert "error[VT966]" in refused and refused.count("hands over another device tree") == len(BOARDS)
+    assert "boot/board.dtb is another file" in refused
+    assert not any((bare.fleet.machines[board].folder / "lib" / "vtool").exists() for board in BOARDS)
+
+    inventory.write_text(text)
+    vtool("deploy")
+    assert bare.confirmed() == list(BOARDS)
+    assert bare.run("vtool deploy").count("unchanged: ") == len(BOARDS), "the topology's own deploy makes the same"
+    assert vtool("deploy").count("unchanged: ") == len(BOARDS)
+    assert not [path.name for path in Path(tempfile.gettempdir()).glob("vtool-bundle-*")]
+
+    inventory.write_text(text.replace(str(bare.folder / "base.dtb"), tree))
+    assert "warning[VT966]" in vtool("deploy", "--accept-differences", "--dry-run")
+
+
+def test_ctrl_c_while_a_bundle_is_deployed_leaves_nothing_here(lab: Lab, tmp_path: Path) -> None:
+    bundle = tmp_path / "fleet.vtool"
+    lab.run("vtool bundle", "-o", str(bundle), "--with-images")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    lab.spoil()
+    lab.flag("b1", "slow").touch()
+    command = [sys.executable, "-m", "vtool.cli.main", "deploy", str(bundle)]
+    with subprocess.Popen(
+        [*command, "--inventory", str(lab.folder / "vtool.yaml")],
+        env={**lab.environment, "TMPDIR": str(temporary)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=takes_ctrl_c,  # noqa: PLW1509 - no threads
+    ) as running:
+        until(lab.flag("b1", "starting").exists)
+        assert list(temporary.glob("vtool-bundle-*"))
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(30) == 130
+    assert not list(temporary.glob("vtool-bundle-*"))
 
 
 def until(what: Callable[[], object], within_s: float = 30) -> None:

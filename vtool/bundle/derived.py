@@ -14,6 +14,7 @@ from typing import Any
 
 from vtool.bench.cells import Ready
 from vtool.bench.matrix import digest_of
+from vtool.deploy.stage import name_of_files
 from vtool.images import PREFIX
 from vtool.images.named_files import WANTED
 from vtool.model.validate import is_path, known_facts
@@ -54,6 +55,21 @@ def _without(value: Any, prefix: str) -> Any:
         return [_without(item, prefix) for item in value]
     text = str(value) if isinstance(value, Path) else value
     return text.replace(prefix, "") if isinstance(text, str) else text
+
+
+def files_in(generation: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each file of a generation, by ``place/name``.
+
+    ValueError for what is none, or has another name than its files make (``vtool.deploy.stage``).
+    """
+    try:
+        rows = [(str(f["place"]), str(f["name"]), int(f["mode"]), str(f["sha256"])) for f in generation["files"]]
+        name = generation["generation"]
+    except (KeyError, TypeError):
+        raise ValueError("it is no generation") from None
+    if name != name_of_files(rows):
+        raise ValueError("its files are of another generation")
+    return {f"{place}/{name}": digest for place, name, _, digest in rows}
 
 
 def images_of(board: BoardPlan) -> list[str]:

@@ -7,23 +7,24 @@ knows by its digest.
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vtool.bench.cells import Prepare, Ready
 from vtool.bench.matrix import digest_of
 from vtool.bundle.archive import read_bundle
-from vtool.bundle.derived import derived, facts_digest, images_of, included, name_in_bundle, named_files
+from vtool.bundle.derived import derived, facts_digest, files_in, images_of, included, name_in_bundle, named_files
 from vtool.bundle.failures import refused
 from vtool.bundle.manifest import LABS, RESULTS, Image, Lab, Manifest
 from vtool.deploy.difference import Target, wanted_of
 from vtool.diagnostics import Diagnostic, ExitCode, Span, VtoolError, board_failed, nearest, source_line
 from vtool.diagnostics.codes import declare
-from vtool.files.regular import fault_of, reason_of
+from vtool.files.json_text import from_json
+from vtool.files.regular import fault_of, read_text, reason_of
 from vtool.images import PREFIX
 from vtool.images.store import file_sha256
 from vtool.plan.lock import lock_path
@@ -137,7 +138,7 @@ def lay_out(bundle: Opened, lab: Lab) -> Path:
             _link_from_beside(bundle, images[name], file)
     try:
         lock = lock_path(topology)
-        lock.write_bytes((bundle.folder / lab.lock).read_bytes())
+        shutil.copyfile(bundle.folder / lab.lock, lock)
     except OSError as error:
         raise refused("VT969", bundle.path, f"cannot be unpacked: {reason_of(error)}") from None
     return topology
@@ -185,8 +186,9 @@ def own_images(bundle: Opened) -> dict[str, Path]:
 def not_following(bundle: Opened, lab: Lab, ready: Ready) -> list[str]:
     """Return what of a lab's members this vtool does not make of its topology, in words."""
     made = {f"{lab.folder}/{name}": data for name, data in derived(ready, bundle.folder).items()}
-    there = {m.path for m in bundle.manifest.members if m.path.startswith(f"{lab.folder}/")}
-    there -= {f"{lab.folder}/{board}/generation.json" for board in lab.boards}
+    members = {member.path: member for member in bundle.manifest.members}
+    there = {name for name in members if name.startswith(f"{lab.folder}/")}
+    there -= {_generation(lab, board) for board in lab.boards}
     found = []
     if digest_of(ready.document.value) != lab.digest:
         found.append(f"{lab.topology} is another topology than the manifest says")
@@ -196,15 +198,39 @@ def not_following(bundle: Opened, lab: Lab, ready: Ready) -> list[str]:
             found.append(f"there is no board '{name}' in the topology")
         elif facts_digest(planned[name]) != part.facts_digest:
             found.append(f"the facts '{part.facts}' of board '{name}' are others")
+    for name, part in lab.boards.items():
+        if part.generation is not None:
+            found += _not_its_generation(bundle, lab, name, part.generation)
+        elif _generation(lab, name) in members:
+            found.append(f"{_generation(lab, name)} follows from nothing")
     found += [f"board '{name}' is missing" for name in planned if name not in lab.boards]
     found += [f"{name} is missing" for name in sorted(made.keys() - there)]
     found += [f"{name} follows from nothing" for name in sorted(there - made.keys())]
-    found += [f"{name} is another one" for name in sorted(made.keys() & there) if not _same(bundle, name, made[name])]
-    return found
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in made.items()}
+    return found + [f"{n} is another one" for n in sorted(made.keys() & there) if members[n].digest != digests[n]]
 
 
-def _same(bundle: Opened, name: str, data: bytes) -> bool:
-    return (bundle.folder / name).read_bytes() == data
+def _generation(lab: Lab, board: str) -> str:
+    return f"{lab.folder}/{board}/generation.json"
+
+
+def _files_of(bundle: Opened, lab: Lab, board: str, generation: str) -> dict[str, str]:
+    """Return the files that a board was to get, by ``place/name``. ValueError where the bundle does not tell."""
+    try:
+        said = from_json(read_text(bundle.folder / _generation(lab, board)))
+    except OSError as error:
+        raise ValueError(reason_of(error)) from None
+    files = files_in(said)
+    if said["generation"] != generation:
+        raise ValueError("it is another generation than the manifest says")
+    return files
+
+
+def _not_its_generation(bundle: Opened, lab: Lab, board: str, generation: str) -> Iterator[str]:
+    try:
+        _files_of(bundle, lab, board, generation)
+    except ValueError as error:
+        yield f"{_generation(lab, board)} cannot be used: {error}"
 
 
 def check_bundle(bundle: Opened, prepare: Prepare, vtool: str) -> None:
@@ -273,21 +299,19 @@ def differs_here(
             found.append(f"image '{image.name}' is {digest[:16]} here, {image.digest[:16]} there")
     for name, wanted in wanted_of(ready.topology.name, targets, image_path).items():
         part = lab.boards.get(name)
-        if part is None or part.firmware is None:
+        if part is None or part.generation is None:
             continue
         if wanted.firmware != part.firmware:
             found.append(f"the firmware of board '{name}' hands over another device tree")
         if wanted.generation["generation"] != part.generation:
             now = wanted.generation["generation"]
             found.append(f"board '{name}' would get generation {now}, it was {part.generation}")
-            found += _other_files(bundle, lab, name, wanted.generation)
+            with contextlib.suppress(ValueError):  # which was said above
+                found += _other_files(_files_of(bundle, lab, name, part.generation), files_in(wanted.generation))
     return found
 
 
-def _other_files(bundle: Opened, lab: Lab, board: str, generation: Mapping[str, Any]) -> Iterator[str]:
-    text = (bundle.folder / lab.folder / board / "generation.json").read_text()
-    was = {f"{f['place']}/{f['name']}": f["sha256"] for f in json.loads(text)["files"]}
-    now = {f"{f['place']}/{f['name']}": f["sha256"] for f in generation["files"]}
+def _other_files(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(was.keys() | now.keys()):
         if was.get(name) != now.get(name):
             how = "is another file" if name in was and name in now else "is new" if name in now else "is gone"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vtool.base.garbage import making_what_stays
 from vtool.base.progress import Progress
 from vtool.base.records import record
+from vtool.bundle import is_bundle
 from vtool.check import KernelOptions, XenBuild, check
 from vtool.check.deployable import not_deployable
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
@@ -76,7 +77,11 @@ def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
 
 
 def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Prepared:
-    """Prepare the topology that the command line names, with its overlays and settings."""
+    """Prepare the topology that the command line names, with its overlays and settings. VT970 for a bundle."""
+    if is_bundle(arguments.topology):
+        hint = "`vtool deploy` takes it as it is; for anything else unpack it: tar -xf FILE, then use files/"
+        message = f"'{arguments.topology}' is a bundle, not a topology"
+        raise VtoolError(Diagnostic("VT970", message, hints=(hint,)), ExitCode.USAGE)
     return prepare(arguments.topology, arguments.overlay, arguments.set, keep=keep)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 declare(
     "VT970",
-    what="an option does not go with a bundle, or only with one",
+    what="a verb or an option does not go with a bundle, or only with one",
     why="A bundle is deployed as it is: with a value set anew it would be another lab.",
     example="vtool deploy pool.vtool --set domains.fe0.cpus=2",
     fix="Unpack the bundle (tar -xf) and deploy the topology in files/.",

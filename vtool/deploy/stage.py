@@ -286,5 +286,10 @@ def _boot(facts: Boot) -> dict[str, Any]:
 
 
 def _digest(files: Iterable[StagedFile]) -> str:
-    lines = [f"{f.place.value} {f.name} {f.mode:o} {f.sha256}\n" for f in files]
+    return name_of_files((f.place.value, f.name, f.mode, f.sha256) for f in files)
+
+
+def name_of_files(files: Iterable[tuple[str, str, int, str]]) -> str:
+    """Return what a generation or boot set of these files (place, name, mode, SHA-256) is called."""
+    lines = [f"{place} {name} {mode:o} {digest}\n" for place, name, mode, digest in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
