@@ -15,8 +15,10 @@ from jsonschema import Draft202012Validator
 from vtool.bench.cells import Planned, plan_matrix
 from vtool.bench.default_matrix import default_matrix
 from vtool.bench.estimates import AROUND_S, DEPLOYMENT_S, estimate, in_words
+from vtool.bench.lanes import Lane
 from vtool.bench.matrix import LoadedMatrix, load_matrix, matrix_schema
 from vtool.bench.plan_text import plan_lines
+from vtool.bench.side_by_side import spread_over
 from vtool.cli.common import prepare_to_deploy as prepare
 from vtool.diagnostics import VtoolError, format_diagnostic
 from vtool.reading.source import load
@@ -25,6 +27,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 EXAMPLES = ROOT / "topology" / "examples"
 CASES = sorted((HERE / "errors").glob("*.yaml"))
+ONE = Lane({"board0": "board0"})
 VALIDATOR = Draft202012Validator(matrix_schema())
 
 
@@ -99,7 +102,7 @@ def test_what_cannot_be_has_the_topologys_own_error(tmp_path: Path) -> None:
     planned = plan_matrix(write(tmp_path, said), prepare)
     assert [len(variant.faults) > 0 for variant in planned.variants] == [False, True]
     assert len(planned.possible) == 1 and planned.cells[1].faults[0].code.startswith("VT4")
-    text = "\n".join(plan_lines(planned, estimate(planned)))
+    text = "\n".join(plan_lines(planned, spread_over(planned, [ONE], None)))
     assert f"cannot be: {planned.cells[1].faults[0].code}: " in text and "1 cell of 2" in text
 
 

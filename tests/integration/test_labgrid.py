@@ -110,6 +110,22 @@ def hold(board: LabgridBoard) -> None:
         pass
 
 
+def test_every_place_with_the_tags_is_a_board_of_its_own_but_those_that_others_have(rack: Rack) -> None:
+    inventory = Inventory(rack.inventory(tags={"room": "12"}, stands_for="board0"))
+    assert inventory.standing_for("board0") == ["board1-rack1", "board1-rack2"]
+    board = inventory.stand_in("board1-rack1")
+    with board.hold():
+        assert rack.lab.holder() == "here/me" and rack.lab.holder("rack2") is None
+        assert inventory.standing_for("board0") == ["board1-rack1", "board1-rack2"], "what is mine may be used"
+    rack.lab.client("-p", "rack2", "acquire", user="alice")
+    try:
+        assert inventory.standing_for("board0") == ["board1"], "any that is free then"
+        waits = Inventory(rack.inventory(tags={"room": "12"}, stands_for="board0", wait_s=60))
+        assert waits.standing_for("board0") == ["board1-rack1", "board1-rack2"]
+    finally:
+        rack.lab.client("-p", "rack2", "release", user="alice")
+
+
 def test_a_board_is_taken_used_and_given_back(rack: Rack) -> None:
     board = rack.board()
     assert board.standing().place == "rack1 (free)"

@@ -127,6 +127,39 @@ def test_facts_are_the_topologys_or_none(tmp_path: Path) -> None:
     assert load(tmp_path, SSH.replace("facts: rpi4", "facts: ./mine.yaml")).board("rack1").facts.name == "mine"
 
 
+def test_several_boards_may_stand_for_one(tmp_path: Path) -> None:
+    other = (
+        SSH.split("boards:\n")[1].replace("rack1", "rack2").replace("driver: ssh", "stands_for: pi\n    driver: ssh")
+    )
+    text = SSH.replace("driver: ssh", "stands_for: pi\n    driver: ssh") + other
+    inventory = load(tmp_path, text)
+    assert inventory.standing_for("pi") == ["rack1", "rack2"] and inventory.standing_for("rack1") == ["rack1"]
+    assert inventory.standing_for("emulated") == ["emulated"]
+    assert inventory.stand_in("rack2").name == "rack2"
+    with pytest.raises(VtoolError, match="not in the inventory, 'rack1', 'rack2' may stand for it") as caught:
+        inventory.board("pi")
+    (found,) = caught.value.diagnostics
+    assert found.code == "VT614" and found.hints == ("say which one: --use pi=rack1",) and found.span is not None
+    used = Inventory(tmp_path / "inventory.yaml", ["pi=rack2", "rack2=rack1"])
+    assert used.board("pi").name == "rack2" and used.standing_for("pi") == ["rack2"]
+    itself = load(tmp_path, text.replace("rack2:", "pi:"))
+    assert itself.standing_for("pi") == ["rack1", "pi"] and itself.board("pi").name == "pi"
+
+
+@pytest.mark.parametrize(("word", "said"), [("pi=rack9", "has no board 'rack9'"), ("rack1", "is no BOARD=NAME")])
+def test_what_cannot_be_used_is_said(word: str, said: str, tmp_path: Path) -> None:
+    load(tmp_path, SSH)
+    with pytest.raises(VtoolError, match=said) as caught:
+        Inventory(tmp_path / "inventory.yaml", [word])
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_place_of_a_lab_can_be_used_by_itself(tmp_path: Path) -> None:
+    load(tmp_path, LAB.replace("place: rack1", "tags: {board: rpi4}").replace("rack1:", "pi:"))
+    inventory = Inventory(tmp_path / "inventory.yaml", ["board0=pi-shelf-2"])
+    assert inventory.board("board0").name == "pi-shelf-2" and inventory.standing_for("board0") == ["pi-shelf-2"]
+
+
 def test_paths_start_at_the_inventorys_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VTOOL_STATE", str(tmp_path / "state"))

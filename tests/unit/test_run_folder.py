@@ -16,7 +16,19 @@ from jsonschema import Draft202012Validator
 
 from vtool.bench.run_folder import open_run
 from vtool.diagnostics import VtoolError
-from vtool.results.records import RECORD, Better, Clock, Ended, Metric, Repetition, Run, Session, Void, records_schema
+from vtool.results.records import (
+    RECORD,
+    Better,
+    Clock,
+    Ended,
+    Metric,
+    Moved,
+    Repetition,
+    Run,
+    Session,
+    Void,
+    records_schema,
+)
 from vtool.results.run_folder import RunRead, read_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +89,7 @@ def test_the_page_names_every_record() -> None:
     page = (ROOT / "docs/reference/bench-format.md").read_text()
     names = [definition["properties"]["record"]["const"] for definition in records_schema()["$defs"].values()
              if "record" in definition.get("properties", {})]  # fmt: skip
-    assert len(names) == 6 and all(f"| `{name}` |" in page for name in names)
+    assert len(names) == 7 and all(f"| `{name}` |" in page for name in names)
 
 
 @settings(deadline=None)  # it waits for the disk
@@ -186,6 +198,22 @@ def test_raw_files_are_never_overwritten(tmp_path: Path) -> None:
     with open_run(tmp_path, a_run()) as folder:
         paths = [raw.path for content in (b"1", b"2") if (raw := folder.keep_raw("c", "1.json", content))]
     assert [(tmp_path / path).read_bytes() for path in paths] == [b"1", b"2"]
+
+
+def test_what_goes_on_with_another_board_counts_from_there_on(tmp_path: Path) -> None:
+    moved = Moved(cells=("path=pool/read@disk0",), session=1, at=NOON, before="a", after="b", why="a is lost")
+    with open_run(tmp_path / "r", a_run()) as folder:
+        for record in (a_repetition(), a_repetition(cell="path=pool/write@disk0"), moved, a_repetition(2)):
+            folder.append(record)
+    read = read_run(tmp_path / "r")
+    assert read.moved == (moved,) and read.superseded == (a_repetition(),)
+    assert read.sound("path=pool/read@disk0") == (a_repetition(2),) and len(read.repetitions) == 2
+    assert read.missing() == [("path=pool/read@disk0", 1), ("path=pool/write@disk0", 2)]
+    assert read.attempts()["path=pool/read@disk0", 1] == 1
+    path = tmp_path / "r" / "run.jsonl"
+    path.write_bytes(path.read_bytes() + b"{")
+    (warning,) = read_run(tmp_path / "r").warnings
+    assert warning.span is not None and warning.span.line == 6
 
 
 def test_void_repetitions_are_missing_and_counted(tmp_path: Path) -> None:

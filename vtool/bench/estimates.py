@@ -6,7 +6,7 @@ Enter at ``estimate``.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vtool.base.records import record
 from vtool.bench.cells import Planned
@@ -30,25 +30,59 @@ class Estimate:
     measured: int
 
 
+class Times:
+    """How long each part of what is missing takes: a repetition of a cell, a deployment of a variant."""
+
+    def __init__(self, planned: Planned, was: RunRead | None = None) -> None:
+        count = planned.loaded.matrix.repetitions
+        every = [(cell.id, n) for n in range(1, count + 1) for cell in planned.possible]
+        self._cells = {cell.id: cell for cell in planned.cells}
+        self.missing = was.missing() if was else every
+        self._rounds: dict[str, list[int]] = {}
+        for name, number in self.missing:
+            self._rounds.setdefault(name, []).append(number)
+        workloads = {name: point.workload.estimated_s() + AROUND_S for name, point in planned.workloads.items()}
+        self._told = {name: _seconds_of(was, self._cells[name]) for name in self._rounds}
+        self._else = {name: workloads[self._cells[name].workload] for name in self._rounds}
+        deployments = was.deployments if was else ()
+        self._deployments = {
+            variant.id: _median(one.seconds for one in deployments if one.variant == variant.id)
+            for variant in planned.variants
+        }
+
+    def repetitions(self, cells: Iterable[str]) -> float:
+        """Return how long what is missing of cells takes, without deployments."""
+        return sum(len(self._rounds.get(cell, ())) * self._of_cell(cell) for cell in cells if cell in self._rounds)
+
+    def deployments(self, cells: Iterable[str]) -> dict[tuple[int, str], float]:
+        """Return how long each deployment takes, by round and variant, that what is missing of cells needs."""
+        known = {(number, self._cells[cell].variant) for cell in cells for number in self._rounds.get(cell, ())}
+        return {one: self._of_variant(one[1]) for one in known}
+
+    def whole(self, of: Collection[str] | None = None) -> Estimate:
+        """Return the estimate of everything on one board, or of these cells alone."""
+        cells = [cell for cell in self._rounds if of is None or cell in of]
+        deployments = self.deployments(cells)
+        if len({variant for _, variant in deployments}) == 1:  # it is deployed once
+            deployments = dict([min(deployments.items())])
+        count = sum(len(self._rounds[cell]) for cell in cells)
+        measured = sum(len(self._rounds[cell]) for cell in cells if self._told[cell] is not None)
+        measured += sum(self._deployments[variant] is not None for _, variant in deployments)
+        seconds = self.repetitions(cells) + sum(deployments.values())
+        return Estimate(seconds, count, len(deployments), count + len(deployments), measured)
+
+    def _of_cell(self, cell: str) -> float:
+        told = self._told[cell]
+        return told if told is not None else self._else[cell]
+
+    def _of_variant(self, variant: str) -> float:
+        told = self._deployments[variant]
+        return told if told is not None else DEPLOYMENT_S
+
+
 def estimate(planned: Planned, was: RunRead | None = None) -> Estimate:
-    """Return how long a run takes that has not begun, or what is left of one."""
-    count = planned.loaded.matrix.repetitions
-    missing = was.missing() if was else [(cell.id, n) for n in range(1, count + 1) for cell in planned.possible]
-    cells = {cell.id: cell for cell in planned.cells}
-    seconds, measured = 0.0, 0
-    for name, _ in missing:
-        told = _seconds_of(was, cells[name])
-        point = planned.workloads[cells[name].workload]
-        measured += told is not None
-        seconds += told if told is not None else point.workload.estimated_s() + AROUND_S
-    variants = {cells[name].variant for name, _ in missing}
-    # One that is alone is deployed once.
-    rounds = sorted({(number if len(variants) > 1 else 1, cells[name].variant) for name, number in missing})
-    for _, variant in rounds:
-        told = _median(one.seconds for one in was.deployments if one.variant == variant) if was else None
-        measured += told is not None
-        seconds += told if told is not None else DEPLOYMENT_S
-    return Estimate(seconds, len(missing), len(rounds), len(missing) + len(rounds), measured)
+    """Return how long a run takes on one board that has not begun, or what is left of one."""
+    return Times(planned, was).whole()
 
 
 def _seconds_of(was: RunRead | None, cell: Cell) -> float | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from vtool.bench.cells import Planned
 from vtool.bench.estimates import Estimate, in_words
+from vtool.bench.side_by_side import Spreading
 
 
-def plan_lines(planned: Planned, told: Estimate) -> Iterator[str]:
+def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
     """Write the plan as lines for a person."""
     possible = planned.possible
     yield (
@@ -33,27 +34,45 @@ def plan_lines(planned: Planned, told: Estimate) -> Iterator[str]:
             which = [cell for cell, why in zip(mine, reasons, strict=True) if why == reason]
             what = which[0].id[len(variant.id) + 1 :] if len(which) == 1 else _count(len(which), "cell")
             yield f"  {what} cannot be: {reason}"
+    if len(told.lanes) > 1:
+        yield f"on {len(told.lanes)} boards side by side; what is compared with each other runs on one, any of them:"
+        for lane in told.lanes:
+            yield f"  {lane.name}: {_how_long(told.estimates[lane.name])}"
+            for group in told.given[lane.name]:
+                others = f" and {_count(len(group.cells) - 1, 'cell')} compared with it" if len(group.cells) > 1 else ""
+                yield f"    {group.name}{others}{', begun here' if group.name in told.began else ''}"
+    yield _how_long(told.whole)
+
+
+def _how_long(told: Estimate) -> str:
     known = f", {told.measured} of {told.parts} parts as they were measured" if told.measured else ", by estimates"
-    yield (
-        f"about {in_words(told.seconds)}: {_count(told.repetitions, 'repetition')}, "
-        f"{_count(told.deployments, 'deployment')}{known}"
-    )
+    counted = f"{_count(told.repetitions, 'repetition')}, {_count(told.deployments, 'deployment')}"
+    return f"about {in_words(told.seconds)}: {counted}{known}"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def plan_data(planned: Planned, told: Estimate) -> dict[str, Any]:
+def plan_data(planned: Planned, told: Spreading) -> dict[str, Any]:
     """Return the same as plain data."""
+    whole = told.whole
     return {
         "name": planned.loaded.matrix.name,
         "variants": [variant.model_dump(mode="json") for variant in planned.variants],
         "workloads": [workload.model_dump(mode="json") for workload in planned.used],
         "cells": [cell.model_dump(mode="json") for cell in planned.cells],
-        "repetitions": told.repetitions,
-        "deployments": told.deployments,
-        "estimated_seconds": round(told.seconds),
-        "parts_measured": told.measured,
-        "parts": told.parts,
+        "boards": [
+            {
+                "stands": dict(lane.stands),
+                "groups": [list(group.cells) for group in told.given[lane.name]],
+                "estimated_seconds": round(told.estimates[lane.name].seconds),
+            }
+            for lane in told.lanes
+        ],
+        "repetitions": whole.repetitions,
+        "deployments": whole.deployments,
+        "estimated_seconds": round(whole.seconds),
+        "parts_measured": whole.measured,
+        "parts": whole.parts,
     }

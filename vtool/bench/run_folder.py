@@ -50,6 +50,10 @@ class RunFolder:
         if self._full is not None:
             cannot_write(self.folder, self._full, "; what was measured until now is in it")
 
+    def forget(self) -> None:
+        """Close it in a process that does not write to it, and would keep it from others."""
+        os.close(self._records)
+
     def keep_raw(self, cell: str, name: str, content: bytes) -> Raw | None:
         """Keep a tool's output under a name of its own; None when the disk is full, which ``append`` then raises."""
         place = self.folder / "raw" / hashlib.sha256(cell.encode()).hexdigest()[:12]

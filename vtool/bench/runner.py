@@ -11,14 +11,14 @@ import contextlib
 import datetime
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from vtool.base.progress import Progress
 from vtool.bench.cells import Planned, fault_of
 from vtool.bench.field import Bench, Deployed, Field
 from vtool.bench.repetition import Seen, proof_seen, read, rows_seen
-from vtool.bench.run_folder import RunFolder
 from vtool.bench.steps import steps_of
 from vtool.board.failures import NoAnswer
 from vtool.diagnostics import Diagnostic, VtoolError
@@ -30,11 +30,13 @@ from vtool.results.records import (
     Fault,
     ProofSeen,
     Raw,
+    Record,
     Repetition,
     Run,
     Session,
     Void,
 )
+from vtool.results.run_folder import RunRead
 
 MOST_ATTEMPTS = 3
 """How often a session measures a repetition that does not count."""
@@ -51,6 +53,8 @@ class Outcome:
     without: set[str] = field(default_factory=set)
     """The cells that lack repetitions."""
     interrupted: bool = False
+    told: list[str] = field(default_factory=list)
+    """What a person is to know of it besides."""
     running: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,22 +64,59 @@ def now() -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+class Kept(Protocol):
+    """Where records are kept: a folder, or the process that writes it."""
+
+    was: RunRead
+    set_aside: str | None
+
+    def append(self, record: Record) -> None:
+        """Write a record and wait until it is on the disk. VtoolError VT933."""
+
+    def keep_raw(self, cell: str, name: str, content: bytes) -> Raw | None:
+        """Keep a tool's output; None when the disk is full. VtoolError VT933."""
+
+
+@contextlib.contextmanager
+def session(
+    folder: Kept,
+    number: int,
+    vtool: str,
+    command: tuple[str, ...],
+    outcome: Outcome,
+    moment: Callable[[], str] = now,
+) -> Iterator[None]:
+    """Write a session's beginning and its end."""
+    begun = Session(number=number, started=moment(), vtool=vtool, command=command, set_aside=folder.set_aside)
+    folder.append(begun)
+    how: Literal["complete", "interrupted", "failed"] = "failed"
+    try:
+        yield
+        how = "interrupted" if outcome.interrupted else "complete"
+    finally:
+        folder.append(Ended(session=number, at=moment(), how=how, boards=outcome.running))
+
+
 class Runner:
-    """One session of a run."""
+    """One session of a run, or the part of it that one lane has."""
 
     def __init__(
         self,
         planned: Planned,
-        folder: RunFolder,
+        folder: Kept,
         where: Field,
         progress: Progress,
         *,
+        cells: Collection[str] | None = None,
+        stands: Mapping[str, str] = {},
         moment: Callable[[], str] = now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._planned, self._folder, self._field, self._progress = planned, folder, where, progress
         self._moment, self._clock = moment, clock
-        self._missing = set(folder.was.missing())
+        self._stands = stands
+        """What stands for a board of the topology, where it is not the one of that name."""
+        self._missing = {one for one in folder.was.missing() if cells is None or one[0] in cells}
         self._attempts = dict(folder.was.attempts())
         self._known = set(folder.was.environments)
         self._given_up: set[str] = set()
@@ -88,29 +129,20 @@ class Runner:
 
     def run(self, vtool: str, command: tuple[str, ...]) -> Outcome:
         """Measure what is missing. Ctrl-C ends it after what is on the disk, and raises nothing."""
-        self._folder.append(
-            Session(
-                number=self.session,
-                started=self._moment(),
-                vtool=vtool,
-                command=command,
-                set_aside=self._folder.set_aside,
-            )
-        )
-        how = "failed"
-        try:
-            for number, variant, cells in self._rounds():
-                self._variant(number, variant, cells)
-            how = "complete"
-        except KeyboardInterrupt:
-            self.outcome.interrupted, how = True, "interrupted"
-        finally:
-            self.outcome.missing = len(self._missing)
-            self.outcome.without = {cell for cell, _ in self._missing}
-            self._folder.append(
-                Ended(session=self.session, at=self._moment(), how=how, boards=self.outcome.running)  # type: ignore[arg-type]
-            )
+        with session(self._folder, self.session, vtool, command, self.outcome, self._moment):
+            try:
+                self.measure()
+            except KeyboardInterrupt:
+                self.outcome.interrupted = True
+            finally:
+                self.outcome.missing = len(self._missing)
+                self.outcome.without = {cell for cell, _ in self._missing}
         return self.outcome
+
+    def measure(self) -> None:
+        """Measure what is missing, round by round."""
+        for number, variant, cells in self._rounds():
+            self._variant(number, variant, cells)
 
     def _rounds(self) -> Iterator[tuple[int, str, list[Cell]]]:
         """Yield what is missing, round by round, in each round variant by variant."""
@@ -165,10 +197,11 @@ class Runner:
         well = all(one.failure is None for one in done) and len(done) == len(ready.plan.boards)
         self._progress.finish(f"deploy {variant}", "done" if well else "failed", seconds)
         for one in done:
+            board = self._stands.get(one.board, one.board)
             self._folder.append(
                 Deployment(
                     variant=variant,
-                    board=one.board,
+                    board=board,
                     session=self.session,
                     started=started,
                     seconds=round(seconds, 3),
@@ -179,7 +212,7 @@ class Runner:
                 )
             )
             if one.failure is None:
-                self.outcome.running[one.board] = variant
+                self.outcome.running[board] = variant
         if well:
             self._current = variant
         else:

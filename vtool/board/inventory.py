@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, Labg
 from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, BoardClock, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
-from vtool.diagnostics import Diagnostic, VtoolError, in_order, nearest, source_line
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, in_order, nearest, source_line
 from vtool.files.regular import fault_of
 from vtool.model.board_facts import BoardFacts
 from vtool.model.partial import Unsound, known
@@ -42,7 +42,7 @@ _VALUES = re.compile(r"(?<=:)\s.*$|(?<=- ).*$")
 class Inventory:
     """The boards that can be reached. Raises VtoolError VT1xx, VT2xx, VT615 to VT617 for a file that cannot be."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, use: Iterable[str] = ()) -> None:
         try:
             self._document = read(path or room("inventory") / "default.yaml")
         except VtoolError as error:
@@ -56,19 +56,35 @@ class Inventory:
         if findings or file is None:
             raise VtoolError(in_order(findings))
         self._file = file
+        self._of_lab: dict[str, LabgridEntry] = {}
+        """Single places of a lab, by names that vtool gives them."""
+        self._use = dict(self._used(word) for word in use)
         self._option = f" --inventory {shlex.quote(str(path))}" if path else ""
 
     def board(self, name: str, facts: BoardFacts | None = None) -> Board:
-        """Return a board; ``facts`` are what the topology says of it.
+        """Return a board, or what is used for it; ``facts`` are what the topology says of it.
 
-        Raises VtoolError VT601 when the two disagree or no facts file is known.
+        Raises VtoolError VT601 when the two disagree or no facts file is known, VT614 when only others stand for it.
         """
+        if name in self._use:
+            return self.stand_in(self._use[name], facts)
+        others = [other for other, entry in self._file.boards.items() if entry.stands_for == name]
+        if others and name not in self._file.boards:
+            hint = f"say which one: --use {name}={others[0]}"
+            names = ", ".join(f"'{other}'" for other in others)
+            message = f"board '{name}' is not in the inventory, {names} may stand for it"
+            span = self._document.span(("boards", others[0], "stands_for"))
+            raise VtoolError(Diagnostic("VT614", message, span, hints=(hint,)))
+        return self.stand_in(name, facts)
+
+    def stand_in(self, name: str, facts: BoardFacts | None = None) -> Board:
+        """Return a board by a name of ``standing_for``. VtoolError VT601."""
         board = self._board(name, facts)
         board.words = f"{name}{self._option}"
         return board
 
     def _board(self, name: str, facts: BoardFacts | None) -> Board:
-        entry = self._file.boards.get(name)
+        entry = self._of_lab.get(name) or self._file.boards.get(name)
         its_own = facts if entry is None and facts is not None else self._facts(name, entry)
         if facts is not None and its_own.name != facts.name:
             raise VtoolError(
@@ -87,6 +103,52 @@ class Inventory:
             return LabgridBoard(name, of_board, entry, self._identity(name, entry), self._path(entry.device_tree))
         counts = isinstance(entry, EmulatedEntry) and entry.clock == "instructions"
         return EmulatedBoard(name, of_board, BoardClock.INSTRUCTIONS if counts else BoardClock.EMULATED)
+
+    def standing_for(self, name: str) -> list[str]:
+        """Return what a board of a topology may be, at least one: its own entry, and those that stand for it.
+
+        Of an entry with a lab's tags it is every place that has them and is not somebody else's, or may be waited for.
+        VtoolError VT622, VT623.
+        """
+        if name in self._use:
+            return [self._use[name]]
+        known = {other: e for other, e in self._file.boards.items() if name in (other, e.stands_for)}
+        found: list[str] = []
+        for other, entry in known.items():
+            places = self._places(other, entry) if isinstance(entry, LabgridEntry) and entry.tags else ()
+            if len(places) < 2:  # whatever has the tags by then
+                found.append(other)
+                continue
+            for place in places:
+                found.append(f"{other}-{place}")
+                self._is_of_lab(found[-1])
+        return found or [name]
+
+    def _places(self, name: str, entry: LabgridEntry) -> tuple[str, ...]:
+        from vtool.board.labgrid_place import LabgridBoard  # noqa: PLC0415 - asyncio, for those who have a lab
+
+        lab = LabgridBoard(name, self._facts(name, entry), entry, self._identity(name, entry), None)
+        return lab.places_to_have()
+
+    def _is_of_lab(self, name: str) -> bool:
+        """Whether a name is ENTRY-PLACE, of an entry with a lab's tags; it then is a board of its own."""
+        for other, entry in self._file.boards.items():
+            if isinstance(entry, LabgridEntry) and entry.tags and name.startswith(f"{other}-"):
+                place = name.removeprefix(f"{other}-")
+                self._of_lab[name] = entry.model_copy(update={"place": place, "tags": None})
+                return True
+        return False
+
+    def _used(self, word: str) -> tuple[str, str]:
+        """Read BOARD=NAME. VtoolError VT614 for a name that the inventory does not have."""
+        board, equals, name = word.partition("=")
+        if not equals or not (name in self._file.boards or self._is_of_lab(name)):
+            hints = nearest(name, self._file.boards) or (f"there are: {', '.join(self._file.boards)}",)
+            message = (
+                f"--use {word}: the inventory has no board '{name}'" if equals else f"--use {word} is no BOARD=NAME"
+            )
+            raise VtoolError(Diagnostic("VT614", message, hints=hints), ExitCode.USAGE)
+        return board, name
 
     def emulated(self, name: str) -> EmulatedBoard:
         """Return a board that can be made and destroyed. VtoolError VT614 for a real one."""

@@ -22,14 +22,20 @@ from vtool.board.power import PowerEntry
 from vtool.model.types import FactsReference, MayHoldSecrets, Model, Name
 
 
-class EmulatedEntry(Model):
+class BoardEntry(Model):
+    """What is said of any board. One that ``stands_for`` a board of topologies is one of those that it may be."""
+
+    facts: FactsReference
+    stands_for: Name | None = None
+
+
+class EmulatedEntry(BoardEntry):
     """A board made of QEMU on this machine.
 
     With ``clock: instructions`` its time is what it executes, which repeats where the machine's own time does not.
     """
 
     driver: Literal["emulated"]
-    facts: FactsReference
     clock: Literal["machine", "instructions"] = "machine"
 
 
@@ -40,11 +46,10 @@ class ConsoleAccess(Model):
     join: CommandLine | None = None
 
 
-class SshEntry(Model):
+class SshEntry(BoardEntry):
     """A board that is reached over ssh, with what power and console this machine has of it."""
 
     driver: Literal["ssh"]
-    facts: FactsReference
     host: HostName
     port: Port = 22
     user: UserName = "root"
@@ -56,14 +61,13 @@ class SshEntry(Model):
     console: Annotated[ConsoleAccess | None, MayHoldSecrets()] = None
 
 
-class LabgridEntry(Model):
+class LabgridEntry(BoardEntry):
     """A place of a labgrid coordinator, by its name or by its tags, or any of those with such tags.
 
     The place's NetworkService says host, port and user.
     """
 
     driver: Literal["labgrid"]
-    facts: FactsReference
     coordinator: Address = "127.0.0.1:20408"
     place: PlaceName | None = None
     tags: Annotated[dict[TagKey, TagValue], Field(min_length=1)] | None = None

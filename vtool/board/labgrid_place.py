@@ -125,6 +125,17 @@ class LabgridBoard:
 
     # -- places
 
+    def places_to_have(self) -> tuple[str, ...]:
+        """Return the names of the places that it may be and nobody else has; all of them where one may be waited for.
+
+        VtoolError VT622, VT623.
+        """
+        with coordinator(self._entry.coordinator) as lab:
+            places = self._candidates(lab)
+            free = [place.name for place in places if place.acquired in (None, "", lab.me)]
+        every = tuple(place.name for place in places)
+        return every if self._entry.wait_s or not free else tuple(free)
+
     def _candidates(self, lab: Coordinator) -> list[Any]:
         """Return the places that this board may be. VtoolError VT623 when there is none."""
         entry, places = self._entry, lab.places()

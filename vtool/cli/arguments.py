@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 def add_topology(parser: argparse.ArgumentParser, what: str = "the topology file") -> None:
-    """Add the topology with its options, and the inventory option; ``what`` says what may be named."""
+    """Add the topology with its options, and those of the inventory; ``what`` says what may be named."""
     add_topology_file(parser, what)
     add_inventory(parser)
+    add_use(parser)
 
 
 def add_topology_file(parser: argparse.ArgumentParser, what: str = "the topology file") -> None:
@@ -58,3 +59,14 @@ def add_base_tree(parser: argparse.ArgumentParser) -> None:
 def add_inventory(parser: argparse.ArgumentParser) -> None:
     """Add ``--inventory``."""
     parser.add_argument("--inventory", type=Path, help="how boards are reached (default: the emulated board)")
+
+
+def add_use(parser: argparse.ArgumentParser) -> None:
+    """Add ``--use``."""
+    parser.add_argument(
+        "--use",
+        action="append",
+        default=[],
+        metavar="BOARD=NAME",
+        help="what of the inventory to use for a board of the topology (repeatable)",
+    )

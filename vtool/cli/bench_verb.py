@@ -8,14 +8,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtool.cli.arguments import add_inventory
+from vtool.cli.arguments import add_inventory, add_use
 from vtool.cli.common import image_paths, prepare_to_deploy, print_diagnostics
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vtool.base.progress import Progress
     from vtool.bench.cells import Planned
+    from vtool.bench.lanes import Lane
     from vtool.bench.matrix import LoadedMatrix
+    from vtool.board.inventory import Inventory
     from vtool.results.records import Variant
     from vtool.results.run_folder import RunRead
 
@@ -40,12 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--seconds", type=int, metavar="N", help="how long each repetition runs (default: 10)")
     own.add_argument("--repetitions", type=int, metavar="N", help="how often each cell is measured (default: 3)")
     add_inventory(parser)
+    add_use(parser)
     add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan or measure; exit code 3 when a cell that can be was not measured as often as it should be."""
     from vtool.bench.cells import plan_matrix
+    from vtool.bench.lanes import boards_of, lanes_of
+    from vtool.board.inventory import Inventory
 
     if arguments.matrix is not None and (arguments.seconds or arguments.repetitions):
         print("usage: --seconds and --repetitions are of the default matrix; a file says both itself", file=sys.stderr)
@@ -54,40 +62,44 @@ def run(arguments: argparse.Namespace) -> int:
         print("usage: vtool bench -o DIR, the run folder; or --plan, to see what would be measured", file=sys.stderr)
         return ExitCode.USAGE.value
     planned = plan_matrix(_matrix(arguments), prepare_to_deploy, arguments.at_most)
+    inventory = Inventory(arguments.inventory, arguments.use)
+    lanes = lanes_of(boards_of(planned), inventory.standing_for)
     if arguments.plan:
-        _show_plan(planned, _was(arguments.output), arguments.format)
+        _show_plan(planned, lanes, _was(arguments.output), arguments.format)
         return ExitCode.OK.value
-    return _measure(planned, arguments)
+    return _measure(planned, inventory, lanes, arguments)
 
 
-def _measure(planned: Planned, arguments: argparse.Namespace) -> int:
+def _measure(planned: Planned, inventory: Inventory, lanes: Sequence[Lane], arguments: argparse.Namespace) -> int:
     from importlib.metadata import version
 
-    from vtool.bench.estimates import estimate, in_words
     from vtool.bench.field import Boards
     from vtool.bench.run_folder import open_run
-    from vtool.bench.runner import Runner, run_of
-    from vtool.board.inventory import Inventory
+    from vtool.bench.runner import run_of
+    from vtool.bench.side_by_side import measure, spread_over
     from vtool.cli.show import ShownProgress
 
-    vtool, command = version("vtool"), ("vtool", *sys.argv[1:])
-    inventory, progress = Inventory(arguments.inventory), ShownProgress()
-    boards = Boards(
-        lambda plan: inventory.board(plan.name, plan.facts),
-        lambda ready, plans: image_paths(ready, plans, progress),
-        progress,
-        vtool,
-    )
+    vtool, command, progress = version("vtool"), ("vtool", *sys.argv[1:]), ShownProgress()
+
+    def boards(lane: Lane, shown: Progress) -> Boards:
+        return Boards(
+            lambda plan: inventory.stand_in(lane.stands[plan.name], plan.facts),
+            lambda ready, plans: image_paths(ready, plans, shown),
+            shown,
+            vtool,
+        )
+
     with open_run(arguments.output, run_of(planned, vtool, command)) as folder:
         print_diagnostics(folder.was.warnings)
-        told = estimate(planned, folder.was)
-        print(f"{told.repetitions} repetitions to measure, about {in_words(told.seconds)}", file=sys.stderr)
-        outcome = Runner(planned, folder, boards, progress).run(vtool, command)
+        print(spread_over(planned, lanes, folder.was).words, file=sys.stderr)
+        outcome = measure(planned, folder, lanes, boards, progress, vtool, command)
+    for words in outcome.told:
+        print(words, file=sys.stderr)
     for cell, why in dict.fromkeys(one for one in outcome.void if one[0] in outcome.without):
         print(f"does not count: {cell}: {why}", file=sys.stderr)
     print(f"measured {outcome.measured} repetitions into {arguments.output}, {outcome.missing} are missing")
     for board, variant in outcome.running.items():
-        words = _words_of(next(one for one in planned.variants if one.id == variant))
+        words = _words_of(next(one for one in planned.variants if one.id == variant), arguments, _use(lanes, board))
         print(f"board '{board}' runs variant '{variant}'; this cleans it: vtool down {words}", file=sys.stderr)
     if outcome.interrupted:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -95,10 +107,17 @@ def _measure(planned: Planned, arguments: argparse.Namespace) -> int:
     return ExitCode.OK.value if not outcome.missing else ExitCode.BOARD_FAILED.value
 
 
-def _words_of(variant: Variant) -> str:
+def _use(lanes: Sequence[Lane], board: str) -> list[str]:
+    """Return the option by which a verb reaches a board that stands for another."""
+    stands = next(((name, its) for lane in lanes for name, its in lane.stands.items() if its == board), (board, board))
+    return ["--use", "=".join(stands)] if stands[0] != stands[1] else []
+
+
+def _words_of(variant: Variant, arguments: argparse.Namespace, use: Sequence[str]) -> str:
     overlays = [word for file in variant.overlays for word in ("--overlay", file)]
     settings = [word for setting in variant.settings for word in ("--set", setting)]
-    return shlex.join([variant.topology, *overlays, *settings])
+    inventory = ["--inventory", str(arguments.inventory)] if arguments.inventory else []
+    return shlex.join([variant.topology, *overlays, *settings, *inventory, *use])
 
 
 def _matrix(arguments: argparse.Namespace) -> LoadedMatrix:
@@ -121,11 +140,11 @@ def _was(folder: Path | None) -> RunRead | None:
     return read_run(folder) if folder is not None and (folder / RECORDS).exists() else None
 
 
-def _show_plan(planned: Planned, was: RunRead | None, output: str) -> None:
-    from vtool.bench.estimates import estimate
+def _show_plan(planned: Planned, lanes: Sequence[Lane], was: RunRead | None, output: str) -> None:
     from vtool.bench.plan_text import plan_data, plan_lines
+    from vtool.bench.side_by_side import spread_over
 
-    told = estimate(planned, was)
+    told = spread_over(planned, lanes, was)
     if output == "json":
         print_json(plan_data(planned, told))
     else:

@@ -235,7 +235,7 @@ def targets_of(prepared: Ready, arguments: argparse.Namespace) -> list[tuple[Boa
         if name not in known:
             message = f"no board '{name}' in the topology"
             raise VtoolError(Diagnostic("VT441", message, hints=nearest(name, known)), ExitCode.USAGE)
-    reachable = Inventory(arguments.inventory)
+    reachable = Inventory(arguments.inventory, getattr(arguments, "use", ()))
     chosen = [plan for plan in prepared.plan.boards if not limit or plan.name in limit]
     return [(plan, reachable.board(plan.name, plan.facts)) for plan in chosen]
 

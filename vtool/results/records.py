@@ -294,6 +294,21 @@ class Deployment(Part):
     rows: tuple[RowSeen, ...] = ()
 
 
+class Moved(Part):
+    """Cells that are compared with each other go on with another board, from the first repetition.
+
+    What was measured of them before this record, on the boards that are lost, does not count.
+    """
+
+    record: Literal["moved"] = "moved"
+    cells: tuple[str, ...]
+    session: int
+    at: Moment
+    before: str
+    after: str
+    why: str
+
+
 class Ended(Part):
     """A session's end; without this record it was cut off. ``boards`` says what each was left running."""
 
@@ -304,7 +319,7 @@ class Ended(Part):
     boards: dict[str, str] = Field(default_factory=dict)
 
 
-Record = Annotated[Run | Session | Environment | Deployment | Repetition | Ended, Field(discriminator="record")]
+Record = Annotated[Run | Session | Environment | Deployment | Repetition | Moved | Ended, Field(discriminator="record")]
 """One line of ``run.jsonl``."""
 
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)

@@ -6,7 +6,7 @@ Reading never changes a folder, and one that is being written may be read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from vtool.results.records import (
     Deployment,
     Ended,
     Environment,
+    Moved,
     Record,
     Repetition,
     Run,
@@ -40,7 +41,8 @@ _TOLD = 200
 class RunRead:
     """A run with everything that was measured so far, in the order in which it was written.
 
-    ``whole_bytes`` is where the last whole line ends, ``torn`` what stands after it: a line that was not finished.
+    ``superseded`` are repetitions of cells that went on with another board: they do not count. ``whole_bytes`` is where
+    the last whole line ends, ``torn`` what stands after it: a line that was not finished.
     """
 
     folder: Path
@@ -50,6 +52,8 @@ class RunRead:
     deployments: tuple[Deployment, ...] = ()
     repetitions: tuple[Repetition, ...] = ()
     ended: tuple[Ended, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    superseded: tuple[Repetition, ...] = ()
     whole_bytes: int = 0
     torn: bytes = b""
 
@@ -89,7 +93,7 @@ class RunRead:
 
     def attempts(self) -> Mapping[tuple[str, int], int]:
         """Return how often each repetition, as cell and number, was measured, in vain or not."""
-        return Counter((one.cell, one.number) for one in self.repetitions)
+        return Counter((one.cell, one.number) for one in (*self.superseded, *self.repetitions))
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
@@ -97,7 +101,9 @@ class RunRead:
         if not self.torn:
             return ()
         message = f"the last {len(self.torn)} bytes are a line that was not finished; it is left out"
-        lines = 1 + sum(map(len, (self.sessions, self.environments, self.deployments, self.repetitions, self.ended)))
+        repetitions = (*self.superseded, *self.repetitions)
+        read = (self.sessions, self.environments, self.deployments, repetitions, self.moved, self.ended)
+        lines = 1 + sum(map(len, read))
         span = _line_span(self.folder / RECORDS, lines + 1, len(self.torn), "")
         return (Diagnostic("VT935", message, span, severity=Severity.WARNING),)
 
@@ -147,6 +153,8 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
     deployments: list[Deployment] = []
     repetitions: list[Repetition] = []
     ended: list[Ended] = []
+    moved: list[Moved] = []
+    superseded: list[Repetition] = []
     cells, variants = {cell.id for cell in run.cells}, {variant.id for variant in run.variants}
     found: list[Diagnostic] = []
     for number, line in enumerate(lines[1:], 2):
@@ -155,6 +163,8 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
         except ValidationError as error:
             found.append(_damaged(folder, number, line, _told(error)))
             continue
+        if why := _unknown(record, cells, variants, environments):
+            found.append(_damaged(folder, number, line, why))
         match record:
             case Session():
                 sessions.append(record)
@@ -162,23 +172,45 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
                 environments[record.id] = record
             case Deployment():
                 deployments.append(record)
-                if record.variant not in variants:
-                    found.append(_damaged(folder, number, line, f"the run has no variant '{record.variant}'"))
             case Repetition():
                 repetitions.append(record)
-                if record.cell not in cells:
-                    found.append(_damaged(folder, number, line, f"the run has no cell '{record.cell}'"))
-                elif record.environment not in (None, *environments):
-                    found.append(_damaged(folder, number, line, "no line before it has its environment"))
+            case Moved():
+                moved.append(record)
+                superseded += [one for one in repetitions if one.cell in record.cells]
+                repetitions = [one for one in repetitions if one.cell not in record.cells]
             case Ended():
                 ended.append(record)
-            case Run():
-                found.append(_damaged(folder, number, line, "a second run begins here"))
     if found:
         raise VtoolError(found)
     return RunRead(
-        folder, run, tuple(sessions), environments, tuple(deployments), tuple(repetitions), tuple(ended), whole, torn
+        folder,
+        run,
+        tuple(sessions),
+        environments,
+        tuple(deployments),
+        tuple(repetitions),
+        tuple(ended),
+        tuple(moved),
+        tuple(superseded),
+        whole_bytes=whole,
+        torn=torn,
     )
+
+
+def _unknown(record: Record, cells: set[str], variants: set[str], environments: Collection[str]) -> str:
+    """Return what a record names that no line before it has; nothing where all is known."""
+    match record:
+        case Deployment() if record.variant not in variants:
+            return f"the run has no variant '{record.variant}'"
+        case Repetition() if record.cell not in cells:
+            return f"the run has no cell '{record.cell}'"
+        case Repetition() if not (record.environment is None or record.environment in environments):
+            return "no line before it has its environment"
+        case Moved() if not cells.issuperset(record.cells):
+            return f"the run has no cell '{next(cell for cell in record.cells if cell not in cells)}'"
+        case Run():
+            return "a second run begins here"
+    return ""
 
 
 def _damaged(folder: Path, number: int, line: bytes, why: str) -> Diagnostic:
