@@ -59,7 +59,7 @@ def guest_text(tool: str, *, pool: int = 12, full: int = 0) -> str:
     def counted(busy: int, high: int, fulls: int) -> str:
         return f"cpu  {busy} 0 {busy} 500 0 0 0 0 0 0\nintr {busy * 7}\npool {high}\nfull {fulls}\n"
 
-    return f"@@vtool before\n{counted(100, 0, 0)}@@vtool tool\n{tool}\n@@vtool after 0\n{counted(150, pool, full)}"
+    return f"@@vtool before\n{counted(100, 0, 0)}@@vtool after\n{counted(150, pool, full)}@@vtool tool\n{tool}"
 
 
 def results(**changes: Any) -> dict[str, Any]:
@@ -182,7 +182,9 @@ def test_nothing_runs_between_the_counters_but_the_tool() -> None:
     [
         ("kvm-shared-ram", "disk0", {Side.BACKEND, Side.VMM}, set()),
         ("kvm-viommu", "disk0", {Side.VMM}, set()),
+        ("kvm-ring", "disk0", {Side.BACKEND, Side.VMM}, set()),
         ("xen-pv", "disk0", set(), {("frontend", "fe0"), ("backend", "dom0")}),
+        ("xen-ring", "disk0", {Side.BACKEND}, {("frontend", "fe0"), ("backend", "dom0")}),
         ("xen-grant", "net0", {Side.BACKEND}, {("frontend", "fe0"), ("backend", "dom0")}),
     ],
 )
@@ -191,6 +193,26 @@ def test_whose_time_is_counted(example: str, name: str, units: set[Side], domain
     assert {side for side, _ in spot.units} == units
     assert {(side.value, domain) for side, domain in spot.domains} == domains
     assert spot.place.block or spot.place.interface
+
+
+def test_what_another_guest_serves_costs_that_guest() -> None:
+    assert spots("kvm-ring")["disk0"].units[0] == (Side.BACKEND, "vtool-domain-be0.service")
+
+
+def test_a_guest_without_a_console_takes_commands_from_its_network() -> None:
+    prepared = prepare_to_deploy(EXAMPLES / "xen-ring.yaml", [], ["domains.fe0.ramdisk=vtool:bench-initramfs"])
+    (board,) = prepared.plan.boards
+    spot = next(spot for spot in places_of(prepared.topology, board) if spot.place.device == "disk0")
+    steps = steps_of(spot, FIO, POINT)
+    of_guest = [step for step in steps if step.get("domain") == "fe0"]
+    assert [step["id"] for step in of_guest] == ["prepare", "client", "fetch"]
+    assert {step["address"] for step in of_guest} == {"192.0.2.2:7004"} and spot.place.block
+
+
+def test_fio_counts_its_job_alone_and_several_jobs_with_their_start() -> None:
+    many = WORKLOAD.validate_python({"tool": "fio", "pattern": "randread", "jobs": [1, 2], "warmup_s": 0})
+    one, two = (many.commands(point, DISK) for point in many.points())
+    assert one.counts and "--exec_prerun" in one.client and not two.counts and "exec_" not in two.client
 
 
 def test_a_server_of_a_ring_runs_in_the_guest_that_serves_it() -> None:
@@ -243,7 +265,10 @@ def command_of(name: str, workload: WorkloadBase, spot: Spot = SPOT) -> str:
 
 def test_a_guests_shell_says_what_is_read(tmp_path: Path) -> None:
     # `--output FILE` and `cat FILE`: what fio writes is what is printed.
-    fio = f'#!/bin/sh\nfor w; do case $w in --output=*) cp {RECORDED}/fio-3.33-randread.json "${{w#*=}}";; esac; done\n'
+    # It runs what is to be run before and after its job by a shell.
+    words = [f'--output=*) cp {RECORDED}/fio-3.33-randread.json "${{w#*=}}";;']
+    words += [f"--exec_{when}run=*) {when}=${{w#*=}};;" for when in ("pre", "post")]
+    fio = f'#!/bin/sh\nfor w; do case $w in {" ".join(words)} esac; done; sh -c "$pre"; sh -c "$post"\n'
     (tmp_path / "fio").write_text(fio)
     (tmp_path / "fio").chmod(0o755)
     assert shell(command_of("prepare", FIO).replace("test -b /dev/vda", "true"), tmp_path).stdout == ""
@@ -313,7 +338,7 @@ def test_vtools_own_guest_has_what_the_steps_use() -> None:
             for step in steps_of(spot, workload, next(workload.points())):
                 if step["op"] == "domain":
                     words = re.findall(
-                        r"(?:^|[;&|({]|\$\(|do|then) *([A-Za-z0-9_=$?:\[]+)",
+                        r"(?:^|[;&|({]|\$\(|\bdo\b|\bthen\b) *([A-Za-z0-9_=$?:\[]+)",
                         re.sub(r"'[^']*'|\"[^\"$]*\"", "", step["command"]),
                     )
                     used |= set(words)

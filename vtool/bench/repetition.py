@@ -131,10 +131,8 @@ class _Guest:
 
 
 def _guest_in(text: str) -> _Guest | None:
-    parts = re.split(rf"^{MARK} (?:before|tool|after.*)\n", text, flags=re.MULTILINE)
-    if len(parts) != 4:
-        return None
-    return _Guest(_counted_in(parts[1]), _counted_in(parts[3]), parts[2].rstrip("\n") + "\n")
+    parts = re.split(rf"^{MARK} (?:before|after|tool)\n", text, flags=re.MULTILINE)
+    return _Guest(_counted_in(parts[1]), _counted_in(parts[2]), parts[3]) if len(parts) == 4 else None
 
 
 def _counted_in(text: str) -> dict[str, float]:

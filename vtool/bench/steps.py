@@ -3,7 +3,7 @@
     (server)   prepare, warm up   settle   the tool, in its guest   fetch, clean   (stop)
 
 Nothing but the tool runs between the counters of its step, and it prints into a file: each character on a guest's
-console is an exit. Its script is there before, and waits for the counters, for the same reason.
+console is an exit. Its scripts are there before, and wait for the counters, for the same reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from vtool.bench.places import Spot
-from vtool.bench.workloads.base import Commands, Point, WorkloadBase
+from vtool.bench.workloads.base import AFTER, BEFORE, Commands, Point, WorkloadBase
 from vtool.deploy.proof.steps import Step
 
 SERVER_UNIT = "vtool-bench-server"
@@ -25,6 +25,7 @@ MARK = "@@vtool"
 _WITH_TOOLS = f"PATH=$PATH:{TOOLS}/bin; export PATH"
 # In a guest, which has one user.
 _SERVER_PID, _SCRIPT, _PRINTED = "/tmp/vtool-bench.pid", "/tmp/vtool-bench.sh", "/tmp/vtool-bench.out"  # noqa: S108
+_COUNTED = "/tmp/vtool-bench.counted"  # noqa: S108
 _SETTLE_S = 300
 """How long writing back may take: by the clock of a board that counts instructions, on which a disk is slow."""
 _QUIET = "/tmp/quiet"  # noqa: S108
@@ -47,13 +48,16 @@ def steps_of(spot: Spot, workload: WorkloadBase, point: Point) -> list[Step]:
     commands = workload.commands(point, spot.place)
     if commands.on_board:
         return _steps_on_board(spot, workload, commands)
-    script = f"printf %s {shlex.quote(_counted(commands.client))} >{_SCRIPT}; touch {_QUIET}"
+    script = "; ".join(f"printf %s {shlex.quote(text)} >{file}" for file, text in _scripts(commands).items())
+    script += f"; touch {_QUIET}"
     prepare = [_needs(workload.PROGRAMS), script, *([commands.prepare] if commands.prepare else [])]
     steps = [*_serve(spot, workload, commands)]
     steps += [in_guest(spot, "prepare", "; ".join(prepare), commands.timeout_s), _on_board("settle", "sync", _SETTLE_S)]
-    client = in_guest(spot, "client", f"sh {_SCRIPT} 3>&1 >{_PRINTED} 2>&1", commands.timeout_s)
+    client = in_guest(spot, "client", f"sh {_SCRIPT} 3>&1 >{_PRINTED} 2>&1 4>{_COUNTED}", commands.timeout_s)
     steps.append(_measured({**client, "ready": _READY, "done": _DONE}, spot))
-    steps.append(in_guest(spot, "fetch", f"cat {_PRINTED}; rm {_PRINTED} {_SCRIPT} {_QUIET}", 60))
+    files = f"{_PRINTED} {_COUNTED} {_SCRIPT} {BEFORE} {AFTER} {_QUIET}"
+    fetch = f"cat {_COUNTED}; echo '{MARK} tool'; cat {_PRINTED}; rm {files}"
+    steps.append(in_guest(spot, "fetch", fetch, 60))
     if commands.clean:
         steps.append(in_guest(spot, "clean", commands.clean, 60))
     return [*steps, *_stop_serving(spot, commands)]
@@ -102,16 +106,21 @@ def _needs(programs: Sequence[str]) -> str:
     return f"for p in {' '.join(programs)}; do command -v $p >/dev/null || {missing}; done"
 
 
-def _counted(client: str) -> str:
-    """Return a command between what its guest has counted; the marks are on lines of their own.
+def _scripts(commands: Commands) -> dict[str, str]:
+    """Return the scripts of a repetition: what its guest counts before and after, and the tool between.
 
-    It waits for a line before the tool, and after it, while the board's counters are read.
+    Both wait for a line while the board's counters are read. They say so by descriptor 3, which leads to the console,
+    and what they count is for descriptor 4.
     """
-    tool = f"echo '{_READY}' >&3; read -r _; {{ {client}; }}; c=$?; echo '{_DONE}' >&3; read -r _; echo; "
-    tool += f"echo '{MARK} after' $c"
     # Processors last and first, so that counting itself is not counted.
-    before = f"{_RESET}; echo '{MARK} before'; {_OF_POOLS}; {_INTERRUPTS}; {_PROCESSORS}"
-    return f"{before}; echo '{MARK} tool'; {tool}; {_PROCESSORS}; {_INTERRUPTS}; {_OF_POOLS}"
+    before = f"{_RESET}; {{ echo '{MARK} before'; {_OF_POOLS}; {_INTERRUPTS}; {_PROCESSORS}; }} >&4; "
+    after = f"{{ echo '{MARK} after'; {_PROCESSORS}; {_INTERRUPTS}; {_OF_POOLS}; }} >&4"
+    tool = commands.client if commands.counts else f"sh {BEFORE}; {{ {commands.client}; }}; c=$?; sh {AFTER}; exit $c"
+    return {
+        BEFORE: f"{before}echo '{_READY}' >&3; read -r _",
+        AFTER: f"echo '{_DONE}' >&3; read -r _; {after}",
+        _SCRIPT: tool,
+    }
 
 
 def _serve(spot: Spot, workload: WorkloadBase, commands: Commands) -> Iterator[Step]:

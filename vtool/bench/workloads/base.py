@@ -80,16 +80,22 @@ class Place:
     served_by_board: bool = True
 
 
+BEFORE, AFTER = "/tmp/vtool-bench-before", "/tmp/vtool-bench-after"  # noqa: S108 - in a guest, which has one user
+"""Scripts between which is what is counted; of a tool that runs them itself, without its own start and end."""
+
+
 @record
 class Commands:
     """What is run for one repetition, as shell lines.
 
-    ``client`` runs in the frontend; what it prints is read. ``server`` runs beside it in the backend domain until it is
+    ``client`` runs in the frontend; what it prints is read. It ``counts`` when it runs BEFORE and AFTER itself,
+    each once. ``server`` runs beside it in the backend domain until it is
     killed, at ``port``. ``prepare`` and ``clean`` run in the frontend and are not measured. ``on_board``: all run in
     the board's control domain instead.
     """
 
     client: str
+    counts: bool = False
     server: str = ""
     port: int = 0
     prepare: str = ""

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from vtool.base.units import KIB, MIB, format_size
 from vtool.bench.workloads.base import (
+    AFTER,
+    BEFORE,
     Commands,
     Outcome,
     Place,
@@ -105,8 +107,12 @@ class Workload(WorkloadBase):
             for name in ("seconds", "warmup_s")
         )
         warm = f"{job} {warming} >/dev/null" if point["warmup_s"] else "true"
+        # Each job would run them. What they print, fio puts into files where it is.
+        counts = point["jobs"] == 1
+        hooks = f"cd /tmp && {job} --exec_prerun='sh {BEFORE}' --exec_postrun='sh {AFTER}'" if counts else job
         return Commands(
-            client=f"{job} {lasting} && cat {_OUTPUT}; rm -f {_OUTPUT}",
+            counts=counts,
+            client=f"{hooks} {lasting} && cat {_OUTPUT}; rm -f {_OUTPUT}",
             prepare=f"{prepare} && {warm}",
             clean=clean,
             timeout_s=int(point["seconds"]) + 150,
