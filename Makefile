@@ -84,6 +84,7 @@ bench: setup-dev ## measure vtool against its peers; takes half an hour
 bench-paths: setup-dev ## measure every deployed data path on an emulated board that counts instructions
 	$(BIN)/vtool bench --matrix topology/matrices/kvm-paths.yaml --inventory inventory/counting.yaml -o bench-kvm
 	$(BIN)/vtool bench --matrix topology/matrices/xen-paths.yaml --inventory inventory/counting.yaml -o bench-xen
+	$(BIN)/vtool board power off --inventory inventory/counting.yaml
 
 clean: ## remove the Python environment and everything that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

@@ -84,5 +84,6 @@ def _counts(run: RunRead) -> None:
         assert run.environments[one.environment or ""].facts["kernel.release"]
         if cell.type:
             assert costs[Side.BACKEND, "cpu"] > 0 and costs[Side.FRONTEND, "cpu"] > 0
+            assert 0 <= one.conditions["harness_share"] <= 0.01, one.conditions
             assert costs[Side.HYPERVISOR, "exits"] > 0 and (one.work.bytes or 0) > 0
             assert ((Side.FRONTEND, "pool_high_water") in costs) is (cell.data_path == "pool")

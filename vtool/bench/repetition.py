@@ -209,9 +209,11 @@ def _harness(
     if "harness_s" not in before or "harness_s" not in after:
         return {}
     own = after["harness_s"] - before["harness_s"]
-    # Of KVM's guests the VMM's time has theirs in it; of Xen's domains all is told.
-    name, sides = ("cpu", (Side.BACKEND, Side.VMM)) if spot.hypervisor == "kvm" else ("cpu_of_domain", tuple(Side))
-    measured = sum(cost.value for cost in costs if cost.name == name and cost.side in sides)
+    # Of KVM's guests the VMM's time has theirs in it, and a tool's server is in the backend's domain.
+    of_kvm = {("cpu", Side.BACKEND), ("cpu", Side.VMM), ("server_cpu", Side.BOARD)}
+    of_xen = {("cpu_of_domain", Side.BACKEND), ("cpu_of_domain", Side.FRONTEND)}
+    counted = of_kvm if spot.hypervisor == "kvm" else of_xen
+    measured = sum(cost.value for cost in costs if (cost.name, cost.side) in counted)
     return {"harness_s": own, **({"harness_share": own / measured} if measured > 0 else {})}
 
 
