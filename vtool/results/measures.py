@@ -6,27 +6,28 @@ costs more of everything. So they are divided by the work. Enter at ``measured``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 from vtool.base.units import MIB
-from vtool.results.records import Better, Repetition, Side
+from vtool.results.records import Better, Cost, Repetition, Side
 
+TOTAL = "cpu_total"
+"""The processor time of frontend, backend and VMM together, which no counter tells: told as a cost of the board."""
 STATES = ("pool_high_water", "memory")
 """Costs that are no difference but what stood at the end; they are not divided (docs/reference/bench-format.md)."""
 
 
 _MAIN = ("throughput", "latency_p50", "latency_p99", "lost", "ready", "copy")
-_MAIN_COSTS = ("cpu", "cpu_of_domain", "exits")
+_MAIN_COSTS = (TOTAL, "cpu", "cpu_of_domain", "exits")
+_OF_ALL = ("cpu", Side.BOARD)
+"""What else runs on the board is in it, too."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Measure:
-    """What a number is of. ``side`` is None for what a workload's tool says, ``per`` is "", "request" or "MiB".
-
-    Made by ``measure`` alone, so that two that say the same are one object: a thousand cells look up a million of them.
-    """
+    """What a number is of. ``side`` is None for what a workload's tool says, ``per`` is "", "request" or "MiB"."""
 
     name: str
     unit: str
@@ -47,7 +48,7 @@ class Measure:
 
 
 measure = cache(Measure)
-"""Return the measure with these fields."""
+"""Returns the measure with these fields: one object, which is found by a look at where it is."""
 Measures = Mapping[Measure, float]
 
 
@@ -78,12 +79,26 @@ def _costs(repetition: Repetition) -> Iterator[tuple[Measure, float]]:
             yield measure(cost.name, cost.unit, Better.LOWER, cost.side, "request"), cost.value / work.requests
         if work.bytes:
             yield measure(cost.name, cost.unit, Better.LOWER, cost.side, "MiB"), cost.value * MIB / work.bytes
+    total = [cost.value for cost in repetition.costs if _is_of_total(cost, repetition.costs)]
+    if total and work.requests:
+        yield measure(TOTAL, "s", Better.LOWER, Side.BOARD, "request"), sum(total) / work.requests
+    if total and work.bytes:
+        yield measure(TOTAL, "s", Better.LOWER, Side.BOARD, "MiB"), sum(total) * MIB / work.bytes
+
+
+def _is_of_total(cost: Cost, costs: Sequence[Cost]) -> bool:
+    """Whether a cost is part of the processor time of all that a path takes: no second is counted twice.
+
+    Xen's times of domains have all that runs in them. Under KVM a VMM's cgroup has its guest's time in it.
+    """
+    if any(one.name == "cpu_of_domain" for one in costs):
+        return cost.name == "cpu_of_domain"
+    return cost.name == "cpu" and cost.side in (Side.BACKEND, Side.VMM)
 
 
 def main_measures(measures: Iterable[Measure]) -> frozenset[Measure]:
     """Return those that a table begins with: of the costs, those for each request, or where none is known for a MiB."""
     found = list(measures)
     per = "request" if any(one.per == "request" for one in found) else "MiB"
-    return frozenset(
-        one for one in found if (one.name in _MAIN_COSTS and one.per == per if one.is_cost else one.name in _MAIN)
-    )
+    costs = [one for one in found if one.name in _MAIN_COSTS and one.per == per and (one.name, one.side) != _OF_ALL]
+    return frozenset([*costs, *(one for one in found if one.name in _MAIN and not one.is_cost)])
