@@ -39,12 +39,17 @@ def constant(effects: Mapping[str, float], noise: float = 0.01, drift: float = 0
 
 
 def records(
-    values: Values, *, variants: tuple[str, ...] = ("shared-ram", "pool"), workloads: int = 1, repetitions: int = 6,
-    seed: int = 0, clock: str = "real", facts: Mapping[str, Any] = FACTS, parameters: Mapping[str, Any] | None = None,
-    **changes: Any,
+    values: Values, *, variants: tuple[str, ...] = ("shared-ram", "pool"),
+    workloads: int | Mapping[str, Mapping[str, Any]] = 1, repetitions: int = 6, seed: int = 0, clock: str = "real",
+    facts: Mapping[str, Any] = FACTS, parameters: Mapping[str, Any] | None = None, **changes: Any,
 ) -> list[Record]:  # fmt: skip
-    """Return the records of a run on a disk; the first variant is the baseline, numbers come round by round."""
-    names = [f"disk{number}" for number in range(workloads)]
+    """Return the records of a run on a disk; the first variant is the baseline, numbers come round by round.
+
+    ``workloads``: how many, or each with its own parameters.
+    """
+    usual = {"pattern": "randread", "block_size": 4096, "depth": 1, **(parameters or {})}
+    if isinstance(workloads, int):
+        workloads = {f"disk{number}": {} for number in range(workloads)}
     base = variants[0]
     said = {
         "record": "run", "format": "vtool-bench", "version": 1, "id": "r", "name": "synthetic", "created": NOON,
@@ -52,13 +57,11 @@ def records(
         "repetitions": repetitions, "axes": {"topology": variants}, "baseline": {"topology": base},
         "variants": [{"id": f"topology={name}", "axes": {"topology": name}, "topology": f"{name}.yaml",
                       "digest": DIGEST} for name in variants],
-        "workloads": [{"id": name, "tool": "fio",
-                       "parameters": {"pattern": "randread", "block_size": 4096, "depth": 1} | dict(parameters or {})}
-                      for name in names],
+        "workloads": [{"id": name, "tool": "fio", "parameters": {**usual, **own}} for name, own in workloads.items()],
         "cells": [{"id": f"topology={v}/{w}@disk0", "variant": f"topology={v}", "workload": w, "board": "board0",
                    "frontend": "fe0", "device": "disk0", "type": "blk", "hypervisor": "kvm", "data_path": v,
                    "baseline": None if v == base else f"topology={base}/{w}@disk0"}
-                  for v in variants for w in names],
+                  for v in variants for w in workloads],
     }  # fmt: skip
     run = RECORD.validate_json(json.dumps(said | changes))
     assert isinstance(run, Run)

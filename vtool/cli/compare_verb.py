@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relative", action="store_true", help="compare what cells lose against their baselines, not their values"
     )
+    parser.add_argument("--explain", action="store_true", help="also model what a request costs by each path")
     parser.add_argument("--all", action="store_true", help="every measure, and each run against its own baselines")
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: text")
 
@@ -50,11 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
     for one in runs:
         print_diagnostics(one.warnings)
     threshold = arguments.threshold if arguments.threshold is not None or len(runs) == 1 else _THRESHOLD
-    comparison = compare(runs, threshold, arguments.across, relative=arguments.relative)
+    comparison = compare(runs, threshold, arguments.across, relative=arguments.relative, explained=arguments.explain)
     if arguments.format == "json":
         print(comparison_json(comparison))
     else:
-        from vtool.report.comparison_text import Style, comparison_lines
+        from vtool.report.comparison_text import comparison_lines
+        from vtool.report.styled import Style
 
         print_lines(comparison_lines(comparison, Style(arguments.format), all_rows=arguments.all))
     return REGRESSED if comparison.regressed else ExitCode.OK.value

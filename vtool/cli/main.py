@@ -33,12 +33,12 @@ VERBS = {
     "rollback": "go back to an earlier generation, and prove it",
     "down": "stop everything and clean the boards",
     "bench": "measure what data paths cost, by a matrix of topologies and workloads",
+    "compare": "compare what was measured: against a run's baseline, and run with run",
     "bundle": "put a topology or a run, with all that is made of it, into one file; check one",
     "board": "list boards, switch them on and off, attach to their console",
     "images": "list, build, explain or refresh the images that emulated boards boot",
     "lint": "report what Xen or Linux would reject in a device tree",
     "schema": "print the JSON Schema of topology files, matrices, runs, comparisons or bundles",
-    "compare": "compare what was measured: against a run's baseline, and run with run",
     "explain": "explain a diagnostic code",
 }
 

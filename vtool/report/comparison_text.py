@@ -5,11 +5,11 @@ Enter at ``comparison_lines``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import Enum
+from collections.abc import Iterator, Mapping, Sequence
 
+from vtool.report.explanation_text import explanation_lines
 from vtool.report.quantities import CLOCK_WORDS, percent, quantity
-from vtool.report.summary import table
+from vtool.report.styled import Style, heading, note, styled_table
 from vtool.results.changes import Change, Verdict
 from vtool.results.comparison import ComparedRun, Comparison
 from vtool.results.degradation import CellDegradation, NotCompared
@@ -18,13 +18,6 @@ from vtool.results.records import Better, Clock, Void
 from vtool.results.regressions import CellRegression
 
 _MOST_NAMED = 3
-
-
-class Style(Enum):
-    """How tables and headings are written."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
 
 
 def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = False) -> Iterator[str]:
@@ -37,11 +30,13 @@ def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = F
             yield from _run_lines(comparison, run, style, all_rows)
     for one in comparison.against:
         yield from _against_lines(comparison, one.run, style, all_rows)
+    for run, explained in zip(comparison.runs, comparison.explained, strict=False):
+        yield from explanation_lines(run.folder, explained, style)
     yield from _outcome_lines(comparison, style)
 
 
 def _run_lines(comparison: Comparison, run: ComparedRun, style: Style, all_rows: bool) -> Iterator[str]:
-    yield _heading(f"{run.folder}: {run.name}, {_told_of(run)}", style)
+    yield heading(f"{run.folder}: {run.name}, {_told_of(run)}", style)
     yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", style)
     for cell in run.degradation.cells:
         against = cell.baseline.variant
@@ -53,7 +48,7 @@ def _run_lines(comparison: Comparison, run: ComparedRun, style: Style, all_rows:
 def _against_lines(comparison: Comparison, index: int, style: Style, all_rows: bool) -> Iterator[str]:
     first, run = comparison.runs[0], comparison.runs[index]
     found = next(one.regression for one in comparison.against if one.run == index)
-    yield _heading(f"{run.folder} ({_told_of(run)}) against {first.folder} ({_told_of(first)})", style)
+    yield heading(f"{run.folder} ({_told_of(run)}) against {first.folder} ({_told_of(first)})", style)
     yield from _differences(found.cells, style)
     yield from _few(found.cells, comparison.fewest[1], "repetitions of each", style)
     for cell in found.cells:
@@ -84,7 +79,7 @@ def _cell_lines(
     ]
     yield ""
     yield words if style is Style.TEXT else f"**{words}**"
-    yield from _table(rows, style)
+    yield from styled_table(rows, style)
 
 
 def _is_beyond(change: Change, threshold: float | None) -> bool:
@@ -143,7 +138,7 @@ def _void_words(what: str, void: Mapping[Void, int]) -> Iterator[str]:
 def _few(cells: Sequence[CellDegradation | CellRegression], fewest: int, what: str, style: Style) -> Iterator[str]:
     few = [cell for cell in cells if any(change.verdict is Verdict.TOO_FEW for change in cell.changes)]
     if few:
-        yield _note(
+        yield note(
             f"{_cells(len(few))} with too few repetitions: of fewer than {fewest} {what}, "
             "no difference can be told from chance",
             style,
@@ -154,11 +149,13 @@ def _differences(cells: Sequence[CellRegression], style: Style) -> Iterator[str]
     """Say in what the runs differ, each fact once."""
     axes = dict.fromkeys(axis for cell in cells for axis in cell.axes)
     if not axes:
-        yield _note("nothing that is known of either differs", style)
+        yield note("nothing that is known of either differs", style)
         return
-    yield _note(f"they differ in: {', '.join(axes)}", style)
+    yield note(f"they differ in: {', '.join(axes)}", style)
     facts = dict.fromkeys((name, was, now) for cell in cells for name, (was, now) in cell.facts.items())
-    yield from _table([("fact", "was", "is"), *((name, _short(was), _short(now)) for name, was, now in facts)], style)
+    yield from styled_table(
+        [("fact", "was", "is"), *((name, _short(was), _short(now)) for name, was, now in facts)], style
+    )
 
 
 def _short(text: str) -> str:
@@ -171,7 +168,7 @@ def _not_compared(found: Sequence[NotCompared], style: Style) -> Iterator[str]:
         by_reason.setdefault(one.why, []).append(one.cell)
     if by_reason:
         yield ""
-        yield _note("not compared:", style)
+        yield note("not compared:", style)
     for why, cells in by_reason.items():
         more = f" and {len(cells) - _MOST_NAMED} more" if len(cells) > _MOST_NAMED else ""
         yield f"{'-' if style is Style.MARKDOWN else ' '} {', '.join(cells[:_MOST_NAMED])}{more}: {why}"
@@ -195,23 +192,8 @@ def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
         )
         for one in comparison.regressed
     ]
-    yield from _table([("run", "cell", "measure", ""), *rows], style)
+    yield from styled_table([("run", "cell", "measure", ""), *rows], style)
 
 
 def _cells(number: int) -> str:
     return f"{number} cell{'' if number == 1 else 's'}"
-
-
-def _heading(words: str, style: Style) -> str:
-    return f"## {words}" if style is Style.MARKDOWN else words
-
-
-def _note(words: str, style: Style) -> str:
-    return f"\n{words}" if style is Style.MARKDOWN else words
-
-
-def _table(rows: Sequence[Sequence[str]], style: Style) -> Iterable[str]:
-    if style is Style.TEXT:
-        return table(rows)
-    first, *others = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-    return ["", *(f"| {' | '.join(row)} |" for row in (first, ["---"] * len(first), *others))]

@@ -79,10 +79,11 @@ def samples(clock: Clock, reference: Mapping[int, Measures], value: Mapping[int,
     return Samples(clock, measures, _rows(reference, measures, rows), _rows(value, measures, rows))
 
 
-def _rows(said: Mapping[int, Measures], measures: Sequence[Measure], rows: int) -> Array:
+def _rows(said: Mapping[int, Measures], measures: tuple[Measure, ...], rows: int) -> Array:
     found = np.full((rows, len(measures)), np.nan)
     for number, values in said.items():
-        found[number - 1] = [values.get(measure, np.nan) for measure in measures]
+        same = tuple(values) == measures
+        found[number - 1] = [*values.values()] if same else [values.get(one, np.nan) for one in measures]
     return found
 
 

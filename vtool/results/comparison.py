@@ -12,6 +12,7 @@ from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.results.changes import Change
 from vtool.results.degradation import RunDegradation, degradations
+from vtool.results.explanation import Explanation, explain
 from vtool.results.regressions import RunRegression, regressions
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import FEWEST_PAIRED, FEWEST_UNPAIRED, LEVEL
@@ -62,12 +63,14 @@ class Comparison:
     ``threshold`` is a share (0.05 is 5 %), None where nothing is judged by one. ``regressed`` names what is beyond it,
     and significantly so: of a single run its cells against their baselines, else runs against the first. ``fewest``
     is how many repetitions significance takes: rounds within a run, and repetitions of each of two runs.
+    ``explained`` are the models of each run, where they were asked for.
     """
 
     runs: tuple[ComparedRun, ...]
     against: tuple[Against, ...]
     threshold: float | None
     regressed: tuple[Regressed, ...]
+    explained: tuple[Explanation, ...] = ()
     level: float = LEVEL
     fewest: tuple[int, int] = (FEWEST_PAIRED, FEWEST_UNPAIRED)
     format: Literal["vtool-comparison"] = FORMAT
@@ -75,9 +78,10 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[RunRead], threshold: float | None = None, across: Collection[str] = (), *, relative: bool = False
-) -> Comparison:
-    """Compare each run's cells with their baselines, and each later run with the first.
+    runs: Sequence[RunRead], threshold: float | None = None, across: Collection[str] = (), *, relative: bool = False,
+    explained: bool = False,
+) -> Comparison:  # fmt: skip
+    """Compare each run's cells with their baselines, and each later run with the first; ``explained``: model them.
 
     VtoolError VT937 where nothing at all can be compared, with every reason once.
     """
@@ -91,7 +95,8 @@ def compare(
     if len(runs) == 1:
         _require_some(compared[0].degradation, f"'{runs[0].folder}' has no cell to compare with its baseline")
     regressed = () if threshold is None else tuple(_beyond(compared, against, threshold))
-    return Comparison(compared, against, threshold, regressed)
+    models = tuple(map(explain, runs)) if explained else ()
+    return Comparison(compared, against, threshold, regressed, models)
 
 
 def _compared(run: RunRead) -> ComparedRun:
