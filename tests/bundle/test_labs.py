@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -540,6 +542,10 @@ def test_the_verb(lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert f"SHA-256 {hashlib.sha256((tmp_path / 'b').read_bytes()).hexdigest()}" in said.err
     assert vtool("bundle", "--check", tmp_path / "b") == 0
     assert capsys.readouterr().out == said.out
+    xen = tmp_path / "xen"  # another process follows to the same, too
+    assert vtool("bundle", ROOT / "topology/examples/dom0less-static.yaml", "-o", xen, "--without-boards") == 0
+    subprocess.run([sys.executable, "-m", "vtool.cli.main", "bundle", "--check", xen], check=True, capture_output=True)
+    capsys.readouterr()
     assert vtool("bundle", "--check", tmp_path / "b", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["name"] == "pair"
 

@@ -28,6 +28,7 @@ from vtool.report.memory_map import Entry, MemoryMap, maps_data, memory_maps
 from vtool.report.memory_map_picture import map_html, map_svg
 from vtool.report.memory_map_text import map_lines
 from vtool.report.paths import deployed, known, paths_data, paths_lines
+from vtool.report.summary import plan_data
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "topology" / "examples"
@@ -41,6 +42,13 @@ every_topology = pytest.mark.parametrize("path", TOPOLOGIES, ids=lambda path: pa
 def vtool(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vtool.cli.main", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@every_topology
+def test_a_plan_is_plain_data(path: Path) -> None:
+    """What is no data, such as a function, would be written as its address in memory: another one in each process."""
+    said = plan_data(prepare(path).plan)
+    assert json.loads(json.dumps(said)) == said
 
 
 def maps_of(path: Path) -> tuple[MemoryMap, ...]:

@@ -112,7 +112,7 @@ class LoadedMatrix:
 
 def digest_of(value: Any) -> str:
     """Return the SHA-256 of plain data: of its JSON with sorted keys and no spaces."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -44,7 +44,7 @@ def derived(ready: Ready, root: Path) -> dict[str, bytes]:
 
 def as_json(value: Any) -> bytes:
     """Return plain data in its only spelling."""
-    return json.dumps(value, indent=1, sort_keys=True, default=str).encode() + b"\n"
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def _without(value: Any, prefix: str) -> Any:
@@ -53,8 +53,7 @@ def _without(value: Any, prefix: str) -> Any:
         return {key: _without(item, prefix) for key, item in value.items()}
     if isinstance(value, list):
         return [_without(item, prefix) for item in value]
-    text = str(value) if isinstance(value, Path) else value
-    return text.replace(prefix, "") if isinstance(text, str) else text
+    return value.replace(prefix, "") if isinstance(value, str) else value
 
 
 def files_in(generation: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from vtool.base.units import AddressRange, format_size
@@ -23,6 +24,7 @@ from vtool.plan.types import (
     XenQemu,
     XenVirtio,
 )
+from vtool.platform.xen_properties import XenSetting
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
@@ -203,18 +205,25 @@ def account_lines(topology: Topology, plan: Plan) -> Iterator[str]:
 
 
 def plan_data(value: Any) -> Any:
-    """Return a plan (or any part of it) as plain data; ranges as base, end and size."""
-    if isinstance(value, AddressRange):
-        return {"base": value.base, "end": value.end, "size_bytes": value.size_bytes}
-    if isinstance(value, Enum):
-        return value.value
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: plan_data(getattr(value, name)) for name in value.__dataclass_fields__}
-    if isinstance(value, list | tuple):
-        return [plan_data(item) for item in value]
-    return value
+    """Return a plan (or any part of it) as plain data, the same in every process; ranges as base, end and size."""
+    match value:
+        case AddressRange():
+            said: Any = {"base": value.base, "end": value.end, "size_bytes": value.size_bytes}
+        case XenSetting():  # its row says how it is written: functions, which are no data
+            said = {"name": value.row.name, "key": value.row.key, "value": plan_data(value.value)}
+        case Enum():
+            said = value.value
+        case Path():
+            said = str(value)
+        case list() | tuple():
+            said = [plan_data(item) for item in value]
+        case _ if hasattr(value, "model_dump"):
+            said = value.model_dump(mode="json")
+        case _ if hasattr(value, "__dataclass_fields__"):
+            said = {name: plan_data(getattr(value, name)) for name in value.__dataclass_fields__}
+        case _:
+            said = value
+    return said
 
 
 def proof_lines(rows: Sequence[Any]) -> Iterator[str]:
