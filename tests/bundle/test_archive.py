@@ -282,6 +282,9 @@ def test_names_that_lead_elsewhere(name: str, bundle: Path) -> None:
     refused(bundle, "VT961")
 
 
+BOARD = {"facts": "f", "facts_digest": DIGEST, "images": [], "firmware": None, "generation": None}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -294,6 +297,13 @@ def test_names_that_lead_elsewhere(name: str, bundle: Path) -> None:
         (lambda said: said["labs"][0].update(topology="files/other.yaml"), "'files/other.yaml' is named"),
         (lambda said: said["labs"][0].update(topology="../x.yaml"), "relative"),
         (lambda said: said["labs"][0].update(overlays=["/etc/shadow"]), "relative"),
+        (lambda said: said.update(name="\x1b[2J"), "name: .*control characters"),
+        (lambda said: said.update(vtool="\x1b]0;x\x07"), "vtool: .*control characters"),
+        (lambda said: said["labs"][0].update(id="a\nb"), "id: .*control characters"),
+        (lambda said: said["labs"][0].update(settings=["a=\x9b"]), "settings.*control characters"),
+        (lambda said: said["labs"][0].update(boards={"b\x1b": BOARD}), "control characters"),
+        (lambda said: said["labs"][0].update(boards={"b": BOARD | {"facts": "\x1b"}}), "facts: .*control characters"),
+        (lambda said: said["labs"][0].update(boards={"b": BOARD | {"generation": "../x"}}), "generation"),
         (lambda said: said["members"][0].update(bytes=-1), "bytes"),
         (lambda said: said["members"][0].update(bytes="11"), "bytes"),
         (lambda said: said["members"][0].update(bytes=5 << 30), "bytes"),

@@ -37,6 +37,17 @@ MemberPath = Annotated[str, AfterValidator(_is_plain), Field(max_length=255)]
 """A member's name, with ``/`` between folders."""
 
 
+def _is_shown(text: str) -> str:
+    """Refuse what a terminal would take for a command. ValueError."""
+    if not text.isprintable():
+        raise ValueError("there are control characters in it")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_is_shown), Field(max_length=4096)]
+"""What is shown to whoever opens a bundle."""
+
+
 class Member(Part):
     """A file of the bundle, with its size and the SHA-256 of its content."""
 
@@ -56,7 +67,7 @@ class MadeOf(Part):
     """What an image of vtool's own is made of: the SHA-256 of all that goes into its recipe, and of other images."""
 
     inputs: Digest
-    images: dict[str, Digest] = Field(default_factory=dict)
+    images: dict[Words, Digest] = Field(default_factory=dict)
 
 
 class Image(Part):
@@ -84,11 +95,11 @@ class BoardPart(Part):
     over, ``generation`` the name of what is deployed. Without boards the latter two are not known.
     """
 
-    facts: str
+    facts: Words
     facts_digest: Digest
-    images: tuple[str, ...]
+    images: tuple[Words, ...]
     firmware: Digest | None = None
-    generation: str | None = None
+    generation: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None
 
 
 class Lab(Part):
@@ -97,13 +108,13 @@ class Lab(Part):
     ``digest`` is the SHA-256 of the merged topology as JSON with sorted keys and no spaces.
     """
 
-    id: str
+    id: Words
     folder: MemberPath
     topology: MemberPath
     overlays: tuple[MemberPath, ...] = ()
-    settings: tuple[str, ...] = ()
+    settings: tuple[Words, ...] = ()
     digest: Digest
-    boards: dict[str, BoardPart]
+    boards: dict[Words, BoardPart]
 
     @property
     def lock(self) -> str:
@@ -116,9 +127,9 @@ class Manifest(Part):
 
     format: Literal["vtool-bundle"] = FORMAT
     version: Literal[1] = VERSION
-    vtool: str
+    vtool: Words
     of: Literal["topology", "run"]
-    name: str
+    name: Words
     labs: Annotated[tuple[Lab, ...], Field(min_length=1)]
     images: tuple[Image, ...]
     members: tuple[Member, ...]
