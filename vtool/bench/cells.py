@@ -168,9 +168,13 @@ def _variant(
     except VtoolError as error:
         found = [_placed(loaded, one, places, axes) for one in error.diagnostics]
         return variant.model_copy(update={"faults": tuple(map(fault_of, found))}), None, found
-    plans = {board.name: digest_of(plan_data(board)) for board in ready.plan.boards}
-    known = {"digest": digest_of(ready.document.value), "plans": plans, "memory": _memory_of(ready)}
+    known = {"digest": digest_of(ready.document.value), "plans": plan_digests(ready), "memory": _memory_of(ready)}
     return variant.model_copy(update=known), ready, []
+
+
+def plan_digests(ready: Ready) -> dict[str, str]:
+    """Return the digest of each board's plan, by the board's name."""
+    return {board.name: digest_of(plan_data(board)) for board in ready.plan.boards}
 
 
 def _memory_of(ready: Ready) -> dict[str, DomainMemory]:

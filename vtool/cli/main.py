@@ -34,6 +34,7 @@ VERBS = {
     "down": "stop everything and clean the boards",
     "bench": "measure what data paths cost, by a matrix of topologies and workloads",
     "compare": "compare what was measured: against a run's baseline, and run with run",
+    "report": "show what runs of vtool bench measured, as one page or as data",
     "bundle": "put a topology or a run, with all that is made of it, into one file; check one",
     "board": "list boards, switch them on and off, attach to their console",
     "images": "list, build, explain or refresh the images that emulated boards boot",

@@ -64,9 +64,9 @@ _DARK = """
 """
 
 
-def map_svg(maps: Sequence[MemoryMap]) -> str:
-    """Return one standalone SVG with every map, two beside each other."""
-    root = _svg()
+def map_svg(maps: Sequence[MemoryMap], *, styled: bool = True) -> str:
+    """Return one SVG with every map, two beside each other; without a style it is for a page with ``map_style``."""
+    root = _svg(styled)
     y, width, row_height = 0.0, 0.0, 0.0
     for index, found in enumerate(maps):
         column = index % _COLUMNS
@@ -100,11 +100,17 @@ def _environment() -> Environment:
     return Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def _svg() -> ET.Element:
+def _svg(styled: bool) -> ET.Element:
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "vtool-map"})
-    ET.SubElement(root, "style").text = _STYLE + _fills(0) + _dark()
+    if styled:
+        ET.SubElement(root, "style").text = map_style()
     ET.SubElement(root, "rect", {"class": "page", "width": "100%", "height": "100%"})
     return root
+
+
+def map_style() -> str:
+    """Return the style that maps have, light and dark."""
+    return _STYLE + _fills(0) + _dark()
 
 
 def _fills(which: int) -> str:

@@ -1,0 +1,199 @@
+"""The page as text: what is on it, that it is the same each time, and that no name becomes markup."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.planned_runs import synthetic
+from tests.report.conftest import MATRICES
+from vtool.cli.main import main
+from vtool.report.measured.page import page
+from vtool.results.records import RECORD, Clock, Record
+from vtool.results.run_folder import read_run
+
+ROOT = Path(__file__).resolve().parents[2]
+NASTY = (
+    "<script>alert(1)</script>\"><img src=x onerror=alert(2)>'{{ 7*7 }}{% x %}$\\alpha$]]>&amp;"
+    "\x07\x1b[31m</svg></style>"
+)
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text(page_file: Path) -> str:
+    return page_file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def elements(text: str) -> Elements:
+    return Elements(text)
+
+
+def test_everything_that_a_report_has_to_say_is_there(elements: Elements) -> None:
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids)), "an id is there once"
+    assert {"costs", "plots", "reach", "topologies", "fingerprint", "again", "not"} <= set(ids)
+    said = elements.text
+    for words in (
+        "What does it cost when a backend reaches less of a guest’s memory?",
+        "region pool0 (16MiB)", "granted pages",  # as observed
+        "19 % worse", "3 repetitions are too few for an interval",
+        "vtool bench --matrix", "caches, TLBs, IOMMUs, the bandwidth of memory, and DMA",
+        "does not count, tool-failed", "nobody reaches its shell",
+    ):  # fmt: skip
+        assert words in said, words
+    assert len([a for a in elements.of("svg") if a.get("class") == "plot"]) == 30
+    assert len([a for a in elements.of("svg") if a.get("class") == "vtool-map"]) >= 20
+
+
+def test_every_table_and_plot_of_numbers_says_what_its_seconds_are(text: str) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", text, re.DOTALL)
+    assert len(figures) == 30 and all(figure.count("emulated: instructions") >= 2 for figure in figures)
+    captions = re.findall(r'<p class="caption"[^>]*>(.*?)</p>', text, re.DOTALL)
+    of_numbers = [one for one in captions if one.startswith(("Mean", "Every cell", "Each data path", "What was seen"))]
+    assert len(of_numbers) > 10 and all("emulated: instructions" in one for one in of_numbers)
+
+
+def test_the_page_asks_the_network_for_nothing(elements: Elements, text: str) -> None:
+    (policy,) = [a["content"] for a in elements.of("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy and policy.startswith("default-src 'none'; ") and "unsafe-inline'; script-src 'sha256-" in policy
+    assert not elements.of("link") and not elements.of("img") and not elements.of("iframe")
+    links = [a.get("href") for tag, a in elements.found if "href" in a]
+    assert links and all(link and link.startswith("#") for link in links)
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_the_same_runs_make_the_same_bytes(kvm: Path, xen: Path, page_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.html"
+    command = [sys.executable, "-m", "vtool.cli.main", "report", str(kvm), str(xen), "-o", str(other)]
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    subprocess.run(command, check=True, cwd=ROOT, env=environment)
+    assert other.read_bytes() == page_file.read_bytes()
+
+
+def nasty(record: Record) -> Record:
+    """Put markup into every text of a record that its shape leaves free."""
+    plain = record.model_dump(mode="json")
+    names = {"name", "workload", "why", "subject", "what", "expected", "seen", "vtool", "device", "data_path", "source",
+             "type", "hypervisor", "board", "frontend", "baseline", "tool"}  # fmt: skip
+
+    def changed(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {k: changed(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [changed(one, key) for one in value]
+        is_metric = key == "name" and value in METRICS
+        return f"{value}{NASTY}" if isinstance(value, str) and key in names and not is_metric else value
+
+    plain = changed(plain)
+    for workload in plain.get("workloads", []):
+        workload["id"] += NASTY
+        workload["parameters"]["pattern"] = NASTY
+    for cell in plain.get("cells", []):
+        cell["baseline"] = cell["baseline"] and cell["baseline"].removesuffix(NASTY)
+    if "facts" in plain:
+        plain["facts"] = {f"{key}{NASTY}": f"{value}{NASTY}" for key, value in plain["facts"].items()}
+    return RECORD.validate_python(plain, strict=False)
+
+
+METRICS = {
+    *("throughput", "requests", "cpu", "cpu_user", "cpu_system", "memory", "exits", "interrupts", "pool_full"),
+    *("pool_high_water", "cpu_of_domain"),
+    *(f"latency_{what}" for what in ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")),
+}
+
+
+def test_no_name_becomes_markup(tmp_path: Path, kvm: Path) -> None:
+    run = read_run(synthetic(tmp_path / "run", MATRICES / "kvm-paths.yaml", repetitions=6, change=nasty))
+    file = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "run"), "-o", str(file)]) == 0
+    found, plain = Elements(file.read_text(encoding="utf-8")), Elements(page([read_run(kvm)], []))
+    assert len(found.of("script")) == 1 and not found.of("img")
+    assert not [name for _, attributes in found.found for name in attributes if name.startswith("on")]
+    assert {tag for tag, _ in found.found} <= {tag for tag, _ in plain.found} | {
+        "polygon",
+        "ellipse",
+        "polyline",
+        "line",
+    }
+    assert (
+        "\x07" not in found.text and "\x1b" not in found.text and "{{ 7*7 }}" in found.text and "49" not in run.run.name
+    )
+
+
+def test_topologies_that_changed_or_are_gone_are_not_shown(tmp_path: Path) -> None:
+    def elsewhere(record: Record) -> Record:
+        if record.record != "run":
+            return record
+        first, second, *others = record.variants
+        gone = first.model_copy(update={"topology": "/nowhere/pair.yaml"})
+        changed = second.model_copy(update={"digest": "1" * 64})
+        return record.model_copy(update={"variants": (gone, changed, *others)})
+
+    synthetic(tmp_path / "run", MATRICES / "kvm-paths.yaml", repetitions=1, change=elsewhere)
+    assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html")]) == 0
+    said = Elements((tmp_path / "r.html").read_text()).text
+    assert "Its file is not here: /nowhere/pair.yaml." in said
+    assert "Its files are not those that were measured any more." in said
+
+
+def test_without_graphviz_the_page_says_so(kvm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["report", str(kvm), "-o", str(tmp_path / "r.html")]) == 0
+    assert "There is no graph: 'dot' is not installed" in (tmp_path / "r.html").read_text().replace("&#39;", "'")
+
+
+def test_what_there_is_no_room_for_is_said(kvm: Path) -> None:
+    said = page([read_run(kvm)], [], most_plots=5)
+    assert said.count('class="plot"') == 5 and "1 of 5 workloads are drawn" in said
+    assert said.count("<summary>The numbers as a table</summary>") == 5, "all are tables"
+
+
+def test_a_run_without_repetitions_is_a_page(tmp_path: Path, kvm: Path) -> None:
+    (tmp_path / "run.jsonl").write_bytes((kvm / "run.jsonl").read_bytes().split(b"\n")[0] + b"\n")
+    said = page([read_run(tmp_path)], [])
+    assert "nothing was measured" in said and "not measured yet: 6 of 6 repetitions" in said
+
+
+@pytest.mark.parametrize("clock", [Clock.REAL, Clock.EMULATED])
+def test_other_clocks(tmp_path: Path, clock: Clock) -> None:
+    said = page([read_run(synthetic(tmp_path, MATRICES / "kvm-paths.yaml", clock=clock, repetitions=6))], [])
+    assert ("emulated" in Elements(said).text.partition("Measured on")[0]) is (clock is Clock.EMULATED)
+    assert ("% worse" in said) is (clock is Clock.REAL), "times that mean nothing are not compared"
+    assert "MB/s" in said
+
+
+def test_two_clocks_never_share_a_table(tmp_path: Path, kvm: Path) -> None:
+    real = synthetic(tmp_path, MATRICES / "xen-paths.yaml", clock=Clock.REAL, repetitions=6, seed=3)
+    said = page([read_run(kvm), read_run(real)], [])
+    tables = re.findall(r'<p class="caption" id="(?:paths|cells)\d-caption">.*?</table>', said, re.DOTALL)
+    assert len(tables) == 4
+    assert [("emulated" in one, ">Xen<" in one, ">KVM<" in one) for one in tables] == [
+        (False, True, False), (False, True, False), (True, False, True), (True, False, True),
+    ]  # fmt: skip

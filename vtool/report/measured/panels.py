@@ -1,0 +1,247 @@
+"""What plots show, before anything is drawn: cells of one kind side by side, by payload or by data path.
+
+Enter at ``panels_of`` and ``overviews``. A panel is a workload on a device; each of its plots is one quantity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from vtool.base.records import record
+from vtool.report.measured.cells import MeasuredCell, Quantity, Spread, series_of
+from vtool.report.measured.words import MARKS, Said, Scale, said_of, scale_of, size
+from vtool.results.changes import Verdict
+from vtool.results.records import Clock
+
+PLOTTED = (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.CPU)
+_LOG_FROM = 20.0
+"""From this ratio of largest to smallest on a linear axis would hide the small ones."""
+
+
+@record
+class Mark:
+    """A mark of a plot: where it is, the ends of its bar, and everything that it says, in words."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    words: str
+    hollow: bool = False
+
+
+@record
+class Series:
+    """Marks of one data path; ``style`` is its colour and shape, the same all over the page."""
+
+    name: str
+    style: int
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One quantity, in ``unit``; ``ticks`` are those of the x axis, or with ``across`` of the y axis, with their words.
+
+    ``across``: values lie along x, and the marks of each row at its y. ``log`` is of the axis of values. ``differs``:
+    what is shown are differences, and 0 is none.
+    """
+
+    title: str
+    unit: str
+    clock: Clock
+    series: tuple[Series, ...]
+    ticks: tuple[tuple[float, str], ...]
+    across: bool
+    log: bool = False
+    differs: bool = False
+
+    @property
+    def words(self) -> str:
+        """Return what the plot shows in one sentence."""
+        by = "by data path" if self.across else "by payload"
+        marks = [mark for series in self.series for mark in series.marks]
+        clock = MARKS[self.clock]
+        return f"{self.title} {by}, {self.unit}{f' ({clock})' if clock else ''}; {len(marks)} marks"
+
+
+@record
+class Row:
+    """A row of a panel's numbers: data path, payload, then a number with its spread for each plot."""
+
+    series: str
+    payload: str
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A workload on a device, its plots and their numbers. ``headings`` are those of the numbers."""
+
+    heading: str
+    clock: Clock
+    plots: tuple[Plot, ...]
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def styles_of(cells: Iterable[MeasuredCell]) -> dict[str, int]:
+    """Return a style for each series, by the order in which they come."""
+    names = dict.fromkeys(series_of(cell) for cell in cells if cell.path)
+    return {name: number for number, name in enumerate(names)}
+
+
+def panels_of(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several: bool) -> list[Panel]:
+    """Return a panel for each kind of workload of data paths that was measured, in the cells' order.
+
+    ``several``: there are cells of several runs.
+    """
+    kinds: dict[tuple[str, ...], list[MeasuredCell]] = {}
+    for cell in cells:
+        if cell.path and cell.spreads:
+            kinds.setdefault(cell.kind, []).append(cell)
+    return [_panel(mine, styles, several) for mine in kinds.values()]
+
+
+def _panel(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several: bool) -> Panel:
+    first = cells[0]
+    payloads = sorted({cell.payload or 0 for cell in cells})
+    scales = {
+        quantity: scale_of(spreads[0].measure.unit, first.clock, [one.mean for one in spreads], spreads[0].measure.per)
+        for quantity in PLOTTED
+        if (spreads := [cell.spreads[quantity] for cell in cells if quantity in cell.spreads])
+    }
+    plots = tuple(_plot(cells, quantity, scale, styles, payloads) for quantity, scale in scales.items())
+    rows = tuple(
+        Row(
+            series_of(cell),
+            size(cell.payload) if cell.payload else "",
+            tuple(spread_words(cell.spreads.get(quantity), scale) for quantity, scale in scales.items()),
+        )
+        for cell in cells
+    )
+    run = f"{first.run}: " if several else ""
+    heading = f"{run}{hypervisor_name(first.cell.hypervisor)}, {first.where}: {first.kind[-1]}"
+    headings = tuple(f"{quantity.value}, {scale.unit}" for quantity, scale in scales.items())
+    return Panel(heading, first.clock, plots, headings, rows)
+
+
+def hypervisor_name(name: str) -> str:
+    """Return a hypervisor's name as it is written."""
+    return {"kvm": "KVM", "xen": "Xen"}.get(name, name)
+
+
+def spread_words(spread: Spread | None, scale: Scale) -> str:
+    """Return a mean with its least and most, or a dash."""
+    if spread is None:
+        return "–"
+    if spread.count == 1:
+        return f"{scale.of(spread.mean)} (one repetition)"
+    return f"{scale.of(spread.mean)} ({scale.of(spread.least)} to {scale.of(spread.most)})"
+
+
+def _plot(
+    cells: Sequence[MeasuredCell],
+    quantity: Quantity,
+    scale: Scale,
+    styles: Mapping[str, int],
+    payloads: Sequence[int],
+) -> Plot:
+    across = len(payloads) < 2
+    mine = [(cell, cell.spreads[quantity]) for cell in cells if quantity in cell.spreads]
+    names = list(dict.fromkeys(series_of(cell) for cell, _ in mine))
+    series = []
+    for row, name in enumerate(names):
+        marks = []
+        for cell, spread in mine:
+            if series_of(cell) != name:
+                continue
+            mean, low, high = (value / scale.factor for value in (spread.mean, spread.least, spread.most))
+            said = f"{name}{f', {size(cell.payload)}' if cell.payload else ''}: "
+            words = f"{said}{spread_words(spread, scale)} {scale.unit}{_compared(cell, quantity)}"
+            where = float(len(names) - row) if across else float(cell.payload or 0)
+            marks.append(Mark(mean, where, low, high, words) if across else Mark(where, mean, low, high, words))
+        series.append(Series(name, styles[name], tuple(sorted(marks, key=lambda mark: mark.x))))
+    values = [spread.mean for _, spread in mine if spread.mean > 0]
+    is_log = bool(values) and len(values) == len(mine) and max(values) / min(values) >= _LOG_FROM
+    ticks = [(float(len(names) - row), name) for row, name in enumerate(names)]
+    sizes = [(float(payload), size(payload)) for payload in payloads]
+    return Plot(
+        quantity.value, scale.unit, cells[0].clock, tuple(series), tuple(ticks if across else sizes), across, is_log
+    )
+
+
+def _compared(cell: MeasuredCell, quantity: Quantity) -> str:
+    if cell.is_baseline:
+        return ", the baseline"
+    change = cell.changes.get(quantity)
+    return f"; {said_of(change).whole}" if change is not None else ""
+
+
+# -- how far every cell is from its baseline
+
+
+@dataclass(frozen=True)
+class Overview:
+    """How far all cells of one type of device are from their baselines: a plot, a row for each data path."""
+
+    heading: str
+    plot: Plot
+
+
+def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several: bool) -> Iterator[Overview]:
+    """Yield the overviews of each hypervisor and type of device, of throughput, or of latency where that is all."""
+    groups: dict[tuple[str, ...], list[MeasuredCell]] = {}
+    for cell in cells:
+        if cell.path and cell.changes:
+            groups.setdefault((cell.run, cell.clock.value, cell.cell.hypervisor, cell.cell.type), []).append(cell)
+    for (run, _, hypervisor, kind), mine in groups.items():
+        quantity = Quantity.THROUGHPUT
+        told = [
+            (cell, change)
+            for cell in mine
+            if (change := cell.changes.get(quantity)) is not None
+            and change.change is not None
+            and change.verdict is not Verdict.NO_TIMES
+        ]
+        if not told:
+            continue
+        names = list(dict.fromkeys(series_of(cell) for cell, _ in told))
+        series = []
+        for row, name in enumerate(names):
+            of_row = [(cell, change) for cell, change in told if series_of(cell) == name]
+            step = min(0.12, 0.7 / max(1, len(of_row)))
+            marks = []
+            for number, (cell, change) in enumerate(of_row):
+                share = -100 * (change.change or 0.0)
+                ends = [-100 * end for end in (change.high, change.low) if end is not None] or [share, share]
+                y = len(names) - row + step * ((len(of_row) - 1) / 2 - number)
+                sure = change.verdict in (Verdict.WORSE, Verdict.BETTER)
+                said: Said = said_of(change)
+                words = f"{name}, {workload_words(cell)}: {said.whole}"
+                marks.append(Mark(share, y, ends[0], ends[1], words, hollow=not sure))
+            series.append(Series(name, styles[name], tuple(marks)))
+        ticks = tuple((float(len(names) - row), name) for row, name in enumerate(names))
+        heading = f"{f'{run}: ' if several else ''}{hypervisor_name(hypervisor)}, {TYPES.get(kind, kind)}"
+        plot = Plot(
+            "Throughput against the baseline",
+            "% more or less throughput than the baseline",
+            mine[0].clock,
+            tuple(series),
+            ticks,
+            across=True,
+            differs=True,
+        )
+        yield Overview(heading, plot)
+
+
+TYPES = {"blk": "disks", "net": "networks", "fs": "shared folders"}
+
+
+def workload_words(cell: MeasuredCell) -> str:
+    """Return a workload's name to read: ``disk: randread, 4KiB`` for ``disk,pattern=randread,block_size=4KiB``."""
+    name, *points = cell.cell.workload.split(",")
+    pairs = [point.partition("=") for point in points]
+    words = [f"{key} {value}" if value.isdigit() else value for key, _, value in pairs]
+    return f"{name}: {', '.join(words)}" if words else name

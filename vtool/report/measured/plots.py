@@ -1,0 +1,254 @@
+"""Plots as SVG to stand in a page: Matplotlib draws, and what it drew is made part of the page. Enter at ``draw``.
+
+Colours become the page's own, for light, dark and paper. Every mark gets a place that can be pointed at and reached by
+keyboard, and that says its numbers. Nothing of a plot depends on the time or on what was drawn before.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from vtool.report.measured.panels import Mark, Plot
+from vtool.report.measured.words import MARKS
+from vtool.report.summary import printable
+
+SHAPES = ("o", "s", "D", "^", "v", "P", "X", "p")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+"""Eight colours and shapes, and four dashes: series do not look alike before there are more than eight."""
+
+# What Matplotlib is told, and what the page makes of it.
+_SERIES = ("#000101", "#000102", "#000103", "#000104", "#000105", "#000106", "#000107", "#000108")
+_INK, _GRID, _PAPER = "#000201", "#000202", "#000203"
+_PAGE = {colour: f"var(--s{index})" for index, colour in enumerate(_SERIES)}
+_PAGE |= {_INK: "var(--ink)", _GRID: "var(--grid)", _PAPER: "var(--paper)"}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vtool",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6.0,
+}
+_DPI = 72
+_WIDTH, _HEIGHT, _ROW, _ROW_OF_MANY = 340.0, 216.0, 26.0, 36.0
+_LETTER = 6.0
+"""How wide a letter of ten points is taken to be."""
+_SPACE = "{http://www.w3.org/2000/svg}"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+
+
+def draw(plot: Plot, key: str) -> str:
+    """Return a plot as an ``svg`` element; ``key`` sets its ids apart from those of the page's others."""
+    with mpl.rc_context():
+        mpl.rcParams.update(_STYLE)
+        figure, axes = _axes(plot)
+        _values_axis(axes, plot)
+        for series in plot.series:
+            _draw_series(axes, plot, series.style, series.marks)
+        if MARKS[plot.clock]:
+            figure.text(
+                1 - 4 / _WIDTH,
+                3 / figure.get_figheight() / _DPI,
+                MARKS[plot.clock],
+                ha="right",
+                va="bottom",
+                fontsize=8,
+            )
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
+        marks = [(mark, axes.transData.transform((mark.x, mark.y))) for s in plot.series for mark in s.marks]
+    lengths = [len(series.marks) for series in plot.series]
+    return _of_page(text.getvalue(), plot, key, marks, lengths)
+
+
+_OUTLINES = (
+    '<circle cx="18" cy="7" r="4"/>',
+    '<rect x="14.5" y="3.5" width="7" height="7"/>',
+    '<path d="M18 2l5 5-5 5-5-5z"/>',
+    '<path d="M18 2.5l4.5 8.5h-9z"/>',
+    '<path d="M18 11.5l4.5-8.5h-9z"/>',
+    '<path d="M16.4 2.5h3.2v2.9h2.9v3.2h-2.9v2.9h-3.2v-2.9h-2.9v-3.2h2.9z"/>',
+    '<path d="M18 5.2l2.2-2.2 2 2-2.2 2.2 2.2 2.2-2 2-2.2-2.2-2.2 2.2-2-2 2.2-2.2-2.2-2.2 2-2z"/>',
+    '<path d="M18 2.5l4.6 3.4-1.8 5.4h-5.6l-1.8-5.4z"/>',
+)
+"""SHAPES, as a legend in a page has them."""
+
+
+def swatch(style: int) -> str:
+    """Return what a series looks like, for a legend: its line with its mark."""
+    dash = DASHES[style // 2 % len(DASHES)]
+    pattern = "" if isinstance(dash, str) else f' stroke-dasharray="{" ".join(str(2 * d) for d in dash[1])}"'
+    colour, shape = style % len(_SERIES), _OUTLINES[style % len(_OUTLINES)]
+    line = f'<path d="M0 7h36" fill="none" stroke="var(--s{colour})" stroke-width="1.6"{pattern}/>'
+    return f'<svg viewBox="0 0 36 14" aria-hidden="true">{line}<g fill="var(--s{colour})">{shape}</g></svg>'
+
+
+def _axes(plot: Plot) -> tuple[Figure, Axes]:
+    left, bottom, top, right = 46.0, 46.0, 10.0, 14.0
+    height = _HEIGHT
+    if plot.across:
+        left = min(150.0, 14 + _LETTER * max(len(word) for _, word in plot.ticks))
+        height = top + bottom + (_ROW_OF_MANY if plot.differs else _ROW) * (len(plot.ticks) + 0.2)
+    figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI)
+    box = (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
+    return figure, figure.add_axes(box)
+
+
+def _values_axis(axes: Axes, plot: Plot) -> None:
+    """Set both axes: the ticks that are given on one, values on the other."""
+    places, words = [place for place, _ in plot.ticks], [_short(word) for _, word in plot.ticks]
+    named, values = (axes.yaxis, axes.xaxis) if plot.across else (axes.xaxis, axes.yaxis)
+    if not plot.across:
+        axes.set_xscale("log", base=2)
+        shown = _spaced(places)
+        places, words = [places[i] for i in shown], [words[i] for i in shown]
+    named.set_major_locator(FixedLocator(places))
+    named.set_major_formatter(FixedFormatter(words))
+    named.set_minor_locator(NullLocator())
+    if plot.log:
+        (axes.set_xscale if plot.across else axes.set_yscale)("log", base=10)
+        low, high = _limits(plot)
+        values.set_major_locator(LogLocator(base=10, subs=(1.0,) if high / low > 300 else (1.0, 2.0, 5.0), numticks=8))
+    else:
+        values.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    values.set_minor_locator(NullLocator())
+    values.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    values.grid(True)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    low, high = _limits(plot)
+    (axes.set_xlim if plot.across else axes.set_ylim)(low, high)
+    if plot.differs:
+        axes.axvline(0, color=_INK, linewidth=0.9)
+    if plot.across:
+        axes.set_ylim(0.4, len(plot.ticks) + 0.6)
+        axes.set_xlabel(_short(plot.unit + (", logarithmic" if plot.log else ""), 60))
+    else:
+        first, last = plot.ticks[0][0], plot.ticks[-1][0]
+        around = (last / first) ** 0.06
+        axes.set_xlim(first / around, last * around)
+        axes.set_xlabel("payload of a request" + (" (values: logarithmic)" if plot.log else ""))
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.6g}".replace("-", "−").replace(",", " ")
+
+
+def _limits(plot: Plot) -> tuple[float, float]:
+    """Return the ends of the axis of values: from 0, but for logarithms, and for differences both sides of it."""
+    ends = [end for series in plot.series for mark in series.marks for end in (mark.low, mark.high)]
+    low, high = min(ends), max(ends)
+    if plot.log:
+        return low / 1.4, high * 1.4
+    room = 0.06 * (max(high, 0.0) - min(low, 0.0)) or 1.0
+    return (low - room if low < 0 else 0.0), (high + room if high > 0 else (room if low < 0 else 1.0))
+
+
+def _spaced(places: Sequence[float]) -> list[int]:
+    """Return which ticks have room for their words beside each other on a logarithmic axis."""
+    shown: list[int] = []
+    span = math.log2(places[-1] / places[0]) or 1.0
+    for index, place in enumerate(places):
+        if not shown or math.log2(place / places[shown[-1]]) / span > 0.14:
+            shown.append(index)
+    return shown
+
+
+def _draw_series(axes: Axes, plot: Plot, style: int, marks: Iterable[Mark]) -> None:
+    colour = _SERIES[style % len(_SERIES)]
+    marks = list(marks)
+    bars = [[(m.low, m.y), (m.high, m.y)] if plot.across else [(m.x, m.low), (m.x, m.high)] for m in marks]
+    axes.add_collection(LineCollection(bars, colors=colour, linewidths=2.2, capstyle="butt"), autolim=False)
+    if not plot.across:
+        dash = DASHES[style // 2 % len(DASHES)]
+        axes.plot([m.x for m in marks], [m.y for m in marks], color=colour, linestyle=dash, linewidth=1.3)
+    for hollow in (False, True):
+        some = [mark for mark in marks if mark.hollow is hollow]
+        if some:
+            x, y = [m.x for m in some], [m.y for m in some]
+            size, face = 5.0 if plot.differs else 6.0, _PAPER if hollow else colour
+            shape = SHAPES[style % len(SHAPES)]
+            axes.plot(x, y, linestyle="none", marker=shape, markersize=size, color=colour, markerfacecolor=face)
+
+
+def _short(text: str, most: int = 22) -> str:
+    text = printable(text)
+    return text if len(text) <= most else text[: most // 2] + "…" + text[len(text) - most // 2 + 1 :]
+
+
+# -- from Matplotlib's file to a part of the page
+
+
+def _of_page(text: str, plot: Plot, key: str, marks: Sequence[tuple[Mark, Any]], lengths: Sequence[int]) -> str:
+    for colour, name in _PAGE.items():
+        text = text.replace(colour, name)
+    root = ET.fromstring(text)  # noqa: S314 - of our own making
+    height = float(root.attrib["viewBox"].split()[3])
+    _slim(root, key)
+    body = ET.tostring(root, encoding="unicode")
+    body = re.sub(r"<svg:|<ns0:", "<", re.sub(r"</(svg|ns0):", "</", body))
+    body = body[body.index(">") + 1 : body.rindex("</svg>")]
+    head = ET.Element("svg", {"viewBox": root.attrib["viewBox"], "class": "plot", "role": "group"})
+    head.set("aria-label", printable(plot.words))
+    layer = ET.SubElement(head, "g", {"class": "marks"})
+    number_of = 0
+    for row, length in enumerate(lengths):
+        for mark, (x, y) in marks[number_of : number_of + length]:
+            place = ET.SubElement(layer, "g", {"role": "img", "class": "mark", "data-row": str(row), "tabindex": "-1"})
+            ET.SubElement(place, "title").text = printable(mark.words)
+            ET.SubElement(place, "circle", {"cx": f"{x:.1f}", "cy": f"{height - y:.1f}", "r": "9"})
+        number_of += length
+    first = layer.find("g")
+    if first is not None:
+        first.set("tabindex", "0")
+    outer = ET.tostring(head, encoding="unicode")
+    at = outer.index(">") + 1
+    return outer[:at] + f'<g aria-hidden="true">{body}</g>' + outer[at:]
+
+
+def _slim(root: ET.Element, key: str) -> None:
+    """Leave out what a page does not need, and set ids that are used apart."""
+    for parent in root.iter():
+        for child in list(parent):
+            if child.tag.endswith("metadata") or (child.tag == f"{_SPACE}defs" and not list(child)):
+                parent.remove(child)
+    used = set(re.findall(r"url\(#([^)]+)\)", " ".join(v for e in root.iter() for v in e.attrib.values())))
+    used |= {element.attrib[_LINK][1:] for element in root.iter() if _LINK in element.attrib}
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SPACE)
+        element.text, element.tail = (element.text or "").strip() or None, None
+        at = element.attrib
+        if "id" in at:
+            identity = at.pop("id")
+            if identity in used:
+                at["id"] = f"{key}{identity}"
+        if _LINK in at:
+            at["href"] = f"#{key}{at.pop(_LINK)[1:]}"
+        if "clip-path" in at:
+            at["clip-path"] = at["clip-path"].replace("url(#", f"url(#{key}")
+        if "style" in at:
+            at["style"] = (
+                re.sub(r"font: ([0-9.]+px)[^;]*", r"font-size: \1", at["style"]).replace("; ", ";").replace(": ", ":")
+            )
