@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vtool.base.records import record
 from vtool.results.measures import Measure, Measures
 from vtool.results.records import Better, Clock
-from vtool.results.statistics import LEVEL, Array, Estimates, mean_of
+from vtool.results.statistics import LEVEL, Array, Chosen, Estimates, mean_of
 
 
 class Verdict(Enum):
@@ -87,10 +87,16 @@ def _rows(said: Mapping[int, Measures], measures: tuple[Measure, ...], rows: int
     return found
 
 
-def judge(samples: Sequence[Samples], estimate: Callable[[Array, Array], Estimates]) -> list[tuple[Change, ...]]:
+Estimate = Callable[[Array, Array, Chosen], Estimates]
+"""Takes references and values, as columns on which a larger value is a worse one, and which columns get an interval."""
+
+
+def judge(
+    samples: Sequence[Samples], estimate: Estimate, with_interval: Callable[[Measure], bool] = lambda _: True
+) -> list[tuple[Change, ...]]:
     """Return the changes of each, all of them judged together.
 
-    ``estimate`` takes references and values, as columns on which a larger value is a worse one.
+    Intervals take nearly all of the time; ``with_interval`` says which rows need theirs.
     """
     if not samples:
         return []
@@ -100,7 +106,8 @@ def judge(samples: Sequence[Samples], estimate: Callable[[Array, Array], Estimat
     value = _beside([one.value for one in samples])
     higher = np.array([measure.better is Better.HIGHER for measure in measures], dtype=bool)
     scale = _Scale(reference, value, higher)
-    found = estimate(scale.of(reference), scale.of(value))
+    chosen = np.array([with_interval(measure) for measure in measures], dtype=bool)
+    found = estimate(scale.of(reference), scale.of(value), chosen)
     change, low, high = (scale.share(of) for of in (found.mean, found.low, found.high))
     columns = zip(
         measures, clocks, found.count, mean_of(reference), mean_of(value), np.fmin.reduce(value), np.fmax.reduce(value),

@@ -7,15 +7,15 @@ Part of ``vtool[bench]``. Enter at ``degradations``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vtool.base.records import record
 from vtool.results.changes import Change, Samples, judge, samples
 from vtool.results.fingerprint import changed, facts_of
-from vtool.results.measures import measured
+from vtool.results.measures import Measure, measured
 from vtool.results.records import Cell, Clock, Repetition, Void
 from vtool.results.run_folder import RunRead
-from vtool.results.statistics import Array, Estimates, paired
+from vtool.results.statistics import Array, Chosen, Estimates, paired
 
 
 @record
@@ -47,8 +47,11 @@ class RunDegradation:
     not_compared: tuple[NotCompared, ...]
 
 
-def degradations(run: RunRead) -> RunDegradation:
-    """Compare each cell of a run with its baseline; the baselines themselves are in neither list."""
+def degradations(run: RunRead, with_interval: Callable[[Measure], bool] = lambda _: True) -> RunDegradation:
+    """Compare each cell of a run with its baseline; the baselines themselves are in neither list.
+
+    All measures are judged together, and those that ``with_interval`` names get their intervals.
+    """
     cells = run.cells
     pairs: list[tuple[Cell, Cell]] = []
     not_compared: list[NotCompared] = []
@@ -62,7 +65,7 @@ def degradations(run: RunRead) -> RunDegradation:
         else:
             pairs.append((cell, baseline))
     side_by_side = [_rounds(run, cell, baseline) for cell, baseline in pairs]
-    changes = judge(side_by_side, _round_by_round)
+    changes = judge(side_by_side, _round_by_round, with_interval)
     void = void_of(run)
     found = (
         CellDegradation(cell, baseline, of.clock, len(_shared(run, cell, baseline)), void.get(cell.id, {}),
@@ -81,8 +84,8 @@ def void_of(run: RunRead) -> dict[str, Counter[Void]]:
     return found
 
 
-def _round_by_round(reference: Array, value: Array) -> Estimates:
-    return paired(value - reference)
+def _round_by_round(reference: Array, value: Array, with_interval: Chosen) -> Estimates:
+    return paired(value - reference, with_interval)
 
 
 def _rounds(run: RunRead, cell: Cell, baseline: Cell) -> Samples:

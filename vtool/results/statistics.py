@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+Chosen = NDArray[np.bool_]
 
 LEVEL = 0.95
 """Of intervals; what is significant has a probability below 1 - LEVEL to be found where there is nothing."""
@@ -25,8 +26,10 @@ FEWEST_PAIRED = 6
 FEWEST_UNPAIRED = 4
 """Of n and n values, as many choices of n of all: 2 of the 20 for 3 and 3 are 0.1, 2 of the 70 for 4 and 4 are 0.03."""
 _RESAMPLES = 999
+_AT_ONCE = 1_000_000
+"""How many numbers are made at a time; some ten times as many are held while they are worked with."""
 _MOST_NUMBERS = 5_000_000
-"""How many numbers are held at a time, 8 bytes each."""
+"""How many permuted statistics are kept, 8 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,27 @@ class Estimates:
     p: Array
 
 
-def paired(differences: Array) -> Estimates:
+def paired(differences: Array, with_interval: Chosen | None = None) -> Estimates:
     """Estimate the mean of differences between what was measured in the same round.
 
-    ``p`` is from flipping the signs of whole rounds, all columns at once; the interval is a bootstrap over rounds.
+    ``p`` is from flipping the signs of whole rounds, all columns at once; the interval is a bootstrap over rounds, of
+    the chosen columns.
     """
     count = np.sum(np.isfinite(differences), axis=0)
     enough = count >= FEWEST_PAIRED
-    low, high = _intervals([differences], enough, _mean)
+    low, high = _intervals([differences], _and(enough, with_interval), _mean)
     p = _adjusted([differences], enough, "samples", _paired_statistic)
     return Estimates(count, mean_of(differences), low, high, p)
 
 
-def unpaired(reference: Array, values: Array) -> Estimates:
+def unpaired(reference: Array, values: Array, with_interval: Chosen | None = None) -> Estimates:
     """Estimate by how much the mean of values is above that of a reference, measured at another time.
 
     ``p`` is from exchanging whole repetitions between both; the interval is a bootstrap over each.
     """
     count = np.minimum(np.sum(np.isfinite(reference), axis=0), np.sum(np.isfinite(values), axis=0))
     enough = count >= FEWEST_UNPAIRED
-    low, high = _intervals([values, reference], enough, _mean_above)
+    low, high = _intervals([values, reference], _and(enough, with_interval), _mean_above)
     p = _adjusted([values, reference], enough, "independent", _unpaired_statistic)
     return Estimates(count, mean_of(values) - mean_of(reference), low, high, p)
 
@@ -77,6 +81,10 @@ def mean_of(values: Array) -> Array:
 
 
 # -- intervals
+
+
+def _and(enough: Chosen, chosen: Chosen | None) -> Chosen:
+    return enough if chosen is None else enough & chosen
 
 
 def _mean(values: Array, axis: int = -1) -> Any:
@@ -109,7 +117,7 @@ def _intervals(samples: list[Array], enough: NDArray[np.bool_], of: Callable[...
 
 def _alike(samples: list[Array], enough: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
     """Yield the columns that have the same repetitions, as many at a time as memory is for."""
-    at_once = max(1, _MOST_NUMBERS // _RESAMPLES)
+    at_once = max(1, _AT_ONCE // _RESAMPLES)
     chosen = np.flatnonzero(enough)
     if not len(chosen):
         return
@@ -139,7 +147,8 @@ def _adjusted(
     data = [sample[:, columns] for sample in samples]
     data = [sample[np.isfinite(sample).any(axis=1)].T for sample in data]
     tried = stats.permutation_test(
-        data, statistic, permutation_type=permutation_type, vectorized=True, axis=-1, batch=16,
+        data, statistic, permutation_type=permutation_type, vectorized=True, axis=-1,
+        batch=max(1, _AT_ONCE // data[0].size),
         n_resamples=int(np.clip(_MOST_NUMBERS // len(columns), 199, _RESAMPLES)), rng=np.random.default_rng(0),
     )  # fmt: skip
     order = np.argsort(tried.statistic, kind="stable")
