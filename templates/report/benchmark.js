@@ -50,7 +50,8 @@ for (const input of document.querySelectorAll("[data-filters]")) {
 }
 
 for (const plot of document.querySelectorAll("svg.plot")) {
-  const marks = [...plot.querySelectorAll(".mark")];
+  const marks = [...plot.querySelectorAll(".row > g")];
+  const rows = [...plot.querySelectorAll(".row")];
   const readout = plot.parentElement.querySelector(".readout");
   const asked = readout.textContent;
   readout.hidden = marks.length === 0;
@@ -68,10 +69,10 @@ for (const plot of document.querySelectorAll("svg.plot")) {
   };
   const besides = (mark, step) => {
     // The mark of the next or last data path that is nearest along the other axis.
-    const row = Number(mark.dataset.row) + step;
+    const row = rows[rows.indexOf(mark.parentElement) + step];
     const at = Number(mark.querySelector("circle").getAttribute("cx"));
     const away = (one) => Math.abs(Number(one.querySelector("circle").getAttribute("cx")) - at);
-    return marks.filter((one) => Number(one.dataset.row) === row).sort((a, b) => away(a) - away(b))[0];
+    return row && [...row.children].sort((a, b) => away(a) - away(b))[0];
   };
   for (const mark of marks) {
     mark.addEventListener("mouseenter", () => tell(mark));

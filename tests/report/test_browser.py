@@ -83,8 +83,8 @@ def test_words_sort_as_words(opened: Opened) -> None:
 def test_focus_and_hover_show_the_numbers(opened: Opened) -> None:
     page = opened.page
     figure = page.locator(".panel figure").first
-    marks, readout = figure.locator(".mark"), figure.locator(".readout")
-    assert figure.locator('.mark[tabindex="0"]').count() == 1, "one stop for Tab in each plot"
+    marks, readout = figure.locator(".row > g"), figure.locator(".readout")
+    assert figure.locator('.row > g[tabindex="0"]').count() == 1, "one stop for Tab in each plot"
     marks.first.focus()
     assert readout.inner_text() == marks.first.locator("title").text_content() != ""
     first = readout.inner_text()
@@ -105,7 +105,7 @@ def test_focus_and_hover_show_the_numbers(opened: Opened) -> None:
 
 def test_every_plot_is_reached_by_tab_and_says_what_it_is(opened: Opened) -> None:
     told = opened.page.locator("svg.plot").evaluate_all(
-        "all => all.map(s => [s.getAttribute('aria-label'), s.querySelectorAll('.mark[tabindex=\"0\"]').length])"
+        "all => all.map(s => [s.getAttribute('aria-label'), s.querySelectorAll('.row > g[tabindex=\"0\"]').length])"
     )
     assert len(told) == 30 and all(label and "emulated: instructions" in label and stops == 1 for label, stops in told)
 
@@ -176,5 +176,5 @@ def test_paper_shows_what_is_folded(opened: Opened) -> None:
 
 def test_without_its_script_the_page_still_says_everything(browser: Browser, page_file: Path) -> None:
     page = Opened(browser, page_file, java_script_enabled=False).page
-    assert page.locator("#cells1 tbody tr").count() == 64 and page.locator(".mark title").count() > 100
+    assert page.locator("#cells1 tbody tr").count() == 64 and page.locator(".row title").count() > 100
     assert page.locator(".readout:visible, .filter:visible, th button").count() == 0, "nothing that does nothing"

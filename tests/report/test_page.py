@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.planned_runs import synthetic
-from tests.report.conftest import MATRICES
 from vtool.cli.main import main
 from vtool.report.measured.page import page
 from vtool.results.records import RECORD, Clock, Record
@@ -129,8 +128,8 @@ METRICS = {
 }
 
 
-def test_no_name_becomes_markup(tmp_path: Path, kvm: Path) -> None:
-    run = read_run(synthetic(tmp_path / "run", MATRICES / "kvm-paths.yaml", repetitions=6, change=nasty))
+def test_no_name_becomes_markup(tmp_path: Path, kvm: Path, matrices: dict[str, Path]) -> None:
+    run = read_run(synthetic(tmp_path / "run", matrices["kvm"], repetitions=6, change=nasty))
     file = tmp_path / "report.html"
     assert main(["report", str(tmp_path / "run"), "-o", str(file)]) == 0
     found, plain = Elements(file.read_text(encoding="utf-8")), Elements(page([read_run(kvm)], []))
@@ -147,7 +146,7 @@ def test_no_name_becomes_markup(tmp_path: Path, kvm: Path) -> None:
     )
 
 
-def test_topologies_that_changed_or_are_gone_are_not_shown(tmp_path: Path) -> None:
+def test_topologies_that_changed_or_are_gone_are_not_shown(tmp_path: Path, matrices: dict[str, Path]) -> None:
     def elsewhere(record: Record) -> Record:
         if record.record != "run":
             return record
@@ -156,7 +155,7 @@ def test_topologies_that_changed_or_are_gone_are_not_shown(tmp_path: Path) -> No
         changed = second.model_copy(update={"digest": "1" * 64})
         return record.model_copy(update={"variants": (gone, changed, *others)})
 
-    synthetic(tmp_path / "run", MATRICES / "kvm-paths.yaml", repetitions=1, change=elsewhere)
+    synthetic(tmp_path / "run", matrices["kvm"], repetitions=1, change=elsewhere)
     assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html")]) == 0
     said = Elements((tmp_path / "r.html").read_text()).text
     assert "Its file is not here: /nowhere/pair.yaml." in said
@@ -182,15 +181,15 @@ def test_a_run_without_repetitions_is_a_page(tmp_path: Path, kvm: Path) -> None:
 
 
 @pytest.mark.parametrize("clock", [Clock.REAL, Clock.EMULATED])
-def test_other_clocks(tmp_path: Path, clock: Clock) -> None:
-    said = page([read_run(synthetic(tmp_path, MATRICES / "kvm-paths.yaml", clock=clock, repetitions=6))], [])
+def test_other_clocks(tmp_path: Path, matrices: dict[str, Path], clock: Clock) -> None:
+    said = page([read_run(synthetic(tmp_path, matrices["kvm"], clock=clock, repetitions=6))], [])
     assert ("emulated" in Elements(said).text.partition("Measured on")[0]) is (clock is Clock.EMULATED)
     assert ("% worse" in said) is (clock is Clock.REAL), "times that mean nothing are not compared"
     assert "MB/s" in said
 
 
-def test_two_clocks_never_share_a_table(tmp_path: Path, kvm: Path) -> None:
-    real = synthetic(tmp_path, MATRICES / "xen-paths.yaml", clock=Clock.REAL, repetitions=6, seed=3)
+def test_two_clocks_never_share_a_table(tmp_path: Path, matrices: dict[str, Path], kvm: Path) -> None:
+    real = synthetic(tmp_path, matrices["xen"], clock=Clock.REAL, repetitions=6, seed=3)
     said = page([read_run(kvm), read_run(real)], [])
     tables = re.findall(r'<p class="caption" id="(?:paths|cells)\d-caption">.*?</table>', said, re.DOTALL)
     assert len(tables) == 4

@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-plots",
         type=int,
-        default=90,
+        default=60,
         metavar="N",
-        help="draw at most this many; the others are tables (default: 90)",
+        help="draw at most this many; the others are tables (default: 60)",
     )
     add_example(parser, "vtool report run-kvm run-xen -o report.html --csv data.csv")
 

@@ -37,6 +37,8 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
 
 def printable(text: str) -> str:
     """Replace what neither XML nor a terminal should get: control characters, lone surrogates (paths have them)."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -27,20 +27,23 @@ class Quantity(Enum):
     THROUGHPUT = "Throughput"
     LATENCY = "Latency, median"
     TAIL = "Latency, 99th percentile"
-    CPU = "Processor time per MiB"
-    EXITS = "Exits per request"
+    CPU = "Processor time"
+    EXITS = "Exits"
     COPY = "Memory copy rate"
     READY = "Time to ready"
 
 
-_METRICS: Mapping[Quantity, tuple[str, ...]] = {
-    Quantity.THROUGHPUT: ("throughput",),
-    Quantity.LATENCY: ("latency_p50", "latency_mean"),
-    Quantity.TAIL: ("latency_p99",),
-    Quantity.COPY: ("copy",),
-    Quantity.READY: ("ready",),
+_NAMES: Mapping[Quantity, tuple[tuple[str, Side | None, str], ...]] = {
+    Quantity.THROUGHPUT: (("throughput", None, ""),),
+    Quantity.LATENCY: (("latency_p50", None, ""), ("latency_mean", None, "")),
+    Quantity.TAIL: (("latency_p99", None, ""),),
+    Quantity.CPU: ((TOTAL, Side.BOARD, "MiB"),),
+    Quantity.EXITS: (("exits", Side.HYPERVISOR, "request"),),
+    Quantity.COPY: (("copy", None, ""),),
+    Quantity.READY: (("ready", None, ""),),
 }
-"""Of each quantity the metrics that are it, the first one that is there."""
+"""Of each quantity the measures that are it, by name, side and what they are per: the first one that is there."""
+_SHOWN = {name for names in _NAMES.values() for name in names}
 OF_PATHS = (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.TAIL, Quantity.CPU, Quantity.EXITS)
 """What is told of a device's data path; the others are of a guest or board."""
 PAYLOADS = ("block_size", "length", "size")
@@ -131,7 +134,7 @@ def variant_names(run: Run) -> dict[str, str]:
 
 def _of_run(run: RunRead, name: str) -> Iterable[MeasuredCell]:
     variants, workloads, void = variant_names(run.run), run.workloads, void_of(run)
-    compared = degradations(run)
+    compared = degradations(run, with_interval=_is_shown)
     changes = {one.cell.id: one.changes for one in compared.cells}
     why = {one.cell: one.why for one in compared.not_compared}
     baselines = {cell.baseline for cell in run.run.cells}
@@ -174,18 +177,15 @@ def _spread(measure: Measure, values: Sequence[float]) -> Spread:
     return Spread(measure, len(values), sum(values) / len(values), min(values), max(values))
 
 
+def _is_shown(measure: Measure) -> bool:
+    return (measure.name, measure.side, measure.per) in _SHOWN
+
+
 def _by_quantity(of: Mapping[Measure, Value]) -> dict[Quantity, Value]:
     """Return what there is of each quantity."""
-    by_name: dict[tuple[str, Side | None, str], Value] = {(m.name, m.side, m.per): value for m, value in of.items()}
-    found: dict[Quantity, Value] = {}
-    for quantity, names in _METRICS.items():
-        for name in names:
-            if (name, None, "") in by_name:
-                found.setdefault(quantity, by_name[name, None, ""])
-    for quantity, key in (
-        (Quantity.CPU, (TOTAL, Side.BOARD, "MiB")),
-        (Quantity.EXITS, ("exits", Side.HYPERVISOR, "request")),
-    ):
-        if key in by_name:
-            found[quantity] = by_name[key]
-    return found
+    by_name = {(m.name, m.side, m.per): value for m, value in of.items() if _is_shown(m)}
+    return {
+        quantity: next(by_name[name] for name in names if name in by_name)
+        for quantity, names in _NAMES.items()
+        if any(name in by_name for name in names)
+    }

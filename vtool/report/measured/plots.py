@@ -78,9 +78,8 @@ def draw(plot: Plot, key: str) -> str:
             )
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
-        marks = [(mark, axes.transData.transform((mark.x, mark.y))) for s in plot.series for mark in s.marks]
-    lengths = [len(series.marks) for series in plot.series]
-    return _of_page(text.getvalue(), plot, key, marks, lengths)
+        places = axes.transData.transform([(mark.x, mark.y) for series in plot.series for mark in series.marks])
+    return _of_page(text.getvalue(), plot, key, places.tolist())
 
 
 _OUTLINES = (
@@ -135,13 +134,13 @@ def _values_axis(axes: Axes, plot: Plot) -> None:
         values.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     values.set_minor_locator(NullLocator())
     values.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    values.grid(True)
+    values.grid(True, clip_on=False)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     low, high = _limits(plot)
     (axes.set_xlim if plot.across else axes.set_ylim)(low, high)
     if plot.differs:
-        axes.axvline(0, color=_INK, linewidth=0.9)
+        axes.axvline(0, color=_INK, linewidth=0.9, clip_on=False)
     if plot.across:
         axes.set_ylim(0.4, len(plot.ticks) + 0.6)
         axes.set_xlabel(_short(plot.unit + (", logarithmic" if plot.log else ""), 60))
@@ -180,17 +179,21 @@ def _draw_series(axes: Axes, plot: Plot, style: int, marks: Iterable[Mark]) -> N
     colour = _SERIES[style % len(_SERIES)]
     marks = list(marks)
     bars = [[(m.low, m.y), (m.high, m.y)] if plot.across else [(m.x, m.low), (m.x, m.high)] for m in marks]
-    axes.add_collection(LineCollection(bars, colors=colour, linewidths=2.2, capstyle="butt"), autolim=False)
+    axes.add_collection(LineCollection(bars, colors=colour, linewidths=2.2, clip_on=False), autolim=False)
     if not plot.across:
         dash = DASHES[style // 2 % len(DASHES)]
-        axes.plot([m.x for m in marks], [m.y for m in marks], color=colour, linestyle=dash, linewidth=1.3)
+        axes.plot(
+            [m.x for m in marks], [m.y for m in marks], color=colour, linestyle=dash, linewidth=1.3, clip_on=False
+        )
     for hollow in (False, True):
         some = [mark for mark in marks if mark.hollow is hollow]
         if some:
             x, y = [m.x for m in some], [m.y for m in some]
             size, face = 5.0 if plot.differs else 6.0, _PAPER if hollow else colour
             shape = SHAPES[style % len(SHAPES)]
-            axes.plot(x, y, linestyle="none", marker=shape, markersize=size, color=colour, markerfacecolor=face)
+            axes.plot(
+                x, y, linestyle="none", marker=shape, markersize=size, color=colour, markerfacecolor=face, clip_on=False
+            )
 
 
 def _short(text: str, most: int = 22) -> str:
@@ -201,54 +204,58 @@ def _short(text: str, most: int = 22) -> str:
 # -- from Matplotlib's file to a part of the page
 
 
-def _of_page(text: str, plot: Plot, key: str, marks: Sequence[tuple[Mark, Any]], lengths: Sequence[int]) -> str:
+def _of_page(text: str, plot: Plot, key: str, places: Sequence[Sequence[float]]) -> str:
     for colour, name in _PAGE.items():
         text = text.replace(colour, name)
-    root = ET.fromstring(text)  # noqa: S314 - of our own making
-    height = float(root.attrib["viewBox"].split()[3])
-    _slim(root, key)
-    body = ET.tostring(root, encoding="unicode")
-    body = re.sub(r"<svg:|<ns0:", "<", re.sub(r"</(svg|ns0):", "</", body))
-    body = body[body.index(">") + 1 : body.rindex("</svg>")]
-    head = ET.Element("svg", {"viewBox": root.attrib["viewBox"], "class": "plot", "role": "group"})
-    head.set("aria-label", printable(plot.words))
-    layer = ET.SubElement(head, "g", {"class": "marks"})
-    number_of = 0
-    for row, length in enumerate(lengths):
-        for mark, (x, y) in marks[number_of : number_of + length]:
-            place = ET.SubElement(layer, "g", {"role": "img", "class": "mark", "data-row": str(row), "tabindex": "-1"})
+    drawn = ET.fromstring(text)  # noqa: S314 - of our own making
+    height = float(drawn.attrib["viewBox"].split()[3])
+    _slim(drawn, key)
+    root = ET.Element("svg", {"viewBox": drawn.attrib["viewBox"], "class": "plot", "role": "group"})
+    root.set("aria-label", printable(plot.words))
+    ET.SubElement(root, "g", {"aria-hidden": "true"}).extend(drawn)
+    left, stop = iter(places), "0"
+    for series in plot.series:
+        row = ET.SubElement(root, "g", {"class": "row"})
+        for mark in series.marks:
+            x, y = next(left)
+            place = ET.SubElement(row, "g", {"role": "img", "tabindex": stop})
             ET.SubElement(place, "title").text = printable(mark.words)
             ET.SubElement(place, "circle", {"cx": f"{x:.1f}", "cy": f"{height - y:.1f}", "r": "9"})
-        number_of += length
-    first = layer.find("g")
-    if first is not None:
-        first.set("tabindex", "0")
-    outer = ET.tostring(head, encoding="unicode")
-    at = outer.index(">") + 1
-    return outer[:at] + f'<g aria-hidden="true">{body}</g>' + outer[at:]
+            stop = "-1"
+    return ET.tostring(root, encoding="unicode")
+
+
+_NOTHING = ("metadata", "style")
+_LONG_NUMBER = re.compile(r"\d+\.\d{2,}")
 
 
 def _slim(root: ET.Element, key: str) -> None:
     """Leave out what a page does not need, and set ids that are used apart."""
-    for parent in root.iter():
-        for child in list(parent):
-            if child.tag.endswith("metadata") or (child.tag == f"{_SPACE}defs" and not list(child)):
-                parent.remove(child)
-    used = set(re.findall(r"url\(#([^)]+)\)", " ".join(v for e in root.iter() for v in e.attrib.values())))
-    used |= {element.attrib[_LINK][1:] for element in root.iter() if _LINK in element.attrib}
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(_SPACE)
-        element.text, element.tail = (element.text or "").strip() or None, None
-        at = element.attrib
-        if "id" in at:
-            identity = at.pop("id")
-            if identity in used:
-                at["id"] = f"{key}{identity}"
-        if _LINK in at:
-            at["href"] = f"#{key}{at.pop(_LINK)[1:]}"
-        if "clip-path" in at:
-            at["clip-path"] = at["clip-path"].replace("url(#", f"url(#{key}")
-        if "style" in at:
-            at["style"] = (
-                re.sub(r"font: ([0-9.]+px)[^;]*", r"font-size: \1", at["style"]).replace("; ", ";").replace(": ", ":")
-            )
+    used = {element.attrib[_LINK][1:] for element in root.iter() if _LINK in element.attrib}
+    _tidy(root, used, key)
+
+
+def _tidy(element: ET.Element, used: set[str], key: str) -> bool:
+    """Do that to an element and all in it; return whether anything is left to be seen of it."""
+    element.tag = element.tag.removeprefix(_SPACE)
+    element.text, element.tail = (element.text or "").strip() or None, None
+    attributes = element.attrib
+    identity = attributes.pop("id", "")
+    if identity in used:
+        attributes["id"] = f"{key}{identity}"
+    if _LINK in attributes:
+        attributes["href"] = f"#{key}{attributes.pop(_LINK)[1:]}"
+    if element.tag == "text":
+        del attributes["transform"]  # by nothing
+        attributes["style"] = re.sub(r"font: ([0-9.]+px)[^;]*", r"font-size:\1", attributes["style"])
+    for name in ("d", "x", "y"):
+        if name in attributes and element.tag != "svg":
+            attributes[name] = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.1f}", attributes[name]).strip()
+    if "style" in attributes:
+        attributes["style"] = attributes["style"].replace("; ", ";").replace(": ", ":")
+    for child in list(element):
+        if child.tag.removeprefix(_SPACE) in _NOTHING or not _tidy(child, used, key):
+            element.remove(child)
+    if element.tag == "path" and attributes.get("style") == "fill:none":
+        return False
+    return len(element) > 0 or element.tag not in ("g", "defs")
