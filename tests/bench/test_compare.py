@@ -253,6 +253,29 @@ def test_a_half_written_line_is_told_and_left_out(tmp_path: Path, capsys: pytest
     assert code == 1 and "VT932" in err and out == ""
 
 
+def test_a_repetition_that_the_run_has_not_is_damage(tmp_path: Path) -> None:
+    lines = records(SAME)
+    last = lines[-1]
+    assert isinstance(last, Repetition)
+    with pytest.raises(VtoolError, match="it is repetition 1000000000 of 6"):
+        read(tmp_path, [*lines, last.model_copy(update={"number": 10**9})])
+
+
+def test_nothing_could_be_significant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = written(tmp_path / "run", records(SAME, repetitions=3))
+    assert "nothing could have been one" in said(capsys, run, "--threshold", "5")[1]
+    run = written(tmp_path / "more", records(SAME))
+    assert "nothing could have been one" not in said(capsys, run, "--threshold", "50")[1]
+
+
+def test_of_long_facts_the_words_that_differ_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = "/usr/bin/qemu-system-aarch64 " + "-device virtio-blk-device " * 20
+    was = written(tmp_path / "was", records(SAME, facts={**FACTS, "vmm.arguments": f"{common} -m 256M"}))
+    now = written(tmp_path / "now", records(SAME, facts={**FACTS, "vmm.arguments": f"{common} -m 192M"}))
+    out = said(capsys, was, now)[1]
+    assert "they differ in: arguments" in out and "... 256M" in out and "... 192M" in out and "virtio-blk" not in out
+
+
 def test_reasons_are_told_once_with_a_hint(tmp_path: Path) -> None:
     was = read(tmp_path / "was", records(SAME, workloads=5))
     now = read(tmp_path / "now", records(SAME, workloads=5, facts={**OTHER_KERNEL, "guest.kernel": "6.18.3"}))
@@ -270,6 +293,25 @@ def test_what_was_measured_on_other_things_in_one_run_is_said(tmp_path: Path) ->
     with pytest.raises(VtoolError) as caught:
         compare([read(tmp_path, [changed[0], changed[1], later, *changed[2:]])])
     assert "changed between its repetitions: vtool" in caught.value.diagnostics[0].detail[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1.0, 1.1, 2e12, -1.0, 1e-300, 1e300, 5e-324]), min_size=12, max_size=12))
+def test_no_numbers_are_too_odd(tmp_path_factory: pytest.TempPathFactory, odd: list[float]) -> None:
+    """Zeros, numbers below 0, the ends of what a float holds: JSON comes out, and intervals are in order."""
+
+    def values(random: np.random.Generator, variant: str, number: int) -> Any:
+        mine = odd[2 * number - 2 :]
+        return {"throughput": 1e8, "requests": 1e4, "lost": mine[variant == "pool"]}, {"backend cpu": mine[0]}
+
+    where = tmp_path_factory.mktemp("runs")
+    runs = [read(where / "a", records(values)), read(where / "b", records(SAME))]
+    found = compare(runs, 0.05, explained=True)
+    assert json.loads(comparison_json(found))
+    for cell in (*found.runs[0].degradation.cells, *found.against[0].regression.cells):
+        for change in cell.changes:
+            assert change.low is None or change.high is None or change.low <= change.high
+            assert change.p is None or 0 < change.p <= 1
 
 
 def test_a_thousand_cells_take_seconds(tmp_path: Path) -> None:

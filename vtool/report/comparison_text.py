@@ -5,19 +5,39 @@ Enter at ``comparison_lines``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from vtool.base.records import record
 from vtool.report.explanation_text import explanation_lines
 from vtool.report.quantities import CLOCK_WORDS, percent, quantity
 from vtool.report.styled import Style, heading, note, styled_table
 from vtool.results.changes import Change, Verdict
-from vtool.results.comparison import ComparedRun, Comparison
+from vtool.results.comparison import Against, ComparedRun, Comparison
 from vtool.results.degradation import CellDegradation, NotCompared
 from vtool.results.measures import main_measures
 from vtool.results.records import Better, Clock, Void
 from vtool.results.regressions import CellRegression
 
 _MOST_NAMED = 3
+_LONG = 60
+
+
+@record
+class _Shown:
+    """How tables are written, and which rows they have."""
+
+    style: Style
+    all_rows: bool
+    threshold: float | None
+
+    def rows_of(self, changes: Sequence[Change]) -> list[Change]:
+        """Return the changes that are shown."""
+        main = main_measures(change.measure for change in changes)
+        return [one for one in changes if self.all_rows or one.measure in main or self._is_beyond(one)]
+
+    def _is_beyond(self, change: Change) -> bool:
+        return self.threshold is not None and change.regressed(self.threshold)
 
 
 def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = False) -> Iterator[str]:
@@ -25,68 +45,48 @@ def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = F
 
     ``all_rows``: every measure, and of several runs also what each loses against its own baselines.
     """
+    shown = _Shown(style, all_rows, comparison.threshold)
     if not comparison.against or all_rows:
         for run in comparison.runs:
-            yield from _run_lines(comparison, run, style, all_rows)
+            yield from _run_lines(comparison, run, shown)
     for one in comparison.against:
-        yield from _against_lines(comparison, one.run, style, all_rows)
+        yield from _against_lines(comparison, one, shown)
     for run, explained in zip(comparison.runs, comparison.explained, strict=False):
         yield from explanation_lines(run.folder, explained, style)
     yield from _outcome_lines(comparison, style)
 
 
-def _run_lines(comparison: Comparison, run: ComparedRun, style: Style, all_rows: bool) -> Iterator[str]:
-    yield heading(f"{run.folder}: {run.name}, {_told_of(run)}", style)
-    yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", style)
+def _run_lines(comparison: Comparison, run: ComparedRun, shown: _Shown) -> Iterator[str]:
+    yield heading(f"{run.folder}: {run.name}, {_told_of(run)}", shown.style)
+    yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", shown.style)
     for cell in run.degradation.cells:
-        against = cell.baseline.variant
-        words = f"{cell.cell.id}, against {against} ({CLOCK_WORDS[cell.clock]}; {_rounds(cell)})"
-        yield from _cell_lines(words, cell.changes, cell.clock, "baseline", style, comparison.threshold, all_rows)
-    yield from _not_compared(run.degradation.not_compared, style)
+        words = f"{cell.cell.id}, against {cell.baseline.variant} ({CLOCK_WORDS[cell.clock]}; {_rounds(cell)})"
+        rows = [_row(change, cell.clock) for change in shown.rows_of(cell.changes)]
+        yield from _cell_lines(words, "baseline", rows, shown.style)
+    yield from _not_compared(run.degradation.not_compared, shown.style)
 
 
-def _against_lines(comparison: Comparison, index: int, style: Style, all_rows: bool) -> Iterator[str]:
-    first, run = comparison.runs[0], comparison.runs[index]
-    found = next(one.regression for one in comparison.against if one.run == index)
-    yield heading(f"{run.folder} ({_told_of(run)}) against {first.folder} ({_told_of(first)})", style)
-    yield from _differences(found.cells, style)
-    yield from _few(found.cells, comparison.fewest[1], "repetitions of each", style)
+def _against_lines(comparison: Comparison, one: Against, shown: _Shown) -> Iterator[str]:
+    first, run, found = comparison.runs[0], comparison.runs[one.run], one.regression
+    yield heading(f"{run.folder} ({_told_of(run)}) against {first.folder} ({_told_of(first)})", shown.style)
+    yield from _differences(found.cells, shown.style)
+    yield from _few(found.cells, comparison.fewest[1], "repetitions of each", shown.style)
     for cell in found.cells:
         how = "as a share of its baseline; " if cell.relative else ""
         counts = " and ".join(map(str, cell.repetitions))
         words = f"{cell.cell.id} ({CLOCK_WORDS[cell.clock]}; {how}{counts} repetitions)"
-        yield from _cell_lines(
-            words, cell.changes, cell.clock, first.folder, style, comparison.threshold, all_rows, cell.relative
-        )
-    yield from _not_compared(found.not_compared, style)
+        rows = [_row(change, cell.clock, cell.relative) for change in shown.rows_of(cell.changes)]
+        yield from _cell_lines(words, first.folder, rows, shown.style)
+    yield from _not_compared(found.not_compared, shown.style)
 
 
-def _cell_lines(
-    words: str,
-    changes: Sequence[Change],
-    clock: Clock,
-    reference: str,
-    style: Style,
-    threshold: float | None,
-    all_rows: bool,
-    relative: bool = False,
-) -> Iterator[str]:
-    main = main_measures(change.measure for change in changes)
-    chosen = [one for one in changes if all_rows or one.measure in main or _is_beyond(one, threshold)]
-    rows = [
-        ("measure", reference, "here", "change", "95 % interval", ""),
-        *(_row(one, clock, relative) for one in chosen),
-    ]
+def _cell_lines(words: str, reference: str, rows: Sequence[Sequence[str]], style: Style) -> Iterator[str]:
     yield ""
     yield words if style is Style.TEXT else f"**{words}**"
-    yield from styled_table(rows, style)
+    yield from styled_table([("measure", reference, "here", "change", "95 % interval", ""), *rows], style)
 
 
-def _is_beyond(change: Change, threshold: float | None) -> bool:
-    return threshold is not None and change.regressed(threshold)
-
-
-def _row(change: Change, clock: Clock, relative: bool) -> tuple[str, str, str, str, str, str]:
+def _row(change: Change, clock: Clock, relative: bool = False) -> tuple[str, str, str, str, str, str]:
     unit = change.measure.unit
     was, now = (
         f"× {value:.4g}" if relative else quantity(value, unit, clock) for value in (change.reference, change.value)
@@ -110,6 +110,8 @@ def _spread(change: Change, clock: Clock, relative: bool) -> str:
     """Return what stands for an interval where repetitions are too few."""
     if change.verdict is not Verdict.TOO_FEW or relative:
         return ""
+    if change.repetitions == 1:
+        return "none; seen once"
     least, most = (quantity(value, change.measure.unit, clock) for value in (change.least, change.most))
     return f"none; {least} to {most} seen"
 
@@ -122,6 +124,7 @@ def _verdict(change: Change) -> str:
 def _told_of(run: ComparedRun) -> str:
     clocks = ", ".join(CLOCK_WORDS[Clock(clock)] for clock in run.clocks)
     void = f", {run.void} void" if run.void else ""
+    void += f", {run.superseded} of a board that was lost" if run.superseded else ""
     return f"{', '.join(run.boards) or 'no board'}; {clocks or 'nothing measured'}; {run.repetitions} repetitions{void}"
 
 
@@ -154,12 +157,20 @@ def _differences(cells: Sequence[CellRegression], style: Style) -> Iterator[str]
     yield note(f"they differ in: {', '.join(axes)}", style)
     facts = dict.fromkeys((name, was, now) for cell in cells for name, (was, now) in cell.facts.items())
     yield from styled_table(
-        [("fact", "was", "is"), *((name, _short(was), _short(now)) for name, was, now in facts)], style
+        [("fact", "was", "is"), *((name, *_where_they_differ(was, now)) for name, was, now in facts)], style
     )
 
 
+def _where_they_differ(was: str, now: str) -> tuple[str, str]:
+    """Return two facts; of long ones (arguments, features) only the words that the other has not."""
+    if max(len(was), len(now)) <= _LONG:
+        return was, now
+    words, others = Counter(was.split()), Counter(now.split())
+    return _short(" ".join((words - others).elements())), _short(" ".join((others - words).elements()))
+
+
 def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
+    return f"... {text}" if len(text) <= _LONG else f"... {text[:_LONG]} ... ({len(text)} characters)"
 
 
 def _not_compared(found: Sequence[NotCompared], style: Style) -> Iterator[str]:
@@ -181,6 +192,8 @@ def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
     beyond = f"beyond {comparison.threshold * 100:g} %"
     if not comparison.regressed:
         yield f"no significant regression {beyond}"
+        if _none_could_be(comparison):
+            yield "nothing could have been one: every row has too few repetitions"
         return
     yield f"{len(comparison.regressed)} significant regressions {beyond}:"
     rows = [
@@ -193,6 +206,15 @@ def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
         for one in comparison.regressed
     ]
     yield from styled_table([("run", "cell", "measure", ""), *rows], style)
+
+
+def _none_could_be(comparison: Comparison) -> bool:
+    """Whether nothing that was judged by the threshold had repetitions enough."""
+    if comparison.against:
+        changes = [change for one in comparison.against for cell in one.regression.cells for change in cell.changes]
+    else:
+        changes = [change for cell in comparison.runs[0].degradation.cells for change in cell.changes]
+    return all(change.p is None for change in changes)
 
 
 def _cells(number: int) -> str:

@@ -107,8 +107,9 @@ def judge(
     higher = np.array([measure.better is Better.HIGHER for measure in measures], dtype=bool)
     scale = _Scale(reference, value, higher)
     chosen = np.array([with_interval(measure) for measure in measures], dtype=bool)
-    found = estimate(scale.of(reference), scale.of(value), chosen)
-    change, low, high = (scale.share(of) for of in (found.mean, found.low, found.high))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is not told
+        found = estimate(scale.of(reference), scale.of(value), chosen)
+        change, low, high = (scale.share(of) for of in (found.mean, found.low, found.high))
     columns = zip(
         measures, clocks, found.count, mean_of(reference), mean_of(value), np.fmin.reduce(value), np.fmax.reduce(value),
         map(_told, change), map(_told, low), map(_told, high), map(_told, found.p), found.mean, strict=True,

@@ -24,7 +24,10 @@ VERSION: Literal[1] = 1
 
 @record
 class ComparedRun:
-    """A run, with its cells against their baselines. ``clocks`` and ``boards`` are those of what counts."""
+    """A run, with its cells against their baselines. ``clocks`` and ``boards`` are those of what counts.
+
+    ``void`` repetitions do not; ``superseded`` ones were of a board that was lost, and were measured anew on another.
+    """
 
     folder: str
     id: str
@@ -35,6 +38,7 @@ class ComparedRun:
     clocks: tuple[str, ...]
     boards: tuple[str, ...]
     void: int
+    superseded: int
     degradation: RunDegradation
 
 
@@ -112,6 +116,7 @@ def _compared(run: RunRead) -> ComparedRun:
         clocks=tuple(sorted({one.clock.value for one in counting})),
         boards=tuple(sorted({run.environments[one].board for one in named})),
         void=len(run.repetitions) - len(counting),
+        superseded=len(run.superseded),
         degradation=degradations(run),
     )
 

@@ -23,6 +23,7 @@ from vtool.results.statistics import Array
 PAYLOADS: Mapping[str, str] = {"fio": "block_size", "sockperf": "length"}
 """Tools that make one request at a time, and their parameter with its bytes."""
 _VARIED = ("depth", "jobs")
+_KNOWN = frozenset(path.value for path in DataPath)
 _COPYING_PROGRAMS = ("netback",)
 """Grants are its path, and it copies by them (Linux drivers/net/xen-netback/netback.c: GNTTABOP_copy)."""
 
@@ -167,8 +168,10 @@ def _families(run: RunRead) -> dict[_Family, list[Cell]]:
     found: dict[_Family, list[Cell]] = {}
     for cell in run.run.cells:
         workload = run.workloads[cell.workload]
-        payload = PAYLOADS.get(workload.tool)
-        if payload is None or payload not in workload.parameters or cell.faults or not run.sound(cell.id):
+        payload = PAYLOADS.get(workload.tool, "")
+        # A newer vtool may have paths that this one does not know.
+        known = cell.data_path in _KNOWN and isinstance(workload.parameters.get(payload), int)
+        if not known or cell.faults or not run.sound(cell.id):
             continue
         same = tuple(sorted(
             (name, value) for name, value in workload.parameters.items() if name not in (payload, *_VARIED)
@@ -265,7 +268,8 @@ def _fit(family: _Family, measure: Measure, clock: Clock, points: Sequence[_Meas
     counted = all(point.exits is not None for point in points)
     names = [name for name in _TERMS[way] if name != "exit" or counted]
     regressors = np.array([[_amount(name, point) for name in names] for point in points])
-    found = fitted(regressors, [point.values for point in points], names)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = fitted(regressors, [point.values for point in points], names)
     chosen = [names[column] for column in found.columns]
     model = Model(
         variant=family.variant,

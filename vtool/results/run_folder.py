@@ -6,7 +6,7 @@ Reading never changes a folder, and one that is being written may be read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,7 +163,7 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
         except ValidationError as error:
             found.append(_damaged(folder, number, line, _told(error)))
             continue
-        if why := _unknown(record, cells, variants, environments):
+        if why := next(_unknown(record, run, cells, variants, environments), ""):
             found.append(_damaged(folder, number, line, why))
         match record:
             case Session():
@@ -197,20 +197,24 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
     )
 
 
-def _unknown(record: Record, cells: set[str], variants: set[str], environments: Collection[str]) -> str:
-    """Return what a record names that no line before it has; nothing where all is known."""
+def _unknown(
+    record: Record, run: Run, cells: set[str], variants: set[str], environments: Collection[str]
+) -> Iterator[str]:
+    """Yield what a record names that no line before it has."""
     match record:
         case Deployment() if record.variant not in variants:
-            return f"the run has no variant '{record.variant}'"
-        case Repetition() if record.cell not in cells:
-            return f"the run has no cell '{record.cell}'"
-        case Repetition() if not (record.environment is None or record.environment in environments):
-            return "no line before it has its environment"
+            yield f"the run has no variant '{record.variant}'"
+        case Repetition():
+            if record.cell not in cells:
+                yield f"the run has no cell '{record.cell}'"
+            if record.number > run.repetitions:
+                yield f"it is repetition {record.number} of {run.repetitions}"
+            if not (record.environment is None or record.environment in environments):
+                yield "no line before it has its environment"
         case Moved() if not cells.issuperset(record.cells):
-            return f"the run has no cell '{next(cell for cell in record.cells if cell not in cells)}'"
+            yield f"the run has no cell '{next(cell for cell in record.cells if cell not in cells)}'"
         case Run():
-            return "a second run begins here"
-    return ""
+            yield "a second run begins here"
 
 
 def _damaged(folder: Path, number: int, line: bytes, why: str) -> Diagnostic:
