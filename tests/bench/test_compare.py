@@ -205,6 +205,15 @@ def test_every_table_says_what_its_seconds_are(tmp_path: Path, capsys: pytest.Ca
     assert "emulated: its times mean nothing" in said(capsys, guessed)[1]
 
 
+def test_every_table_of_the_outcome_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    was = written(tmp_path / "was", records(SAME, clock="instructions"))
+    now = written(tmp_path / "now", records(SLOWER, clock="instructions", seed=1))
+    _, out, _ = said(capsys, was, now, "--explain")
+    tables = [block for block in out.split("\n\n") if "topology=" in block]
+    assert len(tables) == 5, "two cells, the models of each run that nothing checks, and what regressed"
+    assert all("emulated: instructions" in table for table in tables)
+
+
 def test_json_is_of_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checked_in = json.loads((ROOT / "docs/reference/comparison-format.schema.json").read_text())
     regenerate = "run `vtool schema --of comparison -o docs/reference/comparison-format.schema.json`"

@@ -125,12 +125,13 @@ def _told_of(run: ComparedRun) -> str:
     clocks = ", ".join(CLOCK_WORDS[Clock(clock)] for clock in run.clocks)
     void = f", {run.void} void" if run.void else ""
     void += f", {run.superseded} of a board that was lost" if run.superseded else ""
-    return f"{', '.join(run.boards) or 'no board'}; {clocks or 'nothing measured'}; {run.repetitions} repetitions{void}"
+    where = ", ".join(run.boards) or "no board"
+    return f"{where}; {clocks or 'nothing measured'}; {_count(run.repetitions, 'repetition')}{void}"
 
 
 def _rounds(cell: CellDegradation) -> str:
     void = [*_void_words("void", cell.void), *_void_words("void of the baseline", cell.baseline_void)]
-    return ", ".join([f"{cell.rounds} round{'' if cell.rounds == 1 else 's'}", *void])
+    return ", ".join([_count(cell.rounds, "round"), *void])
 
 
 def _void_words(what: str, void: Mapping[Void, int]) -> Iterator[str]:
@@ -142,7 +143,7 @@ def _few(cells: Sequence[CellDegradation | CellRegression], fewest: int, what: s
     few = [cell for cell in cells if any(change.verdict is Verdict.TOO_FEW for change in cell.changes)]
     if few:
         yield note(
-            f"{_cells(len(few))} with too few repetitions: of fewer than {fewest} {what}, "
+            f"{_count(len(few), 'cell')} with too few repetitions: of fewer than {fewest} {what}, "
             "no difference can be told from chance",
             style,
         )
@@ -195,17 +196,18 @@ def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
         if _none_could_be(comparison):
             yield "nothing could have been one: every row has too few repetitions"
         return
-    yield f"{len(comparison.regressed)} significant regressions {beyond}:"
+    yield f"{_count(len(comparison.regressed), 'significant regression')} {beyond}:"
     rows = [
         (
             comparison.runs[one.run].folder,
             one.cell,
             one.measure,
+            CLOCK_WORDS[one.clock],
             f"{one.change * 100:.1f} % worse" if one.change is not None else "worse, where there was none",
         )
         for one in comparison.regressed
     ]
-    yield from styled_table([("run", "cell", "measure", ""), *rows], style)
+    yield from styled_table([("run", "cell", "measure", "measured in", ""), *rows], style)
 
 
 def _none_could_be(comparison: Comparison) -> bool:
@@ -217,5 +219,5 @@ def _none_could_be(comparison: Comparison) -> bool:
     return all(change.p is None for change in changes)
 
 
-def _cells(number: int) -> str:
-    return f"{number} cell{'' if number == 1 else 's'}"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -31,8 +31,11 @@ def explanation_lines(folder: str, explained: Explanation, style: Style) -> Iter
     if unchecked := [model for model in explained.models if not model.checked]:
         yield ""
         yield note("too few payloads to check a model by, so that none is told (one more than its terms):", style)
-        rows = [(model.variant, f"{model.workload} on {model.device}", model.measure.label) for model in unchecked]
-        yield from styled_table([("variant", "of", "measure"), *rows], style)
+        rows = [
+            (model.variant, f"{model.workload} on {model.device}", model.measure.label, CLOCK_WORDS[model.clock])
+            for model in unchecked
+        ]
+        yield from styled_table([("variant", "of", "measure", "measured in"), *rows], style)
     if explained.crossovers:
         yield from _crossover_lines(explained.crossovers, style)
 
@@ -75,7 +78,7 @@ def _crossover_lines(found: tuple[Crossover, ...], style: Style) -> Iterator[str
         (one.copying, one.mapping, f"{one.workload}, {one.measure.label}", _lower(one), CLOCK_WORDS[one.clock])
         for one in found
     ]
-    yield from styled_table([("copying", "mapping", "of", "less by", ""), *rows], style)
+    yield from styled_table([("copying", "mapping", "of", "less by", "measured in"), *rows], style)
 
 
 def _lower(one: Crossover) -> str:

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 
 from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, VtoolError
-from vtool.results.changes import Change
-from vtool.results.degradation import RunDegradation, degradations
+from vtool.results.degradation import CellDegradation, RunDegradation, degradations
 from vtool.results.explanation import Explanation, explain
-from vtool.results.regressions import RunRegression, regressions
+from vtool.results.records import Clock
+from vtool.results.regressions import CellRegression, RunRegression, regressions
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import FEWEST_PAIRED, FEWEST_UNPAIRED, LEVEL
 
@@ -56,6 +56,7 @@ class Regressed:
 
     run: int
     cell: str
+    clock: Clock
     measure: str
     change: float | None
 
@@ -122,15 +123,15 @@ def _compared(run: RunRead) -> ComparedRun:
 
 
 def _beyond(compared: Sequence[ComparedRun], against: Sequence[Against], threshold: float) -> list[Regressed]:
-    judged: list[tuple[int, str, tuple[Change, ...]]]
+    judged: list[tuple[int, CellRegression | CellDegradation]]
     if against:
-        judged = [(one.run, cell.cell.id, cell.changes) for one in against for cell in one.regression.cells]
+        judged = [(one.run, cell) for one in against for cell in one.regression.cells]
     else:
-        judged = [(0, cell.cell.id, cell.changes) for cell in compared[0].degradation.cells]
+        judged = [(0, cell) for cell in compared[0].degradation.cells]
     return [
-        Regressed(run, cell, change.measure.label, change.change)
-        for run, cell, changes in judged
-        for change in changes
+        Regressed(run, cell.cell.id, cell.clock, change.measure.label, change.change)
+        for run, cell in judged
+        for change in cell.changes
         if change.regressed(threshold)
     ]
 
