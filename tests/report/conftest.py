@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,10 @@ PATHS = {
 }  # fmt: skip
 
 
-def matrix(folder: Path, hypervisor: str) -> Path:
+def matrix(folder: Path, hypervisor: str, workloads: Any = WORKLOADS) -> Path:
     """Write a matrix of a hypervisor's paths."""
     topologies = {name: {"file": str(EXAMPLES / f"{file}.yaml")} for name, file in PATHS[hypervisor].items()}
-    said = {"version": 1, "name": f"{hypervisor}-paths", "topologies": topologies, "workloads": WORKLOADS}
+    said = {"version": 1, "name": f"{hypervisor}-paths", "topologies": topologies, "workloads": workloads}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "matrix.yaml"
     path.write_text(json.dumps(said | {"baseline": {"topology": "shared-ram"}}))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.planned_runs import synthetic
+from tests.report.conftest import matrix
 from vtool.cli.main import main
 from vtool.report.measured.page import page
 from vtool.results.records import RECORD, Clock, Record
@@ -186,6 +187,20 @@ def test_other_clocks(tmp_path: Path, matrices: dict[str, Path], clock: Clock) -
     assert ("emulated" in Elements(said).text.partition("Measured on")[0]) is (clock is Clock.EMULATED)
     assert ("% worse" in said) is (clock is Clock.REAL), "times that mean nothing are not compared"
     assert "MB/s" in said
+
+
+def test_a_model_is_shown_where_there_is_one(tmp_path: Path, kvm: Path) -> None:
+    assert "There is none: a model is fitted" in page([read_run(kvm)], [])
+    sizes = ["4KiB", "16KiB", "64KiB", "256KiB", "1MiB"]
+    disk = {"tool": "fio", "device": "disk0", "pattern": "randread", "block_size": sizes}
+    said = page([read_run(synthetic(tmp_path, matrix(tmp_path, "kvm", {"disk": disk}), repetitions=6))], [])
+    part = said.partition('<section id="model"')[2].partition("</section>")[0]
+    assert part.count('class="plot"') == 2 and "KVM, disk0: fio pattern=randread" in part
+    assert re.search(r"mapping from \d+\.\d+ KiB on <small>95 % interval", part), "a pool copies, a vIOMMU maps"
+    assert re.search(
+        r"pool, 64 KiB: [\d.]+ k instructions measured, [\d.]+ by the model: \d+ % by request, \d+ % by byte", part
+    )
+    assert "emulated: instructions" in part and "Whether a model holds for payloads that were not measured" in said
 
 
 def test_two_clocks_never_share_a_table(tmp_path: Path, matrices: dict[str, Path], kvm: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from vtool.base.records import record
 from vtool.base.rooms import room
-from vtool.report.measured import tables
+from vtool.report.measured import models, tables
 from vtool.report.measured.cells import MeasuredCell, measured_cells, names_of
 from vtool.report.measured.fingerprint import fingerprint
 from vtool.report.measured.panels import Panel, Plot, hypervisor_name, overviews, panels_of, styles_of
@@ -70,6 +70,9 @@ class Part:
     paths: tables.Table | None
     cells: tables.Table | None
     other: tables.Table | None
+    models: models.Models | None
+    model_pictures: tuple[tuple[str, Picture], ...]
+    legend: tuple[Legend, ...]
     overviews: tuple[tuple[str, Picture], ...]
     panels: tuple[ShownPanel, ...]
 
@@ -94,7 +97,7 @@ class _Drawing:
         """Draw."""
         self._count += 1
         unit = "" if plot.differs else f", {plot.unit}"
-        return Picture(f"{plot.title}{unit}", Markup(draw(plot, f"p{self._count}-")))  # noqa: S704 - escaped as XML
+        return Picture(f"{plot.title}{unit}", Markup(draw(plot, f"p{self._count}-")))  # noqa: S704 - XML
 
 
 def page(runs: Sequence[RunRead], topologies: Sequence[TopologyShown], most_plots: int = MOST_PLOTS) -> str:
@@ -103,8 +106,9 @@ def page(runs: Sequence[RunRead], topologies: Sequence[TopologyShown], most_plot
     names = names_of([run.run for run in runs])
     by_name = dict(zip(names, runs, strict=True))
     drawing = _Drawing(most_plots)
+    modelled = {one.clock: one for one in models.models_of(runs, styles_of(cells), _ambiguous(by_name))}
     parts = tuple(
-        _part(clock, [cell for cell in cells if cell.clock is clock], by_name, drawing)
+        _part(clock, modelled.get(clock), [cell for cell in cells if cell.clock is clock], by_name, drawing)
         for clock in Clock
         if any(cell.clock is clock for cell in cells)
     )
@@ -114,6 +118,7 @@ def page(runs: Sequence[RunRead], topologies: Sequence[TopologyShown], most_plot
         "title": " and ".join(names),
         "runs": [_of_run(run, name) for name, run in by_name.items()],
         "parts": parts,
+        "has_models": any(part.models and (part.models.terms or part.models.crossovers) for part in parts),
         "marks": [MARKS[part.clock] for part in parts if MARKS[part.clock]],
         "left_out": LEFT_OUT,
         "reached": tables.reached(runs),
@@ -136,19 +141,30 @@ def _ambiguous(runs: dict[str, RunRead]) -> bool:
     return sum(map(len, seen)) > len(set().union(*seen))
 
 
-def _part(clock: Clock, cells: Sequence[MeasuredCell], runs: dict[str, RunRead], drawing: _Drawing) -> Part:
+def _part(
+    clock: Clock,
+    modelled: models.Models | None,
+    cells: Sequence[MeasuredCell],
+    runs: dict[str, RunRead],
+    drawing: _Drawing,
+) -> Part:
     several = _ambiguous(runs)
     styles = styles_of(cells)
     on_paths = [cell for cell in cells if cell.path]
     measured = [cell for cell in on_paths if cell.spreads]
     shown = tuple((one.heading, drawing.picture(one.plot)) for one in overviews(cells, styles, several)
                   if drawing.room_for(1))  # fmt: skip
+    of_models = tuple((one.heading, drawing.picture(one.plot)) for one in (modelled.plots if modelled else ())
+                      if drawing.room_for(1))  # fmt: skip
     return Part(
         clock,
         MARKS[clock],
         tables.path_table(on_paths, runs, several) if on_paths else None,
         tables.cell_table(on_paths, several) if measured else None,
         tables.other_table(cells, several),
+        modelled,
+        of_models,
+        _legend(plot.plot for plot in (modelled.plots if modelled else ())),
         shown,
         tuple(_shown(panel, drawing) for panel in panels_of(cells, styles, several)),
     )
@@ -158,9 +174,13 @@ def _shown(panel: Panel, drawing: _Drawing) -> ShownPanel:
     note = MARKS[panel.clock]
     if not drawing.room_for(len(panel.plots)):
         return ShownPanel(panel, note, (), ())
-    names = {series.name: series.style for plot in panel.plots for series in plot.series}
-    legend = tuple(Legend(Markup(swatch(style)), name) for name, style in names.items())  # noqa: S704 - numbers alone
-    return ShownPanel(panel, note, tuple(drawing.picture(plot) for plot in panel.plots), legend)
+    pictures = tuple(drawing.picture(plot) for plot in panel.plots)
+    return ShownPanel(panel, note, pictures, _legend(panel.plots))
+
+
+def _legend(plots: Iterable[Plot]) -> tuple[Legend, ...]:
+    names = {series.name: series.style for plot in plots for series in plot.series}
+    return tuple(Legend(Markup(swatch(style)), name) for name, style in names.items())  # noqa: S704 - numbers alone
 
 
 def _of_run(run: RunRead, name: str) -> dict[str, Any]:

@@ -33,11 +33,15 @@ class Mark:
 
 @record
 class Series:
-    """Marks of one data path; ``style`` is its colour and shape, the same all over the page."""
+    """Marks of one data path; ``style`` is its colour and shape, the same all over the page.
+
+    ``line`` is what a model says, point by point; None joins the marks.
+    """
 
     name: str
     style: int
     marks: tuple[Mark, ...]
+    line: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Plot:
     """One quantity, in ``unit``; ``ticks`` are those of the x axis, or with ``across`` of the y axis, with their words.
 
     ``across``: values lie along x, and the marks of each row at its y. ``log`` is of the axis of values. ``differs``:
-    what is shown are differences, and 0 is none.
+    what is shown are differences, and 0 is none. ``limits`` are payloads, each with what changes there, in words.
     """
 
     title: str
@@ -56,6 +60,7 @@ class Plot:
     across: bool
     log: bool = False
     differs: bool = False
+    limits: tuple[tuple[float, str], ...] = ()
 
     @property
     def words(self) -> str:
@@ -63,7 +68,8 @@ class Plot:
         by = "by data path" if self.across else "by payload"
         marks = [mark for series in self.series for mark in series.marks]
         clock = MARKS[self.clock]
-        return f"{self.title} {by}, {self.unit}{f' ({clock})' if clock else ''}; {len(marks)} marks"
+        limits = "".join(f"; {words}" for _, words in self.limits)
+        return f"{self.title} {by}, {self.unit}{f' ({clock})' if clock else ''}; {len(marks)} marks{limits}"
 
 
 @record

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -19,7 +19,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from vtool.report.measured.panels import Mark, Plot
+from vtool.report.measured.panels import Plot, Series
 from vtool.report.measured.words import MARKS
 from vtool.report.summary import printable
 
@@ -66,7 +66,7 @@ def draw(plot: Plot, key: str) -> str:
         figure, axes = _axes(plot)
         _values_axis(axes, plot)
         for series in plot.series:
-            _draw_series(axes, plot, series.style, series.marks)
+            _draw_series(axes, plot, series)
         if MARKS[plot.clock]:
             figure.text(
                 1 - 4 / _WIDTH,
@@ -139,6 +139,8 @@ def _values_axis(axes: Axes, plot: Plot) -> None:
     axes.tick_params(length=0)
     low, high = _limits(plot)
     (axes.set_xlim if plot.across else axes.set_ylim)(low, high)
+    for place, _ in plot.limits:
+        axes.axvline(place, color=_INK, linewidth=0.9, linestyle=(0, (2, 2)), clip_on=False)
     if plot.differs:
         axes.axvline(0, color=_INK, linewidth=0.9, clip_on=False)
     if plot.across:
@@ -175,16 +177,16 @@ def _spaced(places: Sequence[float]) -> list[int]:
     return shown
 
 
-def _draw_series(axes: Axes, plot: Plot, style: int, marks: Iterable[Mark]) -> None:
+def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
+    style, marks = series.style, series.marks
     colour = _SERIES[style % len(_SERIES)]
-    marks = list(marks)
     bars = [[(m.low, m.y), (m.high, m.y)] if plot.across else [(m.x, m.low), (m.x, m.high)] for m in marks]
     axes.add_collection(LineCollection(bars, colors=colour, linewidths=2.2, clip_on=False), autolim=False)
     if not plot.across:
         dash = DASHES[style // 2 % len(DASHES)]
-        axes.plot(
-            [m.x for m in marks], [m.y for m in marks], color=colour, linestyle=dash, linewidth=1.3, clip_on=False
-        )
+        line = [(m.x, m.y) for m in marks] if series.line is None else series.line
+        x, y = [x for x, _ in line], [y for _, y in line]
+        axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.3, clip_on=False)
     for hollow in (False, True):
         some = [mark for mark in marks if mark.hollow is hollow]
         if some:
