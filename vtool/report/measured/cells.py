@@ -117,7 +117,9 @@ def measured_cells(runs: Sequence[RunRead]) -> list[MeasuredCell]:
 
 def series_of(cell: MeasuredCell) -> str:
     """Return the name of a cell's series: the data path, with the variant where that is more than the path's name."""
-    return cell.path if cell.variant in (cell.path, "") else f"{cell.path} ({cell.variant})"
+    if cell.variant.startswith(cell.path):
+        return cell.variant
+    return f"{cell.path} ({cell.variant})" if cell.variant else cell.path
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

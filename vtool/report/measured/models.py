@@ -185,7 +185,7 @@ def _plot(
 
 
 def _series(name: str, model: Model, scale: Scale, styles: Mapping[str, int]) -> Series:
-    style = next((styles[word] for word in (model.data_path, f"{model.data_path} ({name})") if word in styles), 0)
+    style = next((styles[word] for word in (name, f"{model.data_path} ({name})") if word in styles), 0)
     points = sorted(model.points, key=lambda point: point.payload_bytes)
     marks = []
     for point in points:

@@ -160,7 +160,7 @@ def _part(
         clock,
         MARKS[clock],
         tables.path_table(on_paths, runs, several) if on_paths else None,
-        tables.cell_table(on_paths, several) if measured else None,
+        tables.cell_table(measured, several) if measured else None,
         tables.other_table(cells, several),
         modelled,
         of_models,

@@ -108,7 +108,7 @@ def _axes(plot: Plot) -> tuple[Figure, Axes]:
     left, bottom, top, right = 46.0, 46.0, 10.0, 14.0
     height = _HEIGHT
     if plot.across:
-        left = min(150.0, 14 + _LETTER * max(len(word) for _, word in plot.ticks))
+        left = min(166.0, 14 + _LETTER * max(len(word) for _, word in plot.ticks))
         height = top + bottom + (_ROW_OF_MANY if plot.differs else _ROW) * (len(plot.ticks) + 0.2)
     figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI)
     box = (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
@@ -154,7 +154,7 @@ def _values_axis(axes: Axes, plot: Plot) -> None:
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.6g}".replace("-", "−").replace(",", " ")
+    return f"{value:,.6g}".replace("-", "−").replace(",", "\u202f")
 
 
 def _limits(plot: Plot) -> tuple[float, float]:
@@ -198,7 +198,7 @@ def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
             )
 
 
-def _short(text: str, most: int = 22) -> str:
+def _short(text: str, most: int = 26) -> str:
     text = printable(text)
     return text if len(text) <= most else text[: most // 2] + "…" + text[len(text) - most // 2 + 1 :]
 

@@ -107,7 +107,7 @@ def _range(cells: Sequence[MeasuredCell], quantity: Quantity) -> Field:
     shown = next(verdict for verdict in order if verdicts[verdict])
     said = said_of(next(change for change in changes if change.verdict is shown))
     sure = verdicts[Verdict.WORSE] + verdicts[Verdict.BETTER]
-    detail = "too few repetitions to be sure" if shown is Verdict.TOO_FEW else f"shown in {sure} of {len(changes)}"
+    detail = "too few repetitions" if shown is Verdict.TOO_FEW else f"shown in {sure} of {len(changes)}"
     return Field(between(least, most), detail, most, said.kind, said.mark)
 
 

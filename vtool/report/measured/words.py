@@ -71,7 +71,7 @@ def number(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-12))
     text = f"{value:,.{min(digits, 6)}f}"
     text = text if text.strip("-0.") else "0"
-    return text.replace("-", "−").replace(",", " ")
+    return text.replace("-", "−").replace(",", "\u202f")
 
 
 def size(size_bytes: int) -> str:
@@ -127,7 +127,7 @@ def said_of(change: Change) -> Said:
     way = "worse" if change.change > 0 else "better"
     text = "the same" if change.change == 0 else f"{percent(abs(change.change))} {way}"
     if change.low is None or change.high is None:
-        return Said(mark, kind, text, f"{change.repetitions} repetitions are too few for an interval")
+        return Said(mark, kind, text, f"too few repetitions ({change.repetitions})")
     none = "no difference shown" if change.verdict is Verdict.NONE_SHOWN else ""
     return Said(mark, kind, text, none, between(change.low, change.high))
 
