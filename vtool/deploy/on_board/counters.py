@@ -38,12 +38,12 @@ class Counters:
         self._exits: dict[str, list[Path]] = {}
 
     def read(self, *, after: bool) -> dict[str, Any]:
-        """Return what has been counted. What is dear to read is read outside of what is measured.
+        """Return what has been counted. What is read nearest to what is measured has this process' own time in it.
 
         ``harness_s`` is the time of this process and of what it started: between two readings an upper bound of what
-        counting itself took.
+        counting itself took of that.
         """
-        parts = [_conditions, _of_processors, self._moment, self._of_domains, self._of_units]
+        parts = [_conditions, _of_processors, self._of_units, self._moment, self._of_domains]
         found: dict[str, Any] = {}
         for part in reversed(parts) if after else parts:
             found |= part()
