@@ -40,7 +40,9 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
         assigned = on_board(f"assigned-{identity}", f"{said} | grep -a -q '{line}' && echo assigned")
         yield shows(subject, "kernel assigned it the pool", assigned, "assigned")
         digits = f"s/.*vtool: driver at {device.place.base:x} accepted \\([01]*\\).*/\\1/p"
-        accepted = on_board(f"features-{identity}", f"{said} | sed -n '{digits}' | tail -n 1")
+        # The guest looks for its devices every 2 s, each by itself.
+        look = f"v=$({said} | sed -n '{digits}' | tail -n 1); [ \"$v\" ] || [ $n -ge 20 ]"
+        accepted = on_board(f"features-{identity}", f"n=0; until {look}; do n=$((n+1)); sleep 0.5; done; echo $v")
         yield driver_accepted(device, guest.name, accepted)
         for disk in device.disks:
             if disk.scratch is not None:
