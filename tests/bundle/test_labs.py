@@ -21,11 +21,13 @@ from vtool.base.progress import Silent
 from vtool.bench.matrix import digest_of
 from vtool.bench.run_folder import open_run
 from vtool.board.qemu_process import Machine, dump_device_tree
-from vtool.bundle import opened as opened_module
+from vtool.bundle import differing as differing_module
 from vtool.bundle.archive import member_of, write_bundle
+from vtool.bundle.checking import check_bundle
+from vtool.bundle.differing import differs_here
 from vtool.bundle.making import Made, Means, Wish, bundle_of, wishes_of
-from vtool.bundle.manifest import Lab, Manifest
-from vtool.bundle.opened import check_bundle, differs_here, lay_out, opened, own_images
+from vtool.bundle.manifest import BoardPart, Lab, Manifest
+from vtool.bundle.opened import lay_out, opened, own_images
 from vtool.cli import main
 from vtool.cli.common import image_paths, prepare_to_deploy, targets_of
 from vtool.deploy.difference import Wanted
@@ -286,6 +288,9 @@ def test_places_are_shown_as_those_of_the_bundle(made: Made, tmp_path: Path) -> 
     assert found.span.text is not None and "cpus: none" in found.span.text
 
 
+PART = BoardPart(facts="mine", facts_digest="0" * 64, images=("vtool:linux",))
+
+
 @pytest.mark.parametrize(
     ("contents", "said", "words"),
     [
@@ -301,6 +306,8 @@ def test_places_are_shown_as_those_of_the_bundle(made: Made, tmp_path: Path) -> 
         ({}, {"digest": "0" * 64}, "another topology than the manifest says"),
         ({}, {"settings": ("domains.fe0.cpus=2",)}, "another topology"),
         ({}, {"boards": {}}, "board 'board0' is missing"),
+        ({}, {"boards": {"board1": PART}}, "there is no board 'board1' in the topology"),
+        ({}, {"boards": {"board0": PART}}, "the images of board 'board0' are others"),
     ],
 )
 def test_what_does_not_follow(
@@ -366,9 +373,9 @@ def test_files_of_ones_own_lie_beside_it_or_in_it(lab: Path, tmp_path: Path) -> 
 def differing(
     path: Path, monkeypatch: pytest.MonkeyPatch, lab: Path, wanted: Callable[[Wanted], Wanted] = lambda seen: seen
 ) -> list[str]:
-    asked: Callable[..., dict[str, Wanted]] = opened_module.wanted_of
+    asked: Callable[..., dict[str, Wanted]] = differing_module.wanted_of
     monkeypatch.setattr(
-        opened_module, "wanted_of", lambda *words: {name: wanted(one) for name, one in asked(*words).items()}
+        differing_module, "wanted_of", lambda *words: {name: wanted(one) for name, one in asked(*words).items()}
     )
     with opened(path) as bundle:
         one = bundle.lab(None)
@@ -487,6 +494,19 @@ def test_a_run_has_all_its_variants_and_results(run: Path, lab: Path, tmp_path: 
 def test_a_topology_that_changed_since(run: Path, lab: Path) -> None:
     (lab / "labs/pair.yaml").write_text(TOPOLOGY.replace("256MiB", "128MiB"))
     refused("VT968", "variant 'cpus=1' has changed since it was measured", lambda: bundled(run))
+
+
+def test_a_topology_that_is_gone(run: Path, lab: Path) -> None:
+    (lab / "labs/pair.yaml").unlink()
+    (found,) = refused("VT968", "of variant 'cpus=1' is not there", lambda: bundled(run)).diagnostics
+    assert "from where that was called" in found.hints[0]
+
+
+def test_a_run_in_which_nothing_can_be(tmp_path: Path) -> None:
+    faults = [{"code": "VT310", "message": "cannot be"}]
+    with open_run(tmp_path / "r", a_run(variants=[{"id": "path=pool", "axes": {}, "topology": "t", "faults": faults}])):
+        pass
+    refused("VT968", "no variant that could be deployed", lambda: bundled(tmp_path / "r"))
 
 
 def test_output_that_changed_since(run: Path) -> None:

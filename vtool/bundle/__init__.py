@@ -1,6 +1,7 @@
 """A lab as one file: its topologies, plans and artifacts, what they are made of, and what was measured.
 
-Enter at ``making.bundle_of`` and ``opened.opened``; ``archive`` knows the file, ``manifest`` what it says of itself.
+Enter at ``making.bundle_of`` and ``opened.opened``, then ``checking`` and ``differing``; ``archive`` knows the file,
+``manifest`` what it says of itself.
 Importing this is cheap: every deploy asks it.
 """
 

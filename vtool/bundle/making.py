@@ -89,11 +89,7 @@ def bundle_of(
     wishes: Sequence[Wish], means: Means, vtool: str, *, with_images: bool, run: RunRead | None = None
 ) -> Made:
     """Return everything that a bundle holds. VtoolError VT968, and of reading, planning, building and staging."""
-    originals = [means.prepare(wish.topology, wish.overlays, wish.settings) for wish in wishes]
-    for wish, ready in zip(wishes, originals, strict=True):
-        if wish.digest not in (None, digest_of(ready.document.value)):
-            message = f"the topology of variant '{wish.id}' has changed since it was measured"
-            raise VtoolError(Diagnostic("VT968", message, hints=("measure it again: vtool bench -o NEW",)))
+    originals = _originals(wishes, means)
     sources = _Sources(wishes, originals)
     contents: dict[str, Content] = dict(sources.texts)
     images: dict[str, Image] = {}
@@ -121,6 +117,25 @@ def bundle_of(
         contents,
         tuple(run.warnings if run else ()) + tuple(_other_generations(labs, run)),
     )
+
+
+def _originals(wishes: Sequence[Wish], means: Means) -> list[Ready]:
+    """Read the topologies where they lie. VtoolError VT968 where that is not what was measured."""
+    if not wishes:
+        raise VtoolError(Diagnostic("VT968", "the run has no variant that could be deployed"))
+    measured = [wish for wish in wishes if wish.digest is not None]
+    for wish in measured:
+        for path in (wish.topology, *wish.overlays):
+            if not path.exists():
+                hint = "a run names files as they were named to vtool bench: call this from where that was called"
+                message = f"'{path}' of variant '{wish.id}' is not there"
+                raise VtoolError(Diagnostic("VT968", message, hints=(hint,)))
+    originals = [means.prepare(wish.topology, wish.overlays, wish.settings) for wish in wishes]
+    for wish, ready in zip(wishes, originals, strict=True):
+        if wish.digest not in (None, digest_of(ready.document.value)):
+            message = f"the topology of variant '{wish.id}' has changed since it was measured"
+            raise VtoolError(Diagnostic("VT968", message, hints=("measure it again: vtool bench -o NEW",)))
+    return originals
 
 
 def _member(name: str, content: Content) -> Member:

@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from vtool.bundle.opened import check_bundle, opened
+    from vtool.bundle.checking import check_bundle
+    from vtool.bundle.opened import opened
     from vtool.cli.common import prepare_to_deploy
 
     with opened(arguments.source, results=True) as bundle:

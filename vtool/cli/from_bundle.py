@@ -39,7 +39,7 @@ class FromBundle:
         self, prepared: Prepared, targets: Sequence[Target], image_path: Callable[[str], Path], *, accept: bool
     ) -> None:
         """Raise VT966 with what would not be as it is in the bundle, or warn of it."""
-        from vtool.bundle.opened import differs_here, require_same
+        from vtool.bundle.differing import differs_here, require_same
         from vtool.cli.common import print_diagnostics
 
         found = differs_here(self._bundle, self._lab, prepared, targets, image_path)
