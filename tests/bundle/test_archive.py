@@ -163,12 +163,12 @@ def test_a_full_disk_or_ctrl_c_leaves_what_was_there(
     if there:
         write_bundle(path, a_manifest(name="before"), CONTENTS)
     before = path.read_bytes() if there else None
-    opened: Callable[..., Any] = os.fdopen
+    opened: Callable[..., Any] = Path.open
 
-    def fdopen(descriptor: int, mode: str) -> Any:
-        return _Full(opened(descriptor, mode), left, error) if mode == "wb" else opened(descriptor, mode)
+    def open_full(name: Path, mode: str = "r", *words: Any) -> Any:
+        return _Full(opened(name, mode), left, error) if mode == "wb" else opened(name, mode, *words)
 
-    monkeypatch.setattr(archive.os, "fdopen", fdopen)
+    monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises((VtoolError, KeyboardInterrupt)) as caught:
         write_bundle(path, a_manifest(), CONTENTS)
     monkeypatch.undo()

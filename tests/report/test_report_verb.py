@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vtool.cli.main import main
-from vtool.cli.views import replacing
+from vtool.cli.views import replaced
 from vtool.diagnostics import VtoolError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,11 +68,11 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
     class Broken(Exception):
         pass
 
-    with pytest.raises(Broken), replacing(link) as new:
+    with pytest.raises(Broken), replaced(link) as new:
         new.write_text("half")
         raise Broken
     assert file.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
-    with replacing(link) as new:
+    with replaced(link) as new:
         new.write_text("whole")
         assert file.read_text() == "old"
     assert file.read_text() == "whole" and link.is_symlink() and len(list(tmp_path.iterdir())) == 2
@@ -88,7 +88,7 @@ def test_where_nothing_can_be_written_is_named(where: str, kvm: Path, capsys: py
 def test_a_device_is_written_to_itself(kvm: Path) -> None:
     assert main(["report", str(kvm), "--csv", "/dev/null"]) == 0
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(VtoolError, match="no space left on device"), replacing(Path("/dev/full")) as new:
+    with pytest.raises(VtoolError, match="no space left on device"), replaced(Path("/dev/full")) as new:
         new.write_text("x")
 
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 import pydantic_core
 from pydantic import ValidationError
@@ -24,6 +22,7 @@ from vtool.bundle import MANIFEST, is_bundle
 from vtool.bundle.failures import refused
 from vtool.bundle.manifest import FORMAT, VERSION, Manifest, Member
 from vtool.files.regular import open_regular, reason_of
+from vtool.files.replacing import replacing
 from vtool.report.summary import printable
 
 Content = bytes | Path
@@ -97,7 +96,7 @@ def write_bundle(path: Path, manifest: Manifest, contents: Mapping[str, Content]
         raise refused("VT964", path, f"would have {len(manifest.members)} members of {total} bytes")
     digest = hashlib.sha256()
     try:
-        with _whole_or_not_at_all(path) as file:
+        with replacing(path) as new, new.open("wb") as file:
             for block in _blocks(path, manifest, text, contents):
                 digest.update(block)
                 file.write(block)
@@ -118,29 +117,6 @@ def _blocks(path: Path, manifest: Manifest, text: bytes, contents: Mapping[str, 
             raise refused("VT962", path, f"'{member.path}' changed while it was read")
         yield _padding(member.bytes)
     yield _end(text)
-
-
-@contextlib.contextmanager
-def _whole_or_not_at_all(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name when it is on the disk, and is gone after anything else."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 # ---------------------------------------------------------------- reading

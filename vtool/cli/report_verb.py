@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vtool.cli.common import prepare_to_deploy, print_diagnostics
 from vtool.cli.graphviz import drawn
-from vtool.cli.views import add_example, replacing, write_text
+from vtool.cli.views import add_example, replaced, write_text
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 from vtool.diagnostics.codes import declare
 
@@ -70,12 +70,12 @@ def _write_data(runs: Sequence[RunRead], arguments: argparse.Namespace) -> None:
     if arguments.csv is not None:
         from vtool.report.measured.data import write_csv
 
-        with replacing(arguments.csv) as new:
+        with replaced(arguments.csv) as new:
             write_csv(runs, new)
     if arguments.parquet is not None:
         from vtool.report.measured.parquet import write_parquet
 
-        with replacing(arguments.parquet) as new:
+        with replaced(arguments.parquet) as new:
             write_parquet(runs, new)
 
 

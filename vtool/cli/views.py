@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from vtool.cli.arguments import add_topology_file
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, nearest
 from vtool.files.regular import reason_of
+from vtool.files.replacing import replacing
 from vtool.plan.types import Plan
 
 
@@ -57,31 +57,15 @@ def write_text(text: str, path: Path | None) -> None:
 
 def write_bytes(data: bytes, path: Path) -> None:
     """Write a file. VtoolError VT100 when it cannot be written; what was there before is there still."""
-    with replacing(path) as new:
+    with replaced(path) as new:
         new.write_bytes(data)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; what is written there takes the file's place at once, when it is whole and on the disk.
-
-    A pipe or a device is written to itself. VtoolError VT100 when that cannot be.
-    """
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a path to write to, as ``vtool.files.replacing``. VtoolError VT100 when it cannot be written."""
     try:
-        if path.exists() and not path.is_file():
-            yield path
-            return
-        whole = path.resolve()
-        new = whole.with_name(f".{whole.name}.{os.getpid()}")
-        try:
-            new.open("xb").close()
+        with replacing(path) as new:
             yield new
-            if whole.exists():
-                new.chmod(whole.stat().st_mode & 0o777)
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
-            new.replace(whole)
-        finally:
-            new.unlink(missing_ok=True)
     except OSError as error:
         raise VtoolError(Diagnostic("VT100", f"cannot write '{path}': {reason_of(error)}")) from None
