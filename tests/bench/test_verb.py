@@ -119,7 +119,9 @@ def test_the_plan_as_data_and_by_what_was_measured(
 
 PATHS = {
     "kvm-paths": {"shared-ram", "pool", "pool-in-ram", "viommu", "ring"},
+    "kvm-payloads": {"shared-ram", "pool-in-ram", "viommu"},
     "kvm-queues": {"pool-in-ram"},
+    "xen-payloads": {"shared-ram", "pool", "grant"},
     "xen-paths": {"shared-ram", "grant", "pv", "pool", "ring"},
 }
 
