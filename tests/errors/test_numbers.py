@@ -15,6 +15,7 @@ NUMBERS = {
     "VT346-not-a-power-of-two": (rf"can be is {SIZE}", "size: 3MiB", "size: {}"),
     "VT346-too-small": (rf"can be is {SIZE}", r"size: \w+", "size: {}"),
     "VT363-longer-than-qemus": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
+    "VT363-over-mmio": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
     "VT363-not-a-power-of-two": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
     "VT363-shorter-than-a-networks": (r"write (\d+)", r"queue_size: \d+", "queue_size: {}"),
     "VT363-two-pairs-of-passt": (r"write (\d+)", r"queues: \d+", "queues: {}"),

@@ -88,7 +88,7 @@ def device(name: str, row: Combination, number: int = 0) -> str:
     setting = "backend_device: /dev/sda" if ring and row.type == "blk" else setting
     limits = row.service.queues if row.service else NOT_CHOSEN
     queues = f"queues: {min(2, limits.most)}" if limits.most else ""
-    queues += f"{', ' if queues else ''}queue_size: 512" if limits.entries else ""
+    queues += f"{', ' if queues else ''}queue_size: 1024" if limits.entries else ""
     words = [f"type: {row.type}", "frontend: fe0", f"backend: {backend}", choices, region, queues, setting]
     return f"  {name}: {{{', '.join(word for word in words if word)}}}\n"
 

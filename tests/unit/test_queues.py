@@ -10,6 +10,7 @@ from vtool.cli.common import examine, prepare
 from vtool.deploy.proof import Row, proofs, steps_of
 from vtool.model.devices.queues import QEMU_ENTRIES, nearest_size
 from vtool.plan.types import BoardPlan
+from vtool.platform.xen_grants import ring_pages
 from vtool.render import render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def rows_of(board: BoardPlan, output: str, answer: object) -> dict[tuple[str, st
 def test_a_proof_has_a_row_for_what_was_chosen_and_none_for_what_was_not() -> None:
     board = board_of(QUEUES)
     size = f"{ENTRIES}, as QEMU has it"
-    assert list(rows_of(board, "2", 512)) == [
+    assert list(rows_of(board, "2", 1024)) == [
         ("device disk0", USED),
         ("device disk0", ENTRIES),
         ("device net0", f"{size} (rx_queue_size)"),
@@ -51,13 +52,13 @@ def test_a_proof_has_a_row_for_what_was_chosen_and_none_for_what_was_not() -> No
 
 def test_queues_that_did_not_take_are_seen() -> None:
     board = board_of(QUEUES)
-    good, bad = rows_of(board, "2", 512), rows_of(board, "1", 256)
+    good, bad = rows_of(board, "2", 1024), rows_of(board, "1", 256)
     assert good["device disk0", USED].proven and good["device net1", USED].proven
     assert not bad["device disk0", USED].proven and bad["device disk0", USED].seen == "1"
     assert not bad["device net1", USED].proven
     received = ("device net0", f"{ENTRIES}, as QEMU has it (rx_queue_size)")
     assert good[received].proven and not bad[received].proven and bad[received].seen == "256"
-    assert not good["device disk0", ENTRIES].proven and good["device disk0", ENTRIES].expected == "512"
+    assert not good["device disk0", ENTRIES].proven and good["device disk0", ENTRIES].expected == "1024"
 
 
 def test_a_guest_is_asked_for_as_many_queues_as_it_has_cpus() -> None:
@@ -68,7 +69,6 @@ def test_a_guest_is_asked_for_as_many_queues_as_it_has_cpus() -> None:
 @pytest.mark.parametrize(
     ("settings", "needs"),
     [
-        (("devices.net0.queue_size=512",), None),
         (("devices.net0.queue_size=1024",), "'net0' 10MiB"),
         (("devices.disk0.queues=64",), None),
         # 256 rings of nine pages; the first segment of them is in the least.
@@ -84,23 +84,23 @@ def test_a_pool_holds_the_rings_and_what_is_received(settings: tuple[str, ...], 
 
 def test_a_frontend_grants_each_entry_of_each_queue() -> None:
     def grants(*settings: str) -> int:
-        (guest,) = board_of(EXAMPLES / "xen-grant.yaml", "domains.fe0.xen.max_grant_frames=1024", *settings).xen_guests
+        (guest,) = board_of(EXAMPLES / "xen-grant.yaml", "domains.fe0.xen.max_grant_frames=4096", *settings).xen_guests
         assert guest.grants is not None
         return guest.grants.at_worst
 
-    one, two, longer = grants(), grants("devices.disk0.queues=2"), grants("devices.disk0.queue_size=128")
-    assert two - one == longer - one + 3 > 20_000  # the second ring has pages of its own
-    assert grants("devices.net0.queue_size=512") - one == 256 * 2 + 2
+    one, two, longer = grants(), grants("devices.disk0.queues=2"), grants("devices.disk0.queue_size=1024")
+    assert 15 * (two - one) == longer - one + 15 * ring_pages(64) - ring_pages(1024) + ring_pages(64) > 300_000
+    assert grants("devices.net0.queue_size=1024") - one == 768 * 2 + ring_pages(1024) - ring_pages(256)
 
 
 def test_xens_qemu_is_told_what_was_chosen_instead_of_the_64_of_what_is_granted() -> None:
     def disk(*settings: str) -> str:
-        (guest,) = board_of(EXAMPLES / "xen-grant.yaml", "domains.fe0.xen.max_grant_frames=1024", *settings).xen_guests
+        (guest,) = board_of(EXAMPLES / "xen-grant.yaml", "domains.fe0.xen.max_grant_frames=4096", *settings).xen_guests
         return str(next(d.options[-1].pairs for d in guest.virtio if d.name == "disk0"))
 
     assert "('queue-size', '64')" in disk() and "num-queues" not in disk()
-    chosen = disk("devices.disk0.queue_size=128", "devices.disk0.queues=2")
-    assert "('num-queues', '2'), ('queue-size', '128')" in chosen and "'64'" not in chosen
+    chosen = disk("devices.disk0.queue_size=1024", "devices.disk0.queues=2")
+    assert "('num-queues', '2'), ('queue-size', '1024')" in chosen and "'64'" not in chosen
 
 
 def test_a_tap_of_several_queues_is_made_for_them() -> None:

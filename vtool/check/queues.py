@@ -48,11 +48,14 @@ def backends_serve_the_queues(context: Context) -> Iterator[Diagnostic]:
             what += "s" if limits.most > 1 else ""
             message = f"device '{name}' has {device.queues}, and {program} serves at most {limits.most} {what}"
             yield context.find("VT363", message, ("devices", name, "queues"), hints=(f"write {limits.most}",))
-        size = device.queue_size
-        if limits.entries and size is not None and not _fits(size, limits.entries):
-            least, most = limits.entries
-            message = f"device '{name}' has queues of {size}, and {program} serves powers of two from {least} to {most}"
-            hint = f"write {nearest_size(size, limits.entries)}"
+        size, entries = device.queue_size, limits.entries_over(device.transport)
+        if entries is not None and size is not None and not _fits(size, entries):
+            least, most = entries
+            served = f"{program} serves powers of two from {least} to {most}"
+            if least == most:
+                served = f"over {device.transport.value} QEMU offers the driver {most}, whatever the device has"
+            message = f"device '{name}' has queues of {size}, and {served}"
+            hint = f"write {nearest_size(size, entries)}"
             yield context.find("VT363", message, ("devices", name, "queue_size"), hints=(hint,))
 
 

@@ -7,6 +7,7 @@ daemons take is less. Enter at ``QueueLimits``.
 from __future__ import annotations
 
 from vtool.base.records import record
+from vtool.data_paths.facts import Transport
 
 QEMU_MOST = 1024
 """QEMU include/hw/virtio/virtio.h, VIRTIO_QUEUE_MAX."""
@@ -37,6 +38,16 @@ class QueueLimits:
     size: tuple[str, ...] = ()
     granted: int | None = None
     instead: str = ""
+
+    def entries_over(self, transport: Transport) -> tuple[int, int] | None:
+        """Return the least and the most entries of a queue over a transport.
+
+        Over virtio-mmio QEMU offers a driver the most that it has, whatever the device was given, and Linux takes it
+        (QEMU hw/virtio/virtio-mmio.c, VIRTIO_MMIO_QUEUE_NUM_MAX; Linux drivers/virtio/virtio_mmio.c, vm_setup_vq).
+        """
+        if self.entries is None or transport is not Transport.MMIO:
+            return self.entries
+        return self.entries[1], self.entries[1]
 
     def size_of(self, chosen: int | None, *, grants: bool) -> int | None:
         """Return how many entries QEMU is told to give a queue; None where that is left to it."""
