@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.bench.test_repetition import guest_text
 from tests.bench.test_runner import FIO, FakeField, Quiet
 from vtool.bench.cells import Planned, Ready, plan_matrix
 from vtool.bench.estimates import Times
+from vtool.bench.field import Deployed
 from vtool.bench.groups import began_on, groups_of, spread
 from vtool.bench.lanes import Lane, lanes_of
 from vtool.bench.places import Spot
@@ -162,6 +164,18 @@ def test_when_every_board_is_lost_what_was_measured_is_kept_and_the_run_goes_on_
     outcome, run = go(planned, tmp_path, lanes=[Lane({"board0": "rack1"}), Lane({"board0": "rack3"})])
     assert not outcome.missing and {name for names in boards(run).values() for name in names} == {"rack1", "rack3"}
     assert [one.before for one in run.moved] == ["rack2"] and run.repetitions[0].session == 1
+
+
+def test_a_board_that_is_somebody_elses_leaves_its_groups_to_the_others(planned: Planned, tmp_path: Path) -> None:
+    class Taken(OnBoard):
+        def deploy(self, ready: Ready) -> list[Deployed]:
+            done = super().deploy(ready)
+            taken = board_failed("VT605", "it is carol's") if self.board == "rack2" else None
+            return [replace(one, failure=taken) for one in done]
+
+    with open_run(tmp_path, run_of(planned, "0.1.0", ("vtool",))) as opened:
+        outcome = measure(planned, opened, LANES, lambda lane, _: Taken(lane), Quiet(), "0.1.0", ("vtool",))
+    assert not outcome.missing and set(map(tuple, boards(read_run(tmp_path)).values())) == {("rack1",)}
 
 
 def test_a_run_goes_on_on_the_boards_where_it_began(planned: Planned, tmp_path: Path) -> None:

@@ -112,5 +112,10 @@ class Machine:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
+    @property
+    def process_id(self) -> int | None:
+        """The process that has its mount namespace; None while it is off."""
+        return self._process.pid if self._process is not None else None
+
     def is_on(self) -> bool:
         return self._process is not None and self._process.poll() is None

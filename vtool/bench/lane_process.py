@@ -94,7 +94,7 @@ def _blocked() -> Iterator[None]:
 
 
 def _measure(lane: Lane, planned: Planned, folder: _Asked, where: Field, cells: Collection[str]) -> None:
-    runner = Runner(planned, folder, where, folder, cells=cells, stands=lane.stands)
+    runner = Runner(planned, folder, where, folder, cells=cells, stands=lane.stands, others=True)
     found: tuple[Diagnostic, ...] = ()
     try:
         runner.measure()

@@ -40,6 +40,8 @@ from vtool.results.run_folder import RunRead
 
 MOST_ATTEMPTS = 3
 """How often a session measures a repetition that does not count."""
+_REACHING = "VT6"
+"""Of boards that cannot be reached, or are somebody else's."""
 _WORTH_ANOTHER = (Void.CLOCK_JUMPED, Void.THROTTLED, Void.DISTURBED, Void.TOOL_FAILED, Void.BOARD_LOST)
 
 
@@ -109,11 +111,14 @@ class Runner:
         *,
         cells: Collection[str] | None = None,
         stands: Mapping[str, str] = {},
+        others: bool = False,
         moment: Callable[[], str] = now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._planned, self._folder, self._field, self._progress = planned, folder, where, progress
         self._moment, self._clock = moment, clock
+        self._others = others
+        """Whether other boards go on with what this one leaves."""
         self._stands = stands
         """What stands for a board of the topology, where it is not the one of that name."""
         self._missing = {one for one in folder.was.missing() if cells is None or one[0] in cells}
@@ -213,6 +218,9 @@ class Runner:
             )
             if one.failure is None:
                 self.outcome.running[board] = variant
+        for failure in (one.failure for one in done if self._others and one.failure is not None):
+            if any(found.code.startswith(_REACHING) for found in failure.diagnostics):
+                raise failure
         if well:
             self._current = variant
         else:
