@@ -20,6 +20,7 @@ import pytest
 import vhost_user
 
 from tests.device_settings import settings_for
+from vtool.base.units import MIB
 from vtool.board.qmp import Execute, monitor
 from vtool.check import check
 from vtool.data_paths import DataPath
@@ -27,11 +28,12 @@ from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Severity
 from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Program
-from vtool.model.devices.queues import NOT_CHOSEN
+from vtool.model.devices.queues import NOT_CHOSEN, QEMU_ENTRIES
 from vtool.model.validate import load_facts, validate
 from vtool.plan.planner import make_plan
 from vtool.plan.types import BoardPlan, KvmGuest, MmioPlace
 from vtool.platform.devicetree import Tree, read_blob
+from vtool.platform.layouts import QEMU_VIRT_MMIO
 from vtool.reading.source import load
 from vtool.render import render
 
@@ -260,3 +262,26 @@ def test_devices_find_their_pool_in_the_merged_tree(pair: tuple[DataPath, Transp
         else:
             # IEEE 1275 PCI binding: bits 15 to 11 of the first cell are the device number.
             assert found.properties["reg"].cells == (int(device.guest_device[8:10], 16) << 11, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("size", [64, 1024])
+def test_over_mmio_a_driver_is_offered_the_most_that_there_is(size: int, tmp_path: Path) -> None:
+    # Why there is one size over mmio (vtool/model/devices/queues.py). Slot 0: magic, QueueSel = 0, QueueNumMax.
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(MIB))
+    words = [QEMU, "-machine", "virt", "-accel", "tcg", "-S", "-display", "none", "-nodefaults", "-qtest", "stdio"]
+    words += ["-global", "virtio-mmio.force-legacy=false", "-blockdev", f"driver=file,node-name=f,filename={disk}"]
+    words += ["-device", f"virtio-blk-device,drive=f,queue-size={size},bus=virtio-mmio-bus.0"]
+    base = QEMU_VIRT_MMIO.base
+    asked = (f"readl {base:#x}", f"writel {base + 0x30:#x} 0", f"readl {base + 0x34:#x}")
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("".join(f"{line}\n" for line in asked))
+        process.stdin.flush()
+        said = [next(line for line in process.stdout if line.startswith("OK")).split() for _ in asked]
+        process.kill()
+    magic, _, most = said
+    assert int(magic[1], 16) == int.from_bytes(b"virt", "little")
+    assert int(most[1], 16) == QEMU_ENTRIES[1] == 1024
