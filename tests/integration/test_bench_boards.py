@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.fleet import MOUNTS, Fleet, Source, own_folders
 from vtool.bench.groups import began_on, groups_of
-from vtool.deploy.job import local_lock
+from vtool.board.inventory import Inventory
+from vtool.board.local_lock import local_lock
 from vtool.results.run_folder import RunRead, read_run
 
 from .machine import why_not
@@ -199,7 +200,7 @@ def test_a_board_that_another_vtool_works_on_is_left_to_it(
 ) -> None:
     for name, value in own_folders(lab.folder).items():
         monkeypatch.setenv(name, value)
-    with local_lock("rack2"):
+    with local_lock(Inventory(lab.folder / "vtool.yaml").stand_in("rack2")):
         said = lab.vtool("-o", tmp_path / "run")
     assert boards(read_run(tmp_path / "run")) == [{"rack1"}, {"rack1"}]
     assert "another vtool is working on board 'rack2'" in said
