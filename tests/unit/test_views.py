@@ -136,16 +136,16 @@ def test_every_region_of_the_topology_is_in_the_map_with_its_sharers(path: Path)
 @every_topology
 def test_the_boards_map_has_everything_that_was_placed_in_it(path: Path) -> None:
     prepared = prepare(path)
-    (board,) = prepared.plan.boards
-    boot = board.xen_boot
-    views = [*boot.shared, *(view for guest in boot.guests for view in guest.shared)]
-    placed = {(region.region, region.range) for region in board.host_regions}
-    placed |= {(view.region, view.host) for view in views if view.host}
-    placed |= {(f"RAM of {g.name}", g.static_memory.range) for g in boot.guests if g.static_memory}
-    placed |= {(module.file, module.window) for guest in boot.guests for module in guest.modules}
-    found = memory_maps(prepared.plan, prepared.topology.regions)[0]
-    assert found.domain is None
-    assert placed - {(entry.name, entry.range) for entry in found.entries} == set()
+    of_boards = [found for found in maps_of(path) if found.domain is None]
+    for board, found in zip(prepared.plan.boards, of_boards, strict=True):
+        boot = board.xen_boot
+        views = [*boot.shared, *(view for guest in boot.guests for view in guest.shared)]
+        placed = {(region.region, region.range) for region in board.host_regions}
+        placed |= {(view.region, view.host) for view in views if view.host}
+        placed |= {(f"RAM of {g.name}", g.static_memory.range) for g in boot.guests if g.static_memory}
+        placed |= {(module.file, module.window) for guest in boot.guests for module in guest.modules}
+        assert found.board == board.name
+        assert placed - {(entry.name, entry.range) for entry in found.entries} == set()
 
 
 @every_topology
