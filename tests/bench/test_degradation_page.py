@@ -1,0 +1,164 @@
+"""docs/explanation/degradation.md has the numbers of the runs beside it: VTOOL_GOLDEN=write makes it follow them."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vtool.results.records import Cell, Clock, Repetition, Side
+from vtool.results.run_folder import RunRead, read_run
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "explanation" / "degradation.md"
+DATA = ROOT / "docs" / "explanation" / "data"
+RUNS = sorted(folder.name for folder in DATA.iterdir())
+DISK = {
+    "disk,pattern=randread,block_size=4KiB": "4 KiB read",
+    "disk,pattern=randwrite,block_size=4KiB": "4 KiB write",
+    "disk,pattern=randread,block_size=64KiB": "64 KiB read",
+    "disk,pattern=randwrite,block_size=64KiB": "64 KiB write",
+}
+NET = {
+    "net-ping,length=64B": "64 B there and back",
+    "net-ping,length=4KiB": "4 KiB there and back",
+    "net-stream,direction=send": "send",
+    "net-stream,direction=receive": "receive",
+}
+Value = Callable[[Repetition], float]
+
+
+def metric(name: str) -> Value:
+    return lambda one: next(found.value for found in one.metrics if found.name == name)
+
+
+def per_request(one: Repetition) -> float:
+    """Thousands of instructions from one request to the next."""
+    return 1e6 / metric("requests")(one)
+
+
+def per_mib(one: Repetition) -> float:
+    """Thousands of instructions for each MiB."""
+    return 1e6 * 2**20 / metric("throughput")(one)
+
+
+def cost(side: Side, *names: str) -> Value:
+    """A cost for each request, in thousands of instructions where it is a time."""
+
+    def value(one: Repetition) -> float:
+        found = [cost for cost in one.costs if cost.side is side and cost.name in names]
+        factor = 1e6 if found and found[0].unit == "s" else 1
+        return sum(cost.value for cost in found) * factor / (one.work.requests or 1)
+
+    return value
+
+
+def at(run: RunRead, variant: str, workload: str) -> Cell | None:
+    cells = (cell for cell in run.run.cells if (cell.variant, cell.workload) == (variant, workload))
+    return next((cell for cell in cells if run.sound(cell.id)), None)
+
+
+def middle(run: RunRead, cell: Cell, value: Value) -> float:
+    return statistics.median(value(one) for one in run.sound(cell.id))
+
+
+def short(variant: str) -> str:
+    return variant.removeprefix("topology=")
+
+
+def row(*words: str) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def of_workloads(run: RunRead, workloads: dict[str, str], value: Callable[[str], Value]) -> Iterator[str]:
+    """Yield a table of variants by workloads: the median, and how many times the baseline's that is."""
+    yield row("data path", "served by", *workloads.values())
+    yield row("---", "---", *("---:" for _ in workloads))
+    (baseline,) = {cell.baseline.split("/")[0] for cell in run.run.cells if cell.baseline}
+    for variant in run.run.variants:
+        cells = {name: at(run, variant.id, name) for name in workloads}
+        if not any(cells.values()):
+            continue
+        words = []
+        for name, cell in cells.items():
+            other = at(run, baseline, name)
+            told = middle(run, cell, value(name)) if cell else None
+            times = f" ({told / middle(run, other, value(name)):.2f})" if told and other and cell is not other else ""
+            words.append(f"{told:,.0f}{times}" if told is not None else "")
+        (program,) = {cell.program for cell in cells.values() if cell}
+        yield row(short(variant.id), program, *words)
+
+
+def of_costs(run: RunRead) -> Iterator[str]:
+    """Yield what a random read costs on each side."""
+    kvm = run.run.cells[0].hypervisor == "kvm"
+    of_kvm = {
+        "guest and VMM": cost(Side.VMM, "cpu"),
+        "backend": cost(Side.BACKEND, "cpu"),
+        "exits": cost(Side.HYPERVISOR, "exits"),
+    }
+    of_xen = {"guest": cost(Side.FRONTEND, "cpu_of_domain"), "dom0": cost(Side.BACKEND, "cpu_of_domain")}
+    sides = of_kvm if kvm else of_xen
+    reads = {name: words for name, words in DISK.items() if "randread" in name}
+    yield row("data path", *(f"{words}: {side}" for words in reads.values() for side in sides))
+    yield row("---", *("---:" for _ in reads for _ in sides))
+    for variant in run.run.variants:
+        found = [(at(run, variant.id, name), side, value) for name in reads for side, value in sides.items()]
+        if any(cell for cell, _, _ in found):
+            told = [
+                f"{middle(run, cell, value):,.{1 if side == 'exits' else 0}f}" for cell, side, value in found if cell
+            ]
+            yield row(short(variant.id), *told)
+
+
+def of_spread(run: RunRead) -> Iterator[str]:
+    """Yield how far repetitions are apart: the most less the least, as a share of the median."""
+    yield row("workload", "cells", "throughput: median", "most", "median latency: median", "most")
+    yield row("---", *["---:"] * 5)
+
+    def spread(values: list[float]) -> float:
+        return (max(values) - min(values)) / statistics.median(values)
+
+    for name, words in (DISK | NET).items():
+        cells = [run.sound(cell.id) for cell in run.run.cells if cell.workload == name and len(run.sound(cell.id)) > 1]
+        columns = [str(len(cells))]
+        for metric_name in ("throughput", "latency_p50"):
+            told = [one for one in cells if any(m.name == metric_name for m in one[0].metrics)]
+            spreads = [spread([metric(metric_name)(one) for one in reps]) for reps in told]
+            columns += [f"{statistics.median(spreads):.2%}", f"{max(spreads):.2%}"] if spreads else ["", ""]
+        yield row(words, *columns)
+
+
+def tables(name: str) -> dict[str, str]:
+    run = read_run(DATA / name)
+    found = {
+        "disk": of_workloads(run, DISK, lambda _: per_request),
+        "net": of_workloads(run, NET, lambda of: per_request if "ping" in of else per_mib),
+        "costs": of_costs(run),
+    }
+    if any(len(run.sound(cell.id)) > 1 for cell in run.run.cells):
+        found["spread"] = of_spread(run)
+    return {f"{name} {table}": "\n".join(lines) for table, lines in found.items()}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_page_has_what_was_measured(name: str) -> None:
+    text = page = PAGE.read_text()
+    for mark, table in tables(name).items():
+        text, count = re.subn(rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)", rf"\g<1>{table}\g<2>", text, flags=re.DOTALL)
+        assert count == 1, mark
+    if os.environ.get("VTOOL_GOLDEN") == "write":
+        PAGE.write_text(text)
+    else:
+        assert page == text, "VTOOL_GOLDEN=write makes the page follow the runs"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_runs_have_every_cell_and_count_instructions(name: str) -> None:
+    run = read_run(DATA / name)
+    assert all(run.sound(cell.id) for cell in run.run.cells if not cell.faults)
+    assert {one.clock for one in run.repetitions} == {Clock.INSTRUCTIONS}
