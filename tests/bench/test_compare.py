@@ -118,6 +118,8 @@ def test_boards_are_compared_by_what_their_cells_lose(tmp_path: Path) -> None:
     [
         ({"clock": "instructions"}, "the clocks differ: instructions, real"),
         ({"parameters": {"depth": 32}}, "it is another workload: depth 1, 32"),
+        ({"parameters": {"requests": 500}}, "it is another workload: requests None, 500"),
+        ({"parameters": {"requests": 0}}, ""),  # of a newer vtool
         ({"workloads": 2, "axes": {"topology": ["pool"]}}, ""),
     ],
 )

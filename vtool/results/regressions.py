@@ -125,7 +125,8 @@ class _Pair:
             if not mine:
                 yield f"it has no repetition that counts in '{of.folder}'"
         was, now = _both(_parameters, self._runs, self._cells)
-        other = [name for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
+        # An older vtool has fewer parameters; 0 is how a newer one leaves out what that did not have.
+        other = [name for name in sorted({*was, *now}) if (was.get(name) or 0) != (now.get(name) or 0)]
         if other:
             yield f"it is another workload: {', '.join(f'{name} {was.get(name)}, {now.get(name)}' for name in other)}"
         clocks = sorted({one.clock.value for mine in self._sound for one in mine})
