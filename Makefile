@@ -80,11 +80,13 @@ bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.fleet
 	$(BIN)/python -m benchmarks.rings
 	$(BIN)/python -m benchmarks.again
+	$(BIN)/python -m benchmarks.report
 
 bench-paths: setup-dev ## measure every deployed data path on an emulated board that counts instructions
 	$(BIN)/vtool bench --matrix topology/matrices/kvm-paths.yaml --inventory inventory/counting.yaml -o bench-kvm
 	$(BIN)/vtool bench --matrix topology/matrices/xen-paths.yaml --inventory inventory/counting.yaml -o bench-xen
 	$(BIN)/vtool board power off --inventory inventory/counting.yaml
+	$(BIN)/vtool report bench-kvm bench-xen -o bench.html
 
 clean: ## remove the Python environment and everything that tools leave behind; the image cache stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .ansible

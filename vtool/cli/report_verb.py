@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-plots",
         type=int,
-        default=60,
+        default=48,
         metavar="N",
-        help="draw at most this many; the others are tables (default: 60)",
+        help="draw at most this many; the others are tables (default: 48)",
     )
     add_example(parser, "vtool report run-kvm run-xen -o report.html --csv data.csv")
 

@@ -75,7 +75,7 @@ def unpaired(reference: Array, values: Array, with_interval: Chosen | None = Non
 def mean_of(values: Array) -> Array:
     """Return the mean of each column, of what is there."""
     there = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean: Array = np.where(there, values, 0.0).sum(axis=0) / there.sum(axis=0)
     return mean
 

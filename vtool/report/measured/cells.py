@@ -48,7 +48,7 @@ OF_PATHS = (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.TAIL, Quantity.CPU, 
 """What is told of a device's data path; the others are of a guest or board."""
 PAYLOADS = ("block_size", "length", "size")
 """The parameters of workloads that are a payload, in bytes."""
-_UNTOLD = ("seconds", "warmup_s", "runs", "rate")
+_UNTOLD = (*PAYLOADS, "seconds", "warmup_s", "runs", "rate")
 """Parameters that set no workload apart for a reader."""
 
 
@@ -86,12 +86,13 @@ class MeasuredCell:
     @property
     def payload(self) -> int | None:
         """Return how many bytes a request has, where its workload says so."""
-        return next((int(self.workload.parameters[key]) for key in PAYLOADS if key in self.workload.parameters), None)
+        found = (self.workload.parameters.get(key) for key in PAYLOADS)
+        return next((size for size in found if isinstance(size, int) and size > 0), None)
 
     @cached_property
     def kind(self) -> tuple[str, ...]:
         """Return what cells of one plot have in common, as words."""
-        told = {key: value for key, value in self.workload.parameters.items() if key not in (*PAYLOADS, *_UNTOLD)}
+        told = {key: value for key, value in self.workload.parameters.items() if value and key not in _UNTOLD}
         parameters = ", ".join(
             str(value) if isinstance(value, str) else f"{key} {value}" for key, value in told.items()
         )
@@ -176,7 +177,7 @@ def _spreads(sound: Sequence[Repetition]) -> dict[Quantity, Spread]:
 
 
 def _spread(measure: Measure, values: Sequence[float]) -> Spread:
-    return Spread(measure, len(values), sum(values) / len(values), min(values), max(values))
+    return Spread(measure, len(values), sum(value / len(values) for value in values), min(values), max(values))
 
 
 def _is_shown(measure: Measure) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vtool.report.measured.cells import names_of, variant_names
-from vtool.report.measured.panels import Mark, Plot, Series, hypervisor_name
+from vtool.report.measured.panels import Mark, Plot, Series, hypervisor_name, is_drawable
 from vtool.report.measured.tables import Field, Table
 from vtool.report.measured.words import Scale, number, percent, scale_of, size
 from vtool.report.quantities import quantity
@@ -42,7 +44,8 @@ class Models:
 def models_of(runs: Sequence[RunRead], styles: Mapping[str, int], several: bool) -> list[Models]:
     """Return the models of each clock. ``styles`` are of data paths; ``several``: rows say which run is theirs."""
     names = names_of([run.run for run in runs])
-    found = [(name, run, explain(run)) for run, name in zip(runs, names, strict=True)]
+    with np.errstate(over="ignore", invalid="ignore"):  # a run folder may hold any number
+        found = [(name, run, explain(run)) for run, name in zip(runs, names, strict=True)]
     clocks = dict.fromkeys(model.clock for _, _, explained in found for model in explained.models)
     return [_of_clock(clock, found, styles, several) for clock in clocks if clock is not Clock.EMULATED]
 
@@ -147,7 +150,7 @@ def _plots(
 ) -> list[ModelPlot]:
     groups: dict[tuple[str, str, str, str], list[Model]] = {}
     for model in models:
-        if model.checked and len(model.points) > 1:
+        if model.checked and _is_plottable(model):
             hypervisor = names[model.variant].partition(" ")[0]
             groups.setdefault((hypervisor, model.device, model.workload, model.measure.label), []).append(model)
     return [
@@ -155,6 +158,11 @@ def _plots(
         for (hypervisor, device, workload, _), mine in groups.items()
         if any(not model.failed for model in mine)
     ]
+
+
+def _is_plottable(model: Model) -> bool:
+    payloads = {point.payload_bytes for point in model.points}
+    return len(payloads) > 1 and min(payloads) > 0 and all(is_drawable(point.measured) for point in model.points)
 
 
 def _plot(

@@ -31,7 +31,7 @@ from vtool.report.summary import printable
 from vtool.results.records import Clock
 from vtool.results.run_folder import RunRead
 
-MOST_PLOTS = 60
+MOST_PLOTS = 48
 """How many plots a page has by itself: each takes some 20 ms and 8 KB."""
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from vtool.base.records import record
 from vtool.report.measured.cells import MeasuredCell, Quantity, Spread, series_of
-from vtool.report.measured.words import MARKS, Said, Scale, said_of, scale_of, size
+from vtool.report.measured.words import LEFT_OUT, MARKS, Said, Scale, said_of, scale_of, size
 from vtool.results.changes import Verdict
 from vtool.results.records import Clock
 
 PLOTTED = (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.CPU)
+_SMALLEST, _LARGEST = 1e-60, 1e60
 _LOG_FROM = 20.0
 """From this ratio of largest to smallest on a linear axis would hide the small ones."""
 
@@ -67,9 +68,9 @@ class Plot:
         """Return what the plot shows in one sentence."""
         by = "by data path" if self.across else "by payload"
         marks = [mark for series in self.series for mark in series.marks]
-        clock = MARKS[self.clock]
+        clock = f" ({MARKS[self.clock]}, without {LEFT_OUT})" if MARKS[self.clock] else ""
         limits = "".join(f"; {words}" for _, words in self.limits)
-        return f"{self.title} {by}, {self.unit}{f' ({clock})' if clock else ''}; {len(marks)} marks{limits}"
+        return f"{self.title} {by}, {self.unit}{clock}; {len(marks)} marks{limits}"
 
 
 @record
@@ -118,7 +119,9 @@ def _panel(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several: bo
         for quantity in PLOTTED
         if (spreads := [cell.spreads[quantity] for cell in cells if quantity in cell.spreads])
     }
-    plots = tuple(_plot(cells, quantity, scale, styles, payloads) for quantity, scale in scales.items())
+    plots = tuple(
+        plot for quantity, scale in scales.items() if (plot := _plot(cells, quantity, scale, styles, payloads)).series
+    )
     rows = tuple(
         Row(
             series_of(cell),
@@ -156,6 +159,7 @@ def _plot(
 ) -> Plot:
     across = len(payloads) < 2
     mine = [(cell, cell.spreads[quantity]) for cell in cells if quantity in cell.spreads]
+    mine = [(cell, spread) for cell, spread in mine if is_drawable(spread.mean, spread.least, spread.most)]
     names = list(dict.fromkeys(series_of(cell) for cell, _ in mine))
     series = []
     for row, name in enumerate(names):
@@ -169,13 +173,18 @@ def _plot(
             where = float(len(names) - row) if across else float(cell.payload or 0)
             marks.append(Mark(mean, where, low, high, words) if across else Mark(where, mean, low, high, words))
         series.append(Series(name, styles[name], tuple(sorted(marks, key=lambda mark: mark.x))))
-    values = [spread.mean for _, spread in mine if spread.mean > 0]
-    is_log = bool(values) and len(values) == len(mine) and max(values) / min(values) >= _LOG_FROM
+    values = [end for _, spread in mine for end in (spread.least, spread.most)]
+    is_log = bool(values) and min(values) > 0 and max(values) / min(values) >= _LOG_FROM
     ticks = [(float(len(names) - row), name) for row, name in enumerate(names)]
     sizes = [(float(payload), size(payload)) for payload in payloads]
     return Plot(
         quantity.value, scale.unit, cells[0].clock, tuple(series), tuple(ticks if across else sizes), across, is_log
     )
+
+
+def is_drawable(*values: float) -> bool:
+    """Whether an axis can have these values: a run folder may hold any number."""
+    return all(value == 0 or _SMALLEST < abs(value) < _LARGEST for value in values)
 
 
 def _compared(cell: MeasuredCell, quantity: Quantity) -> str:
@@ -210,6 +219,7 @@ def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several:
             if (change := cell.changes.get(quantity)) is not None
             and change.change is not None
             and change.verdict is not Verdict.NO_TIMES
+            and is_drawable(change.change, change.low or 0.0, change.high or 0.0)
         ]
         if not told:
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vtool.report.measured.panels import Plot, Series
-from vtool.report.measured.words import MARKS
+from vtool.report.measured.words import LEFT_OUT, MARKS
 from vtool.report.summary import printable
 
 SHAPES = ("o", "s", "D", "^", "v", "P", "X", "p")
@@ -52,7 +53,7 @@ _STYLE: Any = {
     "lines.markersize": 6.0,
 }
 _DPI = 72
-_WIDTH, _HEIGHT, _ROW, _ROW_OF_MANY = 340.0, 216.0, 26.0, 36.0
+_WIDTH, _HEIGHT, _ROW, _ROW_OF_MANY = 340.0, 226.0, 26.0, 36.0
 _LETTER = 6.0
 """How wide a letter of ten points is taken to be."""
 _SPACE = "{http://www.w3.org/2000/svg}"
@@ -68,14 +69,9 @@ def draw(plot: Plot, key: str) -> str:
         for series in plot.series:
             _draw_series(axes, plot, series)
         if MARKS[plot.clock]:
-            figure.text(
-                1 - 4 / _WIDTH,
-                3 / figure.get_figheight() / _DPI,
-                MARKS[plot.clock],
-                ha="right",
-                va="bottom",
-                fontsize=8,
-            )
+            words = textwrap.fill(f"{MARKS[plot.clock]}, without {LEFT_OUT}", 46)
+            x, y = 1 - 4 / _WIDTH, 3 / figure.get_figheight() / _DPI
+            figure.text(x, y, words, ha="right", va="bottom", fontsize=7.8)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
         places = axes.transData.transform([(mark.x, mark.y) for series in plot.series for mark in series.marks])
@@ -105,7 +101,7 @@ def swatch(style: int) -> str:
 
 
 def _axes(plot: Plot) -> tuple[Figure, Axes]:
-    left, bottom, top, right = 46.0, 46.0, 10.0, 14.0
+    left, bottom, top, right = 46.0, 56.0, 10.0, 14.0
     height = _HEIGHT
     if plot.across:
         left = min(166.0, 14 + _LETTER * max(len(word) for _, word in plot.ticks))
