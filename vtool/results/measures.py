@@ -35,6 +35,10 @@ class Measure:
     side: Side | None = None
     per: str = ""
 
+    def __hash__(self) -> int:
+        """Leave the enums out: theirs are worked out by Python code, millions of times in a run of a thousand cells."""
+        return hash((self.name, self.unit, self.per))
+
     @cached_property
     def label(self) -> str:
         """Return its name in tables: ``latency_p99``, ``backend cpu per request``."""
