@@ -69,6 +69,7 @@ def test_everything_that_a_report_has_to_say_is_there(elements: Elements) -> Non
         "does not count, tool-failed", "nobody reaches its shell",
     ):  # fmt: skip
         assert words in said, words
+    assert "\ufffd" not in said
     assert len([a for a in elements.of("svg") if a.get("class") == "plot"]) == 30
     assert len([a for a in elements.of("svg") if a.get("class") == "vtool-map"]) >= 20
 
@@ -82,6 +83,12 @@ def test_every_table_and_plot_of_numbers_says_what_its_seconds_are(text: str) ->
     of_numbers = [one for one in captions if one.startswith(("Mean", "Every cell", "Each data path", "What was seen"))]
     assert len(of_numbers) > 10 and all("emulated: instructions" in one for one in of_numbers)
     assert all("It leaves out caches, TLBs" in one for one in of_numbers if not one.startswith("What"))
+
+
+def test_no_two_words_of_a_plot_lie_on_each_other(text: str) -> None:
+    for plot in re.findall(r'<svg viewBox="[^"]*" class="plot".*?</svg>', text, re.DOTALL):
+        places = [tuple(re.findall(r' (?:x|y|transform)="([^"]*)"', word)) for word in re.findall(r"<text[^>]*>", plot)]
+        assert len(places) > 5 and len(set(places)) == len(places)
 
 
 def test_the_page_asks_the_network_for_nothing(elements: Elements, text: str) -> None:
@@ -239,4 +246,8 @@ def test_no_number_is_too_odd(
 
     run = read_run(synthetic(tmp_path, matrices["xen"], repetitions=6, change=odd))
     said = page([run], [])
-    assert "What each path costs" in said and "nan" not in said.partition("<script>")[0].replace("finance", "")
+    assert (
+        "\ufffd" not in said
+        and "What each path costs" in said
+        and "nan" not in said.partition("<script>")[0].replace("finance", "")
+    )

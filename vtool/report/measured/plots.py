@@ -150,7 +150,7 @@ def _values_axis(axes: Axes, plot: Plot) -> None:
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.6g}".replace("-", "−").replace(",", "\u202f")
+    return f"{value:,.6g}".replace("-", "−")
 
 
 def _limits(plot: Plot) -> tuple[float, float]:
@@ -244,7 +244,8 @@ def _tidy(element: ET.Element, used: set[str], key: str) -> bool:
     if _LINK in attributes:
         attributes["href"] = f"#{key}{attributes.pop(_LINK)[1:]}"
     if element.tag == "text":
-        del attributes["transform"]  # by nothing
+        if attributes.get("transform", "").startswith("rotate(-0 "):
+            del attributes["transform"]
         attributes["style"] = re.sub(r"font: ([0-9.]+px)[^;]*", r"font-size:\1", attributes["style"])
     for name in ("d", "x", "y"):
         if name in attributes and element.tag != "svg":

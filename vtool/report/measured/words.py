@@ -71,7 +71,7 @@ def number(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-12))
     text = f"{value:,.{min(digits, 6)}f}"
     text = text if text.strip("-0.") else "0"
-    return text.replace("-", "−").replace(",", "\u202f")
+    return text.replace("-", "−")
 
 
 def size(size_bytes: int) -> str:
