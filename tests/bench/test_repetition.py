@@ -207,6 +207,7 @@ def test_a_guest_without_a_console_takes_commands_from_its_network() -> None:
     of_guest = [step for step in steps if step.get("domain") == "fe0"]
     assert [step["id"] for step in of_guest] == ["prepare", "client", "fetch"]
     assert {step["address"] for step in of_guest} == {"192.0.2.2:7004"} and spot.place.block
+    assert next(step for step in steps if step["op"] == "measured")["domains"] == {"fe0": 1, "dom0": 0}
 
 
 def test_fio_counts_its_job_alone_and_several_jobs_with_their_start() -> None:

@@ -22,7 +22,8 @@ from vtool.results.records import Side
 class Spot:
     """A place on a board with what is to be known of it: whose processor time is to be told, and of which pool.
 
-    ``units`` are systemd units on the board, whose cgroups count; ``domains`` are Xen's.
+    ``units`` are systemd units on the board, whose cgroups count; ``domains`` are Xen's. ``domain_id`` is the number of
+    a guest that Xen builds, which its toolstack need not know by name.
     """
 
     board: str
@@ -33,6 +34,7 @@ class Spot:
     transport: str = ""
     units: tuple[tuple[Side, str], ...] = ()
     domains: tuple[tuple[Side, str], ...] = ()
+    domain_id: int | None = None
     pool: bool = False
     control: str = ""
     start_unit: str = ""
@@ -58,6 +60,7 @@ def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
             ready_timeout_s=guest.ready_timeout_s,
             units=_vmm_of(guest),
             domains=_domains(board, guest.name, None),
+            domain_id=guest.domain_id if isinstance(guest, XenBootGuest) else None,
         )
         found.append(spot)
         for name, device in topology.devices.items():

@@ -94,7 +94,8 @@ def _measured(step: Step, spot: Spot) -> Step:
     units = [unit for _, unit in spot.units]
     if spot.place.server_address and spot.place.served_by_board:
         units.append(f"{SERVER_UNIT}.service")
-    domains = {name: (0 if name == spot.control else None) for _, name in spot.domains}
+    known = {spot.control: 0, spot.place.frontend: spot.domain_id}
+    domains = {name: known.get(name) for _, name in spot.domains}
     return {**step, "op": "measured", "units": units, "domains": domains}
 
 
