@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtool.platform.qemu_releases import OPTIONS, Machine, Option, Version, machines_of, was_released
+from vtool.platform.qemu_releases import OPTIONS, Machine, Option, Version, machines_of, offers_sizes, was_released
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.written[0])
@@ -23,3 +23,17 @@ def test_machines_come_and_go(qemu: Version, oldest: Version, fresh: Version) ->
     has = machines_of(qemu)
     assert (has[0], has[-1]) == (oldest, qemu)
     assert next(version for version in has if qemu < Machine(version).deprecated) == fresh
+
+
+@pytest.mark.parametrize(
+    ("qemu", "mmio", "offers"),
+    [
+        ((7, 2), True, False),
+        ((7, 2), False, True),
+        ((10, 0), False, False),
+        ((11, 1), False, True),
+        ((11, 1), True, True),
+    ],
+)
+def test_sizes_of_queues_take_effect_with_some_releases(qemu: Version, *, mmio: bool, offers: bool) -> None:
+    assert offers_sizes(qemu, mmio=mmio) is offers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vtool.base.units import dotted
 from vtool.check.context import Context
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
@@ -36,6 +37,8 @@ def _limits(context: Context) -> Iterator[tuple[str, Device, QueueLimits]]:
 def backends_serve_the_queues(context: Context) -> Iterator[Diagnostic]:
     """Queues are as many, and as large, as what serves them takes."""
     for name, device, limits in _limits(context):
+        hypervisor = context.hypervisor_of(device.frontend)
+        qemu = hypervisor.qemu if hypervisor else None
         program, hints = device.program.value, (limits.instead,) if limits.instead else ()
         for key, asked in (("queues", device.queues), ("queue_size", device.queue_size)):
             known = limits.most if key == "queues" else limits.entries
@@ -48,12 +51,12 @@ def backends_serve_the_queues(context: Context) -> Iterator[Diagnostic]:
             what += "s" if limits.most > 1 else ""
             message = f"device '{name}' has {device.queues}, and {program} serves at most {limits.most} {what}"
             yield context.find("VT363", message, ("devices", name, "queues"), hints=(f"write {limits.most}",))
-        size, entries = device.queue_size, limits.entries_over(device.transport)
+        size, entries = device.queue_size, limits.entries_by(qemu, device.transport)
         if entries is not None and size is not None and not _fits(size, entries):
             least, most = entries
             served = f"{program} serves powers of two from {least} to {most}"
             if least == most:
-                served = f"over {device.transport.value} QEMU offers the driver {most}, whatever the device has"
+                served = f"over {device.transport.value} QEMU{f' {dotted(qemu)}' if qemu else ''} offers {most} always"
             message = f"device '{name}' has queues of {size}, and {served}"
             hint = f"write {nearest_size(size, entries)}"
             yield context.find("VT363", message, ("devices", name, "queue_size"), hints=(hint,))

@@ -52,6 +52,16 @@ RECONNECT = Option(
 )
 OPTIONS = (RECONNECT,)
 
+
+def offers_sizes(qemu: Version | None, *, mmio: bool) -> bool:
+    """Whether QEMU offers a driver queues of the size that its device was given, and not always of 1024.
+
+    From 11.1 on. Stable releases before it offer the most (10.0.13 hw/virtio/virtio.c, virtio_add_queue), but for
+    7.2.22, which does so over virtio-mmio alone (hw/virtio/virtio-mmio.c, VIRTIO_MMIO_QUEUE_NUM_MAX). Seen in these.
+    """
+    return qemu is not None and (qemu >= (11, 1) or (qemu < (8, 0) and not mmio))
+
+
 XENPVH_SINCE: Version = (9, 2)
 """QEMU 9.2 has xenpvh's grants, and fills its virtio-mmio windows upwards as libxl does (hw/xen/xen-pvh-common.c);
 before, the first device was in the highest one, where an unpatched Xen's guest does not look."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vtool.base.records import record
 from vtool.data_paths.facts import Transport
+from vtool.platform.qemu_releases import Version, offers_sizes
 
 QEMU_MOST = 1024
 """QEMU include/hw/virtio/virtio.h, VIRTIO_QUEUE_MAX."""
@@ -39,13 +40,9 @@ class QueueLimits:
     granted: int | None = None
     instead: str = ""
 
-    def entries_over(self, transport: Transport) -> tuple[int, int] | None:
-        """Return the least and the most entries of a queue over a transport.
-
-        Over virtio-mmio QEMU offers a driver the most that it has, whatever the device was given, and Linux takes it
-        (QEMU hw/virtio/virtio-mmio.c, VIRTIO_MMIO_QUEUE_NUM_MAX; Linux drivers/virtio/virtio_mmio.c, vm_setup_vq).
-        """
-        if self.entries is None or transport is not Transport.MMIO:
+    def entries_by(self, qemu: Version | None, transport: Transport) -> tuple[int, int] | None:
+        """Return the least and the most entries of a queue that a release offers a driver, which Linux then takes."""
+        if self.entries is None or offers_sizes(qemu, mmio=transport is Transport.MMIO):
             return self.entries
         return self.entries[1], self.entries[1]
 
