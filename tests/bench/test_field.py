@@ -43,6 +43,7 @@ def board(**changes: Any) -> Any:
     target = SshTarget("127.0.0.1", 22, "root", None, Path("/k"))
     common = {
         "name": "rack1",
+        "identity": "192.0.2.1:22",
         "hold": contextlib.nullcontext,
         "driver": "ssh",
         "clock": BoardClock.REAL,

@@ -17,11 +17,12 @@ from vtool.bench.cells import Ready
 from vtool.bench.places import Spot
 from vtool.bench.repetition import cheap
 from vtool.bench.steps import BRING, TOOLS, deadline_s
+from vtool.board.local_lock import local_lock
 from vtool.board.protocols import Board
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.booting import bring_up
 from vtool.deploy.connection import ssh_command
-from vtool.deploy.job import Report, local_lock
+from vtool.deploy.job import Report
 from vtool.deploy.play import playing
 from vtool.deploy.proof import saved, steps_of
 from vtool.deploy.proof.steps import Proof, Row, Step
@@ -100,7 +101,7 @@ class Boards:
             held: dict[str, Held] = {}
             targets = self._targets(ready)
             for plan, board in targets:
-                stack.enter_context(local_lock(board.name))
+                stack.enter_context(local_lock(board))
                 stack.enter_context(board.hold())
                 held[plan.name] = stack.enter_context(hold(board))
             yield BoardsBench({plan.name: (plan, board) for plan, board in targets}, held, self._progress, self._vtool)
@@ -111,7 +112,7 @@ class Boards:
             if not board.power.can_switch:
                 hint = "switch it off and on, then run the same command again: it goes on where it stopped"
                 raise board_failed("VT603", f"board '{board.name}' is lost, and nothing can switch it", hints=(hint,))
-            with local_lock(board.name), board.hold():  # or it may be somebody else's by now
+            with local_lock(board), board.hold():  # or it may be somebody else's by now
                 board.power.off()
                 time.sleep(_OFF_S)
                 bring_up(board, self._progress, plan.suite)

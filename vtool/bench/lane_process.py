@@ -129,6 +129,10 @@ class _Asked:
         """Tell what a task is doing."""
         self._ask(PROGRESS, "update", task, detail)
 
+    def waits(self, what: str) -> None:
+        """Tell that something is waited for."""
+        self._ask(PROGRESS, "waits", what)
+
     def finish(self, task: str, outcome: str, seconds: float) -> None:
         """Tell that a task ended."""
         self._ask(PROGRESS, "finish", task, outcome, seconds)
