@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from inspect import getattr_static, isfunction
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
@@ -42,7 +43,10 @@ class _Salvage:
             return TypeAdapter(annotation).validate_json(json.dumps(value))
         fitting = [choice for choice in fitting_choices(choices(annotation), value) if is_model(choice)]
         if isinstance(value, dict) and fitting:
-            return self._model(_common(fitting), value, path)
+            made = self._model(_common(fitting), value, path)
+            # What each kind answers in its own way is not known of a value whose kind is not known.
+            made.__dict__.update(dict.fromkeys(_answered_by_kind(type(made), fitting), _not_known))
+            return made
         tables = [choice for choice in choices(annotation) if get_origin(choice) is dict]
         if isinstance(value, dict) and tables:
             return self._table(get_args(tables[0])[1], value, path)
@@ -80,6 +84,16 @@ class _Salvage:
                 lost.append(name)
         misnamed = [name for name in lost if (*path, name) in self._names]
         return Partial(found, lost, is_open=self._document.lacking or path in self._open, misnamed=misnamed)
+
+
+def _answered_by_kind(base: type[BaseModel], kinds: list[type[BaseModel]]) -> set[str]:
+    """Return the methods of a base that some of its kinds have of their own."""
+    methods = {name for name in dir(base) if not name.startswith("__") and isfunction(getattr_static(base, name))}
+    return {name for name in methods if any(getattr(kind, name) is not getattr(base, name) for kind in kinds)}
+
+
+def _not_known(*_: Any, **__: Any) -> Any:
+    raise Unsound
 
 
 def forget(value: Any, places: Iterable[KeyPath]) -> Any:
