@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import select
+import shlex
 import socket
 import subprocess
 import sys
@@ -61,6 +62,9 @@ def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
             yield connection.fileno()
 
 
+_PIECE_BYTES, _BETWEEN_PIECES_S = 200, 0.005
+
+
 class Answer:
     """What a domain's shell answers to a command that was typed into it."""
 
@@ -100,25 +104,35 @@ class Answer:
         return clean_lines(self._text)[-5:]
 
 
+def as_typed(command: str) -> str:
+    """Return a word that a shell reads as the command, and that no line editing on the way can change.
+
+    Quoted, where all of it is printable; as base64 otherwise, which costs the guest three processes.
+    """
+    if command.isascii() and command.isprintable():
+        return shlex.quote(command)
+    return f'"$(echo {base64.b64encode(command.encode()).decode()} | base64 -d)"'
+
+
 @contextlib.contextmanager
 def typed(name: str, command: str, address: str | None = None, *, reads: bool = False) -> Iterator[Answer]:
     """Type a command into a domain's shell: on its console, or at an address where it takes commands.
 
-    The command travels as base64, so that no line editing on the way can change it; markers are
-    spelled so that their echo does not look like them. With ``reads`` it has what is typed as its input.
+    Markers are spelled so that their echo does not look like them. With ``reads`` it has what is typed as its input.
     """
     domain = deployed_domain(name)
     token = base64.b16encode(os.urandom(6)).decode()
-    encoded = base64.b64encode(command.encode()).decode()
     line = (
-        f'echo "V""T-BEGIN-{token}"; (eval "$(echo {encoded} | base64 -d)"){"" if reads else " </dev/null"} 2>&1; '
+        f'echo "V""T-BEGIN-{token}"; (eval {as_typed(command)}){"" if reads else " </dev/null"} 2>&1; '
         f'echo "V""T-END-{token} $?"\n'
     )
     with _commands_at(name, address) if address else domain_console(name, domain) as console:
         # \x15 empties a half-typed line; long lines go in pieces a tty's input queue can hold.
-        for piece in (b"" if address else b"\x15", *(line.encode()[i : i + 200] for i in range(0, len(line), 200))):
-            os.write(console, piece)
-            time.sleep(0.005)
+        keys = (b"" if address else b"\x15") + line.encode()
+        for start in range(0, len(keys), _PIECE_BYTES):
+            if start:
+                time.sleep(_BETWEEN_PIECES_S)
+            os.write(console, keys[start : start + _PIECE_BYTES])
         yield Answer(name, command, console, token)
 
 
