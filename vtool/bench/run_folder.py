@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.files.regular import reason_of
+from vtool.files.replacing import synced
 from vtool.results.records import Raw, Record, Run
 from vtool.results.run_folder import RECORDS, RunRead, read_run
 
@@ -121,7 +122,7 @@ def _opened(folder: Path, descriptor: int, run: Run) -> RunFolder:
     opened = RunFolder(folder, descriptor, was, set_aside)
     if not whole:
         opened.append(run)
-        _sync_folder(folder)
+        synced(folder)
     return opened
 
 
@@ -191,17 +192,9 @@ def _write_new(folder: Path, name: str, content: bytes) -> Path:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        _sync_folder(folder)
+        synced(folder)
         return path
     raise FileExistsError(errno.EEXIST, "there are too many files of this name", str(folder / name))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def cannot_write(folder: Path, error: OSError, but: str = "") -> NoReturn:

@@ -1,4 +1,4 @@
-"""Files that take another's place when they are whole, and not at all otherwise."""
+"""Files that are on the disk: those that take another's place when they are whole, and not at all otherwise."""
 
 from __future__ import annotations
 
@@ -24,8 +24,16 @@ def replacing(path: Path) -> Iterator[Path]:
         yield new
         if whole.exists():
             new.chmod(whole.stat().st_mode & 0o777)
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
+        synced(new)
         new.replace(whole)
     finally:
         new.unlink(missing_ok=True)
+
+
+def synced(path: Path) -> None:
+    """Write a file or a folder through to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -27,6 +27,7 @@ import platformdirs
 from vtool.base.progress import Progress
 from vtool.board.disk import with_system_programs
 from vtool.diagnostics import VtoolError, board_failed, not_installed
+from vtool.files.replacing import synced
 from vtool.images.kernel_options import dropped_options
 
 _LOG_TAIL_LINES = 20
@@ -320,19 +321,10 @@ class Store:
         written.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         shutil.rmtree(entry, ignore_errors=True)
         for path in (build.output, written, build.folder):
-            _sync(path)
+            synced(path)
         build.folder.rename(entry)
-        _sync(entry.parent)
+        synced(entry.parent)
         return Image(entry / build.recipe.output, manifest)
-
-
-def _sync(path: Path) -> None:
-    """Write a file or a folder through to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

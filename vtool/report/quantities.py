@@ -14,7 +14,7 @@ CLOCK_WORDS = {
 _INSTRUCTIONS_PER_S = 10**9
 """QEMU's ``-icount shift=0``: a nanosecond for each instruction (docs/reference/bench-format.md)."""
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "B"))
 
 
@@ -26,7 +26,7 @@ def quantity(value: float, unit: str, clock: Clock) -> str:
         case "s" if counted:
             return f"{digits(value * _INSTRUCTIONS_PER_S)} instr."
         case "s":
-            factor, name = _prefix(value, _SECONDS)
+            factor, name = _prefix(value, SECONDS)
             return f"{digits(value / factor)} {name}"
         case "B/s":
             factor, name = _prefix(value, _PREFIXES)

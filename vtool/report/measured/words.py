@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from vtool.base.records import record
 from vtool.base.units import format_size
-from vtool.report.quantities import CLOCK_WORDS
+from vtool.report.quantities import CLOCK_WORDS, SECONDS
 from vtool.results.changes import Change, Verdict
 from vtool.results.records import Clock
 
@@ -23,7 +23,6 @@ MARKS = {clock: "" if clock is Clock.REAL else words for clock, words in CLOCK_W
 """What every table, plot and file says of numbers that are not of a real board."""
 
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _INSTRUCTIONS = ((1.0, "G instructions"), (1e-3, "M instructions"), (1e-6, "k instructions"), (1e-9, "instructions"))
 _COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
@@ -52,7 +51,7 @@ def scale_of(unit: str, clock: Clock, values: Iterable[float], per: str = "") ->
         case "B":
             factor, prefix = _step(_BYTES, typical)
         case "s":
-            factor, prefix = _step(_INSTRUCTIONS if counted else _SECONDS, typical)
+            factor, prefix = _step(_INSTRUCTIONS if counted else SECONDS, typical)
         case _:
             factor, prefix = _step(_COUNTS, typical)
     return Scale(factor, f"{prefix} per {per}".strip() if per else prefix)
