@@ -33,6 +33,7 @@ def changed(topology: Path, folder: Path, written: str, instead: str) -> Path:
 
 def test_a_board_that_came_with_extlinux_boots_by_it_again(bench: Bench, tmp_path: Path) -> None:
     bench.vtool("board", "up")
+    assert bench.ssh("ls /boot").split() == ["boot.scr", "factory"], "the board is as it came"
     bench.ssh("mkdir /boot/extlinux; cat > /boot/extlinux/extlinux.conf; rm /boot/boot.scr; sync", EXTLINUX.encode())
     topology = EXAMPLES / "kvm-pool.yaml"
     control = "    role: control\n"
