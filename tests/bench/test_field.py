@@ -18,6 +18,7 @@ from vtool.bench.places import places_of
 from vtool.bench.steps import BRING
 from vtool.board.protocols import BoardClock, SshTarget
 from vtool.cli.common import prepare_to_deploy
+from vtool.deploy.failures import SilentDomain
 from vtool.deploy.job import Report
 from vtool.deploy.proof.steps import Row
 from vtool.diagnostics import VtoolError, board_failed
@@ -99,6 +100,48 @@ def test_a_fingerprint_is_asked_for_once_for_what_serves_a_guest() -> None:
     assert {step["id"] for step in held.asked[0][1]["steps"]} >= {"cpu.features", "vmm.arguments", "guest"}
 
 
+SILENT = {"error": {"code": "VT710", "message": "domain 'fe0' did not answer", "detail": ["# "]}, "silent": True}
+
+
+def test_a_guest_that_does_not_answer_is_no_result() -> None:
+    measured = bench(FakeHeld(observe={"results": {"client": SILENT}}))
+    with pytest.raises(SilentDomain, match="'fe0' did not answer") as caught:
+        measured.observe("board0", [{"id": "client", "op": "domain"}])
+    assert caught.value.diagnostics[0].detail == ("# ",)
+    with pytest.raises(SilentDomain):
+        measured.environment(places_of(READY.topology, PLAN)[0])
+
+
+def test_a_proof_that_fails_by_a_silent_guest_says_so_and_one_that_only_notes_it_does_not() -> None:
+    def proof(*, noted: bool) -> Any:
+        row = Row("domain fe0", "its shell answers", "alive", "nothing", proven=False, noted=noted)
+        return SimpleNamespace(steps=[{"id": "alive", "op": "domain"}], read=lambda _: row)
+
+    measured = bench(FakeHeld(observe={"results": {"alive": SILENT}}))
+    measured._proofs["board0"] = [proof(noted=True)]
+    assert [row.noted for row in measured.proven("board0")] == [True]
+    measured._proofs["board0"] = [proof(noted=False)]
+    with pytest.raises(SilentDomain):
+        measured.proven("board0")
+
+
+@pytest.mark.parametrize(("said", "stopped"), [({"code": 0}, True), ({"error": {"message": "not in time"}}, False)])
+def test_guests_and_what_serves_them_are_stopped(said: dict[str, Any], stopped: bool) -> None:
+    held = FakeHeld(observe={"results": {"stop": said}})
+    assert bench(held).stop("board0") is stopped
+    ((_, asked),) = held.asked
+    (step,) = asked["steps"]
+    assert step["command"].startswith("systemctl stop vtool-domain-fe0.service ")
+    assert "vtool-backend-disk0.service" in step["command"] and step["timeout_s"] <= 100
+
+
+def test_what_xen_built_at_boot_is_not_stopped() -> None:
+    ready = prepare_to_deploy(EXAMPLE.with_name("xen-ring.yaml"))
+    held = FakeHeld()
+    there = BoardsBench({"board0": (ready.plan.boards[0], board())}, {"board0": held}, None, "0.1.0")  # type: ignore
+    assert there.stop("board0") is False and not held.asked
+
+
 def test_a_generation_without_a_proof_shows_nothing() -> None:
     assert bench(FakeHeld(proof={"proof": None}, observe={"results": {}})).proven("board0") == []
 
@@ -116,8 +159,19 @@ def test_a_lost_board_is_switched_off_and_on(monkeypatch: pytest.MonkeyPatch) ->
     assert reached.power.log == ["off", "on"]
 
 
-def test_a_lost_board_that_nobody_can_switch_is_said() -> None:
-    reached = board(power=SimpleNamespace(can_switch=False))
+def test_a_lost_board_that_nobody_can_switch_is_waited_for_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = board(power=SimpleNamespace(can_switch=False), facts=SimpleNamespace(boot_timeout_s=100))
+    waited: list[float] = []
+
+    def answers(_board: Any, _target: Any, deadline_s: float) -> None:
+        waited.append(deadline_s)
+        if len(waited) > 1:
+            raise board_failed("VT603", "nothing listens")
+
+    monkeypatch.setattr(field, "wait_for_sshd", answers)
+    Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    watchdog_s = PLAN.watchdog.timeout_s if PLAN.watchdog else 0
+    assert waited == [100 + watchdog_s], "its watchdog may start it again"
     with pytest.raises(VtoolError, match="nothing can switch it"):
         Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
 

@@ -210,6 +210,14 @@ def test_a_guest_without_a_console_takes_commands_from_its_network() -> None:
     assert next(step for step in steps if step["op"] == "measured")["domains"] == {"fe0": 1, "dom0": 0}
 
 
+def test_a_guest_that_hangs_is_waited_for_a_minute_beside_what_the_tool_was_given() -> None:
+    for said in ({"tool": "fio", "pattern": "read"}, {"tool": "iperf3"}, {"tool": "sockperf"}):
+        workload = WORKLOAD.validate_json(json.dumps({**said, "seconds": 10, "warmup_s": 2}))
+        spot = spots("kvm-shared-ram")["net0" if workload.TYPES == ("net",) else "disk0"]
+        steps = {step["id"]: step for step in steps_of(spot, workload, next(workload.points()))}
+        assert steps["client"]["timeout_s"] == steps["prepare"]["timeout_s"] == 70
+
+
 def test_fio_counts_its_job_alone_and_several_jobs_with_their_start() -> None:
     many = WORKLOAD.validate_python({"tool": "fio", "pattern": "randread", "jobs": [1, 2], "warmup_s": 0})
     one, two = (many.commands(point, DISK) for point in many.points())

@@ -16,7 +16,7 @@ from vtool.bench.cells import Planned, Ready, plan_matrix
 from vtool.bench.field import Deployed
 from vtool.bench.places import Spot
 from vtool.bench.run_folder import open_run
-from vtool.bench.runner import MOST_ATTEMPTS, Outcome, Runner, run_of
+from vtool.bench.runner import MOST_ATTEMPTS, MOST_LOSSES, Outcome, Runner, run_of
 from vtool.cli.common import prepare_to_deploy
 from vtool.deploy.proof.steps import Row, Step
 from vtool.diagnostics import VtoolError, board_failed
@@ -46,6 +46,7 @@ class FakeField:
         self.rows: Callable[[int], list[Row]] = lambda _: PROVEN
         self.proofs = 0
         self.refuses: set[str] = set()
+        self.stops = True
 
     def deploy(self, ready: Ready) -> list[Deployed]:
         cpus = f"cpus={ready.topology.domains['fe0'].cpus}"
@@ -59,6 +60,10 @@ class FakeField:
 
     def revive(self, ready: Ready) -> None:
         self.log.append("revive")
+
+    def stop(self, board: str) -> bool:
+        self.log.append("stop")
+        return self.stops
 
     def clock(self, board: str) -> Clock:
         return Clock.REAL
@@ -151,8 +156,76 @@ def test_a_board_that_dies_costs_an_attempt_and_the_run_goes_on(planned: Planned
 def test_a_board_that_always_dies_costs_the_cell(planned: Planned, tmp_path: Path) -> None:
     field = FakeField(lambda _: board_failed("VT603", "gone"))
     outcome, run = go(planned, tmp_path, field)
-    assert outcome.missing == 4 and len(run.repetitions) == 4 * MOST_ATTEMPTS
+    assert outcome.missing == 4 and len(run.repetitions) == 2 * MOST_ATTEMPTS, "a cell, not each of its repetitions"
     assert {one.void for one in run.repetitions} == {Void.BOARD_LOST}
+
+
+SILENT = "domain 'fe0' did not answer 'sh /tmp/vtool-bench.sh' in time"
+
+
+def test_a_guest_that_falls_silent_costs_a_repetition_and_is_deployed_anew(planned: Planned, tmp_path: Path) -> None:
+    field = FakeField(lambda n: board_failed("VT710", SILENT) if n == 2 else guest_text(FIO))
+    outcome, run = go(planned, tmp_path, field)
+    assert field.log[:7] == [f"deploy {A}", "measure", f"deploy {B}", "measure", "stop", f"deploy {B}", "measure"]
+    assert [one.void for one in run.repetitions][:3] == [None, Void.GUEST_SILENT, None] and not outcome.missing
+    assert run.repetitions[1].why == SILENT and "revive" not in field.log
+
+
+@pytest.mark.parametrize("when", ["fingerprint", "proof"])
+def test_a_guest_that_is_silent_before_anything_is_measured(planned: Planned, tmp_path: Path, when: str) -> None:
+    field, asked = FakeField(), list[str]()
+
+    def silent_once(usual: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def ask(of: Any) -> Any:
+            asked.append(when)
+            if len(asked) == 1:
+                raise board_failed("VT710", SILENT)
+            return usual(of)
+
+        return ask
+
+    name = {"fingerprint": "environment", "proof": "proven"}[when]
+    setattr(field, name, silent_once(getattr(field, name)))
+    outcome, run = go(planned, tmp_path, field)
+    assert field.log[:4] == [f"deploy {A}", "stop", f"deploy {A}", "measure"] and not outcome.missing
+    assert run.repetitions[0].void is Void.GUEST_SILENT and run.repetitions[0].environment is None
+
+
+def test_a_silent_guest_that_cannot_be_stopped_costs_a_boot(planned: Planned, tmp_path: Path) -> None:
+    def unreachable(_: str) -> bool:
+        raise board_failed("VT603", "it does not answer either")
+
+    for stop in (lambda _: False, unreachable):
+        field = FakeField(lambda n: board_failed("VT710", SILENT) if n == 1 else guest_text(FIO))
+        field.stop = stop  # type: ignore[method-assign, assignment]
+        outcome, run = go(planned, tmp_path / stop.__name__.strip("<>"), field)
+        assert field.log[:4] == [f"deploy {A}", "measure", "revive", f"deploy {A}"] and not outcome.missing
+        assert run.repetitions[0].void is Void.GUEST_SILENT
+
+
+def test_a_variant_of_which_no_guest_ever_answers_ends_after_some(tmp_path: Path) -> None:
+    said = {"workloads": {"disk": {"tool": "fio", "pattern": ["read", "write", "randread", "randwrite"]}}}
+    loaded = write(tmp_path, {**said, "repetitions": 3})
+    field = FakeField(lambda _: board_failed("VT710", SILENT))
+    outcome, run = go(plan_matrix(loaded, prepare_to_deploy), tmp_path / "run", field)
+    assert len(run.repetitions) == field.log.count(f"deploy {A}") == MOST_LOSSES and outcome.missing == 12
+    assert run.ended[-1].how == "complete"
+
+
+def test_a_board_that_does_not_answer_while_it_is_deployed_to_is_started_again(
+    planned: Planned, tmp_path: Path
+) -> None:
+    field, usual, asked = FakeField(), FakeField.deploy, list[str]()
+
+    def deploy(ready: Ready) -> list[Deployed]:
+        done = usual(field, ready)
+        asked.append("deploy")
+        return [Deployed("board0", "", False, board_failed("VT603", "gone"))] if len(asked) == 1 else done
+
+    field.deploy = deploy  # type: ignore[method-assign]
+    outcome, run = go(planned, tmp_path, field)
+    assert field.log[:4] == [f"deploy {A}", "revive", f"deploy {A}", "measure"] and not outcome.missing
+    assert [bool(one.failure) for one in run.deployments] == [True, False, False, False, False]
 
 
 def test_a_board_that_nobody_can_switch_ends_the_run_with_everything_kept(planned: Planned, tmp_path: Path) -> None:

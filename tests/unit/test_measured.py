@@ -87,13 +87,14 @@ def test_a_command_that_ends_early_says_so(address: str, log: list[str]) -> None
     with pytest.raises(BoardError, match="ended and never said") as caught:
         module.measured(step("echo no such tool; exit 127", domain="fe0", address=address, ready=READY, done=DONE))
     assert any("no such tool" in line for line in caught.value.detail) and log == ["found ['u']"]
+    assert not isinstance(caught.value, talk.SilentError), "its shell answered"
 
 
 def test_a_domain_that_takes_no_commands_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
     monkeypatch.setattr(talk, "PATIENCE_S", 0.2)
-    with pytest.raises(BoardError, match="takes no commands at"):
+    with pytest.raises(talk.SilentError, match="takes no commands at"):
         talk.domain_shell("fe0", "true", 5, f"127.0.0.1:{port}")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from vtool.deploy.on_board import observe
 from vtool.deploy.on_board.base import BoardError
+from vtool.deploy.on_board.talk import SilentError
 
 DEVICE = "/machine/peripheral/device-disk0"
 MMIO, PCI = "/machine/unattached/device[39]", "/machine/unattached/device[5]"
@@ -79,3 +80,17 @@ def test_what_is_offered_is_read_of_the_device_and_its_transport(
     monkeypatch.setattr(observe, "manifest", lambda: {"domains": {"fe0": {"qmp": "socket"}}})
     found = seen(monkeypatch, [{"id": "offers", "op": "offers", "domain": "fe0", "device": "device-disk0"}])["offers"]
     assert (found["VIRTIO_F_VERSION_1"], found["VIRTIO_F_IOMMU_PLATFORM"]) == offered
+
+
+def test_what_a_domains_silence_cost_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([SilentError("domain 'fe0' did not answer 'true' in time"), BoardError("VT709", "in use")])
+
+    def fail(_: dict[str, Any]) -> dict[str, Any]:
+        raise next(said)
+
+    monkeypatch.setitem(observe.OPERATIONS, "domain", fail)
+    steps = [{"id": f"{name}{n}", "op": "domain", "domain": name} for name in ("fe0", "fe1") for n in (1, 2)]
+    results = seen(monkeypatch, steps)
+    assert {name: result["silent"] for name, result in results.items()} == {
+        "fe01": True, "fe02": True, "fe11": False, "fe12": False,
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ from vtool.bench.cells import Ready
 from vtool.bench.places import Spot
 from vtool.bench.repetition import cheap
 from vtool.bench.steps import BRING, TOOLS, deadline_s
+from vtool.board.failures import NoAnswer
 from vtool.board.local_lock import local_lock
 from vtool.board.protocols import Board
+from vtool.board.reaching import wait_for_sshd
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.booting import bring_up
 from vtool.deploy.connection import ssh_command
@@ -29,12 +32,15 @@ from vtool.deploy.proof.steps import Proof, Row, Step
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.images.build import ensure
 from vtool.plan.types import BoardPlan
+from vtool.plan.types.guest import served_by
 from vtool.results.records import Clock, Environment
 
 ImagesOf = Callable[[Ready, Sequence[BoardPlan]], Callable[[str], Path]]
 """Builds what plans need; returns how to find an image's file."""
 BoardOf = Callable[[BoardPlan], Board]
 _OFF_S = 2.0
+_STOP_S = 100
+"""How long stopping may take: a guest has 30 s to end by itself, and its unit 60 s until it is killed."""
 
 
 @record
@@ -58,10 +64,13 @@ class Bench(Protocol):
         """Return the fingerprint of what a cell is measured on."""
 
     def proven(self, board: str) -> list[Row]:
-        """Prove again, by the rows that cost next to nothing. VtoolError when the board is lost."""
+        """Prove again, by the rows that cost next to nothing. VtoolError when the board is lost, or a guest silent."""
 
     def observe(self, board: str, steps: Sequence[Step]) -> Mapping[str, Any]:
-        """Run steps. VtoolError when the board is lost."""
+        """Run steps. VtoolError when the board is lost, or a guest silent."""
+
+    def stop(self, board: str) -> bool:
+        """Stop all guests and what serves them, so that the next deploy starts them; False where a boot has to."""
 
 
 class Field(Protocol):
@@ -74,7 +83,7 @@ class Field(Protocol):
         """Hold the boards that a variant runs on."""
 
     def revive(self, ready: Ready) -> None:
-        """Cut the power of boards that are lost, and switch them on again."""
+        """Have boards that are lost answer again: cut their power and switch them on, or wait for what nobody can."""
 
 
 class Boards:
@@ -107,15 +116,28 @@ class Boards:
             yield BoardsBench({plan.name: (plan, board) for plan, board in targets}, held, self._progress, self._vtool)
 
     def revive(self, ready: Ready) -> None:
-        """Cut the power and switch on again. VtoolError for a board that nobody can switch, or that stays silent."""
+        """Cut the power and switch on again; wait for one that nobody can switch, which its watchdog may.
+
+        VtoolError for a board that stays silent.
+        """
         for plan, board in self._targets(ready):
             if not board.power.can_switch:
-                hint = "switch it off and on, then run the same command again: it goes on where it stopped"
-                raise board_failed("VT603", f"board '{board.name}' is lost, and nothing can switch it", hints=(hint,))
+                _wait_for(board, plan)
+                continue
             with local_lock(board), board.hold():  # or it may be somebody else's by now
                 board.power.off()
                 time.sleep(_OFF_S)
                 bring_up(board, self._progress, plan.suite)
+
+
+def _wait_for(board: Board, plan: BoardPlan) -> None:
+    """Wait until a board that nobody can switch answers; VtoolError VT603."""
+    watchdog_s = plan.watchdog.timeout_s if plan.watchdog else 0
+    try:
+        wait_for_sshd(board, board.ssh(), watchdog_s + board.facts.boot_timeout_s)
+    except NoAnswer:
+        hint = "switch it off and on, then run the same command again: it goes on where it stopped"
+        raise board_failed("VT603", f"board '{board.name}' is lost, and nothing can switch it", hints=(hint,)) from None
 
 
 def _deployed(report: Report) -> Deployed:
@@ -160,13 +182,33 @@ class BoardsBench:
             kept = self._held[board].run("proof")["proof"]
             self._proofs[board] = cheap(saved.from_json(kept) if kept else [])
         wanted = self._proofs[board]
-        results = self.observe(board, steps_of(wanted))
-        return [proof.read(results) for proof in wanted]
+        results = self._results(board, steps_of(wanted))
+        rows = [proof.read(results) for proof in wanted]
+        if any(row.failed for row in rows):
+            _require_answers(results)
+        return rows
 
     def observe(self, board: str, steps: Sequence[Step]) -> Mapping[str, Any]:
-        """Run steps by vtool-board; a server's program is sent first where the board has not got it."""
+        """Run steps by vtool-board; a server's program is sent first where the board has not got it.
+
+        VtoolError VT603 for a board that does not answer, SilentDomain.
+        """
         if any(BRING in step for step in steps) and board not in self._has_tools:
             self._send_tools(board)
+        results = self._results(board, steps)
+        _require_answers(results)
+        return results
+
+    def stop(self, board: str) -> bool:
+        """Stop the units of guests and backends; what Xen built at boot has none. VtoolError VT603, VT704."""
+        guests = self._targets[board][0].guests
+        if any(guest.at_boot for guest in guests):
+            return False
+        units = [unit for guest in guests for unit in (guest.unit, *served_by(guest).values())]
+        stop = {"id": "stop", "op": "run", "command": shlex.join(["systemctl", "stop", *units]), "timeout_s": _STOP_S}
+        return "error" not in self._results(board, [stop])["stop"]
+
+    def _results(self, board: str, steps: Sequence[Step]) -> Mapping[str, Any]:
         wanted = json.dumps({"steps": list(steps)})
         said = self._held[board].run("observe", stdin=wanted, timeout_s=deadline_s(steps))
         results: Mapping[str, Any] = said["results"]
@@ -186,3 +228,11 @@ class BoardsBench:
             words = done.stderr.decode(errors="replace").splitlines()[-5:]
             raise board_failed("VT704", f"the tools cannot be put on board '{board}'", detail=words)
         self._has_tools.add(board)
+
+
+def _require_answers(results: Mapping[str, Any]) -> None:
+    """Raise SilentDomain with the words of the first step that a domain did not answer."""
+    for result in results.values():
+        if result.get("silent"):
+            error = result["error"]
+            raise board_failed(error["code"], error["message"], detail=error["detail"])

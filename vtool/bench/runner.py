@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -21,6 +22,7 @@ from vtool.bench.field import Bench, Deployed, Field
 from vtool.bench.repetition import Seen, proof_seen, read, rows_seen
 from vtool.bench.steps import steps_of
 from vtool.board.failures import NoAnswer
+from vtool.deploy.failures import SilentDomain
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.results.records import (
     Cell,
@@ -39,7 +41,9 @@ from vtool.results.records import (
 from vtool.results.run_folder import RunRead
 
 MOST_ATTEMPTS = 3
-"""How often a session measures a repetition that does not count."""
+"""How often a session measures a repetition that does not count, and how often it lets a cell cost a deployment."""
+MOST_LOSSES = 2 * MOST_ATTEMPTS
+"""How often in a row a session lets a variant lose its board, or a guest, until the rest of it is given up."""
 _REACHING = "VT6"
 """Of boards that cannot be reached, or are somebody else's."""
 _WORTH_ANOTHER = (Void.CLOCK_JUMPED, Void.THROTTLED, Void.DISTURBED, Void.TOOL_FAILED, Void.BOARD_LOST)
@@ -125,6 +129,8 @@ class Runner:
         self._attempts = dict(folder.was.attempts())
         self._known = set(folder.was.environments)
         self._given_up: set[str] = set()
+        self._losses: Counter[str] = Counter()
+        """How often a cell cost a deployment, and how often in a row a variant did."""
         self._current: str | None = None
         """The variant that runs; one that is alone is deployed once."""
         self._proven: ProofSeen | None = None
@@ -161,9 +167,15 @@ class Runner:
                     yield number, variant.id, wanted
 
     def _variant(self, number: int, variant: str, cells: list[Cell]) -> None:
-        """Deploy a variant and measure cells of it; a board that is lost costs a cell, and is started again."""
+        """Deploy a variant and measure cells of it; what is lost costs a repetition, and is started and deployed again.
+
+        A guest that is silent is stopped, a board is switched off and on.
+        """
         left = list(cells)
         while left:
+            if self._losses[variant] >= MOST_LOSSES:
+                self._given_up.update(cell.id for cell in left)
+                return
             if self._current != variant and not self._deploy(variant, left):
                 return
             try:
@@ -172,14 +184,18 @@ class Runner:
                     while left:
                         self._cell(bench, left[0], number)
                         left.pop(0)
+                        self._losses[variant] = 0
             except _LostError as lost:
                 self._current = None
                 cell = left[0]
                 clock = lost.clock or Clock.REAL  # of a board that did not even answer, nothing is known
-                self._note(cell, number, Seen(Void.BOARD_LOST, str(lost)), clock, self._moment(), 0.0)
-                if self._attempts[cell.id, number] >= MOST_ATTEMPTS:
+                self._note(cell, number, Seen(lost.void, str(lost)), clock, self._moment(), lost.seconds)
+                self._losses.update((cell.id, variant))
+                if self._losses[cell.id] >= MOST_ATTEMPTS:
+                    self._given_up.add(cell.id)
                     left.pop(0)
-                self._field.revive(self._planned.ready[variant])
+                if lost.revive:
+                    self._field.revive(self._planned.ready[variant])
 
     @contextlib.contextmanager
     def _held(self, variant: str) -> Iterator[Bench]:
@@ -192,7 +208,27 @@ class Runner:
 
     def _deploy(self, variant: str, cells: list[Cell]) -> bool:
         ready, self._current = self._planned.ready[variant], None
-        started, begin = self._moment(), self._clock()
+        done = self._deployed(variant)
+        if any(isinstance(one.failure, NoAnswer) for one in done):
+            self._field.revive(ready)
+            done = self._deployed(variant)
+        well = all(one.failure is None for one in done) and len(done) == len(ready.plan.boards)
+        for failure in (one.failure for one in done if self._others and one.failure is not None):
+            if any(found.code.startswith(_REACHING) for found in failure.diagnostics):
+                raise failure
+        if well:
+            self._current = variant
+        else:
+            why = "; ".join(fault.message for one in done for fault in _faults(one.failure)) or "a board was left out"
+            for cell in cells:
+                # What cannot be deployed now cannot be in the next round of this session either.
+                self._given_up.add(cell.id)
+                self.outcome.void.append((cell.id, f"{Void.NOT_DEPLOYED.value}: {why}"))
+        return well
+
+    def _deployed(self, variant: str) -> list[Deployed]:
+        """Deploy a variant, and put how that went on the disk."""
+        ready, started, begin = self._planned.ready[variant], self._moment(), self._clock()
         self._progress.start(f"deploy {variant}")
         try:
             done = self._field.deploy(ready)
@@ -218,18 +254,7 @@ class Runner:
             )
             if one.failure is None:
                 self.outcome.running[board] = variant
-        for failure in (one.failure for one in done if self._others and one.failure is not None):
-            if any(found.code.startswith(_REACHING) for found in failure.diagnostics):
-                raise failure
-        if well:
-            self._current = variant
-        else:
-            why = "; ".join(fault.message for one in done for fault in _faults(one.failure)) or "a board was left out"
-            for cell in cells:
-                # What cannot be deployed now cannot be in the next round of this session either.
-                self._given_up.add(cell.id)
-                self.outcome.void.append((cell.id, f"{Void.NOT_DEPLOYED.value}: {why}"))
-        return well
+        return done
 
     def _cell(self, bench: Bench, cell: Cell, number: int) -> None:
         """Measure a repetition of a cell, and again while it does not count and that may pass."""
@@ -241,7 +266,11 @@ class Runner:
                 environment = bench.environment(self._planned.spots[cell.id])
                 seen, before, after = self._measure(bench, cell)
             except NoAnswer as error:
-                raise _LostError(_words(error), clock) from error
+                raise _LostError(_words(error), clock, self._clock() - begin) from error
+            except SilentDomain as error:
+                seconds = self._clock() - begin
+                revive = not _stopped(bench, cell.board)
+                raise _LostError(_words(error), clock, seconds, Void.GUEST_SILENT, revive=revive) from error
             except KeyboardInterrupt:
                 self._note(cell, number, Seen(Void.INTERRUPTED, "Ctrl-C"), clock, started, self._clock() - begin)
                 raise
@@ -275,7 +304,7 @@ class Runner:
                 return
 
     def _measure(self, bench: Bench, cell: Cell) -> tuple[Seen, ProofSeen, ProofSeen | None]:
-        """Prove, measure, prove. NoAnswer for a board that is lost."""
+        """Prove, measure, prove. NoAnswer for a board that is lost, SilentDomain for a guest."""
         spot, point = self._planned.spots[cell.id], self._planned.workloads[cell.workload]
         before = self._proven or proof_seen(bench.proven(cell.board))
         self._proven = None
@@ -334,11 +363,30 @@ class Runner:
 
 
 class _LostError(Exception):
-    """A board is lost; ``clock`` is what its seconds were."""
+    """A board or a guest is lost, after ``seconds``; ``clock`` is what the board's were.
 
-    def __init__(self, why: str, clock: Clock | None) -> None:
+    ``revive``: what is deployed next needs the board to be started again.
+    """
+
+    def __init__(
+        self,
+        why: str,
+        clock: Clock | None,
+        seconds: float = 0.0,
+        void: Void = Void.BOARD_LOST,
+        *,
+        revive: bool = True,
+    ) -> None:
         super().__init__(why)
-        self.clock = clock
+        self.clock, self.seconds, self.void, self.revive = clock, seconds, void, revive
+
+
+def _stopped(bench: Bench, board: str) -> bool:
+    """Stop what runs on a board whose guest is silent; whether that was possible."""
+    try:
+        return bench.stop(board)
+    except NoAnswer:
+        return False
 
 
 def _words(error: VtoolError) -> str:

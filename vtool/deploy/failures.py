@@ -84,13 +84,19 @@ declare(
     example="vtool exec while vtool console is open",
     fix="Close the other one.",
 )
-declare(
-    "VT710",
+
+
+class SilentDomain(
+    VtoolError,
+    code="VT710",
     what="a domain or backend does not run or answer",
     why="There is no process, or its shell says nothing.",
     example="a guest that hangs on its disk",
     fix="vtool logs",
-)
+):
+    """A domain or backend that does not run, or says nothing where it has to."""
+
+
 declare(
     "VT711",
     what="no such domain or backend is deployed",

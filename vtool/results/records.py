@@ -79,6 +79,7 @@ class Void(Enum):
     DISTURBED = "disturbed"
     TOOL_MISSING = "tool-missing"
     TOOL_FAILED = "tool-failed"
+    GUEST_SILENT = "guest-silent"
     BOARD_LOST = "board-lost"
     INTERRUPTED = "interrupted"
 

@@ -84,6 +84,16 @@ BEFORE, AFTER = "/tmp/vtool-bench-before", "/tmp/vtool-bench-after"  # noqa: S10
 """Scripts between which is what is counted; of a tool that runs them itself, without its own start and end."""
 
 
+GRACE_S = 60
+"""How long a tool may take beside the time that it is given: so long is a guest that hangs waited for. By the board's
+clock, of which one that counts instructions needs minutes of ours while a processor is busy."""
+
+
+def deadline_s(point: Point) -> int:
+    """Return how long a tool may take that runs for as long as it is told to, to warm up or to measure."""
+    return max(int(point["seconds"]), int(point["warmup_s"])) + GRACE_S
+
+
 @record
 class Commands:
     """What is run for one repetition, as shell lines.

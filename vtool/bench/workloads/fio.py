@@ -22,6 +22,7 @@ from vtool.bench.workloads.base import (
     Sweep,
     ToolFailedError,
     WorkloadBase,
+    deadline_s,
     higher,
     lower,
 )
@@ -34,6 +35,8 @@ _SHARE = "/tmp/vtool-bench"  # noqa: S108
 _SHARE_FILE_BYTES = 8 * MIB
 _PERCENTILES = "50:90:95:99:99.9:99.99"
 _SECTOR = 512
+_OF_AMOUNT_S = 90
+"""So much longer may a number of requests take, of which nobody knows how long they do."""
 
 
 class Pattern(Enum):
@@ -115,7 +118,7 @@ class Workload(WorkloadBase):
             client=f"{hooks} {lasting} && cat {_OUTPUT}; rm -f {_OUTPUT}",
             prepare=f"{prepare} && {warm}",
             clean=clean,
-            timeout_s=int(point["seconds"]) + 150,
+            timeout_s=deadline_s(point) + (_OF_AMOUNT_S if amount else 0),
         )
 
     def read(self, output: str, point: Point) -> Outcome:  # noqa: ARG002 - the base's

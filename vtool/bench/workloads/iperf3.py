@@ -19,6 +19,7 @@ from vtool.bench.workloads.base import (
     Sweep,
     ToolFailedError,
     WorkloadBase,
+    deadline_s,
     higher,
     lower,
 )
@@ -91,7 +92,7 @@ class Workload(WorkloadBase):
             port=PORT,
             prepare=f"ip link set dev {place.interface} mtu {point['mtu']} && {warm}",
             clean=f"ip link set dev {place.interface} mtu 1500",
-            timeout_s=int(point["seconds"]) + 150,
+            timeout_s=deadline_s(point),
         )
 
     def read(self, output: str, point: Point) -> Outcome:

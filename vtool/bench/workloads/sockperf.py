@@ -18,6 +18,7 @@ from vtool.bench.workloads.base import (
     Sweep,
     ToolFailedError,
     WorkloadBase,
+    deadline_s,
     higher,
     lower,
 )
@@ -61,7 +62,7 @@ class Workload(WorkloadBase):
             server=f"exec sockperf server --ip 0.0.0.0 --port {PORT}{tcp} --uc-reuseaddr",
             port=PORT,
             prepare=warm,
-            timeout_s=int(point["seconds"]) + 150,
+            timeout_s=deadline_s(point),
         )
 
     def read(self, output: str, point: Point) -> Outcome:

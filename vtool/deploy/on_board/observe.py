@@ -18,31 +18,35 @@ from .base import BoardError, run
 from .domains import manifest
 from .kernel_image import options_of
 from .measured import measured
-from .talk import domain_shell, qmp
+from .talk import SilentError, domain_shell, qmp
 from .typed import Any
 
 
 def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
-    """Run a list of steps from stdin in order; a step that fails is a result too, never an end."""
+    """Run a list of steps from stdin in order; a step that fails is a result too, never an end.
+
+    What a domain's silence cost says so by ``silent``.
+    """
     results: dict[str, Any] = {}
-    silent: set[str] = set()
+    failed: dict[str, type[BoardError]] = {}
     for step in json.load(sys.stdin)["steps"]:
         begin = time.monotonic()
         # Who answers: a domain's shell, or its VMM.
         who = f"domain '{step['domain']}'" if step["op"] in SHELL_OPERATIONS and "domain" in step else ""
         who = f"QEMU of domain '{step['domain']}'" if step["op"] in QEMU_OPERATIONS else who
         try:
-            if who in silent:
-                raise BoardError("VT710", f"{who} had not answered before")
+            if who in failed:
+                words = f"{who} had not answered before"
+                raise SilentError(words) if failed[who] is SilentError else BoardError("VT710", words)
             results[step["id"]] = OPERATIONS[step["op"]](step)
         except BoardError as error:
             # One that hangs is waited for once, not once a step.
             if who:
-                silent.add(who)
-            results[step["id"]] = {"error": error.to_json()}
+                failed.setdefault(who, type(error))
+            results[step["id"]] = {"error": error.to_json(), "silent": isinstance(error, SilentError)}
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
             if step["op"] in QEMU_OPERATIONS:
-                silent.add(who)
+                failed.setdefault(who, BoardError)
             results[step["id"]] = {"error": {"code": "VT704", "message": repr(error), "hints": [], "detail": []}}
         results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
     return {"results": results}

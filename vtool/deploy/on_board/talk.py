@@ -28,6 +28,13 @@ PATIENCE_S = 20.0
 XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 
 
+class SilentError(BoardError):
+    """A domain that does not run, or says nothing where it has to: only a new start will have it talk again."""
+
+    def __init__(self, message: str, detail: Any = ()) -> None:
+        super().__init__("VT710", message, detail=detail)
+
+
 @contextlib.contextmanager
 def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
     """Yield a file descriptor of the domain's console; one user at a time (VT709)."""
@@ -43,7 +50,7 @@ def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
         if domain["kind"] == "xen":
             domid = run("xl", "domid", name, check=False, timeout=20).stdout.strip()
             if not domid:
-                raise BoardError("VT710", f"domain '{name}' does not run")
+                raise SilentError(f"domain '{name}' does not run")
             path = run("xenstore-read", f"/local/domain/{domid}/console/tty").stdout.strip()
             descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
             tty.setraw(descriptor, termios.TCSANOW)
@@ -57,7 +64,7 @@ def domain_console(name: str, domain: dict[str, Any]) -> Iterator[int]:
             try:
                 connection.connect(domain["console"])
             except OSError:
-                raise BoardError("VT710", f"domain '{name}' does not run") from None
+                raise SilentError(f"domain '{name}' does not run") from None
             connection.settimeout(None)
             yield connection.fileno()
 
@@ -97,7 +104,7 @@ class Answer:
         data = os.read(self._console, 65536) if left > 0 and select.select([self._console], [], [], left)[0] else b""
         if not data:
             words = f"domain '{self._name}' did not answer '{self._command[:60]}' in time"
-            raise BoardError("VT710", words, detail=self._tail())
+            raise SilentError(words, self._tail())
         self._text += data
 
     def _tail(self) -> list[str]:
@@ -147,7 +154,7 @@ def _commands_at(name: str, address: str) -> Iterator[int]:
             break
         except OSError as error:
             if time.monotonic() > deadline:
-                raise BoardError("VT710", f"domain '{name}' takes no commands at {address}: {error}") from None
+                raise SilentError(f"domain '{name}' takes no commands at {address}: {error}") from None
             time.sleep(0.1)  # between two attempts; the loop has the deadline
     with connection:
         connection.settimeout(None)
