@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -491,6 +492,80 @@ def test_a_run_has_all_its_variants_and_results(run: Path, lab: Path, tmp_path: 
         assert prepare_to_deploy(lay_out(bundle, two), (), two.settings).topology.domains["fe0"].cpus == 2
 
 
+def test_a_run_is_bundled_from_any_folder_and_where_it_was_moved_to(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    ready = prepare_to_deploy(lab / "labs/pair.yaml", [lab / "labs/more.yaml"])
+    variant = {
+        "id": "pair", "axes": {}, "topology": "labs/pair.yaml", "overlays": ["labs/more.yaml"],
+        "digest": digest_of(ready.document.value),
+    }  # fmt: skip
+    said = {"variants": [variant], "cells": [], "axes": {}}
+    with open_run(lab / "runs/1", a_run(**said, called_from="../..")):
+        pass
+    whole = {}
+    for folder in (lab, tmp_path / "first"):
+        if folder is not lab:
+            shutil.move(lab, folder / "moved")
+        monkeypatch.chdir(tmp_path / "second")
+        run = (lab if folder is lab else folder / "moved") / "runs/1"
+        whole[folder] = written(bundled(run), tmp_path / "b").read_bytes()
+    assert len(set(whole.values())) == 1
+    with open_run(tmp_path / "alone", a_run(**said, called_from="../..")):
+        pass
+    monkeypatch.chdir(tmp_path / "first/moved")
+    assert written(bundled(tmp_path / "alone"), tmp_path / "b").exists(), "or from where vtool bench was called"
+    with open_run(tmp_path / "old", a_run(**said)):
+        pass
+    assert written(bundled(tmp_path / "old"), tmp_path / "b").exists()
+
+
+def test_a_board_is_rendered_once(run: Path, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vtool.bundle import derived as module
+
+    rendered: list[str] = []
+    usual = module.render
+    monkeypatch.setattr(module, "render", lambda board: rendered.append(board.name) or usual(board))
+    made_of(Wish(lab / "labs/pair.yaml"))
+    assert rendered == ["board0"]
+
+
+def test_the_bundle_of_a_run_is_deployed_like_that_of_a_topology(
+    run: Path, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up to what Ansible would begin with: boards, plans and images are those of the variant."""
+    made = bundled(run, lab / "inventory.yaml")
+    path = written(made, tmp_path / "b")
+    seen: list[tuple[int, str]] = []
+
+    class Play:
+        def on(self, name: str, targets: Sequence[Any], image_path: Callable[[str], Path]) -> list[Any]:
+            ((plan, _),) = targets
+            generation = differing_module.wanted_of(name, targets, image_path)["board0"].generation["generation"]
+            seen.append((plan.kvm_guests[0].cpus, generation))
+            return []
+
+    monkeypatch.setattr("vtool.cli.deploy_verb.playing", lambda *_: contextlib.nullcontext(Play()))
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(lab / "labs")
+    inventory = ("--inventory", lab / "inventory.yaml")
+    (lab / "inventory.yaml").write_text((lab / "inventory.yaml").read_text().replace("labs/facts.yaml", "mine.yaml"))
+    facts = (ROOT / "topology/boards/qemu-virt.yaml").read_text()
+    (lab / "mine.yaml").write_text(facts.replace("name: qemu-virt", "name: mine"))
+    assert vtool("deploy", path, *inventory) == 2 and "name one with --variant" in capsys.readouterr().err
+    for number, one in enumerate(made.manifest.labs, 1):
+        assert vtool("deploy", path, "--variant", one.id, *inventory) == 3, capsys.readouterr().err
+        assert seen == [(number, one.boards["board0"].generation)]
+        seen.clear()
+    dump_device_tree(Machine(2, 2 << 30), lab / "base.dtb")
+    capsys.readouterr()
+    assert vtool("deploy", path, "--variant", "cpus=2", *inventory) == 3 and not seen
+    assert "the firmware of board 'board0' hands over another device tree" in capsys.readouterr().err
+    assert vtool("deploy", path, "--variant", "cpus=2", "--accept-differences", *inventory) == 3 and len(seen) == 1
+
+
 def test_a_topology_that_changed_since(run: Path, lab: Path) -> None:
     (lab / "labs/pair.yaml").write_text(TOPOLOGY.replace("256MiB", "128MiB"))
     refused("VT968", "variant 'cpus=1' has changed since it was measured", lambda: bundled(run))
@@ -499,7 +574,7 @@ def test_a_topology_that_changed_since(run: Path, lab: Path) -> None:
 def test_a_topology_that_is_gone(run: Path, lab: Path) -> None:
     (lab / "labs/pair.yaml").unlink()
     (found,) = refused("VT968", "of variant 'cpus=1' is not there", lambda: bundled(run)).diagnostics
-    assert "from where that was called" in found.hints[0]
+    assert "where vtool bench was" in found.hints[0]
 
 
 def test_a_run_in_which_nothing_can_be(tmp_path: Path) -> None:

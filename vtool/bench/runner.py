@@ -393,8 +393,8 @@ def _words(error: VtoolError) -> str:
     return "; ".join(found.message for found in error.diagnostics)
 
 
-def run_of(planned: Planned, vtool: str, command: tuple[str, ...]) -> Run:
-    """Return a run's first record."""
+def run_of(planned: Planned, vtool: str, command: tuple[str, ...], called_from: str = "") -> Run:
+    """Return a run's first record; ``called_from`` is the folder of this process, as seen from the run's."""
     loaded = planned.loaded
     return Run(
         id=secrets.token_hex(8),
@@ -402,6 +402,7 @@ def run_of(planned: Planned, vtool: str, command: tuple[str, ...]) -> Run:
         created=now(),
         vtool=vtool,
         command=command,
+        called_from=called_from,
         matrix=loaded.plain,
         matrix_digest=loaded.digest,
         repetitions=loaded.matrix.repetitions,

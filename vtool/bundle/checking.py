@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from vtool.bench.cells import Prepare, Ready
 from vtool.bench.matrix import digest_of
-from vtool.bundle.derived import derived, facts_digest, files_in, images_of, name_in_bundle
+from vtool.bundle.derived import Derived, derived, facts_digest, files_in, name_in_bundle
 from vtool.bundle.failures import refused
 from vtool.bundle.manifest import LABS, RESULTS, Lab
 from vtool.bundle.opened import Opened, lay_out
@@ -15,7 +15,6 @@ from vtool.diagnostics import VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.files.json_text import from_json
 from vtool.files.regular import read_text, reason_of
-from vtool.plan.types import BoardPlan
 from vtool.results.run_folder import RECORDS, read_run
 
 declare(
@@ -27,9 +26,9 @@ declare(
 )
 
 
-def not_following(bundle: Opened, lab: Lab, ready: Ready) -> list[str]:
-    """Return what of a lab's members this vtool does not make of its topology, in words."""
-    made = {f"{lab.folder}/{name}": data for name, data in derived(ready, bundle.folder).items()}
+def not_following(bundle: Opened, lab: Lab, ready: Ready, follows: Derived) -> list[str]:
+    """Return what of a lab's members is not what ``follows`` from its topology by this vtool, in words."""
+    made = {f"{lab.folder}/{name}": data for name, data in follows.files.items()}
     members = {member.path: member for member in bundle.manifest.members}
     there = {name for name in members if name.startswith(f"{lab.folder}/")}
     there -= {_generation(lab, board) for board in lab.boards}
@@ -47,17 +46,14 @@ def not_following(bundle: Opened, lab: Lab, ready: Ready) -> list[str]:
             found += _not_its_generation(bundle, lab, name, part.generation)
         elif _generation(lab, name) in members:
             found.append(f"{_generation(lab, name)} follows from nothing")
-        if name in planned and tuple(sorted(_images(lab, planned[name]))) != part.images:
+        images = (name_in_bundle(lab.topology, reference) for reference in follows.images.get(name, ()))
+        if name in planned and tuple(sorted(images)) != part.images:
             found.append(f"the images of board '{name}' are others")
     found += [f"board '{name}' is missing" for name in planned if name not in lab.boards]
     found += [f"{name} is missing" for name in sorted(made.keys() - there)]
     found += [f"{name} follows from nothing" for name in sorted(there - made.keys())]
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in made.items()}
     return found + [f"{n} is another one" for n in sorted(made.keys() & there) if members[n].digest != digests[n]]
-
-
-def _images(lab: Lab, board: BoardPlan) -> list[str]:
-    return [name_in_bundle(lab.topology, reference) for reference in images_of(board)]
 
 
 def _generation(lab: Lab, board: str) -> str:
@@ -91,7 +87,7 @@ def check_bundle(bundle: Opened, prepare: Prepare, vtool: str) -> None:
     for lab in bundle.manifest.labs:
         topology = lay_out(bundle, lab)
         ready = prepare(topology, [bundle.folder / name for name in lab.overlays], lab.settings)
-        if wrong := not_following(bundle, lab, ready):
+        if wrong := not_following(bundle, lab, ready, derived(ready, bundle.folder)):
             raise _does_not_follow(bundle, f"lab '{lab.id}' does not follow from its topology", vtool, wrong)
     known = {f"{lab.folder}/" for lab in bundle.manifest.labs}
     members = [member.path for member in bundle.manifest.members]

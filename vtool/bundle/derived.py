@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vtool.base.records import record
 from vtool.bench.cells import Ready
 from vtool.bench.matrix import digest_of
 from vtool.deploy.stage import name_of_files
@@ -28,18 +29,29 @@ _READ_TO_PLAN = ("config",)
 """Of the files that a topology names, what is a text that plans depend on: always in the bundle."""
 
 
-def derived(ready: Ready, root: Path) -> dict[str, bytes]:
-    """Return what vtool makes of a topology below ``root``, by names within the lab's folder."""
+@record
+class Derived:
+    """What follows from a topology: files by names within the lab's folder, and by board the images it gets as is."""
+
+    files: Mapping[str, bytes]
+    images: Mapping[str, Sequence[str]]
+
+
+def derived(ready: Ready, root: Path) -> Derived:
+    """Return what vtool makes of a topology below ``root``."""
+    images: dict[str, list[str]] = {}
     found = {
         "lock.json": format_lock(ready.plan).encode(),
         "plan.json": as_json(_without(plan_data(ready.plan), f"{root}/")),
     }
     for board in ready.plan.boards:
-        for artifact in render(board).artifacts:
+        artifacts = render(board).artifacts
+        images[board.name] = sorted({artifact.content for artifact in artifacts if artifact.kind is Kind.IMAGE})
+        for artifact in artifacts:
             if artifact.kind is not Kind.IMAGE:
                 name = f"{board.name}/artifacts/{artifact.place.value}/{artifact.name}"
                 found[name] = artifact.content.encode()
-    return found
+    return Derived(found, images)
 
 
 def as_json(value: Any) -> bytes:
@@ -69,11 +81,6 @@ def files_in(generation: Mapping[str, Any]) -> dict[str, str]:
     if name != name_of_files(rows):
         raise ValueError("its files are of another generation")
     return {f"{place}/{name}": digest for place, name, _, digest in rows}
-
-
-def images_of(board: BoardPlan) -> list[str]:
-    """Return the references of what a board gets as it is, sorted."""
-    return sorted({artifact.content for artifact in render(board).artifacts if artifact.kind is Kind.IMAGE})
 
 
 def included(files: Iterable[str], value_of: Callable[[str], Any]) -> Iterator[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vtool.bench.cells import Ready
 from vtool.bundle.checking import files_of, not_following
-from vtool.bundle.derived import files_in, images_of, name_in_bundle
+from vtool.bundle.derived import derived, files_in, name_in_bundle
 from vtool.bundle.manifest import Lab
 from vtool.bundle.opened import Opened
 from vtool.deploy.difference import Target, wanted_of
@@ -36,9 +36,10 @@ def differs_here(
 
     Raises VtoolError as ``wanted_of``.
     """
-    found = not_following(bundle, lab, ready)
+    follows = derived(ready, bundle.folder)
+    found = not_following(bundle, lab, ready, follows)
     known = {image.name: image for image in bundle.manifest.images}
-    for reference in sorted({reference for plan, _ in targets for reference in images_of(plan)}):
+    for reference in sorted({reference for plan, _ in targets for reference in follows.images[plan.name]}):
         image = known.get(name_in_bundle(lab.topology, reference))
         digest = file_sha256(image_path(reference))
         if image is not None and digest != image.digest:  # one that is not known is another artifact, too

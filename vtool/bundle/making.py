@@ -18,7 +18,7 @@ from vtool.base.records import record
 from vtool.bench.cells import Prepare, Ready
 from vtool.bench.matrix import digest_of
 from vtool.bundle.archive import Content, member_of
-from vtool.bundle.derived import as_json, derived, facts_digest, images_of, included, name_in_bundle, named_files
+from vtool.bundle.derived import as_json, derived, facts_digest, included, name_in_bundle, named_files
 from vtool.bundle.failures import refused
 from vtool.bundle.manifest import FILES, LABS, RESULTS, BoardPart, Image, Lab, MadeOf, Manifest, Member
 from vtool.deploy.difference import Target, wanted_of
@@ -79,7 +79,7 @@ class Made:
 def wishes_of(run: RunRead) -> list[Wish]:
     """Return the variants of a run that could be deployed."""
     return [
-        Wish(Path(one.topology), tuple(map(Path, one.overlays)), one.settings, one.id, one.digest)
+        Wish(run.file(one.topology), tuple(map(run.file, one.overlays)), one.settings, one.id, one.digest)
         for one in run.run.variants
         if not one.faults
     ]
@@ -127,7 +127,7 @@ def _originals(wishes: Sequence[Wish], means: Means) -> list[Ready]:
     for wish in measured:
         for path in (wish.topology, *wish.overlays):
             if not path.exists():
-                hint = "a run names files as they were named to vtool bench: call this from where that was called"
+                hint = "a run finds them from its folder, as they lay when it began; or call this where vtool bench was"
                 message = f"'{path}' of variant '{wish.id}' is not there"
                 raise VtoolError(Diagnostic("VT968", message, hints=(hint,)))
     originals = [means.prepare(wish.topology, wish.overlays, wish.settings) for wish in wishes]
@@ -213,9 +213,9 @@ class _Making:
 
     def made(self, contents: dict[str, Content]) -> Lab:
         """Describe the lab, and add what follows from it."""
-        contents |= {f"{self._folder}/{name}": data for name, data in derived(self.ready, self._root).items()}
-        references = {board.name: images_of(board) for board in self.ready.plan.boards}
-        self._describe(sorted({reference for each in references.values() for reference in each}))
+        made = derived(self.ready, self._root)
+        contents |= {f"{self._folder}/{name}": data for name, data in made.files.items()}
+        self._describe(sorted({reference for each in made.images.values() for reference in each}))
         means = self._means
         targets = means.targets(self.ready) if means.targets else []
         wanted = wanted_of(self.ready.topology.name, targets, self._path_of)
@@ -227,7 +227,7 @@ class _Making:
             boards[board.name] = BoardPart(
                 facts=board.facts.name,
                 facts_digest=facts_digest(board),
-                images=tuple(sorted(self._name(reference) for reference in references[board.name])),
+                images=tuple(sorted(self._name(reference) for reference in made.images[board.name])),
                 firmware=staged.firmware if staged else None,
                 generation=staged.generation["generation"] if staged else None,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -89,7 +90,8 @@ def _measure(planned: Planned, inventory: Inventory, lanes: Sequence[Lane], argu
             vtool,
         )
 
-    with open_run(arguments.output, run_of(planned, vtool, command)) as folder:
+    here = os.path.relpath(Path.cwd(), arguments.output.resolve())
+    with open_run(arguments.output, run_of(planned, vtool, command, here)) as folder:
         print_diagnostics(folder.was.warnings)
         print(spread_over(planned, lanes, folder.was).words, file=sys.stderr)
         outcome = measure(planned, folder, lanes, boards, progress, vtool, command)

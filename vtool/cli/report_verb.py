@@ -136,15 +136,16 @@ def _planned(found: Sequence[tuple[RunRead, Variant]], *, several: bool) -> tupl
     from vtool.report.graph import dot_lines, make_graph
     from vtool.report.measured.topologies import TopologyShown, edges_in_words, maps_shown
 
-    _, variant = found[0]
+    read, variant = found[0]
     name = "; ".join(f"{run.run.name}: {one.id}" if several else one.id for run, one in found)
     shown = TopologyShown(name, os.path.normpath(variant.topology), tuple(_commands(variant)))
     if variant.faults:
         return replace(shown, commands=(), why=f"It cannot be: {variant.faults[0].message}."), ""
-    if not Path(variant.topology).exists():
+    topology_file, *overlays = map(read.file, (variant.topology, *variant.overlays))
+    if not topology_file.exists():
         return replace(shown, why=f"Its file is not here: {variant.topology}."), ""
     try:
-        ready = prepare_to_deploy(Path(variant.topology), [*map(Path, variant.overlays)], variant.settings)
+        ready = prepare_to_deploy(topology_file, overlays, variant.settings)
     except VtoolError as error:
         words = f"It cannot be planned here: {error.diagnostics[0].message} ({error.diagnostics[0].code})."
         return replace(shown, why=words), ""

@@ -152,7 +152,11 @@ class Cell(Part):
 
 
 class Run(Part):
-    """The first record: what shall be measured. ``matrix`` is the matrix as it was understood, as plain data."""
+    """The first record: what shall be measured. ``matrix`` is the matrix as it was understood, as plain data.
+
+    ``called_from`` is the folder that the names of its files start at, as seen from the run folder; empty where nobody
+    knew.
+    """
 
     record: Literal["run"] = "run"
     format: Literal["vtool-bench"] = FORMAT
@@ -162,6 +166,7 @@ class Run(Part):
     created: Moment
     vtool: str
     command: tuple[str, ...]
+    called_from: str = ""
     matrix: dict[str, Any]
     matrix_digest: Digest
     repetitions: Annotated[int, Field(ge=1)]

@@ -5,6 +5,7 @@ Reading never changes a folder, and one that is being written may be read.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,14 @@ class RunRead:
     def workloads(self) -> Mapping[str, WorkloadUsed]:
         """Return the workloads by their ids."""
         return {workload.id: workload for workload in self.run.workloads}
+
+    def file(self, name: str) -> Path:
+        """Return where a file lies that the run names: as seen from where it was measured, else from here."""
+        here = Path(name)
+        if not self.run.called_from:
+            return here
+        there = Path(os.path.normpath(self.folder.resolve() / self.run.called_from / name))
+        return there if there.exists() or not here.exists() else here
 
     def sound(self, cell: str) -> tuple[Repetition, ...]:
         """Return the repetitions of a cell that count, by their numbers."""
