@@ -56,6 +56,7 @@ def test_it_measures_and_goes_on(
     said = capsys.readouterr()
     assert "3 repetitions to measure" in said.err and "0 are missing" in said.out
     run = read_run(folder)
+    assert (folder / run.run.called_from).resolve() == Path.cwd()
     assert len(run.sessions) == 2 and run.run.command[:2] == ("vtool", *run.run.command[1:2]) and not run.missing()
     boards = on(monkeypatch, FakeField())
     assert main([*words, "-o", str(folder)]) == 0 and boards.log == [], "nothing is left to measure"
