@@ -159,6 +159,22 @@ def test_a_lost_board_is_switched_off_and_on(monkeypatch: pytest.MonkeyPatch) ->
     assert reached.power.log == ["off", "on"]
 
 
+def test_the_power_of_a_labs_board_is_known_while_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = board()
+    known, reached.power = reached.power, SimpleNamespace(can_switch=False)
+
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        reached.power = known
+        yield
+
+    reached.hold = held
+    monkeypatch.setattr(field, "_OFF_S", 0.0)
+    monkeypatch.setattr(field, "bring_up", lambda board, *_: board.power.on())
+    Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    assert known.log == ["off", "on"]
+
+
 def test_a_lost_board_that_nobody_can_switch_is_waited_for_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = board(power=SimpleNamespace(can_switch=False), facts=SimpleNamespace(boot_timeout_s=100))
     waited: list[float] = []

@@ -1,4 +1,4 @@
-"""A lab on loopback: labgrid's own coordinator and exporter, a power switch, and one board behind them.
+"""A lab on loopback: labgrid's own coordinator and exporter, power switches, and boards behind them.
 
 The switch is a web page (labgrid's `rest` model), the console a TCP port (`raw`), sshd another, as an
 exporter of a real lab would offer them. What the board is made of, the test says.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,26 +175,37 @@ def _start(words: list[str], ready: str, folder: Path, log: Path, stack: context
         time.sleep(0.1)
 
 
+def board_behind(
+    console_port: int, ssh_port: int, power_port: int, user: str, medium: str | None = None
+) -> dict[str, Any]:
+    """Return what an exporter announces of a board."""
+    group: dict[str, Any] = {
+        "NetworkService": {"address": "127.0.0.1", "port": ssh_port, "username": user, "password": SECRET},
+        "NetworkSerialPort": {"host": "127.0.0.1", "port": console_port, "protocol": "raw"},
+        "NetworkPowerPort": {
+            "model": "rest",
+            "host": f"http://admin:{SECRET}@127.0.0.1:{power_port}/relay/{{index}}/value",
+            "index": 1,
+        },
+    }
+    if medium is not None:  # as an exporter announces a card reader; its host is found by the user's ssh
+        reader = {"host": "lab-host", "busnum": 1, "devnum": 2, "path": medium, "vendor_id": 1, "model_id": 1}
+        group["NetworkUSBMassStorage"] = reader
+    return group
+
+
+ONE_BOARD = {"rack1": ("board=qemu", "room=12"), "rack2": ("board=rpi4", "room=12")}
+
+
 class Lab:
-    """Places ``rack1`` and ``rack2``: a board, and an empty one with other tags."""
+    """Places with their tags; what an exporter announces is theirs by its group's name, and others are empty."""
 
     def __init__(
-        self, folder: Path, console_port: int, ssh_port: int, power_port: int, user: str, medium: str | None = None
+        self, folder: Path, groups: Mapping[str, Mapping[str, Any]], places: Mapping[str, Sequence[str]] = ONE_BOARD
     ) -> None:
         self.folder = folder
         self.coordinator = f"127.0.0.1:{free_port()}"
-        self._group: Mapping[str, Any] = {
-            "NetworkService": {"address": "127.0.0.1", "port": ssh_port, "username": user, "password": SECRET},
-            "NetworkSerialPort": {"host": "127.0.0.1", "port": console_port, "protocol": "raw"},
-            "NetworkPowerPort": {
-                "model": "rest",
-                "host": f"http://admin:{SECRET}@127.0.0.1:{power_port}/relay/{{index}}/value",
-                "index": 1,
-            },
-        }
-        if medium is not None:  # as an exporter announces a card reader; its host is found by the user's ssh
-            reader = {"host": "lab-host", "busnum": 1, "devnum": 2, "path": medium, "vendor_id": 1, "model_id": 1}
-            self._group = {**self._group, "NetworkUSBMassStorage": reader}
+        self._groups, self._places = groups, places
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Lab]:
@@ -202,14 +213,15 @@ class Lab:
             programs = Path(sys.executable).parent
             words = [str(programs / "labgrid-coordinator"), "-l", self.coordinator]
             _start(words, "Coordinator ready", self.folder, self.folder / "coordinator.log", stack)
-            (self.folder / "exporter.yaml").write_text(json.dumps({"rack1": self._group}))
+            (self.folder / "exporter.yaml").write_text(json.dumps(self._groups))
             words = [str(programs / "labgrid-exporter"), "-c", self.coordinator, "-n", "lab", "--hostname", "127.0.0.1"]
             log = self.folder / "exporter.log"
             _start([*words, "exporter.yaml"], "NetworkPowerPort/", self.folder, log, stack)
-            for place, tags in (("rack1", ("board=qemu", "room=12")), ("rack2", ("board=rpi4", "room=12"))):
+            for place, tags in self._places.items():
                 self.client("-p", place, "create")
                 self.client("-p", place, "set-tags", *tags)
-            self.client("-p", "rack1", "add-match", "lab/rack1/*")
+            for place in self._groups:
+                self.client("-p", place, "add-match", f"lab/{place}/*")
             yield self
 
     def client(self, *words: str, user: str = "admin", check: bool = True) -> str:

@@ -26,7 +26,7 @@ from vtool.board.labgrid_session import coordinator
 from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError
 
-from .lab import SECRET, Console, Lab, power_switch
+from .lab import SECRET, Console, Lab, board_behind, power_switch
 from .machine import USER, Machine, make_key, why_not
 
 pytest.importorskip("labgrid")
@@ -40,7 +40,8 @@ class Rack:
         self.machine = Machine(folder)
         self.console = Console(stack)
         power = power_switch(self, stack)
-        self.lab = Lab(folder / "lab", self.console.port, self.machine.port, power, USER)
+        behind = board_behind(self.console.port, self.machine.port, power, USER)
+        self.lab = Lab(folder / "lab", {"rack1": behind})
         self.broken = False
 
     def on(self) -> None:

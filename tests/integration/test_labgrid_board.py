@@ -19,7 +19,7 @@ from vtool.board.emulated import EmulatedBoard
 from vtool.model.validate import load_facts
 
 from .conftest import EXAMPLES, Bench, interrupted
-from .lab import Lab, SerialLine, forward, power_switch
+from .lab import Lab, SerialLine, board_behind, forward, power_switch
 from .machine import Machine
 
 pytestmark = pytest.mark.board
@@ -78,7 +78,8 @@ def user(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Use
         line = SerialLine(board._files.console_socket, stack)
         folder = tmp_path_factory.mktemp("lab")
         medium, programs = card_reader(board._files.disk, tmp_path_factory.mktemp("lab-host"), stack)
-        lab = Lab(folder, line.console.port, ssh, power_switch(board, stack), "root", medium)
+        behind = board_behind(line.console.port, ssh, power_switch(board, stack), "root", medium)
+        lab = Lab(folder, {"rack1": behind})
         stack.enter_context(lab.open())
         yield User(lab, bench, board, tmp_path_factory.mktemp("desk"), image, programs)
 

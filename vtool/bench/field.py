@@ -121,10 +121,10 @@ class Boards:
         VtoolError for a board that stays silent.
         """
         for plan, board in self._targets(ready):
-            if not board.power.can_switch:
-                _wait_for(board, plan)
-                continue
-            with local_lock(board), board.hold():  # or it may be somebody else's by now
+            with local_lock(board), board.hold():  # or it may be somebody else's by now; a lab tells its power then
+                if not board.power.can_switch:
+                    _wait_for(board, plan)
+                    continue
                 board.power.off()
                 time.sleep(_OFF_S)
                 bring_up(board, self._progress, plan.suite)
