@@ -155,7 +155,7 @@ def test_a_lost_board_is_switched_off_and_on(monkeypatch: pytest.MonkeyPatch) ->
     reached = board()
     monkeypatch.setattr(field, "_OFF_S", 0.0)
     monkeypatch.setattr(field, "bring_up", lambda board, *_: board.power.on())
-    Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    Boards(lambda _: reached, None, None, "0.1.0").revive(READY, wait=True)  # type: ignore[arg-type]
     assert reached.power.log == ["off", "on"]
 
 
@@ -171,7 +171,7 @@ def test_the_power_of_a_labs_board_is_known_while_it_is_held(monkeypatch: pytest
     reached.hold = held
     monkeypatch.setattr(field, "_OFF_S", 0.0)
     monkeypatch.setattr(field, "bring_up", lambda board, *_: board.power.on())
-    Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    Boards(lambda _: reached, None, None, "0.1.0").revive(READY, wait=True)  # type: ignore[arg-type]
     assert known.log == ["off", "on"]
 
 
@@ -179,17 +179,19 @@ def test_a_lost_board_that_nobody_can_switch_is_waited_for_and_then_said(monkeyp
     reached = board(power=SimpleNamespace(can_switch=False), facts=SimpleNamespace(boot_timeout_s=100))
     waited: list[float] = []
 
-    def answers(_board: Any, _target: Any, deadline_s: float) -> None:
+    def answers(_board: Any, _target: Any, deadline_s: float, _progress: Any) -> None:
         waited.append(deadline_s)
         if len(waited) > 1:
             raise board_failed("VT603", "nothing listens")
 
     monkeypatch.setattr(field, "wait_for_sshd", answers)
-    Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    Boards(lambda _: reached, None, None, "0.1.0").revive(READY, wait=True)  # type: ignore[arg-type]
     watchdog_s = PLAN.watchdog.timeout_s if PLAN.watchdog else 0
     assert waited == [100 + watchdog_s], "its watchdog may start it again"
-    with pytest.raises(VtoolError, match="nothing can switch it"):
-        Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+    for wait in (True, False):
+        with pytest.raises(VtoolError, match="nothing can switch it"):
+            Boards(lambda _: reached, None, None, "0.1.0").revive(READY, wait=wait)  # type: ignore[arg-type]
+    assert len(waited) == 2, "where other boards go on, nobody waits"
 
 
 def test_a_deploy_that_is_not_proven_is_a_failure() -> None:
@@ -208,5 +210,5 @@ def test_a_board_that_somebody_has_taken_meanwhile_is_not_switched(monkeypatch: 
 
     reached = board(hold=taken)
     with pytest.raises(VtoolError, match="carol"):
-        Boards(lambda _: reached, None, None, "0.1.0").revive(READY)  # type: ignore[arg-type]
+        Boards(lambda _: reached, None, None, "0.1.0").revive(READY, wait=True)  # type: ignore[arg-type]
     assert reached.power.log == []

@@ -216,6 +216,23 @@ def test_the_default_matrix_has_every_deployed_path_that_can_be_measured(example
     assert all(place.has_shell and ("xen" in example) is bool(place.commands_at) for place in at_boot)
 
 
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_guest_that_xen_builds_at_boot_is_not_started_and_the_plan_says_why(tmp_path: Path, *, reached: bool) -> None:
+    ramdisk = ["domains.fe0.ramdisk=vtool:bench-initramfs"] if reached else []
+    said = {
+        "topologies": {
+            "at-boot": {"file": str(EXAMPLES / "xen-ring.yaml"), "set": ramdisk},
+            "by-xl": {"file": str(EXAMPLES / "xen-pv.yaml")},
+        },
+        "workloads": {"start": {"tool": "start"}},
+    }
+    planned = plan_matrix(write(tmp_path, said), prepare)
+    assert [cell.id for cell in planned.possible] == ["topology=by-xl/start@fe0"]
+    (why,) = {fault.message for cell in planned.cells for fault in cell.faults}
+    assert why == "'fe0' is built by Xen while the board boots: nothing starts it alone, and Xen's log has no times"
+    assert any(why in line for line in plan_lines(planned, spread_over(planned, [Lane({"board0": "board0"})], None)))
+
+
 def test_a_guest_that_nobody_reaches_is_not_measured_and_says_why(tmp_path: Path) -> None:
     said = {
         "topologies": {

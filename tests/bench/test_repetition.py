@@ -235,8 +235,9 @@ def test_a_start_is_measured_from_what_the_log_has_already() -> None:
     workload = WORKLOAD.validate_python({"tool": "start"})
     spot = spots("kvm-pool")["fe0"]
     step = next(step for step in steps_of(spot, workload, {}) if step["id"] == "client")
-    assert spot.console_log in step["command"] and "systemctl stop vtool-domain-fe0.service" in step["command"]
-    seen = read({"client": around(counters(20), "ready after 4.25 s\n")}, spot, workload, {})
+    assert spot.console_log in step["command"] and "systemctl stop" not in step["command"], "stopping is not counted"
+    said = {"prepare": {"code": 0, "output": ""}, "client": around(counters(20), "ready after 4.25 s\n")}
+    seen = read(said, spot, workload, {})
     assert [(metric.name, metric.value) for metric in seen.metrics] == [("ready", 4.25)]
 
 
@@ -309,12 +310,18 @@ def test_a_disk_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert said.returncode == 1 and said.stdout == "" and not (tmp_path / "no-such-disk").exists()
 
 
-@pytest.mark.parametrize("truncated", [False, True])
-def test_a_guest_is_ready_when_it_says_so_anew(tmp_path: Path, *, truncated: bool) -> None:
+READY = "vtool: domain ready\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [":", ": >LOG", "mv LOG LOG.old", "mv LOG LOG.old; echo 'an earlier start' >LOG; printf '%19s\\n' x >>LOG"],
+)
+def test_a_guest_is_ready_when_it_says_so_anew(tmp_path: Path, begin: str) -> None:
     log = tmp_path / "console.log"
-    log.write_text("an earlier start\nvtool: domain ready\n")
-    begin = f": >{log}; " if truncated else ""
-    systemctl = f'#!/bin/sh\n[ "$1" = stop ] || {{ {begin}(sleep 0.3; echo "vtool: domain ready" >>{log}) & }}\n'
+    log.write_text(f"an earlier start\n{READY}")
+    begin = begin.replace("LOG", str(log))
+    systemctl = f"#!/bin/sh\n{begin}; (sleep 0.3; echo '{READY.strip()}' >>{log}) &\n"
     (tmp_path / "systemctl").write_text(systemctl)
     (tmp_path / "systemctl").chmod(0o755)
     spot = Spot(
@@ -325,6 +332,53 @@ def test_a_guest_is_ready_when_it_says_so_anew(tmp_path: Path, *, truncated: boo
     said = shell(command_of("client", workload, spot), tmp_path)
     (metric,) = workload.read(said.stdout, {}).metrics
     assert 0.3 <= metric.value < 5, said.stderr
+
+
+def test_a_log_that_has_begun_anew_with_all_that_the_one_before_had(tmp_path: Path) -> None:
+    """A unit that starts once its guest is ready, as that of a driver domain, with the same words as last time."""
+    log = tmp_path / "console.log"
+    log.write_text(READY)
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\nmv {log} {log}.old; printf '{READY}' >{log}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    spot = Spot("b", "xen", DISK, start_unit="u.service", console_log=str(log), ready=READY.strip(), ready_timeout_s=3)
+    workload = WORKLOAD.validate_python({"tool": "start"})
+    assert shell(command_of("client", workload, spot), tmp_path).stdout.startswith("ready after 0.")
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_domain_of_xen_is_started_once_the_one_before_is_gone(tmp_path: Path, *, stays: bool) -> None:
+    left = tmp_path / "left"
+    left.write_text("..")
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n")
+    # Two looks find it, and then it is gone; or it never is, and nobody waits that long here.
+    (tmp_path / "xl").write_text(f"#!/bin/sh\ntest -s {left} || exit 1; {':' if stays else f'truncate -s -1 {left}'}\n")
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    for name in ("systemctl", "xl", "sleep"):
+        (tmp_path / name).chmod(0o755)
+    spot = spots("xen-pv")["fe0"]
+    said = shell(command_of("prepare", WORKLOAD.validate_python({"tool": "start"}), spot), tmp_path)
+    assert (said.returncode, left.read_text()) == ((1, "..") if stays else (0, ""))
+
+
+def test_a_start_counts_what_did_not_run_before_from_its_start() -> None:
+    spot = spots("xen-pv")["fe0"]
+    workload = WORKLOAD.validate_python({"tool": "start"})
+    steps = steps_of(spot, workload, {})
+    assert [step["id"] for step in steps] == ["prepare", "client"] and not spot.serves
+    before, after = counters(10, domains={"dom0": 5.0}), counters(20, domains={"dom0": 6.5, "fe0": 2.5})
+    client = {"code": 0, "output": "ready after 4.25 s\n", "before": before, "after": after}
+    seen = read({"prepare": {"code": 0}, "client": client}, spot, workload, {})
+    found = {cost.side: cost.value for cost in seen.costs if cost.name == "cpu_of_domain"}
+    assert found == {Side.FRONTEND: 2.5, Side.BACKEND: 1.5} and seen.void is None
+
+
+def test_what_a_guest_serves_is_started_again_after_it() -> None:
+    workload = WORKLOAD.validate_python({"tool": "start"})
+    spot = spots("kvm-ring")["be0"]
+    assert [step["id"] for step in steps_of(spot, workload, {})] == ["prepare", "client", "others"] and spot.serves
+    client = around(counters(20), "ready after 4.25 s\n")
+    said = {"prepare": {"code": 0}, "client": client, "others": {"code": 3, "output": "fe0 is not ready"}}
+    assert read(said, spot, workload, {}).void is Void.TOOL_FAILED
 
 
 def test_vtools_own_guest_has_what_the_steps_use() -> None:

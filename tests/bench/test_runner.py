@@ -58,7 +58,7 @@ class FakeField:
     def bench(self, ready: Ready) -> Iterator[FakeField]:
         yield self
 
-    def revive(self, ready: Ready) -> None:
+    def revive(self, ready: Ready, *, wait: bool) -> None:
         self.log.append("revive")
 
     def stop(self, board: str) -> bool:
@@ -231,7 +231,7 @@ def test_a_board_that_does_not_answer_while_it_is_deployed_to_is_started_again(
 def test_a_board_that_nobody_can_switch_ends_the_run_with_everything_kept(planned: Planned, tmp_path: Path) -> None:
     field = FakeField(lambda n: board_failed("VT603", "gone") if n == 2 else guest_text(FIO))
 
-    def revive(_: Ready) -> None:
+    def revive(_: Ready, *, wait: bool) -> None:
         raise board_failed("VT603", "nothing can switch it")
 
     field.revive = revive  # type: ignore[method-assign]

@@ -56,7 +56,8 @@ class OnBoard(FakeField):
         found = super().environment(spot)
         return found.model_copy(update={"id": self.board[-1] * 64, "board": self.board})
 
-    def revive(self, ready: Ready) -> None:
+    def revive(self, ready: Ready, *, wait: bool) -> None:
+        assert not wait, "others go on with what it leaves"
         raise board_failed("VT603", f"board '{self.board}' is lost, and nothing can switch it")
 
 

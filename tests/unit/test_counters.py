@@ -96,3 +96,18 @@ def test_a_lease_ends_what_is_not_heard_and_none_never_does(
         os.dup2(saved, 0)
         for descriptor in (reads, writes, saved):
             os.close(descriptor)
+
+
+def test_what_did_not_run_before_is_looked_for_again(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, runs = module.run, list[bool]()
+
+    def run(*argv: str, **words: Any) -> SimpleNamespace:
+        return usual(*argv, **words) if runs or argv[:2] == ("xl", "list") else SimpleNamespace(stdout="\n")
+
+    monkeypatch.setattr(module, "run", run)
+    counters = module.Counters({"units": ["u.service"], "domains": {"dom0": 0, "fe0": None}})
+    before = counters.read(after=False)
+    assert before["units"] == {} and before["domains"] == {"dom0": 12.5}
+    runs.append(True)
+    after = counters.read(after=True)
+    assert after["units"]["u.service"]["usage_s"] == 1.5 and after["domains"] == {"dom0": 12.5, "fe0": 3.5}

@@ -303,7 +303,7 @@ def _faults(
         kinds = " or ".join(point.workload.TYPES) or "guest"
         yield Fault(code="VT942", message=f"it has no {kinds} '{where}'", place=place)
         return
-    if not spot.place.has_shell:
+    if not spot.place.has_shell and point.workload.PROGRAMS:
         why = "Xen built it at boot, and nobody reaches its shell"
         but = f"only with a network and '{OWN_RAMDISKS[1]}' does it take commands"
         message = f"nothing can be run in '{spot.place.frontend}': {why}; {but}"

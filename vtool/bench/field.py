@@ -82,8 +82,8 @@ class Field(Protocol):
     def bench(self, ready: Ready) -> contextlib.AbstractContextManager[Bench]:
         """Hold the boards that a variant runs on."""
 
-    def revive(self, ready: Ready) -> None:
-        """Have boards that are lost answer again: cut their power and switch them on, or wait for what nobody can."""
+    def revive(self, ready: Ready, *, wait: bool) -> None:
+        """Have boards that are lost answer again: cut their power and switch them on, or ``wait`` where nobody can."""
 
 
 class Boards:
@@ -115,29 +115,31 @@ class Boards:
                 held[plan.name] = stack.enter_context(hold(board))
             yield BoardsBench({plan.name: (plan, board) for plan, board in targets}, held, self._progress, self._vtool)
 
-    def revive(self, ready: Ready) -> None:
-        """Cut the power and switch on again; wait for one that nobody can switch, which its watchdog may.
+    def revive(self, ready: Ready, *, wait: bool) -> None:
+        """Cut the power and switch on again; ``wait`` for one that nobody can switch, which its watchdog may.
 
         VtoolError for a board that stays silent.
         """
         for plan, board in self._targets(ready):
             with local_lock(board), board.hold():  # or it may be somebody else's by now; a lab tells its power then
                 if not board.power.can_switch:
-                    _wait_for(board, plan)
+                    self._wait_for(board, plan, wait=wait)
                     continue
                 board.power.off()
                 time.sleep(_OFF_S)
                 bring_up(board, self._progress, plan.suite)
 
-
-def _wait_for(board: Board, plan: BoardPlan) -> None:
-    """Wait until a board that nobody can switch answers; VtoolError VT603."""
-    watchdog_s = plan.watchdog.timeout_s if plan.watchdog else 0
-    try:
-        wait_for_sshd(board, board.ssh(), watchdog_s + board.facts.boot_timeout_s)
-    except NoAnswer:
+    def _wait_for(self, board: Board, plan: BoardPlan, *, wait: bool) -> None:
+        """Wait until a board that nobody can switch answers; VtoolError VT603."""
+        watchdog_s = plan.watchdog.timeout_s if plan.watchdog else 0
+        try:
+            if wait:
+                wait_for_sshd(board, board.ssh(), watchdog_s + board.facts.boot_timeout_s, self._progress)
+                return
+        except NoAnswer:
+            pass
         hint = "switch it off and on, then run the same command again: it goes on where it stopped"
-        raise board_failed("VT603", f"board '{board.name}' is lost, and nothing can switch it", hints=(hint,)) from None
+        raise board_failed("VT603", f"board '{board.name}' is lost, and nothing can switch it", hints=(hint,))
 
 
 def _deployed(report: Report) -> Deployed:

@@ -23,7 +23,7 @@ class Spot:
     """A place on a board with what is to be known of it: whose processor time is to be told, and of which pool.
 
     ``units`` are systemd units on the board, whose cgroups count; ``domains`` are Xen's. ``domain_id`` is the number of
-    a guest that Xen builds, which its toolstack need not know by name.
+    a guest that Xen builds, which its toolstack need not know by name. ``serves``: it serves devices of other guests.
     """
 
     board: str
@@ -37,6 +37,7 @@ class Spot:
     domain_id: int | None = None
     pool: bool = False
     control: str = ""
+    serves: bool = False
     start_unit: str = ""
     console_log: str = ""
     ready: str = ""
@@ -52,8 +53,9 @@ def places_of(topology: Topology, board: BoardPlan) -> list[Spot]:
         spot = Spot(
             board.name,
             board.hypervisor,
-            Place(guest.name, guest.cpus, guest.memory_bytes, has_shell, address),
+            Place(guest.name, guest.cpus, guest.memory_bytes, has_shell, address, guest.at_boot),
             control=board.control.name,
+            serves=any(device.backend == guest.name for device in topology.devices.values()),
             start_unit=guest.unit,
             console_log=guest.console_log or "",
             ready=guest.ready,

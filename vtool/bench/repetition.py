@@ -87,7 +87,7 @@ def read(
 ) -> Seen:
     """Read the results of a repetition's steps."""
     seen = Seen()
-    for name in ("server", "prepare", "settle", "client"):
+    for name in ("server", "prepare", "settle", "client", "others"):
         if name not in results:
             continue
         said = str(results[name].get("output", ""))
@@ -169,22 +169,22 @@ def _board_costs(spot: Spot, before: Mapping[str, Any], after: Mapping[str, Any]
         return Cost(name=name, side=side, unit=unit, value=value, source=source)
 
     for side, unit in (*spot.units, (Side.BOARD, f"{SERVER_UNIT}.service")):
-        one, other = before.get("units", {}).get(unit), after.get("units", {}).get(unit)
-        if one is None or other is None:
+        one, other = before.get("units", {}).get(unit, {}), after.get("units", {}).get(unit)
+        if other is None:
             continue
         if any(other.get(key, 0) < one[key] for key in ("usage_s", "exits") if key in one):
-            one = dict.fromkeys(one, 0)  # a unit that was started anew counts from the start
+            one = {}  # it was started anew, and counts from its start
         label = "server_" if unit.startswith(SERVER_UNIT) else ""
         for key, name, whose, of, source in _OF_UNITS:
-            if key in one and key in other:
-                value = other[key] - one[key]
+            if key in other:
+                value = other[key] - one.get(key, 0)
                 yield cost(f"{label}{name}", whose or side, of, value, f"{unit} {source}")
         if "memory_bytes" in other and not label:
             yield cost("memory", side, "B", other["memory_bytes"], f"{unit} memory.current")
     for side, domain in spot.domains:
         one, other = (counters.get("domains", {}).get(domain) for counters in (before, after))
-        if one is not None and other is not None:
-            yield cost("cpu_of_domain", side, "s", other - one, f"Xen's time of {domain}")
+        if other is not None:  # one that did not run before counts from its start
+            yield cost("cpu_of_domain", side, "s", other - (one or 0.0), f"Xen's time of {domain}")
     if "interrupts" in before and "interrupts" in after:
         yield cost("interrupts", Side.BOARD, "1", after["interrupts"] - before["interrupts"], "/proc/stat")
     if "busy_s" in before and "busy_s" in after:

@@ -195,7 +195,7 @@ class Runner:
                     self._given_up.add(cell.id)
                     left.pop(0)
                 if lost.revive:
-                    self._field.revive(self._planned.ready[variant])
+                    self._field.revive(self._planned.ready[variant], wait=not self._others)
 
     @contextlib.contextmanager
     def _held(self, variant: str) -> Iterator[Bench]:
@@ -210,7 +210,7 @@ class Runner:
         ready, self._current = self._planned.ready[variant], None
         done = self._deployed(variant)
         if any(isinstance(one.failure, NoAnswer) for one in done):
-            self._field.revive(ready)
+            self._field.revive(ready, wait=not self._others)
             done = self._deployed(variant)
         well = all(one.failure is None for one in done) and len(done) == len(ready.plan.boards)
         for failure in (one.failure for one in done if self._others and one.failure is not None):

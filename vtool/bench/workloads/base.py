@@ -60,6 +60,7 @@ class Place:
 
     ``block`` and ``interface`` are shell words inside the guest. ``scratch`` is the part of a disk that may be written
     to. ``has_shell``: commands can be run in the guest; ``commands_at`` is ADDRESS:PORT where not on its console.
+    ``at_boot``: Xen builds it.
     """
 
     frontend: str
@@ -67,6 +68,7 @@ class Place:
     memory_bytes: int
     has_shell: bool
     commands_at: str = ""
+    at_boot: bool = False
     device: str = ""
     type: str = ""
     block: str = ""

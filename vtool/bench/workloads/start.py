@@ -1,4 +1,4 @@
-"""From the start of a guest's unit until the guest says that it is ready, by the board's clock."""
+"""From the start of a guest's unit (under Xen `xl create`) until it says that it is ready, by the board's clock."""
 
 import re
 from collections.abc import Iterator
@@ -17,8 +17,9 @@ class Workload(WorkloadBase):
 
     def unfit(self, point: Point, place: Place) -> Iterator[str]:  # noqa: ARG002 - the base's
         """What Xen builds at boot cannot be started alone."""
-        if not place.has_shell:
-            yield f"'{place.frontend}' is built by Xen at boot, and cannot be started by itself"
+        if place.at_boot:
+            why = "nothing starts it alone, and Xen's log has no times"
+            yield f"'{place.frontend}' is built by Xen while the board boots: {why}"
 
     def commands(self, point: Point, place: Place) -> Commands:  # noqa: ARG002 - the base's
         """Return nothing to be run in the guest: the runner starts it."""

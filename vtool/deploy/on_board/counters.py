@@ -27,13 +27,13 @@ _GUEST_TIME = 40
 class Counters:
     """The counters of units, of Xen's domains, and of the board.
 
-    ``units`` are systemd's; ``domains`` are names with Xen's numbers, null where it has to be asked for.
+    ``units`` are systemd's; ``domains`` are names with Xen's numbers, null where it has to be asked for. What did not
+    run before is looked for again after.
     """
 
     def __init__(self, step: dict[str, Any]) -> None:
         self._numbers = {name: _number(name, number) for name, number in step.get("domains", {}).items()}
-        units = {unit: _cgroup(unit) for unit in step.get("units", ())}
-        self._units = {unit: folder for unit, folder in units.items() if folder is not None}
+        self._units = {unit: _cgroup(unit) for unit in step.get("units", ())}
         self._times = _times_of_domains() if self._numbers else dict
         self._exits: dict[str, list[Path]] = {}
 
@@ -61,10 +61,12 @@ class Counters:
         if not self._numbers:
             return {}
         times = self._times()
-        return {"domains": {name: times[number] for name, number in self._numbers.items() if number in times}}
+        numbers = {name: _number(name, number) for name, number in self._numbers.items()}
+        return {"domains": {name: times[number] for name, number in numbers.items() if number in times}}
 
     def _of_units(self) -> dict[str, Any]:
-        return {"units": {unit: self._of_unit(folder) for unit, folder in self._units.items()}}
+        folders = {unit: folder or _cgroup(unit) for unit, folder in self._units.items()}
+        return {"units": {unit: self._of_unit(folder) for unit, folder in folders.items() if folder is not None}}
 
     def _of_unit(self, folder: Path) -> dict[str, float]:
         """Read a cgroup's cpu.stat, in microseconds, and its memory; of KVM's the guests' own time, and exits."""
