@@ -88,7 +88,7 @@ def test_focus_and_hover_show_the_numbers(opened: Opened) -> None:
     marks.first.focus()
     assert readout.inner_text() == marks.first.locator("title").text_content() != ""
     first = readout.inner_text()
-    assert first.startswith("shared-ram, 4 KiB: ") and "MB per 10⁹ instructions, the baseline" in first
+    assert first.startswith("shared-ram, 4 KiB: ") and "MiB per 10⁹ instructions, the baseline" in first
     page.keyboard.press("ArrowRight")
     assert readout.inner_text().startswith("shared-ram, 64 KiB: ")
     page.keyboard.press("ArrowDown")

@@ -197,7 +197,7 @@ def test_other_clocks(tmp_path: Path, matrices: dict[str, Path], clock: Clock) -
     said = page([read_run(synthetic(tmp_path, matrices["kvm"], clock=clock, repetitions=6))], [])
     assert ("emulated" in Elements(said).text.partition("Measured on")[0]) is (clock is Clock.EMULATED)
     assert ("% worse" in said) is (clock is Clock.REAL), "times that mean nothing are not compared"
-    assert "MB/s" in said
+    assert "MiB/s" in said
 
 
 def test_a_model_is_shown_where_there_is_one(tmp_path: Path, kvm: Path) -> None:

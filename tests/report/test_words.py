@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vtool.report.measured.words import between, number, percent, said_of, scale_of
+from vtool.report.measured.words import between, said_of
+from vtool.report.quantities import number, percent, quantity, scale_of
 from vtool.results.changes import Change, Verdict
 from vtool.results.measures import Measure
 from vtool.results.records import Better, Clock
@@ -24,14 +25,16 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("unit", "clock", "values", "per", "shown", "words"),
     [
-        ("B/s", Clock.REAL, [3.3e7], "", "33.0", "MB/s"),
-        ("B/s", Clock.INSTRUCTIONS, [3.3e7], "", "33.0", "MB per 10⁹ instructions"),
+        ("B/s", Clock.REAL, [3.3e7], "", "31.5", "MiB/s"),
+        ("B/s", Clock.INSTRUCTIONS, [3.3e7], "", "31.5", "MiB per 10⁹ instructions"),
         ("s", Clock.REAL, [1.2e-4], "", "120", "µs"),
         ("s", Clock.INSTRUCTIONS, [1.2e-4], "", "120", "k instructions"),
         ("s", Clock.INSTRUCTIONS, [0.0078], "MiB", "7.80", "M instructions per MiB"),
         ("1", Clock.REAL, [4.1], "request", "4.10", "per request"),
-        ("B", Clock.REAL, [131072.0], "", "131", "kB"),
+        ("B", Clock.REAL, [131072.0], "", "128", "KiB"),
         ("s", Clock.EMULATED, [0.0], "", "0", "s"),
+        ("1/s", Clock.REAL, [45600.0], "", "45.6", "k/s"),
+        ("1/s", Clock.INSTRUCTIONS, [45.6], "", "45.6", " per 10⁹ instructions"),
     ],
 )
 def test_units_are_those_of_the_clock(
@@ -39,6 +42,21 @@ def test_units_are_those_of_the_clock(
 ) -> None:
     scale = scale_of(unit, clock, values, per)
     assert (scale.of(values[0]), scale.unit) == (shown, words)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "clock", "text"),
+    [
+        (131072, "B", Clock.REAL, "128 KiB"), (13721.6, "B", Clock.REAL, "13.4 KiB"),
+        (3 << 40, "B", Clock.REAL, "3.00 TiB"),
+        (3.3e7, "B/s", Clock.REAL, "31.5 MiB/s"), (3.3e7, "B/s", Clock.INSTRUCTIONS, "31.5 MiB/10⁹ instr."),
+        (5.2e-5, "s", Clock.REAL, "52.0 µs"), (5.2e-5, "s", Clock.INSTRUCTIONS, "52.0 k instr."),
+        (450.0, "1/s", Clock.REAL, "450/s"), (4500.0, "1/s", Clock.INSTRUCTIONS, "4.50 k/10⁹ instr."),
+        (0.0, "s", Clock.REAL, "0 s"), (7.0, "1", Clock.REAL, "7.00"), (-13721.6, "B", Clock.REAL, "−13.4 KiB"),
+    ],
+)  # fmt: skip
+def test_a_number_with_its_unit(value: float, unit: str, clock: Clock, text: str) -> None:
+    assert quantity(value, unit, clock) == text
 
 
 @pytest.mark.parametrize(
@@ -54,6 +72,9 @@ def test_ranges_say_which_way(least: float, most: float, words: str) -> None:
 def test_percentages() -> None:
     assert [percent(share) for share in (0.254, -0.021, 0.0001, 12.0, -0.0001)] == [
         "25 %", "−2.1 %", "0 %", "1,200 %", "0 %",
+    ]  # fmt: skip
+    assert [percent(share, signed=True) for share in (0.254, -0.021, 0.0001, 12.0)] == [
+        "+25 %", "−2.1 %", "0 %", "+1,200 %",
     ]  # fmt: skip
 
 

@@ -260,3 +260,17 @@ def test_a_run_is_plain_data() -> None:
     read = RunRead(Path("x"), a_run())
     assert list(read.cells) == ["path=pool/read@disk0", "path=pool/write@disk0"]
     assert list(read.workloads) == ["read", "write"] and list(read.variants) == ["path=pool"]
+
+
+def test_what_is_no_run_folder_says_which_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(VtoolError, match=f"there is no '{tmp_path}/run.jsonl'"):
+        read_run(tmp_path)
+    (tmp_path / "run.jsonl").mkdir()
+    with pytest.raises(VtoolError, match=r"run\.jsonl' cannot be read: "):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["kvm", "xen"])
+def test_runs_that_an_earlier_vtool_wrote_are_read(name: str) -> None:
+    run = read_run(ROOT / "docs/explanation/data" / name)
+    assert run.repetitions and run.run.called_from == "" and run.file("t.yaml") == Path("t.yaml")

@@ -11,9 +11,9 @@ import shlex
 from pathlib import Path
 
 from vtool.base.units import AddressRange
-from vtool.board.pinned_keys import write_whole
 from vtool.board.protocols import Board, Commands
 from vtool.diagnostics import VtoolError, board_failed
+from vtool.files.replacing import write_whole
 from vtool.lint.context import Context
 from vtool.lint.regions import initrd
 from vtool.model.board_facts import LIVE_TREE

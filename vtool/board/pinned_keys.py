@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from pathlib import Path
+
+from vtool.files.replacing import write_whole
 
 
 def key_fault(key: str) -> str | None:
@@ -31,15 +31,6 @@ def pin(path: Path, host: str, port: int, key: str) -> Path:
     line = f"{known_hosts_name(host, port)} {' '.join(key.split()[:2])}\n"
     write_whole(path, line.encode())
     return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in place by one rename, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-    Path(name).replace(path)
 
 
 def knows(path: Path, host: str, port: int) -> bool:

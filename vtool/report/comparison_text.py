@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vtool.base.records import record
 from vtool.report.explanation_text import explanation_lines
-from vtool.report.quantities import CLOCK_WORDS, percent, quantity
+from vtool.report.quantities import CLOCK_WORDS, number, percent, quantity
 from vtool.report.styled import Style, heading, note, styled_table
 from vtool.results.changes import Change, Verdict
 from vtool.results.comparison import Against, ComparedRun, Comparison
@@ -89,14 +89,21 @@ def _cell_lines(words: str, reference: str, rows: Sequence[Sequence[str]], style
 def _row(change: Change, clock: Clock, relative: bool = False) -> tuple[str, str, str, str, str, str]:
     unit = change.measure.unit
     was, now = (
-        f"× {value:.4g}" if relative else quantity(value, unit, clock) for value in (change.reference, change.value)
+        f"× {number(value)}" if relative else quantity(value, unit, clock) for value in (change.reference, change.value)
     )
     interval = _spread(change, clock, relative)
     low, high = _signed(change.low, change), _signed(change.high, change)
     if low is not None and high is not None:
-        interval = f"{percent(min(low, high))} to {percent(max(low, high))}"
+        interval = f"{percent(min(low, high), signed=True)} to {percent(max(low, high), signed=True)}"
     of = _signed(change.change, change)
-    return change.measure.label, was, now, percent(of) if of is not None else "", interval, _verdict(change)
+    return (
+        change.measure.label,
+        was,
+        now,
+        percent(of, signed=True) if of is not None else "",
+        interval,
+        _verdict(change),
+    )
 
 
 def _signed(share: float | None, change: Change) -> float | None:
@@ -203,7 +210,7 @@ def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
             one.cell,
             one.measure,
             CLOCK_WORDS[one.clock],
-            f"{one.change * 100:.1f} % worse" if one.change is not None else "worse, where there was none",
+            f"{percent(one.change)} worse" if one.change is not None else "worse, where there was none",
         )
         for one in comparison.regressed
     ]

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import format_size
-from vtool.report.quantities import CLOCK_WORDS, percent, quantity
+from vtool.report.quantities import CLOCK_WORDS, percent, quantity, size
 from vtool.report.styled import Style, heading, note, styled_table
 from vtool.results.explanation import Crossover, Explanation, Lower, Model, Point
 from vtool.results.records import Clock
@@ -66,9 +65,9 @@ def _term_rows(model: Model) -> Iterator[tuple[str, str, str]]:
 
 def _point_row(model: Model, point: Point) -> tuple[str, ...]:
     total = sum(point.parts.values())
-    shares = (f"{point.parts[term.each] / total * 100:.0f} %" for term in model.terms)
+    shares = (percent(point.parts[term.each] / total) for term in model.terms)
     measured = quantity(point.measured, model.measure.unit, model.clock)
-    return format_size(point.payload_bytes), measured, percent(point.residual), *shares
+    return size(point.payload_bytes), measured, percent(point.residual, signed=True), *shares
 
 
 def _crossover_lines(found: tuple[Crossover, ...], style: Style) -> Iterator[str]:

@@ -1,8 +1,18 @@
-"""Numbers of benchmarks as a person reads them; where instructions were counted, in instructions. Pure."""
+"""Numbers as a person reads them: three digits, binary prefixes for bytes, instructions where they were counted. Pure.
+
+An emulated board that counts instructions has no seconds: 1e-9 of its seconds are one instruction, and it is
+instructions that people are shown (docs/reference/bench-format.md). Enter at ``quantity``, and at ``scale_of`` for
+numbers that share a unit: an axis, a column.
+"""
 
 from __future__ import annotations
 
-from vtool.base.units import GIB, KIB, MIB
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from vtool.base.records import record
+from vtool.base.units import GIB, KIB, MIB, format_size
 from vtool.results.records import Clock
 
 CLOCK_WORDS = {
@@ -11,50 +21,88 @@ CLOCK_WORDS = {
     Clock.INSTRUCTIONS: "emulated: instructions",
 }
 """What stands beside every number that was measured by a clock."""
-_INSTRUCTIONS_PER_S = 10**9
+_INSTRUCTIONS_PER_S = 1e9
 """QEMU's ``-icount shift=0``: a nanosecond for each instruction (docs/reference/bench-format.md)."""
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-_BYTES = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "B"))
+_BYTES = ((KIB * GIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "B"))
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+
+
+@record
+class Scale:
+    """A unit for people: a number in base units is divided by ``factor``."""
+
+    factor: float
+    unit: str
+
+    def of(self, value: float) -> str:
+        """Return a number with three digits, without its unit."""
+        return number(value / self.factor)
+
+
+def scale_of(unit: str, clock: Clock, values: Iterable[float], per: str = "", *, short: bool = False) -> Scale:
+    """Return a scale on which the median of these values has one to three digits before the point.
+
+    ``unit`` is a base unit (B, s, B/s, 1/s, 1); ``short`` says instructions as ``instr.``.
+    """
+    known = sorted(abs(value) for value in values if value)
+    typical = known[len(known) // 2] if known else 1.0
+    counted = clock is Clock.INSTRUCTIONS
+    instructions, divided = ("instr.", "/") if short else ("instructions", " per ")
+    each = f"{divided}10⁹ {instructions}" if counted else "/s"
+    match unit:
+        case "B/s":
+            factor, prefix = _step(_BYTES, typical)
+            name = prefix + each
+        case "B":
+            factor, name = _step(_BYTES, typical)
+        case "s" if counted:
+            factor, prefix = _step(_COUNTS, typical * _INSTRUCTIONS_PER_S)
+            factor, name = factor / _INSTRUCTIONS_PER_S, f"{prefix} {instructions}".strip()
+        case "s":
+            factor, name = _step(_SECONDS, typical)
+        case "1/s":
+            factor, prefix = _step(_COUNTS, typical)
+            name = prefix + each
+        case _:
+            factor, name = _step(_COUNTS, typical)
+    return Scale(factor, f"{name} per {per}".strip() if per else name)
+
+
+def _step(steps: Sequence[tuple[float, str]], value: float) -> tuple[float, str]:
+    return next((step for step in steps if value >= step[0] * 0.9995), steps[-1])
 
 
 def quantity(value: float, unit: str, clock: Clock) -> str:
-    """Write a number in a base unit (B, s, B/s, 1/s, 1) with three or four digits."""
-    counted = clock is Clock.INSTRUCTIONS
-    each = "/10⁹ instr." if counted else "/s"
-    match unit:
-        case "s" if counted:
-            return f"{digits(value * _INSTRUCTIONS_PER_S)} instr."
-        case "s":
-            factor, name = _prefix(value, SECONDS)
-            return f"{digits(value / factor)} {name}"
-        case "B/s":
-            factor, name = _prefix(value, _PREFIXES)
-            return f"{digits(value / factor)} {name}B{each}"
-        case "1/s":
-            return f"{digits(value)}{each}"
-        case "B":
-            factor, name = _prefix(value, _BYTES)
-            return f"{digits(value / factor)} {name}"
-    return digits(value)
+    """Write a number in a base unit (B, s, B/s, 1/s, 1) on the scale that suits it."""
+    scale = scale_of(unit, clock, [value], short=True)
+    between = "" if scale.unit.startswith("/") else " "
+    return f"{scale.of(value)}{between}{scale.unit}".strip()
 
 
-def digits(value: float) -> str:
-    """Write a number with at least three significant digits and no exponent, down to a millionth."""
-    if value and abs(value) < 1e-6:
-        return f"{value:.1e}"
-    size = abs(value)
-    after = 0 if size >= 1000 or size == 0 else 1 if size >= 100 else 2 if size >= 10 else 3
-    if 0 < size < 1:
-        return f"{value:.3g}"
-    return f"{value:,.{after}f}"
+def number(value: float) -> str:
+    """Write a number with three digits, no exponent, and a true minus sign."""
+    if not math.isfinite(value):
+        return "not a number"
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-12))
+    text = f"{value:,.{min(digits, 6)}f}"
+    text = text if text.strip("-0.") else "0"
+    return text.replace("-", "−")
 
 
-def percent(share: float) -> str:
-    """Write a share as percent with its sign: ``+12.5 %``."""
-    shown = share * 100
-    return f"{shown:+,.0f} %" if abs(shown) >= 1000 else f"{shown:+.1f} %"
+def size(size_bytes: int) -> str:
+    """Write bytes exactly, as ``64 KiB``."""
+    return re.sub(r"^(\d+)", r"\1 ", format_size(size_bytes))
 
 
-def _prefix(value: float, prefixes: tuple[tuple[float, str], ...]) -> tuple[float, str]:
-    return next((one for one in prefixes if abs(value) >= one[0]), prefixes[-1])
+def percent(share: float, *, signed: bool = False) -> str:
+    """Write a share of 1 as a percentage, 0.254 as ``25 %``, small ones with a digit more; ``signed``: ``+25 %``."""
+    value = 100 * share
+    if abs(value) >= 1000:
+        text = number(value)
+    else:
+        text = f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+        text = "0" if text in ("-0.0", "0.0", "-0") else text.replace("-", "−")
+    return f"{'+' if signed and value > 0 and text != '0' else ''}{text} %"

@@ -125,7 +125,9 @@ def read_run(folder: Path) -> RunRead:
             data = file.read()
     except OSError as error:
         hint = f"a run folder has a file {RECORDS}; vtool bench -o DIR makes one"
-        message = f"'{folder}' is no run folder: {reason_of(error)}"
+        lacks = isinstance(error, FileNotFoundError)
+        why = f"there is no '{path}'" if lacks else f"'{path}' cannot be read: {reason_of(error)}"
+        message = f"'{folder}' is no run folder: {why}"
         raise VtoolError(Diagnostic("VT930", message, hints=(hint,))) from None
     whole = data.rfind(b"\n") + 1
     lines = data[:whole].split(b"\n")[:-1]

@@ -13,8 +13,7 @@ import numpy as np
 from vtool.report.measured.cells import names_of, variant_names
 from vtool.report.measured.panels import Mark, Plot, Series, hypervisor_name, is_drawable
 from vtool.report.measured.tables import Field, Table
-from vtool.report.measured.words import Scale, number, percent, scale_of, size
-from vtool.report.quantities import quantity
+from vtool.report.quantities import Scale, number, percent, quantity, scale_of, size
 from vtool.results.explanation import Crossover, Explanation, Lower, Model, Point, explain
 from vtool.results.measures import TOTAL
 from vtool.results.records import Clock

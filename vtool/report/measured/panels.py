@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from vtool.base.records import record
 from vtool.report.measured.cells import MeasuredCell, Quantity, Spread, series_of
-from vtool.report.measured.words import LEFT_OUT, MARKS, Said, Scale, said_of, scale_of, size
+from vtool.report.measured.words import LEFT_OUT, MARKS, Said, said_of
+from vtool.report.quantities import Scale, scale_of, size
 from vtool.results.changes import Verdict
 from vtool.results.records import Clock
 

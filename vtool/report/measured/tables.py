@@ -16,7 +16,8 @@ from vtool.report.measured.cells import (
     variant_names,
 )
 from vtool.report.measured.panels import TYPES, hypervisor_name, workload_words
-from vtool.report.measured.words import MARKS, Scale, between, said_of, scale_of, size
+from vtool.report.measured.words import MARKS, between, said_of
+from vtool.report.quantities import Scale, scale_of, size
 from vtool.results.changes import Change, Verdict
 from vtool.results.records import Clock, RowSeen
 from vtool.results.run_folder import RunRead
