@@ -96,7 +96,7 @@ class _Drawing:
     def picture(self, plot: Plot) -> Picture:
         """Draw."""
         self._count += 1
-        unit = "" if plot.differs else f", {plot.unit}"
+        unit = "" if plot.ratios else f", {plot.unit}"
         return Picture(f"{plot.title}{unit}", Markup(draw(plot, f"p{self._count}-")))  # noqa: S704 - XML
 
 

@@ -12,7 +12,7 @@ from vtool.base.records import record
 from vtool.report.measured.cells import MeasuredCell, Quantity, Spread, series_of
 from vtool.report.measured.words import LEFT_OUT, MARKS, Said, said_of
 from vtool.report.quantities import Scale, scale_of, size
-from vtool.results.changes import Verdict
+from vtool.results.changes import Change, Verdict
 from vtool.results.records import Clock
 
 PLOTTED = (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.CPU)
@@ -50,8 +50,9 @@ class Series:
 class Plot:
     """One quantity, in ``unit``; ``ticks`` are those of the x axis, or with ``across`` of the y axis, with their words.
 
-    ``across``: values lie along x, and the marks of each row at its y. ``log`` is of the axis of values. ``differs``:
-    what is shown are differences, and 0 is none. ``limits`` are payloads, each with what changes there, in words.
+    ``across``: values lie along x, and the marks of each row at its y. ``log`` is of the axis of values.
+    ``ratios``: what is shown are ratios, and 1 is no difference. ``limits`` are payloads, each with what changes there,
+    in words.
     """
 
     title: str
@@ -61,7 +62,7 @@ class Plot:
     ticks: tuple[tuple[float, str], ...]
     across: bool
     log: bool = False
-    differs: bool = False
+    ratios: bool = False
     limits: tuple[tuple[float, str], ...] = ()
 
     @property
@@ -207,7 +208,7 @@ class Overview:
 
 
 def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several: bool) -> Iterator[Overview]:
-    """Yield the overviews of each hypervisor and type of device, of throughput, or of latency where that is all."""
+    """Yield the overviews of each hypervisor and type of device: the baseline's throughput over that of each cell."""
     groups: dict[tuple[str, ...], list[MeasuredCell]] = {}
     for cell in cells:
         if cell.path and cell.changes:
@@ -215,42 +216,51 @@ def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several:
     for (run, _, hypervisor, kind), mine in groups.items():
         quantity = Quantity.THROUGHPUT
         told = [
-            (cell, change)
+            (cell, change, ratios)
             for cell in mine
             if (change := cell.changes.get(quantity)) is not None
-            and change.change is not None
             and change.verdict is not Verdict.NO_TIMES
-            and is_drawable(change.change, change.low or 0.0, change.high or 0.0)
+            and (ratios := _ratios(change)) is not None
         ]
         if not told:
             continue
-        names = list(dict.fromkeys(series_of(cell) for cell, _ in told))
+        names = list(dict.fromkeys(series_of(cell) for cell, _, _ in told))
         series = []
         for row, name in enumerate(names):
-            of_row = [(cell, change) for cell, change in told if series_of(cell) == name]
+            of_row = [one for one in told if series_of(one[0]) == name]
             step = min(0.12, 0.7 / max(1, len(of_row)))
             marks = []
-            for number, (cell, change) in enumerate(of_row):
-                share = -100 * (change.change or 0.0)
-                ends = [-100 * end for end in (change.high, change.low) if end is not None] or [share, share]
+            for number, (cell, change, (ratio, low, high)) in enumerate(of_row):
                 y = len(names) - row + step * ((len(of_row) - 1) / 2 - number)
                 sure = change.verdict in (Verdict.WORSE, Verdict.BETTER)
                 said: Said = said_of(change)
                 words = f"{name}, {workload_words(cell)}: {said.whole}"
-                marks.append(Mark(share, y, ends[0], ends[1], words, hollow=not sure))
+                marks.append(Mark(ratio, y, low, high, words, hollow=not sure))
             series.append(Series(name, styles[name], tuple(marks)))
         ticks = tuple((float(len(names) - row), name) for row, name in enumerate(names))
         heading = f"{f'{run}: ' if several else ''}{hypervisor_name(hypervisor)}, {TYPES.get(kind, kind)}"
         plot = Plot(
             "Throughput against the baseline",
-            "% more or less throughput than the baseline",
+            "times less throughput",
             mine[0].clock,
             tuple(series),
             ticks,
             across=True,
-            differs=True,
+            log=True,
+            ratios=True,
         )
         yield Overview(heading, plot)
+
+
+def _ratios(change: Change) -> tuple[float, float, float] | None:
+    """Return how many times the baseline's throughput is a cell's, and the ends of that; None where no axis has it."""
+    if change.change is None:
+        return None
+    shares = [change.change, *(end for end in (change.low, change.high) if end is not None)]
+    if any(share >= 1 or not is_drawable(1 - share) for share in shares):
+        return None
+    ratios = [1 / (1 - share) for share in shares]
+    return ratios[0], min(ratios), max(ratios)
 
 
 TYPES = {"blk": "disks", "net": "networks", "fs": "shared folders"}

@@ -7,6 +7,7 @@ keyboard, and that says its numbers. Nothing of a plot depends on the time or on
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -105,7 +106,7 @@ def _axes(plot: Plot) -> tuple[Figure, Axes]:
     height = _HEIGHT
     if plot.across:
         left = min(166.0, 14 + _LETTER * max(len(word) for _, word in plot.ticks))
-        height = top + bottom + (_ROW_OF_MANY if plot.differs else _ROW) * (len(plot.ticks) + 0.2)
+        height = top + bottom + (_ROW_OF_MANY if plot.ratios else _ROW) * (len(plot.ticks) + 0.2)
     figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI)
     box = (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
     return figure, figure.add_axes(box)
@@ -122,9 +123,12 @@ def _values_axis(axes: Axes, plot: Plot) -> None:
     named.set_major_locator(FixedLocator(places))
     named.set_major_formatter(FixedFormatter(words))
     named.set_minor_locator(NullLocator())
+    low, high = _limits(plot)
     if plot.log:
         (axes.set_xscale if plot.across else axes.set_yscale)("log", base=10)
-        low, high = _limits(plot)
+    if plot.ratios:
+        values.set_major_locator(FixedLocator(ratio_ticks(low, high, axes.get_position().width * _WIDTH)))
+    elif plot.log:
         values.set_major_locator(LogLocator(base=10, subs=(1.0,) if high / low > 300 else (1.0, 2.0, 5.0), numticks=8))
     else:
         values.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -133,15 +137,15 @@ def _values_axis(axes: Axes, plot: Plot) -> None:
     values.grid(True, clip_on=False)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
-    low, high = _limits(plot)
     (axes.set_xlim if plot.across else axes.set_ylim)(low, high)
     for place, _ in plot.limits:
         axes.axvline(place, color=_INK, linewidth=0.9, linestyle=(0, (2, 2)), clip_on=False)
-    if plot.differs:
-        axes.axvline(0, color=_INK, linewidth=0.9, clip_on=False)
+    if plot.ratios:
+        axes.axvline(1, color=_INK, linewidth=0.9, clip_on=False)
     if plot.across:
         axes.set_ylim(0.4, len(plot.ticks) + 0.6)
-        axes.set_xlabel(_short(plot.unit + (", logarithmic" if plot.log else ""), 60))
+        scale = " (log)" if plot.ratios else ", logarithmic" if plot.log else ""
+        axes.set_xlabel(_short(plot.unit + scale, 60))
     else:
         first, last = plot.ticks[0][0], plot.ticks[-1][0]
         around = (last / first) ** 0.06
@@ -154,13 +158,41 @@ def _tick(value: float) -> str:
 
 
 def _limits(plot: Plot) -> tuple[float, float]:
-    """Return the ends of the axis of values: from 0, but for logarithms, and for differences both sides of it."""
+    """Return the ends of the axis of values: from 0, but for logarithms, and for ratios both sides of 1."""
     ends = [end for series in plot.series for mark in series.marks for end in (mark.low, mark.high)]
     low, high = min(ends), max(ends)
+    if plot.ratios:
+        low, high = min(low, 0.95), max(high, 1.05)
+        room = (high / low) ** 0.06
+        return low / room, high * room
     if plot.log:
         return low / 1.4, high * 1.4
     room = 0.06 * (max(high, 0.0) - min(low, 0.0)) or 1.0
     return (low - room if low < 0 else 0.0), (high + room if high > 0 else (room if low < 0 else 1.0))
+
+
+_TENTHS = tuple(number / 10 for number in range(5, 21))
+_FEW = (0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
+
+
+def ratio_ticks(low: float, high: float, length: float) -> list[float]:
+    """Return where an axis of ratios has its ticks: 1 and as many others as there is room for, as 0.5, 2, 5, 10."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    choices = [_TENTHS, _FEW, [step * 10.0**decade for decade in decades for step in (1, 2, 5)]]
+    choices += [[10.0**decade for decade in decades if decade % every == 0] for every in (1, 2, 5, 10, 20, 50)]
+
+    def have_room(ticks: Sequence[float]) -> bool:
+        scale = length / math.log(high / low)
+        return all(
+            math.log(after / before) * scale > _LETTER * (len(_tick(before)) + len(_tick(after)) + 1) / 2
+            for before, after in itertools.pairwise(ticks)
+        )
+
+    for ticks in choices[0 if low >= 0.5 and high <= 2 else 2 :]:
+        shown = [tick for tick in ticks if low <= tick <= high]
+        if have_room(shown):
+            break
+    return shown
 
 
 def _spaced(places: Sequence[float]) -> list[int]:
@@ -187,7 +219,7 @@ def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
         some = [mark for mark in marks if mark.hollow is hollow]
         if some:
             x, y = [m.x for m in some], [m.y for m in some]
-            size, face = 5.0 if plot.differs else 6.0, _PAPER if hollow else colour
+            size, face = 5.0 if plot.ratios else 6.0, _PAPER if hollow else colour
             shape = SHAPES[style % len(SHAPES)]
             axes.plot(
                 x, y, linestyle="none", marker=shape, markersize=size, color=colour, markerfacecolor=face, clip_on=False
