@@ -1,8 +1,8 @@
 """Arithmetic of what a Xen guest's device holds at once, for the files of devices: grants, mappings, event channels.
 
 Worst cases of Linux 6.12 with its defaults. virtio with grants: drivers/xen/grant-dma-ops.c grants each mapping for as
-long as it lives, so every entry of every ring holds the pages of its largest request, its header, and its table of
-indirect descriptors (virtio 1.3 2.7.5.3).
+long as it lives, so every outstanding request of a disk holds its pages, its header, and its table of indirect
+descriptors (virtio 1.3 2.7.5.3). How many those are is not the ring's size, which QEMU does not let a device choose.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from vtool.base.records import record
 from vtool.base.units import KIB, PAGE_BYTES
 
 GRANTED_REQUESTS = 64
-"""The queue that vtool gives a disk of QEMU's that is granted; QEMU's own 256 would be four times the grants."""
+"""How many requests vtool lets a granted disk of QEMU's have outstanding."""
+OFFERED_ENTRIES = 1024
+"""Entries of each ring that QEMU offers over virtio-mmio, whatever its device was given (hw/virtio/virtio-mmio.c
+VIRTIO_MMIO_QUEUE_NUM_MAX; ``qemu_releases.offers_sizes``). Linux makes the ring as large (drivers/virtio/virtio_mmio.c,
+vm_setup_vq), and a disk has as many requests outstanding unless its driver is told otherwise."""
 TABLE_PAGES = 2
 """At most 256 indirect descriptors of 16 bytes, not page aligned."""
 _REQUEST_PAGES = 1280 * KIB // PAGE_BYTES + 1
@@ -51,6 +55,6 @@ def ring_pages(entries: int) -> int:
     return -(-(16 * entries + 6 + 2 * entries) // PAGE_BYTES) + -(-(6 + 8 * entries) // PAGE_BYTES) + 1
 
 
-def disk_grants(requests: int) -> int:
-    """Return the grants of a virtio disk with a queue of so many requests."""
-    return requests * (_REQUEST_PAGES + _HEADER_PAGES + TABLE_PAGES) + ring_pages(requests)
+def disk_grants(requests: int, entries: int) -> int:
+    """Return the grants of a virtio disk with so many requests outstanding, in a ring of so many entries."""
+    return requests * (_REQUEST_PAGES + _HEADER_PAGES + TABLE_PAGES) + ring_pages(entries)

@@ -25,5 +25,5 @@ DAEMON = Daemon(
     serves=BlockDevice,
     arguments=_arguments,
     kvm=None,
-    xen=of_xen_virtio(virtio_holds(disk_grants(_REQUESTS)), ("VIRTIO_BLK",)),
+    xen=of_xen_virtio(virtio_holds(disk_grants(_REQUESTS, _REQUESTS)), ("VIRTIO_BLK",)),
 )

@@ -8,7 +8,7 @@ from vtool.model.devices.arguments import Parts, Wiring, block_nodes, region_bet
 from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0, of_xen
 from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
 from vtool.model.types import BlockDevicePath
-from vtool.platform.xen_grants import GRANTED_REQUESTS, Held, disk_grants
+from vtool.platform.xen_grants import GRANTED_REQUESTS, OFFERED_ENTRIES, Held, disk_grants
 from vtool.reading.source import KeyPath
 
 
@@ -51,7 +51,8 @@ def _by_blkback(_device: BlockDevice, cpus: int) -> Held:
 
 
 def _by_qemu(device: BlockDevice, _cpus: int) -> Held:
-    grants = (device.queues or 1) * disk_grants(device.queue_size or GRANTED_REQUESTS)
+    # The frontend's kernel is told of a limit where nobody chose a size (vtool/data_paths/grant/planning.py).
+    grants = (device.queues or 1) * disk_grants(device.queue_size or GRANTED_REQUESTS, OFFERED_ENTRIES)
     return Held(grants, grants, 0)
 
 

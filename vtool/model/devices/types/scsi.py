@@ -9,7 +9,7 @@ from vtool.model.devices.arguments import Options, Parts, QemuOption, Wiring, bl
 from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0
 from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
 from vtool.model.types import Model
-from vtool.platform.xen_grants import GRANTED_REQUESTS, Held, disk_grants, ring_pages
+from vtool.platform.xen_grants import GRANTED_REQUESTS, OFFERED_ENTRIES, Held, disk_grants, ring_pages
 from vtool.reading.source import KeyPath
 
 
@@ -34,7 +34,7 @@ class ScsiDevice(DeviceBase):
         return "sd"
 
 
-def _in_qemu(_: ScsiDevice, at: Wiring) -> Parts:
+def _in_qemu(device: ScsiDevice, at: Wiring) -> Parts:
     before: Options = ()
     after: Options = ()
     for lun, path in enumerate(at.disks):
@@ -42,7 +42,17 @@ def _in_qemu(_: ScsiDevice, at: Wiring) -> Parts:
         before += block_nodes(node, path)
         pairs = (("bus", f"device-{at.name}.0"), ("lun", str(lun)), ("drive", node))
         after += (QemuOption("-device", "scsi-hd", pairs),)
-    return Parts(before, (), after)
+    limit = (("cmd_per_lun", str(_per_lun(device))),) if device.data_path.traits.grants else ()
+    return Parts(before, limit, after)
+
+
+_OF_QEMU = 128
+"""QEMU's own cmd_per_lun."""
+
+
+def _per_lun(device: ScsiDevice) -> int:
+    """Return how many requests a disk has outstanding, all queues together (Linux drivers/scsi/virtio_scsi.c)."""
+    return _OF_QEMU if device.queue_size else max(1, GRANTED_REQUESTS // len(device.scsi.disks))
 
 
 _BESIDE = 2
@@ -50,8 +60,9 @@ _BESIDE = 2
 
 
 def _by_qemu(device: ScsiDevice, _cpus: int) -> Held:
-    entries = device.queue_size or GRANTED_REQUESTS
-    grants = (device.queues or 1) * disk_grants(entries) + _BESIDE * (2 * entries + ring_pages(entries))
+    requests, rings = len(device.scsi.disks) * _per_lun(device), (device.queues or 1) - 1 + _BESIDE
+    beside = _BESIDE * 2 * GRANTED_REQUESTS  # messages of two pages, of which there are few
+    grants = disk_grants(requests, OFFERED_ENTRIES) + beside + rings * ring_pages(OFFERED_ENTRIES)
     return Held(grants, grants, 0)
 
 
