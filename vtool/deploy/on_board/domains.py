@@ -125,7 +125,9 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
 def console_text(domain: dict[str, Any]) -> bytes:
     """Return what a domain's console said; that of a domain that Xen built is in Xen's own log."""
     if domain["kind"] == "dom0less":
-        said = re.findall(rf"^\(XEN\) DOM{domain['domain_id']}: (.*)$", run("xl", "dmesg").stdout, re.MULTILINE)
+        # Between them there is a time where Xen has `console_timestamps`.
+        line = rf"^\(XEN\) (?:\[[^]]*\] )?DOM{domain['domain_id']}: (.*)$"
+        said = re.findall(line, run("xl", "dmesg").stdout, re.MULTILINE)
         return "\n".join(said).encode()
     log = Path(domain["console_log"])
     return log.read_bytes() if log.exists() else b""

@@ -44,7 +44,8 @@ def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]
         yield shows(subject, "its console said its ready text in this boot", said, "said")
     if guest.static_memory is not None:
         where = guest.static_memory.range
-        bank = f"xl dmesg | sed -n 's/^(XEN) d{guest.domain_id}: STATIC BANK.0. //p' | tail -n 1"
+        line = rf"^(XEN) \(\[[^]]*] \)*d{guest.domain_id}: STATIC BANK.0. "
+        bank = f"xl dmesg | sed -n 's/{line}//p' | tail -n 1"
         step = on_board(f"static-{guest.name}", bank)
         yield shows(subject, "memory that Xen gave it", step, f"{where.base:#016x}-{where.end:#016x}")
     if pool is not None:
