@@ -135,11 +135,16 @@ def test_guests_and_what_serves_them_are_stopped(said: dict[str, Any], stopped: 
     assert "vtool-backend-disk0.service" in step["command"] and step["timeout_s"] <= 100
 
 
-def test_what_xen_built_at_boot_is_not_stopped() -> None:
-    ready = prepare_to_deploy(EXAMPLE.with_name("xen-ring.yaml"))
-    held = FakeHeld()
-    there = BoardsBench({"board0": (ready.plan.boards[0], board())}, {"board0": held}, None, "0.1.0")  # type: ignore
-    assert there.stop("board0") is False and not held.asked
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_xen_built_at_boot_ends_with_the_board(monkeypatch: pytest.MonkeyPatch, *, ends: bool) -> None:
+    (plan,) = prepare_to_deploy(EXAMPLE.with_name("xen-ring.yaml")).plan.boards
+    held = FakeHeld(reboot={})
+    there = BoardsBench({"board0": (plan, board())}, {"board0": held}, None, "0.1.0")  # type: ignore
+    assert there.stop("board0") is False and not held.asked, "its power is cut"
+    monkeypatch.setattr(field, "wait_for_end", lambda *_: ends)
+    unswitched = board(power=SimpleNamespace(can_switch=False))
+    there = BoardsBench({"board0": (plan, unswitched)}, {"board0": held}, None, "0.1.0")  # type: ignore
+    assert there.stop("board0") is ends and [verb for verb, _ in held.asked] == ["reboot"]
 
 
 def test_a_generation_without_a_proof_shows_nothing() -> None:

@@ -22,6 +22,7 @@ from vtool.board.failures import NoAnswer
 from vtool.board.local_lock import local_lock
 from vtool.board.protocols import Board
 from vtool.board.reaching import wait_for_sshd
+from vtool.board.ssh_only import wait_for_end
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.booting import bring_up
 from vtool.deploy.connection import ssh_command
@@ -70,7 +71,7 @@ class Bench(Protocol):
         """Run steps. VtoolError when the board is lost, or a guest silent."""
 
     def stop(self, board: str) -> bool:
-        """Stop all guests and what serves them, so that the next deploy starts them; False where a boot has to."""
+        """End all guests and what serves them, for the next deploy to start; False where that takes a power cut."""
 
 
 class Field(Protocol):
@@ -202,10 +203,17 @@ class BoardsBench:
         return results
 
     def stop(self, board: str) -> bool:
-        """Stop the units of guests and backends; what Xen built at boot has none. VtoolError VT603, VT704."""
-        guests = self._targets[board][0].guests
+        """Stop the units of guests and backends; what Xen built at boot has none, and ends with the board.
+
+        VtoolError VT603, VT704.
+        """
+        plan, reached = self._targets[board]
+        guests = plan.guests
         if any(guest.at_boot for guest in guests):
-            return False
+            if reached.power.can_switch:
+                return False
+            self._held[board].run("reboot")
+            return wait_for_end(reached.ssh(), _STOP_S)
         units = [unit for guest in guests for unit in (guest.unit, *served_by(guest).values())]
         stop = {"id": "stop", "op": "run", "command": shlex.join(["systemctl", "stop", *units]), "timeout_s": _STOP_S}
         return "error" not in self._results(board, [stop])["stop"]
