@@ -16,6 +16,7 @@ from vtool.bench import environment, field
 from vtool.bench.field import Boards, BoardsBench
 from vtool.bench.places import places_of
 from vtool.bench.steps import BRING
+from vtool.board.failures import NoAnswer
 from vtool.board.protocols import BoardClock, SshTarget
 from vtool.cli.common import prepare_to_deploy
 from vtool.deploy.failures import SilentDomain
@@ -42,7 +43,9 @@ def board(**changes: Any) -> Any:
     power = SimpleNamespace(can_switch=True, log=[])
     power.off, power.on = lambda: power.log.append("off"), lambda: power.log.append("on")
     target = SshTarget("127.0.0.1", 22, "root", None, Path("/k"))
+    console = SimpleNamespace(can_join=False, tail=lambda _: ())
     common = {
+        "console": console,
         "name": "rack1",
         "identity": "192.0.2.1:22",
         "hold": contextlib.nullcontext,
@@ -85,6 +88,23 @@ def test_tools_that_cannot_be_put_there_say_why(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(VtoolError, match="VT704") as caught:
         bench(FakeHeld(observe={"results": {}})).observe("board0", [SERVER])
     assert caught.value.diagnostics[0].detail == ("tar: no space",)
+
+
+@pytest.mark.parametrize("ends", ["closed", "slow"])
+def test_a_board_that_is_lost_while_tools_are_sent_is_one(
+    ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t").write_bytes(b"x")
+    monkeypatch.setattr(field, "ensure", lambda names, _: {names[0]: SimpleNamespace(path=tmp_path / "t")})
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        if ends == "slow":
+            raise subprocess.TimeoutExpired(command, 120)
+        return subprocess.CompletedProcess(command, 255, b"", b"Connection closed by 127.0.0.1 port 2222\n")
+
+    monkeypatch.setattr(field.subprocess, "run", run)
+    with pytest.raises(NoAnswer, match="the tools are not there yet" if ends == "slow" else "Connection closed by"):
+        bench(FakeHeld(observe={"results": {}})).observe("board0", [SERVER])
 
 
 def test_a_fingerprint_is_asked_for_once_for_what_serves_a_guest() -> None:

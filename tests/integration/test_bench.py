@@ -75,6 +75,7 @@ def test_a_run_that_is_killed_and_a_board_that_is_cut_off_cost_one_repetition_ea
     (tmp_path / "m.yaml").write_text(json.dumps(MATRIX))
     words = ["bench", "--matrix", str(tmp_path / "m.yaml"), "-o", str(tmp_path / "run")]
     assert until(bench, words, 1, signal.SIGKILL) == -signal.SIGKILL
+    assert "logingracetime 0\n" in bench.ssh("sshd -T"), "a clock that runs ahead cuts nobody off who logs in"
     before = read_run(tmp_path / "run")
     assert len(before.repetitions) == 1 and not before.ended
     assert until(bench, words, 2, None) == 0

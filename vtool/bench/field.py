@@ -21,7 +21,7 @@ from vtool.bench.steps import BRING, TOOLS, deadline_s
 from vtool.board.failures import NoAnswer
 from vtool.board.local_lock import local_lock
 from vtool.board.protocols import Board
-from vtool.board.reaching import wait_for_sshd
+from vtool.board.reaching import refusal, wait_for_sshd
 from vtool.board.ssh_only import wait_for_end
 from vtool.deploy.board_lock import Held, hold
 from vtool.deploy.booting import bring_up
@@ -41,6 +41,9 @@ ImagesOf = Callable[[Ready, Sequence[BoardPlan]], Callable[[str], Path]]
 BoardOf = Callable[[BoardPlan], Board]
 _OFF_S = 2.0
 _STOP_S = 100
+_SEND_S = 120
+_SSH_FAILED = 255
+"""What ssh itself ends with (ssh(1), EXIT STATUS)."""
 """How long stopping may take: a guest has 30 s to end by itself, and its unit 60 s until it is killed."""
 
 
@@ -226,16 +229,22 @@ class BoardsBench:
 
     def _send_tools(self, board: str) -> None:
         """Unpack the tools in memory, where the next boot finds nothing of them."""
-        image = ensure(["bench-tools"], self._progress)["bench-tools"].path
-        target = self._targets[board][1].ssh()
+        image, reached = ensure(["bench-tools"], self._progress)["bench-tools"].path, self._targets[board][1]
+        target = reached.ssh()
         root = "".join(f"{word} " for word in target.escalation)
         line = f"test -x {TOOLS}/bin/fio || {{ {root}mkdir -p {TOOLS} && {root}tar -xz -C {TOOLS}; }}"
-        with image.open("rb") as file:
-            done = subprocess.run(
-                [*ssh_command(target), line], stdin=file, capture_output=True, check=False, timeout=120
-            )
+        try:
+            with image.open("rb") as file:
+                done = subprocess.run(
+                    [*ssh_command(target), line], stdin=file, capture_output=True, check=False, timeout=_SEND_S
+                )
+        except subprocess.TimeoutExpired:
+            raise refusal(reached, "the tools are not there yet", _SEND_S) from None
+        said = done.stderr.decode(errors="replace")
+        if done.returncode == _SSH_FAILED:
+            raise refusal(reached, said, _SEND_S)
         if done.returncode != 0:
-            words = done.stderr.decode(errors="replace").splitlines()[-5:]
+            words = said.splitlines()[-5:]
             raise board_failed("VT704", f"the tools cannot be put on board '{board}'", detail=words)
         self._has_tools.add(board)
 
