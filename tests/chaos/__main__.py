@@ -170,6 +170,8 @@ def settled(bench: Bench, before: dict[str, Any]) -> dict[str, Any]:
         capture_output=True,
         text=True,
     )
+    if not done.stdout:
+        raise Broken(f"status says nothing of the board: {done.stderr}")
     told = json.loads(done.stdout)["board0"]
     said = (told["deployed"] or {}).get("generation", "")
     if said != seen["running"]:
