@@ -87,7 +87,7 @@ def order(seed: int) -> list[Fault]:
 def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcome) -> None:
     """Break one deploy, look at the board, deploy plainly."""
     number, reboots = outcome.number, rng.random() < 0.5
-    words = f"    bootargs: vtool.chaos={number}\n" if reboots else ""
+    words = f"    bootargs: chaos={number}\n" if reboots else ""
     text = KVM.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
     good = text.replace("    role: control\n", f"    role: control\n{words}")
     after = "    role: control\n" if "bootargs" in fault.request else "  fe0:\n"
