@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "degradation.md"
 DATA = ROOT / "docs" / "explanation" / "data"
 RUNS = sorted(folder.name for folder in DATA.iterdir())
+AGAIN = "-again"
+"""Ends the name of a run that repeats another one."""
 DISK = {
     "disk,pattern=randread,block_size=4KiB": "4 KiB read",
     "disk,pattern=randwrite,block_size=4KiB": "4 KiB write",
@@ -117,33 +119,42 @@ def of_costs(run: RunRead) -> Iterator[str]:
             yield row(short(variant.id), *words)
 
 
-def of_spread(run: RunRead) -> Iterator[str]:
-    """Yield how far repetitions are apart: the most less the least, as a share of the median."""
+def of_spread(run: RunRead, again: RunRead | None = None) -> Iterator[str]:
+    """Yield how far a cell's repetitions are apart, or its medians in two runs: the most less the least, as a share."""
     yield row("workload", "cells", "throughput: median", "most", "median latency: median", "most")
     yield row("---", *["---:"] * 5)
+
+    def values(cell: Cell, name: str) -> list[float]:
+        if again is None:
+            return [metric(name)(one) for one in run.sound(cell.id)]
+        return [middle(one, cell, metric(name)) for one in (run, again)]
 
     def spread(values: list[float]) -> float:
         return (max(values) - min(values)) / statistics.median(values)
 
-    for name, words in (DISK | NET).items():
-        cells = [run.sound(cell.id) for cell in run.run.cells if cell.workload == name and len(run.sound(cell.id)) > 1]
-        columns = [str(len(cells))]
-        for metric_name in ("throughput", "latency_p50"):
-            told = [one for one in cells if any(m.name == metric_name for m in one[0].metrics)]
-            spreads = [spread([metric(metric_name)(one) for one in reps]) for reps in told]
+    for workload, words in (DISK | NET).items():
+        of_it = [cell for cell in run.run.cells if cell.workload == workload]
+        enough = [c for c in of_it if (again.sound(c.id) and run.sound(c.id) if again else len(run.sound(c.id)) > 1)]
+        columns = [str(len(enough))]
+        for name in ("throughput", "latency_p50"):
+            told = [c for c in enough if any(found.name == name for found in run.sound(c.id)[0].metrics)]
+            spreads = [spread(values(cell, name)) for cell in told]
             columns += [f"{statistics.median(spreads):.2%}", f"{max(spreads):.2%}"] if spreads else ["", ""]
         yield row(words, *columns)
 
 
 def tables(name: str) -> dict[str, str]:
     run = read_run(DATA / name)
-    found = {
-        "disk": of_workloads(run, DISK, lambda _: per_request),
-        "net": of_workloads(run, NET, lambda of: per_request if "ping" in of else per_mib),
-        "costs": of_costs(run),
-    }
-    if any(len(run.sound(cell.id)) > 1 for cell in run.run.cells):
-        found["spread"] = of_spread(run)
+    if name.endswith(AGAIN):
+        found = {"spread": of_spread(read_run(DATA / name.removesuffix(AGAIN)), run)}
+    else:
+        found = {
+            "disk": of_workloads(run, DISK, lambda _: per_request),
+            "net": of_workloads(run, NET, lambda of: per_request if "ping" in of else per_mib),
+            "costs": of_costs(run),
+        }
+        if any(len(run.sound(cell.id)) > 1 for cell in run.run.cells):
+            found["spread"] = of_spread(run)
     return {f"{name} {table}": "\n".join(lines) for table, lines in found.items()}
 
 
