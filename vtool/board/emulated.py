@@ -25,6 +25,7 @@ import platformdirs
 from vtool.base.runtime import runtime_folder, working_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk
+from vtool.board.patience import load_of_machine, patience
 from vtool.board.protocols import BoardClock, Commands, SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
@@ -33,6 +34,8 @@ from vtool.model.board_facts import BoardFacts, Boot
 _LOOPBACK = "127.0.0.1"
 _SSHD_CONFIG = b"LoginGraceTime 0\n"
 """A clock that counts instructions runs ahead while the board is idle: its two minutes for a login pass in no time."""
+_BOOT_S = "boot_s"
+"""The file that says how many seconds the board's last start from power took."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,19 @@ class EmulatedBoard:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- protocols
+
+    @property
+    def patience(self) -> float:
+        """Follow what its last start took, and what this machine has to do now."""
+        try:
+            boot_s = float((self.folder / _BOOT_S).read_text())
+        except (OSError, ValueError):
+            boot_s = None
+        return patience(boot_s, load_of_machine())
+
+    def booted_in(self, seconds: float) -> None:
+        """Keep it with the board."""
+        (self.folder / _BOOT_S).write_text(f"{seconds:.1f}\n")
 
     @property
     def power(self) -> EmulatedBoard:

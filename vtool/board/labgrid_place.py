@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from vtool.board.emulated import state_folder
 from vtool.board.inventory_file import LabgridEntry
 from vtool.board.labgrid_session import SERIAL, SERVICE, Coordinator, coordinator
+from vtool.board.patience import OnTime
 from vtool.board.protocols import (
     BoardClock,
     Commands,
@@ -39,7 +40,7 @@ from vtool.model.board_facts import BoardFacts
 Result = TypeVar("Result")
 
 
-class LabgridBoard:
+class LabgridBoard(OnTime):
     """A board in a lab. Power, console and ssh are known while it is held."""
 
     driver = "labgrid"

@@ -152,6 +152,13 @@ class Board(Protocol):
         """What its time is."""
 
     @property
+    def patience(self) -> float:
+        """By what every deadline is multiplied: 1 for hardware, more for what a busy machine emulates."""
+
+    def booted_in(self, seconds: float) -> None:
+        """Take note of how long it took from power until its sshd answered."""
+
+    @property
     def power(self) -> Power:
         """The supply."""
 

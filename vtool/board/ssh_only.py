@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vtool.board.emulated import state_folder
 from vtool.board.live_tree import live_tree
+from vtool.board.patience import OnTime
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
 from vtool.board.protocols import Board, BoardClock, Commands, Console, NoMedia, Power, SshTarget, Standing
 from vtool.board.shell import open_shell
@@ -55,7 +56,7 @@ class Identity:
         return SshTarget(host, port, user, self.identity_file, known, self.pinned)
 
 
-class SshOnlyBoard:
+class SshOnlyBoard(OnTime):
     """A real board. ``address`` is host, port and user."""
 
     driver = "ssh"

@@ -53,8 +53,10 @@ class Held:
     ) -> dict[str, Any]:
         """Run a verb of vtool-board in the process that holds the board. Raises VtoolError of what it says, VT603.
 
-        ``stdin`` is a text or, for what is large, pieces of bytes; the time that they take to send is not counted.
+        ``stdin`` is a text or, for what is large, pieces of bytes; the time that they take to send is not counted. A
+        board that is slow has longer than ``timeout_s``, as its patience says.
         """
+        timeout_s *= self.reached.board.patience
         board, line = self.reached.board, [verb, *words, *(self._owner if verb in _OWNED else ())]
         text, pieces = (stdin, None) if isinstance(stdin, str) else (None, stdin)
         request = {"id": secrets.token_hex(4), "words": line, "stdin": text}
@@ -109,7 +111,11 @@ class HeldCommands:
     def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
         """Run a command and collect what it says. VtoolError VT603, VT704."""
         step = {"op": "run", "id": "run", "command": command, "timeout_s": timeout_s}
-        answer = self._held.run("observe", stdin=json.dumps({"steps": [step]}), timeout_s=timeout_s + _HEARTBEAT_S)
+        answer = self._held.run(
+            "observe",
+            stdin=json.dumps({"steps": [step], "patience": self._held.reached.board.patience}),
+            timeout_s=timeout_s + _HEARTBEAT_S,
+        )
         said = checked(answer["results"]["run"])
         return CommandResult(said["code"], said["output"], said["errors"])
 

@@ -73,10 +73,16 @@ def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bo
     if was_off:
         progress.start(f"switch {board.name} on")
         board.power.on()
-    wait_for_sshd(board, board.ssh(), board.facts.boot_timeout_s, None if was_off else progress)
+    wait_for_sshd(board, board.ssh(), _boot_deadline_s(board), None if was_off else progress)
     if was_off:
+        board.booted_in(time.monotonic() - begin)
         progress.finish(f"switch {board.name} on", "answers", time.monotonic() - begin)
     return was_off
+
+
+def _boot_deadline_s(board: Board) -> float:
+    """Return how long a board may take from power or a reboot until its sshd answers."""
+    return board.facts.boot_timeout_s * board.patience
 
 
 def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
@@ -89,7 +95,7 @@ def wait_for_boot(job: Job, before: str, progress: Progress) -> None:
     progress.start(task)
     watchdog = job.report.board.watchdog
     watchdog_s = watchdog.timeout_s if watchdog else 0
-    timeout_s = job.board.facts.boot_timeout_s
+    timeout_s = _boot_deadline_s(job.board)
     booted, why = _another_boot(job, before, timeout_s)
     if booted is None and watchdog_s:
         booted, why = _another_boot(job, before, watchdog_s + timeout_s)
@@ -127,7 +133,7 @@ def _another_boot(job: Job, before: str, deadline_s: float) -> tuple[str | None,
     deadline, why = time.monotonic() + deadline_s, "no system boots"
     while time.monotonic() < deadline:
         try:
-            wait_for_sshd(job.board, job.board.ssh(), _LOOK_S)
+            wait_for_sshd(job.board, job.board.ssh(), _LOOK_S * job.board.patience)
             reached = job.reach(after=before)
             if reached is not None:
                 return reached.generation, ""
@@ -145,12 +151,12 @@ def go_back(job: Job, progress: Progress) -> str:
     if job.report.went_back_to is not None:
         return job.report.went_back_to
     if not job.is_held:
-        wait_for_sshd(job.board, job.board.ssh(), job.board.facts.boot_timeout_s, progress)
+        wait_for_sshd(job.board, job.board.ssh(), _boot_deadline_s(job.board), progress)
         job.hold()
     before = job.held_board.reached.boot_id
     said = job.held_board.run("revert", "--reason", "not proven", "--reboot")
     if said["reboot"]:
         job.let_go()
-        _another_boot(job, before, job.board.facts.boot_timeout_s)
+        _another_boot(job, before, _boot_deadline_s(job.board))
     progress.finish(f"go back on {job.board.name}", "went back", 0.0)
     return str(said["generation"])

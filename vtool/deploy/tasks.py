@@ -210,7 +210,7 @@ def reboot(job: Job, work: Work) -> Said:
 def converge(job: Job, _: Work) -> Said:
     """Start backends and domains and wait until they are ready. Raises VT703, VT708 with a console's tail."""
     with job.phase("start and prove"):
-        job.held_board.run("converge", timeout_s=TASK_DEADLINE_S)
+        job.held_board.run("converge", "--patience", f"{job.board.patience:.2f}", timeout_s=TASK_DEADLINE_S)
     return {"changed": False}
 
 
@@ -232,7 +232,7 @@ def observe(job: Job, work: Work) -> Said:
             job.shows_nothing = kept is None
             found = saved.none_kept(job.report.generation, instead) if kept is None else saved.from_json(kept)
             job.proofs = found
-        wanted = json.dumps({"steps": steps_of(job.proofs)})
+        wanted = json.dumps({"steps": steps_of(job.proofs), "patience": job.board.patience})
         seen = job.held_board.run("observe", stdin=wanted, timeout_s=TASK_DEADLINE_S)["results"]
         job.report.rows = [proof.read(seen) for proof in job.proofs]
     rows = rows_data(job.report.rows)

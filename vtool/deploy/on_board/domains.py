@@ -56,10 +56,12 @@ def domain_runs(name: str, domain: dict[str, Any]) -> bool:
     return unit_state(domain["unit"]) == "active"
 
 
-def verb_converge(_: argparse.Namespace) -> dict[str, Any]:
+def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start everything and wait until every domain says that it is ready (VT708 with the console's tail)."""
     found = manifest()
-    to_start = START_S + max(map(ready_timeout_s, found["domains"].values()), default=0)
+    for domain in found["domains"].values():
+        domain["ready_timeout_s"] = ready_timeout_s(domain) * arguments.patience
+    to_start = START_S * arguments.patience + max(map(ready_timeout_s, found["domains"].values()), default=0)
     waited: dict[str, float] = {}
     units = [d["unit"] for d in found["domains"].values()] + list(found["backends"].values())
     units.insert(0, "vtool.target")
@@ -90,9 +92,9 @@ def journal(units: str) -> list[str]:
     return run("journalctl", *words, check=False).stdout.splitlines()
 
 
-def ready_timeout_s(domain: dict[str, Any]) -> int:
+def ready_timeout_s(domain: dict[str, Any]) -> float:
     """Return how long a domain may take to be ready; the generations of before vtool let one say it have no number."""
-    return int(domain.get("ready_timeout_s", 120))
+    return float(domain.get("ready_timeout_s", 120))
 
 
 def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
@@ -111,7 +113,9 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
                 seen.touch()
             return
         if time.monotonic() > deadline or not domain_runs(name, domain):
-            state = f"is not ready within {ready_timeout_s(domain)} s" if domain_runs(name, domain) else "does not run"
+            state = (
+                f"is not ready within {ready_timeout_s(domain):.0f} s" if domain_runs(name, domain) else "does not run"
+            )
             # A console that said nothing: something before it failed.
             said = clean_lines(text) or journal("vtool-*")
             raise BoardError(

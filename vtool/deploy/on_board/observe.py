@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from . import reach
@@ -29,7 +29,9 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     """
     results: dict[str, Any] = {}
     failed: dict[str, type[BoardError]] = {}
-    for step in json.load(sys.stdin)["steps"]:
+    request = json.load(sys.stdin)
+    for said in request["steps"]:
+        step = {**said, "patience": request.get("patience", 1.0)}
         begin = time.monotonic()
         # Who answers: a domain's shell, or its VMM.
         who = f"domain '{step['domain']}'" if step["op"] in SHELL_OPERATIONS and "domain" in step else ""
@@ -52,15 +54,25 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     return {"results": results}
 
 
+def allowed_s(step: dict[str, Any], usual_s: float) -> float:
+    """Return how long a step may take; a board that is slow is given longer (``patience``)."""
+    return float(step.get("timeout_s", usual_s)) * float(step.get("patience", 1.0))
+
+
+def _shell_of(step: dict[str, Any]) -> Callable[[str, float], dict[str, Any]]:
+    """Return what runs a shell line in a step's domain, within so many seconds."""
+    return lambda command, usual_s: domain_shell(step["domain"], command, usual_s * float(step.get("patience", 1.0)))
+
+
 def observe_run(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line on the board."""
-    done = run("/bin/sh", "-c", step["command"], check=False, timeout=step.get("timeout_s", 30))
+    done = run("/bin/sh", "-c", step["command"], check=False, timeout=allowed_s(step, 30))
     return {"code": done.returncode, "output": done.stdout, "errors": done.stderr[-2000:]}
 
 
 def observe_domain(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line in a domain."""
-    return domain_shell(step["domain"], step["command"], step.get("timeout_s", 30), step.get("address"))
+    return domain_shell(step["domain"], step["command"], allowed_s(step, 30), step.get("address"))
 
 
 def observe_qmp(step: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +126,7 @@ def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
 
 def connect(step: dict[str, Any]) -> socket.socket:
     """Connect to a domain's TCP port, which may be about to be opened; OSError past the deadline."""
-    deadline = time.monotonic() + step.get("timeout_s", 20)
+    deadline = time.monotonic() + allowed_s(step, 20)
     while True:
         try:
             return socket.create_connection((step["address"], step["port"]), timeout=20)
@@ -147,7 +159,7 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
     With ``size_bytes`` so many random bytes are sent to it, else what it sends is read. Returns its output and
     the ``digest`` of what went across.
     """
-    timeout_s = step.get("timeout_s", 60)
+    timeout_s = allowed_s(step, 60)
 
     def transfer(server: socket.socket) -> str:
         connection, _ = server.accept()
@@ -192,17 +204,17 @@ def observe_echo(step: dict[str, Any]) -> dict[str, Any]:
 
 def observe_reach(step: dict[str, Any]) -> dict[str, Any]:
     """Say what a domain's backend can reach of it (``reach.look``)."""
-    return reach.look(step, partial(domain_shell, step["domain"]))
+    return reach.look(step, _shell_of(step))
 
 
 def observe_granted(step: dict[str, Any]) -> dict[str, Any]:
     """Say which pages of a domain of Xen are granted (``reach.granted``)."""
-    return reach.granted(step, partial(domain_shell, step["domain"]))
+    return reach.granted(step, _shell_of(step))
 
 
 def observe_beside(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line on the board while a domain has a secret (``reach.beside``)."""
-    return reach.beside(step, partial(domain_shell, step["domain"]))
+    return reach.beside(step, _shell_of(step))
 
 
 SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside", "measured")

@@ -26,7 +26,7 @@ OWNER = [
 ]
 VERBS: dict[str, tuple[str, list[Any]]] = {
     "state": ("domains", []),
-    "converge": ("domains", []),
+    "converge": ("domains", [word("--patience", type=float, default=1.0, help="by what deadlines are multiplied")]),
     "await": ("domains", [word("domain")]),
     "compare": ("generations", [word("--look-only", action="store_true")]),
     "receive": ("generations", []),
