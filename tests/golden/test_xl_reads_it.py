@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.golden.test_golden import CASES, rendered
-from tests.golden.xl_config import Place, disk, places, read, virtio
+from tests.golden.xl_config import Place, disk, places, read, virtio, xl_takes
 from vtool.base.units import format_cpu_list
 from vtool.cli.common import prepare
 from vtool.data_paths import DataPath
@@ -23,7 +23,9 @@ GUESTS = {
 @pytest.mark.parametrize("name", GUESTS)
 def test_what_xl_reads_is_what_was_planned(name: str) -> None:
     case, guest = GUESTS[name]
-    settings = read(rendered(CASES[case])[f"board0/generation/domains/{guest.name}/{guest.name}.cfg"])
+    text = rendered(CASES[case])[f"board0/generation/domains/{guest.name}/{guest.name}.cfg"]
+    assert xl_takes(text)
+    settings = read(text)
     assert (settings["name"], settings["memory"]) == (guest.name, guest.memory_bytes >> 20)
     assert settings["extra"] == guest.bootargs
     assert places(settings) == [Place(d.place.base, d.intid, d.data_path is DataPath.GRANT) for d in guest.virtio]

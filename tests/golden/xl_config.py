@@ -6,12 +6,16 @@ xl/xl_parse.c parse_virtio_list (virtio), libs/light/libxl_arm.c (places).
 
 from __future__ import annotations
 
+import ctypes
 import re
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
     r'(?P<skip>[ \t]+|#[^\n]*)|(?P<word>[a-z_]\w*)|(?P<number>\d+)|"(?P<text>(?:[^"\\\n]|\\.)*)"|(?P<mark>[=\[\],\n])'
+    r"|'(?P<other>(?:[^'\\\n]|\\.)*)'"
 )
+_PARSER = "libxlutil.so.4.17"
+"""Of Debian's libxenmisc4.17 (debian-packages-dev.txt)."""
 _DISK = {
     "format": {"raw"},
     "access": {"rw", "ro"},
@@ -32,6 +36,21 @@ class Place:
     grants: bool
 
 
+def xl_takes(text: str) -> bool:
+    """Ask xl's own parser (Xen tools/libs/util), which says 0 or an error number."""
+    parser, libc = ctypes.CDLL(_PARSER), ctypes.CDLL(None)
+    libc.fopen.restype = parser.xlu_cfg_init.restype = ctypes.c_void_p
+    parser.xlu_cfg_init.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    parser.xlu_cfg_readdata.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+    parser.xlu_cfg_destroy.argtypes = libc.fclose.argtypes = [ctypes.c_void_p]
+    errors = libc.fopen(b"/dev/null", b"w")
+    config = parser.xlu_cfg_init(errors, b"case")
+    taken = parser.xlu_cfg_readdata(config, text.encode(), len(text.encode())) == 0
+    parser.xlu_cfg_destroy(config)
+    libc.fclose(errors)
+    return taken
+
+
 def read(text: str) -> dict[str, Value]:
     """Return the assignments of a file. ValueError where xl would stop, or a name comes twice."""
     tokens, at = [], 0
@@ -41,7 +60,8 @@ def read(text: str) -> dict[str, Value]:
             raise ValueError(f"xl cannot read {text[at : at + 20]!r}")
         at = found.end()
         if found.lastgroup != "skip":
-            tokens.append((found.lastgroup, found[found.lastgroup or 0]))
+            kind = "text" if found.lastgroup == "other" else found.lastgroup
+            tokens.append((kind, found[found.lastgroup or 0]))
     settings: dict[str, Value] = {}
     while tokens:
         kind, name = tokens.pop(0)

@@ -16,6 +16,7 @@ from vtool.model.types import (
     ColourList,
     CpuList,
     DeviceTreePath,
+    ExtraLine,
     FactsReference,
     FoundByTag,
     Granule,
@@ -25,6 +26,7 @@ from vtool.model.types import (
     Model,
     Name,
     Size,
+    UnitExtra,
     Variables,
     VectorBits,
 )
@@ -145,7 +147,7 @@ class Xen(Model):
     where it carries them, as Debian's does. ``patches`` are the changes to the source of a Xen that vtool did not
     build, which nothing else tells. ``qemu_image`` is a QEMU for dom0 that was built with Xen, which Debian's for
     arm64 was not; ``qemu_version`` is its version where that is not ``vtool:qemu-xenpvh``, or, alone, that of one
-    that is on the board.
+    that is on the board. ``extra`` are words for its command line that vtool knows nothing of.
     """
 
     kind: Literal["xen"]
@@ -156,6 +158,7 @@ class Xen(Model):
     qemu_image: ImageReference | None = None
     qemu_version: QemuVersion | None = None
     bootargs: KernelArguments = ""
+    extra: KernelArguments = ""
     static_heap: StaticMemory | None = None
     cpupools: dict[Name, CpuPool] = Field(default_factory=dict)
 
@@ -258,7 +261,9 @@ class Domain(Model):
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
     that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
-    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it.
+    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it. ``extra`` are
+    lines in the words of who starts a guest, ``unit_extra`` settings of its unit, which nobody checks
+    (``vtool.platform.extra``).
     """
 
     board: Name | None = None
@@ -274,6 +279,8 @@ class Domain(Model):
     cpupool: Name | None = None
     xen: XenDomain | None = None
     bootargs: KernelArguments = ""
+    extra: tuple[ExtraLine, ...] = ()
+    unit_extra: UnitExtra = Field(default_factory=dict)
     ready: Annotated[
         str,
         Field(

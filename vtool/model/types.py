@@ -269,6 +269,21 @@ KernelArguments = Annotated[
 ]
 """Words for a kernel command line: printable ASCII, one line."""
 
+ExtraLine = Annotated[
+    str,
+    Field(
+        pattern=r"^[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*$",
+        max_length=1000,
+        description="one line of at most 1000 printable ASCII characters, in the words of the program that reads it",
+    ),
+]
+"""A line that vtool hands on to xl, dtc, QEMU or systemd (vtool.platform.extra)."""
+
+UnitExtra = Annotated[
+    dict[Literal["Unit", "Service"], tuple[ExtraLine, ...]],
+    Field(description="settings of systemd by their section, as a drop-in has them: {Service: [Nice=5]}"),
+]
+
 DeviceTreePath = Annotated[
     str,
     Field(

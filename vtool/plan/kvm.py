@@ -94,6 +94,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         host_cpus=domain.host_cpus,
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
+        not_checked=domain.extra,
     )
 
 

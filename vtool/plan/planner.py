@@ -18,6 +18,7 @@ from vtool.model.topology import Kvm, Start, Topology, Xen
 from vtool.plan import kvm, xen, xen_boot
 from vtool.plan import types as plan
 from vtool.plan.cells import too_few_cells
+from vtool.plan.extra import unit_extras
 from vtool.plan.placement import host_region, place
 from vtool.plan.scope import BoardScope, join
 from vtool.reading.source import Document
@@ -67,7 +68,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         kernel_image=scope.control.kernel,
         bootargs=join(*command_lines.of_control_domain(facts, watchdog, is_xen=is_xen), scope.control.bootargs),
     )
-    return plan.BoardPlan(
+    made = plan.BoardPlan(
         name=scope.name,
         facts=facts,
         hypervisor=hypervisor.kind,
@@ -90,4 +91,6 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         xen_arguments=xen.added_arguments(scope, hypervisor) if isinstance(hypervisor, Xen) else (),
         suite=hypervisor.suite if isinstance(hypervisor, Kvm) else None,
         qemu=hypervisor.qemu,
+        xen_not_checked=hypervisor.extra if isinstance(hypervisor, Xen) else "",
     )
+    return replace(made, units_not_checked=unit_extras(scope, made.guests))

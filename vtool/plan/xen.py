@@ -86,6 +86,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         qemu=xen_virtio.plan_qemu(scope, name, virtio, domain.memory, domain.cpus, None),
         vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
         create_unit=f"vtool-create-{name}.service" if virtio else None,
+        not_checked=domain.extra,
     )
 
 
@@ -220,4 +221,5 @@ def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
         *command_lines.of_xen(scope.facts, scope.control, scope.guests.values()),
         *(added.words for added in added_arguments(scope, hypervisor)),
         hypervisor.bootargs,
+        hypervisor.extra,
     )

@@ -182,6 +182,7 @@ def _plan_guest(
         virtio=virtio,
         qemu=xen_virtio.plan_qemu(scope, name, virtio, reach, domain.cpus, domain_id(scope, name)),
         rings=rings,
+        not_checked=tuple(line.strip().removesuffix(";") for line in domain.extra),
     )
 
 

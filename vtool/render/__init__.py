@@ -37,5 +37,5 @@ RENDERERS: tuple[Renderer, ...] = (
 
 def render(board: BoardPlan) -> ArtifactSet:
     """Render everything one board needs. Same plan in, same bytes out. Raises VtoolError VT420."""
-    artifacts = [artifact for renderer in RENDERERS for artifact in renderer(board)]
+    artifacts = systemd.with_extras(board, (artifact for renderer in RENDERERS for artifact in renderer(board)))
     return ArtifactSet(board.name, tuple(sorted(artifacts, key=lambda a: (a.place.value, a.name))))

@@ -116,6 +116,11 @@ def line_of(words: tuple[str, ...] | QemuOption) -> str:
     return " ".join(systemd_word(word) for word in words)
 
 
+def qemu_line(line: str) -> str:
+    """Write an option of QEMU that the user wrote as a shell reads it, each word one of an ExecStart line."""
+    return line_of(tuple(shlex.split(line)))
+
+
 def shell(value: str) -> str:
     """Quote one word for a POSIX shell."""
     one_line(value, "a shell file")
@@ -156,6 +161,7 @@ def one_line(value: str, where: str) -> str:
 FILTERS = {
     "systemd": systemd,
     "line_of": line_of,
+    "qemu_line": qemu_line,
     "xl": xl,
     "dts": dts,
     "dts_property": dts_property,

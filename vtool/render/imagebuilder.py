@@ -67,5 +67,7 @@ def _cannot(board: BoardPlan) -> Iterator[str]:
         for setting in guest.settings:
             if setting.in_tree is not None and setting.row.imagebuilder is None:
                 yield f"{setting.row.feature.what} ('{guest.name}')"
+        if guest.not_checked:
+            yield f"properties that are the user's own ('{guest.name}')"
         if '"' in guest.bootargs or "$" in guest.bootargs:
             yield f"a command line with quotes or '$' ('{guest.name}')"

@@ -7,6 +7,7 @@ against its own schema in the tests. Text is escaped by the XML writer.
 
 from __future__ import annotations
 
+import shlex
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -67,11 +68,12 @@ def domain_xml(guest: KvmGuest) -> str:
             counts[device.type] += 1
     if all(device.type != "balloon" for device in guest.devices):
         ET.SubElement(devices, "memballoon", model="none")
-    if options:
+    words = [word for option in options for word in (option.name, option_list(option))]
+    words += [word for own in guest.not_checked for word in shlex.split(own)]
+    if words:
         line = ET.SubElement(domain, "qemu:commandline")
-        for option in options:
-            for word in (option.name, option_list(option)):
-                ET.SubElement(line, "qemu:arg", value=one_line(word, "libvirt's XML"))
+        for word in words:
+            ET.SubElement(line, "qemu:arg", value=one_line(word, "libvirt's XML"))
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from vtool.plan.types import BOARD_FOLDER, PROGRAM, BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
@@ -26,3 +27,13 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     for name, template in names.items():
         text = fill(f"systemd/{template}.j2", board=board, folder=BOARD_FOLDER, program=PROGRAM, trial_s=trial_s)
         yield Artifact(Place.GENERATION, name, Kind.TEXT, text, ("boards", board.name))
+
+
+def with_extras(board: BoardPlan, artifacts: Iterable[Artifact]) -> Iterator[Artifact]:
+    """Yield artifacts, units with what the user adds to them: at their end, where a drop-in's settings count, too."""
+    for artifact in artifacts:
+        text = artifact.content
+        for extra in board.units_not_checked:
+            if artifact.place is Place.GENERATION and artifact.name == f"units/{extra.unit}":
+                text += "\n".join(("", f"# The user's own, not checked by vtool:\n[{extra.section}]", *extra.lines, ""))
+        yield artifact if text is artifact.content else replace(artifact, content=text)

@@ -13,6 +13,7 @@ from vtool.model.board_facts import FIRMWARE_BYTES
 from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import (
     BoardPlan,
+    GuestKind,
     KvmDevice,
     KvmGuest,
     MmioPlace,
@@ -66,8 +67,25 @@ def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
     for domain in board.xen_guests:
         yield from _xen_rows(domain)
     yield from _xen_boot_rows(board.control.name, board.xen_boot)
+    yield from _not_checked_rows(board)
     for bridge in board.bridges:
         yield ("bridge", bridge.name, f"{bridge.address}, {bridge.unit}")
+
+
+NOT_CHECKED = "not checked by vtool"
+_LINES = {GuestKind.KVM: "QEMU", GuestKind.XL: "xl.cfg", GuestKind.DOM0LESS: "its node"}
+
+
+def _not_checked_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
+    """Say what the user added in the words of other programs, line by line."""
+    if board.xen_not_checked:
+        yield ("extra", "xen", f"{NOT_CHECKED}: {board.xen_not_checked}")
+    for guest in board.guests:
+        for line in guest.not_checked:
+            yield ("extra", guest.name, f"{NOT_CHECKED}: {_LINES[guest.kind]}: {line}")
+    for extra in board.units_not_checked:
+        for line in extra.lines:
+            yield ("extra", extra.place[1], f"{NOT_CHECKED}: {extra.unit} [{extra.section}] {line}")
 
 
 def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:

@@ -17,7 +17,7 @@ from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Parts, Wiring
 from vtool.model.devices.queues import NOT_CHOSEN, QEMU_DEFAULT, QueueLimits
-from vtool.model.types import BoardFileName, CpuList, Model, Name, Size
+from vtool.model.types import BoardFileName, CpuList, Model, Name, Size, UnitExtra
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing, ring_pages
 from vtool.platform.xen_releases import Feature
@@ -156,7 +156,7 @@ class DeviceBase(Model):
 
     ``backend_cpus`` are the board's CPUs that the serving daemon is kept on; none means any. ``queues`` is the number
     of request queues (of a network, of pairs), ``queue_size`` that of the entries of each (of a network, of those it
-    receives by); left out, both are the backend's own.
+    receives by); left out, both are the backend's own. ``unit_extra`` are settings of the unit that serves it.
     """
 
     frontend: Name
@@ -168,6 +168,7 @@ class DeviceBase(Model):
     backend_cpus: CpuList = ()
     queues: Annotated[int, Field(ge=1, le=1024)] | None = None
     queue_size: Annotated[int, Field(ge=1, le=32768)] | None = None
+    unit_extra: UnitExtra = Field(default_factory=dict)
 
     if TYPE_CHECKING:
         type: str

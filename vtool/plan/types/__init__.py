@@ -7,7 +7,15 @@ One module a theme; all names are this package's, so that a reader of plans need
 """
 
 from vtool.model.devices.arguments import QemuOption
-from vtool.plan.types.board import BoardPlan, Bridge, ControlDomain, PassthroughNode, Plan, XenArgument
+from vtool.plan.types.board import (
+    BoardPlan,
+    Bridge,
+    ControlDomain,
+    PassthroughNode,
+    Plan,
+    UnitExtra,
+    XenArgument,
+)
 from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES
 from vtool.plan.types.guest import (
@@ -82,6 +90,7 @@ __all__ = [
     "SharedView",
     "StaticRange",
     "Tap",
+    "UnitExtra",
     "VhostUserBackend",
     "Window",
     "WindowKind",

@@ -63,11 +63,22 @@ class PassthroughNode:
 
 
 @record
+class UnitExtra:
+    """Settings that the user adds to a unit, by section; ``place`` is where a topology has them."""
+
+    unit: str
+    section: str
+    lines: tuple[str, ...]
+    place: tuple[str, ...]
+
+
+@record
 class BoardPlan:
     """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM.
 
     ``xen_release`` is None where it is not known, too. ``suite`` is the board's Debian, None under Xen; ``qemu`` is the
-    release of the QEMU that runs guests or serves them, None without one.
+    release of the QEMU that runs guests or serves them, None without one. ``xen_not_checked`` are the last words of
+    Xen's command line, and ``units_not_checked`` settings of units: the user's own, of which vtool knows nothing.
     """
 
     name: str
@@ -87,6 +98,8 @@ class BoardPlan:
     xen_release: tuple[int, int] | None = None
     suite: Suite | None = None
     qemu: Version | None = None
+    xen_not_checked: str = ""
+    units_not_checked: tuple[UnitExtra, ...] = ()
 
     @property
     def ram(self) -> tuple[AddressRange, ...]:

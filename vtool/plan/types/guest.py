@@ -261,6 +261,10 @@ class Guest(Protocol):
         """Return its host memory where that is set aside for it."""
 
     @property
+    def not_checked(self) -> tuple[str, ...]:
+        """Return what the user adds in the words of who starts it, of which vtool knows nothing."""
+
+    @property
     def windows(self) -> GuestWindows:
         """Return what its addresses are, guest-physical."""
 

@@ -125,6 +125,8 @@ class KvmGuest(StartedLater, WithoutPv):
     host_cpus: tuple[int, ...]
     kernel_image: str
     ramdisk_image: str | None
+    not_checked: tuple[str, ...] = ()
+    """Arguments of its QEMU that are the user's own: one option and its value each, as a shell reads them."""
 
     @property
     def kind(self) -> GuestKind:

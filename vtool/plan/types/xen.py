@@ -285,6 +285,8 @@ class XenGuest(GuestWithQemu, StartedLater):
     qemu: XenQemu | None = None
     create_unit: str | None = None
     vhost_frontend: XenVhostFrontend | None = None
+    not_checked: tuple[str, ...] = ()
+    """Lines of its xl.cfg that are the user's own."""
 
     @property
     def kind(self) -> GuestKind:

@@ -98,6 +98,8 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     virtio: tuple[XenVirtio, ...] = ()
     qemu: XenQemu | None = None
     rings: tuple[XenRing, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    """Properties of its node that are the user's own, as a device-tree source has them, without the `;`."""
 
     @property
     def kind(self) -> GuestKind:
