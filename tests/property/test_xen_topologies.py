@@ -89,7 +89,7 @@ def placed(board: BoardPlan) -> Iterator[tuple[str, AddressRange, bool]]:
             yield f"region {view.region}", view.host, view.host_origin.kind.value == "allocated"
     for guest in boot.guests:
         if guest.static_memory:
-            yield guest.name, guest.static_memory.range, guest.static_memory.origin.kind.value == "allocated"
+            yield guest.name, guest.static_memory[0].range, guest.static_memory[0].origin.kind.value == "allocated"
         for module in guest.modules:
             yield module.file, module.window, False
 
@@ -128,7 +128,7 @@ def test_places_are_nobody_elses_and_in_ram(data: dict[str, Any]) -> None:
             assert not a.overlaps(b), guest.name
         assert sum(bank.size_bytes for bank in guest.ram) == guest.memory_bytes
         if guest.direct_map:
-            assert guest.static_memory and guest.ram == (guest.static_memory.range,)
+            assert guest.static_memory and guest.ram == (guest.static_memory[0].range,)
             assert all(view.host == view.inside for view in guest.shared)
     assert all(view.host == view.inside for view in board.xen_boot.shared)
     ids = {view.region: view.xen_id for view in views(board)}
@@ -268,7 +268,7 @@ def wanted_of(guest: XenBootGuest, handles: dict[str, int], widths: tuple[int, i
     wanted |= {name: b"" for name, there in flags.items() if there}
     wanted["memory"] = wide(guest.memory_bytes // KIB)
     if guest.static_memory:
-        wanted["xen,static-mem"] = number(guest.static_memory.range.base, widths[0]) + number(
+        wanted["xen,static-mem"] = number(guest.static_memory[0].range.base, widths[0]) + number(
             guest.memory_bytes, widths[1]
         )
     if guest.cpupool:
@@ -280,8 +280,8 @@ def wanted_of(guest: XenBootGuest, handles: dict[str, int], widths: tuple[int, i
         if module is guest.kernel:
             node["bootargs"] = text(guest.bootargs)
         wanted[module.node_name] = node
-    for vcpu in range(guest.cpus if guest.hard_affinity else 0):
-        affinity = text(guest.hard_affinity or "")
+    for vcpu, cpus in enumerate(guest.affinity):
+        affinity = text(format_cpu_list(cpus))
         wanted[f"vcpu{vcpu}"] = {"compatible": text("xen,vcpu"), "id": cells(vcpu), "hard-affinity": affinity}
     wanted |= {view.node_name: wanted_of_view(view, (2, 2)) for view in guest.shared}
     wanted |= {f"evtchn-{end.channel}": wanted_of_end(end, handles) for end in guest.event_channels}
@@ -302,7 +302,7 @@ def wanted_of_end(end: EventChannelEnd, handles: dict[str, int]) -> dict[str, by
 
 
 def imagebuilder(board: BoardPlan, guest: XenBootGuest) -> list[str]:
-    static = guest.static_memory.range if guest.static_memory else None
+    static = guest.static_memory[0].range if guest.static_memory else None
     view = next(iter(guest.shared), None)
     host = f"{view.host.base:#x} " if view and view.host else ""
     pools = [pool.label for pool in board.xen_boot.cpupools]
@@ -313,7 +313,7 @@ def imagebuilder(board: BoardPlan, guest: XenBootGuest) -> list[str]:
         f"{static.base:#x} {static.size_bytes:#x}" if static else "",
         f"{view.xen_id} {host}{view.inside.base:#x} {view.inside.size_bytes:#x}" if view else "",
         str(pools.index(guest.cpupool)) if guest.cpupool else "",
-        guest.hard_affinity or "",
+        format_cpu_list(guest.affinity[0]) if guest.affinity else "",
         str(sum(CAPABILITIES[name] for name in value["capabilities"]) or ""),
     ]
 

@@ -23,7 +23,7 @@ def test_the_shell_reads_what_was_planned(tmp_path: Path) -> None:
     planned = []
     for guest in board.xen_boot.guests:
         assert guest.static_memory is not None
-        static = guest.static_memory.range
+        static = guest.static_memory[0].range
         planned += [guest.kernel.file, guest.bootargs, f"{static.base:#x} {static.size_bytes:#x}"]
     assert read == planned
 

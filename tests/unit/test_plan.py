@@ -108,7 +108,7 @@ def test_what_one_cell_cannot_say_lies_below_4_gib(tmp_path: Path) -> None:
     for cells, top in (("", 0x1_C000_0000), ("  chosen_address_cells: 1\n", 0xF000_0000)):
         (tmp_path / "facts.yaml").write_text(facts + cells)
         boot = plan_of(text, tmp_path).xen_boot
-        memory = [guest.static_memory.range for guest in boot.guests if guest.static_memory]
+        memory = [guest.static_memory[0].range for guest in boot.guests if guest.static_memory]
         assert max(where.end for where in memory) <= top and (memory[0].end > 0xF000_0000) == (not cells)
     (tmp_path / "facts.yaml").write_text(facts + "  chosen_size_cells: 0\n")
     with pytest.raises(VtoolError) as caught:

@@ -142,7 +142,7 @@ def test_the_boards_map_has_everything_that_was_placed_in_it(path: Path) -> None
         views = [*boot.shared, *(view for guest in boot.guests for view in guest.shared)]
         placed = {(region.region, region.range) for region in board.host_regions}
         placed |= {(view.region, view.host) for view in views if view.host}
-        placed |= {(f"RAM of {g.name}", g.static_memory.range) for g in boot.guests if g.static_memory}
+        placed |= {(f"RAM of {g.name}", g.static_memory[0].range) for g in boot.guests if g.static_memory}
         placed |= {(module.file, module.window) for guest in boot.guests for module in guest.modules}
         assert found.board == board.name
         assert placed - {(entry.name, entry.range) for entry in found.entries} == set()

@@ -24,6 +24,7 @@ _COMES_FROM = {
     "dom0_mem": "`memory` of the control domain says it",
     "dom0_max_vcpus": "`cpus` of the control domain says it",
     **{row.words.partition("=")[0]: f"`{row.field}` of a guest switches it on" for row in PROPERTIES if row.words},
+    "xsm": "`xsm_policy`, or `seclabel` of a guest, switches FLASK on",
     "panic": "a system that panicked has to restart, or the board stays with what failed",
 }
 _SYSTEMD = (
@@ -61,7 +62,7 @@ def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
         control = next((domain for domain in domains.values() if domain.role is Role.CONTROL), None)
         if isinstance(hypervisor, Xen) and loaded is not None and control is not None:
             guests = (domain for domain in domains.values() if domain.role is Role.GUEST)
-            written = command_lines.of_xen(loaded.facts, control, guests)
+            written = command_lines.of_xen(loaded.facts, hypervisor, control, guests)
             path: KeyPath = ("boards", board, "hypervisor", "bootargs")
             yield from _said_twice(context, path, xen_words(hypervisor.bootargs), written)
         for name, domain in domains.items():
@@ -130,7 +131,7 @@ def _off(context: Context, board: str, most: int, path: KeyPath, word: Word) -> 
     hypervisor = context.topology.boards[board].hypervisor
     pools = hypervisor.cpupools if isinstance(hypervisor, Xen) else {}
     users = [(f"pool '{name}' has", pool.cpus) for name, pool in pools.items()]
-    users += [(f"'{name}' is kept on", domain.host_cpus) for name, domain in context.domains_on(board)]
+    users += [(f"'{n}' is kept on", c) for n, domain in context.domains_on(board) for c in domain.pins.values()]
     users += [(f"'{n}' is served on", d.backend_cpus) for n, d in context.lookup.devices_on[board].items()]
     for who, cpus in users:
         if off := [cpu for cpu in cpus if cpu >= most]:

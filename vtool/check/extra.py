@@ -134,7 +134,7 @@ def words_for_xen_are_new(context: Context) -> Iterator[Diagnostic]:
         domains = dict(context.domains_on(board))
         control = next((domain for domain in domains.values() if domain.role is Role.CONTROL), None)
         guests = [domain for domain in domains.values() if domain.role is Role.GUEST]
-        written = command_lines.of_xen(loaded.facts, control, guests) if loaded and control else ()
+        written = command_lines.of_xen(loaded.facts, hypervisor, control, guests) if loaded and control else ()
         own = {word.name for text in written for word in xen_words(text)}
         user = {word.name for word in xen_words(hypervisor.bootargs)}
         path: KeyPath = ("boards", board, "hypervisor", "extra")

@@ -180,7 +180,7 @@ def static_heaps_have_room(context: Context) -> Iterator[Diagnostic]:
         shares = largest_first(
             Share(f"'{name}'", domain.memory, ("domains", name, "memory"))
             for name, domain in context.domains_on(board)
-            if domain.memory is not None and not (domain.xen and domain.xen.static_memory)
+            if domain.memory is not None and not domain.has_static_memory
         )
         needed = sum(share.amount for share in shares)
         path: KeyPath = ("boards", board, "hypervisor", "static_heap", "size")

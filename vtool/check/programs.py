@@ -66,10 +66,10 @@ def nothing_is_given_twice(context: Context) -> Iterator[Diagnostic]:
 )
 def pinned_cpus_exist(context: Context) -> Iterator[Diagnostic]:
     """CPUs that something is kept on are the board's, and of something that can be kept."""
-    requests: list[tuple[str, tuple[str, str, str], tuple[int, ...], str | None, str]] = []
+    requests: list[tuple[str, KeyPath, tuple[int, ...], str | None, str]] = []
     for name, domain in context.topology.domains.items():
         why = None if domain.role is Role.GUEST else "only guests are pinned to CPUs"
-        requests.append((name, ("domains", name, "host_cpus"), domain.host_cpus, why, name))
+        requests += [(name, ("domains", name, *key), cpus, why, name) for key, cpus in domain.pins.items()]
     for name, device in context.topology.devices.items():
         why = None if is_daemon(device.program) else f"{device.program.value} is not a daemon of its own"
         if isinstance(context.hypervisor_of(device.backend), Xen):

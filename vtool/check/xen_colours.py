@@ -45,10 +45,11 @@ def colours_exclude_static_memory(context: Context) -> Iterator[Diagnostic]:
         guests = [(name, domain.xen) for name, domain in context.domains_on(board) if domain.xen is not None]
         coloured = next((name for name, settings in guests if settings.llc_colors), None)
         for name, settings in guests:
-            if coloured is not None and settings.static_memory:
+            if coloured is not None and (settings.static_memory or settings.static_ranges):
+                key = "static_memory" if settings.static_memory else "static_ranges"
                 message = f"'{name}' cannot have static memory while '{coloured}' has `llc_colors`: Xen stops"
                 label = Label(context.span("domains", coloured, "xen", "llc_colors"), "colours here")
-                yield context.find("VT374", message, ("domains", name, "xen", "static_memory"), labels=(label,))
+                yield context.find("VT374", message, ("domains", name, "xen", key), labels=(label,))
 
 
 @rule(

@@ -13,7 +13,7 @@ from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import BoardFacts
 from vtool.model.command_lines import dom0_vcpus
 from vtool.model.cores import kinds, vector_bits
-from vtool.model.topology import Domain, Role, Scheduler, Xen
+from vtool.model.topology import Domain, Role, Scheduler, Start, Xen
 from vtool.model.types import LONGEST_VECTOR
 from vtool.platform import layouts
 from vtool.platform.command_lines import Word, last, starts_every_kind, xen_words
@@ -235,9 +235,10 @@ def cores_are_of_one_kind(context: Context) -> Iterator[Diagnostic]:
         at: KeyPath = ("boards", board, "hypervisor", "cpupools")
         requests = [(f"pool '{n}'", p.cpus, (*at, n, "cpus")) for n, p in declared.hypervisor.cpupools.items()]
         requests += [
-            (f"`host_cpus` of '{name}'", domain.host_cpus, ("domains", name, "host_cpus"))
+            (f"`{key[-1] if key[-1] == 'host_cpus' else key[1]}` of '{name}'", cpus, ("domains", name, *key))
             for name, domain in context.domains_on(board)
             if domain.role is Role.GUEST
+            for key, cpus in domain.pins.items()
         ]
         for what, cpus, path in requests:
             by_kind: dict[str, list[int]] = {}
@@ -275,10 +276,52 @@ def pins_are_in_the_pool(context: Context) -> Iterator[Diagnostic]:
         for pool in pools_of(context, board):
             others = {c for p in declared.hypervisor.cpupools.values() for c in p.cpus}
             for name, domain in pool.domains.items():
-                for cpu in domain.host_cpus:
+                for key, cpu in ((key, cpu) for key, cpus in domain.pins.items() for cpu in cpus):
                     if cpu not in (pool.cpus or ()) if pool.declared else cpu in others:
                         message = f"CPU {cpu} is not in {pool.shown}, where '{name}' runs"
-                        yield context.find("VT347", message, ("domains", name, "host_cpus"))
+                        yield context.find("VT347", message, ("domains", name, *key))
+
+
+@rule("VT347")
+def vcpus_have_their_cpus(context: Context) -> Iterator[Diagnostic]:
+    """Of a guest either all vCPUs are kept on the same CPUs, or each on its own."""
+    for name, domain in context.topology.domains.items():
+        affinity = domain.under_xen.vcpu_affinity
+        if not affinity:
+            continue
+        path = ("domains", name, "xen", "vcpu_affinity")
+        if domain.host_cpus:
+            label = Label(context.span("domains", name, "host_cpus"), "for all of them here")
+            message = f"`vcpu_affinity` of '{name}' says it of each vCPU, and `host_cpus` of all"
+            yield context.find("VT347", message, path, key=True, labels=(label,))
+        if len(affinity) != domain.cpus:
+            message = f"`vcpu_affinity` has {len(affinity)} entries, '{name}' {domain.cpus} vCPUs: one each"
+            yield context.find("VT347", message, path, key=True)
+
+
+@rule(
+    "VT438",
+    what="a guest's interrupt controller is one that the board cannot emulate",
+    why="Xen emulates a GICv2 with the virtual CPU interface of one, a GICv3 on a GICv3; xl makes no domain else.",
+    example="xen: {gic_version: v3} on a Raspberry Pi 4",
+    fix="Leave it out: then the guest has the board's version.",
+)
+def interrupt_controllers_can_be_had(context: Context) -> Iterator[Diagnostic]:
+    """A version that is asked for is the board's, or an older one that its GIC is compatible with."""
+    for board, loaded in context.facts.items():
+        gic = loaded.facts.gic
+        for name, domain in context.domains_on(board):
+            chosen, path = domain.under_xen.gic_version, ("domains", name, "xen", "gic_version")
+            if chosen is None or chosen.number == gic.version or domain.start is not Start.XL:
+                continue
+            label = Label(loaded.document.span(("gic", "version")), "the board's is here")
+            if gic.version == 2:
+                message = f"'{name}' cannot have a GICv3: board '{board}' has a GICv2"
+                yield context.find("VT438", message, path, labels=(label,))
+            elif gic.virtual_cpu_interface is None:
+                message = f"the facts of board '{board}' name no virtual CPU interface (GICV), without which its "
+                message += f"GICv3 makes no GICv2 for '{name}': xl does not start it"
+                yield context.find("VT438", message, path, labels=(label,), severity=Severity.WARNING)
 
 
 @rule("VT348")
@@ -287,9 +330,10 @@ def interrupt_controllers_serve(context: Context) -> Iterator[Diagnostic]:
     for board, loaded in context.facts.items():
         if not isinstance(context.topology.boards[board].hypervisor, Xen):
             continue
-        version = loaded.facts.gic.version
-        most = layouts.XEN_MOST_CPUS[version]
         for name, domain in context.domains_on(board):
+            chosen = domain.under_xen.gic_version
+            version = chosen.number if chosen else loaded.facts.gic.version
+            most = layouts.XEN_MOST_CPUS[version]
             count = _planned_cpus(domain, loaded.facts)
             if count > most:
                 message = f"domain '{name}' has {count} CPUs, the GICv{version} that Xen gives it serves {most}"
@@ -338,7 +382,7 @@ def vcpus_stay_on_one_kind(context: Context) -> Iterator[Diagnostic]:
                 continue
             for name, domain in pool.domains.items():
                 control = domain.role is Role.CONTROL
-                if domain.host_cpus or (control and last(words, "dom0_vcpus_pin") is not None):
+                if domain.pins or (control and last(words, "dom0_vcpus_pin") is not None):
                     continue
                 message = f"`{word.text}`: Xen may move '{name}' between kinds of cores, which can corrupt its data"
                 hint = "dom0_vcpus_pin in the hypervisor's `bootargs`" if control else "`host_cpus` of one kind"

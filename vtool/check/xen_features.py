@@ -26,6 +26,9 @@ from vtool.platform.xen_properties import (
     SETTINGS,
     SHARED_MEMORY,
     STATIC_HEAP,
+    STATIC_MEMORY,
+    XSM_POLICY,
+    Where,
     XenProperty,
 )
 from vtool.platform.xen_releases import (
@@ -49,6 +52,8 @@ def features_requested(context: Context) -> Iterator[tuple[str, Feature, KeyPath
                 yield board, STATIC_HEAP.feature, (*at, "static_heap")
             if declared.hypervisor.cpupools:
                 yield board, CPUPOOLS.feature, (*at, "cpupools")
+            if declared.hypervisor.xsm_policy is not None:
+                yield board, XSM_POLICY, (*at, "xsm_policy")
     for name, domain in context.topology.domains.items():
         board_name = context.board_of.get(name)
         if board_name is None or not isinstance(context.hypervisor_of(name), Xen):
@@ -91,14 +96,22 @@ def _asked_of(domain: Domain) -> Iterator[tuple[tuple[str, ...], Feature]]:
     if dom0less:
         yield ("start",), DOM0LESS.feature
     for row in _requested(domain):
-        feature = row.needs(requested(domain, row)) if dom0less else row.needs_of_xl()
+        value = requested(domain, row)
+        feature = row.needs(value) if dom0less else row.needs_of_xl(value)
         if feature is not None and (feature.since > OLDEST or feature.option is not None):
             yield tuple(row.key.split(".")), feature
+    if dom0less and domain.under_xen.vcpu_affinity:
+        yield ("xen", "vcpu_affinity"), AFFINITY.feature
+    if dom0less and domain.under_xen.static_ranges:
+        yield ("xen", "static_ranges"), STATIC_MEMORY.feature
 
 
 def _requested(domain: Domain) -> Iterator[XenProperty]:
     """Yield the rows of what a domain says, each where it says more than what is the case without it."""
+    dom0less = domain.start is Start.DOM0LESS
     for row in (*SETTINGS, AFFINITY):
+        if dom0less and row.where is Where.XL:
+            continue  # VT372
         implied = row.asked_elsewhere or (row.key == "passthrough" and domain.device_tree is not None)
         if not implied and is_requested(domain, row):
             yield row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vtool.base.units import PAGE_BYTES, AddressRange, dotted
+from vtool.base.units import PAGE_BYTES, AddressRange, dotted, format_size
 from vtool.check.context import Context
 from vtool.check.free import free_in_guest
 from vtool.check.shares import Share, largest_first, listed
@@ -99,7 +99,7 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
         if settings is None:
             continue
         path = ("domains", name, "xen")
-        if settings.direct_map and not settings.static_memory:
+        if settings.direct_map and not domain.has_static_memory:
             message = f"`direct_map` of '{name}' needs `static_memory: true`: Xen stops without it"
             yield context.find("VT374", message, (*path, "direct_map"))
         if settings.memory_address is not None and not settings.static_memory:
@@ -108,6 +108,8 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
         elif settings.memory_address is not None and settings.memory_address % PAGE_BYTES:
             message = f"memory of '{name}' at {settings.memory_address:#x} is not at a multiple of 4KiB"
             yield context.find("VT403", message, (*path, "memory_address"))
+        if settings.static_ranges:
+            yield from _ranges_are_the_memory(context, name, domain)
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
             continue
@@ -132,6 +134,23 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
                     f"`{'.'.join(fixed[1])}` {fixed[0]:#x}"
                 )
                 yield context.find("VT374", message, ("regions", name, *place))
+
+
+def _ranges_are_the_memory(context: Context, name: str, domain: Domain) -> Iterator[Diagnostic]:
+    """Find ranges that are not the guest's memory: Xen panics unless their sum is (static-memory.c)."""
+    path, ranges = ("domains", name, "xen", "static_ranges"), domain.under_xen.static_ranges
+    if domain.under_xen.memory_address is not None:
+        message = f"`static_ranges` of '{name}' say where its memory is, and so does `memory_address`"
+        yield context.find("VT374", message, ("domains", name, "xen", "memory_address"))
+    uneven = [index for index, part in enumerate(ranges) if part.size % PAGE_BYTES]
+    for index in uneven:
+        message = f"memory of '{name}': {format_size(ranges[index].size)} is not a multiple of 4KiB"
+        yield context.find("VT403", message, (*path, index, "size"))
+    total = sum(part.size for part in ranges)
+    if not uneven and domain.memory is not None and total != domain.memory:
+        message = f"`static_ranges` of '{name}' are {format_size(total)}, its memory {format_size(domain.memory)}"
+        label = Label(context.span("domains", name, "memory"), "the memory is here")
+        yield context.find("VT374", f"{message}: Xen stops", path, key=True, labels=(label,))
 
 
 @rule(
@@ -171,10 +190,11 @@ def limits_hold(context: Context) -> Iterator[Diagnostic]:
             for name, d in context.domains_on(board)
             if d.role is Role.GUEST and d.start is Start.DOM0LESS
         )
-        needed = OWN_MODULES + sum(share.amount for share in modules)
+        own = OWN_MODULES + len(context.lookup.own_modules_of(board))
+        needed = own + sum(share.amount for share in modules)
         if needed > MODULES:
             message = f"board '{board}' needs {needed} boot modules, Xen takes {MODULES}: {modules[0].who} has the most"
-            hint = f"Xen, its tree and dom0's kernel {OWN_MODULES}, {listed(modules, str)}"
+            hint = f"Xen, its tree and dom0's kernel {own}, {listed(modules, str)}"
             yield context.find("VT375", message, modules[0].path, key=True, hints=(hint,))
 
 

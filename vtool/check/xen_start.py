@@ -9,12 +9,16 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.topology import Capability, Role, Start, Xen
+from vtool.model.xen_settings import is_requested
 from vtool.platform import layouts
-from vtool.platform.xen_properties import OF_XL
+from vtool.platform.xen_properties import OF_XL, PROPERTIES, Where
 from vtool.platform.xen_releases import SPIS_COUNTED
 from vtool.reading.source import KeyPath
 
 """Before, libxl took the larger of what is written and what devices need (tools/libs/light/libxl_arm.c)."""
+
+
+_OF_XEN = {"xen", "start", "device_tree", "passthrough", "tee"}
 
 
 @rule("VT372")
@@ -28,17 +32,25 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
         guest = domain.role is Role.GUEST
         wrong: list[tuple[KeyPath, str]] = []
         if not is_xen:
-            for key in {"xen", "start", "cpupool", "device_tree", "passthrough"} & domain.model_fields_set:
+            for key in {*_OF_XEN, "cpupool"} & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is Xen's; board '{context.board_of[name]}' runs KVM"))
         elif not guest:
-            for key in {"xen", "start", "device_tree", "passthrough"} & domain.model_fields_set:
+            for key in _OF_XEN & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))
         elif not dom0less and domain.xen is not None:
             for key in domain.xen.model_fields_set - OF_XL:
                 message = f"`{key}` is for guests that Xen starts at boot, '{name}' is started by xl"
                 wrong.append((("domains", name, "xen", key), message))
+        elif dom0less:
+            for row in PROPERTIES:
+                if row.where is Where.XL and is_requested(domain, row):
+                    message = (
+                        f"`{row.field}` is for guests that xl starts: no release of Xen has it for those it starts"
+                    )
+                    wrong.append((("domains", name, *row.key.split(".")), message))
         for path, message in wrong:
             hint = "`start: dom0less` makes Xen start it" if is_xen and guest else f"leave out `{path[-1]}`"
+            hint = "`start: xl` has xl start it" if dom0less else hint
             blames = (("domains", name, "start"),)
             yield context.find("VT372", message, path, key=True, hints=(hint,), blames=blames)
 

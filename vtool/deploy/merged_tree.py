@@ -81,6 +81,10 @@ def as_booted(blob: bytes, board: BoardPlan, sizes: Mapping[str, int] | None) ->
         node = fdt.add_subnode(chosen, f"module@{kernel.base:x}")
         fdt.setprop(node, "compatible", b"multiboot,kernel\0multiboot,module\0")
         fdt.setprop(node, "reg", _in_cells(kernel, *cells))
+    policy = board.xen_boot.xsm_policy
+    if policy is not None and (size := sizes.get(policy.file)):
+        node = fdt.path_offset(f"/chosen/{policy.node_name}")
+        fdt.setprop(node, "reg", _in_cells(AddressRange.of_size(policy.window.base, size), *cells))
     for guest in board.xen_boot.guests:
         for module in guest.modules:
             if size := sizes.get(module.file):
@@ -142,6 +146,10 @@ def differences(tree: Tree, board: BoardPlan) -> Iterator[str]:
             yield f"the static heap is at {_list(seen)}, not at {boot.static_heap.range}"
     for view in boot.shared:
         yield from _shared_differs(chosen, view, "dom0")
+    if boot.xsm_policy is not None:
+        seen = _ranges(chosen.children.get(boot.xsm_policy.node_name))
+        if seen != [boot.xsm_policy.window]:
+            yield f"module '{boot.xsm_policy.file}' is at {_list(seen)}, not in {boot.xsm_policy.window}"
     numbered = [name for name, node in chosen.children.items() if "xen,domain" in node.compatible]
     for guest in boot.guests:
         yield from _guest_differs(chosen, guest)
@@ -229,7 +237,7 @@ def _guest_differs(chosen: Node, guest: XenBootGuest) -> Iterator[str]:
     if memory != guest.memory_bytes:
         yield f"domain '{guest.name}' has {memory} bytes, not {guest.memory_bytes}"
     static = _pairs(node, "xen,static-mem", chosen)
-    if static != ([guest.static_memory.range] if guest.static_memory else []):
+    if static != [part.range for part in guest.static_memory]:
         yield f"static memory of '{guest.name}' is at {_list(static)}"
     for module in guest.modules:
         seen = _ranges(node.children[module.node_name])
@@ -237,7 +245,7 @@ def _guest_differs(chosen: Node, guest: XenBootGuest) -> Iterator[str]:
             yield f"module '{module.file}' is at {_list(seen)}, not in {module.window}"
     for setting in guest.settings:
         name, wanted = setting.row.name, setting.tree_bytes
-        if not isinstance(setting.in_tree, AddressRange | Reference) and node.values.get(name) != wanted:
+        if not isinstance(setting.in_tree, tuple | Reference) and node.values.get(name) != wanted:
             yield f"`{name}` of '{guest.name}' is {node.values.get(name)!r}, not {wanted!r}"
     if node.children[guest.kernel.node_name].string("bootargs") != guest.bootargs:
         yield f"the command line of '{guest.name}' is {node.children[guest.kernel.node_name].string('bootargs')!r}"

@@ -28,6 +28,7 @@ class Kind(Enum):
     DEVICE_TREE = "a device tree"
     CONFIGURATION = "a .config file"
     PROGRAM = "a program for arm64"
+    POLICY = "a compiled policy of FLASK"
     PACKED = "a packed file"
     UNKNOWN = "a file of no kind that vtool knows"
     OTHER = "something else"
@@ -111,6 +112,8 @@ _MAGICS: tuple[tuple[int, bytes, Kind, str], ...] = (
     (0, b"!<arch>\n", Kind.OTHER, "an ar archive, such as a Debian package"),
     (0, b"\xed\xab\xee\xdb", Kind.OTHER, "an RPM package"),
     (0, b"#!", Kind.OTHER, "a script"),
+    # Xen xen/include/xsm/xsm.h XSM_MAGIC
+    (0, b"\x8c\xff\x7c\xf9", Kind.POLICY, Kind.POLICY.value),
 )
 
 

@@ -28,6 +28,7 @@ WANTED: Mapping[str, tuple[Kind, ...]] = {
     "image": (Kind.XEN,),
     "config": (Kind.CONFIGURATION,),
     "qemu_image": (Kind.PROGRAM,),
+    "xsm_policy": (Kind.POLICY,),
 }
 """By the key that names it, what a file may be."""
 _IN_WORDS = {
@@ -37,6 +38,7 @@ _IN_WORDS = {
     "device_tree": "a compiled device tree",
     "config": "the .config file of a Xen",
     "qemu_image": "a program for arm64",
+    "xsm_policy": "a compiled policy of FLASK",
 }
 _UNPACKED_BY_ALL = (None, "gzip")
 """QEMU, Xen, xl and vtool's staging unpack a kernel that gzip packed, and no other."""

@@ -76,7 +76,7 @@ def _xen_of(document: Document, board: str, hypervisor: Hypervisor) -> tuple[Xen
         return None, []
     unreadable: list[Diagnostic] = []
     text = None
-    for key in ("config", "image", "qemu_image"):
+    for key in ("config", "image", "qemu_image", "xsm_policy"):
         reference = getattr(hypervisor, key)
         if reference is None:
             continue
@@ -107,9 +107,9 @@ def _xen_of(document: Document, board: str, hypervisor: Hypervisor) -> tuple[Xen
 
 def _own(reference: str, key: str) -> str | None:
     """Return the configuration of an image of vtool's; LookupError, with those there are, when it is not one."""
-    known = (QEMU_XENPVH,) if key == "qemu_image" else tuple(_CONFIGURATIONS)
+    known = {"qemu_image": (QEMU_XENPVH,), "xsm_policy": ()}.get(key, tuple(_CONFIGURATIONS))
     if reference not in known:
-        raise LookupError(", ".join(known))
+        raise LookupError(", ".join(known) or "none")
     return recipe_text(_CONFIGURATIONS[reference]) if key != "qemu_image" else None
 
 
@@ -122,7 +122,7 @@ def _given(path: Path, key: str) -> str | None:
         raise ValueError(fault)
     if key == "config":
         return read_text(path)
-    if key == "qemu_image":
+    if key in ("qemu_image", "xsm_policy"):
         return None
     with open_regular(path) as stream:
         return configuration_in(b"".join(islice(unpacked(stream), _MOST_BLOCKS)))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from vtool.base.units import MIB
 from vtool.model.board_facts import BoardFacts, Watchdog
-from vtool.model.topology import Domain, Start
+from vtool.model.topology import Domain, Start, Xen
 from vtool.model.xen_settings import is_requested
 from vtool.platform.xen_properties import PROPERTIES
 
@@ -18,7 +18,12 @@ OWN_PREFIX = "vtool."
 """Words that begin so are read by vtool's own programs in a guest or on the board."""
 
 
-def of_xen(facts: BoardFacts, control: Domain, guests: Iterable[Domain]) -> Iterator[str]:
+def uses_flask(hypervisor: Xen, guests: Iterable[Domain]) -> bool:
+    """Whether Xen is to keep domains apart by FLASK: there is a policy, or a guest has a label."""
+    return hypervisor.xsm_policy is not None or any(guest.under_xen.seclabel for guest in guests)
+
+
+def of_xen(facts: BoardFacts, hypervisor: Xen, control: Domain, guests: Iterable[Domain]) -> Iterator[str]:
     """Yield what Xen is told of its console, of dom0, and of what guests have that it must be switched on for."""
     uart = facts.boot.xen_console if facts.boot else facts.stdout.path if facts.stdout else None
     if uart:
@@ -29,6 +34,8 @@ def of_xen(facts: BoardFacts, control: Domain, guests: Iterable[Domain]) -> Iter
     yield f"dom0_max_vcpus={dom0_vcpus(control, facts)}"
     listed = list(guests)
     yield from (row.words for row in PROPERTIES if row.words and any(is_requested(guest, row) for guest in listed))
+    if uses_flask(hypervisor, listed):
+        yield "xsm=flask"
 
 
 def dom0_vcpus(control: Domain, facts: BoardFacts) -> int:

@@ -93,7 +93,15 @@ def host_requests(
             )
     for domain_name, domain in lookup.domains_on[name].items():
         settings = domain.under_xen
-        if not (fixed_only and settings.memory_address is None) and settings.static_memory and _is_built(domain):
+        for index, part in enumerate(settings.static_ranges if _is_built(domain) else ()):
+            at = ("domains", domain_name, "xen", "static_ranges", index)
+            yield HostRequest(
+                *(Purpose.STATIC_MEMORY, static_key(domain_name, index), f"memory of '{domain_name}'", part.size, at),
+                *(part.base, (*at, "base")),
+                address_cells=facts.device_tree.chosen_cells[0],
+            )
+        alone = settings.static_memory and not settings.static_ranges
+        if not (fixed_only and settings.memory_address is None) and alone and _is_built(domain):
             yield HostRequest(
                 *(Purpose.STATIC_MEMORY, f"domain {domain_name}", f"memory of '{domain_name}'", domain.memory or 0),
                 *(("domains", domain_name, "memory"), settings.memory_address),
@@ -102,6 +110,11 @@ def host_requests(
             )
     if not fixed_only:
         yield from _modules(lookup, name, facts)
+
+
+def static_key(domain: str, index: int) -> str:
+    """Return the key of one of a domain's own ranges, which has a place that the user fixed."""
+    return f"domain {domain}/{index}"
 
 
 def _purpose_of(lookup: Lookup, board: str, region: Region) -> Purpose | None:
@@ -131,7 +144,8 @@ def _is_built(domain: Domain) -> bool:
 def _modules(lookup: Lookup, board: str, facts: BoardFacts) -> Iterator[HostRequest]:
     """Yield the room for what is loaded for guests and has none in the boot loader's own place."""
     built = (name for name, domain in lookup.domains_on[board].items() if _is_built(domain))
-    more = sum(len(lookup.boot_modules_of(name)) for name in built) - len(module_windows(facts))
+    needed = sum(len(lookup.boot_modules_of(name)) for name in built) + len(lookup.own_modules_of(board))
+    more = needed - len(module_windows(facts))
     if more > 0:
         size_bytes = more * MODULE_WINDOW_BYTES
         yield HostRequest(Purpose.MODULES, "modules", "what is loaded for guests", size_bytes, ("domains",))

@@ -117,6 +117,11 @@ class Lookup:
         tree = domain.device_tree or any(d.transport is Transport.MMIO and d.frontend == guest for d in mine)
         return ("kernel", *(["ramdisk"] if domain.ramdisk else []), *(["device_tree"] if tree else []))
 
+    def own_modules_of(self, board: str) -> tuple[str, ...]:
+        """Return the keys of what is loaded for Xen itself, beside dom0: each takes a window and one of its modules."""
+        hypervisor = self._topology.boards[board].hypervisor
+        return ("xsm_policy",) if isinstance(hypervisor, Xen) and hypervisor.xsm_policy is not None else ()
+
     def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
         """Return where in host memory the user fixed a region, and the key that says it; None when vtool chooses.
 

@@ -4,11 +4,13 @@ Holds shape only. References are names; whether they point anywhere, and whether
 is decided by ``vtool.check``; what was left out is decided by ``vtool.plan``.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, create_model
 
+from vtool.base.units import AddressRange
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
@@ -25,6 +27,7 @@ from vtool.model.types import (
     KernelArguments,
     Model,
     Name,
+    SecurityLabel,
     Size,
     UnitExtra,
     Variables,
@@ -148,6 +151,7 @@ class Xen(Model):
     build, which nothing else tells. ``qemu_image`` is a QEMU for dom0 that was built with Xen, which Debian's for
     arm64 was not; ``qemu_version`` is its version where that is not ``vtool:qemu-xenpvh``, or, alone, that of one
     that is on the board. ``extra`` are words for its command line that vtool knows nothing of.
+    ``xsm_policy`` is a compiled policy of FLASK, which takes the place of Xen's default, SILO.
     """
 
     kind: Literal["xen"]
@@ -159,6 +163,7 @@ class Xen(Model):
     qemu_version: QemuVersion | None = None
     bootargs: KernelArguments = ""
     extra: KernelArguments = ""
+    xsm_policy: ImageReference | None = None
     static_heap: StaticMemory | None = None
     cpupools: dict[Name, CpuPool] = Field(default_factory=dict)
 
@@ -200,6 +205,37 @@ class Enhanced(Enum):
     LEGACY = "legacy"
 
 
+class Tee(Enum):
+    """What speaks to the trusted execution environment for a guest of xl (``tee``)."""
+
+    OPTEE = "optee"
+    FFA = "ffa"
+
+
+class GicVersion(Enum):
+    """The interrupt controller that a guest of xl sees."""
+
+    V2 = "v2"
+    V3 = "v3"
+
+    @property
+    def number(self) -> int:
+        """Return the version as facts have it."""
+        return int(self.value[1:])
+
+
+class HostRange(Model):
+    """A range of host memory, host-physical."""
+
+    base: Address
+    size: Size
+
+    @property
+    def range(self) -> AddressRange:
+        """Return it as a range."""
+        return AddressRange.of_size(self.base, self.size)
+
+
 class Capability(Enum):
     """What of dom0's rights a dom0less guest gets (``capabilities``)."""
 
@@ -224,20 +260,23 @@ def _with_rows(written: type[Settings]) -> type[Settings]:
 @_with_rows
 class XenDomain(Model):
     """What only Xen has. Guests of xl have ``uart`` (if it is written), ``spis``, ``p2m_memory``,
-    ``trap_unmapped_accesses``, ``sve``, ``llc_colors``, ``scmi_smc`` and the limits on grants (``max_...``), too.
+    ``trap_unmapped_accesses``, ``sve``, ``llc_colors``, ``scmi_smc``, ``vcpu_affinity`` and the limits on grants
+    (``max_...``), too, and they alone ``gic_version`` and ``seclabel``.
 
     ``static_memory`` backs the guest with host memory set aside at boot, at ``memory_address`` if
-    that is given; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is for the
-    guest's page tables. Without ``trap_unmapped_accesses`` reads of nothing give ones. ``sve`` is the longest
+    that is given, or in the ``static_ranges``; ``direct_map`` gives it the same addresses inside. ``p2m_memory`` is
+    for the guest's page tables. Without ``trap_unmapped_accesses`` reads of nothing give ones. ``sve`` is the longest
     vector in bits, or ``max``; ``llc_colors`` are the guest's share of the last-level cache; ``scmi_smc`` lets
     it, and no longer dom0, call the firmware. ``force_assign_without_iommu`` are nodes of ``passthrough`` that no
     IOMMU confines, and that the guest is to have all the same: by their DMA it reaches all memory.
+    ``vcpu_affinity`` are the board's CPUs that each vCPU is kept on, in the order of their numbers.
     """
 
     # What no code reads by its name is not listed here: `_with_rows` has it from the table.
     enhanced: Enhanced | None = None
     static_memory: bool = False
     memory_address: Address | None = None
+    static_ranges: tuple[HostRange, ...] = ()
     direct_map: bool = False
     uart: bool = True
     spis: Annotated[int, Field(ge=1, le=XEN_MOST_SPIS)] | None = None
@@ -250,6 +289,9 @@ class XenDomain(Model):
     force_assign_without_iommu: tuple[DeviceTreePath, ...] = ()
     max_grant_frames: Annotated[int, Field(ge=1, le=65535)] | None = None
     max_maptrack_frames: Annotated[int, Field(ge=0, le=65535)] | None = None
+    vcpu_affinity: tuple[CpuList, ...] = ()
+    gic_version: GicVersion | None = None
+    seclabel: SecurityLabel | None = None
 
 
 _XEN_DEFAULTS = XenDomain.model_construct()  # not checked: that would build a validator at import
@@ -261,9 +303,9 @@ class Domain(Model):
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
     that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
-    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it. ``extra`` are
-    lines in the words of who starts a guest, ``unit_extra`` settings of its unit, which nobody checks
-    (``vtool.platform.extra``).
+    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it. ``tee``
+    lets a guest of xl call a trusted execution environment. ``extra`` are lines in the words of who starts a guest,
+    ``unit_extra`` settings of its unit, which nobody checks (``vtool.platform.extra``).
     """
 
     board: Name | None = None
@@ -275,6 +317,7 @@ class Domain(Model):
     ramdisk: ImageReference | None = None
     device_tree: ImageReference | None = None
     passthrough: tuple[DeviceTreePath, ...] = ()
+    tee: Tee | None = None
     start: Start = Start.XL
     cpupool: Name | None = None
     xen: XenDomain | None = None
@@ -296,6 +339,24 @@ class Domain(Model):
     def under_xen(self) -> XenDomain:
         """Return what is written below ``xen``, which goes without saying where nothing is."""
         return self.xen or _XEN_DEFAULTS
+
+    @property
+    def pins(self) -> Mapping[tuple[str | int, ...], tuple[int, ...]]:
+        """Return the board's CPUs that its vCPUs are kept on, by the keys that say it."""
+        found: dict[tuple[str | int, ...], tuple[int, ...]] = {("host_cpus",): self.host_cpus} if self.host_cpus else {}
+        for vcpu, cpus in enumerate(self.under_xen.vcpu_affinity):
+            found["xen", "vcpu_affinity", vcpu] = cpus
+        return found
+
+    @property
+    def affinity(self) -> tuple[tuple[int, ...], ...]:
+        """Return the CPUs that each vCPU is kept on; nothing where all may be anywhere."""
+        return self.under_xen.vcpu_affinity or (self.host_cpus,) * (self.cpus if self.host_cpus else 0)
+
+    @property
+    def has_static_memory(self) -> bool:
+        """Whether host memory is set aside for it at boot."""
+        return self.under_xen.static_memory or bool(self.under_xen.static_ranges)
 
     @property
     def is_direct(self) -> bool:

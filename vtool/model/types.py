@@ -223,6 +223,15 @@ ColourList = Annotated[
 ]
 """Colours of the last-level cache, ascending, each once, at least one."""
 
+SecurityLabel = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.,-]+){2,3}$",
+        max_length=100,
+        description="a label of FLASK such as system_u:system_r:domU_t",
+    ),
+]
+
 IncludedFiles = Annotated[
     tuple[Annotated[str, Field(min_length=1, pattern=r"^[^/]")], ...],
     Field(description="files merged before this one, in order; as seen from the folder of this file"),

@@ -14,7 +14,7 @@ from vtool.platform.host_memory import Taken
 def too_few_cells(board: BoardPlan) -> Iterator[Diagnostic]:
     """Yield a finding (VT821) for each number of a plan that the cells of the board's device tree cannot hold."""
     facts, boot = board.facts.device_tree, board.xen_boot
-    in_chosen = [Taken(f"memory of '{g.name}'", g.static_memory.range) for g in board.guests if g.static_memory]
+    in_chosen = [Taken(f"memory of '{g.name}'", s.range) for g in board.guests for s in g.static_memory]
     for view in boot.shared:
         in_chosen += [Taken(f"region '{view.region}'", where) for where in (view.host, view.inside) if where]
     load = board.facts.load

@@ -77,8 +77,8 @@ def _numbers(board: BoardPlan) -> Iterator[tuple[str, int, Origin]]:
     if boot.static_heap is not None:
         yield "heap", boot.static_heap.range.base, boot.static_heap.origin
     for guest in board.guests:
-        if guest.static_memory is not None:
-            yield f"domain {guest.name}", guest.static_memory.range.base, guest.static_memory.origin
+        for static in guest.static_memory:  # several are the user's, and not kept
+            yield f"domain {guest.name}", static.range.base, static.origin
     for domain, views, ends in boot.shared_with(board.control.name):
         for view in views:
             if view.host is not None:

@@ -91,6 +91,7 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         xen_arguments=xen.added_arguments(scope, hypervisor) if isinstance(hypervisor, Xen) else (),
         suite=hypervisor.suite if isinstance(hypervisor, Kvm) else None,
         qemu=hypervisor.qemu,
+        xsm_policy=hypervisor.xsm_policy if isinstance(hypervisor, Xen) else None,
         xen_not_checked=hypervisor.extra if isinstance(hypervisor, Xen) else "",
     )
     return replace(made, units_not_checked=unit_extras(scope, made.guests))

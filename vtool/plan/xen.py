@@ -67,7 +67,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         console_log=f"/var/log/xen/console/guest-{name}.log",
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
-        gic_version=scope.facts.gic.version,
+        gic_version=chosen.number if (chosen := domain.under_xen.gic_version) else scope.facts.gic.version,
         device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
         device_tree_image=domain.device_tree,
         passthrough=domain.passthrough,
@@ -77,7 +77,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             # Of xl's guests none has a UART unless it is asked for.
             uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
         ),
-        host_cpus=domain.host_cpus,
+        affinity=domain.affinity,
         grants=_grants(domain, devices),
         served_disks=tuple(served),
         shares=tuple(shares),
@@ -198,16 +198,16 @@ def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
 def added_arguments(scope: BoardScope, hypervisor: Xen) -> tuple[plan.XenArgument, ...]:
     """Decide what Xen's command line needs for this topology and the user did not write."""
     written = {word.split("=")[0] for word in hypervisor.bootargs.split()}
-    return tuple(added for added in _wanted_arguments(scope) if added.words.split("=")[0] not in written)
+    return tuple(added for added in _wanted_arguments(scope, hypervisor) if added.words.split("=")[0] not in written)
 
 
-def _wanted_arguments(scope: BoardScope) -> Iterator[plan.XenArgument]:
+def _wanted_arguments(scope: BoardScope, hypervisor: Xen) -> Iterator[plan.XenArgument]:
     if scope.guests:
         reason = "words of guests that Xen builds, and tables of grants, are looked for in its log; 16 KiB are too few"
         yield plan.XenArgument("conring_size=1m", reason)
     served = next((device for device in scope.devices.values() if device.backend in scope.guests), None)
-    if served is None:
-        return
+    if served is None or command_lines.uses_flask(hypervisor, scope.guests.values()):
+        return  # what guests may do to each other is FLASK's policy
     reason = (
         f"'{served.backend}' serves '{served.frontend}': Xen's default on Arm, SILO, forbids grants and event channels "
         "between guests; now it forbids them to none"
@@ -218,7 +218,7 @@ def _wanted_arguments(scope: BoardScope) -> Iterator[plan.XenArgument]:
 def hypervisor_bootargs(scope: BoardScope, hypervisor: Xen) -> str:
     """Write Xen's command line, the user's words last."""
     return join(
-        *command_lines.of_xen(scope.facts, scope.control, scope.guests.values()),
+        *command_lines.of_xen(scope.facts, hypervisor, scope.control, scope.guests.values()),
         *(added.words for added in added_arguments(scope, hypervisor)),
         hypervisor.bootargs,
         hypervisor.extra,

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 
-from vtool.base.units import MIB, AddressRange, format_cpu_list, format_size, free_ranges
+from vtool.base.units import MIB, AddressRange, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.model import command_lines
+from vtool.model.board_facts import BoardFacts
 from vtool.model.grants import EVENT_PORTS, free_port
+from vtool.model.host_requests import static_key
 from vtool.model.load_windows import module_windows, windows_in
 from vtool.model.topology import (
     OWN_RAMDISKS,
@@ -51,15 +53,24 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
     ends = _event_channels(scope)
     more = windows_in(placed["modules"].range) if "modules" in placed else ()
     modules = _Modules((*module_windows(scope.facts), *more))
+    guests = tuple(
+        _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
+    )
     return plan.XenBoot(
-        guests=tuple(
-            _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
-        ),
+        guests=guests,
         shared=_views(scope, scope.control_name, placed),
         event_channels=tuple(end for end in ends if end.domain == scope.control_name),
+        xsm_policy=_policy(hypervisor, scope.facts, modules),
         cpupools=plan_pools(hypervisor),
         static_heap=placed.get("heap"),
     )
+
+
+def _policy(hypervisor: Xen, facts: BoardFacts, modules: _Modules) -> plan.BootModule | None:
+    """Decide where FLASK's policy is loaded, behind what guests have; under UEFI Xen itself loads it."""
+    if hypervisor.xsm_policy is None or facts.load is None:
+        return None
+    return modules.take_own(plan.XSM_POLICY, hypervisor.xsm_policy, "xen,xsm-policy")
 
 
 def plan_pools(hypervisor: Xen) -> tuple[plan.XenCpuPool, ...]:
@@ -108,8 +119,11 @@ class _Modules:
         self._windows = iter(windows)
 
     def take(self, name: str, file: str, image: str, compatible: str) -> plan.BootModule:
+        return self.take_own(f"{name}.{file}", image, compatible)
+
+    def take_own(self, file: str, image: str, compatible: str) -> plan.BootModule:
         window = next(self._windows)
-        return plan.BootModule(f"{name}.{file}", image, window, f"module@{window.base:x}", compatible)
+        return plan.BootModule(file, image, window, f"module@{window.base:x}", compatible)
 
 
 def _plan_guest(
@@ -122,7 +136,8 @@ def _plan_guest(
 ) -> plan.XenBootGuest:
     assert domain.memory is not None
     settings = domain.under_xen
-    static = placed.get(f"domain {name}")
+    keys = [static_key(name, index) for index in range(len(settings.static_ranges))] or [f"domain {name}"]
+    static = tuple(placed[key] for key in keys if key in placed)
     channels = tuple(end for end in ends if end.domain == name)
     shared = _views(scope, name, placed)
     # Merging turns the order round, as it does that of the guests.
@@ -151,13 +166,13 @@ def _plan_guest(
         uart=settings.uart,
         enhanced=enhanced,
         cpupool=cpupool,
-        hard_affinity=format_cpu_list(domain.host_cpus) or None,
+        affinity=domain.affinity,
         passthrough=domain.passthrough,
         settings=settings_of(
             domain,
             spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
             enhanced=enhanced.value if enhanced else None,
-            static_memory=static.range if static else None,
+            static_memory=tuple(part.range for part in static),
             cpupool=cpupool,
             # A partial device tree implies it.
             passthrough=bool(domain.passthrough) and domain.device_tree is None,
@@ -210,10 +225,10 @@ def _ends(region: Region) -> tuple[str, ...]:
     return (region.owner, *region.borrowers) if region.owner else region.borrowers
 
 
-def _ram(domain: Domain, static: plan.StaticRange | None) -> tuple[AddressRange, ...]:
+def _ram(domain: Domain, static: tuple[plan.StaticRange, ...]) -> tuple[AddressRange, ...]:
     assert domain.memory is not None
-    if domain.is_direct and static is not None:
-        return (static.range,)
+    if domain.is_direct and static:
+        return tuple(part.range for part in static)
     return layouts.xen_guest_ram(domain.memory)
 
 

@@ -28,6 +28,7 @@ class Where(Enum):
     BELOW = "a node below a domain's or /chosen, by its compatible"
     CHOSEN = "a property of /chosen"
     DEVICE = "a property of a device's node"
+    XL = "in xl.cfg alone: Xen reads no such thing in a device tree"
 
 
 @record
@@ -37,7 +38,7 @@ class Reference:
     label: str
 
 
-Written = bool | int | str | tuple[str, ...] | Reference | AddressRange | None
+Written = bool | int | str | tuple[str, ...] | Reference | tuple[AddressRange, ...] | None
 """What is written for a value: True is the bare name; None and False are nothing."""
 Writer = Callable[[Any], Written]
 
@@ -58,7 +59,8 @@ class XenProperty:
     """One property or node.
 
     ``key`` is where a topology has it (below a domain, where it is a domain's). ``write`` makes its value in a
-    device tree; without it the template or the base tree has it. ``values_since`` are values that came later.
+    device tree; without it the template or the base tree has it. ``values_since`` are values that came later,
+    ``values_options`` those that a Xen needs another option for than the row's feature.
     ``limits`` are the least and the most of a number; ``words`` switch it on, on Xen's own command line.
     ``asked_elsewhere``: what it needs is asked for by the key of what it refers to. ``imagebuilder`` is its key in
     ImageBuilder's configuration, behind ``DOMU_``. The feature's ``source`` is what ``since`` was read in.
@@ -71,6 +73,7 @@ class XenProperty:
     write: Writer | None = None
     xl: XlWord | None = None
     values_since: tuple[tuple[str, Release], ...] = ()
+    values_options: tuple[tuple[str, str], ...] = ()
     limits: tuple[int, int] | None = None
     words: str = ""
     asked_elsewhere: bool = False
@@ -103,10 +106,14 @@ class XenProperty:
         newer = dict(self.values_since).get(value) if isinstance(value, str) else None
         return replace(self.feature, since=newer, what=f"{self.feature.what} = {value}") if newer else self.feature
 
-    def needs_of_xl(self) -> Feature | None:
-        """Return what a Xen must have whose xl is to read it, None where xl has no word for it."""
-        what = self.xl and self.xl.what
-        return replace(self.feature, since=self.xl.since, what=what or self.feature.what) if self.xl else None
+    def needs_of_xl(self, value: object) -> Feature | None:
+        """Return what a Xen must have whose xl is to read this value, None where xl has no word for it."""
+        if self.xl is None:
+            return None
+        word = value if isinstance(value, str) else ""
+        since = max(self.xl.since, dict(self.values_since).get(word, self.xl.since))
+        option = dict(self.values_options).get(word, self.feature.option)
+        return replace(self.feature, since=since, option=option, what=self.xl.what or self.feature.what)
 
 
 @record
@@ -125,7 +132,7 @@ class XenSetting:
     def tree_bytes(self) -> bytes | None:
         """Return the property's bytes in a blob, None for nothing; places and references are compared as such."""
         match self.in_tree:
-            case None | Reference() | AddressRange():
+            case None | Reference() | tuple():
                 return None
             case True:
                 return b""
@@ -154,6 +161,10 @@ def _as_it_is(value: Any) -> Written:
 
 def _mib(size_bytes: int | None) -> Written:
     return exact_division(size_bytes, MIB, "a size in MiB") if size_bytes else None
+
+
+def _ranges(ranges: tuple[AddressRange, ...]) -> Written:
+    return ranges
 
 
 def _when_off(value: bool) -> Written:
@@ -215,9 +226,9 @@ STATIC_MEMORY = XenProperty(
     "xen,static-mem",
     "xen.static_memory",
     Feature((4, 16), "STATIC_MEMORY", "static memory", source=BOOTING),
-    write=_as_it_is,
+    write=_ranges,
     imagebuilder="STATIC_MEM",
-    note="one range, at `xen.memory_address` if that is given; `STATIC_MEMORY`",
+    note="one range, at `xen.memory_address` if that is given, or all of `xen.static_ranges`; `STATIC_MEMORY`",
 )
 DIRECT_MAP = XenProperty(
     "direct-map",
@@ -261,7 +272,7 @@ AFFINITY = XenProperty(
     Where.BELOW,
     xl=XlWord("cpus"),
     imagebuilder="VCPU_HARD_AFFINITY",
-    note="nodes with `id` and `hard-affinity`: the same CPUs for each vCPU, of the guest's pool",
+    note="nodes with `id` and `hard-affinity`: the same CPUs for each vCPU, or those of `xen.vcpu_affinity`",
 )
 SHARED_MEMORY = XenProperty(
     "xen,domain-shared-memory-v1",
@@ -288,6 +299,7 @@ CPUPOOLS = XenProperty(
     Where.BELOW,
     note="`BOOT_TIME_CPUPOOLS`",
 )
+XSM_POLICY = Feature((4, 5), "XSM_FLASK", "a policy of FLASK", source=f"{BOOTING}; xen/common/Kconfig XSM_FLASK")
 STATIC_HEAP = XenProperty(
     "xen,static-heap",
     "hypervisor.static_heap",
@@ -310,6 +322,30 @@ def _grants(name: str, imagebuilder: str, least: int, most: int) -> XenProperty:
     )
 
 
+def _of_xl(key: str, feature: Feature, note: str, **more: Any) -> XenProperty:
+    """Make the row of what only xl has a word for: it is named as that."""
+    word = key.rpartition(".")[2]
+    return XenProperty(word, key, feature, Where.XL, xl=XlWord(word, feature.since, _as_it_is, note), **more)
+
+
+XL_CFG = "docs/man/xl.cfg.5.pod.in"
+TEE = _of_xl(
+    "tee",
+    Feature(OLDEST, "OPTEE", "a trusted execution environment", source="tools/libs/light/libxl_types.idl tee_type"),
+    "`optee` (`OPTEE`), or since 4.18 `ffa` (`FFA`)",
+    values_since=(("ffa", (4, 18)),),
+    values_options=(("ffa", "FFA"),),
+)
+GIC_VERSION = _of_xl(
+    "xen.gic_version",
+    Feature(OLDEST, None, "gic_version", source=f"{XL_CFG} gic_version"),
+    "`v2` or `v3`, as far as the board's GIC has it (VT438)",
+)
+SECURITY_LABEL = _of_xl(
+    "xen.seclabel",
+    Feature(OLDEST, "XSM_FLASK", "a security label", source=f"{XL_CFG} seclabel; xen/common/Kconfig XSM_FLASK"),
+    "`XSM_FLASK`, and a policy: the hypervisor's `xsm_policy`, or one that is built in; `xsm=flask` is added",
+)
 PROPERTIES = (
     DOM0LESS,
     _always("memory", "memory", "whole MiB"),
@@ -401,6 +437,13 @@ PROPERTIES = (
     _always("multiboot,kernel", "kernel", "with `bootargs`, of the key of that name"),
     _always("multiboot,ramdisk", "ramdisk"),
     _always("multiboot,device-tree", "device_tree", "a partial tree", (4, 13)),
+    XenProperty(
+        "xen,xsm-policy",
+        "hypervisor.xsm_policy",
+        XSM_POLICY,
+        Where.BELOW,
+        note="below `/chosen`, of dom0: a module with FLASK's policy; `XSM_FLASK`",
+    ),
     SHARED_MEMORY,
     EVENT_CHANNELS,
     CPUPOOLS,
@@ -432,16 +475,22 @@ PROPERTIES = (
         Feature((4, 22), None, "v8r_el1_msa", source=BOOTING),
         note="for Armv8-R with an MPU; boards here are Armv8-A",
     ),
+    TEE,
+    GIC_VERSION,
+    SECURITY_LABEL,
 )
-SETTINGS = tuple(row for row in PROPERTIES if row.write is not None)
-"""What a domain's node has a property for that follows from one key: those that ``XenSetting`` is made of."""
-OF_XL = frozenset(row.field for row in PROPERTIES if row.key.startswith("xen.") and row.xl)
+SETTINGS = tuple(row for row in PROPERTIES if row.write is not None or row.where is Where.XL)
+"""What a domain's node or xl.cfg has one word for that follows from one key: those that ``XenSetting`` is made of."""
+OF_XL = frozenset(row.field for row in PROPERTIES if row.key.startswith("xen.") and row.xl) | {"vcpu_affinity"}
 """The keys under ``xen`` that xl has a word for, too."""
+OF_XL_ALONE = frozenset(row.field for row in PROPERTIES if row.where is Where.XL)
+"""The keys that Xen has no property for."""
 
 
 def table_of_trees() -> str:
     """Return the table of properties and nodes for the page of the language, in Markdown."""
-    return _table("property or node", [(row, row.name, row.since, row.note) for row in PROPERTIES])
+    rows = [row for row in PROPERTIES if row.where is not Where.XL]
+    return _table("property or node", [(row, row.name, row.since, row.note) for row in rows])
 
 
 def table_of_xl() -> str:

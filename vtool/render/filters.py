@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from vtool.base.units import KIB, MIB, AddressRange, exact_division
+from vtool.base.units import KIB, MIB, AddressRange, exact_division, format_cpu_list
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.plan.types import QemuOption
@@ -71,8 +71,10 @@ def dts_property(setting: XenSetting, chosen_cells: tuple[int, int]) -> str:
             return f"{name} = {dts(word)};"
         case Reference(label):
             return f"{name} = <&{label}>;"
-        case AddressRange() as where:
-            return f"{name} = <{cells(where.base, chosen_cells[0])} {cells(where.size_bytes, chosen_cells[1])}>;"
+        case tuple() as ranges if ranges and all(isinstance(where, AddressRange) for where in ranges):
+            wide, long = chosen_cells
+            written = (f"{cells(w.base, wide)} {cells(w.size_bytes, long)}" for w in ranges)
+            return f"{name} = <{' '.join(written)}>;"
         case written:
             raise render_error(f"`{name}` cannot be written in a device tree as {written!r}")
 
@@ -86,8 +88,8 @@ def xl_setting(setting: XenSetting) -> str:
             return f"{word} = {int(number)}"
         case str() as text:
             return f"{word} = {xl(text)}"
-        case tuple() as texts:
-            return "\n".join([f"{word} = [", *(f"    {xl(text)}," for text in texts), "]"])
+        case tuple() as texts if all(isinstance(text, str) for text in texts):
+            return "\n".join([f"{word} = [", *(f"    {xl(str(text))}," for text in texts), "]"])
         case written:
             raise render_error(f"`{word}` cannot be written in an xl.cfg as {written!r}")
 
@@ -169,6 +171,7 @@ FILTERS = {
     "shell": shell,
     "uboot": uboot,
     "qemu": qemu,
+    "cpu_list": format_cpu_list,
     "mib": mib,
     "kib": kib,
     "cells": cells,

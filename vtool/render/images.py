@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vtool.plan.types import BoardPlan
+from vtool.plan.types import XSM_POLICY, BoardPlan
 from vtool.render.artifacts import Artifact, Kind, Place
 
 
@@ -14,6 +14,8 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
     yield _image(Place.BOOT, "Image", board.control.kernel_image, ("domains", board.control.name))
     if board.xen_image is not None:
         yield _image(Place.BOOT, "xen", board.xen_image, ("boards", board.name, "hypervisor"))
+    if board.xsm_policy is not None:
+        yield _image(Place.BOOT, XSM_POLICY, board.xsm_policy, ("boards", board.name, "hypervisor", "xsm_policy"))
     for guest in board.guests:
         for image in guest.images:
             asked_by = ("boards", board.name, "hypervisor", "qemu_image") if image.of_qemu else ("domains", guest.name)

@@ -128,7 +128,7 @@ def _memory_at_run_time(board: BoardPlan) -> Iterator[str]:
     if control.memory_bytes is not None:
         yield f"{control.name} has {format_size(control.memory_bytes)} of what is free; {by} chooses where at boot"
     for guest in board.guests:
-        if guest.static_memory is None:
+        if not guest.static_memory:
             when = "at boot" if guest.at_boot else "when it starts"
             yield f"{guest.name} has {format_size(guest.memory_bytes)} of what is free; {by} chooses where {when}"
     files = {file.region: file for guest in board.guests for file in guest.region_files}

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from vtool.base.units import AddressRange, format_size
+from vtool.base.units import AddressRange, format_cpu_list, format_size
 from vtool.model.board_facts import FIRMWARE_BYTES
 from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import (
@@ -25,7 +25,7 @@ from vtool.plan.types import (
     XenQemu,
     XenVirtio,
 )
-from vtool.platform.xen_properties import XenSetting
+from vtool.platform.xen_properties import Where, XenSetting
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
@@ -130,7 +130,11 @@ def _kvm_device(device: KvmDevice) -> Iterator[str]:
 
 
 def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
-    yield ("domain", guest.name, f"{guest.cpus} CPU(s), memory {format_size(guest.memory_bytes)}, {guest.unit}")
+    memory = f"memory {format_size(guest.memory_bytes)}"
+    yield ("domain", guest.name, f"{guest.cpus} CPU(s){_affinity(guest.affinity)}, {memory}, {guest.unit}")
+    for setting in guest.settings:
+        if setting.row.where is Where.XL and setting.in_xl is not None:
+            yield ("setting", guest.name, f"{setting.row.name} {setting.in_xl}")
     if guest.driver_domain:
         driver = guest.driver_domain
         limits = f"maps up to {driver.mapped_at_worst} of {driver.mappings_available} grants"
@@ -150,6 +154,13 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
         ends += "" if interface.deployed else ", rendered only"
         yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends}")
     yield from _xen_virtio_rows(guest.virtio, guest.qemu)
+
+
+def _affinity(affinity: tuple[tuple[int, ...], ...]) -> str:
+    """Say which CPUs of the board vCPUs are kept on, those of each where they are not the same."""
+    where = [format_cpu_list(cpus) for cpus in affinity]
+    same = where[:1] if len(set(where)) == 1 else where
+    return f" on {', '.join(same)} of the board" if where else ""
 
 
 def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iterator[tuple[str, str, str]]:
@@ -175,12 +186,13 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
     for pool in boot.cpupools:
         scheduler = pool.scheduler.value if pool.scheduler else "default"
         yield ("cpupool", pool.name, f"CPUs {', '.join(map(str, pool.cpus))}, scheduler {scheduler}")
+    if boot.xsm_policy is not None:
+        yield ("module", boot.xsm_policy.file, f"loaded in host-physical {boot.xsm_policy.window}")
     for guest in boot.guests:
-        ram = ", ".join(map(str, guest.ram))
-        cpus = f"{guest.cpus} CPU(s)" + (f" on {guest.hard_affinity} of the board" if guest.hard_affinity else "")
-        yield ("domain", guest.name, f"{cpus}, RAM guest-physical {ram}, started by Xen at boot")
-        if guest.static_memory is not None:
-            static = guest.static_memory
+        ram = f"RAM guest-physical {', '.join(map(str, guest.ram))}"
+        cpus = f"{guest.cpus} CPU(s){_affinity(guest.affinity)}"
+        yield ("domain", guest.name, f"{cpus}, {ram}, started by Xen at boot")
+        for static in guest.static_memory:
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
         yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         for ring in guest.rings:

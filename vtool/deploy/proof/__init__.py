@@ -12,6 +12,7 @@ from vtool.deploy.proof.boot import built_at_boot
 from vtool.deploy.proof.kvm import kvm_guests
 from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.steps import TREE, Proof, Row, on_board, region_reg, steps_of
+from vtool.deploy.proof.xen_guests import flask
 from vtool.deploy.proof.xl import xl_guests
 from vtool.plan.types import BoardPlan, HostRegion
 
@@ -22,11 +23,12 @@ def proofs(board: BoardPlan) -> list[Proof]:
     """Return everything that has to be shown for a board, in order."""
     return [
         *releases(board),
+        *flask(board),
         *argo(board),
         *(_host_region(region) for region in board.host_regions),
         *kvm_guests(board.kvm_guests),
         *built_at_boot(board),
-        *xl_guests(board.xen_guests),
+        *xl_guests(board.xen_guests, board.facts.cpus),
     ]
 
 

@@ -9,6 +9,7 @@ from vtool.base.units import MIB
 from vtool.deploy.proof.judges import SameLines
 from vtool.deploy.proof.paths import every_proof
 from vtool.deploy.proof.steps import TREE, Proof, is_active, on_board, region_reg, shows
+from vtool.deploy.proof.xen_guests import affinity
 from vtool.plan.types import BoardPlan, EventChannelEnd, XenBootGuest, XenCpuPool
 
 SLOT_BYTES = 64
@@ -19,6 +20,7 @@ def built_at_boot(board: BoardPlan) -> Iterator[Proof]:
     boot, pools = board.xen_boot, {pool.label: pool for pool in board.xen_boot.cpupools}
     for guest in boot.guests:
         yield from boot_domain(guest, pools.get(guest.cpupool or ""))
+        yield from affinity(guest, board.facts.cpus)
         for path in every_proof():
             yield from path.built_guest(guest)
     yield from shared_bytes(boot.guests)
@@ -42,12 +44,13 @@ def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]
     if guest.ready:
         said = on_board(f"ready-{guest.name}", f"test -e /run/vtool/ready/{guest.name} && echo said")
         yield shows(subject, "its console said its ready text in this boot", said, "said")
-    if guest.static_memory is not None:
-        where = guest.static_memory.range
-        line = rf"^(XEN) \(\[[^]]*] \)*d{guest.domain_id}: STATIC BANK.0. "
+    for number, static in enumerate(guest.static_memory):
+        where, suffix = static.range, f"-{number}" if number else ""
+        line = rf"^(XEN) \(\[[^]]*] \)*d{guest.domain_id}: STATIC BANK.{number}. "
         bank = f"xl dmesg | sed -n 's/{line}//p' | tail -n 1"
-        step = on_board(f"static-{guest.name}", bank)
-        yield shows(subject, "memory that Xen gave it", step, f"{where.base:#016x}-{where.end:#016x}")
+        step = on_board(f"static-{guest.name}{suffix}", bank)
+        what = "memory that Xen gave it" + (f", range {number}" if len(guest.static_memory) > 1 else "")
+        yield shows(subject, what, step, f"{where.base:#016x}-{where.end:#016x}")
     if pool is not None:
         cpus = (
             f"P=$(xl list -c {guest.domain_id} | awk 'NR == 2 {{ print $NF }}'); "

@@ -46,6 +46,8 @@ ASKED = (
     Asked("Xen", "xl", "domid", "reads"),
     Asked("Xen", "xl", "domname", "reads"),
     Asked("Xen", "xl", "cpupool-list", "reads"),
+    Asked("Xen", "xl", "vcpu-list", "reads"),
+    Asked("Xen", "xl", "getenforce", "reads"),
     Asked("Xen", "xl", "dmesg", "reads Xen's log, and leaves it"),
     Asked("Xen", "xl", "debug-keys", "`e` and `g`: Xen prints event channels and grant tables to its log"),
     Asked("Xen", "xenstore", "xenstore-read", "reads"),

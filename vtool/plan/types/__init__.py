@@ -17,7 +17,7 @@ from vtool.plan.types.board import (
     XenArgument,
 )
 from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
-from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES
+from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES, XSM_POLICY
 from vtool.plan.types.guest import (
     FileDisk,
     GrantLimit,
@@ -57,6 +57,7 @@ __all__ = [
     "SHARES",
     "TRACK_HIWATER",
     "VERIFY_SCRATCH_BYTES",
+    "XSM_POLICY",
     "BoardPlan",
     "BootModule",
     "Bridge",

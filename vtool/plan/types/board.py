@@ -16,7 +16,7 @@ from vtool.plan.types.origins import Origin, OriginKind, fact
 from vtool.plan.types.regions import HostRegion
 from vtool.plan.types.windows import Window, WindowKind
 from vtool.plan.types.xen import XenGuest
-from vtool.plan.types.xen_boot import XenBoot, XenBootGuest
+from vtool.plan.types.xen_boot import BootModule, XenBoot, XenBootGuest
 from vtool.platform.host_memory import Taken
 
 
@@ -77,8 +77,9 @@ class BoardPlan:
     """Everything decided for one board. ``xen_image`` and ``xen_bootargs`` are None under KVM.
 
     ``xen_release`` is None where it is not known, too. ``suite`` is the board's Debian, None under Xen; ``qemu`` is the
-    release of the QEMU that runs guests or serves them, None without one. ``xen_not_checked`` are the last words of
-    Xen's command line, and ``units_not_checked`` settings of units: the user's own, of which vtool knows nothing.
+    release of the QEMU that runs guests or serves them, None without one. ``xsm_policy`` is the image of a policy for
+    FLASK. ``xen_not_checked`` are the last words of Xen's command line, and ``units_not_checked`` settings of units:
+    the user's own, of which vtool knows nothing.
     """
 
     name: str
@@ -98,6 +99,7 @@ class BoardPlan:
     xen_release: tuple[int, int] | None = None
     suite: Suite | None = None
     qemu: Version | None = None
+    xsm_policy: str | None = None
     xen_not_checked: str = ""
     units_not_checked: tuple[UnitExtra, ...] = ()
 
@@ -142,13 +144,13 @@ class BoardPlan:
             yield Window(heap.range, WindowKind.DOMAIN_MEMORY, "static heap", heap.origin, "Xen", claim=claim)
         for guest in boot.guests:
             name = guest.name
-            if (static := guest.static_memory) is not None:
+            for static in guest.static_memory:
                 what, claim = f"RAM of {name}", f"memory of '{name}'"
                 yield Window(static.range, WindowKind.DOMAIN_MEMORY, what, static.origin, name, claim=claim)
             for module in guest.modules:
-                origin = Origin(OriginKind.ALLOCATED, "one window above the other")
-                claim = f"the room for '{module.file}'"
-                yield Window(module.window, WindowKind.BOOT_LOAD, module.file, origin, name, claim=claim)
+                yield _room(module, name)
+        if boot.xsm_policy is not None:
+            yield _room(boot.xsm_policy, "Xen")
 
     def _loads(self) -> Iterator[Window]:
         names = {"device_tree": "device tree", "kernel": "kernel of the control domain", "ramdisk": "ramdisk"}
@@ -164,6 +166,11 @@ class BoardPlan:
         """How long it may take until all guests are ready: first driver domains, then the others, side by side."""
         by_turn = ([guest for guest in self.guests if guest.starts_first is first] for first in (True, False))
         return sum(max((guest.ready_timeout_s for guest in turn), default=0) for turn in by_turn)
+
+
+def _room(module: BootModule, owner: str) -> Window:
+    origin, claim = Origin(OriginKind.ALLOCATED, "one window above the other"), f"the room for '{module.file}'"
+    return Window(module.window, WindowKind.BOOT_LOAD, module.file, origin, owner, claim=claim)
 
 
 @record

@@ -151,9 +151,9 @@ class StartedLater:
         return
 
     @property
-    def static_memory(self) -> None:
+    def static_memory(self) -> tuple[StaticRange, ...]:
         """Return nothing: its memory is found when it starts."""
-        return
+        return ()
 
     @property
     def target_units(self) -> tuple[str, ...]:
@@ -257,7 +257,7 @@ class Guest(Protocol):
         """Return how many grants its devices hold, None where they hold none."""
 
     @property
-    def static_memory(self) -> StaticRange | None:
+    def static_memory(self) -> tuple[StaticRange, ...]:
         """Return its host memory where that is set aside for it."""
 
     @property

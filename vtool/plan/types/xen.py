@@ -274,7 +274,8 @@ class XenGuest(GuestWithQemu, StartedLater):
     device_tree_image: str | None = None
     passthrough: tuple[str, ...] = ()
     settings: tuple[XenSetting, ...] = ()
-    host_cpus: tuple[int, ...] = ()
+    affinity: tuple[tuple[int, ...], ...] = ()
+    """The board's CPUs that each of its vCPUs is kept on; nothing where all may be anywhere."""
     grants: GrantLimit | None = None
     """What its devices hold at worst, and what it has; None where they hold none."""
     served_disks: tuple[XenServedDisk, ...] = ()

@@ -67,7 +67,7 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
     ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
-    in Xen's own log. ``hard_affinity`` is where each of its CPUs may run;
+    in Xen's own log. ``affinity`` is where each of its CPUs may run;
     ``settings`` are its properties by the table of Xen's.
     """
 
@@ -80,12 +80,12 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     cpus: int
     memory_bytes: int
     ram: tuple[AddressRange, ...]
-    static_memory: StaticRange | None
+    static_memory: tuple[StaticRange, ...]
     direct_map: bool
     uart: bool
     enhanced: Enhanced | None
     cpupool: str | None
-    hard_affinity: str | None
+    affinity: tuple[tuple[int, ...], ...]
     passthrough: tuple[str, ...]
     settings: tuple[XenSetting, ...]
     kernel: BootModule
@@ -174,18 +174,20 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
 
 @record
 class XenBoot:
-    """What Xen is told at boot beside dom0: guests, shared memory of dom0, pools, heap, event channels."""
+    """What Xen is told at boot beside dom0: guests, shared memory of dom0, event channels, policy, pools, heap."""
 
     guests: tuple[XenBootGuest, ...] = ()
     shared: tuple[SharedView, ...] = ()
     event_channels: tuple[EventChannelEnd, ...] = ()
+    xsm_policy: BootModule | None = None
     cpupools: tuple[XenCpuPool, ...] = ()
     static_heap: StaticRange | None = None
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing beyond dom0."""
-        return not (self.guests or self.shared or self.event_channels or self.cpupools or self.static_heap)
+        said = (self.guests, self.shared, self.event_channels, self.xsm_policy, self.cpupools, self.static_heap)
+        return not any(said)
 
     @property
     def views(self) -> tuple[SharedView, ...]:
@@ -194,8 +196,9 @@ class XenBoot:
 
     @property
     def modules(self) -> tuple[BootModule, ...]:
-        """Return the files that are loaded for all guests, in order."""
-        return tuple(module for guest in self.guests for module in guest.modules)
+        """Return the files that are loaded for all guests, in order, and Xen's policy."""
+        own = () if self.xsm_policy is None else (self.xsm_policy,)
+        return (*(module for guest in self.guests for module in guest.modules), *own)
 
     def shared_with(self, control: str) -> Iterator[tuple[str, tuple[SharedView, ...], tuple[EventChannelEnd, ...]]]:
         """Yield each domain, dom0 (``control`` by name) first, with its regions and its ends of event channels."""
