@@ -118,7 +118,10 @@ def test_empty_tables_are_refused_where_something_is_needed(tmp_path: Path) -> N
 
 def test_a_misspelt_key_is_answered_with_the_keys_of_that_place(tmp_path: Path) -> None:
     (found,) = found_after(tmp_path, "verify: write", "verifyy: write")
-    assert found.hints == ("did you mean 'verify'?", "known here: file, size, verify")
+    assert found.hints == (
+        "did you mean 'verify'?",
+        "known here: device, file, format, on_change, read_only, size, source, verify",
+    )
     (found,) = found_after(tmp_path, "kind: kvm", "kind: kvm\n      image: x", "kvm-pool")
     assert found.hints == ("known here: kind, machine, qemu_version, suite, vmm",)  # not those of Xen
     (found,) = found_after(tmp_path, "    cpus: 2", "    cpu: 2")

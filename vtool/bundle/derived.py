@@ -125,6 +125,12 @@ def named_files(value: Any) -> Iterator[tuple[str, bool]]:
             yield facts, True
         if isinstance(board.get("hypervisor"), dict):
             places.append(board["hypervisor"])
+    for device in _mappings(value, "devices"):
+        scsi = device.get("scsi")
+        luns = scsi.get("disks") if isinstance(scsi, dict) else None
+        for disk in (device.get("disk"), *(luns if isinstance(luns, list) else ())):
+            if isinstance(disk, dict) and isinstance(disk.get("source"), str):
+                yield disk["source"], False
     for place in places:
         for key in WANTED:
             reference = place.get(key)

@@ -43,6 +43,7 @@ from vtool.data_paths import modules
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.diagnostics.codes import rules_of
 from vtool.files.boot_files import BootFile
+from vtool.files.disk_images import ImageFile
 from vtool.model.partial import Unsound
 from vtool.model.salvage import forget
 from vtool.model.topology import Topology
@@ -110,14 +111,16 @@ def check(
     kernels: Mapping[str, KernelOptions],
     xens: Mapping[str, XenBuild] | None = None,
     files: Mapping[tuple[str, str], BootFile] | None = None,
+    disk_images: Mapping[str, ImageFile] | None = None,
 ) -> list[Diagnostic]:
     """Return everything the rules find, in the order of the file. Raises nothing.
 
     Of what is known in part only (``vtool.model.partial``) they find what is true whatever the rest should be.
     """
     xens, files = {} if xens is None else xens, {} if files is None else files
+    disk_images = {} if disk_images is None else disk_images
     found: dict[Diagnostic, None] = {}
-    context = Context(document, topology, facts, kernels, xens, files)
+    context = Context(document, topology, facts, kernels, xens, files, disk_images)
     for layer in layers():
         for rule in layer:
             with suppress(Unsound):
@@ -125,5 +128,5 @@ def check(
                     found[finding] = None
         if context.blamed:
             topology = forget(topology, context.blamed)
-            context = Context(document, topology, facts, kernels, xens, files)
+            context = Context(document, topology, facts, kernels, xens, files, disk_images)
     return in_order(found)

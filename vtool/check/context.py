@@ -10,6 +10,7 @@ from typing import Any
 from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, Label, Severity, Span
 from vtool.files.boot_files import BootFile
+from vtool.files.disk_images import ImageFile
 from vtool.model.devices import Device
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Domain, Hypervisor, Kvm, Region, Role, Topology, Xen, XenPatch
@@ -44,7 +45,8 @@ class XenBuild:
 class Context:
     """Everything a rule may look at.
 
-    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference, ``files`` by key and reference.
+    ``facts`` and ``xens`` are keyed by board, ``kernels`` by image reference, ``files`` by key and reference,
+    ``disk_images`` by reference.
     ``blamed`` are the places of values that were found to be wrong: what depends on them is not to be judged.
     """
 
@@ -54,6 +56,7 @@ class Context:
     kernels: Mapping[str, KernelOptions]
     xens: Mapping[str, XenBuild]
     files: Mapping[tuple[str, str], BootFile]
+    disk_images: Mapping[str, ImageFile] = field(default_factory=dict)
     blamed: set[KeyPath] = field(default_factory=set)
 
     def span(self, *path: str | int, key: bool = False) -> Span:

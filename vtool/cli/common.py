@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from vtool.check.deployable import not_deployable
 from vtool.diagnostics import Diagnostic, ExitCode, Label, Severity, VtoolError, format_diagnostic, in_order, nearest
 from vtool.diagnostics.codes import declare
 from vtool.files.boot_files import BootFile
+from vtool.files.disk_images import ImageFile
 from vtool.images import PREFIX
+from vtool.images.disk_sources import disk_images_of
 from vtool.images.named_files import files_of
 from vtool.images.xen_build import xens_of
 from vtool.model.shape import shape_of
@@ -94,6 +97,7 @@ class Examined:
     facts: dict[str, LoadedFacts]
     xens: Mapping[str, XenBuild]
     findings: list[Diagnostic]
+    disk_images: Mapping[str, ImageFile] = field(default_factory=dict)
 
 
 def examine(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = ()) -> Examined:
@@ -106,9 +110,10 @@ def examine(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] =
     facts, wrong = facts_of(document, topology)
     files, unreadable = files_of(document, topology)
     xens, no_xen = xens_of(document, topology)
-    found = check(document, topology, facts, _kernels(files), xens, files)
-    findings += (*wrong, *unreadable, *no_xen, *found)
-    return Examined(document, topology, facts, xens, in_order(findings))
+    disk_images, no_images = disk_images_of(document, topology)
+    found = check(document, topology, facts, _kernels(files), xens, files, disk_images)
+    findings += (*wrong, *unreadable, *no_xen, *no_images, *found)
+    return Examined(document, topology, facts, xens, in_order(findings), disk_images)
 
 
 def prepare(path: Path, overlays: Sequence[Path] = (), settings: Sequence[str] = (), *, keep: bool = True) -> Prepared:
@@ -133,7 +138,8 @@ def prepared_of(examined: Examined, path: Path, *, keep: bool = True) -> Prepare
     topology, facts = examined.topology, examined.facts
     assert topology is not None
     lock = read_lock(lock_path(path)) if keep else None
-    plan = make_plan(examined.document, topology, _facts_only(facts), lock, examined.xens)
+    image_bytes = {name: image.size_bytes for name, image in examined.disk_images.items() if image.size_bytes}
+    plan = make_plan(examined.document, topology, _facts_only(facts), lock, examined.xens, image_bytes)
     return Prepared(examined.document, topology, plan, facts, tuple(examined.findings))
 
 

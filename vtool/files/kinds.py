@@ -25,6 +25,7 @@ class Kind(Enum):
     XEN = "a Xen hypervisor"
     RAMDISK = "a ramdisk (cpio archive)"
     FILE_SYSTEM = "a file system image"
+    DISK = "a disk image"
     DEVICE_TREE = "a device tree"
     CONFIGURATION = "a .config file"
     PROGRAM = "a program for arm64"
@@ -93,19 +94,27 @@ _MAGICS: tuple[tuple[int, bytes, Kind, str], ...] = (
     (0, b"version https://git-lfs", Kind.OTHER, "a Git LFS pointer: the file itself was not fetched"),
     (0, b"/annex/objects/", Kind.OTHER, "a git-annex pointer: the file itself was not fetched"),
     (0, b"\x04\x22\x4d\x18", Kind.OTHER, "a file packed by lz4 in its frame format, which Linux does not unpack"),
-    (0, b"QFI\xfb", Kind.OTHER, "a disk image (qcow2)"),
-    (0, b"KDMV", Kind.OTHER, "a disk image (VMDK)"),
-    (0, b"vhdxfile", Kind.OTHER, "a disk image (VHDX)"),
-    (0, b"\x3a\xff\x26\xed", Kind.OTHER, "a sparse Android image"),
-    (512, b"EFI PART", Kind.OTHER, "a disk image (GPT)"),
-    (32769, b"CD001", Kind.OTHER, "a CD image (ISO 9660)"),
+    (0, b"QFI\xfb", Kind.DISK, "a disk image (qcow2)"),
+    (0, b"KDMV", Kind.OTHER, "a disk image (VMDK), of which qemu-img convert makes qcow2"),
+    (0, b"vhdxfile", Kind.OTHER, "a disk image (VHDX), of which qemu-img convert makes qcow2"),
+    (0, b"\x3a\xff\x26\xed", Kind.OTHER, "a sparse Android image, of which simg2img makes a plain one"),
+    (512, b"EFI PART", Kind.DISK, "a disk image (GPT)"),
+    (32769, b"CD001", Kind.DISK, "a CD image (ISO 9660)"),
     (0, b"hsqs", Kind.FILE_SYSTEM, "a file system image (squashfs)"),
     (0, b"\x45\x3d\xcd\x28", Kind.FILE_SYSTEM, "a file system image (cramfs)"),
     (0, b"-rom1fs-", Kind.FILE_SYSTEM, "a file system image (romfs)"),
     (1080, b"\x53\xef", Kind.FILE_SYSTEM, "a file system image (ext2, ext3 or ext4)"),
     (1024, b"\xe2\xe1\xf5\xe0", Kind.FILE_SYSTEM, "a file system image (erofs)"),
-    (54, b"FAT", Kind.OTHER, "a file system image (FAT)"),
-    (82, b"FAT32", Kind.OTHER, "a file system image (FAT)"),
+    (54, b"FAT", Kind.DISK, "a file system image (FAT)"),
+    (82, b"FAT32", Kind.DISK, "a file system image (FAT)"),
+    (3, b"EXFAT   ", Kind.DISK, "a file system image (exFAT)"),
+    (3, b"NTFS    ", Kind.DISK, "a file system image (NTFS)"),
+    (0, b"XFSB", Kind.DISK, "a file system image (XFS)"),
+    (1024, b"\x10\x20\xf5\xf2", Kind.DISK, "a file system image (F2FS)"),
+    (65600, b"_BHRfS_M", Kind.DISK, "a file system image (Btrfs)"),
+    (0, b"LUKS\xba\xbe", Kind.DISK, "an encrypted disk image (LUKS)"),
+    (512, b"LABELONE", Kind.DISK, "a disk image (LVM)"),
+    (4086, b"SWAPSPACE2", Kind.DISK, "a disk image (swap space)"),
     (0, b"UBI#", Kind.OTHER, "a UBI image"),
     (257, b"ustar", Kind.OTHER, "a tar archive"),
     (0, b"PK\3\4", Kind.OTHER, "a zip archive"),
@@ -135,7 +144,8 @@ def kind_of(head: bytes, size_bytes: int) -> Found:
     return _by_header(head, size_bytes) or _text(head) or _rest(head)
 
 
-_KIND_OF_PACKED = {kind: kind for kind in (Kind.KERNEL, Kind.RAMDISK, Kind.FILE_SYSTEM)} | {Kind.UNKNOWN: Kind.PACKED}
+_KEPT = (Kind.KERNEL, Kind.RAMDISK, Kind.FILE_SYSTEM, Kind.DISK)
+_KIND_OF_PACKED = {kind: kind for kind in _KEPT} | {Kind.UNKNOWN: Kind.PACKED}
 
 
 def _packed(head: bytes, name: str, packer: Packer) -> Found:
@@ -182,7 +192,7 @@ def _by_header(head: bytes, size_bytes: int) -> Found | None:
             return read(head)
     if head.startswith(b"\xd0\x0d\xfe\xed") and len(head) >= 8:
         return _tree(head, size_bytes)
-    return Found(Kind.OTHER, "a disk image (MBR)") if head[510:512] == b"\x55\xaa" else None
+    return Found(Kind.DISK, "a disk image (MBR)") if head[510:512] == b"\x55\xaa" else None
 
 
 def _elf(head: bytes) -> Found:

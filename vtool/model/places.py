@@ -44,12 +44,25 @@ def xen_mmio(domain: str, devices: Mapping[str, Device]) -> list[str]:
 
 
 def xl_disks(domain: str, devices: Mapping[str, Device]) -> list[str]:
-    """Return what stands in xl's ``disk`` list, PV disks first; the N-th has the N-th of XL_DISK_NAMES.
+    """Return what stands in xl's ``disk`` list, PV disks first."""
+    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and _in_disk_list(d)]
+    return [n for n, _ in sorted(mine, key=lambda item: item[1].transport is not Transport.XENBUS)]
+
+
+def xl_disk_names(domain: str, devices: Mapping[str, Device]) -> dict[str, str]:
+    """Return the names of what stands in xl's ``disk`` list: those chosen, the others' from xvda on in its order.
 
     PV disks have that name inside the guest, too.
     """
-    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and _in_disk_list(d)]
-    return [n for n, _ in sorted(mine, key=lambda item: item[1].transport is not Transport.XENBUS)]
+    mine = xl_disks(domain, devices)
+    return dict(zip(mine, _named([devices[name] for name in mine]), strict=False))
+
+
+def _named(disks: Iterable[Device]) -> list[str]:
+    """Return xl's names of disks in their order, as far as there are free ones."""
+    chosen = [disk.vdev if disk.type == "blk" else None for disk in disks]
+    free = iter([name for name in XL_DISK_NAMES if name not in chosen])
+    return [name for name in (one or next(free, None) for one in chosen) if name]
 
 
 def _in_disk_list(device: Device) -> bool:
@@ -67,8 +80,10 @@ def disk_names(domain: str, devices: Iterable[Device]) -> dict[str, Device]:
         mine = domain == device.frontend and not device.data_path.traits.carries_data
         if mine and (prefix := device.root_kind()) in found:
             found[prefix].extend([device] * max(1, len(disks_of(device))))
+    names = {prefix: [f"{prefix}{letter}" for letter in ascii_lowercase] for prefix in found}
+    names["xvd"] = _named(found["xvd"])
     return {
-        f"/dev/{prefix}{letter}": device
+        f"/dev/{name}": device
         for prefix, mine in found.items()
-        for letter, device in zip(ascii_lowercase, mine, strict=False)
+        for name, device in zip(names[prefix], mine, strict=False)
     }

@@ -312,6 +312,28 @@ BlockDevicePath = Annotated[
 ]
 """A block device inside a driver domain."""
 
+BoardDevicePath = Annotated[
+    str,
+    Field(
+        pattern=r"^/dev(/[A-Za-z0-9_.:+=@-]{1,255})+$",
+        max_length=400,
+        description="a block device of the board such as /dev/disk/by-partlabel/guest",
+    ),
+]
+"""A partition or logical volume; what udev would have to escape in a name, and ``#``, are left out."""
+
+FileBeside = Annotated[
+    str,
+    Field(
+        min_length=1,
+        pattern=r"^[^\x00-\x1f]+$",
+        description="the path of a file beside the topology",
+    ),
+]
+
+XvdName = Annotated[str, Field(pattern="^xvd[a-z]$", description="a name from xvda to xvdz")]
+"""xen-vbd-interface(7). Other names are for guests that look for these; Linux names all of them xvd."""
+
 BoardFileName = Annotated[
     str,
     Field(

@@ -15,7 +15,7 @@ from vtool.base.units import AddressRange
 from vtool.data_paths.facts import Shares, Transport
 from vtool.model import command_lines
 from vtool.model.combinations import Combination, Readiness, combination_of
-from vtool.model.devices import Device, NetworkDevice, Program, daemon_of, disks_of
+from vtool.model.devices import Device, NetworkDevice, Program, daemon_of
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
 from vtool.model.places import has_device, kvm_mmio, kvm_pci
@@ -25,7 +25,7 @@ from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.paths import kernel_words, planning_of
 from vtool.plan.placement import flag_of, mmio_place
 from vtool.plan.qemu import device_options, queues_of, reconnect
-from vtool.plan.scope import BoardScope, backend_unit, domain_unit, file_disk, fixed_by_user, join, share_of
+from vtool.plan.scope import BoardScope, backend_unit, domain_unit, fixed_by_user, join, share_of
 from vtool.platform import layouts
 
 
@@ -84,11 +84,15 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         machine_options=tuple(option for device in devices if device.translates for option in device.options),
         requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
         libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
-        files=tuple(disk.disk_path for device in inside for disk in device.disks),
+        files=tuple(disk.disk_path for device in inside for disk in device.disks if not disk.is_device),
         device_nodes=tuple(
             node
             for device in inside
-            for node in (*requested[device.name].board_nodes(), *(["/dev/net/tun"] if device.tap else []))
+            for node in (
+                *requested[device.name].board_nodes(),
+                *plan.board_devices(device.disks),
+                *(["/dev/net/tun"] if device.tap else []),
+            )
         ),
         own_network=not any(device.tap for device in devices),
         host_cpus=domain.host_cpus,
@@ -168,7 +172,7 @@ class _DevicePlanner:
         if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
             tap = plan_tap(name, device, "vtool-domain")
         region_file = self._region_file(device)
-        disks = tuple(file_disk(disk) for disk in disks_of(device))
+        disks = self.scope.disks_of(name)
         wiring = self._wiring(name, device, row, disks, tap, region_file)
         daemon = daemon_of(device.program)
         return plan.KvmDevice(
@@ -187,7 +191,7 @@ class _DevicePlanner:
             guest_device=f"{place.base:x}.virtio_mmio" if isinstance(place, plan.MmioPlace) else _pci_device(place),
             pool=self.pools.get(device.region or ""),
             disks=disks,
-            backend=plan_daemon(daemon, device, row, wiring, self.maps_bytes) if daemon else None,
+            backend=plan_daemon(daemon, device, row, wiring, self.maps_bytes, disks) if daemon else None,
             tap=tap,
             region_file=region_file,
             options=device_options(device, row, wiring, place),
@@ -221,7 +225,7 @@ class _DevicePlanner:
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
             port=f"{self.run_folder}/port-{name}.sock",
-            disks=tuple(disk.disk_path for disk in disks),
+            disks=tuple(disk.node for disk in disks),
             region=(region.path, region.size_bytes) if region else None,
         )
 
@@ -276,7 +280,12 @@ def socket_of(name: str, device: Device) -> Socket:
 
 
 def plan_daemon(
-    daemon: Daemon[Any], device: Device, row: Combination, wiring: Wiring, maps_bytes: int
+    daemon: Daemon[Any],
+    device: Device,
+    row: Combination,
+    wiring: Wiring,
+    maps_bytes: int,
+    disks: tuple[plan.FileDisk, ...] = (),
 ) -> plan.VhostUserBackend:
     """Decide the daemon behind one device; ``maps_bytes`` is the guest memory that is handed to it."""
     name, folder = wiring.name, device.folder()
@@ -290,9 +299,9 @@ def plan_daemon(
         arguments=daemon.arguments(device, wiring),
         readiness=daemon.readiness,
         maps_bytes=maps_bytes,
-        files=wiring.disks,
+        files=plan.written_files(disks),
         state_folder=wiring.share.removeprefix("/var/lib/"),
-        device_nodes=device.board_nodes(),
+        device_nodes=(*device.board_nodes(), *plan.board_devices(disks)),
         device_class=daemon.device_class(device),
         address_families=daemon.address_families,
         own_network=daemon.address_families == ("AF_UNIX",),

@@ -30,15 +30,18 @@ def make_plan(
     facts: Mapping[str, BoardFacts],
     lock: Mapping[str, int] | None = None,
     xens: Mapping[str, XenBuild] | None = None,
+    image_bytes: Mapping[str, int] | None = None,
 ) -> plan.Plan:
     """Decide everything; ``facts`` and ``xens`` are keyed by board name, ``lock`` holds numbers to keep.
+
+    ``image_bytes`` is how large a guest sees the disk images that the topology names, by their references.
 
     Raises VtoolError VT410 when memory runs out, VT411 when a number cannot be kept, VT821 when one cannot be written.
     """
     lookup = Lookup(topology)
     boards = tuple(
         replace(
-            _plan_board(BoardScope(document, lookup, name, board, facts[name], lock or {})),
+            _plan_board(BoardScope(document, lookup, name, board, facts[name], lock or {}, image_bytes or {})),
             xen_release=xens[name].version if xens and name in xens else None,
         )
         for name, board in topology.boards.items()

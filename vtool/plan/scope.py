@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtool.base.units import AddressRange
+from vtool.base.units import MIB, AddressRange, align_up
 from vtool.model.board_facts import BoardFacts
-from vtool.model.devices import Device, Disk, VerifyAccess
+from vtool.model.devices import Device, Disk, DiskFormat, VerifyAccess
 from vtool.model.host_requests import HostRequest, host_requests
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
 from vtool.reading.source import Document, KeyPath
+
+SECTOR_BYTES = 512
 
 
 def fixed_by_user(document: Document, place: KeyPath) -> plan.Origin:
@@ -30,12 +32,14 @@ class BoardScope:
         board: Board,
         facts: BoardFacts,
         lock: Mapping[str, int],
+        image_bytes: Mapping[str, int],
     ) -> None:
         self.document = document
         self.name = name
         self.board = board
         self.facts = facts
         self._lock = lock
+        self._image_bytes = image_bytes
         self._lookup = lookup
         self.domains = lookup.domains_on[name]
         self.regions = lookup.regions_on[name]
@@ -64,6 +68,30 @@ class BoardScope:
         """Return the keys of what is loaded for a guest that Xen builds."""
         return self._lookup.boot_modules_of(guest)
 
+    def disks_of(self, name: str) -> tuple[plan.FileDisk, ...]:
+        """Decide what is behind the disks of a device."""
+        return tuple(self._disk(disk, ("devices", name, *place)) for disk, place in self.devices[name].disk_files())
+
+    def _disk(self, disk: Disk, place: KeyPath) -> plan.FileDisk:
+        folder = f"{plan.CURRENT}/disks" if disk.starts_anew else plan.DISKS
+        image, size = None, disk.size
+        if disk.source is not None:
+            image = plan.DiskImage(disk.source, disk.starts_anew, self.document.span((*place, "source")))
+            size = size or align_up(self._image_bytes[disk.source], SECTOR_BYTES)
+        elif disk.format is not DiskFormat.RAW:
+            image = plan.DiskImage("", resets=False, span=self.document.span((*place, "format")))
+        return plan.FileDisk(
+            disk_path=disk.device or f"{folder}/{disk.file}",
+            disk_bytes=size,
+            scratch=scratch_of(disk),
+            name=disk.file or "",
+            format=disk.format,
+            read_only=disk.read_only,
+            is_device=disk.device is not None,
+            sized=disk.size is not None,
+            image=image,
+        )
+
     def devices_of(self, frontend: str) -> dict[str, Device]:
         """Return the devices of one frontend, in the order of the file."""
         return {n: d for n, d in self.devices.items() if d.frontend == frontend}
@@ -75,14 +103,9 @@ class BoardScope:
 
 def scratch_of(disk: Disk) -> AddressRange | None:
     """Return the end of a disk that ``vtool verify`` may write to, None when it may not."""
-    if disk.verify is VerifyAccess.READ:
+    if disk.verify is VerifyAccess.READ or disk.size is None:
         return None
-    return AddressRange(disk.size - plan.VERIFY_SCRATCH_BYTES, disk.size)
-
-
-def file_disk(disk: Disk) -> plan.FileDisk:
-    """Decide the file behind a disk that a program opens itself."""
-    return plan.FileDisk(f"{plan.DISKS}/{disk.file}", disk.size, scratch_of(disk))
+    return AddressRange(align_up(disk.size - plan.VERIFY_SCRATCH_BYTES, MIB), disk.size)
 
 
 def domain_unit(name: str) -> str:

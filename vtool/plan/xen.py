@@ -10,7 +10,7 @@ from vtool.model import command_lines
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice
 from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, held_by
-from vtool.model.places import XL_DISK_NAMES, disk_names, xl_disks
+from vtool.model.places import disk_names, xl_disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
@@ -29,7 +29,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
     shares: list[plan.XenShare] = []
     interfaces: list[plan.XenInterface] = []
     devices = scope.devices_of(name)
-    names = dict(zip(xl_disks(name, scope.devices), XL_DISK_NAMES, strict=False))
+    names = xl_disk_names(name, scope.devices)
     for device_name, device in devices.items():
         if device.transport is not Transport.XENBUS:
             continue
@@ -37,7 +37,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             if device.backend_device:
                 served.append(_plan_served_disk(scope, device_name, device, names[device_name]))
             elif device.disk:
-                disks.append(xen_virtio.plan_disk(device_name, device.disk, names[device_name]))
+                disks.append(xen_virtio.plan_disk(scope, device_name, names[device_name]))
         elif isinstance(device, NetworkDevice):
             interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
         else:

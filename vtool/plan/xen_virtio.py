@@ -13,23 +13,21 @@ from vtool.model.combinations import combination_of, installed
 from vtool.model.devices import (
     BlockDevice,
     Device,
-    Disk,
     NetworkDevice,
     Program,
     daemon_of,
-    disks_of,
     xen_vhost_frontend,
 )
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
-from vtool.model.places import XL_DISK_NAMES, xen_mmio, xl_disks
+from vtool.model.places import xen_mmio, xl_disk_names
 from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon, socket_of
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.placement import mmio_place
 from vtool.plan.qemu import device_options, queues_of
-from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of, share_of
+from vtool.plan.scope import BoardScope, backend_unit, share_of
 from vtool.platform import layouts
 
 
@@ -38,7 +36,7 @@ def plan_devices(scope: BoardScope, guest: str, regions: Sequence[str] = ()) -> 
 
     ``regions`` are those that it owns and Xen shares, in the order in which Xen writes their nodes.
     """
-    names = dict(zip(xl_disks(guest, scope.devices), XL_DISK_NAMES, strict=False))
+    names = xl_disk_names(guest, scope.devices)
     return tuple(
         _plan_device(scope, name, slot, names.get(name), regions)
         for slot, name in enumerate(xen_mmio(guest, scope.devices))
@@ -57,11 +55,11 @@ def _plan_device(
     in_qemu = device.program is Program.QEMU_XENPVH
     disk = None
     if xl_name and isinstance(device, BlockDevice) and device.disk:
-        disk = plan_disk(name, device.disk, xl_name)
+        disk = plan_disk(scope, name, xl_name)
     tap = plan_tap(name, device, "root") if isinstance(device, NetworkDevice) else None
     network = device.network if isinstance(device, NetworkDevice) else None
     mac = (network.mac or derived_mac(scope.name, device.frontend, name)) if network else ""
-    files = tuple(file_disk(d) for d in disks_of(device)) if in_qemu else ()
+    files = scope.disks_of(name) if in_qemu else ()
     daemon = daemon_of(device.program)
     wiring = Wiring(
         name,
@@ -71,7 +69,7 @@ def _plan_device(
         mac=mac,
         tap=tap.name if tap else "",
         port=f"{_run_folder(device.frontend)}/port-{name}.sock",
-        disks=tuple(file.disk_path for file in files),
+        disks=tuple(file.node for file in files),
         xen_disk=disk.virtual_device if disk else "",
     )
     beside = _beside_guest(daemon, device, wiring) if daemon and not daemon.vhost_user else None
@@ -104,15 +102,14 @@ def _plan_device(
     )
 
 
-def plan_disk(name: str, disk: Disk, xl_name: str) -> plan.XenDisk:
-    """Decide a disk of xl: a loop device on a file, behind a link, with the name that xl knows it by."""
+def plan_disk(scope: BoardScope, name: str, xl_name: str) -> plan.XenDisk:
+    """Decide a disk of xl: a loop device on a file, or a device, behind a link, with the name that xl knows it by."""
+    (behind,) = scope.disks_of(name)
     return plan.XenDisk(
         name=name,
         virtual_device=xl_name,
         link=f"{plan.RUN}/backend-{name}/disk",
-        disk_path=f"{plan.DISKS}/{disk.file}",
-        disk_bytes=disk.size,
-        scratch=scratch_of(disk),
+        behind=behind,
         backend_unit=backend_unit(name),
     )
 
@@ -135,7 +132,11 @@ def plan_qemu(
     if not mine:
         return None
     folder = _run_folder(guest)
-    nodes = [node for device in mine for node in scope.devices[device.name].board_nodes()]
+    nodes = [
+        node
+        for device in mine
+        for node in (*scope.devices[device.name].board_nodes(), *plan.board_devices(device.disks))
+    ]
     taps = [device.tap for device in mine if device.tap]
     hypervisor, qemu = scope.board.hypervisor, installed(Program.QEMU_XENPVH)
     assert qemu is not None
@@ -151,7 +152,7 @@ def plan_qemu(
         cpus=cpus,
         domain_id=domain_id,
         requires=tuple(tap.unit for tap in taps),
-        files=tuple(disk.disk_path for device in mine for disk in device.disks),
+        files=tuple(disk.disk_path for device in mine for disk in device.disks if not disk.is_device),
         device_nodes=(*nodes, *(["/dev/net/tun"] if taps else [])),
         own_network=not taps,
     )

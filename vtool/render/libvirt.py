@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from vtool.model.devices import Program
-from vtool.plan.types import BoardPlan, KvmDevice, KvmGuest, PciPlace, QemuOption
+from vtool.plan.types import BoardPlan, FileDisk, KvmDevice, KvmGuest, PciPlace, QemuOption
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.filters import kib, one_line, option_list
 from vtool.render.templating import fill
@@ -106,11 +106,13 @@ def _queues(device: KvmDevice, number: str, size: str = "queue_size") -> dict[st
     return {name: value for key, name in keys.items() if (value := device.setting(key))}
 
 
-def _file_disk(devices: ET.Element, path: str, target: str, bus: str) -> ET.Element:
-    disk = ET.SubElement(devices, "disk", type="file", device="disk")
-    ET.SubElement(disk, "driver", name="qemu", type="raw")
-    ET.SubElement(disk, "source", file=path)
+def _disk(devices: ET.Element, behind: FileDisk, target: str, bus: str) -> ET.Element:
+    disk = ET.SubElement(devices, "disk", type="block" if behind.is_device else "file", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type=behind.format.value)
+    ET.SubElement(disk, "source", {"dev" if behind.is_device else "file": behind.disk_path})
     ET.SubElement(disk, "target", dev=target, bus=bus)
+    if behind.read_only:
+        ET.SubElement(disk, "readonly")
     return disk
 
 
@@ -125,7 +127,7 @@ def _target(prefix: str, index: int) -> str:
 
 
 def _blk(devices: ET.Element, device: KvmDevice, index: int) -> None:
-    disk = _file_disk(devices, device.disks[0].disk_path, _target("vd", index), "virtio")
+    disk = _disk(devices, device.disks[0], _target("vd", index), "virtio")
     if device.setting("iommu_platform"):
         disk.set("model", _virtio(device))
         disk[0].set("iommu", "on")
@@ -148,7 +150,7 @@ def _scsi(devices: ET.Element, device: KvmDevice, index: int) -> None:
     _driver(controller, device, **_queues(device, "num_queues"))
     _address(controller, device)
     for lun, disk in enumerate(device.disks):
-        element = _file_disk(devices, disk.disk_path, _target("sd", 256 * index + lun), "scsi")
+        element = _disk(devices, disk, _target("sd", 256 * index + lun), "scsi")
         where = {"controller": str(index), "bus": "0", "target": "0", "unit": str(lun)}
         ET.SubElement(element, "address", {"type": "drive", **where})
 

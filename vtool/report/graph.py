@@ -128,7 +128,8 @@ def _domain_lines(domain: Domain) -> Iterator[str]:
 
 def _behind(device: Device) -> tuple[str, ...]:
     if isinstance(device, BlockDevice):
-        return (device.disk.file if device.disk else device.backend_device or "",)
+        behind = (device.disk.file or device.disk.device) if device.disk else device.backend_device
+        return (behind or "",)
     if isinstance(device, NetworkDevice) and device.network.bridge:
         return (f"bridge {device.network.bridge}",)
     return ()

@@ -10,9 +10,11 @@ from typing import Any
 
 from vtool.base.units import AddressRange, format_cpu_list, format_size
 from vtool.model.board_facts import FIRMWARE_BYTES
+from vtool.model.devices import DiskFormat
 from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import (
     BoardPlan,
+    FileDisk,
     GuestKind,
     KvmDevice,
     KvmGuest,
@@ -98,12 +100,27 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
     for device in guest.devices:
         yield ("device", device.name, ", ".join(_kvm_device(device)))
+        yield from _disk_rows(device.name, device.disks)
         if device.ring is not None:
             yield _ring_row(device.name, device.ring.end, guest.ramdisk_image)
         if device.backend is not None:
             files = f" on {', '.join(device.backend.files)}" if device.backend.files else ""
             maps = f"maps {format_size(device.backend.maps_bytes)} of '{guest.name}'"
             yield ("backend", device.name, f"{device.program.value}{files}, {maps}, {device.backend.unit}")
+
+
+def _disk_rows(device: str, disks: Sequence[FileDisk]) -> Iterator[tuple[str, str, str]]:
+    """Say of disks what is more than an empty file that vtool makes."""
+    for disk in disks:
+        words = [disk.format.value] if disk.format is not DiskFormat.RAW else []
+        if disk.image and disk.image.reference:
+            anew = "anew with another" if disk.image.resets else "kept with another"
+            words.append(f"{format_size(disk.disk_bytes or 0)} that begin as '{disk.image.reference}', {anew}")
+        words += ["read-only"] if disk.read_only else []
+        if disk.is_device:
+            words.insert(0, "the board's own, which vtool writes nothing to" if not disk.scratch else "the board's own")
+        if words:
+            yield ("disk", device, f"{disk.disk_path}: {', '.join(words)}")
 
 
 def _ring_row(name: str, end: RingEnd, ramdisk: str | None) -> tuple[str, str, str]:
@@ -141,7 +158,8 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
         limits += f", {driver.event_channels_at_worst} of {driver.event_channels_available} event channels"
         yield ("driver", guest.name, f"serves {', '.join(driver.frontends)}, which start after it is ready; {limits}")
     for disk in guest.disks:
-        yield ("device", disk.name, f"PV disk {disk.virtual_device} (grant map), blkback on {disk.disk_path}")
+        yield ("device", disk.name, f"PV disk {disk.virtual_device} (grant map), blkback on {disk.behind.disk_path}")
+        yield from _disk_rows(disk.name, disk.files)
     for served in guest.served_disks:
         behind = f"blkback on {served.target} of '{served.backend}'{'' if served.deployed else ', rendered only'}"
         yield ("device", served.name, f"PV disk {served.virtual_device} (grant map), {behind}")
@@ -170,6 +188,7 @@ def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iter
         only = "" if device.deployed else ", rendered only"
         queues = f", {device.queues}" if str(device.queues) else ""
         yield ("device", device.name, f"{device.type}, {where}, {path}{queues}, {device.program.value}{only}")
+        yield from _disk_rows(device.name, device.files)
         if device.daemon is not None:
             yield ("backend", device.name, f"{device.program.value}, {device.daemon.unit}")
         if device.backend is not None:

@@ -28,7 +28,7 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
     """Return what has to be shown of a PV disk."""
     subject, identity = f"device {disk.name}", f"{guest.name}-{disk.name}"
     block = f"/dev/{disk.virtual_device}"
-    yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
+    yield from disk_io(subject, guest.name, identity, block, disk.behind.disk_path, disk.scratch)
     state = on_board(
         f"state-{identity}",
         f"D=$(xl domid {guest.name}); for B in $(xenstore-list /local/domain/0/backend/vbd/$D); do "

@@ -15,7 +15,7 @@ from vtool.model.devices import BlockDevice, Device, NetworkDevice
 from vtool.plan import types as plan
 from vtool.plan.networks import derived_mac
 from vtool.plan.paths import Planning
-from vtool.plan.scope import BoardScope, backend_unit, file_disk, scratch_of
+from vtool.plan.scope import BoardScope, backend_unit, scratch_of
 
 IMAGE = "vtool:ring"
 RING_MAC = "02:54:00"
@@ -57,7 +57,7 @@ def plan_end(scope: BoardScope, name: str, device: Device, domain: str, region: 
         )
     assert isinstance(device, BlockDevice)
     if is_backend:
-        target = f"{plan.DISKS}/{device.disk.file}" if device.disk else device.backend_device or ""
+        target = next((d.disk_path for d in scope.disks_of(name)), device.backend_device or "")
         return plan.RingEnd(domain, "export", side, region, target)
     return plan.RingEnd(domain, "attach", side, region, f"/dev/nbd{_number(scope, name, domain)}")
 
@@ -87,7 +87,7 @@ def plan_xen_rings(
     for name, device in rings_of(scope, guest).items():
         row = combination_of("xen", device)
         assert row is not None and device.region is not None
-        disk = file_disk(device.disk) if isinstance(device, BlockDevice) and device.disk else None
+        disk = next(iter(scope.disks_of(name)), None)
         yield plan.XenRing(
             name=name,
             type=device.type,

@@ -18,18 +18,26 @@ from vtool.model.devices.base import (
     Daemon,
     DeviceBase,
     DeviceType,
-    Disk,
     Program,
-    VerifyAccess,
     as_told,
     word_of,
 )
+from vtool.model.devices.disk import Disk, DiskFormat, OnChange, VerifyAccess
 from vtool.model.devices.types.blk import BlockDevice
 from vtool.model.devices.types.fs import FileSystemDevice
 from vtool.model.devices.types.net import NetworkDevice
 from vtool.model.types import FoundByTag
 
-__all__ = ["BlockDevice", "Disk", "FileSystemDevice", "NetworkDevice", "Program", "VerifyAccess"]
+__all__ = [
+    "BlockDevice",
+    "Disk",
+    "DiskFormat",
+    "FileSystemDevice",
+    "NetworkDevice",
+    "OnChange",
+    "Program",
+    "VerifyAccess",
+]
 
 
 @functools.cache

@@ -29,12 +29,22 @@ Lines = tuple[tuple[str, ...] | QemuOption, ...]
 
 
 @record
+class DiskNode:
+    """What is behind a disk: a file in a format of QEMU's, or a block device of the board; and what may be done."""
+
+    path: str
+    format: str = "raw"
+    is_device: bool = False
+    read_only: bool = False
+
+
+@record
 class Wiring:
     """What was decided around one device; texts are empty where it has no such thing.
 
     ``listen`` is the socket's path as the daemon wants it, ``connect`` where it then is, ``reconnect`` how QEMU finds
-    it again; ``qemu_device`` is QEMU's name of the device. ``disks`` are paths of files, ``xen_disk`` the name of
-    xl's disk, ``region`` path and size in bytes of a region between two guests.
+    it again; ``qemu_device`` is QEMU's name of the device. ``xen_disk`` is the name of xl's disk, ``region`` path and
+    size in bytes of a region between two guests.
     """
 
     name: str
@@ -47,7 +57,7 @@ class Wiring:
     mac: str = ""
     tap: str = ""
     port: str = ""
-    disks: tuple[str, ...] = ()
+    disks: tuple[DiskNode, ...] = ()
     xen_disk: str = ""
     region: tuple[str, int] | None = None
 
@@ -93,11 +103,14 @@ def as_virtio(identity: int, queues: int, config_bytes: int) -> Callable[[Any, W
     return lambda _, at: Parts((connection(at),), (chardev(at), *told))
 
 
-def block_nodes(node: str, path: str) -> Options:
-    """Return the nodes that make a disk of a file."""
-    file = (("driver", "file"), ("node-name", f"file-{node}"), ("filename", path))
-    raw = (("driver", "raw"), ("node-name", node), ("file", f"file-{node}"))
-    return QemuOption("-blockdev", "", file), QemuOption("-blockdev", "", raw)
+def block_nodes(node: str, disk: DiskNode, name: str = "-blockdev", below: str = "") -> Options:
+    """Return the nodes that make a disk: of what is in a file or device (``below``), and of what is in that."""
+    below = below or f"file-{node}"
+    more: Pairs = (("read-only", "on"),) if disk.read_only else ()
+    driver = "host_device" if disk.is_device else "file"
+    file = (("driver", driver), ("node-name", below), ("filename", disk.path), *more)
+    inner = (("driver", disk.format), ("node-name", node), ("file", below), *more)
+    return QemuOption(name, "", file), QemuOption(name, "", inner)
 
 
 def region_between(_device: Any, at: Wiring) -> Parts:

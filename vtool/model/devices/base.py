@@ -16,8 +16,9 @@ from vtool.base.units import KIB, MIB, PAGE_BYTES, align_up
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Parts, Wiring
+from vtool.model.devices.disk import Disk
 from vtool.model.devices.queues import NOT_CHOSEN, QEMU_DEFAULT, QueueLimits
-from vtool.model.types import BoardFileName, CpuList, Model, Name, Size, UnitExtra
+from vtool.model.types import BoardFileName, CpuList, Model, Name, UnitExtra
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing, ring_pages
 from vtool.platform.xen_releases import Feature
@@ -89,21 +90,6 @@ class Readiness(Enum):
     """systemd listens, and hands the socket over."""
     LISTENS = "listens"
     """The kernel's table of sockets says that it listens."""
-
-
-class VerifyAccess(Enum):
-    """What ``vtool verify`` may do to a disk: ``write`` gives it the last 8 MiB as scratch space."""
-
-    READ = "read"
-    WRITE = "write"
-
-
-class Disk(Model):
-    """The file behind a block device, in vtool's disk folder on the board; made when it is not there."""
-
-    file: BoardFileName
-    size: Size
-    verify: VerifyAccess = VerifyAccess.READ
 
 
 class Share(Model):

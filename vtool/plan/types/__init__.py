@@ -19,6 +19,7 @@ from vtool.plan.types.board import (
 from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES, XSM_POLICY
 from vtool.plan.types.guest import (
+    DiskImage,
     FileDisk,
     GrantLimit,
     Guest,
@@ -26,8 +27,10 @@ from vtool.plan.types.guest import (
     GuestImage,
     GuestKind,
     RegionView,
+    board_devices,
     file_disks,
     served_by,
+    written_files,
 )
 from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmGuest, KvmMemory
 from vtool.plan.types.origins import Origin, OriginKind, StaticRange
@@ -62,6 +65,7 @@ __all__ = [
     "BootModule",
     "Bridge",
     "ControlDomain",
+    "DiskImage",
     "DriverDomain",
     "EventChannelEnd",
     "FileDisk",
@@ -109,6 +113,8 @@ __all__ = [
     "XenShare",
     "XenVhostFrontend",
     "XenVirtio",
+    "board_devices",
     "file_disks",
     "served_by",
+    "written_files",
 ]

@@ -6,11 +6,15 @@ alone, and found there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.diagnostics import Span
+from vtool.model.devices import DiskFormat
+from vtool.model.devices.arguments import DiskNode
 from vtool.plan.types.origins import Origin, StaticRange
 
 if TYPE_CHECKING:
@@ -45,12 +49,41 @@ class GuestImage:
 
 
 @record
+class DiskImage:
+    """What a disk's file begins as.
+
+    ``reference`` names a file here, or is empty for a file that holds nothing but its format. ``resets``: with another
+    image the disk starts anew. ``span`` is where the topology asks for it.
+    """
+
+    reference: str
+    resets: bool
+    span: Span
+
+
+@record
 class FileDisk:
-    """A file on the board behind a guest's device; ``scratch`` is the part of it that verify may write to."""
+    """A file on the board behind a guest's device, or a block device of the board (``is_device``).
+
+    ``name`` is the file's in the topology, and ``disk_bytes`` what a guest sees of it: None for a device, which has its
+    size. ``sized``: the user said it. ``scratch`` is the part of it that verify may write to, ``image`` what the file
+    begins as, None for nothing.
+    """
 
     disk_path: str
-    disk_bytes: int
+    disk_bytes: int | None
     scratch: AddressRange | None
+    name: str = ""
+    format: DiskFormat = DiskFormat.RAW
+    read_only: bool = False
+    is_device: bool = False
+    sized: bool = True
+    image: DiskImage | None = None
+
+    @property
+    def node(self) -> DiskNode:
+        """Return what QEMU is told of it."""
+        return DiskNode(self.disk_path, self.format.value, self.is_device, self.read_only)
 
 
 @record
@@ -85,7 +118,7 @@ class GuestDevice(Protocol):
 
     @property
     def files(self) -> tuple[FileDisk, ...]:
-        """Return the files on the board behind it."""
+        """Return the files and block devices of the board behind it."""
 
     @property
     def served_by(self) -> str | None:
@@ -94,7 +127,17 @@ class GuestDevice(Protocol):
 
 def file_disks(guest: Guest) -> tuple[FileDisk, ...]:
     """Return the files on the board behind a guest's devices."""
-    return tuple(file for device in guest.devices for file in device.files)
+    return tuple(file for device in guest.devices for file in device.files if not file.is_device)
+
+
+def written_files(disks: Iterable[FileDisk]) -> tuple[str, ...]:
+    """Return the paths of the files among disks that may be written to."""
+    return tuple(disk.disk_path for disk in disks if not (disk.is_device or disk.read_only))
+
+
+def board_devices(disks: Iterable[FileDisk]) -> tuple[str, ...]:
+    """Return the block devices of the board among disks."""
+    return tuple(disk.disk_path for disk in disks if disk.is_device)
 
 
 def served_by(guest: Guest) -> dict[str, str]:

@@ -9,7 +9,16 @@ from vtool.data_paths.facts import Transport
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.devices import MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
-from vtool.plan.types.guest import FileDisk, GuestImage, GuestKind, RegionView, StartedLater, WithoutPv, started_from
+from vtool.plan.types.guest import (
+    FileDisk,
+    GuestImage,
+    GuestKind,
+    RegionView,
+    StartedLater,
+    WithoutPv,
+    started_from,
+    written_files,
+)
 from vtool.plan.types.regions import Pool, RegionFile
 from vtool.plan.types.rings import KvmRing
 from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
@@ -152,6 +161,11 @@ class KvmGuest(StartedLater, WithoutPv):
     def images(self) -> tuple[GuestImage, ...]:
         """Return kernel and ramdisk."""
         return started_from(self.kernel_image, self.ramdisk_image, self.unit)
+
+    @property
+    def written_files(self) -> tuple[str, ...]:
+        """Return the files that QEMU itself may write to."""
+        return written_files(disk for device in self.devices if device.backend is None for disk in device.disks)
 
     @property
     def region_files(self) -> tuple[RegionFile, ...]:

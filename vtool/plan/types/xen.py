@@ -30,20 +30,23 @@ from vtool.platform.xen_properties import XenSetting
 
 @record
 class XenDisk:
-    """A PV disk: a file on a loop device behind a stable link, granted by the frontend (grant map)."""
+    """A PV disk, granted by the frontend (grant map): behind a stable link, a file's loop device or a device."""
 
     name: str
     virtual_device: str
     link: str
-    disk_path: str
-    disk_bytes: int
-    scratch: AddressRange | None
+    behind: FileDisk
     backend_unit: str
+
+    @property
+    def scratch(self) -> AddressRange | None:
+        """Return the part of it that verify may write to."""
+        return self.behind.scratch
 
     @property
     def files(self) -> tuple[FileDisk, ...]:
         """Return the file behind it."""
-        return (FileDisk(self.disk_path, self.disk_bytes, self.scratch),)
+        return (self.behind,)
 
     @property
     def served_by(self) -> str:

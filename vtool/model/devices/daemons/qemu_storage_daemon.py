@@ -1,6 +1,6 @@
 """Disks, by qemu-storage-daemon."""
 
-from vtool.model.devices.arguments import Lines, Parts, QemuOption, Wiring, chardev, connection
+from vtool.model.devices.arguments import Lines, Parts, QemuOption, Wiring, block_nodes, chardev, connection
 from vtool.model.devices.base import SINCE_TRIXIE, Daemon, Program, Readiness, Service, Suite, both
 from vtool.model.devices.queues import QEMU_ENTRIES, VHOST_USER_MOST, QueueLimits
 from vtool.model.devices.types.blk import BlockDevice
@@ -17,15 +17,13 @@ def _arguments(device: BlockDevice, at: Wiring) -> Lines:
         ("node-name", "disk"),
         ("addr.type", "unix"),
         ("addr.path", at.listen),
-        ("writable", "on"),
+        ("writable", "off" if at.disks[0].read_only else "on"),
         ("num-queues", str(device.queues or 1)),
     )
-    file = (("driver", "file"), ("node-name", "file"), ("filename", at.disks[0]))
     return (
         ("--daemonize",),
         ("--pidfile", f"{at.folder}/qsd.pid"),
-        QemuOption("--blockdev", "", file),
-        QemuOption("--blockdev", "", (("driver", "raw"), ("node-name", "disk"), ("file", "file"))),
+        *block_nodes("disk", at.disks[0], "--blockdev", "file"),
         QemuOption("--export", "", export),
     )
 

@@ -6,7 +6,7 @@ from vtool.model.devices.types.scsi import KERNEL, ScsiDevice
 
 
 def _arguments(_device: ScsiDevice, at: Wiring) -> Lines:
-    return socket_path(at, *((path,) for path in at.disks))
+    return socket_path(at, *((disk.path,) for disk in at.disks))
 
 
 PROGRAM = Program("vhost-device-scsi")

@@ -5,23 +5,28 @@ from typing import Literal, final
 
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Parts, Wiring, block_nodes, region_between
-from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0, of_xen
+from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0, of_xen
+from vtool.model.devices.disk import Disk
 from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
-from vtool.model.types import BlockDevicePath
+from vtool.model.types import BlockDevicePath, XvdName
 from vtool.platform.xen_grants import GRANTED_REQUESTS, OFFERED_ENTRIES, Held, disk_grants
 from vtool.reading.source import KeyPath
 
 
 @final
 class BlockDevice(DeviceBase):
-    """A disk: a file of the control domain (``disk``), or a block device that a guest serves (``backend_device``)."""
+    """A disk of the control domain (``disk``), or a block device that a guest serves (``backend_device``).
+
+    ``vdev`` is the name that Xen hands over for it; left out, it is the next free one.
+    """
 
     type: Literal["blk"]
     disk: Disk | None = None
     backend_device: BlockDevicePath | None = None
+    vdev: XvdName | None = None
 
     def disk_files(self) -> Iterator[tuple[Disk, KeyPath]]:
-        """Yield its disk, where it is a file."""
+        """Yield its disk, where the control domain has it."""
         if self.disk is not None:
             yield self.disk, ("disk",)
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from vtool.model.devices.arguments import Options, Parts, QemuOption, Wiring, block_nodes
-from vtool.model.devices.base import DeviceBase, DeviceType, Disk, Program, Service, both, in_dom0
+from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.model.devices.disk import Disk
 from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
 from vtool.model.types import Model
 from vtool.platform.xen_grants import GRANTED_REQUESTS, OFFERED_ENTRIES, Held, disk_grants, ring_pages
@@ -37,9 +38,9 @@ class ScsiDevice(DeviceBase):
 def _in_qemu(device: ScsiDevice, at: Wiring) -> Parts:
     before: Options = ()
     after: Options = ()
-    for lun, path in enumerate(at.disks):
+    for lun, disk in enumerate(at.disks):
         node = f"disk-{at.name}.{lun}"
-        before += block_nodes(node, path)
+        before += block_nodes(node, disk)
         pairs = (("bus", f"device-{at.name}.0"), ("lun", str(lun)), ("drive", node))
         after += (QemuOption("-device", "scsi-hd", pairs),)
     limit = (("cmd_per_lun", str(_per_lun(device))),) if device.data_path.traits.grants else ()
