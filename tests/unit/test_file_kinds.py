@@ -175,7 +175,7 @@ def test_a_few_bytes_of_anything_are_something() -> None:
 
 
 FIT_FOR = {
-    "kernel": {"an arm64 kernel", "an arm64 kernel, packed by gzip"},
+    "kernel": {"an arm64 kernel", "an arm64 kernel, packed by gzip", "an ELF file for arm64"},  # see VT488
     "image": {"a Xen hypervisor", "a Xen hypervisor, packed by gzip"},
     "device_tree": {"a device tree"},
     "config": {"a .config file"},

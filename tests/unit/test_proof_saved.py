@@ -18,7 +18,7 @@ from vtool.deploy.proof.saved import from_json, none_kept, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "topology" / "examples").glob("*.yaml"))
-QUEUES = ROOT / "tests" / "topologies" / "kvm-queues.yaml"
+MORE = [ROOT / "tests" / "topologies" / name for name in ("kvm-queues.yaml", "foreign-guests.yaml")]
 POOL = ROOT / "topology" / "examples" / "kvm-pool.yaml"
 MIB = 1 << 20
 WORDS = ("active", "alive", "0", "537", "DMA-FQ", "", "a" * 64, f"{'a' * 64}\n{'a' * 64}", "0" * 32 + "11" + "0" * 30)
@@ -80,7 +80,7 @@ def test_what_a_generation_keeps_judges_as_what_was_planned(path: Path) -> None:
 
 
 def test_every_judge_is_one_of_an_example_and_on_the_page() -> None:
-    used = {proof.judge.name for path in (*EXAMPLES, QUEUES) for proof in of(path)}
+    used = {proof.judge.name for path in (*EXAMPLES, *MORE) for proof in of(path)}
     assert used == set(Judge.known)
     page = (ROOT / "docs" / "reference" / "proof-format.md").read_text()
     rows = [

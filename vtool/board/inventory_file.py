@@ -6,19 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from vtool.board.inventory_words import (
-    Address,
-    CommandLine,
-    HostKey,
-    HostName,
-    LocalPath,
-    PlaceName,
-    Port,
-    TagKey,
-    TagValue,
-    UserName,
-)
+from vtool.board.inventory_words import Address, CommandLine, PlaceName, TagKey, TagValue
 from vtool.board.power import PowerEntry
+from vtool.model.host_words import HostKey, HostName, LocalPath, Port, UserName
 from vtool.model.types import FactsReference, MayHoldSecrets, Model, Name
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 
 from vtool.check import (
+    access,
     addresses,
     alignment,
     command_lines,
@@ -22,6 +23,7 @@ from vtool.check import (
     memory_needs,
     memory_words,
     networks,
+    other_kernels,
     programs,
     qemu_machines,
     queues,
@@ -59,6 +61,7 @@ _FIRST = (
 )
 _MODULES = (
     references,
+    access,
     devices,
     disks,
     networks,
@@ -73,6 +76,7 @@ _MODULES = (
     interrupts,
     reservations,
     kernels,
+    other_kernels,
     command_lines,
     extra,
     memory_needs,

@@ -72,6 +72,8 @@ def _unchecked(context: Context, name: str, path: tuple[str, ...]) -> Iterator[D
     needed, file = needed_options(context, name), context.kernel_file(name)
     if not needed or file is None or file.options is not None:
         return
+    if not file.is_linux and (context.topology.domains[name].role is Role.GUEST or file.kind is Kind.PROGRAM):
+        return  # it has no options of Linux's
     options = ", ".join(f"CONFIG_{option}" for option in needed)
     message = f"the kernel of '{name}' does not say how it was built: whether it has {options} was not checked"
     hint = "a kernel built with CONFIG_IKCONFIG says it"

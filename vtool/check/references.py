@@ -286,6 +286,7 @@ def settings_are_used(context: Context) -> Iterator[Diagnostic]:
         if domain.role is not Role.CONTROL:
             continue
         unused = dict.fromkeys(("ramdisk", "ready", "ready_timeout_s"), "it boots from the board's root file system")
+        unused |= dict.fromkeys(("access", "proof"), "vtool is on the board already, and always asks it")
         if isinstance(context.hypervisor_of(name), Kvm):
             unused |= dict.fromkeys(("cpus", "memory"), "under KVM the host has what the board has")
         for key in unused.keys() & domain.model_fields_set:

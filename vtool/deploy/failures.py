@@ -9,6 +9,27 @@ from vtool.diagnostics import VtoolError
 from vtool.diagnostics.codes import declare
 
 declare(
+    "VT485",
+    what="what is inside of a guest was not looked at",
+    why="Its `access` says so, its console shows no shell, no password or key was given, or it lacks a tool.",
+    example="vtool exec zephyr0 -- true",
+    fix="Say with `access` how it is got into; a person can always use `vtool console`.",
+)
+declare(
+    "VT486",
+    what="a guest refuses the login",
+    why="Its `access` says how to log in at its console, and after that no shell answered.",
+    example="another password than the guest's",
+    fix="Log in by hand (vtool console), then put `access` right: user, prompts, where the password is.",
+)
+declare(
+    "VT487",
+    what="a password or key that gets into a guest cannot be read",
+    why="It is read when it is needed, first of all before anything is changed on the board.",
+    example="password_file: pw.txt, which is not beside the topology; password_env: a variable that is not set",
+    fix="Put it where `access` says.",
+)
+declare(
     "VT417",
     what="a node to be passed through is not in the board's device tree",
     why="The overlay cannot be merged, and Xen would have nothing to keep from dom0.",

@@ -22,6 +22,7 @@ from vtool.deploy.difference import Difference, differences
 from vtool.deploy.failures import DamagedTransfer
 from vtool.deploy.job import TASK_DEADLINE_S, Job
 from vtool.deploy.proof import proofs, saved, steps_of
+from vtool.deploy.secrets import secrets_of
 from vtool.deploy.stage import stage_on
 from vtool.deploy.transfer import transfer
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
@@ -79,6 +80,7 @@ def stand_ready(job: Job, work: Work) -> None:
         raise job.failed_early
     plan = job.report.board
     with job.phase("board"):
+        secrets_of(plan.guests)  # what cannot be read is said before anything is done
         _bring_up(job, work)
     if job.staged is None:
         with job.phase("stage"):
@@ -232,7 +234,9 @@ def observe(job: Job, work: Work) -> Said:
             job.shows_nothing = kept is None
             found = saved.none_kept(job.report.generation, instead) if kept is None else saved.from_json(kept)
             job.proofs = found
-        wanted = json.dumps({"steps": steps_of(job.proofs), "patience": job.board.patience})
+        rows_asked = [[step["id"] for step in proof.steps] for proof in job.proofs]
+        asked = {"steps": steps_of(job.proofs), "rows": rows_asked, "patience": job.board.patience}
+        wanted = json.dumps({**asked, "secrets": secrets_of(job.report.board.guests)})
         seen = job.held_board.run("observe", stdin=wanted, timeout_s=TASK_DEADLINE_S)["results"]
         job.report.rows = [proof.read(seen) for proof in job.proofs]
     rows = rows_data(job.report.rows)

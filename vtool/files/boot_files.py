@@ -59,6 +59,8 @@ def look_at(path: Path) -> BootFile:
         try:
             if found.kind is Kind.KERNEL and found.what.packer in (None, "gzip"):
                 return _kernel(found, stream)
+            if found.kind is Kind.PROGRAM:
+                return _program(found, stream)
             if found.kind is Kind.RAMDISK and found.what.packer in (None, "gzip"):
                 return _ramdisk(found, stream)
         except ValueError as error:
@@ -89,6 +91,14 @@ def _kernel(found: BootFile, stream: BinaryIO) -> BootFile:
         efi=first.startswith(b"MZ"),
         options=None if text is None else options_in(text),
     )
+
+
+def _program(found: BootFile, stream: BinaryIO) -> BootFile:
+    """Say whether an ELF file is Linux, as vmlinux is."""
+    seen: set[bytes] = set()
+    blocks = iter(lambda: stream.read(1 * MIB), b"")
+    is_linux = any(_LINUX in seen for _ in _watched(_no_more(blocks), seen))
+    return replace(found, is_linux=is_linux)
 
 
 def _watched(blocks: Iterable[bytes], seen: set[bytes]) -> Iterator[bytes]:

@@ -21,7 +21,8 @@ from vtool.model.topology import Topology, Xen
 from vtool.reading.source import Document
 
 WANTED: Mapping[str, tuple[Kind, ...]] = {
-    "kernel": (Kind.KERNEL,),
+    # An ELF file is one to QEMU alone: VT488.
+    "kernel": (Kind.KERNEL, Kind.PROGRAM),
     # Whether an unknown one is none is not known: VT426 warns.
     "ramdisk": (Kind.RAMDISK, Kind.FILE_SYSTEM, Kind.PACKED, Kind.UNKNOWN),
     "device_tree": (Kind.DEVICE_TREE,),

@@ -6,10 +6,10 @@ with faults they are known in part (``vtool.model.partial``): what may belong an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vtool.data_paths.facts import Transport
-from vtool.model.devices import Device
+from vtool.model.devices import Device, NetworkDevice
 from vtool.model.partial import Groups, Unsound, derived, is_whole, known, opening
 from vtool.model.topology import POOL_USES, Domain, EventChannel, Region, RegionUse, Role, Topology, Xen
 
@@ -134,3 +134,10 @@ class Lookup:
             if address is not None and self._topology.domains[member].is_direct:
                 return address, key
         return None
+
+
+def address_of(devices: Mapping[str, Device]) -> str | None:
+    """Return the address of a guest, without its prefix, on the first of its networks that says one."""
+    networks = (device.network for device in devices.values() if isinstance(device, NetworkDevice))
+    addresses = (network.frontend_address for network in networks)
+    return next((address.partition("/")[0] for address in addresses if address[:1].isdigit()), None)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, create_model
 
 from vtool.base.units import AddressRange
+from vtool.model.access import Access, ProofSettings, Way, way_into
 from vtool.model.combinations import QEMU_OF_SUITE, Suite, Version
 from vtool.model.devices import Device
 from vtool.model.types import (
@@ -306,6 +307,8 @@ class Domain(Model):
     partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it. ``tee``
     lets a guest of xl call a trusted execution environment. ``extra`` are lines in the words of who starts a guest,
     ``unit_extra`` settings of its unit, which nobody checks (``vtool.platform.extra``).
+
+    ``access`` is how a proof gets into a guest, ``proof`` what of it must be shown.
     """
 
     board: Name | None = None
@@ -334,11 +337,32 @@ class Domain(Model):
         ),
     ] = "vtool: domain ready"
     ready_timeout_s: Annotated[int, Field(ge=1, le=1200)] = 120
+    access: Access | None = None
+    proof: ProofSettings | None = None
 
     @property
     def under_xen(self) -> XenDomain:
         """Return what is written below ``xen``, which goes without saying where nothing is."""
         return self.xen or _XEN_DEFAULTS
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a ramdisk of vtool's runs in it, whose init answers as a proof expects."""
+        return self.ramdisk in (*OWN_RAMDISKS, DRIVER_DOMAIN_RAMDISK)
+
+    @property
+    def way_into(self) -> Way:
+        """Return how a proof gets into it."""
+        return way_into(self.access, is_ours=self.is_ours, at_boot=self.start is Start.DOM0LESS)
+
+    @property
+    def says_when_ready(self) -> str:
+        """Return the text that its console is waited for; empty where nobody said one, and none is to be expected."""
+        if "ready" in self.model_fields_set or self.access is None:
+            return self.ready
+        if self.access.login is not None:
+            return self.access.login.prompt.rstrip()
+        return self.ready if self.access.shell is not None else ""
 
     @property
     def pins(self) -> Mapping[tuple[str | int, ...], tuple[int, ...]]:

@@ -21,6 +21,7 @@ from vtool.model.devices.base import Daemon
 from vtool.model.places import has_device, kvm_mmio, kvm_pci
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
+from vtool.plan.access import plan_access, plan_required
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.paths import kernel_words, planning_of
 from vtool.plan.placement import flag_of, mmio_place
@@ -69,8 +70,10 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
             *((plan.TRACK_HIWATER,) if any(pool.shared for pool in pools) else ()),
             domain.bootargs,
         ),
-        ready=domain.ready,
+        ready=domain.says_when_ready,
         ready_timeout_s=domain.ready_timeout_s,
+        access=plan_access(scope, name, domain),
+        require=plan_required(domain),
         devices=devices,
         unit=domain_unit(name),
         run_folder=run_folder,

@@ -14,6 +14,7 @@ from vtool.model.places import disk_names, xl_disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
+from vtool.plan.access import plan_access, plan_required
 from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.paths import kernel_words
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
@@ -58,8 +59,10 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             *kernel_words(virtio),
             domain.bootargs,
         ),
-        ready=domain.ready,
+        ready=domain.says_when_ready,
         ready_timeout_s=domain.ready_timeout_s,
+        access=plan_access(scope, name, domain),
+        require=plan_required(domain),
         disks=tuple(disks),
         interfaces=tuple(interfaces),
         unit=domain_unit(name),

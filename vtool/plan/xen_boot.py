@@ -29,6 +29,7 @@ from vtool.model.topology import (
 )
 from vtool.plan import types as plan
 from vtool.plan import xen_virtio
+from vtool.plan.access import plan_access, plan_required
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.paths import every_planning, kernel_words
 from vtool.plan.placement import KEPT, cannot_keep
@@ -155,8 +156,10 @@ def _plan_guest(
         name=name,
         domain_id=domain_id(scope, name),
         unit=domain_unit(name),
-        ready=domain.ready if settings.uart else "",
+        ready=domain.says_when_ready if settings.uart else "",
         ready_timeout_s=domain.ready_timeout_s,
+        access=plan_access(scope, name, domain),
+        require=plan_required(domain),
         node_name=f"domain-{name}",
         cpus=domain.cpus,
         memory_bytes=domain.memory,

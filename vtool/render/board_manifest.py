@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
+from vtool.model.access import Way
 from vtool.plan.types import BoardPlan, FileDisk, Guest, file_disks, served_by
 from vtool.render.artifacts import Artifact, Kind, Place
 
@@ -41,8 +42,30 @@ def _domain(guest: Guest) -> dict[str, Any]:
         "console_log": guest.console_log,
         "console": guest.console_socket,
         "qmp": guest.qmp_socket,
+        "access": _access(guest),
     }
     return {key: value for key, value in said.items() if value is not None}
+
+
+def _access(guest: Guest) -> dict[str, Any] | None:
+    """Return how to get into a guest, None for a root shell on its console; no board is told where secrets are."""
+    access = guest.access
+    match access.way:
+        case Way.SHELL:
+            return None
+        case Way.NONE if guest.at_boot:
+            return None  # its console takes nothing anyway
+        case Way.PROMPT | Way.NONE:
+            return {"by": access.way.value}
+        case Way.LOGIN:
+            asks = access.password_file is not None or access.password_env is not None
+            prompts = {"prompt": access.prompt, "password_prompt": access.password_prompt}
+            return {"by": access.way.value, "user": access.user, "password": asks, **prompts}
+        case Way.SSH:
+            where = {"address": access.address, "port": access.port, "host_key": access.host_key}
+            return {"by": access.way.value, "user": access.user, **where}
+        case _ as never:
+            assert_never(never)
 
 
 def _disk(disk: FileDisk) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
+from typing import ClassVar
 
 from vtool.base.units import MIB, AddressRange, format_size
 from vtool.deploy.proof.echo import echoed, sent_back
@@ -26,6 +27,7 @@ from vtool.deploy.proof.steps import (
     same_digest,
     shows,
 )
+from vtool.model.access import ProofKind
 from vtool.plan.types import KvmDevice, KvmGuest, XenBootGuest, XenRing
 
 MAGIC, VERSION = "0x31474E4952545600", 1
@@ -164,6 +166,7 @@ class RingMaps(Judge):
     """A process has mapped this of memory that is not its own, and no more: name and range, [offset, offset + size)."""
 
     name = "ring-maps"
+    kind: ClassVar[ProofKind | None] = ProofKind.REACH
     step: str
     expected: str
 

@@ -121,6 +121,7 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
             raise BoardError(
                 "VT708",
                 f"domain '{name}' {state}: its console never said '{domain['ready']}'",
+                ["`ready` of the domain is what its console says once it is up"] if "access" in domain else (),
                 detail=said[-15:],
             )
         time.sleep(0.2)  # polling a log file; the loop above has the deadline

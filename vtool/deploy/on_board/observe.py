@@ -10,48 +10,66 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import reach
 from .base import BoardError, run
 from .domains import manifest
+from .inside import Inside, NotLookedAt
 from .kernel_image import options_of
 from .measured import measured
-from .talk import SilentError, domain_shell, qmp
+from .talk import SilentError, qmp
 from .typed import Any
 
 
 def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
-    """Run a list of steps from stdin in order; a step that fails is a result too, never an end.
+    """Run the steps of stdin's request in order; a step that fails is a result too, never an end.
 
-    What a domain's silence cost says so by ``silent``.
+    ``rows`` are lists of steps' ids: what only goes with a step that was not looked at is not done either. ``secrets``
+    are what gets into domains (``Inside``), by their names. What a domain's silence cost says so by ``silent``.
     """
     results: dict[str, Any] = {}
     failed: dict[str, type[BoardError]] = {}
     request = json.load(sys.stdin)
-    for said in request["steps"]:
-        step = {**said, "patience": request.get("patience", 1.0)}
-        begin = time.monotonic()
-        # Who answers: a domain's shell, or its VMM.
-        who = f"domain '{step['domain']}'" if step["op"] in SHELL_OPERATIONS and "domain" in step else ""
-        who = f"QEMU of domain '{step['domain']}'" if step["op"] in QEMU_OPERATIONS else who
-        try:
-            if who in failed:
-                words = f"{who} had not answered before"
-                raise SilentError(words) if failed[who] is SilentError else BoardError("VT710", words)
-            results[step["id"]] = OPERATIONS[step["op"]](step)
-        except BoardError as error:
-            # One that hangs is waited for once, not once a step.
-            if who:
-                failed.setdefault(who, type(error))
-            results[step["id"]] = {"error": error.to_json(), "silent": isinstance(error, SilentError)}
-        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-            if step["op"] in QEMU_OPERATIONS:
-                failed.setdefault(who, BoardError)
-            results[step["id"]] = {"error": {"code": "VT704", "message": repr(error), "hints": [], "detail": []}}
-        results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
+    with Inside(request.get("secrets", {})) as inside:
+        for said in request["steps"]:
+            step = {**said, "patience": request.get("patience", 1.0), "inside": inside}
+            begin = time.monotonic()
+            # Who answers: a domain's shell, or its VMM.
+            who = f"domain '{step['domain']}'" if step["op"] in SHELL_OPERATIONS and "domain" in step else ""
+            who = f"QEMU of domain '{step['domain']}'" if step["op"] in QEMU_OPERATIONS else who
+            try:
+                if why := _goes_with(step["id"], request.get("rows", ()), results):
+                    raise NotLookedAt(why)
+                if who in failed:
+                    words = f"{who} had not answered before"
+                    raise SilentError(words) if failed[who] is SilentError else BoardError("VT710", words)
+                results[step["id"]] = OPERATIONS[step["op"]](step)
+            except NotLookedAt as missed:
+                results[step["id"]] = {"error": missed.to_json(), "not_looked_at": missed.why}
+            except BoardError as error:
+                # One that hangs is waited for once, not once a step.
+                if who:
+                    failed.setdefault(who, type(error))
+                results[step["id"]] = {"error": error.to_json(), "silent": isinstance(error, SilentError)}
+            except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+                if step["op"] in QEMU_OPERATIONS:
+                    failed.setdefault(who, BoardError)
+                results[step["id"]] = {"error": {"code": "VT704", "message": repr(error), "hints": [], "detail": []}}
+            results[step["id"]]["seconds"] = round(time.monotonic() - begin, 2)
     return {"results": results}
+
+
+def _goes_with(identity: str, rows: Sequence[Sequence[str]], results: Mapping[str, Any]) -> str:
+    """Return why a step is not to be done: each of its rows has one before it that was not looked at."""
+    mine = [row for row in rows if identity in row]
+    missed = [[results[other].get("not_looked_at", "") for other in row if other in results] for row in mine]
+    whys = [next(filter(None, each), "") for each in missed]
+    return whys[0] if whys and all(whys) else ""
+
+
+_DID_NOT_LOOK = "not looked at: "
 
 
 def allowed_s(step: dict[str, Any], usual_s: float) -> float:
@@ -61,18 +79,22 @@ def allowed_s(step: dict[str, Any], usual_s: float) -> float:
 
 def _shell_of(step: dict[str, Any]) -> Callable[[str, float], dict[str, Any]]:
     """Return what runs a shell line in a step's domain, within so many seconds."""
-    return lambda command, usual_s: domain_shell(step["domain"], command, usual_s * float(step.get("patience", 1.0)))
+    shells, name, times = step["inside"], step["domain"], float(step.get("patience", 1.0))
+    return lambda command, usual_s: shells.run(name, command, usual_s * times)
 
 
 def observe_run(step: dict[str, Any]) -> dict[str, Any]:
-    """Run a shell line on the board."""
+    """Run a shell line on the board; one that says so, and why, has not looked."""
     done = run("/bin/sh", "-c", step["command"], check=False, timeout=allowed_s(step, 30))
+    if done.stdout.startswith(_DID_NOT_LOOK):
+        raise NotLookedAt(done.stdout.removeprefix(_DID_NOT_LOOK).strip())
     return {"code": done.returncode, "output": done.stdout, "errors": done.stderr[-2000:]}
 
 
 def observe_domain(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line in a domain."""
-    return domain_shell(step["domain"], step["command"], allowed_s(step, 30), step.get("address"))
+    said: dict[str, Any] = step["inside"].run(step["domain"], step["command"], allowed_s(step, 30), step.get("address"))
+    return said
 
 
 def observe_qmp(step: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +143,8 @@ def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
     """Return how a kernel image was built as to one option: y, m, n, or unknown without IKCONFIG."""
     with Path(step["path"]).open("rb") as stream:
         options = options_of(stream)
+    if options is None and step.get("may_not_say"):
+        raise NotLookedAt("its kernel does not say how it was built")
     return {"value": "unknown" if options is None else options.get(step["option"], "n")}
 
 
@@ -180,7 +204,7 @@ def observe_exchange(step: dict[str, Any]) -> dict[str, Any]:
         server.settimeout(timeout_s)
         transferred = other.submit(transfer, server)
         command = step["command"].replace("PORT", str(server.getsockname()[1]))
-        answer = domain_shell(step["domain"], command, timeout_s)
+        answer = step["inside"].run(step["domain"], command, timeout_s)
         return {**answer, "digest": transferred.result()}
 
 

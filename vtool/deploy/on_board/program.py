@@ -41,7 +41,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "proof": ("generations", []),
     "clean": ("generations", OWNER),
     "observe": ("observe", []),
-    "exec": ("talk", [word("domain"), word("command"), word("--timeout", type=float, default=60.0)]),
+    "exec": ("inside", [word("domain"), word("command"), word("--timeout", type=float, default=60.0)]),
     "console": ("talk", [word("domain")]),
     "logs": (
         "talk",

@@ -19,12 +19,13 @@ from .base import BoardError, run
 from .typed import Any
 
 FOLDER = "/tmp/.vtool-reach"  # noqa: S108 - in the domain, which has one user
-# 1 MiB each; `cat` doubles 32 bytes 15 times.
+# 1 MiB each; `cat` doubles 32 bytes 15 times. dash's printf knows octal digits alone.
 PLANT = rf"""D={FOLDER}; mkdir -p $D
 S=$(dd if=/dev/urandom bs=64 count=1 2>/dev/null | sha256sum | cut -c1-32)
 for N in secret control; do
     H=$(printf %s "$N $S" | sha256sum | cut -c1-64)
-    printf "$(printf %s $H | sed 's/../\\x&/g')" >$D/$N
+    if [ "$(printf '\x41')" = A ]; then printf "$(printf %s $H | sed 's/../\\x&/g')"
+    else for B in $(printf %s $H | sed 's/../0x& /g'); do printf "\\$(printf %03o $B)"; done; fi >$D/$N
     for I in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do cat $D/$N $D/$N >$D/w; mv $D/w $D/$N; done
 done
 echo $S"""

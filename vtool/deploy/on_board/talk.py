@@ -180,11 +180,6 @@ def known_domains() -> list[str]:
     return ["domains here: " + ", ".join(sorted(manifest()["domains"]))]
 
 
-def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run a command in a domain."""
-    return domain_shell(arguments.domain, arguments.command, arguments.timeout)
-
-
 def verb_console(arguments: argparse.Namespace) -> dict[str, Any]:
     """Join stdin and stdout to a domain's console until Ctrl-] or end of input."""
     domain = deployed_domain(arguments.domain)

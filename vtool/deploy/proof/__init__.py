@@ -6,6 +6,9 @@ what was seen. I/O steps come in an order: a guest's write before the board read
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 from vtool.deploy.proof import saved
 from vtool.deploy.proof.argo import argo
 from vtool.deploy.proof.boot import built_at_boot
@@ -14,14 +17,14 @@ from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.steps import TREE, Proof, Row, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen_guests import flask
 from vtool.deploy.proof.xl import xl_guests
-from vtool.plan.types import BoardPlan, HostRegion
+from vtool.plan.types import BoardPlan, Guest, HostRegion
 
 __all__ = ["Proof", "Row", "proofs", "saved", "steps_of"]
 
 
 def proofs(board: BoardPlan) -> list[Proof]:
     """Return everything that has to be shown for a board, in order."""
-    return [
+    found = [
         *releases(board),
         *flask(board),
         *argo(board),
@@ -30,6 +33,23 @@ def proofs(board: BoardPlan) -> list[Proof]:
         *built_at_boot(board),
         *xl_guests(board.xen_guests, board.facts.cpus),
     ]
+    return list(_required(board.guests, found))
+
+
+def _required(guests: Sequence[Guest], found: Sequence[Proof]) -> Iterator[Proof]:
+    """Mark the rows of the kinds that their guests, or a guest that they ask, must show."""
+    owners = {subject: guest for guest in guests for subject in _subjects(guest)}
+    by_name = {guest.name: guest for guest in guests}
+    for proof in found:
+        asked = [by_name[step["domain"]] for step in proof.steps if step.get("domain") in by_name]
+        concerned = [*([owners[proof.subject]] if proof.subject in owners else ()), *asked]
+        yield replace(proof, required=any(proof.kind in guest.require for guest in concerned))
+
+
+def _subjects(guest: Guest) -> Iterator[str]:
+    yield from (f"domain {guest.name}", f"backend of {guest.name}")
+    for device in guest.devices:
+        yield from (f"device {device.name}", f"backend of {device.name}")
 
 
 def _host_region(region: HostRegion) -> Proof:

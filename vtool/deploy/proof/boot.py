@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 from vtool.base.units import MIB
@@ -10,6 +11,7 @@ from vtool.deploy.proof.judges import SameLines
 from vtool.deploy.proof.paths import every_proof
 from vtool.deploy.proof.steps import TREE, Proof, is_active, on_board, region_reg, shows
 from vtool.deploy.proof.xen_guests import affinity
+from vtool.model.access import ProofKind
 from vtool.plan.types import BoardPlan, EventChannelEnd, XenBootGuest, XenCpuPool
 
 SLOT_BYTES = 64
@@ -43,7 +45,8 @@ def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]
     yield shows(subject, f"Xen built it as domain {guest.domain_id}", on_board(f"built-{guest.name}", built), size)
     if guest.ready:
         said = on_board(f"ready-{guest.name}", f"test -e /run/vtool/ready/{guest.name} && echo said")
-        yield shows(subject, "its console said its ready text in this boot", said, "said")
+        row = shows(subject, "its console said its ready text in this boot", said, "said")
+        yield replace(row, row_kind=ProofKind.CONSOLE)
     for number, static in enumerate(guest.static_memory):
         where, suffix = static.range, f"-{number}" if number else ""
         line = rf"^(XEN) \(\[[^]]*] \)*d{guest.domain_id}: STATIC BANK.{number}. "

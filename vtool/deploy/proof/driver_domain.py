@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import ClassVar
 
 from vtool.base.units import MIB
 from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
 from vtool.deploy.proof.steps import Proof, counts, in_domain, on_board
+from vtool.model.access import ProofKind
 from vtool.plan.types import XenGuest
 
 
@@ -68,6 +70,7 @@ class RefusedPages(Judge):
     """A driver domain mapped its frontends' rings and was refused other pages, which dom0 may map."""
 
     name = "refused-pages"
+    kind: ClassVar[ProofKind | None] = ProofKind.REACH
     asked: str
     by_dom0: str
 

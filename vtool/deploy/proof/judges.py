@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from vtool.base.units import AddressRange
+from vtool.model.access import ProofKind
 from vtool.plan.types import TRACK_HIWATER
 
 Results = Mapping[str, Any]
@@ -38,11 +39,13 @@ class Judge(BaseModel):
     """What takes the results of steps, which it names by their ids, for proof or not.
 
     Its fields are its parameters. ``name`` and the fields' names and meaning are part of the format that a generation
-    keeps: what changes them is a judge of another name. One without a name is there to be derived from.
+    keeps: what changes them is a judge of another name. One without a name is there to be derived from. ``kind`` is
+    that of the rows that it judges, where that goes without saying.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = ""
+    kind: ClassVar[ProofKind | None] = None
     known: ClassVar[dict[str, type[Judge]]] = {}
 
     @classmethod
@@ -116,6 +119,7 @@ class SameDigest(Judge):
     """``size_bytes`` have one SHA-256 on both sides, which is not that of nothing."""
 
     name = "same-digest"
+    kind: ClassVar[ProofKind | None] = ProofKind.DATA
     first: Side
     second: Side
     size_bytes: int
@@ -135,6 +139,7 @@ class SameLines(Judge):
     """A step's two lines are one digest of so many ``digits``: of what was written, and of what the other side has."""
 
     name = "same-lines"
+    kind: ClassVar[ProofKind | None] = ProofKind.DATA
     step: str
     digits: int
     size_bytes: int
@@ -180,6 +185,7 @@ class Features(Judge):
     """
 
     name = "features"
+    kind: ClassVar[ProofKind | None] = ProofKind.FEATURES
     accepted: str
     offers: str
     platform: bool

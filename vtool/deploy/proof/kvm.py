@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
+from vtool.deploy.proof.outside import kernel_said, of_any_guest, offered
 from vtool.deploy.proof.paths import every_proof, proof_of
 from vtool.deploy.proof.queues import queues
 from vtool.deploy.proof.reach import kvm_reach
@@ -28,6 +30,7 @@ from vtool.deploy.proof.steps import (
     region_reg,
     same_digest,
 )
+from vtool.model.access import ProofKind, Way
 from vtool.plan.types import KvmDevice, KvmGuest, Pool
 
 _SHARED_OBJECTS = ("/memfd:", "/dev/shm/vtool-")  # noqa: S108 - names that are compared
@@ -46,9 +49,10 @@ def kvm_guests(guests: Sequence[KvmGuest]) -> Iterator[Proof]:
 def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
     """Return what has to be shown of a guest and of its devices."""
     yield from domain_answers(guest)
+    yield from of_any_guest(guest)
     used = [pool for pool in guest.pools if any(device.pool == pool for device in guest.devices)]
     if used:
-        yield has_option(f"domain {guest.name}", guest.name, guest.kernel, "DMA_RESTRICTED_POOL")
+        yield has_option(f"domain {guest.name}", guest.name, guest, guest.kernel, "DMA_RESTRICTED_POOL")
     yield _memory_backends(guest)
     for pool in used:
         yield from _created(guest, pool)
@@ -64,7 +68,7 @@ def _created(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
     tree = on_board(f"tree-{identity}", f"for cell in $({cells}); do printf %08x 0x$cell; done")
     yield region_reg(subject, "stands where it was planned (device tree)", tree, pool.range)
     line = f"created restricted DMA pool at 0x{pool.range.base:016x}, size {pool.range.size_bytes >> 20} MiB"
-    created = on_board(f"created-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
+    created = kernel_said(guest, f"created-{identity}", line)
     # A guest that rebooted by itself says it again.
     yield counts(subject, "kernel made it a restricted DMA pool", created, "once a boot")
 
@@ -79,6 +83,8 @@ def virtio_device(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
 
 def driver_accepted(guest: KvmGuest, device: KvmDevice) -> Proof:
     """Return the row of the features that a driver accepted."""
+    if guest.access.way is Way.NONE:
+        return offered(guest, device)
     identity, platform = f"{guest.name}-{device.name}", device.data_path.traits.platform
     accepted = in_domain(guest.name, f"features-{identity}", f"cat {device.guest_sysfs}/virtio*/features", 20)
     return features(f"device {device.name}", accepted, guest.name, device.name, platform=platform)
@@ -164,6 +170,7 @@ class MemoryBackends(Judge):
     """QEMU's memory backends have these sizes, each is shared or not as said, and no other one is shared."""
 
     name = "memory-backends"
+    kind: ClassVar[ProofKind | None] = ProofKind.REACH
     step: str
     backends: dict[str, tuple[int, bool]]
 
@@ -209,6 +216,7 @@ class BackendMaps(Judge):
     """Of the memory objects that a guest's QEMU shares, its daemon maps so many, ``size_bytes`` in all."""
 
     name = "backend-maps"
+    kind: ClassVar[ProofKind | None] = ProofKind.REACH
     backend: str
     vmm: str
     expected: str

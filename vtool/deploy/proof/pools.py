@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.deploy.proof.kvm import backend_maps, device_io, driver_accepted
+from vtool.deploy.proof.outside import kernel_said
 from vtool.deploy.proof.queues import queues
-from vtool.deploy.proof.steps import Proof, counts, in_domain, on_board, slots_used
+from vtool.deploy.proof.steps import Proof, counts, in_domain, slots_used
 from vtool.plan.types import TRACK_HIWATER, KvmDevice, KvmGuest
 
 
@@ -18,7 +19,7 @@ def through_pool(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     yield driver_accepted(guest, device)
     yield from queues(device, guest.name, guest.cpus, device.guest_sysfs)
     line = f"{device.guest_device}: assigned reserved memory node {pool.node_name}"
-    assigned = on_board(f"assigned-{identity}", f"grep -a -c '{line}' {guest.console_log} || true")
+    assigned = kernel_said(guest, f"assigned-{identity}", line)
     yield counts(subject, "kernel assigned it the pool", assigned, "once a boot")
     counter = f"F=/sys/kernel/debug/{pool.node_name}; [ -d $F ] || F=/sys/kernel/debug/swiotlb/{pool.node_name}; "
     high = "$F/io_tlb_used_hiwater"

@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, ClassVar, assert_never
 
 from vtool.base.units import KIB, MIB, AddressRange, format_size
 from vtool.data_paths.facts import Shares
@@ -24,6 +24,7 @@ from vtool.deploy.proof.steps import (
     mount_share,
     on_board,
 )
+from vtool.model.access import ProofKind
 from vtool.plan.types import (
     KvmDevice,
     KvmGuest,
@@ -103,6 +104,7 @@ def _searched(
 class Observed(Judge):
     """One look at memory: what it came to in words, and whether that is as ``expected``."""
 
+    kind: ClassVar[ProofKind | None] = ProofKind.REACH
     step: str
     expected: str
 

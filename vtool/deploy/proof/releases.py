@@ -31,6 +31,7 @@ class Asked:
 
 ASKED = (
     Asked("QEMU", "QMP", "query-version", "reads constants; stable since 0.14"),
+    Asked("QEMU", "QMP", "query-blockstats", "reads counters of its disks; stable since 0.14"),
     Asked("QEMU", "QMP", "query-memdev", "reads its memory backends; stable since 2.1"),
     Asked(
         "QEMU",

@@ -29,6 +29,7 @@ class _Row(BaseModel):
     what: str
     steps: tuple[str, ...]
     judge: dict[str, Any]
+    required: bool = False
 
 
 class _Saved(BaseModel):
@@ -74,6 +75,7 @@ def to_json(found: Sequence[Proof]) -> str:
             "what": proof.what,
             "steps": [step["id"] for step in proof.steps],
             "judge": {"judge": proof.judge.name, **proof.judge.model_dump(mode="json")},
+            **({"required": True} if proof.required else {}),
         }
         for proof in found
     ]
@@ -96,7 +98,7 @@ def from_json(text: str) -> list[Proof]:
 def _rows(rows: Sequence[_Row], steps: Mapping[str, Step]) -> Iterator[Proof]:
     for row in rows:
         asked = tuple(steps[identity] for identity in row.steps)
-        yield Proof(row.subject, row.what, asked, _judge(row.judge))
+        yield Proof(row.subject, row.what, asked, _judge(row.judge), required=row.required)
 
 
 def _judge(said: Mapping[str, Any]) -> Judge:

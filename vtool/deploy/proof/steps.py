@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vtool.base.units import MIB, AddressRange, format_size
-from vtool.deploy.proof.judges import AboveZero, Features, Judge, OneOf, Reg, Results, SameDigest, Side, SlotsUsed
+from vtool.deploy.proof.judges import (
+    AboveZero,
+    Features,
+    Judge,
+    OneOf,
+    Reg,
+    Results,
+    SameDigest,
+    Side,
+    SlotsUsed,
+    Verdict,
+)
+from vtool.model.access import ProofKind, Way
 from vtool.plan.types import Guest
 
 Step = dict[str, Any]
@@ -42,17 +54,34 @@ class Row:
 
 @dataclass(frozen=True)
 class Proof:
-    """A row to be, as data: of what, what has to be shown, the steps it takes in order, who judges their results."""
+    """A row to be, as data: of what, what has to be shown, the steps it takes in order, who judges their results.
+
+    ``required``: it has to be looked at.
+    """
 
     subject: str
     what: str
     steps: tuple[Step, ...]
     judge: Judge
+    row_kind: ProofKind | None = field(default=None, compare=False)  # which no generation keeps: it has `required`
+    required: bool = False
+
+    @property
+    def kind(self) -> ProofKind | None:
+        """Return what kind of row it is, None for one that cannot be required."""
+        return self.row_kind or self.judge.kind
 
     def read(self, results: Results) -> Row:
-        """Return the row that the steps' results come to."""
+        """Return the row that the steps' results come to.
+
+        One of which a step was not looked at is noted, unless it is required.
+        """
         verdict = self.judge.judge(results)
-        return Row(self.subject, self.what, **vars(verdict))
+        missed = [results.get(step["id"], {}).get("not_looked_at") for step in self.steps]
+        why = next(filter(None, missed), None)
+        if why is not None:
+            verdict = Verdict(verdict.expected, f"not looked at: {why}", proven=False, noted=True)
+        return Row(self.subject, self.what, **{**vars(verdict), "noted": verdict.noted and not self.required})
 
     def after(self, *steps: Step) -> Proof:
         """Return the same row with steps before its own."""
@@ -101,9 +130,10 @@ def slots_used(subject: str, what: str, step: Step) -> Proof:
     return Proof(subject, what, (step,), SlotsUsed(step=step["id"]))
 
 
-def has_option(subject: str, identity: str, kernel: str, option: str) -> Proof:
-    """Return the row that a guest's kernel was built with an option."""
+def has_option(subject: str, identity: str, guest: Guest, kernel: str, option: str) -> Proof:
+    """Return the row that a guest's kernel was built with an option; one that is not vtool's may not say it."""
     step: Step = {"id": f"option-{identity}", "op": "kernel-option", "path": kernel, "option": option}
+    step |= {} if guest.access.way is Way.SHELL else {"may_not_say": True}
     return shows(subject, f"kernel has CONFIG_{option}", step, "y", key="value")
 
 
@@ -138,14 +168,17 @@ def region_reg(subject: str, what: str, step: Step, where: AddressRange) -> Proo
 def is_active(guest: Guest) -> Proof:
     """Return the row that a domain's unit is active."""
     unit = on_board(f"unit-{guest.name}", f"systemctl is-active {guest.unit} || true")
-    return shows(f"domain {guest.name}", "its unit is active", unit, "active")
+    return replace(shows(f"domain {guest.name}", "its unit is active", unit, "active"), row_kind=ProofKind.UNIT)
 
 
 def domain_answers(guest: Guest) -> Iterator[Proof]:
-    """Return what has to be shown of every domain that has a shell."""
+    """Return what has to be shown of every domain that its unit starts, whatever runs in it."""
     subject = f"domain {guest.name}"
     yield is_active(guest)
-    yield shows(subject, "its shell answers", in_domain(guest.name, f"shell-{guest.name}", "echo alive", 20), "alive")
+    answers = in_domain(guest.name, f"shell-{guest.name}", "echo alive", 20)
+    # A console that nobody can type at may all the same say that the guest is up.
+    kind = ProofKind.CONSOLE if guest.access.way is Way.SHELL else None
+    yield replace(shows(subject, "its shell answers", answers, "alive"), row_kind=kind)
 
 
 def disk_io(

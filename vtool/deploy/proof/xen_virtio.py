@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from vtool.base.units import format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
+from vtool.deploy.proof.outside import offered
 from vtool.deploy.proof.paths import proof_of
 from vtool.deploy.proof.queues import queues
 from vtool.deploy.proof.reach import IOREQ_BYTES, xen_virtio_reach
@@ -19,6 +21,7 @@ from vtool.deploy.proof.steps import (
     in_domain,
     network_io,
 )
+from vtool.model.access import ProofKind, Way
 from vtool.plan.types import XenGuest, XenQemu, XenVirtio
 
 GRANTS, FOREIGN = "/dev/xen/gntdev", "/dev/xen/privcmd"
@@ -37,9 +40,12 @@ def virtio_device(guest: XenGuest, device: XenVirtio) -> Iterator[Proof]:
     """Return what has to be shown of a virtio device, whatever its path: what its driver accepted, data both ways."""
     subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
     for option in device.data_path.traits.kernel:
-        yield has_option(subject, identity, guest.kernel, option)
+        yield has_option(subject, identity, guest, guest.kernel, option)
     accepted = f"cat /sys/bus/platform/devices/{device.place.base:x}.virtio/virtio*/features"
-    yield driver_accepted(device, guest.name, in_domain(guest.name, f"features-{identity}", accepted, 20))
+    if guest.access.way is Way.NONE:
+        yield offered(guest, device)
+    else:
+        yield driver_accepted(device, guest.name, in_domain(guest.name, f"features-{identity}", accepted, 20))
     yield from queues(device, guest.name, guest.cpus, f"/sys/bus/platform/devices/{device.place.base:x}.virtio")
     if device.disks:
         disk = device.disks[0]
@@ -62,7 +68,8 @@ def mappings(guest: XenGuest, qemu: XenQemu) -> Proof:
     paths = {device.grants for device in guest.virtio}
     disk = next((device for device in guest.virtio if device.disks), None)
     busy: tuple[Step, ...] = ()
-    if disk is not None:
+    # A guest that nobody gets into may read nothing just then: of foreign memory all stays mapped.
+    if disk is not None and not (guest.access.way is Way.NONE and paths == {False}):
         busy = (
             in_domain(
                 guest.name,
@@ -94,6 +101,7 @@ class QemuMaps(Judge):
     """
 
     name = "qemu-maps"
+    kind: ClassVar[ProofKind | None] = ProofKind.REACH
     step: str
     expected: str
     granted: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vtool.deploy.proof.driver_domain import driver_domain
+from vtool.deploy.proof.outside import of_any_guest
 from vtool.deploy.proof.paths import every_proof
 from vtool.deploy.proof.steps import Proof, domain_answers
 from vtool.deploy.proof.xen_guests import affinity, told_to_xl
@@ -18,6 +19,7 @@ def xl_guests(guests: Sequence[XenGuest], board_cpus: int) -> Iterator[Proof]:
         yield from domain_answers(guest)
         yield from affinity(guest, board_cpus)
         yield from told_to_xl(guest)
+        yield from of_any_guest(guest)
         for path in every_proof():
             yield from path.xl_guest(guest)
         yield from virtio_guest(guest)

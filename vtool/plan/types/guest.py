@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.diagnostics import Span
+from vtool.model.access import ProofKind, Way
 from vtool.model.devices import DiskFormat
 from vtool.model.devices.arguments import DiskNode
 from vtool.plan.types.origins import Origin, StaticRange
@@ -29,6 +30,27 @@ class GuestKind(Enum):
     KVM = "kvm"
     XL = "xen"
     DOM0LESS = "dom0less"
+
+
+@record
+class GuestAccess:
+    """How a proof gets into a guest: never a password or key, but where they are on the controller.
+
+    ``place`` is where the user wrote it. ``user``, and for a login the prompts, for ssh where it answers, are of the
+    ways that have them.
+    """
+
+    way: Way = Way.SHELL
+    user: str = ""
+    password_file: str | None = None
+    password_env: str | None = None
+    prompt: str = ""
+    password_prompt: str = ""
+    address: str = ""
+    port: int = 0
+    key_file: str | None = None
+    host_key: str | None = None
+    place: Span | None = None
 
 
 @record
@@ -242,6 +264,14 @@ class Guest(Protocol):
     @property
     def ready_timeout_s(self) -> int:
         """Return how long that may take."""
+
+    @property
+    def access(self) -> GuestAccess:
+        """Return how a proof gets into it."""
+
+    @property
+    def require(self) -> tuple[ProofKind, ...]:
+        """Return the kinds of rows of its proof without which it is not deployed."""
 
     @property
     def at_boot(self) -> bool:

@@ -6,11 +6,13 @@ from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
+from vtool.model.access import ProofKind
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.devices import MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.guest import (
     FileDisk,
+    GuestAccess,
     GuestImage,
     GuestKind,
     RegionView,
@@ -136,6 +138,8 @@ class KvmGuest(StartedLater, WithoutPv):
     ramdisk_image: str | None
     not_checked: tuple[str, ...] = ()
     """Arguments of its QEMU that are the user's own: one option and its value each, as a shell reads them."""
+    access: GuestAccess = GuestAccess()
+    require: tuple[ProofKind, ...] = ()
 
     @property
     def kind(self) -> GuestKind:

@@ -8,12 +8,14 @@ from pathlib import PurePosixPath
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
+from vtool.model.access import ProofKind
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.devices import MmioPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.guest import (
     FileDisk,
     GrantLimit,
+    GuestAccess,
     GuestDevice,
     GuestImage,
     GuestKind,
@@ -291,6 +293,8 @@ class XenGuest(GuestWithQemu, StartedLater):
     vhost_frontend: XenVhostFrontend | None = None
     not_checked: tuple[str, ...] = ()
     """Lines of its xl.cfg that are the user's own."""
+    access: GuestAccess = GuestAccess()
+    require: tuple[ProofKind, ...] = ()
 
     @property
     def kind(self) -> GuestKind:

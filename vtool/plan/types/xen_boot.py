@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
+from vtool.model.access import ProofKind
 from vtool.model.topology import Enhanced, Scheduler
-from vtool.plan.types.guest import GuestDevice, GuestImage, GuestKind, RegionView, WithoutPv
+from vtool.plan.types.guest import GuestAccess, GuestDevice, GuestImage, GuestKind, RegionView, WithoutPv
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
@@ -100,6 +101,8 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     rings: tuple[XenRing, ...] = ()
     not_checked: tuple[str, ...] = ()
     """Properties of its node that are the user's own, as a device-tree source has them, without the `;`."""
+    access: GuestAccess = GuestAccess()
+    require: tuple[ProofKind, ...] = ()
 
     @property
     def kind(self) -> GuestKind:
