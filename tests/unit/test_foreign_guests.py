@@ -6,12 +6,15 @@ import argparse
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vtool.cli.common import prepare
 from vtool.cli.main import main
+from vtool.deploy import tasks
+from vtool.deploy.job import Job, Report
 from vtool.deploy.on_board import inside, observe
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.proof import Proof, Row, proofs, saved, steps_of
@@ -195,7 +198,8 @@ OUTSIDE: dict[str, Any] = {
 
 
 def counted(read_bytes: int) -> dict[str, Any]:
-    stats = [{"qdev": "/machine/peripheral/device-disk0", "stats": {"rd_bytes": read_bytes, "wr_bytes": 0}}]
+    disks = {"/machine/peripheral/device-disk0/virtio-backend": read_bytes, "device-disk1": 7, "device-disk00": 5}
+    stats = [{"qdev": name, "stats": {"rd_bytes": size, "wr_bytes": 0}} for name, size in disks.items()]
     return {"counted-fe0-disk0": {"answers": [stats]}}
 
 
@@ -210,6 +214,7 @@ def test_what_nobody_gets_into_is_shown_from_outside(tmp_path: Path) -> None:
         "device disk0: bytes that its backend counted",
         "device net0: bytes that its backend counted",
     } <= proven
+    assert rows["device disk0: bytes that its backend counted"].seen == "1MiB read, none written"
     noted = [row for row in rows.values() if row.noted]
     assert noted and all(row.seen == "not looked at: nobody gets in" for row in noted)
     assert not [row for row in rows.values() if row.failed]
@@ -282,6 +287,33 @@ def test_exec_says_why_it_does_not_get_in(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(BoardError, match="nobody gets into") as caught:
         inside.verb_exec(argparse.Namespace(domain="fe0", command="true", timeout=5.0))
     assert caught.value.code == "VT485"
+
+
+class Held:
+    """A board that takes note of what it is asked, and has looked at nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[str, ...], str]] = []
+
+    def run(self, *words: str, stdin: str = "", timeout_s: float = 0.0) -> dict[str, Any]:
+        self.asked.append((words, stdin))
+        assert timeout_s
+        missed = {"error": {"message": "not looked at", "detail": []}, "not_looked_at": "x"}
+        return {"results": {step["id"]: missed for step in json.loads(stdin)["steps"]}}
+
+
+def test_a_board_gets_secrets_with_what_it_is_asked_and_nobody_else(tmp_path: Path) -> None:
+    plan = board_of(tmp_path, "    access: {login: {password_file: pw.txt}}\n")
+    board: Any = SimpleNamespace(name="board0", patience=2.5)
+    none: Any = None
+    job, held = Job(board, Report(plan)), Held()
+    job._held, job.proofs = held, proofs(plan)  # type: ignore[assignment]
+    said = tasks.observe(job, tasks.Work("foreign", none, tmp_path, none))
+    (((verb, *words), stdin),) = held.asked
+    request = json.loads(stdin)
+    assert (verb, words) == ("observe", []) and request["secrets"] == {"fe0": SECRET} and request["patience"] == 2.5
+    assert {identity for row in request["rows"] for identity in row} == {step["id"] for step in request["steps"]}
+    assert SECRET not in str(said) + str(job.report)
 
 
 def test_the_ways_are_those_of_the_language() -> None:

@@ -219,3 +219,60 @@ def test_a_guest_of_vtools_is_asked_as_ever(a_guest: Any) -> None:
     a_guest(None, "sh", "-i")
     with Inside() as shells:
         assert shells.run("fe0", "echo alive", 20)["output"].strip() == "alive"
+
+
+# -- ssh
+
+FAKE_SSH = """#!/bin/sh
+# What ssh would do, on this machine: the key is looked at, the last word is run by a shell.
+for word; do
+    [ "$before" = -i ] && { stat -c %a "$word"; cat "$word"; } >> $LOG
+    [ "$before" = -o ] && echo "$word" >> $LOG
+    case $word in UserKnownHostsFile=*) cat "${word#*=}" >> $LOG ;; esac
+    before=$word
+done
+echo "at $*" | head -n 1 >> $LOG
+[ -e "$LOG.gone" ] && { echo "ssh: connect to host: No route to host" >&2; exit 255; }
+exec sh -c "$before"
+"""
+SSH = {"by": "ssh", "user": "root", "address": "192.0.2.2", "port": 2222, "host_key": "ssh-ed25519 AAAAkey"}
+
+
+@pytest.fixture
+def ssh_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "ssh").write_text(FAKE_SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(inside, "_MEMORY", str(tmp_path))
+    monkeypatch.setattr(inside, "deployed_domain", lambda _: {"kind": "kvm", "access": SSH})
+    return tmp_path / "log"
+
+
+def test_commands_run_by_ssh_and_the_key_goes_with_the_request(ssh_log: Path) -> None:
+    with Inside({"fe0": SECRET}) as shells:
+        assert shells.run("fe0", "usleep 1000; echo $((6 * 7))", 20)["output"].strip() == "42"
+        assert shells.run("fe0", "exit 3", 20)["code"] == 3
+    log = ssh_log.read_text()
+    assert log.startswith("UserKnownHostsFile=") and f"600\n{SECRET}\n" in log
+    assert "[192.0.2.2]:2222 ssh-ed25519 AAAAkey" in log and "StrictHostKeyChecking=yes" in log
+    assert "-p 2222 -l root -- 192.0.2.2" in log
+    assert not [path for path in ssh_log.parent.iterdir() if path.is_dir()], "no key is left"
+
+
+def test_without_a_key_or_a_client_nobody_looks(ssh_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Inside() as shells, pytest.raises(NotLookedAt, match="nobody gave the key of 'root'"):
+        shells.run("fe0", "true", 20)
+    monkeypatch.setattr(inside.shutil, "which", lambda _: None)
+    with Inside({"fe0": SECRET}) as shells, pytest.raises(NotLookedAt, match="the board has no ssh client"):
+        shells.run("fe0", "true", 20)
+    assert not ssh_log.exists()
+
+
+def test_a_guest_that_ssh_does_not_reach_is_a_failure(ssh_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inside, "TO_ENTER_S", 0.5)
+    ssh_log.with_name("log.gone").touch()
+    with Inside({"fe0": SECRET}) as shells, pytest.raises(BoardError, match="ssh does not reach") as caught:
+        shells.run("fe0", "true", 20)
+    assert caught.value.code == "VT710" and not isinstance(caught.value, NotLookedAt)
+    assert not [path for path in ssh_log.parent.iterdir() if path.is_dir()], "no key is left"

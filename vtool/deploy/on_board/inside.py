@@ -25,6 +25,7 @@ from .domains import clean_lines
 from .talk import deployed_domain, domain_console, domain_shell
 from .typed import Any
 
+_MEMORY = "/run"
 TO_ENTER_S = 40.0
 """How long a login, or ssh, may take until there is a shell."""
 PROMPT_S = 15.0
@@ -32,11 +33,13 @@ PROMPT_S = 15.0
 _PROMPT_OF_ROOT = re.compile(rb"(^|[\r\n])[^\r\n]{0,200}# ?$")
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 """What terminals take for orders, such as bash's around what is pasted."""
-_REFUSED = re.compile(rb"incorrect|denied|failure|not permitted", re.IGNORECASE)
+_REFUSED = re.compile(rb"login incorrect|authentication failure|permission denied", re.IGNORECASE)
 _BEFORE_PASSWORD_S = 0.5
 """busybox asks first and stops echoing then (libbb/bb_askpass.c)."""
 _QUIET_S = 0.5
 """A console that has said nothing for so long waits."""
+_MOST_LOOKS = 8
+"""A login that fails takes 3 s to say so (busybox loginutils/login.c; pam_unix 2 s)."""
 _LOOK_S = 3.0
 """How long a shell may take to answer a word, and sudo to make another one."""
 _TOOLS = ("base64", "dd", "devmem", "mknod", "mount", "nc", "sha256sum", "usleep")
@@ -109,11 +112,12 @@ class Entered:
 class Inside:
     """The shells of domains while one request is worked on; ``secrets`` are a domain's password or private key.
 
-    A guest of vtool's has a root shell on its console, and all that commands ask for.
+    A guest of vtool's has a root shell on its console, and all that commands ask for. A board that is slow is given
+    ``patience`` times as long to let in.
     """
 
-    def __init__(self, secrets: Mapping[str, str] = {}) -> None:
-        self._secrets = secrets
+    def __init__(self, secrets: Mapping[str, str] = {}, patience: float = 1.0) -> None:
+        self._secrets, self._patience = secrets, patience
         self._entered: dict[str, Entered | BoardError] = {}
 
     def __enter__(self) -> Inside:
@@ -146,9 +150,9 @@ class Inside:
         if access["by"] == "none":
             raise NotLookedAt(f"nobody gets into domain '{name}' (`access`)")
         if access["by"] == "ssh":
-            return _by_ssh(name, access, self._secrets.get(name))
+            return _by_ssh(name, access, self._secrets.get(name), self._patience)
         with domain_console(name, deployed_domain(name)) as console:
-            dialog = Dialog(name, console, self._secrets.get(name, ""))
+            dialog = Dialog(name, console, self._secrets.get(name, ""), self._patience)
             if access["by"] == "prompt":
                 if not dialog.shows_root():
                     why = f"the console of domain '{name}' shows no prompt of root's; `access` says how to get in"
@@ -157,23 +161,28 @@ class Inside:
             else:
                 logged_in = dialog.log_in(access, known=name in self._secrets)
             dialog.become_root(access)
-        _take(name, PRELUDE)
-        return Entered(name, partial(domain_shell, name), partial(_log_out, name) if logged_in else _stay)
+        leave = partial(_log_out, name) if logged_in else _stay
+        try:
+            _take(name, PRELUDE)
+            return Entered(name, partial(domain_shell, name), leave)
+        except BoardError:
+            leave()
+            raise
 
 
 class Dialog:
     """What is typed at a console and what it says, until there is a shell. A password is in no failure's words."""
 
-    def __init__(self, name: str, console: int, password: str) -> None:
-        self._name, self._console, self._password = name, console, password
+    def __init__(self, name: str, console: int, password: str, patience: float) -> None:
+        self._name, self._console, self._password, self._patience = name, console, password, patience
         self._text = b""
 
     def shows_root(self) -> bool:
         """Type a line feed; return whether a prompt of root's stands at the end then, and stays."""
+        deadline = time.monotonic() + PROMPT_S * self._patience
         self._type("")
-        deadline = time.monotonic() + PROMPT_S
         while time.monotonic() < deadline:
-            if not self._read(_QUIET_S) and _PROMPT_OF_ROOT.search(self._said()):
+            if not self._read(_QUIET_S * self._patience) and _PROMPT_OF_ROOT.search(self._said()):
                 return True
         return False
 
@@ -182,14 +191,17 @@ class Dialog:
         if access["password"] and not known:
             raise NotLookedAt(f"nobody gave the password of '{access['user']}' of domain '{self._name}'")
         prompt, asks = (access[key].rstrip().encode() for key in ("prompt", "password_prompt"))
-        deadline = time.monotonic() + TO_ENTER_S
-        named = answered = False
+        deadline = time.monotonic() + TO_ENTER_S * self._patience
+        named = answered = woken = False
+        looks = 0
         self._type("")
         while time.monotonic() < deadline:
-            if self._read(_QUIET_S):
+            if self._read(_QUIET_S * self._patience):
+                looks = 0
                 continue  # it goes on saying something
+            looks += 1
             said = self._said().rstrip()
-            if named and not answered and said.endswith(asks):
+            if named and not answered and asks in said:
                 time.sleep(_BEFORE_PASSWORD_S)
                 self._type(self._password)
                 answered = True
@@ -198,8 +210,13 @@ class Dialog:
             elif said.endswith(prompt):
                 self._type(access["user"])
                 named, answered = True, not access["password"]
-            # Not before: what is typed then may be taken for the password.
-            elif (answered or not named) and (said.endswith((b"#", b"$", b">", b"%")) or self._answers()):
+            elif not named and not woken:
+                self._type("")  # a line of the kernel's may stand behind the prompt
+                woken = True
+            # Not while a password is waited for: what is typed then may be taken for it.
+            elif (answered or not named) and (
+                said.endswith((b"#", b"$", b">", b"%")) or (looks > _MOST_LOOKS and self._answers())
+            ):
                 return named
         raise self._refused(access)
 
@@ -207,12 +224,12 @@ class Dialog:
         """Have the shell of a user whom sudo asks for nothing be root's."""
         if access.get("user", "root") != "root":
             self._type("exec sudo -n sh || :")
-            self._read(_LOOK_S)
+            self._read(_LOOK_S * self._patience)
 
     def _answers(self) -> bool:
         token = os.urandom(4).hex()
         self._type(f'echo "V""T-IN-{token}"')
-        deadline = time.monotonic() + _LOOK_S
+        deadline = time.monotonic() + _LOOK_S * self._patience
         while time.monotonic() < deadline and f"VT-IN-{token}".encode() not in self._text:
             self._read(0.5)
         return f"VT-IN-{token}".encode() in self._text
@@ -267,13 +284,13 @@ def _log_out(name: str) -> None:
         time.sleep(0.2)  # until it is read; the console's lock is for one at a time
 
 
-def _by_ssh(name: str, access: dict[str, Any], key: str | None) -> Entered:
+def _by_ssh(name: str, access: dict[str, Any], key: str | None, patience: float) -> Entered:
     """Return how ssh gets in; the key is in a file of root's, in memory, as long as the request lasts. VT710."""
     if key is None:
         raise NotLookedAt(f"nobody gave the key of '{access['user']}' of domain '{name}'")
     if shutil.which("ssh") is None:
         raise NotLookedAt("the board has no ssh client")
-    folder = Path(tempfile.mkdtemp(prefix="vtool-ssh-", dir="/run"))
+    folder = Path(tempfile.mkdtemp(prefix="vtool-ssh-", dir=_MEMORY))
 
     def leave() -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -292,7 +309,7 @@ def _by_ssh(name: str, access: dict[str, Any], key: str | None) -> Entered:
             "StrictHostKeyChecking": "yes" if pinned else "no",
             "IdentitiesOnly": "yes",
             "BatchMode": "yes",
-            "ConnectTimeout": "10",
+            "ConnectTimeout": f"{10 * patience:.0f}",
             "LogLevel": "ERROR",
         }
         words = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
@@ -312,18 +329,18 @@ def _by_ssh(name: str, access: dict[str, Any], key: str | None) -> Entered:
                 raise BoardError("VT710", f"ssh does not reach domain '{name}'", detail=done.stderr.splitlines()[-3:])
             return {"code": done.returncode, "output": done.stdout}
 
-        _until_it_answers(run)
+        _until_it_answers(run, TO_ENTER_S * patience)
         return Entered(name, run, leave)
     except BaseException:
         leave()
         raise
 
 
-def _until_it_answers(run: Run) -> None:
-    deadline = time.monotonic() + TO_ENTER_S
+def _until_it_answers(run: Run, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
     while True:
         try:
-            run("true", TO_ENTER_S)
+            run("true", within_s)
         except BoardError:
             if time.monotonic() > deadline:
                 raise
@@ -333,6 +350,9 @@ def _until_it_answers(run: Run) -> None:
 
 
 def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run a command in a domain."""
+    """Run a command in a domain; whoever asks for that knows that a shell is there, where nothing is said of one."""
+    name, command, timeout_s = arguments.domain, arguments.command, arguments.timeout
+    if deployed_domain(name).get("access", {}).get("by") == "prompt":
+        return domain_shell(name, command, timeout_s)
     with Inside() as shells:
-        return shells.run(arguments.domain, arguments.command, arguments.timeout)
+        return shells.run(name, command, timeout_s)

@@ -32,7 +32,7 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {}
     failed: dict[str, type[BoardError]] = {}
     request = json.load(sys.stdin)
-    with Inside(request.get("secrets", {})) as inside:
+    with Inside(request.get("secrets", {}), request.get("patience", 1.0)) as inside:
         for said in request["steps"]:
             step = {**said, "patience": request.get("patience", 1.0), "inside": inside}
             begin = time.monotonic()

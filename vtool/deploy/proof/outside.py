@@ -27,17 +27,16 @@ def of_any_guest(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
     for device in guest.devices:
         counted = _counted(guest, device)
         if counted is not None:
-            judge_of = Traffic(step=counted["id"])
+            judge_of = Traffic(step=counted["id"], device=f"device-{device.name}")
             yield Proof(f"device {device.name}", "bytes that its backend counted", (counted,), judge_of)
 
 
 def offered(guest: Guest, device: KvmDevice | XenVirtio) -> Proof:
     """Return the row of a device's features for a guest that nobody gets into: of what QEMU offers, and what went."""
-    offers: Step = {"id": f"offers-{device.name}", "op": "offers", "domain": guest.name}
-    platform = device.data_path.traits.platform
-    offers["device"] = f"device-{device.name}"
+    name, platform = f"device-{device.name}", device.data_path.traits.platform
+    offers: Step = {"id": f"offers-{device.name}", "op": "offers", "domain": guest.name, "device": name}
     counted = _counted(guest, device)
-    judge = Offered(offers=offers["id"], counted=counted["id"] if counted else "", platform=platform)
+    judge = Offered(offers=offers["id"], counted=counted["id"] if counted else "", device=name, platform=platform)
     steps = (offers, *([counted] if counted else ()))
     return Proof(f"device {device.name}", "features that it was offered, and works with", steps, judge)
 
@@ -110,10 +109,11 @@ class Traffic(Judge):
 
     name = "traffic"
     step: str
+    device: str
 
     def judge(self, results: Results) -> Verdict:
         """Add up."""
-        why, bytes_of = failure(results, self.step), bytes_counted(results, self.step)
+        why, bytes_of = failure(results, self.step), bytes_counted(results, self.step, self.device)
         words = ", ".join(f"{format_size(size) if size else 'none'} {what}" for what, size in bytes_of.items())
         return Verdict("any", words or "nothing", sum(bytes_of.values()) > 0, why, noted=not sum(bytes_of.values()))
 
@@ -130,6 +130,7 @@ class Offered(Judge):
     kind: ClassVar[ProofKind | None] = ProofKind.FEATURES
     offers: str
     counted: str
+    device: str
     platform: bool
 
     def judge(self, results: Results) -> Verdict:
@@ -139,7 +140,7 @@ class Offered(Judge):
         why = failure(results, self.offers)
         told = results.get(self.offers, {})
         seen = ", ".join(word for word in known if told.get(word)) or "neither"
-        used = sum(bytes_counted(results, self.counted).values()) if self.counted else 0
+        used = sum(bytes_counted(results, self.counted, self.device).values()) if self.counted else 0
         right = not why and seen == wanted
         words = (
             f"{seen}, and {format_size(used)} went through it" if used else f"{seen}; nothing was seen to go through"
@@ -147,11 +148,16 @@ class Offered(Judge):
         return Verdict(wanted, words, right and used > 0, why, noted=right and not used)
 
 
-def bytes_counted(results: Results, step: str) -> Mapping[str, int]:
-    """Return the bytes that a counting step told, by ``read`` and ``written`` as the guest sees it."""
+def bytes_counted(results: Results, step: str, device: str) -> Mapping[str, int]:
+    """Return the bytes that a counting step told, by ``read`` and ``written`` as the guest sees it.
+
+    QEMU tells of all its disks: ``device`` is this one's id, or that of the PCI function it is the inside of.
+    """
     result = results.get(step, {})
     if "answers" in result:
-        disks = [disk.get("stats", {}) for disk in _listed(result["answers"]) if disk.get("qdev")]
+        disks = [
+            disk.get("stats", {}) for disk in _listed(result["answers"]) if device in str(disk.get("qdev")).split("/")
+        ]
         keys = {"read": "rd_bytes", "written": "wr_bytes"}
         return {what: sum(int(stats.get(key, 0)) for stats in disks) for what, key in keys.items()} if disks else {}
     words = str(result.get("output", "")).split()
