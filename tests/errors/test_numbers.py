@@ -28,6 +28,7 @@ NUMBERS = {
     "VT344-one-tcp-port": (r"port (\d+) is free", r"tcp_port: \d+(?=  # VT344)", "tcp_port: {}"),
     "VT377-port-taken": (r"or write (\d+), which is free", "fe0: 7}(?=  # VT377)", "fe0: {}}}"),
     "VT413-not-a-power-of-two": (rf"write {SIZE}", "alignment: 3MiB", "alignment: {}"),
+    "VT445-in-xls-order": (r"can be at (0x[0-9a-f]+)", r"address: \S+(?=  # VT445)", "address: {}"),
     "VT398-heap-too-small": (rf"make it {SIZE}", "size: 512MiB", "size: {}"),
     "VT401-carve-out": (r"or write (0x[0-9a-f]+),", r"address: 0x[0-9a-f_]+", "address: {}"),
     "VT403-pool-behind-odd-memory": (rf"with {SIZE} of memory", "memory: 256MiB", "memory: {}"),

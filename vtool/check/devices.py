@@ -134,7 +134,7 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
             continue
         every = context.lookup.devices_of[name]
         mine = {n: d for n, d in every.items() if d.frontend == name}
-        mmio, pci, virtio = kvm_mmio(name, every), kvm_pci(name, every), xen_mmio(name, every)
+        mmio, pci, virtio = list(kvm_mmio(name, every)), list(kvm_pci(name, every)), xen_mmio(name, every)
         interfaces = [n for n, d in mine.items() if d.type == "net" and not d.data_path.traits.carries_data]
         attached = [n for n, d in mine.items() if d.type == "blk" and d.data_path.traits.carries_data]
         limits = (

@@ -21,7 +21,7 @@ from vtool.platform.extra.qemu_lines import OF_QEMU
 from vtool.platform.extra.tree_lines import OF_NODE
 from vtool.platform.extra.unit_lines import OF_UNITS
 from vtool.platform.extra.xl_lines import OF_XL
-from vtool.platform.layouts import QEMU_VIRT_PCI_FIRST, QEMU_VIRT_PCI_IOMMU
+from vtool.platform.layouts import QEMU_VIRT_PCI_IOMMU
 from vtool.reading.source import KeyPath
 
 READ_BY_RULES = (
@@ -94,10 +94,10 @@ def _lines(context: Context, path: KeyPath, lines: tuple[str, ...], format_: For
 def _places(context: Context, name: str, domain: Domain) -> Iterator[Diagnostic]:
     """Find devices of QEMU's that are put where one of the topology is."""
     devices = context.lookup.devices_of[name]
-    pci = {QEMU_VIRT_PCI_FIRST + index: device for index, device in enumerate(kvm_pci(name, devices))}
+    pci = {number: device for device, number in kvm_pci(name, devices).items()}
     if (iommu := next((device for device, each in devices.items() if each.translates), None)) is not None:
         pci[QEMU_VIRT_PCI_IOMMU] = iommu
-    mmio = dict(enumerate(kvm_mmio(name, devices)))
+    mmio = {slot: device for device, slot in kvm_mmio(name, devices).items()}
     for index, line in enumerate(domain.extra):
         try:
             named = OF_QEMU.read(line)

@@ -11,7 +11,7 @@ from vtool.check.shares import Share, largest_first, listed
 from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
-from vtool.model.topology import Domain, Role, Start, Xen
+from vtool.model.topology import Domain, Region, Role, Start, Xen
 from vtool.platform import layouts
 from vtool.platform.xen_properties import SHARED_MEMORY
 from vtool.platform.xen_releases import (
@@ -39,9 +39,12 @@ def regions_are_shared_at_boot(context: Context) -> Iterator[Diagnostic]:
     by_xl: dict[str, list[str]] = {}
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
-            if {"host_address", "addresses", "placed"} & region.model_fields_set:
+            keys = {"host_address", "addresses", "placed"} & region.model_fields_set
+            owner = context.topology.domains.get(region.owner or "")
+            if owner is not None and owner.role is Role.CONTROL:
+                keys -= {"host_address"}  # what it sees is the host's memory
+            if keys:
                 message = f"region '{name}': only memory that Xen shares at boot has further addresses"
-                keys = {"host_address", "addresses", "placed"} & region.model_fields_set
                 yield context.find("VT373", message, ("regions", name, min(keys)), key=True)
             continue
         members = context.members_of(region)
@@ -112,6 +115,7 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
             yield from _ranges_are_the_memory(context, name, domain)
     for name, region in context.topology.regions.items():
         if not context.is_static_shared(region):
+            yield from _said_twice(context, name, region)
             continue
         fixed = context.lookup.host_address_of(region)
         direct = [member for member in context.members_of(region) if context.topology.domains[member].is_direct]
@@ -134,6 +138,13 @@ def static_memory_is_sound(context: Context) -> Iterator[Diagnostic]:
                     f"`{'.'.join(fixed[1])}` {fixed[0]:#x}"
                 )
                 yield context.find("VT374", message, ("regions", name, *place))
+
+
+def _said_twice(context: Context, name: str, region: Region) -> Iterator[Diagnostic]:
+    """Find a region of the control domain that is to be at two places: both keys are host addresses."""
+    if region.host_address is not None and region.address not in (None, region.host_address):
+        message = f"region '{name}': its owner sees host addresses, so {region.address:#x} has to be `host_address` "
+        yield context.find("VT374", f"{message}{region.host_address:#x}", ("regions", name, "address"))
 
 
 def _ranges_are_the_memory(context: Context, name: str, domain: Domain) -> Iterator[Diagnostic]:

@@ -6,12 +6,14 @@ of devices is a board's or a domain's, in the order of the file.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from string import ascii_lowercase
 
 from vtool.data_paths.facts import Transport
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, disks_of
+from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_FIRST, XEN_VIRTIO_MMIO, MmioSlots
 
 XL_DISK_NAMES = tuple(f"xvd{letter}" for letter in ascii_lowercase)
 _ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
@@ -22,30 +24,49 @@ def has_device(domain: str, device: Device) -> bool:
     return domain == device.frontend or (device.data_path.traits.at_both_ends and domain == device.backend)
 
 
-def kvm_mmio(domain: str, devices: Mapping[str, Device]) -> list[str]:
-    """Return the devices on virtio-mmio slots of a KVM guest; the N-th is on slot N."""
-    return [n for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO]
+def kvm_mmio(domain: str, devices: Mapping[str, Device]) -> dict[str, int]:
+    """Return the slots of the virtio-mmio devices of a KVM guest, in the order of the file.
+
+    Those that are given, and from 0 on those that are left for the others.
+    """
+    mine = {n: d for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO}
+    return _numbered(mine, given_slots(mine, QEMU_VIRT_MMIO), 0)
 
 
-def kvm_pci(domain: str, devices: Mapping[str, Device]) -> list[str]:
-    """Return the devices on the root bus of a KVM guest, without its IOMMU, which has a number of its own."""
-    mine = ((n, d) for n, d in devices.items() if has_device(domain, d))
-    return [n for n, d in mine if d.transport in _ON_PCI and not d.translates]
+def kvm_pci(domain: str, devices: Mapping[str, Device]) -> dict[str, int]:
+    """Return the numbers of devices on the root bus of a KVM guest, without its IOMMU, which has one of its own."""
+    mine = {n: d for n, d in devices.items() if has_device(domain, d) and d.transport in _ON_PCI and not d.translates}
+    return _numbered(mine, {n: d.address for n, d in mine.items() if d.address is not None}, QEMU_VIRT_PCI_FIRST)
 
 
 def xen_mmio(domain: str, devices: Mapping[str, Device]) -> list[str]:
     """Return the virtio devices of a Xen guest; the N-th is on slot N.
 
     libxl gives places to virtio disks first, then to its ``virtio`` list, and QEMU's xenpvh fills them in the order of
-    its options (libxl_arm.c, hw/xen/xen-pvh-common.c).
+    its options (libxl_arm.c, hw/xen/xen-pvh-common.c). A slot that is given orders both; a rule looks whether it can.
     """
-    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO]
-    return [n for n, _ in sorted(mine, key=lambda item: not _in_disk_list(item[1]))]
+    every = ((n, d) for n, d in devices.items() if domain == d.frontend and d.transport is Transport.MMIO)
+    mine = dict(sorted(every, key=lambda item: not in_disk_list(item[1])))
+    slots = _numbered(mine, given_slots(mine, XEN_VIRTIO_MMIO), 0)
+    return sorted(slots, key=slots.__getitem__)
+
+
+def given_slots(devices: Mapping[str, Device], slots: MmioSlots) -> dict[str, int]:
+    """Return the slots of those virtio-mmio devices that have an address or interrupt of one."""
+    given = ((n, d) for n, d in devices.items() if d.address is not None or d.interrupt is not None)
+    found = ((n, slots.slot_at(d.address, d.interrupt)) for n, d in given)
+    return {name: slot for name, slot in found if slot is not None}
+
+
+def _numbered(names: Iterable[str], given: Mapping[str, int], first: int) -> dict[str, int]:
+    taken = set(given.values())
+    free = (number for number in itertools.count(first) if number not in taken)
+    return {name: given[name] if name in given else next(free) for name in names}
 
 
 def xl_disks(domain: str, devices: Mapping[str, Device]) -> list[str]:
     """Return what stands in xl's ``disk`` list, PV disks first."""
-    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and _in_disk_list(d)]
+    mine = [(n, d) for n, d in devices.items() if domain == d.frontend and in_disk_list(d)]
     return [n for n, _ in sorted(mine, key=lambda item: item[1].transport is not Transport.XENBUS)]
 
 
@@ -65,7 +86,8 @@ def _named(disks: Iterable[Device]) -> list[str]:
     return [name for name in (one or next(free, None) for one in chosen) if name]
 
 
-def _in_disk_list(device: Device) -> bool:
+def in_disk_list(device: Device) -> bool:
+    """Whether a device of a Xen guest stands in xl's list of disks."""
     row = combination_of("xen", device)
     return row is not None and row.in_disk_list
 

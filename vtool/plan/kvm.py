@@ -24,7 +24,7 @@ from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
 from vtool.plan.networks import derived_mac, plan_tap
 from vtool.plan.paths import kernel_words, planning_of
-from vtool.plan.placement import flag_of, mmio_place
+from vtool.plan.placement import flag_of, given_place, mmio_place
 from vtool.plan.qemu import device_options, queues_of, reconnect
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, fixed_by_user, join, share_of
 from vtool.platform import layouts
@@ -235,11 +235,11 @@ class _DevicePlanner:
     def _place(self, name: str, device: Device) -> plan.MmioPlace | plan.PciPlace:
         match device.transport:
             case Transport.MMIO:
-                slot = self.mmio.index(name)
-                return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file")
+                slot = self.mmio[name]
+                origin = given_place(self.scope, name, device)
+                return mmio_place(layouts.QEMU_VIRT_MMIO, slot, f"slot {slot}, in the order of the file", origin)
             case Transport.PCI | Transport.SHARED_MEMORY:
-                first, of_iommu = layouts.QEMU_VIRT_PCI_FIRST, layouts.QEMU_VIRT_PCI_IOMMU
-                slot = first + self.pci.index(name) if name in self.pci else of_iommu
+                slot = self.pci.get(name, layouts.QEMU_VIRT_PCI_IOMMU)
                 return plan.PciPlace(slot, slot << 11)
             case Transport.XENBUS:
                 raise AssertionError("a guest under KVM has no xenbus")

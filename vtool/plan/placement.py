@@ -17,9 +17,10 @@ from vtool.base.units import AddressRange, format_size, free_ranges
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.model.board_facts import FIRMWARE_BYTES, BoardFacts
+from vtool.model.devices import Device
 from vtool.model.host_requests import HostRequest, Purpose, places_for, reach_of
 from vtool.model.topology import Region, RegionUse
-from vtool.plan.scope import fixed_by_user
+from vtool.plan.scope import BoardScope, fixed_by_user
 from vtool.plan.types import HostRegion, MmioPlace, Origin, OriginKind, StaticRange
 from vtool.platform.host_memory import HostMemory
 from vtool.platform.layouts import MmioSlots
@@ -103,9 +104,16 @@ def cannot_keep(
     return Diagnostic("VT411", message, document.span(place), hints=(hint,))
 
 
-def mmio_place(slots: MmioSlots, slot: int, reason: str) -> MmioPlace:
-    """Return the place of a virtio-mmio device on a slot of a machine."""
-    origin = Origin(OriginKind.ALLOCATED, reason)
+def given_place(scope: BoardScope, name: str, device: Device) -> Origin | None:
+    """Return who gave a device its place on a bus, None where nobody did."""
+    key = "address" if device.address is not None else "interrupt"
+    given = device.address is not None or device.interrupt is not None
+    return fixed_by_user(scope.document, ("devices", name, key)) if given else None
+
+
+def mmio_place(slots: MmioSlots, slot: int, reason: str, given: Origin | None = None) -> MmioPlace:
+    """Return the place of a virtio-mmio device on a slot of a machine; ``reason`` counts unless it was ``given``."""
+    origin = given or Origin(OriginKind.ALLOCATED, reason)
     return MmioPlace(slot, slots.address(slot), slots.stride_bytes, slots.first_spi_index + slot, origin)
 
 

@@ -25,7 +25,7 @@ from vtool.model.topology import Xen
 from vtool.plan import types as plan
 from vtool.plan.kvm import plan_daemon, socket_of
 from vtool.plan.networks import derived_mac, plan_tap
-from vtool.plan.placement import mmio_place
+from vtool.plan.placement import given_place, mmio_place
 from vtool.plan.qemu import device_options, queues_of
 from vtool.plan.scope import BoardScope, backend_unit, share_of
 from vtool.platform import layouts
@@ -51,7 +51,7 @@ def _plan_device(
     assert row is not None
     memory = scope.domains[device.frontend].memory or 0
     reason = f"{slot + 1}. in libxl's order: disks, then the others"
-    place = mmio_place(layouts.XEN_VIRTIO_MMIO, slot, reason)
+    place = mmio_place(layouts.XEN_VIRTIO_MMIO, slot, reason, given_place(scope, name, device))
     in_qemu = device.program is Program.QEMU_XENPVH
     disk = None
     if xl_name and isinstance(device, BlockDevice) and device.disk:

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from vtool.base.records import record
 from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, align_up, free_ranges
 
+SPI_FIRST_INTID = 32
+"""GICv2 and GICv3 architecture: SPI N is INTID 32 + N."""
+
 
 @record
 class Window:
@@ -32,6 +35,17 @@ class MmioSlots:
     def address(self, slot: int) -> int:
         """Return the guest-physical base of a slot."""
         return self.base + slot * self.stride_bytes
+
+    def interrupt(self, slot: int) -> int:
+        """Return the interrupt of a slot, as the GIC counts (INTID)."""
+        return SPI_FIRST_INTID + self.first_spi_index + slot
+
+    def slot_at(self, address: int | None, interrupt: int | None) -> int | None:
+        """Return the slot that has an address, an interrupt, or both; None where there is none."""
+        for slot in range(self.count):
+            if address in (None, self.address(slot)) and interrupt in (None, self.interrupt(slot)):
+                return slot
+        return None
 
 
 @record
@@ -152,9 +166,6 @@ XEN_POOL_PHANDLE = 65100
 
 XENPVH_MMIO_COUNT = 10
 """QEMU hw/arm/xen-pvh.c: GUEST_VIRTIO_MMIO_SPI_LAST - GUEST_VIRTIO_MMIO_SPI_FIRST, one less than libxl has."""
-
-SPI_FIRST_INTID = 32
-"""GICv2 and GICv3 architecture: SPI N is INTID 32 + N."""
 
 XEN_GUEST_RAM = (AddressRange(0x4000_0000, 0x1_0000_0000), AddressRange(0x2_0000_0000, 0x100_0000_0000))
 """Xen xen/include/public/arch-arm.h GUEST_RAM0_BASE/SIZE and GUEST_RAM1_BASE/SIZE."""

@@ -18,7 +18,7 @@ from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Parts, Wiring
 from vtool.model.devices.disk import Disk
 from vtool.model.devices.queues import NOT_CHOSEN, QEMU_DEFAULT, QueueLimits
-from vtool.model.types import BoardFileName, CpuList, Model, Name, UnitExtra
+from vtool.model.types import Address, BoardFileName, CpuList, Model, Name, UnitExtra
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing, ring_pages
 from vtool.platform.xen_releases import Feature
@@ -143,6 +143,8 @@ class DeviceBase(Model):
     ``backend_cpus`` are the board's CPUs that the serving daemon is kept on; none means any. ``queues`` is the number
     of request queues (of a network, of pairs), ``queue_size`` that of the entries of each (of a network, of those it
     receives by); left out, both are the backend's own. ``unit_extra`` are settings of the unit that serves it.
+    ``address`` is its place in the guest: of a virtio-mmio slot, guest-physical, or its device number on PCI's root
+    bus. ``interrupt`` is that of a virtio-mmio slot, as the GIC counts (INTID). One says the other.
     """
 
     frontend: Name
@@ -154,6 +156,8 @@ class DeviceBase(Model):
     backend_cpus: CpuList = ()
     queues: Annotated[int, Field(ge=1, le=1024)] | None = None
     queue_size: Annotated[int, Field(ge=1, le=32768)] | None = None
+    address: Address | None = None
+    interrupt: Annotated[int, Field(ge=32, le=1019)] | None = None
     unit_extra: UnitExtra = Field(default_factory=dict)
 
     if TYPE_CHECKING:
