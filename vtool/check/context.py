@@ -98,7 +98,8 @@ class Context:
 
     def kernel_file(self, domain: str) -> BootFile | None:
         """Return what is known of a domain's kernel, None where nothing is."""
-        return self.files.get(("kernel", self.topology.domains[domain].kernel))
+        declared = self.topology.domains[domain]
+        return None if declared.boots_itself else self.files.get(("kernel", declared.kernel))
 
     def ramdisk_file(self, domain: str) -> BootFile | None:
         """Return what is known of a domain's ramdisk, None where nothing is, or where it has none."""

@@ -33,6 +33,8 @@ def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:
 
 def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
     for name, domain in context.topology.domains.items():
+        if domain.firmware is not None:
+            yield f"domain '{name}', which firmware boots,", ("domains", name)
         if domain.passthrough:
             yield f"domain '{name}' with devices passed through", ("domains", name)
     for name, board in context.topology.boards.items():

@@ -46,7 +46,7 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
     What is only rendered cannot be deployed with a wrong kernel, so there both are warnings.
     """
     for name, domain in context.topology.domains.items():
-        kernel = context.kernels.get(domain.kernel)
+        kernel = None if domain.boots_itself else context.kernels.get(domain.kernel)
         path = ("domains", name, "kernel") if "kernel" in domain.model_fields_set else ("domains", name)
         if kernel is None:
             yield from _unchecked(context, name, path)

@@ -18,6 +18,7 @@ from vtool.platform.layouts import (
     qemu_kernel_end,
     qemu_tree_end,
 )
+from vtool.reading.source import KeyPath
 
 
 def kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[str, Device, Kvm]]:
@@ -26,6 +27,41 @@ def kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[s
         hypervisor = context.hypervisor_of(device.frontend)
         if isinstance(hypervisor, Kvm) and combination_of("kvm", device) is not None:
             yield name, device, hypervisor
+
+
+@rule(
+    "VT446",
+    what="firmware that a domain cannot have, or a key that it leaves no room for",
+    why="EDK2 comes with Debian for QEMU alone, and boots what its guest's disks have: no words or ramdisk reach that.",
+    example="firmware: uefi for a guest of Xen",
+    fix="Follow the message.",
+)
+def firmware_can_be_had(context: Context) -> Iterator[Diagnostic]:
+    """Firmware is for guests of KVM, and boots from a disk or the kernel that the topology gives."""
+    for name, domain in context.topology.domains.items():
+        hypervisor = context.hypervisor_of(name)
+        if domain.firmware is None or hypervisor is None:
+            continue
+        path: KeyPath = ("domains", name, "firmware")
+        if domain.role is Role.CONTROL:
+            yield context.find("VT446", f"the firmware of '{name}' is its board's", path, key=True)
+        elif not isinstance(hypervisor, Kvm):
+            message = f"no Debian package has firmware for '{name}', a guest of Xen"
+            hint = "EDK2's ArmVirtXen (XEN_EFI.fd) begins like an arm64 kernel: name one of your own with `kernel`"
+            yield context.find("VT446", message, path, key=True, hints=(hint,))
+        elif pools := [f"'{region}'" for region, _ in context.lookup.pools_of(name)]:
+            message = f"'{name}' has the pool {pools[0]}: whether firmware keeps out of it has not been seen"
+            yield context.find("VT446", message, path, key=True)
+        elif domain.boots_itself:
+            for key in ("ramdisk", "bootargs"):
+                if getattr(domain, key):
+                    message = f"`{key}` of '{name}' has no effect: its firmware boots what it finds on a disk"
+                    hint = "with a `kernel` the firmware starts that, with its ramdisk and words"
+                    yield context.find("VT446", message, ("domains", name, key), key=True, hints=(hint,))
+            mine = context.lookup.devices_of[name].values()
+            if not any(device.frontend == name and device.root_kind() for device in mine):
+                message = f"the firmware of '{name}' finds nothing to boot: it has no disk and no network"
+                yield context.find("VT446", message, path, key=True)
 
 
 @rule("VT346")

@@ -65,6 +65,8 @@ def huge_pages_leave_memory(context: Context) -> Iterator[Diagnostic]:
     for name, domain in context.topology.domains.items():
         path: KeyPath = ("domains", name, "bootargs")
         words, kernel = linux_words(domain.bootargs), context.kernels.get(domain.kernel)
+        if domain.boots_itself:
+            continue
         has, word = _memory_of(context, name, domain), last(words, "hugepages")
         if has is None or word is None:
             continue

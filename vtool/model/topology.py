@@ -206,6 +206,12 @@ class Enhanced(Enum):
     LEGACY = "legacy"
 
 
+class Firmware(Enum):
+    """What runs in a guest before anything else: ``uefi`` is EDK2, as Debian's qemu-efi-aarch64 has it."""
+
+    UEFI = "uefi"
+
+
 class Tee(Enum):
     """What speaks to the trusted execution environment for a guest of xl (``tee``)."""
 
@@ -309,6 +315,8 @@ class Domain(Model):
     ``unit_extra`` settings of its unit, which nobody checks (``vtool.platform.extra``).
 
     ``access`` is how a proof gets into a guest, ``proof`` what of it must be shown.
+
+    With ``firmware`` a guest of KVM boots from its own disk, unless it has a ``kernel``.
     """
 
     board: Name | None = None
@@ -317,6 +325,7 @@ class Domain(Model):
     host_cpus: CpuList = ()
     memory: Size | None = None
     kernel: ImageReference = "vtool:linux"
+    firmware: Firmware | None = None
     ramdisk: ImageReference | None = None
     device_tree: ImageReference | None = None
     passthrough: tuple[DeviceTreePath, ...] = ()
@@ -363,6 +372,11 @@ class Domain(Model):
         if self.access.login is not None:
             return self.access.login.prompt.rstrip()
         return self.ready if self.access.shell is not None else ""
+
+    @property
+    def boots_itself(self) -> bool:
+        """Whether its firmware finds what to boot on its own disks: then it has no kernel from outside."""
+        return self.firmware is not None and "kernel" not in self.model_fields_set
 
     @property
     def pins(self) -> Mapping[tuple[str | int, ...], tuple[int, ...]]:

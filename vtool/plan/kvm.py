@@ -53,6 +53,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         for d in requested.values()
         if isinstance(d, NetworkDevice) and d.network.frontend_address and not d.data_path.traits.carries_data
     ]
+    firmware = _plan_firmware(name) if domain.firmware else None
     inside = [device for device in devices if device.backend is None]
     return plan.KvmGuest(
         name=name,
@@ -61,7 +62,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         pools=pools,
         memory_bytes=layouts.qemu_guest_memory(domain.memory, (pool.range.size_bytes for pool in pools)).size_bytes,
         memory=memory,
-        kernel=f"{plan.CURRENT}/domains/{name}/Image",
+        kernel=None if domain.boots_itself else f"{plan.CURRENT}/domains/{name}/Image",
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=False),
@@ -87,7 +88,10 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         machine_options=tuple(option for device in devices if device.translates for option in device.options),
         requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
         libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
-        files=tuple(disk.disk_path for device in inside for disk in device.disks if not disk.is_device),
+        files=(
+            *(disk.disk_path for device in inside for disk in device.disks if not disk.is_device),
+            *([firmware.variables.disk_path] if firmware else []),
+        ),
         device_nodes=tuple(
             node
             for device in inside
@@ -99,10 +103,17 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         ),
         own_network=not any(device.tap for device in devices),
         host_cpus=domain.host_cpus,
-        kernel_image=domain.kernel,
+        kernel_image=None if domain.boots_itself else domain.kernel,
         ramdisk_image=domain.ramdisk,
         not_checked=domain.extra,
+        firmware=firmware,
     )
+
+
+def _plan_firmware(name: str) -> plan.KvmFirmware:
+    # No disk of a user's has a name that begins so. Empty flash is formatted by EDK2 when it starts.
+    variables = plan.FileDisk(f"{plan.DISKS}/_{name}.efivars", layouts.QEMU_FLASH_BYTES, None)
+    return plan.KvmFirmware(layouts.AAVMF_CODE, variables)
 
 
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:

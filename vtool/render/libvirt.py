@@ -46,10 +46,14 @@ def domain_xml(guest: KvmGuest) -> str:
     _text(domain, "vcpu", str(guest.cpus), placement="static", **cpus)
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="aarch64", machine=guest.machine.partition(",")[0])
-    _text(system, "kernel", guest.kernel)
-    if guest.ramdisk is not None:
-        _text(system, "initrd", guest.ramdisk)
-    _text(system, "cmdline", guest.bootargs)
+    if guest.firmware is not None:
+        _text(system, "loader", guest.firmware.code, readonly="yes", type="pflash")
+        _text(system, "nvram", guest.firmware.variables.disk_path)
+    if guest.kernel is not None:
+        _text(system, "kernel", guest.kernel)
+        if guest.ramdisk is not None:
+            _text(system, "initrd", guest.ramdisk)
+        _text(system, "cmdline", guest.bootargs)
     ET.SubElement(ET.SubElement(domain, "features"), "gic", version=str(guest.gic_version))
     ET.SubElement(domain, "cpu", mode="host-passthrough")
     devices = ET.SubElement(domain, "devices")

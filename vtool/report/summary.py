@@ -94,6 +94,10 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
     shared = "shared" if guest.memory[0].shared else "private"
     ram = f"RAM guest-physical {guest.ram} {format_size(guest.ram.size_bytes)} {shared}"
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), {ram}, {guest.unit}")
+    if guest.firmware is not None:
+        what = "starts its kernel" if guest.kernel else "boots from a disk of the guest"
+        kept = f"keeps its variables in {guest.firmware.variables.disk_path}"
+        yield ("firmware", guest.name, f"{guest.firmware.code} {what}, and {kept}")
     for pool in guest.pools:
         where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "
         where += ("shared" if pool.shared else pool.use.value) if pool.numa_node else "in RAM"

@@ -51,7 +51,7 @@ def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
     yield from domain_answers(guest)
     yield from of_any_guest(guest)
     used = [pool for pool in guest.pools if any(device.pool == pool for device in guest.devices)]
-    if used:
+    if used and guest.kernel is not None:
         yield has_option(f"domain {guest.name}", guest.name, guest, guest.kernel, "DMA_RESTRICTED_POOL")
     yield _memory_backends(guest)
     for pool in used:

@@ -33,7 +33,7 @@ from vtool.plan.types.guest import (
     served_by,
     written_files,
 )
-from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmGuest, KvmMemory
+from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmFirmware, KvmGuest, KvmMemory
 from vtool.plan.types.origins import Origin, OriginKind, StaticRange
 from vtool.plan.types.regions import HostRegion, Pool, RegionFile, SharedView
 from vtool.plan.types.rings import KvmRing, RingEnd, XenRing
@@ -79,6 +79,7 @@ __all__ = [
     "GuestWindows",
     "HostRegion",
     "KvmDevice",
+    "KvmFirmware",
     "KvmGuest",
     "KvmMemory",
     "KvmRing",

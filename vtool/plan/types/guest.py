@@ -117,9 +117,9 @@ class RegionView:
     origin: Origin
 
 
-def started_from(kernel: str, ramdisk: str | None, unit: str) -> tuple[GuestImage, ...]:
-    """Return the images of a guest that ``unit`` starts with kernel and ramdisk."""
-    files = [GuestImage("Image", kernel, (unit,))]
+def started_from(kernel: str | None, ramdisk: str | None, unit: str) -> tuple[GuestImage, ...]:
+    """Return the images of a guest that ``unit`` starts with kernel and ramdisk, as far as it has them."""
+    files = [GuestImage("Image", kernel, (unit,))] if kernel is not None else []
     return (*files, *([GuestImage("ramdisk", ramdisk, (unit,))] if ramdisk is not None else []))
 
 
@@ -148,8 +148,9 @@ class GuestDevice(Protocol):
 
 
 def file_disks(guest: Guest) -> tuple[FileDisk, ...]:
-    """Return the files on the board behind a guest's devices."""
-    return tuple(file for device in guest.devices for file in device.files if not file.is_device)
+    """Return the files on the board behind a guest's devices, and those of the guest itself."""
+    behind = (file for device in guest.devices for file in device.files if not file.is_device)
+    return (*behind, *guest.own_files)
 
 
 def written_files(disks: Iterable[FileDisk]) -> tuple[str, ...]:
@@ -316,6 +317,10 @@ class Guest(Protocol):
     @property
     def devices(self) -> tuple[GuestDevice, ...]:
         """Return its devices, in the order in which their files are told."""
+
+    @property
+    def own_files(self) -> tuple[FileDisk, ...]:
+        """Return the files on the board that are the guest's and no device's: what its firmware keeps."""
 
     @property
     def region_files(self) -> tuple[RegionFile, ...]:

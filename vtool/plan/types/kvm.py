@@ -97,6 +97,14 @@ class KvmDevice:
 
 
 @record
+class KvmFirmware:
+    """EDK2 in two flash chips of QEMU's virt machine: the code, of a package, and a file for what it keeps."""
+
+    code: str
+    variables: FileDisk
+
+
+@record
 class KvmGuest(StartedLater, WithoutPv):
     """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
 
@@ -112,7 +120,7 @@ class KvmGuest(StartedLater, WithoutPv):
     pools: tuple[Pool, ...]
     memory_bytes: int
     memory: tuple[KvmMemory, ...]
-    kernel: str
+    kernel: str | None
     ramdisk: str | None
     bootargs: str
     ready: str
@@ -134,12 +142,13 @@ class KvmGuest(StartedLater, WithoutPv):
     device_nodes: tuple[str, ...]
     own_network: bool
     host_cpus: tuple[int, ...]
-    kernel_image: str
+    kernel_image: str | None
     ramdisk_image: str | None
     not_checked: tuple[str, ...] = ()
     """Arguments of its QEMU that are the user's own: one option and its value each, as a shell reads them."""
     access: GuestAccess = GuestAccess()
     require: tuple[ProofKind, ...] = ()
+    firmware: KvmFirmware | None = None
 
     @property
     def kind(self) -> GuestKind:
@@ -169,7 +178,13 @@ class KvmGuest(StartedLater, WithoutPv):
     @property
     def written_files(self) -> tuple[str, ...]:
         """Return the files that QEMU itself may write to."""
-        return written_files(disk for device in self.devices if device.backend is None for disk in device.disks)
+        inside = (disk for device in self.devices if device.backend is None for disk in device.disks)
+        return written_files((*inside, *self.own_files))
+
+    @property
+    def own_files(self) -> tuple[FileDisk, ...]:
+        """Return the file in which its firmware keeps its variables."""
+        return (self.firmware.variables,) if self.firmware else ()
 
     @property
     def region_files(self) -> tuple[RegionFile, ...]:

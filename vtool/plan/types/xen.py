@@ -216,6 +216,11 @@ class GuestWithQemu:
         return self.qemu is not None
 
     @property
+    def own_files(self) -> tuple[FileDisk, ...]:
+        """Return nothing: it has no firmware."""
+        return ()
+
+    @property
     def region_files(self) -> tuple[RegionFile, ...]:
         """Return nothing: what it shares is no file."""
         return ()

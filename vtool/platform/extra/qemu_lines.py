@@ -25,7 +25,7 @@ WRITTEN = {
     "dtb": "vtool makes the tree of a guest with pools",
 }
 """Options that vtool writes, and what of a topology says them; not those that may be repeated."""
-REPEATED = ("object", "chardev", "global", "blockdev", "device", "netdev")
+REPEATED = ("object", "chardev", "global", "blockdev", "device", "netdev", "drive")
 """Options that vtool writes and that may be written again, for other things."""
 _AGAINST = {
     "M": "`machine` of the hypervisor says it",
