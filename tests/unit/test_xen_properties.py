@@ -120,7 +120,8 @@ def test_page_tables_on_4_16_are_a_warning_everywhere(tmp_path: Path) -> None:
 def merged(file: Path, folder: Path) -> tuple[BoardPlan, bytes]:
     # The base tree of the tests has no devices to pass through.
     lines = [line for line in file.read_text().splitlines() if "/pl061" not in line]
-    (folder / "case.yaml").write_text("\n".join(lines).replace("config: ", f"config: {file.parent}/"))
+    text = "\n".join(lines).replace("config: ", f"config: {file.parent}/")
+    (folder / "case.yaml").write_text(text.replace("policies/", f"{file.parent}/policies/"))
     (board,) = prepare(folder / "case.yaml").plan.boards
     (folder / "image").write_bytes(b"image")
     (folder / "work").mkdir()
@@ -128,7 +129,7 @@ def merged(file: Path, folder: Path) -> tuple[BoardPlan, bytes]:
     return board, next(file for file in staged.files if file.name == "board.dtb").path.read_bytes()
 
 
-@pytest.mark.parametrize("case", ["dom0less-settings", "dom0less-shared"])
+@pytest.mark.parametrize("case", ["dom0less-settings", "dom0less-shared", "xen-kept-apart"])
 def test_a_changed_property_of_a_merged_tree_is_told(case: str, tmp_path: Path) -> None:
     board, blob = merged(ROOT / f"tests/topologies/{case}.yaml", tmp_path)
     assert [*differences(read_blob(blob), board)] == []
@@ -149,7 +150,7 @@ def test_a_changed_property_of_a_merged_tree_is_told(case: str, tmp_path: Path) 
             told = [*differences(tree, board)]
             assert any(setting.row.name in text or "static memory" in text for text in told), (setting.row.name, told)
             compared += 1
-    assert compared > len([row for row in SETTINGS if row.where is not Where.XL])
+    assert compared >= len([row for row in SETTINGS if row.where is not Where.XL])
 
 
 def test_a_setting_writes_what_its_row_says() -> None:
