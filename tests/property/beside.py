@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 def copy_beside(topology: Path, folder: Path) -> None:
-    """Copy the configurations and facts that stand beside a topology into another folder."""
+    """Copy the configurations, facts and policies that stand beside a topology into another folder."""
     for file in topology.parent.glob("*.config"):
         shutil.copy(file, folder)
-    if (facts := topology.parent / "facts").is_dir():
-        shutil.copytree(facts, folder / "facts", dirs_exist_ok=True)
+    for name in ("facts", "policies"):
+        if (beside := topology.parent / name).is_dir():
+            shutil.copytree(beside, folder / name, dirs_exist_ok=True)

@@ -35,8 +35,9 @@ ODD: list[Any] = [
     "kvmm", "3.5", "a" * 3000, "é", "-", "${", [True], [{}], "\u0085x",
 ]  # fmt: skip
 LIBRARY = re.compile(
-    r"[Pp]ydantic|yaml_|\b(None|True|False|tuple|dict|str|int|bool|[Ii]nput should|validation|JSON|regex|literal|extra|"
-    r"forbidden|discriminator|instance|object|[Tt]raceback|[Ee]xception|should (be|have|match))\b|\{\}|\[\]|\{'|\['"
+    r"[Pp]ydantic|yaml_|\b(None|True|False|tuple|dict|str|int|bool|[Ii]nput should|validation|JSON|regex|literal|"
+    r"[Ee]xtra (inputs?|fields?)|forbidden|discriminator|instance|object|[Tt]raceback|[Ee]xception|"
+    r"should (be|have|match))\b|\{\}|\[\]|\{'|\['"
 )
 """Words of pydantic, PyYAML and Python that no message of vtool's has."""
 INVENTORY = f"""

@@ -140,10 +140,13 @@ _ALIKE = 0.8
 def _faults(model: type[BaseModel], document: Document, error: ValidationError) -> list[Fault]:
     """Return what pydantic found, one fault a place, without what follows from another fault."""
     found: dict[tuple[KeyPath, str | None], Fault] = {}
+    holding = {place[:length] for place in document.unsound for length in range(len(place))}
     for fault in _items(model, document, error):
         under = [fault.path[:length] for length in range(len(fault.path) + 1)]
         if any(place in document.unsound for place in under):
             continue
+        if fault.kind == "value_error" and fault.path in holding:
+            continue  # what is read as a whole, such as a list of CPUs, is not known where a part of it is not
         if fault.missing is not None and (
             document.lacking or fault.path in document.open or (*fault.path, fault.missing) in document.unsound
         ):
