@@ -31,12 +31,16 @@ def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:
     )
 
 
-def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
+def _domains(context: Context) -> Iterator[tuple[str, KeyPath]]:
     for name, domain in context.topology.domains.items():
         if domain.firmware is not None:
             yield f"domain '{name}', which firmware boots,", ("domains", name)
         if domain.passthrough:
             yield f"domain '{name}' with devices passed through", ("domains", name)
+
+
+def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
+    yield from _domains(context)
     for name, board in context.topology.boards.items():
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
