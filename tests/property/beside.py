@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def copy_beside(topology: Path, folder: Path) -> None:
-    """Copy the configurations, facts and policies that stand beside a topology into another folder."""
+    """Copy the configurations, and folders of facts, policies and images, that stand beside a topology."""
     for file in topology.parent.glob("*.config"):
         shutil.copy(file, folder)
-    for name in ("facts", "policies"):
-        if (beside := topology.parent / name).is_dir():
-            shutil.copytree(beside, folder / name, dirs_exist_ok=True)
+    for beside in topology.parent.iterdir():
+        if beside.is_dir():
+            shutil.copytree(beside, folder / beside.name, dirs_exist_ok=True)

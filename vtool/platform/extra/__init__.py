@@ -1,8 +1,9 @@
 """What users add in the words of xl, Xen, QEMU and systemd, where a topology has no word: one module a format.
 
 Each reads one line as its own program would, and knows which of what it names vtool writes itself. What a line does is
-not known here: plans show it as not checked. Enter at ``Format``; ``OF_XL``, ``OF_NODE``, ``OF_QEMU`` are formats of a
-domain's ``extra``, ``unit_settings`` reads ``unit_extra``.
+not known here: plans show it as not checked. The readers are vtool's own and take less than the programs do, since
+rules start no processes, and xl's parser is only where Xen's tools are; the tests ask the programs themselves. Enter at
+``Format``; ``OF_XL``, ``OF_NODE``, ``OF_QEMU`` are those of a domain's ``extra``, ``OF_UNITS`` that of ``unit_extra``.
 """
 
 from __future__ import annotations
