@@ -15,7 +15,7 @@ from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.deploy import tasks
 from vtool.deploy.job import Job, Report
-from vtool.deploy.on_board import inside, observe
+from vtool.deploy.on_board import domains, inside, observe
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.proof import Proof, Row, proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
@@ -167,6 +167,23 @@ def test_a_file_that_is_not_there_is_said_where_it_is_named(tmp_path: Path) -> N
         secrets_of(board.guests)
     (found,) = caught.value.diagnostics
     assert found.span is not None and found.span.line == 10 and "other.txt" in found.message
+
+
+def test_what_a_guest_of_xens_says_on_its_uart_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """xenconsoled has a log for each; neither has what the last run said."""
+    board = board_of(tmp_path, "    access: none\n    ready: up\n    xen: {uart: true}\n", "xen")
+    told = manifest_of(board)
+    assert told["uart_log"] == "/var/log/xen/console/guest-fe0-vuart0.log"
+    units = [a.content for a in render(board).artifacts if a.name == "units/vtool-domain-fe0.service"]
+    assert all(f"mv -f {told[key]} {told[key]}.old" in units[0] for key in ("console_log", "uart_log"))
+    (said,) = (step["command"] for step in steps_of(proofs(board)) if step["id"] == "said-fe0")
+    assert told["console_log"] in said and told["uart_log"] in said
+    (tmp_path / "uart").write_text("up\n")
+    monkeypatch.setattr(domains, "run", lambda *_, **__: pytest.fail("no log of Xen's is asked for"))
+    logs = {"console_log": str(tmp_path / "none"), "uart_log": str(tmp_path / "uart")}
+    assert b"up" in domains.console_text({"kind": "xen", **logs})
+    plain = manifest_of(board_of(tmp_path, "    ramdisk: vtool:guest-initramfs\n    xen: {uart: true}\n", "xen"))
+    assert "uart_log" not in plain
 
 
 # -- rows

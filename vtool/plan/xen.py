@@ -77,8 +77,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         settings=settings_of(
             domain,
             cpupool=_pool_of(scope, domain),
-            # Of xl's guests none has a UART unless it is asked for.
-            uart=domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set,
+            uart=_has_uart(domain),
         ),
         affinity=domain.affinity,
         grants=_grants(domain, devices),
@@ -90,7 +89,13 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         vhost_frontend=xen_virtio.plan_vhost_frontend(name, virtio),
         create_unit=f"vtool-create-{name}.service" if virtio else None,
         not_checked=domain.extra,
+        uart_log=f"/var/log/xen/console/guest-{name}-vuart0.log" if _has_uart(domain) and not domain.is_ours else None,
     )
+
+
+def _has_uart(domain: Domain) -> bool:
+    """Whether a guest has a UART of Xen's: of xl's none has unless it is asked for."""
+    return domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set
 
 
 def _grants(domain: Domain, devices: Mapping[str, Device]) -> plan.GrantLimit | None:

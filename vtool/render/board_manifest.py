@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, assert_never
 
 from vtool.model.access import Way
-from vtool.plan.types import BoardPlan, FileDisk, Guest, file_disks, served_by
+from vtool.plan.types import BoardPlan, FileDisk, Guest, XenGuest, file_disks, served_by
 from vtool.render.artifacts import Artifact, Kind, Place
 
 
@@ -40,6 +40,7 @@ def _domain(guest: Guest) -> dict[str, Any]:
         "ready_timeout_s": guest.ready_timeout_s,
         "domain_id": guest.domain_id,
         "console_log": guest.console_log,
+        "uart_log": guest.uart_log if isinstance(guest, XenGuest) else None,
         "console": guest.console_socket,
         "qmp": guest.qmp_socket,
         "access": _access(guest),

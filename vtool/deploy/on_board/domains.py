@@ -128,14 +128,14 @@ def wait_ready(name: str, domain: dict[str, Any], deadline: float) -> None:
 
 
 def console_text(domain: dict[str, Any]) -> bytes:
-    """Return what a domain's console said; that of a domain that Xen built is in Xen's own log."""
+    """Return what a domain's console said, and its UART; that of a domain that Xen built is in Xen's own log."""
     if domain["kind"] == "dom0less":
         # Between them there is a time where Xen has `console_timestamps`.
         line = rf"^\(XEN\) (?:\[[^]]*\] )?DOM{domain['domain_id']}: (.*)$"
         said = re.findall(line, run("xl", "dmesg").stdout, re.MULTILINE)
         return "\n".join(said).encode()
-    log = Path(domain["console_log"])
-    return log.read_bytes() if log.exists() else b""
+    logs = [Path(domain[key]) for key in ("console_log", "uart_log") if key in domain]
+    return b"\n".join(log.read_bytes() for log in logs if log.exists())
 
 
 def verb_await(arguments: argparse.Namespace) -> dict[str, Any]:

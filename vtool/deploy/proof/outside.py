@@ -21,7 +21,8 @@ def of_any_guest(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
     if guest.access.way is Way.SHELL:
         return
     if guest.ready:
-        said = f"grep -a -c -F -e {shlex.quote(guest.ready)} {guest.console_log} || true"
+        logs = " ".join(filter(None, (guest.console_log, guest.uart_log if isinstance(guest, XenGuest) else None)))
+        said = f"cat {logs} 2>/dev/null | grep -a -c -F -e {shlex.quote(guest.ready)} || true"
         judge = Said(step=f"said-{guest.name}", expected=f"'{guest.ready}'")
         yield Proof(f"domain {guest.name}", "its console said", (on_board(judge.step, said),), judge)
     for device in guest.devices:

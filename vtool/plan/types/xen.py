@@ -300,6 +300,8 @@ class XenGuest(GuestWithQemu, StartedLater):
     """Lines of its xl.cfg that are the user's own."""
     access: GuestAccess = GuestAccess()
     require: tuple[ProofKind, ...] = ()
+    uart_log: str | None = None
+    """What it printed on a UART of Xen's, where it has one and may use that instead (Xen tools/console/daemon/io.c)."""
 
     @property
     def kind(self) -> GuestKind:
