@@ -40,15 +40,23 @@ devices:
     type: blk
     frontend: debian
     backend: host
-    program: qemu
+    program: qemu-storage-daemon
     transport: mmio
     data_path: shared-ram
-    disk: {file: debian.img, size: 64MiB}
+    disk: {file: debian.img, size: 64MiB, verify: write}
+  net0:
+    type: net
+    frontend: debian
+    backend: host
+    program: passt
+    transport: mmio
+    data_path: shared-ram
+    network: {frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}
   disk1:
     type: blk
     frontend: rtos
     backend: host
-    program: qemu
+    program: qemu-storage-daemon
     transport: mmio
     data_path: shared-ram
     disk: {file: rtos.img, size: 16MiB}
@@ -77,8 +85,8 @@ def test_what_can_be_shown_is_and_the_rest_takes_nothing_back(bench: Bench, topo
             row["seen"],
         )
     assert report["confirmed"] and not [row for row in rows.values() if not (row["proven"] or row["noted"])]
-    inside = [row for (subject, _), row in rows.items() if subject == "device disk0"]
-    assert len(inside) >= 5 and all(row["proven"] for row in inside), "features, data, reach, what was counted"
+    inside = [row for (subject, _), row in rows.items() if subject in ("device disk0", "device net0")]
+    assert len(inside) >= 9 and all(row["proven"] for row in inside), "features, data, reach, what was counted"
     for guest in ("rtos", "rtos-elf"):
         assert rows[f"domain {guest}", "its unit is active"]["proven"]
         assert rows[f"domain {guest}", "its console said"]["proven"]

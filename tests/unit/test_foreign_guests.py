@@ -272,6 +272,31 @@ def test_xens_devices_are_counted_too(tmp_path: Path) -> None:
     assert rows["device net0: bytes that its backend counted"].noted
 
 
+def test_a_device_that_a_guest_does_not_use_is_noted_and_too_much_reach_is_not(tmp_path: Path) -> None:
+    path = topology(tmp_path, "    access: none\n")
+    path.write_text(path.read_text().replace("program: qemu\n", "program: qemu-storage-daemon\n", 1))
+    found = proofs(prepare(path).plan.boards[0])
+    (row,) = (proof for proof in found if proof.subject == "backend of disk0")
+    maps = {"name": "/memfd:memory-backend-memfd (deleted)", "identity": "0:1", "size_bytes": 256 << 20}
+    vmm = {"maps-vtool-domain-fe0.service": {"shared": [maps]}}
+    for mapped, proven, noted in (
+        ([maps], True, False),
+        ([], False, True),
+        ([{**maps, "size_bytes": 1}], False, False),
+    ):
+        seen = row.read({**vmm, "maps-vtool-backend-disk0.service": {"shared": mapped}})
+        assert (seen.proven, seen.noted) == (proven, noted)
+
+
+@pytest.mark.parametrize(("access", "noted"), [("none", True), ("shell", False)])
+def test_a_guest_of_xen_without_pv_drivers_is_noted(access: str, noted: bool, tmp_path: Path) -> None:
+    found = proofs(board_of(tmp_path, f"    access: {access}\n", "xen"))
+    for each in (found, saved.from_json(saved.to_json(found))):
+        (row,) = (proof for proof in each if proof.what == "blkback connected, ring granted")
+        read_ = row.read({row.steps[0]["id"]: {"code": 0, "output": "state 2, ring by grant "}})
+        assert read_.noted is noted and read_.failed is not noted
+
+
 # -- on the board
 
 

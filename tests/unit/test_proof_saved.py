@@ -81,6 +81,8 @@ def test_what_a_generation_keeps_judges_as_what_was_planned(path: Path) -> None:
 
 def test_every_judge_is_one_of_an_example_and_on_the_page() -> None:
     used = {proof.judge.name for path in (*EXAMPLES, *MORE) for proof in of(path)}
+    closed = prepare(ROOT / "topology/examples/xen-grant.yaml", settings=["domains.fe0.access=none"], keep=False)
+    used |= {proof.judge.name for proof in proofs(closed.plan.boards[0])}
     assert used == set(Judge.known)
     page = (ROOT / "docs" / "reference" / "proof-format.md").read_text()
     rows = [

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vtool.base.units import MIB, format_size
+from vtool.deploy.proof.outside import once_used
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import Observed, to_disk
 from vtool.deploy.proof.steps import (
@@ -37,14 +38,14 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
         'echo "state $(xenstore-read $P/state), ring by grant '
         '$(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done',
     )
-    yield shows(subject, "blkback connected, ring granted", state, "state 4, ring by grant yes")
+    yield once_used(guest, shows(subject, "blkback connected, ring granted", state, "state 4, ring by grant yes"))
     counter = on_board(
         f"written-sectors-{identity}",
         f"D=$(xl domid {guest.name}); for S in /sys/bus/xen-backend/devices/vbd-$D-*; do "
         f'P=$(cat $S/nodename); [ "$(xenstore-read /local/domain/0/$P/dev)" = {disk.virtual_device} ] && '
         "cat $S/statistics/wr_sect; done; true",
     )
-    yield counts(subject, "sectors that blkback wrote", counter)
+    yield once_used(guest, counts(subject, "sectors that blkback wrote", counter))
 
 
 def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
@@ -56,7 +57,9 @@ def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
         f"D=$(xl domid {guest.name}); F=/local/domain/$D/device/vif/{interface.index}; "
         'echo "state $(xenstore-read $F/state), rx by grant copy $(xenstore-read $F/request-rx-copy)"',
     )
-    yield shows(subject, "netback connected, grant copy asked for", copy, "state 4, rx by grant copy 1")
+    yield once_used(
+        guest, shows(subject, "netback connected, grant copy asked for", copy, "state 4, rx by grant copy 1")
+    )
 
 
 # -- served by another guest
@@ -93,7 +96,8 @@ def served_disk(guest: XenGuest, disk: XenServedDisk) -> Iterator[Proof]:
         'ring by grant $(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done'
     )
     what = "backend by xenstore, blkback connected, ring granted"
-    yield shows(subject, what, on_board(f"state-{identity}", ring), f"'{disk.backend}', state 4, ring by grant yes")
+    connected = f"'{disk.backend}', state 4, ring by grant yes"
+    yield once_used(guest, shows(subject, what, on_board(f"state-{identity}", ring), connected))
     if disk.scratch is not None:
         counter = in_domain(
             disk.backend,
@@ -160,7 +164,8 @@ def served_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof
         f'{_BACKEND}; echo "$N, state $(xenstore-read $F/state), rx by grant copy $(xenstore-read $F/request-rx-copy)"',
     )
     what = "backend by xenstore, netback connected, grant copy asked for"
-    yield shows(subject, what, copy, f"'{interface.backend}', state 4, rx by grant copy 1")
+    connected = f"'{interface.backend}', state 4, rx by grant copy 1"
+    yield once_used(guest, shows(subject, what, copy, connected))
 
 
 def _retried(command: str) -> str:

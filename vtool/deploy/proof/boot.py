@@ -8,6 +8,7 @@ from itertools import permutations
 
 from vtool.base.units import MIB
 from vtool.deploy.proof.judges import SameLines
+from vtool.deploy.proof.outside import once_used
 from vtool.deploy.proof.paths import every_proof
 from vtool.deploy.proof.steps import TREE, Proof, is_active, on_board, region_reg, shows
 from vtool.deploy.proof.xen_guests import affinity
@@ -24,7 +25,8 @@ def built_at_boot(board: BoardPlan) -> Iterator[Proof]:
         yield from boot_domain(guest, pools.get(guest.cpupool or ""))
         yield from affinity(guest, board.facts.cpus)
         for path in every_proof():
-            yield from path.built_guest(guest)
+            # What vtool's init says and copies another guest may do in its own way, or not.
+            yield from (once_used(guest, proof) for proof in path.built_guest(guest))
     yield from shared_bytes(boot.guests)
     for view in boot.shared:
         command = f"od -An -v -tx1 {TREE}/reserved-memory/xen-shmem@{view.inside.base:x}/reg | tr -d ' \\n'"
@@ -67,7 +69,8 @@ def boot_domain(guest: XenBootGuest, pool: XenCpuPool | None) -> Iterator[Proof]
         seen = f"xl dmesg | grep -a -o '{line}' | tail -n 1 | sed 's/.*mem: //; s/ .*//'"
         reach = f"{view.inside.base:#018x}..{view.inside.end - 1:#018x}"
         step = on_board(f"view-{view.region}-{guest.name}", seen)
-        yield shows(f"region {view.region}", f"where the kernel of '{guest.name}' found it", step, reach)
+        found = shows(f"region {view.region}", f"where the kernel of '{guest.name}' found it", step, reach)
+        yield once_used(guest, found)
 
 
 def shared_bytes(guests: Sequence[XenBootGuest]) -> Iterator[Proof]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
-from vtool.deploy.proof.outside import kernel_said, of_any_guest, offered
+from vtool.deploy.proof.outside import is_driven, kernel_said, of_any_guest, offered
 from vtool.deploy.proof.paths import every_proof, proof_of
 from vtool.deploy.proof.queues import queues
 from vtool.deploy.proof.reach import kvm_reach
@@ -208,7 +209,8 @@ def backend_maps(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
         else f"{objects} pools"
     )
     expected = f"{whose}, {format_size(wanted)}"
-    judge = BackendMaps(backend=backend["id"], vmm=vmm["id"], expected=expected, size_bytes=wanted, objects=objects)
+    kind = BackendMaps if is_driven(guest) else BackendMapsOnceUsed
+    judge = kind(backend=backend["id"], vmm=vmm["id"], expected=expected, size_bytes=wanted, objects=objects)
     yield Proof(f"backend of {device.name}", "guest memory it maps", (backend, vmm), judge)
 
 
@@ -233,3 +235,14 @@ class BackendMaps(Judge):
         total, found = sum(mapping["size_bytes"] for mapping in common), len({m["identity"] for m in common})
         seen = f"{format_size(total)} in {found} memory object(s)" if common else "none"
         return Verdict(self.expected, seen, total == self.size_bytes and found == self.objects)
+
+
+class BackendMapsOnceUsed(BackendMaps):
+    """The same of a guest whose driver nobody can start: a daemon that maps nothing of it is noted."""
+
+    name = "backend-maps-once-used"
+
+    def judge(self, results: Results) -> Verdict:
+        """Note that nothing is mapped; more or less than what is expected is none of it."""
+        verdict = super().judge(results)
+        return replace(verdict, noted=verdict.seen == "none")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from vtool.base.units import format_size
@@ -40,6 +41,19 @@ def offered(guest: Guest, device: KvmDevice | XenVirtio) -> Proof:
     judge = Offered(offers=offers["id"], counted=counted["id"] if counted else "", device=name, platform=platform)
     steps = (offers, *([counted] if counted else ()))
     return Proof(f"device {device.name}", "features that it was offered, and works with", steps, judge)
+
+
+def is_driven(guest: Guest) -> bool:
+    """Whether a proof can surely make a guest use its devices."""
+    return guest.access.way not in (Way.NONE, Way.PROMPT)
+
+
+def once_used(guest: Guest, proof: Proof) -> Proof:
+    """Return a row of what is there once a guest uses something; of one that may use nothing it is noted till then.
+
+    What a backend reaches stays as it is: too much is too much, whoever uses it.
+    """
+    return proof if is_driven(guest) or proof.kind is ProofKind.REACH else replace(proof, if_used=True)
 
 
 def kernel_said(guest: Guest, identity: str, line: str) -> Step:

@@ -30,6 +30,7 @@ class _Row(BaseModel):
     steps: tuple[str, ...]
     judge: dict[str, Any]
     required: bool = False
+    if_used: bool = False
 
 
 class _Saved(BaseModel):
@@ -75,7 +76,7 @@ def to_json(found: Sequence[Proof]) -> str:
             "what": proof.what,
             "steps": [step["id"] for step in proof.steps],
             "judge": {"judge": proof.judge.name, **proof.judge.model_dump(mode="json")},
-            **({"required": True} if proof.required else {}),
+            **{key: True for key in ("required", "if_used") if getattr(proof, key)},
         }
         for proof in found
     ]
@@ -98,7 +99,7 @@ def from_json(text: str) -> list[Proof]:
 def _rows(rows: Sequence[_Row], steps: Mapping[str, Step]) -> Iterator[Proof]:
     for row in rows:
         asked = tuple(steps[identity] for identity in row.steps)
-        yield Proof(row.subject, row.what, asked, _judge(row.judge), required=row.required)
+        yield Proof(row.subject, row.what, asked, _judge(row.judge), required=row.required, if_used=row.if_used)
 
 
 def _judge(said: Mapping[str, Any]) -> Judge:

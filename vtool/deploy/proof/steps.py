@@ -56,7 +56,8 @@ class Row:
 class Proof:
     """A row to be, as data: of what, what has to be shown, the steps it takes in order, who judges their results.
 
-    ``required``: it has to be looked at.
+    ``required``: it has to be looked at. ``if_used``: it shows itself once the guest uses something, which nobody can
+    make it do; until then it is noted.
     """
 
     subject: str
@@ -65,6 +66,7 @@ class Proof:
     judge: Judge
     row_kind: ProofKind | None = field(default=None, compare=False)  # which no generation keeps: it has `required`
     required: bool = False
+    if_used: bool = False
 
     @property
     def kind(self) -> ProofKind | None:
@@ -77,6 +79,8 @@ class Proof:
         One of which a step was not looked at is noted, unless it is required.
         """
         verdict = self.judge.judge(results)
+        if self.if_used and not verdict.proven:
+            verdict = replace(verdict, noted=True)
         missed = [results.get(step["id"], {}).get("not_looked_at") for step in self.steps]
         why = next(filter(None, missed), None)
         if why is not None:
