@@ -84,13 +84,10 @@ class NotLookedAt(BoardError):
         self.why = why
 
 
-Run = Callable[[str, float], "dict[str, Any]"]
-
-
 class Entered:
     """A domain that commands get into: how, and what its shell has not."""
 
-    def __init__(self, name: str, run: Run, leave: Callable[[], None]) -> None:
+    def __init__(self, name: str, run: Callable[[str, float], dict[str, Any]], leave: Callable[[], None]) -> None:
         self.leave = leave
         self._name, self._run = name, run
         said = run(_found(), TO_ENTER_S)["output"]
@@ -336,7 +333,7 @@ def _by_ssh(name: str, access: dict[str, Any], key: str | None, patience: float)
         raise
 
 
-def _until_it_answers(run: Run, within_s: float) -> None:
+def _until_it_answers(run: Callable[[str, float], dict[str, Any]], within_s: float) -> None:
     deadline = time.monotonic() + within_s
     while True:
         try:

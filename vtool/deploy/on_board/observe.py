@@ -87,7 +87,7 @@ def observe_run(step: dict[str, Any]) -> dict[str, Any]:
     """Run a shell line on the board; one that says so, and why, has not looked."""
     done = run("/bin/sh", "-c", step["command"], check=False, timeout=allowed_s(step, 30))
     if done.stdout.startswith(_DID_NOT_LOOK):
-        raise NotLookedAt(done.stdout.removeprefix(_DID_NOT_LOOK).strip())
+        raise NotLookedAt(done.stdout[len(_DID_NOT_LOOK) :].strip())
     return {"code": done.returncode, "output": done.stdout, "errors": done.stderr[-2000:]}
 
 
