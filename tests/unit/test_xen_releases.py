@@ -26,7 +26,6 @@ PAGE = ROOT / "docs/reference/versions.md"
 
 # What a topology says to use a row: of domain fe0, of the hypervisor, or at the top.
 OF_THE_GUEST = {
-    "passthrough": "passthrough: [/pl061@9030000]",
     "vpl011": "xen: {uart: true}",
     "nr_spis": "xen: {spis: 64}",
     "xen,enhanced": "xen: {enhanced: no-xenstore}",
@@ -57,9 +56,9 @@ AT_THE_TOP = {
 }
 BY_EVERY_GUEST = {
     *("compatible", "memory", "cpus", "multiboot,kernel"),
-    *("multiboot,device-tree", "xen,passthrough", "xen,force-assign-without-iommu"),  # in files of the user
+    *("multiboot,device-tree", "xen,passthrough", "xen,force-assign-without-iommu"),  # in partial trees
 }
-"""What every guest of Xen has, or no topology writes: none of it is newer than the oldest release."""
+"""What every guest of Xen has, or no topology writes in its node: none of it is newer than the oldest release."""
 
 
 XSM_MAGIC = b"\x8c\xff\x7c\xf9"

@@ -16,7 +16,7 @@ declare(
     "VT714",
     what="a part of the topology is rendered but cannot be deployed yet",
     why="vtool deploys only what it also proves on the board.",
-    example="a guest with passthrough, or a board with vmm: libvirt",
+    example="a board with vmm: libvirt",
     fix="Use vtool render, or leave the part out.",
 )
 
@@ -35,8 +35,6 @@ def _domains(context: Context) -> Iterator[tuple[str, KeyPath]]:
     for name, domain in context.topology.domains.items():
         if domain.firmware is not None:
             yield f"domain '{name}', which firmware boots,", ("domains", name)
-        if domain.passthrough:
-            yield f"domain '{name}' with devices passed through", ("domains", name)
 
 
 def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:

@@ -112,8 +112,7 @@ def _requested(domain: Domain) -> Iterator[XenProperty]:
     for row in (*SETTINGS, AFFINITY):
         if dom0less and row.where is Where.XL:
             continue  # VT372
-        implied = row.asked_elsewhere or (row.key == "passthrough" and domain.device_tree is not None)
-        if not implied and is_requested(domain, row):
+        if not row.asked_elsewhere and is_requested(domain, row):
             yield row
 
 

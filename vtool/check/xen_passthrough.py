@@ -73,7 +73,7 @@ def passthrough_can_be(context: Context) -> Iterator[Diagnostic]:
         kept = dict(_kept(facts))
         given: dict[str, KeyPath] = {}
         for name, domain in context.domains_on(board):
-            for index, node in enumerate(domain.passthrough):
+            for index, node in enumerate(domain.passed_nodes):
                 path = ("domains", name, "passthrough", index)
                 why = _why_kept(node, kept)
                 why = why or _why_of_board(facts, node, watchdog=context.topology.boards[board].watchdog)
@@ -180,10 +180,10 @@ def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
         for name, domain in context.domains_on(board):
             consented = domain.xen.force_assign_without_iommu if domain.xen else ()
             for index, node in enumerate(consented):
-                if node not in domain.passthrough:
+                if node not in domain.passed_nodes:
                     path: KeyPath = ("domains", name, "xen", "force_assign_without_iommu", index)
                     yield context.find("VT360", f"'{node}' is not passed through to '{name}'", path)
-            for index, node in enumerate(domain.passthrough):
+            for index, node in enumerate(domain.passed_nodes):
                 watchdog = context.topology.boards[board].watchdog
                 kept = _why_kept(node, dict(_kept(loaded.facts))) or _why_of_board(
                     loaded.facts, node, watchdog=watchdog
@@ -193,8 +193,7 @@ def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
                     message = f"no IOMMU stands before '{node}': {why}; {_consequence(domain)}"
                     consent = f"`xen: {{force_assign_without_iommu: [{node}]}}` gives it away all the same"
                     hint = f"{consent}: if it does DMA, '{name}' then reaches all memory by it"
-                    hints = (hint,) if domain.start is Start.DOM0LESS else ()
-                    yield context.find("VT360", message, path, hints=hints)
+                    yield context.find("VT360", message, path, hints=(hint,))
 
 
 def _why_unconfined(context: Context, board: str, facts: BoardFacts) -> str | None:
@@ -221,5 +220,5 @@ def _why_unconfined(context: Context, board: str, facts: BoardFacts) -> str | No
 
 def _consequence(domain: Domain) -> str:
     if domain.start is Start.XL:
-        return "xl does not start a guest with it"
+        return "`dtdev` of xl then starts no guest"
     return "Xen does not give it to a guest"

@@ -46,13 +46,13 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 
 
 def add_base_tree(parser: argparse.ArgumentParser) -> None:
-    """Add ``--base-tree``; ``check_base_trees`` reads it."""
+    """Add ``--base-tree``; ``with_base_trees`` reads it."""
     parser.add_argument(
         "--base-tree",
         action="append",
         default=[],
         metavar="[BOARD=]FILE",
-        help="a board's own device tree, .dtb or .dts, to check for the nodes that are passed through (repeatable)",
+        help="a board's own device tree, .dtb or .dts: what it says of nodes that are passed through (repeatable)",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +57,17 @@ declare(
 )
 
 
-def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
-    """Raise VtoolError VT417 for nodes that the given trees lack, VT441 for a tree of no board of the topology."""
+def with_base_trees(arguments: argparse.Namespace, plan: Plan) -> Plan:
+    """Return the plan with what the given trees say of devices that are passed through.
+
+    Raises VtoolError VT417 for nodes that they lack, VT441 for a tree of no board of the topology, and as
+    ``with_devices``.
+    """
     if not arguments.base_tree:
-        return
+        return plan
     from vtool.board.dts import read_board_tree
     from vtool.deploy.merged_tree import absent_nodes
+    from vtool.plan.passthrough import with_devices
 
     boards = {board.name: board for board in plan.boards}
     found: list[Diagnostic] = []
@@ -74,9 +79,13 @@ def check_base_trees(arguments: argparse.Namespace, plan: Plan) -> None:
             hint = f"write --base-tree {next(iter(boards))}={file}; there are: {', '.join(boards)}"
             message = f"'{plan.name}' has no board '{name}'" if equals else f"'{file}' is the tree of which board?"
             raise VtoolError(Diagnostic("VT441", message, hints=(hint,)), ExitCode.USAGE)
-        found += absent_nodes(read_board_tree(Path(file)), boards[name])
+        tree = read_board_tree(Path(file))
+        found += absent_nodes(tree, boards[name])
+        if not found:
+            boards[name] = with_devices(boards[name], tree)
     if found:
         raise VtoolError(in_order(found))
+    return replace(plan, boards=tuple(boards.values()))
 
 
 def prepare_arguments(arguments: argparse.Namespace, *, keep: bool = True) -> Prepared:

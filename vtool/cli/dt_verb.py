@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vtool.board.dts import read_blob_and_tree, whole
 from vtool.cli.arguments import add_base_tree
-from vtool.cli.common import check_base_trees, prepare_arguments, print_diagnostics
+from vtool.cli.common import prepare_arguments, print_diagnostics, with_base_trees
 from vtool.cli.views import add_selection, add_view, check_selection, write_bytes, write_text
 from vtool.deploy.base_tree import fitted, refused, refused_in_guest
 from vtool.deploy.merge import decompile, merge_guest, merge_host
@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the fragments that are asked for: one to stdout, all of them into a folder, or one merged."""
     prepared = prepare_arguments(arguments)
     check_selection(arguments, prepared.plan, prepared.topology.domains)
-    check_base_trees(arguments, prepared.plan)
+    plan = with_base_trees(arguments, prepared.plan)
     base = _Base(arguments.base) if arguments.base else None
-    boards = [base.fitted(board) if base else board for board in prepared.plan.boards]
+    boards = [base.fitted(board) if base else board for board in plan.boards]
     found = [
         (board, fragment)
         for board in boards

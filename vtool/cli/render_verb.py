@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vtool.cli.arguments import add_base_tree, add_topology_file
-from vtool.cli.common import check_base_trees, prepare_arguments
+from vtool.cli.common import prepare_arguments, with_base_trees
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.render import render
 from vtool.render.ansible import FILE_NAME, render_inventory
@@ -24,8 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write all rendered text, board by board, and an inventory for Ansible; images are listed, not copied."""
     prepared = prepare_arguments(arguments)
-    plan = prepared.plan
-    check_base_trees(arguments, plan)
+    plan = with_base_trees(arguments, prepared.plan)
     count = 1
     try:
         for board in plan.boards:

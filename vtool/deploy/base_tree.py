@@ -16,6 +16,7 @@ from vtool.lint.overlaps import claims
 from vtool.model.facts_import import device_tree_facts, memory_facts, why_ignored
 from vtool.model.tree_doubts import refusals
 from vtool.plan.cells import too_few_cells
+from vtool.plan.passthrough import with_devices
 from vtool.plan.types import BoardPlan, KvmGuest
 from vtool.platform.devicetree import Node, Tree
 from vtool.platform.host_memory import HostMemory, Taken
@@ -26,10 +27,10 @@ _NOT_IN_FACTS = "facts that say so keep clear of it: vtool board import of this 
 
 
 def fitted(board: BoardPlan, tree: Tree, name: str) -> BoardPlan:
-    """Return the plan for a board whose tree has these cells.
+    """Return the plan for a board whose tree this is: with its cells, and with what it says of devices for guests.
 
     Raises VtoolError VT830 when it is an overlay, VT813 when they are not 1 or 2, VT821 for each number of the plan
-    that they cannot hold.
+    that they cannot hold; as ``with_devices`` for what cannot be passed through.
     """
     if overlay := [finding.diagnostic() for finding in is_no_overlay(Context(tree, NEWEST))]:
         raise VtoolError(overlay)
@@ -40,7 +41,7 @@ def fitted(board: BoardPlan, tree: Tree, name: str) -> BoardPlan:
     board = replace(board, facts=board.facts.model_copy(update={"device_tree": found}))
     if too_few := list(too_few_cells(board)):
         raise VtoolError(too_few)
-    return board
+    return with_devices(board, tree)
 
 
 def refused(board: BoardPlan, tree: Tree) -> list[Diagnostic]:

@@ -110,11 +110,12 @@ class Lookup:
     def boot_modules_of(self, guest: str) -> tuple[str, ...]:
         """Return the keys of what is loaded for a guest that Xen builds: each takes a window and one of Xen's modules.
 
-        Its device tree is one that the user names, or that vtool writes for virtio devices.
+        Its device tree is one that the user names, or that vtool writes for virtio devices and devices of the board.
         """
         domain = self._topology.domains[guest]
         mine = self.devices_of[guest].values()
-        tree = domain.device_tree or any(d.transport is Transport.MMIO and d.frontend == guest for d in mine)
+        virtio = any(device.transport is Transport.MMIO and device.frontend == guest for device in mine)
+        tree = domain.device_tree or domain.passthrough or virtio
         return ("kernel", *(["ramdisk"] if domain.ramdisk else []), *(["device_tree"] if tree else []))
 
     def own_modules_of(self, board: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 
 from vtool.base.units import AddressRange
 from vtool.model.access import Access, ProofSettings, Way, way_into
@@ -301,6 +301,26 @@ class XenDomain(Model):
     seclabel: SecurityLabel | None = None
 
 
+class PassedNode(Model):
+    """A node of the board's device tree that a guest gets; its path alone says the same without the rest.
+
+    ``address`` is where the guest sees its first registers, guest-physical; the others keep their distance from them.
+    ``clocks`` are the rates of the node's clocks in hertz, in its order, where the tree does not say them.
+    """
+
+    node: DeviceTreePath
+    address: Address | None = None
+    # Not strict: what a validator in Python hands on is a list.
+    clocks: Annotated[tuple[Annotated[int, Field(ge=1, lt=1 << 32)], ...], Field(strict=False)] = ()
+
+
+def _to_node(value: Any) -> Any:
+    return {"node": value} if isinstance(value, str) else value
+
+
+PassedThrough = Annotated[PassedNode, BeforeValidator(_to_node, json_schema_input_type=DeviceTreePath | PassedNode)]
+
+
 _XEN_DEFAULTS = XenDomain.model_construct()  # not checked: that would build a validator at import
 
 
@@ -310,9 +330,9 @@ class Domain(Model):
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
     that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
-    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it. ``tee``
-    lets a guest of xl call a trusted execution environment. ``extra`` are lines in the words of who starts a guest,
-    ``unit_extra`` settings of its unit, which nobody checks (``vtool.platform.extra``).
+    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it, of which
+    vtool else writes one. ``tee`` lets a guest of xl call a trusted execution environment. ``extra`` are lines in the
+    words of who starts a guest, ``unit_extra`` settings of its unit, which nobody checks (``vtool.platform.extra``).
 
     ``access`` is how a proof gets into a guest, ``proof`` what of it must be shown.
 
@@ -328,7 +348,7 @@ class Domain(Model):
     firmware: Firmware | None = None
     ramdisk: ImageReference | None = None
     device_tree: ImageReference | None = None
-    passthrough: tuple[DeviceTreePath, ...] = ()
+    passthrough: tuple[PassedThrough, ...] = ()
     tee: Tee | None = None
     start: Start = Start.XL
     cpupool: Name | None = None
@@ -348,6 +368,11 @@ class Domain(Model):
     ready_timeout_s: Annotated[int, Field(ge=1, le=1200)] = 120
     access: Access | None = None
     proof: ProofSettings | None = None
+
+    @property
+    def passed_nodes(self) -> tuple[str, ...]:
+        """Return the paths of the nodes that it gets of the board."""
+        return tuple(wish.node for wish in self.passthrough)
 
     @property
     def under_xen(self) -> XenDomain:

@@ -90,7 +90,6 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         bridges=xen.plan_bridges(scope),
         xen_boot=xen_boot.plan_boot(scope, hypervisor, placed) if isinstance(hypervisor, Xen) else plan.XenBoot(),
         watchdog=watchdog,
-        passthrough=xen.plan_passthrough(scope),
         xen_arguments=xen.added_arguments(scope, hypervisor) if isinstance(hypervisor, Xen) else (),
         suite=hypervisor.suite if isinstance(hypervisor, Kvm) else None,
         qemu=hypervisor.qemu,

@@ -12,8 +12,8 @@ from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDe
 from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, held_by
 from vtool.model.places import disk_names, xl_disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
+from vtool.plan import passthrough, xen_virtio
 from vtool.plan import types as plan
-from vtool.plan import xen_virtio
 from vtool.plan.access import plan_access, plan_required
 from vtool.plan.networks import bridge_unit, derived_mac
 from vtool.plan.paths import kernel_words
@@ -71,9 +71,9 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         kernel_image=domain.kernel,
         ramdisk_image=domain.ramdisk,
         gic_version=chosen.number if (chosen := domain.under_xen.gic_version) else scope.facts.gic.version,
-        device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree else None,
+        device_tree=f"{plan.CURRENT}/domains/{name}/partial.dtb" if domain.device_tree or domain.passthrough else None,
         device_tree_image=domain.device_tree,
-        passthrough=domain.passthrough,
+        passthrough=passthrough.wished(scope, name, domain),
         settings=settings_of(
             domain,
             cpupool=_pool_of(scope, domain),
@@ -107,16 +107,6 @@ def _pool_of(scope: BoardScope, domain: Domain) -> str | None:
     hypervisor = scope.board.hypervisor
     pools = plan_pools(hypervisor) if isinstance(hypervisor, Xen) else ()
     return next((pool.xl_name for pool in pools if pool.name == domain.cpupool), None)
-
-
-def plan_passthrough(scope: BoardScope) -> tuple[plan.PassthroughNode, ...]:
-    """Collect the nodes that dom0 leaves to guests, whoever starts these; in the order of their paths."""
-    nodes = [
-        plan.PassthroughNode(path, name, scope.document.span(("domains", name, "passthrough", index)))
-        for name, domain in scope.guests.items()
-        for index, path in enumerate(domain.passthrough)
-    ]
-    return tuple(sorted(nodes, key=lambda node: node.path))
 
 
 def _plan_share(name: str, device: FileSystemDevice) -> plan.XenShare:

@@ -27,8 +27,8 @@ from vtool.model.topology import (
     Start,
     Xen,
 )
+from vtool.plan import passthrough, xen_virtio
 from vtool.plan import types as plan
-from vtool.plan import xen_virtio
 from vtool.plan.access import plan_access, plan_required
 from vtool.plan.lock import port_key, view_key
 from vtool.plan.paths import every_planning, kernel_words
@@ -170,15 +170,13 @@ def _plan_guest(
         enhanced=enhanced,
         cpupool=cpupool,
         affinity=domain.affinity,
-        passthrough=domain.passthrough,
+        passthrough=passthrough.wished(scope, name, domain),
         settings=settings_of(
             domain,
-            spis=settings.spis or (SPIS_WITH_VIRTIO if virtio else None),
+            spis=settings.spis or (SPIS_WITH_VIRTIO if virtio and not domain.passthrough else None),
             enhanced=enhanced.value if enhanced else None,
             static_memory=tuple(part.range for part in static),
             cpupool=cpupool,
-            # A partial device tree implies it.
-            passthrough=bool(domain.passthrough) and domain.device_tree is None,
         ),
         kernel=modules.take(name, "Image", domain.kernel, "multiboot,kernel"),
         ramdisk=modules.take(name, "ramdisk", domain.ramdisk, "multiboot,ramdisk") if domain.ramdisk else None,

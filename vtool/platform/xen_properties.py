@@ -427,11 +427,9 @@ PROPERTIES = (
     _grants("max_maptrack_frames", "MAPTRACK_FRAMES", 0, 65535),
     XenProperty(
         "passthrough",
-        "passthrough",
+        "",
         Feature((4, 19), None, "passthrough without a partial device tree", source=BOOTING),
-        write=_when_on("enabled"),
-        xl=XlWord("dtdev", note="behind an IOMMU only: xl starts no guest without (VT360)"),
-        note="`enabled` where nodes are named and no partial tree implies it",
+        note="the partial tree that comes with a node of `passthrough` implies it",
     ),
     AFFINITY,
     _always("multiboot,kernel", "kernel", "with `bootargs`, of the key of that name"),
@@ -453,6 +451,7 @@ PROPERTIES = (
         "passthrough",
         Feature((4, 6), None, "passthrough", source="docs/misc/arm/device-tree/passthrough.txt"),
         Where.DEVICE,
+        xl=XlWord("dtdev", note="with `iomem`, `irqs` and `device_tree`; itself for what an IOMMU confines (VT360)"),
         note="in a node of the board: what `--base-tree` is checked for (VT417)",
     ),
     XenProperty(
@@ -460,7 +459,8 @@ PROPERTIES = (
         "xen.force_assign_without_iommu",
         Feature((4, 13), None, "passthrough without an IOMMU", source="docs/misc/arm/passthrough.txt"),
         Where.DEVICE,
-        note="in a partial tree, which is the user's: the nodes that may be given away without an IOMMU (VT360)",
+        xl=XlWord("iomem", note="and `irqs`, without `dtdev`: for what no IOMMU confines"),
+        note="in the partial tree: the nodes that may be given away without an IOMMU (VT360)",
     ),
     XenProperty(
         "xen,uefi-binary",

@@ -20,7 +20,7 @@ QEMU_TREE = DeviceTreeFacts.model_construct(address_cells=2, size_cells=2, has_r
 
 
 def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterator[Artifact]:
-    """One overlay per KVM guest with pools, one tree per boot guest with virtio, and the host's overlay."""
+    """One overlay per KVM guest with pools, one tree per guest of Xen with such devices, and the host's overlay."""
     for guest in board.kvm_guests:
         if guest.overlay is None:
             continue
@@ -33,9 +33,14 @@ def render(board: BoardPlan, guest_tree: DeviceTreeFacts = QEMU_TREE) -> Iterato
             used_by=(guest.unit,),
         )
     for boot_guest in board.xen_boot.guests:
-        if boot_guest.virtio:
+        if boot_guest.device_tree is not None and not boot_guest.device_tree.image:
             text = fill("devicetree/xen-guest.dts.j2", guest=boot_guest, gic=layouts.XEN_GIC_PHANDLE)
             yield Artifact(Place.BOOT, f"{boot_guest.name}.dts", Kind.TREE, text, ("domains", boot_guest.name))
+    for of_xl in board.xen_guests:
+        if of_xl.device_tree is not None and of_xl.device_tree_image is None:
+            text = fill("devicetree/xen-guest.dts.j2", guest=of_xl, gic=layouts.XEN_GIC_PHANDLE)
+            name, asked_by = f"domains/{of_xl.name}/partial.dts", ("domains", of_xl.name)
+            yield Artifact(Place.GENERATION, name, Kind.TREE, text, asked_by, (of_xl.unit,))
     yield Artifact(
         Place.BOOT,
         "board.dts",

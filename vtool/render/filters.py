@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import shlex
 
-from vtool.base.units import KIB, MIB, AddressRange, exact_division, format_cpu_list
+from vtool.base.units import KIB, MIB, PAGE_BYTES, AddressRange, exact_division, format_cpu_list
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
-from vtool.plan.types import QemuOption
+from vtool.plan.types import GuestProperty, QemuOption, Registers
 from vtool.platform.xen_properties import Reference, XenSetting
 
+_STRINGS = re.compile(rb"([\x20-\x7e]+\x00)+")
 _PLAIN_WORD = re.compile(r"^[A-Za-z0-9_@:.,/=+-]+\Z")
 
 
@@ -77,6 +78,27 @@ def dts_property(setting: XenSetting, chosen_cells: tuple[int, int]) -> str:
             return f"{name} = <{' '.join(written)}>;"
         case written:
             raise render_error(f"`{name}` cannot be written in a device tree as {written!r}")
+
+
+def dts_bytes(written: GuestProperty) -> str:
+    """Write a property of a device's node: labels, strings where its bytes are some, else cells, else bytes."""
+    name, value = written.name, written.value
+    if written.labels:
+        return f"{name} = {', '.join(f'<&{label}>' for label in written.labels)};"
+    if not value:
+        return f"{name};"
+    if _STRINGS.fullmatch(value):
+        return f"{name} = {', '.join(dts(text.decode()) for text in value[:-1].split(bytes(1)))};"
+    if len(value) % 4 == 0:
+        numbers = (int.from_bytes(value[at : at + 4], "big") for at in range(0, len(value), 4))
+        return f"{name} = <{' '.join(f'{number:#x}' for number in numbers)}>;"
+    return f"{name} = [{value.hex(' ')}];"
+
+
+def iomem(registers: Registers) -> str:
+    """Write pages for xl: the first of the host's, how many, the first of the guest's (xl.cfg(5) iomem)."""
+    first, size, inside = registers.host.base, registers.host.size_bytes, registers.inside.base
+    return f"{first // PAGE_BYTES:#x},{size // PAGE_BYTES:#x}@{inside // PAGE_BYTES:#x}"
 
 
 def xl_setting(setting: XenSetting) -> str:
@@ -168,6 +190,8 @@ FILTERS = {
     "dts": dts,
     "dts_property": dts_property,
     "xl_setting": xl_setting,
+    "dts_bytes": dts_bytes,
+    "iomem": iomem,
     "shell": shell,
     "uboot": uboot,
     "qemu": qemu,

@@ -23,6 +23,7 @@ from vtool.plan.types import (
     Plan,
     RingEnd,
     XenBoot,
+    XenBootGuest,
     XenGuest,
     XenQemu,
     XenVirtio,
@@ -176,6 +177,12 @@ def _xen_rows(guest: XenGuest) -> Iterator[tuple[str, str, str]]:
         ends += "" if interface.deployed else ", rendered only"
         yield ("device", interface.name, f"PV network (grant copy) {interface.mac}, {ends}")
     yield from _xen_virtio_rows(guest.virtio, guest.qemu)
+    yield from _passed_rows(guest)
+
+
+def _passed_rows(guest: XenGuest | XenBootGuest) -> Iterator[tuple[str, str, str]]:
+    for node in guest.passthrough:
+        yield ("device", node.path, f"of the board, {'no IOMMU before it, ' * node.forced}{node.what}")
 
 
 def _affinity(affinity: tuple[tuple[int, ...], ...]) -> str:
@@ -218,6 +225,7 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
         for static in guest.static_memory:
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
         yield from _xen_virtio_rows(guest.virtio, guest.qemu)
+        yield from _passed_rows(guest)
         for ring in guest.rings:
             only = "" if ring.deployed else ", rendered only"
             yield (

@@ -11,7 +11,6 @@ from vtool.plan.types.board import (
     BoardPlan,
     Bridge,
     ControlDomain,
-    PassthroughNode,
     Plan,
     UnitExtra,
     XenArgument,
@@ -35,6 +34,14 @@ from vtool.plan.types.guest import (
 )
 from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmFirmware, KvmGuest, KvmMemory
 from vtool.plan.types.origins import Origin, OriginKind, StaticRange
+from vtool.plan.types.passthrough import (
+    FixedClock,
+    GuestNode,
+    GuestProperty,
+    PassthroughNode,
+    Registers,
+    TreeDevice,
+)
 from vtool.plan.types.regions import HostRegion, Pool, RegionFile, SharedView
 from vtool.plan.types.rings import KvmRing, RingEnd, XenRing
 from vtool.plan.types.windows import GuestWindows, Window, WindowKind
@@ -70,12 +77,15 @@ __all__ = [
     "DriverDomain",
     "EventChannelEnd",
     "FileDisk",
+    "FixedClock",
     "GrantLimit",
     "Guest",
     "GuestAccess",
     "GuestDevice",
     "GuestImage",
     "GuestKind",
+    "GuestNode",
+    "GuestProperty",
     "GuestWindows",
     "HostRegion",
     "KvmDevice",
@@ -94,10 +104,12 @@ __all__ = [
     "Queues",
     "RegionFile",
     "RegionView",
+    "Registers",
     "RingEnd",
     "SharedView",
     "StaticRange",
     "Tap",
+    "TreeDevice",
     "UnitExtra",
     "VhostUserBackend",
     "Window",

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
-from vtool.diagnostics import Span
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.combinations import Suite, Version
 from vtool.model.load_windows import load_windows
 from vtool.plan.types.kvm import KvmGuest
 from vtool.plan.types.origins import Origin, OriginKind, fact
+from vtool.plan.types.passthrough import PassthroughNode
 from vtool.plan.types.regions import HostRegion
 from vtool.plan.types.windows import Window, WindowKind
 from vtool.plan.types.xen import XenGuest
@@ -54,15 +54,6 @@ class ControlDomain:
 
 
 @record
-class PassthroughNode:
-    """A node of the board's device tree that dom0 leaves to a guest, and where the user wrote it."""
-
-    path: str
-    domain: str
-    place: Span
-
-
-@record
 class UnitExtra:
     """Settings that the user adds to a unit, by section; ``place`` is where a topology has them."""
 
@@ -94,7 +85,6 @@ class BoardPlan:
     bridges: tuple[Bridge, ...]
     xen_boot: XenBoot = XenBoot()
     watchdog: Watchdog | None = None
-    passthrough: tuple[PassthroughNode, ...] = ()
     xen_arguments: tuple[XenArgument, ...] = ()
     xen_release: tuple[int, int] | None = None
     suite: Suite | None = None
@@ -112,6 +102,13 @@ class BoardPlan:
     def guests(self) -> tuple[KvmGuest | XenGuest | XenBootGuest, ...]:
         """All guests, whatever the hypervisor and whoever starts them."""
         return (*self.kvm_guests, *self.xen_guests, *self.xen_boot.guests)
+
+    @property
+    def passthrough(self) -> tuple[PassthroughNode, ...]:
+        """Return the nodes that dom0 leaves to guests, whoever starts these; in the order of their paths."""
+        nodes = [node for guest in self.xen_guests for node in guest.passthrough]
+        nodes += (node for guest in self.xen_boot.guests for node in guest.passthrough)
+        return tuple(sorted(nodes, key=lambda node: node.path))
 
     @property
     def windows(self) -> tuple[Window, ...]:

@@ -8,6 +8,7 @@ from enum import Enum
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.plan.types.origins import Origin, fact
+from vtool.plan.types.passthrough import PassthroughNode
 from vtool.platform.layouts import GuestLayout
 
 
@@ -48,6 +49,14 @@ class GuestWindows:
     title: str
     windows: tuple[Window, ...]
     notes: tuple[str, ...] = ()
+
+
+def passed_windows(guest: str, nodes: Iterable[PassthroughNode]) -> Iterator[Window]:
+    """Yield where a guest sees registers of the board's devices, as far as the board's own tree is at hand."""
+    for node in nodes:
+        for registers in node.registers:
+            note = f"host-physical {registers.host}"
+            yield Window(registers.inside, WindowKind.DEVICE, node.path, registers.origin, guest, note)
 
 
 def machine_and_ram(guest: str, layout: GuestLayout, banks: Iterable[AddressRange]) -> Iterator[Window]:

@@ -24,8 +24,9 @@ from vtool.plan.types.guest import (
     StartedLater,
     started_from,
 )
+from vtool.plan.types.passthrough import PassthroughNode
 from vtool.plan.types.regions import RegionFile
-from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
+from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram, passed_windows
 from vtool.platform import layouts
 from vtool.platform.xen_properties import XenSetting
 
@@ -282,7 +283,7 @@ class XenGuest(GuestWithQemu, StartedLater):
     gic_version: int
     device_tree: str | None = None
     device_tree_image: str | None = None
-    passthrough: tuple[str, ...] = ()
+    passthrough: tuple[PassthroughNode, ...] = ()
     settings: tuple[XenSetting, ...] = ()
     affinity: tuple[tuple[int, ...], ...] = ()
     """The board's CPUs that each of its vCPUs is kept on; nothing where all may be anywhere."""
@@ -337,9 +338,13 @@ class XenGuest(GuestWithQemu, StartedLater):
 
     @property
     def windows(self) -> GuestWindows:
-        """Return the layout of Xen's guests, its RAM and its virtio devices."""
+        """Return the layout of Xen's guests, its RAM, its virtio devices and those of the board that it gets."""
         layout = layouts.xen_guest_layout(self.gic_version)
-        found = (*machine_and_ram(self.name, layout, self.banks), *virtio_windows(self.name, self.virtio))
+        found = (
+            *machine_and_ram(self.name, layout, self.banks),
+            *virtio_windows(self.name, self.virtio),
+            *passed_windows(self.name, self.passthrough),
+        )
         return GuestWindows("Xen guest started by xl", found)
 
     @property

@@ -10,9 +10,10 @@ from vtool.model.access import ProofKind
 from vtool.model.topology import Enhanced, Scheduler
 from vtool.plan.types.guest import GuestAccess, GuestDevice, GuestImage, GuestKind, RegionView, WithoutPv
 from vtool.plan.types.origins import Origin, StaticRange
+from vtool.plan.types.passthrough import PassthroughNode
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
-from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram
+from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram, passed_windows
 from vtool.plan.types.xen import GuestWithQemu, XenQemu, XenVirtio, qemu_images, virtio_windows
 from vtool.platform import layouts
 from vtool.platform.xen_properties import XenSetting
@@ -87,7 +88,7 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     enhanced: Enhanced | None
     cpupool: str | None
     affinity: tuple[tuple[int, ...], ...]
-    passthrough: tuple[str, ...]
+    passthrough: tuple[PassthroughNode, ...]
     settings: tuple[XenSetting, ...]
     kernel: BootModule
     ramdisk: BootModule | None
@@ -121,13 +122,13 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
 
     @property
     def windows(self) -> GuestWindows:
-        """Return the layout of Xen's guests or the board's, its RAM, shared regions and virtio devices."""
+        """Return the layout of Xen's guests or the board's, its RAM, regions, virtio and the board's devices."""
         layout = layouts.AS_ON_THE_BOARD if self.direct_map else layouts.xen_guest_layout(self.gic_version)
         found = [*machine_and_ram(self.name, layout, self.ram)]
         for view in self.shared:
             host = f"host-physical {view.host}" if view.host else "anywhere in Xen's heap"
             found.append(Window(view.inside, WindowKind.REGION, view.region, view.inside_origin, note=host))
-        found += virtio_windows(self.name, self.virtio)
+        found += (*virtio_windows(self.name, self.virtio), *passed_windows(self.name, self.passthrough))
         notes = ("mapped directly: its machine is where the board's is",) if self.direct_map else ()
         return GuestWindows("Xen guest started by Xen at boot", tuple(found), notes)
 

@@ -23,12 +23,14 @@ fdt set /chosen/module@4a000000 compatible "multiboot,kernel" "multiboot,module"
 fdt set /chosen/module@4a000000 reg <0x0 0x4a000000 0 ${kernel_size}>
 load virtio 0:1 0x50000000 vtool/${vtool_set}/fe0.Image
 fdt set /chosen/domain-fe0/module@50000000 reg <0x0 0x50000000 0 0x${filesize}>
-load virtio 0:1 0x52000000 vtool/${vtool_set}/fe1.Image
-fdt set /chosen/domain-fe1/module@52000000 reg <0x0 0x52000000 0 0x${filesize}>
-load virtio 0:1 0x54000000 vtool/${vtool_set}/fe1.ramdisk
+load virtio 0:1 0x52000000 vtool/${vtool_set}/fe0.dtb
+fdt set /chosen/domain-fe0/module@52000000 reg <0x0 0x52000000 0 0x${filesize}>
+load virtio 0:1 0x54000000 vtool/${vtool_set}/fe1.Image
 fdt set /chosen/domain-fe1/module@54000000 reg <0x0 0x54000000 0 0x${filesize}>
-load virtio 0:1 0x56000000 vtool/${vtool_set}/fe2.Image
-fdt set /chosen/domain-fe2/module@56000000 reg <0x0 0x56000000 0 0x${filesize}>
-load virtio 0:1 0x58000000 vtool/${vtool_set}/fe2.ramdisk
+load virtio 0:1 0x56000000 vtool/${vtool_set}/fe1.ramdisk
+fdt set /chosen/domain-fe1/module@56000000 reg <0x0 0x56000000 0 0x${filesize}>
+load virtio 0:1 0x58000000 vtool/${vtool_set}/fe2.Image
 fdt set /chosen/domain-fe2/module@58000000 reg <0x0 0x58000000 0 0x${filesize}>
+load virtio 0:1 0x5a000000 vtool/${vtool_set}/fe2.ramdisk
+fdt set /chosen/domain-fe2/module@5a000000 reg <0x0 0x5a000000 0 0x${filesize}>
 booti 0x48000000 - 0x46000000
