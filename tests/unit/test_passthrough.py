@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from vtool.board.protocols import CommandResult
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
+from vtool.deploy.needed_nodes import needed_by_control
+from vtool.deploy.proof import Proof, saved
 from vtool.deploy.stage import Staged, stage_on
 from vtool.diagnostics import VtoolError
 from vtool.lint import Kind, lint
@@ -221,3 +225,141 @@ def test_without_the_boards_tree_it_is_said_what_is_missing(tmp_path: Path) -> N
     assert any(RTC in line and "not at hand" in line for line in plan_lines(plan))
     config = render(plan.boards[0]).get("domains/fe0/fe0.cfg").content
     assert f"# iomem and irqs of {RTC} are those of the board's own device tree" in config and "irqs =" not in config
+
+
+# -- a partial tree of the user's own
+
+
+def own_tree(folder: Path, nodes: str) -> None:
+    text = '/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; passthrough { compatible = "simple-bus"; ranges; '
+    text += f"#address-cells = <2>; #size-cells = <2>; {nodes} }}; }};"
+    subprocess.run(["dtc", "-q", "-o", folder / "own.dtb"], input=text.encode(), check=True)
+
+
+def with_own_tree(folder: Path, text: str, base: bytes) -> Staged:
+    (folder / "case.yaml").write_text(text.replace("    passthrough:", "    device_tree: own.dtb\n    passthrough:"))
+    board = prepare(folder / "case.yaml").plan.boards[0]
+    (folder / "image").write_bytes(b"image")
+    (folder / "work").mkdir()
+    return stage_on(
+        "case", board, base, lambda name: folder / (name if name == "own.dtb" else "image"), folder / "work"
+    )
+
+
+DOM0LESS = TOPOLOGY.replace("  fe0:\n", "  fe0:\n    start: dom0less\n")
+REGISTERS = "xen,reg = <0 0x9010000 0 0x1000 0 0x9010000>; xen,force-assign-without-iommu;"
+
+
+def test_a_tree_of_the_users_own_is_taken_as_it_is(virt: bytes, tmp_path: Path) -> None:
+    own_tree(tmp_path, f'rtc@9010000 {{ reg = <0 0x9010000 0 0x1000>; xen,path = "{RTC}"; {REGISTERS} }};')
+    made = with_own_tree(tmp_path, DOM0LESS, virt)
+    assert file_of(made, "fe0.dtb") == (tmp_path / "own.dtb").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "words"),
+    [
+        (DOM0LESS, f'a@1 {{ xen,path = "/pl061@9030000"; {REGISTERS} }};', f"no `xen,path` of '{RTC}', but '/pl061@"),
+        (DOM0LESS, "a@1 { };", f"no `xen,path` of '{RTC}'"),
+        (
+            DOM0LESS,
+            f'a@1 {{ xen,path = "{RTC}"; {REGISTERS} }}; b@2 {{ xen,path = "/pl061@9030000"; {REGISTERS} }};',
+            "has '/pl061@9030000' (`xen,path`), which dom0 is not kept from",
+        ),
+        (TOPOLOGY, "rtc@9020000 { reg = <0 0x9020000 0 0x1000>; };", "has nothing at [0x9010000, 0x9011000)"),
+    ],
+)
+def test_a_tree_of_other_devices_is_refused(text: str, nodes: str, words: str, virt: bytes, tmp_path: Path) -> None:
+    own_tree(tmp_path, nodes)
+    with pytest.raises(VtoolError) as caught:
+        with_own_tree(tmp_path, text, virt)
+    (found,) = caught.value.diagnostics
+    assert found.code == "VT496" and words in found.message and found.span is not None
+
+
+# -- what has to be shown
+
+
+@pytest.mark.parametrize("text", [TOPOLOGY, DOM0LESS], ids=["xl", "dom0less"])
+def test_a_driver_of_the_guest_has_the_device_and_none_of_dom0(text: str, virt: bytes, tmp_path: Path) -> None:
+    left, driven = (proof for proof in staged(tmp_path, text, virt).proofs if proof.subject == f"device {RTC}")
+
+    def row(proof: Proof, said: str) -> bool:
+        return proof.read({proof.steps[0]["id"]: {"code": 0, "output": said}}).proven
+
+    assert row(left, "disabled, no driver\n") and not row(left, "okay, rtc-pl031\n")
+    assert not row(left, "disabled, rtc-pl031\n")
+    assert row(driven, "rtc-pl031\n") and not row(driven, "\n")
+    assert saved.from_json(saved.to_json([left, driven])) == [left, driven]
+
+
+def test_drivers_are_looked_for_by_the_devices_nodes(virt: bytes, tmp_path: Path) -> None:
+    (driven,) = (p for p in staged(tmp_path, TOPOLOGY, virt).proofs if p.what == "a driver of 'fe0' has it")
+    device = tmp_path / "sys/bus/amba/devices/9010000.pl031"
+    node = tmp_path / "sys/firmware/devicetree/base/passthrough/pl031@9010000"
+    for folder in (device, node, tmp_path / "sys/drivers/rtc-pl031"):
+        folder.mkdir(parents=True)
+    (device / "of_node").symlink_to(node)
+    command = driven.steps[0]["command"].replace("/sys/", f"{tmp_path}/sys/")
+
+    def seen() -> str:
+        return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+
+    assert seen() == ""
+    (device / "driver").symlink_to(tmp_path / "sys/drivers/rtc-pl031")
+    assert seen() == "rtc-pl031\n"
+
+
+# -- what the control domain itself needs
+
+
+def sysfs(folder: Path) -> None:
+    """Make a root on a partition behind a mapping, and an interface in a bridge."""
+    soc = folder / "sys/devices/platform/soc"
+    disk, card = soc / "mmc@1000/mmc_host/mmc0/block/mmcblk0/mmcblk0p2", soc / "eth@2000/net/eth0"
+    mapped, bridge = folder / "sys/devices/virtual/block/dm-0", folder / "sys/devices/virtual/net/br0"
+    for made in (disk, card / "brport", mapped / "slaves", bridge / "brif", folder / "sys/dev/block"):
+        made.mkdir(parents=True)
+    base = folder / "sys/firmware/devicetree/base/soc"
+    for node in ("mmc@1000", "eth@2000"):
+        (base / node).mkdir(parents=True)
+        (soc / node / "of_node").symlink_to(base / node)
+    (soc / "of_node").symlink_to(base)
+    (mapped / "slaves/mmcblk0p2").symlink_to(disk)
+    (folder / "sys/dev/block/254:0").symlink_to(mapped)
+    (folder / "sys/class/net").mkdir(parents=True)
+    (folder / "sys/class/net/br0").symlink_to(bridge)
+    (bridge / "brif/eth0").symlink_to(card / "brport")
+    (folder / "proc/self").mkdir(parents=True)
+    (folder / "proc/self/mountinfo").write_text("20 1 254:0 / / rw - ext4 /dev/mapper/root rw\n")
+
+
+class Running:
+    """The system of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def as_root(self, *words: str) -> str:
+        return shlex.join(words)
+
+    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
+        command = command.replace("S=/sys; P=/proc", f"S={self.folder}/sys; P={self.folder}/proc")
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=timeout_s)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ("/soc/mmc@1000", "the file system on / hangs on it"),
+        ("/soc/eth@2000", "the network interface br0 hangs on it"),
+        ("/soc/eth@3000", ""),
+        ("/soc/eth@200", ""),
+    ],
+)
+def test_what_the_running_board_hangs_on_stays(node: str, words: str, tmp_path: Path) -> None:
+    sysfs(tmp_path)
+    (tmp_path / "case.yaml").write_text(of(node))
+    found = needed_by_control(prepare(tmp_path / "case.yaml").plan.boards[0], Running(tmp_path))
+    assert [(each.code, words in each.message) for each in found] == ([("VT497", True)] if words else [])

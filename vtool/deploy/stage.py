@@ -25,6 +25,7 @@ from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
+from vtool.deploy.partial_tree import other_nodes
 from vtool.deploy.proof import Proof, proofs, saved
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
 from vtool.files.boot_files import look_at
@@ -87,11 +88,11 @@ def stage(
 ) -> Staged:
     """Compile and merge what rendering made into ``work``.
 
-    Raises VtoolError VT417, VT505, VT701, VT702, VT713, VT817 to VT820 for what the base tree has no room for, and
-    lint's codes for what Xen or Linux would not take of the merged one.
+    Raises VtoolError VT417, VT496, VT505, VT701, VT702, VT713, VT817 to VT820 for what the base tree has no room for,
+    and lint's codes for what Xen or Linux would not take of the merged one.
     """
     tree = read_blob(base_tree)
-    found = [*absent_nodes(tree, board), *refused(board, tree)]
+    found = [*absent_nodes(tree, board), *refused(board, tree), *other_nodes(board, image_path)]
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
         raise VtoolError(errors)
     (work / "base.dtb").write_bytes(base_tree)

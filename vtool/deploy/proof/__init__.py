@@ -13,6 +13,7 @@ from vtool.deploy.proof import saved
 from vtool.deploy.proof.argo import argo
 from vtool.deploy.proof.boot import built_at_boot
 from vtool.deploy.proof.kvm import kvm_guests
+from vtool.deploy.proof.passthrough import passed_to
 from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.steps import TREE, Proof, Row, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen_guests import flask
@@ -32,6 +33,8 @@ def proofs(board: BoardPlan) -> list[Proof]:
         *kvm_guests(board.kvm_guests),
         *built_at_boot(board),
         *xl_guests(board.xen_guests, board.facts.cpus),
+        *(row for guest in board.xen_guests for row in passed_to(guest, board.control.name)),
+        *(row for guest in board.xen_boot.guests for row in passed_to(guest, board.control.name)),
     ]
     return list(_required(board.guests, found))
 

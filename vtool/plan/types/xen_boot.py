@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.model.access import ProofKind
-from vtool.model.topology import Enhanced, Scheduler
+from vtool.model.topology import OWN_RAMDISKS, Enhanced, Scheduler
 from vtool.plan.types.guest import GuestAccess, GuestDevice, GuestImage, GuestKind, RegionView, WithoutPv
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.passthrough import PassthroughNode
@@ -164,6 +164,11 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     def views(self) -> tuple[RegionView, ...]:
         """Return the static shared regions that it has."""
         return tuple(RegionView(view.region, view.inside, view.inside_origin) for view in self.shared)
+
+    @property
+    def says_drivers(self) -> bool:
+        """Whether it says on its console which driver has a device of the board, as vtool's own guest does."""
+        return self.uart and self.ramdisk is not None and self.ramdisk.image in OWN_RAMDISKS
 
     @property
     def has_xenstore(self) -> bool:

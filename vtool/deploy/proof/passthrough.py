@@ -1,0 +1,53 @@
+"""Devices of the board that guests of Xen have: dom0 leaves them alone, and a driver of the guest has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
+from vtool.deploy.proof.steps import TREE, Proof, in_domain, on_board, shows
+from vtool.plan.types import PassthroughNode, XenBootGuest, XenGuest
+
+_DRIVERS = (
+    'for L in /sys/bus/*/devices/*/of_node; do case "$(readlink -f "$L")" in {tree}{node}) D=${{L%/of_node}}; '
+    '[ ! -e "$D/driver" ] || {{ D=$(readlink "$D/driver"); echo "${{D##*/}}"; }};; esac; done'
+)
+"""Prints the drivers of a node's devices; ``node`` is a shell pattern."""
+
+
+class Driven(Judge):
+    """A step says the name of a driver."""
+
+    name = "driven"
+    step: str
+
+    def judge(self, results: Results) -> Verdict:
+        """Look whether there is one."""
+        said, why = value_of(results, self.step)
+        return Verdict("a driver", said or "none", bool(said), why)
+
+
+def passed_to(guest: XenGuest | XenBootGuest, control: str) -> Iterator[Proof]:
+    """Return what has to be shown of the devices that a guest has of the board."""
+    for index, node in enumerate(guest.passthrough):
+        subject, identity = f"device {node.path}", f"{guest.name}-{index}"
+        left = _DRIVERS.format(tree=TREE, node=node.path)
+        # Xen writes so into dom0's tree (xen/arch/arm/domain_build.c write_properties).
+        status = f"tr -d '\\0' <{TREE}{node.path}/status"
+        alone = on_board(f"left-{identity}", f'S=$({status}); D=$({left}); echo "${{S:-okay}}, ${{D:-no driver}}"')
+        yield shows(subject, f"'{control}' leaves it alone", alone, "disabled, no driver")
+        what = f"a driver of '{guest.name}' has it"
+        if isinstance(guest, XenGuest):
+            asked = in_domain(guest.name, f"driven-{identity}", _DRIVERS.format(tree=TREE, node=_in_guest(node)))
+            yield Proof(subject, what, (asked,), Driven(step=asked["id"]))
+        elif guest.says_drivers:
+            line = f"DOM{guest.domain_id}: .*vtool: {_in_guest(node).replace('*', '[^ ]*')} has driver "
+            said = f"xl dmesg | grep -a '{line}' | tail -n 1 | tr -d '\\r' | sed 's/.* has driver //'"
+            told = on_board(f"driven-{identity}", said)
+            yield Proof(subject, what, (told,), Driven(step=told["id"]))
+
+
+def _in_guest(node: PassthroughNode) -> str:
+    """Return where a node is in its guest's tree, with a star for an address that is not known."""
+    base = node.path.rpartition("/")[2].partition("@")[0]
+    return f"/passthrough/{node.device.node.name if node.device else f'{base}@*'}"
