@@ -9,7 +9,11 @@ import pytest
 from vtool.cli.main import main
 
 TOPOLOGY = str(Path(__file__).resolve().parents[1] / "topologies" / "xen-pinned.yaml")
-TREE = "/dts-v1/; / { pl061@NUMBER { }; };"
+TREE = """/dts-v1/; / {
+    #address-cells = <1>; #size-cells = <1>;
+    smmu: smmuv3@9050000 { #iommu-cells = <1>; };
+    pl061@NUMBER { reg = <0xNUMBER 0x1000>; iommus = <&smmu 1>; };
+};"""
 
 
 @pytest.mark.parametrize("prefix", ["", "board0="])

@@ -12,7 +12,7 @@ import pytest
 from vtool.board.protocols import CommandResult
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
-from vtool.deploy.needed_nodes import needed_by_control
+from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.proof import Proof, saved
 from vtool.deploy.stage import Staged, stage_on
 from vtool.diagnostics import VtoolError
@@ -361,5 +361,5 @@ class Running:
 def test_what_the_running_board_hangs_on_stays(node: str, words: str, tmp_path: Path) -> None:
     sysfs(tmp_path)
     (tmp_path / "case.yaml").write_text(of(node))
-    found = needed_by_control(prepare(tmp_path / "case.yaml").plan.boards[0], Running(tmp_path))
+    found = not_to_be_had(prepare(tmp_path / "case.yaml").plan.boards[0], Running(tmp_path))
     assert [(each.code, words in each.message) for each in found] == ([("VT497", True)] if words else [])

@@ -13,6 +13,7 @@ from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
 KVM_HOST = ("KVM",)
+VFIO = ("VFIO", "VFIO_PCI")
 XEN_DOM0 = ("XEN", "XEN_DOM0", "XENFS", "XEN_COMPAT_XENFS", "XEN_GNTDEV", "XEN_DEV_EVTCHN")
 XEN_VIRTIO_BACKEND = ("XEN_PRIVCMD",)
 DRIVER_DOMAIN = ("XEN_BACKEND", "XEN_PRIVCMD", "XENFS")
@@ -113,6 +114,8 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
     control = context.topology.domains[name].role is Role.CONTROL
     if control:
         add(KVM_HOST if hypervisor.kind == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor.kind}")
+        guests = dict(context.domains_on(context.board_of[name])).values()
+        add(VFIO if any(guest.pci for guest in guests) else (), "for PCI devices that guests get")
         add(_watchdog_driver(context, context.board_of[name]), "to take over the board's watchdog")
     elif hypervisor.kind == "xen":
         add(XEN_FRONTEND, "by a Xen guest")

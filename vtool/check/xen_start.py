@@ -19,6 +19,10 @@ from vtool.reading.source import KeyPath
 
 
 _OF_XEN = {"xen", "start", "device_tree", "passthrough", "tee"}
+_NO_PLATFORM = (
+    "QEMU writes a node for two platform devices alone, calxeda-xgmac and amd-xgbe (hw/core/sysbus-fdt.c), and has "
+    "deprecated vfio-platform in 10.0: `pci` is what KVM has"
+)
 
 
 @rule("VT372")
@@ -33,7 +37,9 @@ def settings_fit_the_start(context: Context) -> Iterator[Diagnostic]:
         wrong: list[tuple[KeyPath, str]] = []
         if not is_xen:
             for key in {*_OF_XEN, "cpupool"} & domain.model_fields_set:
-                wrong.append((("domains", name, key), f"`{key}` is Xen's; board '{context.board_of[name]}' runs KVM"))
+                why = f"; {_NO_PLATFORM}" if key == "passthrough" else ""
+                message = f"`{key}` is Xen's; board '{context.board_of[name]}' runs KVM{why}"
+                wrong.append((("domains", name, key), message))
         elif not guest:
             for key in _OF_XEN & domain.model_fields_set:
                 wrong.append((("domains", name, key), f"`{key}` is for guests, '{name}' is the control domain"))

@@ -21,7 +21,7 @@ from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait
 from vtool.deploy.difference import Difference, differences
 from vtool.deploy.failures import DamagedTransfer
 from vtool.deploy.job import TASK_DEADLINE_S, Job
-from vtool.deploy.needed_nodes import needed_by_control
+from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
 from vtool.deploy.stage import stage_on
@@ -88,8 +88,8 @@ def stand_ready(job: Job, work: Work) -> None:
             folder = work.folder / job.board.name
             folder.mkdir()
             commands = HeldCommands(job.held_board)
-            if needed := needed_by_control(plan, commands):
-                raise VtoolError(needed)
+            if found := not_to_be_had(plan, commands):
+                raise VtoolError(found)
             running = running_tree(commands) if plan.facts.firmware_unknown else None
             base = job.board.base_device_tree(commands)
             job.staged = stage_on(work.topology, plan, base, work.image_path, folder, running)

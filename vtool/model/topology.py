@@ -28,6 +28,7 @@ from vtool.model.types import (
     KernelArguments,
     Model,
     Name,
+    PciAddress,
     SecurityLabel,
     Size,
     UnitExtra,
@@ -331,8 +332,10 @@ class Domain(Model):
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
     that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
     partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it, of which
-    vtool else writes one. ``tee`` lets a guest of xl call a trusted execution environment. ``extra`` are lines in the
-    words of who starts a guest, ``unit_extra`` settings of its unit, which nobody checks (``vtool.platform.extra``).
+    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it, of which
+    vtool else writes one; ``pci`` are PCI devices of the board given to a KVM guest. ``tee`` lets a guest of xl call a
+    trusted execution environment. ``extra`` are lines in the words of who starts a guest, ``unit_extra`` settings of
+    its unit, which nobody checks (``vtool.platform.extra``).
 
     ``access`` is how a proof gets into a guest, ``proof`` what of it must be shown.
 
@@ -349,6 +352,7 @@ class Domain(Model):
     ramdisk: ImageReference | None = None
     device_tree: ImageReference | None = None
     passthrough: tuple[PassedThrough, ...] = ()
+    pci: tuple[PciAddress, ...] = ()
     tee: Tee | None = None
     start: Start = Start.XL
     cpupool: Name | None = None

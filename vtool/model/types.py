@@ -302,6 +302,15 @@ DeviceTreePath = Annotated[
 ]
 """Devicetree Specification v0.4, 2.2.1 and 2.2.3; a name begins with a letter, and with `_` or a digit all the same."""
 
+PciAddress = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$",
+        description="the address of a PCI device as lspci -D shows it, such as 0000:01:00.0",
+    ),
+]
+"""Domain, bus, device and function of a PCI device of the board."""
+
 BlockDevicePath = Annotated[
     str,
     Field(

@@ -55,6 +55,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     ]
     firmware = _plan_firmware(name) if domain.firmware else None
     inside = [device for device in devices if device.backend is None]
+    pci_units = (f"vtool-pci-{name}.service",) if domain.pci else ()
     return plan.KvmGuest(
         name=name,
         cpus=domain.cpus,
@@ -86,7 +87,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         gic_version=scope.facts.gic.version,
         machine=",".join((hypervisor.machine, *filter(None, (d.of_machine() for d in requested.values())))),
         machine_options=tuple(option for device in devices if device.translates for option in device.options),
-        requires=tuple(dict.fromkeys(unit for device in devices for unit in _units_before(device))),
+        requires=tuple(dict.fromkeys((*pci_units, *(unit for device in devices for unit in _units_before(device))))),
         libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
         files=(
             *(disk.disk_path for device in inside for disk in device.disks if not disk.is_device),
@@ -107,6 +108,8 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         ramdisk_image=domain.ramdisk,
         not_checked=domain.extra,
         firmware=firmware,
+        pci=tuple(_host_pci(scope, name, index) for index in range(len(domain.pci))),
+        pci_unit=next(iter(pci_units), None),
     )
 
 
@@ -114,6 +117,14 @@ def _plan_firmware(name: str) -> plan.KvmFirmware:
     # No disk of a user's has a name that begins so. Empty flash is formatted by EDK2 when it starts.
     variables = plan.FileDisk(f"{plan.DISKS}/_{name}.efivars", layouts.QEMU_FLASH_BYTES, None)
     return plan.KvmFirmware(layouts.AAVMF_CODE, variables)
+
+
+def _host_pci(scope: BoardScope, name: str, index: int) -> plan.HostPci:
+    """Give a PCI device of the board its place: from the last number down, so that other devices keep theirs."""
+    slot = layouts.QEMU_VIRT_PCI_FIRST + layouts.QEMU_VIRT_PCI_COUNT - 1 - index
+    place = plan.PciPlace(slot, slot << 11)
+    wished_at = scope.document.span(("domains", name, "pci", index))
+    return plan.HostPci(scope.domains[name].pci[index], wished_at, place, _pci_device(place))
 
 
 def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool) -> tuple[plan.Pool, ...]:

@@ -10,12 +10,15 @@ from vtool.render.templating import fill
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """One domain unit per guest that QEMU runs without libvirt, one backend unit per daemon."""
+    """One domain unit per guest that QEMU runs without libvirt, one for its PCI devices, one per daemon."""
     made: set[str] = set()
     for guest in board.kvm_guests:
         if guest.libvirt_xml is None:
             text = fill("kvm/domain.service.j2", guest=guest, program=PROGRAM)
             yield _unit(guest.unit, text, ("domains", guest.name))
+        if guest.pci_unit is not None:
+            text = fill("kvm/pci.service.j2", guest=guest, program=PROGRAM)
+            yield _unit(guest.pci_unit, text, ("domains", guest.name), guest.unit)
         for device in guest.devices:
             for unit, text in _units_of(guest, device):
                 if unit not in made:  # a region's, which is a device of two guests

@@ -103,6 +103,8 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
         where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "
         where += ("shared" if pool.shared else pool.use.value) if pool.numa_node else "in RAM"
         yield ("region", pool.region, f"{where}, {pool.origin.kind.value}: {pool.origin.reason}")
+    for pci in guest.pci:
+        yield ("device", pci.address, f"PCI device of the board, pci {pci.guest_device}, VFIO, {guest.pci_unit}")
     for device in guest.devices:
         yield ("device", device.name, ", ".join(_kvm_device(device)))
         yield from _disk_rows(device.name, device.disks)

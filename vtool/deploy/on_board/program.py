@@ -47,6 +47,8 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
         "talk",
         [word("name_of"), word("--lines", type=int, default=50), word("--follow", action="store_true")],
     ),
+    "pci-take": ("pci", [word("addresses", nargs="+")]),
+    "pci-return": ("pci", [word("addresses", nargs="+")]),
     "powerdown": ("talk", [word("domain"), word("--deadline", type=float, default=30.0)]),
     "hold": ("program", [word("holder", type=json.loads)]),
 }
@@ -85,7 +87,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
 
 def verb(name: str) -> Any:
     """Return the function of a verb."""
-    return getattr(import_module(f".{VERBS[name][0]}", __package__), f"verb_{name}")
+    return getattr(import_module(f".{VERBS[name][0]}", __package__), f"verb_{name.replace('-', '_')}")
 
 
 def outcome(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vtool.deploy.proof import saved
 from vtool.deploy.proof.argo import argo
 from vtool.deploy.proof.boot import built_at_boot
 from vtool.deploy.proof.kvm import kvm_guests
-from vtool.deploy.proof.passthrough import passed_to
+from vtool.deploy.proof.passthrough import passed_to, pci_of
 from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.steps import TREE, Proof, Row, on_board, region_reg, steps_of
 from vtool.deploy.proof.xen_guests import flask
@@ -31,6 +31,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
         *argo(board),
         *(_host_region(region) for region in board.host_regions),
         *kvm_guests(board.kvm_guests),
+        *(row for guest in board.kvm_guests for row in pci_of(guest)),
         *built_at_boot(board),
         *xl_guests(board.xen_guests, board.facts.cpus),
         *(row for guest in board.xen_guests for row in passed_to(guest, board.control.name)),

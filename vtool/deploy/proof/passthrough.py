@@ -1,12 +1,12 @@
-"""Devices of the board that guests of Xen have: dom0 leaves them alone, and a driver of the guest has them."""
+"""Devices of the board that guests have: the board leaves them alone, and a driver of the guest has them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
-from vtool.deploy.proof.steps import TREE, Proof, in_domain, on_board, shows
-from vtool.plan.types import PassthroughNode, XenBootGuest, XenGuest
+from vtool.deploy.proof.steps import TREE, Proof, in_domain, on_board, same_digest, shows
+from vtool.plan.types import KvmGuest, PassthroughNode, XenBootGuest, XenGuest
 
 _DRIVERS = (
     'for L in /sys/bus/*/devices/*/of_node; do case "$(readlink -f "$L")" in {tree}{node}) D=${{L%/of_node}}; '
@@ -51,3 +51,18 @@ def _in_guest(node: PassthroughNode) -> str:
     """Return where a node is in its guest's tree, with a star for an address that is not known."""
     base = node.path.rpartition("/")[2].partition("@")[0]
     return f"/passthrough/{node.device.node.name if node.device else f'{base}@*'}"
+
+
+def pci_of(guest: KvmGuest) -> Iterator[Proof]:
+    """Return what has to be shown of the PCI devices that a guest of KVM has of the board."""
+    for device in guest.pci:
+        subject, identity = f"device {device.address}", f"{guest.name}-{device.guest_device}"
+        here, there = (f"/sys/bus/pci/devices/{name}" for name in (device.address, device.guest_device))
+        left = on_board(f"left-{identity}", f'D=$(readlink {here}/driver); echo "${{D##*/}}"')
+        yield shows(subject, "no driver of the board has it", left, "vfio-pci")
+        kinds = [f"cat {where}/vendor {where}/device {where}/class | sha256sum" for where in (here, there)]
+        of_board, of_guest = on_board(f"kind-{identity}", kinds[0]), in_domain(guest.name, f"seen-{identity}", kinds[1])
+        what = f"vendor, device and class, as '{guest.name}' sees them"
+        yield same_digest(subject, what, of_board, of_guest, 0)
+        asked = in_domain(guest.name, f"driven-{identity}", f'D=$(readlink {there}/driver); echo "${{D##*/}}"')
+        yield Proof(subject, f"a driver of '{guest.name}' has it", (asked,), Driven(step=asked["id"]))

@@ -32,7 +32,7 @@ from vtool.plan.types.guest import (
     served_by,
     written_files,
 )
-from vtool.plan.types.kvm import TRACK_HIWATER, KvmDevice, KvmFirmware, KvmGuest, KvmMemory
+from vtool.plan.types.kvm import TRACK_HIWATER, HostPci, KvmDevice, KvmFirmware, KvmGuest, KvmMemory
 from vtool.plan.types.origins import Origin, OriginKind, StaticRange
 from vtool.plan.types.passthrough import (
     FixedClock,
@@ -87,6 +87,7 @@ __all__ = [
     "GuestNode",
     "GuestProperty",
     "GuestWindows",
+    "HostPci",
     "HostRegion",
     "KvmDevice",
     "KvmFirmware",

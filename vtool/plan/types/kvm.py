@@ -6,6 +6,7 @@ from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
+from vtool.diagnostics import Span
 from vtool.model.access import ProofKind
 from vtool.model.devices import Program
 from vtool.model.devices.arguments import QemuOption
@@ -97,6 +98,23 @@ class KvmDevice:
 
 
 @record
+class HostPci:
+    """A PCI device of the board, its place on the guest's root bus and its name in the guest's sysfs.
+
+    ``wished_at`` is where the user wrote it.
+    """
+
+    address: str
+    wished_at: Span
+    place: PciPlace
+    guest_device: str
+
+    @property
+    def options(self) -> tuple[QemuOption, ...]:
+        """Return what makes it (QEMU docs/system/devices, hw/vfio/pci.c)."""
+        place = (("bus", "pcie.0"), ("addr", f"{self.place.slot:#x}"))
+        identity = self.address.replace(":", "-").replace(".", "-")
+        return (QemuOption("-device", "vfio-pci", (("id", f"pci-{identity}"), ("host", self.address), *place)),)
 class KvmFirmware:
     """EDK2 in two flash chips of QEMU's virt machine: the code, of a package, and a file for what it keeps."""
 
@@ -111,7 +129,8 @@ class KvmGuest(StartedLater, WithoutPv):
     ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
     ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
     are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
-    ``files`` and ``device_nodes`` are what QEMU itself opens on the board.
+    ``files`` and ``device_nodes`` are what QEMU itself opens on the board. ``pci_unit`` takes the devices of ``pci``
+    from their drivers.
     """
 
     name: str
@@ -144,6 +163,8 @@ class KvmGuest(StartedLater, WithoutPv):
     host_cpus: tuple[int, ...]
     kernel_image: str | None
     ramdisk_image: str | None
+    pci: tuple[HostPci, ...] = ()
+    pci_unit: str | None = None
     not_checked: tuple[str, ...] = ()
     """Arguments of its QEMU that are the user's own: one option and its value each, as a shell reads them."""
     access: GuestAccess = GuestAccess()
