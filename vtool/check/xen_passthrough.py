@@ -196,6 +196,19 @@ def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
                     yield context.find("VT360", message, path, hints=(hint,))
 
 
+@rule("VT436")
+def extra_does_not_map_anything_else(context: Context) -> Iterator[Diagnostic]:
+    """Where vtool writes what xl maps for a guest, `extra` does not: of two lists xl takes the last."""
+    for name, domain in context.topology.domains.items():
+        if not domain.passthrough or domain.start is not Start.XL or not isinstance(context.hypervisor_of(name), Xen):
+            continue
+        for index, line in enumerate(domain.extra):
+            word = re.split(r"[ =+]", line.strip(), maxsplit=1)[0]
+            if word in ("iomem", "irqs"):
+                message = f"`{word}` is vtool's to write for '{name}': `passthrough` says it"
+                yield context.find("VT436", message, ("domains", name, "extra", index))
+
+
 def _why_unconfined(context: Context, board: str, facts: BoardFacts) -> str | None:
     """Return why nothing can stand behind an IOMMU of the board, None when something can."""
     if not facts.iommus:

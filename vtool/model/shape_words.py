@@ -85,7 +85,8 @@ def _missing(document: Document, path: KeyPath, keys: Sequence[str]) -> Diagnost
     names = [repr(key) for key in keys]
     which = f"key {names[0]} is" if len(names) == 1 else f"keys {', '.join(names[:-1])} and {names[-1]} are"
     hints = [f"for example `{_EXAMPLES[key]}`" for key in keys if key in _EXAMPLES]
-    return Diagnostic("VT202", f"the {which} missing", document.span(path, key=True), hints=tuple(hints))
+    of_list = bool(path) and isinstance(path[-1], int)
+    return Diagnostic("VT202", f"the {which} missing", document.span(path, key=not of_list), hints=tuple(hints))
 
 
 _EXAMPLES: Mapping[str, str] = {"version": "version: 1"}

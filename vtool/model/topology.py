@@ -319,7 +319,11 @@ def _to_node(value: Any) -> Any:
     return {"node": value} if isinstance(value, str) else value
 
 
-PassedThrough = Annotated[PassedNode, BeforeValidator(_to_node, json_schema_input_type=DeviceTreePath | PassedNode)]
+PassedThrough = Annotated[
+    PassedNode,
+    BeforeValidator(_to_node, json_schema_input_type=DeviceTreePath | PassedNode),
+    Field(description="the path of a device-tree node such as /soc/ethernet@e6800000, or a mapping with it as `node`"),
+]
 
 
 _XEN_DEFAULTS = XenDomain.model_construct()  # not checked: that would build a validator at import

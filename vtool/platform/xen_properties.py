@@ -459,7 +459,7 @@ PROPERTIES = (
         "xen.force_assign_without_iommu",
         Feature((4, 13), None, "passthrough without an IOMMU", source="docs/misc/arm/passthrough.txt"),
         Where.DEVICE,
-        xl=XlWord("iomem", note="and `irqs`, without `dtdev`: for what no IOMMU confines"),
+        xl=XlWord("dtdev", note="left out for these nodes: `iomem` and `irqs` alone"),
         note="in the partial tree: the nodes that may be given away without an IOMMU (VT360)",
     ),
     XenProperty(
