@@ -51,12 +51,8 @@ while [ -n "$process" ] && [ "$process" -gt 1 ]; do
     [ -n "$peer" ] && break
     process=$(awk '$1 == "PPid:" { print $2 }' "$P/$process/status" 2>/dev/null)
 done
-if [ -n "$peer" ]; then
-    interfaces=$(ip route get "$peer" | sed -n 's/.* dev \([^ ]*\).*/\1/p')
-else
-    interfaces=$(ls "$S/class/net")
-fi
-for interface in $interfaces; do
+[ -n "$peer" ] && interfaces=$(ip route get "$peer" 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
+for interface in ${interfaces:-$(ls "$S/class/net")}; do
     nodes "the network interface $interface" "$S/class/net/$interface"
 done
 """
