@@ -67,7 +67,7 @@ def with_base_trees(arguments: argparse.Namespace, plan: Plan) -> Plan:
         return plan
     from vtool.board.dts import read_board_tree
     from vtool.deploy.merged_tree import absent_nodes
-    from vtool.plan.passthrough import with_devices
+    from vtool.plan.tree_devices import with_devices
 
     boards = {board.name: board for board in plan.boards}
     found: list[Diagnostic] = []

@@ -16,7 +16,7 @@ from vtool.lint.overlaps import claims
 from vtool.model.facts_import import device_tree_facts, memory_facts, why_ignored
 from vtool.model.tree_doubts import refusals
 from vtool.plan.cells import too_few_cells
-from vtool.plan.passthrough import with_devices
+from vtool.plan.tree_devices import with_devices
 from vtool.plan.types import BoardPlan, KvmGuest
 from vtool.platform.devicetree import Node, Tree
 from vtool.platform.host_memory import HostMemory, Taken
