@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from vtool.board.protocols import CommandResult
+from tests.unit.running_system import Running
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
 from vtool.deploy.needed_devices import not_to_be_had
@@ -332,21 +331,6 @@ def sysfs(folder: Path) -> None:
     (bridge / "brif/eth0").symlink_to(card / "brport")
     (folder / "proc/self").mkdir(parents=True)
     (folder / "proc/self/mountinfo").write_text("20 1 254:0 / / rw - ext4 /dev/mapper/root rw\n")
-
-
-class Running:
-    """The system of a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def as_root(self, *words: str) -> str:
-        return shlex.join(words)
-
-    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
-        command = command.replace("S=/sys; P=/proc", f"S={self.folder}/sys; P={self.folder}/proc")
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=timeout_s)
-        return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from vtool.board.protocols import CommandResult
+from tests.unit.running_system import Running
 from vtool.cli.common import prepare
 from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.on_board import pci
@@ -145,21 +143,6 @@ def test_a_device_that_cannot_be_had_is_left_as_it_is(address: str, words: str, 
 
 
 # -- before anything changes
-
-
-class Running:
-    """The system of a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def as_root(self, *words: str) -> str:
-        return shlex.join(words)
-
-    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
-        command = command.replace("/sys;", f"{self.folder}/sys;").replace("/proc;", f"{self.folder}/proc;")
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=timeout_s)
-        return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def group(folder: Path, *addresses: str) -> None:

@@ -71,11 +71,15 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Staged:
-    """A complete generation: its files, the JSON that vtool-board applies, and what it will have to show."""
+    """A complete generation: its files, the JSON that vtool-board applies, and what it will have to show.
+
+    ``board`` is the plan that it is made of, with what the board's own tree says.
+    """
 
     files: tuple[StagedFile, ...]
     generation: dict[str, Any]
     proofs: list[Proof]
+    board: BoardPlan
 
 
 def stage(
@@ -105,7 +109,7 @@ def stage(
     kept = Artifact(Place.GENERATION, saved.NAME, Kind.TEXT, saved.to_json(shown), ("boards", board.name))
     files.append(_stage_one(kept, board, image_path, work))
     files.sort(key=lambda file: (file.place.value, file.name))
-    return Staged(tuple(files), _generation(topology, board, files), shown)
+    return Staged(tuple(files), _generation(topology, board, files), shown, board)
 
 
 def stage_on(

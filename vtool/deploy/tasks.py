@@ -93,6 +93,7 @@ def stand_ready(job: Job, work: Work) -> None:
             running = running_tree(commands) if plan.facts.firmware_unknown else None
             base = job.board.base_device_tree(commands)
             job.staged = stage_on(work.topology, plan, base, work.image_path, folder, running)
+            job.report.board = job.staged.board
             job.report.generation, job.proofs = job.staged.generation["generation"], job.staged.proofs
 
 
