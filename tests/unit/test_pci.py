@@ -43,7 +43,10 @@ def board(tmp_path: Path) -> BoardPlan:
 def test_a_unit_takes_the_devices_before_qemu_starts(board: BoardPlan) -> None:
     files = render(board)
     taken = files.get("units/vtool-pci-fe0.service").content
-    assert "pci-take 0000:01:00.0 0000:01:00.1\nExecStop=" in taken and "pci-return 0000:01:00.0" in taken
+    assert re.findall(r"^(Exec\w+)=\S+ (.*)", taken, re.M) == [
+        ("ExecStart", "pci-take 0000:01:00.0 0000:01:00.1"),
+        ("ExecStopPost", "pci-return 0000:01:00.0 0000:01:00.1"),
+    ]
     unit = files.get("units/vtool-domain-fe0.service").content
     assert "Requires=vtool-pci-fe0.service\nAfter=vtool-pci-fe0.service" in unit
     assert re.findall(r"-device vfio-pci,\S+", unit) == [
@@ -68,6 +71,7 @@ class Bus:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bus, self.nodes, self.given = folder / "bus", folder / "nodes", list[tuple[str, int]]()
+        self.unbound: list[str] = []
         for driver in ("vfio-pci", "e1000e"):
             (self.bus / "drivers" / driver).mkdir(parents=True)
         monkeypatch.setattr(pci, "BUS", self.bus)
@@ -79,6 +83,7 @@ class Bus:
         def written(path: Path, text: str) -> int:
             if path.name == "unbind":
                 (self.bus / "devices" / text / "driver").unlink()
+                self.unbound.append(text)
             elif path.name == "drivers_probe":
                 device = self.bus / "devices" / text
                 wanted = (device / "driver_override").read_text().strip() or "e1000e"
@@ -139,7 +144,8 @@ def test_a_device_that_cannot_be_had_is_left_as_it_is(address: str, words: str, 
     with pytest.raises(BoardError) as caught:
         take(address)
     assert caught.value.code == "VT499" and words in str(caught.value)
-    assert pci.driver_of("0000:01:00.0") == "e1000e" and not bus.given
+    pci.verb_pci_return(argparse.Namespace(addresses=[address]))  # as the unit does, then
+    assert pci.driver_of("0000:01:00.0") == "e1000e" and not bus.given and not bus.unbound
 
 
 # -- before anything changes

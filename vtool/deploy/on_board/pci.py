@@ -28,7 +28,8 @@ def verb_pci_take(arguments: argparse.Namespace) -> dict[str, Any]:
         run("modprobe", DRIVER)
     for address in arguments.addresses:
         (BUS / "devices" / address / "driver_override").write_text(DRIVER)
-        _bind_anew(address, DRIVER)
+        if driver_of(address) != DRIVER:
+            _bind_anew(address)
         if driver_of(address) != DRIVER:
             raise BoardError("VT499", f"PCI device {address} was not taken by {DRIVER}: {_held_by(address)}")
     owner = pwd.getpwnam("vtool-domain")
@@ -38,11 +39,12 @@ def verb_pci_take(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def verb_pci_return(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Give devices back to the drivers that Linux finds for them."""
+    """Give devices back to the drivers that Linux finds for them; what has kept its driver is left alone."""
     for address in arguments.addresses:
         with contextlib.suppress(FileNotFoundError):  # the device itself may be gone
             (BUS / "devices" / address / "driver_override").write_text("\n")
-            _bind_anew(address, "")
+            if driver_of(address) in ("", DRIVER):
+                _bind_anew(address)
     return {"drivers": {address: driver_of(address) for address in arguments.addresses}}
 
 
@@ -71,9 +73,7 @@ def driver_of(address: str) -> str:
     return driver.resolve().name if driver.exists() else ""
 
 
-def _bind_anew(address: str, wanted: str) -> None:
-    if driver_of(address) == wanted != "":
-        return
+def _bind_anew(address: str) -> None:
     if driver_of(address):
         (BUS / "devices" / address / "driver" / "unbind").write_text(address)
     (BUS / "drivers_probe").write_text(address)
