@@ -336,7 +336,6 @@ class Domain(Model):
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
     that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
     partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it, of which
-    partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it, of which
     vtool else writes one; ``pci`` are PCI devices of the board given to a KVM guest. ``tee`` lets a guest of xl call a
     trusted execution environment. ``extra`` are lines in the words of who starts a guest, ``unit_extra`` settings of
     its unit, which nobody checks (``vtool.platform.extra``).

@@ -115,6 +115,9 @@ class HostPci:
         place = (("bus", "pcie.0"), ("addr", f"{self.place.slot:#x}"))
         identity = self.address.replace(":", "-").replace(".", "-")
         return (QemuOption("-device", "vfio-pci", (("id", f"pci-{identity}"), ("host", self.address), *place)),)
+
+
+@record
 class KvmFirmware:
     """EDK2 in two flash chips of QEMU's virt machine: the code, of a package, and a file for what it keeps."""
 
