@@ -77,7 +77,7 @@ def _lines(context: Context, path: KeyPath, lines: tuple[str, ...], format_: For
         try:
             named = format_.read(line)
         except ValueError as error:
-            hint = f"{format_.what} is such as {format_.example}"
+            hint = f"{format_.what} is such as `{format_.example}`"
             yield context.find("VT435", f"`{line}`: {error}", at, hints=(hint,))
             continue
         for word in named:

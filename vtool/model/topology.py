@@ -399,16 +399,18 @@ class Domain(Model):
     @property
     def says_when_ready(self) -> str:
         """Return the text that its console is waited for; empty where nobody said one, and none is to be expected."""
+        ready = self.ready  # where it is written wrongly, what it is instead is not known (vtool.model.partial)
         if "ready" in self.model_fields_set or self.access is None:
-            return self.ready
+            return ready
         if self.access.login is not None:
             return self.access.login.prompt.rstrip()
-        return self.ready if self.access.shell is not None else ""
+        return ready if self.access.shell is not None else ""
 
     @property
     def boots_itself(self) -> bool:
         """Whether its firmware finds what to boot on its own disks: then it has no kernel from outside."""
-        return self.firmware is not None and "kernel" not in self.model_fields_set
+        kernel = self.kernel  # where it is written wrongly, it is written all the same (vtool.model.partial)
+        return self.firmware is not None and bool(kernel) and "kernel" not in self.model_fields_set
 
     @property
     def pins(self) -> Mapping[tuple[str | int, ...], tuple[int, ...]]:

@@ -59,4 +59,4 @@ def decided(name: str) -> str | None:
     return WRITTEN.get(name)
 
 
-OF_NODE = Format("a property of the domain's node", 'xen,tee = "optee" or my-cells = <1 2>', read, decided, once=True)
+OF_NODE = Format("a property of the domain's node", 'vendor,role = "sensor"', read, decided, once=True)
