@@ -253,7 +253,7 @@ def test_nothing_is_found_in_what_vtool_renders(example: Path, tmp_path: Path) -
 
 def run_boot_script(script: str, tree: Path) -> None:
     """Do to the tree what U-Boot would: `fdt set` and `fdt mknode` of the script that vtool renders."""
-    values = {"kernel_size": "0x1000000", "filesize": "1000000"}
+    values = {"kernel_size": "0x1000000", "ramdisk_size": "0x800000", "filesize": "1000000"}
     values |= dict(re.findall(r"^setenv (\w+) '([^']*)'", script, re.MULTILINE))
     for verb, path, rest in re.findall(r"^fdt (set|mknode) (\S+) (.+)$", script, re.MULTILINE):
         rest = re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], ""), rest)

@@ -18,6 +18,7 @@ from vtool.bench.matrix import digest_of
 from vtool.deploy.stage import name_of_files
 from vtool.images import PREFIX
 from vtool.images.named_files import WANTED
+from vtool.model.topology import OF_THE_BOARD
 from vtool.model.validate import is_path, known_facts
 from vtool.plan.lock import format_lock
 from vtool.plan.types import BoardPlan
@@ -46,7 +47,8 @@ def derived(ready: Ready, root: Path) -> Derived:
     }
     for board in ready.plan.boards:
         artifacts = render(board).artifacts
-        images[board.name] = sorted({artifact.content for artifact in artifacts if artifact.kind is Kind.IMAGE})
+        named = {artifact.content for artifact in artifacts if artifact.kind is Kind.IMAGE}
+        images[board.name] = sorted(named - {OF_THE_BOARD})
         for artifact in artifacts:
             if artifact.kind is not Kind.IMAGE:
                 name = f"{board.name}/artifacts/{artifact.place.value}/{artifact.name}"
@@ -134,7 +136,8 @@ def named_files(value: Any) -> Iterator[tuple[str, bool]]:
     for place in places:
         for key in WANTED:
             reference = place.get(key)
-            if isinstance(reference, str) and not reference.startswith(PREFIX):
+            of_the_board = key in ("kernel", "ramdisk") and reference == OF_THE_BOARD
+            if isinstance(reference, str) and not reference.startswith(PREFIX) and not of_the_board:
                 yield reference, key in _READ_TO_PLAN
 
 

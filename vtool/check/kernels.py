@@ -57,7 +57,10 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
             message = f"the kernel of '{name}' ({kernel.source}) is built without CONFIG_{option}, needed {why}"
             if value == "m":
                 message = f"the kernel of '{name}' ({kernel.source}) has CONFIG_{option} as a module, needed {why}"
+                control = context.topology.domains[name].role is Role.CONTROL
                 hint = "its ramdisk must carry and load the module"
+                if control:
+                    hint = "the module must lie in /lib/modules of the board, or its ramdisk carry and load it"
                 yield context.find("VT511", message, path, key=True, hints=(hint,), severity=Severity.WARNING)
             elif value != "y":
                 hint = "build it with the option"

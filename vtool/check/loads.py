@@ -10,7 +10,8 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
 from vtool.model.board_facts import BoardFacts, SystemdBoot
-from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out
+from vtool.model.host_requests import modules_on
+from vtool.model.load_windows import MODULE_WINDOW_BYTES, load_windows, own_carve_out, ramdisk_window
 from vtool.model.topology import Role, Start, Xen
 from vtool.platform.layouts import LINUX_UNIT
 from vtool.reading.source import KeyPath
@@ -76,9 +77,9 @@ def too_large(what: str, window: AddressRange, size_bytes: int | None, started: 
     fix="Make the file smaller, or give it more room in the facts' load addresses; a module has 32MiB.",
 )
 def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
-    """Kernel and hypervisor of a board, and the files of guests that Xen starts, fit where they are loaded."""
+    """Kernel, ramdisk and hypervisor of a board fit where they are loaded."""
     for board, loaded in context.facts.items():
-        windows, hypervisor = load_windows(loaded.facts), context.topology.boards[board].hypervisor
+        windows, hypervisor = dict(load_windows(loaded.facts)), context.topology.boards[board].hypervisor
         is_xen = isinstance(hypervisor, Xen)
         asked: list[tuple[str, str, BootFile | None, bool, KeyPath]] = []
         for name, domain in context.domains_on(board):
@@ -86,13 +87,19 @@ def files_fit_their_windows(context: Context) -> Iterator[Diagnostic]:
                 said = ("kernel",) if "kernel" in domain.model_fields_set else ()
                 what = f"the kernel of '{name}'"
                 asked.append(("kernel", what, context.kernel_file(name), not is_xen, ("domains", name, *said)))
+                ramdisk = context.ramdisk_file(name)
+                if ramdisk is not None and (room := ramdisk_window(loaded.facts, modules_on(context.lookup, board))):
+                    windows["ramdisk"] = room
+                    what = f"the ramdisk of '{name}'"
+                    asked.append(("ramdisk", what, ramdisk, False, ("domains", name, "ramdisk")))
         if isinstance(hypervisor, Xen):
             xen = context.files.get(("image", hypervisor.image))
             asked.append(("hypervisor", f"the Xen of '{board}'", xen, True, ("boards", board, "hypervisor", "image")))
         for key, what, file, started, path in asked:
             if file is None or key not in windows:
                 continue
-            size = file.size_bytes if file.what.packer is None else None  # staging unpacks it
+            unpacked = key != "ramdisk" and file.what.packer is not None  # by staging
+            size = None if unpacked else file.size_bytes
             message = too_large(what, windows[key], size, file if started else None)
             if message is not None:
                 label = Label(loaded.document.span(("boot", "load", key)), "the window begins here")

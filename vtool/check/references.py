@@ -12,7 +12,7 @@ from vtool.diagnostics import Diagnostic, Label, nearest
 from vtool.diagnostics.codes import rule
 from vtool.files.regular import fault_of
 from vtool.model.partial import known_names
-from vtool.model.topology import POOL_USES, Kvm, Role, Xen
+from vtool.model.topology import OF_THE_BOARD, POOL_USES, Kvm, Role, Xen
 from vtool.model.types import is_name
 from vtool.model.validate import is_path, known_facts
 from vtool.reading.source import KeyPath
@@ -274,18 +274,21 @@ def backend_is_control(context: Context) -> Iterator[Diagnostic]:
     "VT307",
     what="a domain has a setting that is not supported for its role",
     why=(
-        "A setting without effect would mislead. A control domain boots from the board's disk; a KVM host has all "
+        "A setting without effect would mislead. A control domain runs from the board's disk; a KVM host has all "
         "CPUs and memory."
     ),
-    example="a ramdisk on a control domain",
+    example="`ready` of a control domain",
     fix="Leave it out.",
 )
 def settings_are_used(context: Context) -> Iterator[Diagnostic]:
     """A setting that would have no effect is refused."""
     for name, domain in context.topology.domains.items():
         if domain.role is not Role.CONTROL:
+            for key in (key for key in ("kernel", "ramdisk") if getattr(domain, key) == OF_THE_BOARD):
+                message = f"`{key}: {OF_THE_BOARD}` of the guest '{name}': what the board runs is its control domain's"
+                yield context.find("VT307", message, ("domains", name, key), hints=("a file of that name is ./board",))
             continue
-        unused = dict.fromkeys(("ramdisk", "ready", "ready_timeout_s"), "it boots from the board's root file system")
+        unused = dict.fromkeys(("ready", "ready_timeout_s"), "it boots from the board's root file system")
         unused |= dict.fromkeys(("access", "proof"), "vtool is on the board already, and always asks it")
         if isinstance(context.hypervisor_of(name), Kvm):
             unused |= dict.fromkeys(("cpus", "memory"), "under KVM the host has what the board has")

@@ -14,7 +14,7 @@ from vtool.model.places import disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISKS, Role
 
 _DISK = re.compile(r"/dev/(xvd|vd|sd)[a-z]")
-_NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
+NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
 """Of names Linux itself finds devices, partition UUIDs and partition labels (Linux 6.12 block/early-lookup.c)."""
 
 
@@ -69,7 +69,7 @@ def _why_not_found(context: Context, name: str, *, built_in: str) -> str | None:
     if root is None:
         finds_one = domain.ramdisk is not None or _root_of(built_in) or not _has_one(context, name)
         return None if finds_one else "names no root file system (`root=`), and it has no ramdisk that finds one"
-    if domain.ramdisk is None and root.startswith(_NEEDS_A_RAMDISK):
+    if domain.ramdisk is None and root.startswith(NEEDS_A_RAMDISK):
         return f"names '{root}', which a ramdisk alone can find"
     return f"names '{root}', which it does not have" if _lacks(context, name, root) else None
 

@@ -203,7 +203,7 @@ def image_paths(
 
 
 def _images_of(board: BoardPlan) -> Iterator[str]:
-    yield board.control.kernel_image
+    yield from board.control.images.values()
     yield board.xen_image or ""
     yield board.xsm_policy or ""
     yield from (image.reference for guest in board.guests for image in guest.images)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vtool.board.own_system import OwnSystem, own_system
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.asking import ask, each_board
@@ -104,13 +105,21 @@ def _each_staged(
             work.mkdir()
             with board.hold():
                 base_tree = board.base_device_tree()
-                return look(stage_on(topology, plan, base_tree, image_path, work), base_tree, board)
+                own = _own_system(board) if plan.control.takes_the_boards_own else None
+                return look(stage_on(topology, plan, base_tree, image_path, work, own=own), base_tree, board)
 
         found, failed = each_board(targets, one)
     if failed:
         errors = tuple(failed.values())
         raise VtoolError((diagnostic for error in errors for diagnostic in error.diagnostics), errors[0].exit_code)
     return found
+
+
+def _own_system(board: Board) -> OwnSystem:
+    if not (board.exists() and board.power.is_on()):
+        raise board_failed("VT455", f"board '{board.name}' is off, so that nobody can tell what it runs")
+    with open_shell(board) as shell:
+        return own_system(board.name, shell)
 
 
 def _difference(staged: Staged, board: Board) -> Difference:

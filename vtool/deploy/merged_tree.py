@@ -13,7 +13,8 @@ from vtool.data_paths.facts import Transport
 from vtool.diagnostics import Diagnostic, nearest
 from vtool.lint import Finding, lint
 from vtool.lint.context import BOOT_LOADER_ADDS
-from vtool.plan.types import BoardPlan, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
+from vtool.model.board_facts import LoadAddresses
+from vtool.plan.types import BoardPlan, ControlDomain, HostRegion, KvmGuest, Pool, SharedView, XenBootGuest
 from vtool.plan.xen_boot import pool_numbers
 from vtool.platform.devicetree import Node, Tree, cpu_nodes
 from vtool.platform.layouts import QEMU_VIRT_PCI_NODE, XEN_POOL_PHANDLE
@@ -77,10 +78,10 @@ def as_booted(blob: bytes, board: BoardPlan, sizes: Mapping[str, int] | None) ->
     if board.facts.load is None:
         fdt.setprop(chosen, "xen,uefi-cfg-load", b"")
     else:
-        kernel = AddressRange.of_size(board.facts.load.kernel, sizes.get("Image") or PAGE_BYTES)
-        node = fdt.add_subnode(chosen, f"module@{kernel.base:x}")
-        fdt.setprop(node, "compatible", b"multiboot,kernel\0multiboot,module\0")
-        fdt.setprop(node, "reg", _in_cells(kernel, *cells))
+        for kind, where in _modules_of_dom0(board.control, board.facts.load, sizes).items():
+            node = fdt.add_subnode(fdt.path_offset("/chosen"), f"module@{where.base:x}")
+            fdt.setprop(node, "compatible", f"multiboot,{kind}\0multiboot,module\0".encode())
+            fdt.setprop(node, "reg", _in_cells(where, *cells))
     policy = board.xen_boot.xsm_policy
     if policy is not None and (size := sizes.get(policy.file)):
         node = fdt.path_offset(f"/chosen/{policy.node_name}")
@@ -93,6 +94,13 @@ def as_booted(blob: bytes, board: BoardPlan, sizes: Mapping[str, int] | None) ->
                 fdt.setprop(node, "reg", _in_cells(where, 2, 2))
     fdt.pack()
     return bytes(fdt.as_bytearray())
+
+
+def _modules_of_dom0(control: ControlDomain, load: LoadAddresses, sizes: Mapping[str, int]) -> dict[str, AddressRange]:
+    modules = {"kernel": AddressRange.of_size(load.kernel, sizes.get("Image") or PAGE_BYTES)}
+    if control.ramdisk_window is not None:
+        modules["ramdisk"] = AddressRange.of_size(control.ramdisk_window.base, sizes.get("initrd") or PAGE_BYTES)
+    return modules
 
 
 def _in_cells(where: AddressRange, address_cells: int, size_cells: int) -> bytes:

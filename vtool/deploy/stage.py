@@ -13,13 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
 from vtool.base.once import once_per_file
 from vtool.base.runtime import working_folder
 from vtool.base.units import MIB, AddressRange
+from vtool.board.own_system import OwnFile, OwnSystem
 from vtool.check.loads import too_large
 from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
@@ -28,10 +29,13 @@ from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
 from vtool.deploy.partial_tree import other_nodes
 from vtool.deploy.proof import Proof, proofs, saved
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
-from vtool.files.boot_files import look_at
+from vtool.files.boot_files import BootFile, look_at
 from vtool.files.kernel_image import GZIP, unpacked
+from vtool.files.kinds import Found
+from vtool.files.kinds import Kind as FileKind
 from vtool.model.board_facts import Boot, UBoot
 from vtool.model.load_windows import load_windows
+from vtool.model.topology import OF_THE_BOARD
 from vtool.plan.types import BoardPlan
 from vtool.platform.devicetree import Node, Tree, read_blob
 from vtool.platform.host_memory import Taken
@@ -53,7 +57,7 @@ def stage_folder(boards: int) -> AbstractContextManager[Path]:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """One file as it will lie on the board; ``path`` is where its bytes are here.
+    """One file as it will lie on the board; ``path`` is where its bytes are here, or ``own`` where they are there.
 
     ``asked_by`` is the part of the topology that made it necessary, ``image`` the reference it comes from.
     """
@@ -61,12 +65,19 @@ class StagedFile:
     place: Place
     name: str
     mode: int
-    path: Path
+    path: Path | None
     sha256: str
     size_bytes: int
     used_by: tuple[str, ...]
     asked_by: tuple[str, ...] = ()
     image: str = ""
+    own: OwnFile | None = None
+
+    @property
+    def content(self) -> bytes:
+        """Return the bytes of what is not the board's own."""
+        assert self.path is not None
+        return self.path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,9 @@ def stage(
     base_tree: bytes,
     image_path: Callable[[str], Path],
     work: Path,
+    own: OwnSystem | None = None,
 ) -> Staged:
-    """Compile and merge what rendering made into ``work``.
+    """Compile and merge what rendering made into ``work``. ``own`` is what the board runs now, where that is taken.
 
     Raises VtoolError VT417, VT496, VT505, VT701, VT702, VT713, VT817 to VT820 for what the base tree has no room for,
     and lint's codes for what Xen or Linux would not take of the merged one.
@@ -100,7 +112,12 @@ def stage(
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
         raise VtoolError(errors)
     (work / "base.dtb").write_bytes(base_tree)
-    files = [_stage_one(artifact, board, image_path, work) for artifact in artifacts.pushed]
+    files = [
+        _of_the_board(artifact, board, own)
+        if artifact.kind is Kind.IMAGE and artifact.content == OF_THE_BOARD
+        else _stage_one(artifact, board, image_path, work)
+        for artifact in artifacts.pushed
+    ]
     _lint(board, tree, files)
     (work / "vtool-board").write_bytes(board_program())
     program = Artifact(Place.GENERATION, "vtool-board", Kind.TEXT, "", ("boards", board.name), mode=0o755)
@@ -119,8 +136,9 @@ def stage_on(
     image_path: Callable[[str], Path],
     work: Path,
     running: Tree | None = None,
+    own: OwnSystem | None = None,
 ) -> Staged:
-    """Render for the board's own tree, and stage. Raises VtoolError as ``stage``, and VT813, VT821.
+    """Render for the board's own tree and system, and stage. Raises VtoolError as ``stage``, and VT455, VT813, VT821.
 
     ``running`` is the tree of the system that runs, where another one is merged into that may not know firmware.
     """
@@ -129,7 +147,20 @@ def stage_on(
         if errors:
             raise VtoolError(errors)
     board = fitted(board, read_blob(base_tree), f"the device tree of board '{board.name}'")
-    return stage(topology, board, render(board), base_tree, image_path, work)
+    if own is not None and own.ramdisk is None:
+        board = _without_ramdisk(board)
+    return stage(topology, board, render(board), base_tree, image_path, work, own)
+
+
+def _without_ramdisk(board: BoardPlan) -> BoardPlan:
+    """Return the plan for a board that runs without a ramdisk. VtoolError VT455 where the user asks for its own."""
+    control = board.control
+    if control.ramdisk_image != OF_THE_BOARD:
+        return board
+    if control.ramdisk_required:
+        message = f"board '{board.name}' has no ramdisk of the kernel that it runs in /boot"
+        raise board_failed("VT455", message, hints=("leave out `ramdisk: board`, or name a file",))
+    return replace(board, control=replace(control, ramdisk_image=None, ramdisk_window=None))
 
 
 def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
@@ -140,9 +171,9 @@ def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
     found = refused_loads(base, _loads(board, sizes))
     for file in files:
         if file.name in partial:
-            found += new_faults(Tree(Node("", "/", None)), read_blob(file.path.read_bytes()), board.xen_release)
+            found += new_faults(Tree(Node("", "/", None)), read_blob(file.content), board.xen_release)
         if file.name == "board.dtb":
-            booted = read_blob(as_booted(file.path.read_bytes(), board, sizes))
+            booted = read_blob(as_booted(file.content, board, sizes))
             found += new_faults(base, booted, board.xen_release)
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
         raise VtoolError(errors)
@@ -154,6 +185,8 @@ def _loads(board: BoardPlan, sizes: Mapping[str, int]) -> Iterator[Taken]:
     if load is None:
         return
     places = {"Image": load.kernel, "board.dtb": load.device_tree, "xen": load.hypervisor}
+    if board.control.ramdisk_window is not None:
+        places["initrd"] = board.control.ramdisk_window.base
     for name, base in places.items():
         if size := sizes.get(name):
             yield Taken(f"'{name}', which the boot loader puts there,", AddressRange.of_size(base, size))
@@ -194,6 +227,29 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
     return _staged(artifact, name, output)
 
 
+def _of_the_board(artifact: Artifact, board: BoardPlan, own: OwnSystem | None) -> StagedFile:
+    """Return a file of a boot set that lies on the board: as vtool-board puts it there, a kernel unpacked."""
+    assert own is not None, "who stages what the board runs asks the board for it"
+    file = own.kernel if artifact.name == "Image" else own.ramdisk
+    assert file is not None, "the plan was changed where there is none"
+    offset, size = file.header or (0, 0)
+    kind = Found(FileKind.KERNEL, FileKind.KERNEL.value)
+    started = BootFile(kind, file.path, file.size_bytes, text_offset=offset, image_size=size or None)
+    _require_room(board, artifact.name, f"'{file.path}' of board '{board.name}'", file.size_bytes, started)
+    return StagedFile(
+        place=artifact.place,
+        name=artifact.name,
+        mode=artifact.mode,
+        path=None,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        used_by=artifact.used_by,
+        asked_by=artifact.asked_by,
+        image=artifact.content,
+        own=file,
+    )
+
+
 def _to_be_loaded(artifact: Artifact, path: Path, work: Path) -> Path:
     """Return what a loader is given of a board's kernel or hypervisor: unpacked, whatever the file is.
 
@@ -216,18 +272,23 @@ def _to_be_loaded(artifact: Artifact, path: Path, work: Path) -> Path:
 
 def _check_window(artifact: Artifact, board: BoardPlan, name: str, path: Path) -> None:
     """Refuse what is larger than the room that it is loaded into (VtoolError VT713)."""
-    if artifact.place is not Place.BOOT:
-        return
-    modules = {module.file: module.window for module in board.xen_boot.modules}
-    key = _LOADED.get(name, "")
-    window = modules.get(name) or load_windows(board.facts).get(key)
-    if window is None:
-        return
-    starts = key == "hypervisor" or (key == "kernel" and board.xen_image is None)
-    what = f"'{artifact.content}'" if artifact.kind is Kind.IMAGE else f"the device tree of board '{board.name}'"
-    message = too_large(what, window, path.stat().st_size, look_at(path) if starts else None)
+    if artifact.place is Place.BOOT:
+        what = f"'{artifact.content}'" if artifact.kind is Kind.IMAGE else f"the device tree of board '{board.name}'"
+        _require_room(board, name, what, path.stat().st_size, look_at(path) if _starts(board, name) else None)
+
+
+def _require_room(board: BoardPlan, name: str, what: str, size_bytes: int, started: BootFile | None) -> None:
+    windows = {module.file: module.window for module in board.xen_boot.modules}
+    windows |= {"initrd": board.control.ramdisk_window} if board.control.ramdisk_window else {}
+    window = windows.get(name) or load_windows(board.facts).get(_LOADED.get(name, ""))
+    message = too_large(what, window, size_bytes, started if _starts(board, name) else None) if window else None
     if message is not None:
         raise board_failed("VT713", message)
+
+
+def _starts(board: BoardPlan, name: str) -> bool:
+    """Whether the loader itself starts a file: the hypervisor, or the kernel where there is none."""
+    return name == ("Image" if board.xen_image is None else "xen")
 
 
 _LOADED = {"Image": "kernel", "xen": "hypervisor", "board.dtb": "device_tree"}
@@ -276,11 +337,12 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
                 "sha256": f.sha256,
                 "size_bytes": f.size_bytes,
                 "used_by": list(f.used_by),
+                **({"own": {"path": f.own.path, "packed": f.own.packed}} if f.own else {}),
             }
             for f in files
         ],
         "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
-        "disks": json.loads(manifest.path.read_text())["disks"],
+        "disks": json.loads(manifest.content)["disks"],
         "networks": [{"name": bridge.name, "network": bridge.network} for bridge in board.bridges if bridge.address],
     }
 

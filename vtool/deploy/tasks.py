@@ -15,6 +15,7 @@ from typing import Any
 
 from vtool.base.progress import Progress
 from vtool.board.live_tree import running_tree
+from vtool.board.own_system import own_system
 from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import Held, HeldCommands
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
@@ -92,7 +93,8 @@ def stand_ready(job: Job, work: Work) -> None:
                 raise VtoolError(found)
             running = running_tree(commands) if plan.facts.firmware_unknown else None
             base = job.board.base_device_tree(commands)
-            job.staged = stage_on(work.topology, plan, base, work.image_path, folder, running)
+            own = own_system(plan.name, commands) if plan.control.takes_the_boards_own else None
+            job.staged = stage_on(work.topology, plan, base, work.image_path, folder, running, own)
             job.report.board = job.staged.board
             job.report.generation, job.proofs = job.staged.generation["generation"], job.staged.proofs
 
@@ -151,7 +153,7 @@ def _wanted(job: Job) -> str:
 def send(job: Job, _: Work) -> Said:
     """Send the objects that the board lacks. Raises VT100 for a file that cannot be read here, VT704, VT707."""
     assert job.staged is not None, "compare comes first"
-    missing = {f.sha256: f.path for f in job.staged.files if f.sha256 in job.compared["missing"]}
+    missing = {f.sha256: f.path for f in job.staged.files if f.path and f.sha256 in job.compared["missing"]}
     with job.phase("push"):
         try:
             send_objects(job.held_board, missing, job.compared["bases"])

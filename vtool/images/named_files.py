@@ -17,7 +17,7 @@ from vtool.files.kinds import Found, Kind
 from vtool.files.regular import reason_of
 from vtool.images import KERNEL_BYTES, KERNEL_RELEASES, PREFIX, RAMDISKS, kernel_fragment
 from vtool.model.partial import Unsound, known
-from vtool.model.topology import Topology, Xen
+from vtool.model.topology import OF_THE_BOARD, Topology, Xen
 from vtool.reading.source import Document
 
 WANTED: Mapping[str, tuple[Kind, ...]] = {
@@ -85,7 +85,7 @@ def _named(topology: Topology) -> Iterator[tuple[str, str, str]]:
         for key in ("kernel", "ramdisk", "device_tree"):
             with suppress(Unsound):
                 reference = getattr(domain, key)
-                if reference is not None:
+                if reference is not None and (key == "device_tree" or reference != OF_THE_BOARD):
                     yield name, key, reference
 
 

@@ -143,12 +143,17 @@ def _is_built(domain: Domain) -> bool:
 
 def _modules(lookup: Lookup, board: str, facts: BoardFacts) -> Iterator[HostRequest]:
     """Yield the room for what is loaded for guests and has none in the boot loader's own place."""
-    built = (name for name, domain in lookup.domains_on[board].items() if _is_built(domain))
-    needed = sum(len(lookup.boot_modules_of(name)) for name in built) + len(lookup.own_modules_of(board))
-    more = needed - len(module_windows(facts))
+    there = module_windows(facts, beside_ramdisk=lookup.has_ramdisk(board))
+    more = modules_on(lookup, board) - len(there)
     if more > 0:
         size_bytes = more * MODULE_WINDOW_BYTES
         yield HostRequest(Purpose.MODULES, "modules", "what is loaded for guests", size_bytes, ("domains",))
+
+
+def modules_on(lookup: Lookup, board: str) -> int:
+    """Return how many files the boot loader loads for guests that Xen builds, and for Xen itself beside dom0."""
+    built = (name for name, domain in lookup.domains_on[board].items() if _is_built(domain))
+    return sum(len(lookup.boot_modules_of(name)) for name in built) + len(lookup.own_modules_of(board))
 
 
 def places_for(

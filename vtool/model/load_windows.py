@@ -28,10 +28,23 @@ def load_windows(facts: BoardFacts) -> Mapping[str, AddressRange]:
     return windows
 
 
-def module_windows(facts: BoardFacts) -> tuple[AddressRange, ...]:
-    """Return room for boot modules: from where the boot loader puts ramdisks to the end of what is kept for it."""
+def module_windows(facts: BoardFacts, *, beside_ramdisk: bool) -> tuple[AddressRange, ...]:
+    """Return room for boot modules: from where the boot loader puts ramdisks to the end of what is kept for it.
+
+    Beside a ramdisk of the control domain it is the first half of that.
+    """
     room = load_windows(facts).get("ramdisk")
-    return () if room is None else windows_in(room)
+    windows = () if room is None else windows_in(room)
+    return windows[: len(windows) // 2] if beside_ramdisk else windows
+
+
+def ramdisk_window(facts: BoardFacts, modules: int) -> AddressRange | None:
+    """Return where the control domain's ramdisk is loaded: in what so many ``modules`` of guests leave of that room.
+
+    None where the boot loader need not be told.
+    """
+    room, taken = load_windows(facts).get("ramdisk"), module_windows(facts, beside_ramdisk=True)[:modules]
+    return None if room is None else AddressRange(taken[-1].end if taken else room.base, room.end)
 
 
 def windows_in(room: AddressRange) -> tuple[AddressRange, ...]:

@@ -123,6 +123,10 @@ class Lookup:
         hypervisor = self._topology.boards[board].hypervisor
         return ("xsm_policy",) if isinstance(hypervisor, Xen) and hypervisor.xsm_policy is not None else ()
 
+    def has_ramdisk(self, board: str) -> bool:
+        """Whether a board's control domain is started with a ramdisk."""
+        return any(d.role is Role.CONTROL and d.ramdisk_named is not None for d in self.domains_on[board].values())
+
     def host_address_of(self, region: Region) -> tuple[int, tuple[str, ...]] | None:
         """Return where in host memory the user fixed a region, and the key that says it; None when vtool chooses.
 

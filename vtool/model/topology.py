@@ -139,6 +139,8 @@ class XenPatch(Enum):
 
 QEMU_XENPVH = "vtool:qemu-xenpvh"
 """The QEMU with Xen that vtool builds: of trixie, whatever the board runs."""
+OF_THE_BOARD = "board"
+"""Where a kernel or a ramdisk is named: what the board runs now, which is on the board alone."""
 OWN_RAMDISKS = ("vtool:guest-initramfs", "vtool:bench-initramfs")
 """vtool's reference guest, whose init helps to prove what nobody can ask a guest for."""
 DRIVER_DOMAIN_RAMDISK = "vtool:driver-domain"
@@ -334,7 +336,8 @@ class Domain(Model):
 
     ``memory`` is required of guests and of a Xen dom0; a region that a guest owns comes on top of it.
     ``ready`` is the text on the domain's console that says it is up, ``ready_timeout_s`` how long after its start
-    that may take. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
+    that may take. A control domain's ``kernel: board`` is what the board runs now, with its own ramdisk where none is
+    named. ``host_cpus`` are the board's CPUs that a guest is kept on; none means any. ``device_tree`` is a
     partial device tree for a Xen guest; ``passthrough`` names device-tree nodes of the board given to it, of which
     vtool else writes one; ``pci`` are PCI devices of the board given to a KVM guest. ``tee`` lets a guest of xl call a
     trusted execution environment. ``extra`` are lines in the words of who starts a guest, ``unit_extra`` settings of
@@ -429,6 +432,12 @@ class Domain(Model):
     def has_static_memory(self) -> bool:
         """Whether host memory is set aside for it at boot."""
         return self.under_xen.static_memory or bool(self.under_xen.static_ranges)
+
+    @property
+    def ramdisk_named(self) -> str | None:
+        """Return the ramdisk, which goes without saying for the board's own kernel; None without one."""
+        own = self.role is Role.CONTROL and self.ramdisk is None and self.kernel == OF_THE_BOARD
+        return OF_THE_BOARD if own else self.ramdisk
 
     @property
     def is_direct(self) -> bool:

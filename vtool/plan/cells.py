@@ -20,6 +20,8 @@ def too_few_cells(board: BoardPlan) -> Iterator[Diagnostic]:
     load = board.facts.load
     if board.xen_image is not None and load is not None:
         in_chosen.append(Taken(f"the kernel of '{board.control.name}'", AddressRange.of_size(load.kernel, PAGE_BYTES)))
+        if board.control.ramdisk_window is not None:
+            in_chosen.append(Taken(f"the ramdisk of '{board.control.name}'", board.control.ramdisk_window))
     heap = [Taken("the static heap", boot.static_heap.range)] if boot.static_heap else []
     regions = [Taken(f"region '{region.region}'", region.range) for region in board.host_regions]
     yield from _too_few("/chosen", facts.chosen_cells, in_chosen)

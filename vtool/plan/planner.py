@@ -69,6 +69,9 @@ def _plan_board(scope: BoardScope) -> plan.BoardPlan:
         cpus=command_lines.dom0_vcpus(scope.control, facts) if is_xen else facts.cpus,
         memory_bytes=scope.control.memory if is_xen else None,
         kernel_image=scope.control.kernel,
+        ramdisk_image=scope.control.ramdisk_named,
+        ramdisk_window=scope.ramdisk_window(),
+        ramdisk_required=scope.control.ramdisk is not None,
         bootargs=join(*command_lines.of_control_domain(facts, watchdog, is_xen=is_xen), scope.control.bootargs),
     )
     made = plan.BoardPlan(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from vtool.base.units import MIB, AddressRange, align_up
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Device, Disk, DiskFormat, VerifyAccess
-from vtool.model.host_requests import HostRequest, host_requests
+from vtool.model.host_requests import HostRequest, host_requests, modules_on
+from vtool.model.load_windows import ramdisk_window
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
@@ -55,6 +56,12 @@ class BoardScope:
     def is_static_shared(self, region: Region) -> bool:
         """Whether Xen shares the region between domains at boot, rather than dom0 keeping it."""
         return self._lookup.is_static_shared(region)
+
+    def ramdisk_window(self) -> AddressRange | None:
+        """Return where the control domain's ramdisk is loaded, None where it has none or the loader need not know."""
+        if self.control.ramdisk_named is None:
+            return None
+        return ramdisk_window(self.facts, modules_on(self._lookup, self.name))
 
     def host_requests(self) -> list[HostRequest]:
         """Return what the topology asks for of this board's RAM."""

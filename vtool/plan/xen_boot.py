@@ -53,7 +53,7 @@ def plan_boot(scope: BoardScope, hypervisor: Xen, placed: Mapping[str, plan.Stat
     """Decide everything that Xen is told at boot, beside dom0."""
     ends = _event_channels(scope)
     more = windows_in(placed["modules"].range) if "modules" in placed else ()
-    modules = _Modules((*module_windows(scope.facts), *more))
+    modules = _Modules((*module_windows(scope.facts, beside_ramdisk=scope.control.ramdisk_named is not None), *more))
     guests = tuple(
         _plan_guest(scope, name, domain, placed, modules, ends) for name, domain in boot_guests(scope).items()
     )

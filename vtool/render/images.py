@@ -1,4 +1,4 @@
-"""Which images go where: kernels and ramdisks of domains, kernel and hypervisor of the board."""
+"""Which images go where: kernels and ramdisks of domains, kernel, ramdisk and hypervisor of the board."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from vtool.render.artifacts import Artifact, Kind, Place
 
 
 def render(board: BoardPlan) -> Iterator[Artifact]:
-    """References only; the bytes come from the cache or the user's files when the set is staged."""
-    yield _image(Place.BOOT, "Image", board.control.kernel_image, ("domains", board.control.name))
+    """References only; the bytes come from the cache, the user's files or the board when the set is staged."""
+    for name, reference in board.control.images.items():
+        yield _image(Place.BOOT, name, reference, ("domains", board.control.name))
     if board.xen_image is not None:
         yield _image(Place.BOOT, "xen", board.xen_image, ("boards", board.name, "hypervisor"))
     if board.xsm_policy is not None:

@@ -41,7 +41,7 @@ def _fit(board: BoardPlan) -> Iterator[Artifact]:
     script = fill("uboot/boot.cmd.j2", board=board, boot=board.facts.boot, fit=True)
     files = [{"name": "script", "type": "script"}, {"name": "board.dtb", "type": "flat_dt"}]
     names = [
-        "Image",
+        *board.control.images,
         *(["xen"] if board.xen_image else []),
         *(module.file for module in board.xen_boot.modules),
     ]

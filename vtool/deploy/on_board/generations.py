@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import delta, loader
+from . import delta, loader, own_files
 from .base import (
     CURRENT,
     FOLDER,
@@ -160,9 +160,10 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.look_only:
         collect_garbage()
     objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
-    missing = sorted(digest for digest in objects if sha256_of(STORE / digest) != digest)
+    lacking = {digest: size for digest, size in objects.items() if sha256_of(STORE / digest) != digest}
+    missing = sorted(lacking.keys() - own_files.digests(generation))
     answer["missing"], answer["missing_bytes"] = missing, sum(objects[digest] for digest in missing)
-    check_space(generation, answer["missing_bytes"], may_forget=not arguments.look_only)
+    check_space(generation, sum(lacking.values()), may_forget=not arguments.look_only)
     check_disks(generation)
     if not arguments.look_only:
         answer["bases"] = dict(bases(generation, set(missing)))
@@ -272,6 +273,7 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     check_space(generation, 0, may_forget=True)
     check_disks(generation)
     damaged = damaged_files(running) if running and running["generation"] == generation["generation"] else []
+    own_files.take(generation, STORE)
     lay_out(generation)
     install_entry(generation)
     make_users_and_disks(generation)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import reach
+from . import reach, started
 from .base import BoardError, run
 from .domains import manifest
 from .inside import Inside, NotLookedAt
@@ -258,4 +258,6 @@ OPERATIONS = {
     "maps": observe_maps,
     "kernel-option": observe_kernel_option,
     "measured": measured,
+    "kernel-started": started.kernel,
+    "ramdisk-started": started.ramdisk,
 }

@@ -12,6 +12,7 @@ from dataclasses import replace
 from vtool.deploy.proof import saved
 from vtool.deploy.proof.argo import argo
 from vtool.deploy.proof.boot import built_at_boot
+from vtool.deploy.proof.control_domain import control_domain
 from vtool.deploy.proof.kvm import kvm_guests
 from vtool.deploy.proof.passthrough import passed_to, pci_of
 from vtool.deploy.proof.releases import releases
@@ -27,6 +28,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
     """Return everything that has to be shown for a board, in order."""
     found = [
         *releases(board),
+        *control_domain(board),
         *flask(board),
         *argo(board),
         *(_host_region(region) for region in board.host_regions),

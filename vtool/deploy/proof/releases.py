@@ -63,6 +63,9 @@ ASKED = (
     Asked("Linux", "sysfs", "mq", "reads queues of a disk, and `nr_tags` of the first"),
     Asked("Linux", "sysfs", "queues", "reads queues of a network interface"),
     Asked("Linux", "sysfs", "statistics/wr_sect", "reads what blkback counts"),
+    Asked("Linux", "/proc", "version", "reads"),
+    Asked("Linux", "sysfs", "linux,initrd-start", "reads what the board's kernel was given"),
+    Asked("Linux", "dmesg", "Freeing initrd memory", "reads the kernel's log, and leaves it"),
     Asked("Linux", "/dev/mem", "read", "a guest reads pages of its own RAM that it granted"),
 )
 

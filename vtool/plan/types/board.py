@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.model.board_facts import BoardFacts, Watchdog
 from vtool.model.combinations import Suite, Version
 from vtool.model.load_windows import load_windows
+from vtool.model.topology import OF_THE_BOARD
 from vtool.plan.types.kvm import KvmGuest
 from vtool.plan.types.origins import Origin, OriginKind, fact
 from vtool.plan.types.passthrough import PassthroughNode
@@ -44,13 +45,31 @@ class XenArgument:
 
 @record
 class ControlDomain:
-    """The domain that owns the hardware: the KVM host or dom0."""
+    """The domain that owns the hardware: the KVM host or dom0.
+
+    ``ramdisk_window`` is None where the loader need not be told, too. The board's own ramdisk is ``ramdisk_required``
+    where the user named it; else it is taken if the board has one.
+    """
 
     name: str
     cpus: int
     memory_bytes: int | None
     kernel_image: str
     bootargs: str
+    ramdisk_image: str | None = None
+    ramdisk_window: AddressRange | None = None
+    ramdisk_required: bool = False
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """Return what it is started with, by the names of the boot set's files: references of images."""
+        ramdisk = {"initrd": self.ramdisk_image} if self.ramdisk_image is not None else {}
+        return {"Image": self.kernel_image, **ramdisk}
+
+    @property
+    def takes_the_boards_own(self) -> bool:
+        """Whether something of that is what the board runs now, which is on the board alone."""
+        return OF_THE_BOARD in self.images.values()
 
 
 @record
@@ -153,7 +172,9 @@ class BoardPlan:
         names = {"device_tree": "device tree", "kernel": "kernel of the control domain", "ramdisk": "ramdisk"}
         if self.xen_image is not None:
             names["hypervisor"] = "hypervisor"
-        windows, origin = load_windows(self.facts), fact(f"facts of '{self.facts.name}': boot.load")
+        windows, origin = dict(load_windows(self.facts)), fact(f"facts of '{self.facts.name}': boot.load")
+        if self.control.ramdisk_window is not None:
+            windows["ramdisk"] = self.control.ramdisk_window
         for key, name in names.items():
             if key in windows:
                 yield Window(windows[key], WindowKind.BOOT_LOAD, name, origin)
