@@ -42,6 +42,14 @@ boards:
     host_key: {KEY}
 """
 
+EMULATED = """
+version: 1
+boards:
+  rack1:
+    driver: emulated
+    facts: qemu-virt
+"""
+
 
 def load(folder: Path, text: str) -> Inventory:
     path = folder / "inventory.yaml"
@@ -88,6 +96,9 @@ WRONG = [
     (LAB, "coordinator", "coordinator: 'http://lab'  # VT203"),
     (LAB, "wait_s", "wait_s: -1  # VT203"),
     (LAB, "user", "user: me  # VT201"),
+    (EMULATED, "disk", "disk: no-such.img  # VT617"),
+    (EMULATED, "disk", "disk: vtool:linux  # VT617"),
+    (EMULATED, "user", "user: Root  # VT203"),
 ]
 
 

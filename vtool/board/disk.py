@@ -5,13 +5,14 @@ Works on files only, without root privileges or loop devices (mtools, debugfs, s
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtool.base.units import MIB
+from vtool.base.units import MIB, align_up
 from vtool.diagnostics import board_failed, not_installed
 
 BOOT_PARTITION_BYTES = 128 * MIB
@@ -21,11 +22,21 @@ _TAIL = 1 * MIB
 
 @dataclass(frozen=True)
 class RootFile:
-    """A file to put into the root partition: absolute path, content, permission bits."""
+    """A file to put into the root partition: absolute path, content, permission bits, number of user and group."""
 
     path: str
     content: bytes
     mode: int
+    owner: int = 0
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition to be: its name in the GPT, the image that is its content, sfdisk's words for the rest."""
+
+    name: str
+    image: Path
+    words: str
 
 
 def with_system_programs() -> dict[str, str]:
@@ -49,20 +60,35 @@ def make_disk(
     for name, source in boot_files.items():
         _run("copy a boot file", ["mcopy", "-i", str(fat), str(source), f"::{name}"])
 
-    root_start = _FIRST_PARTITION + BOOT_PARTITION_BYTES
-    root_bytes = root_image.stat().st_size
+    boot = Partition("boot", fat, 'type=uefi, attrs="LegacyBIOSBootable"')
+    write_partitions(disk, [boot, Partition("root", root_image, "type=linux")])
+    write_root_files(disk, root_files, work)
+
+
+def write_partitions(disk: Path, partitions: Sequence[Partition]) -> None:
+    """Write a disk image with partitions one after the other, of whole MiB. VtoolError VT613."""
+    at, layout, starts = _FIRST_PARTITION, ["label: gpt"], []
+    for partition in partitions:
+        size = align_up(partition.image.stat().st_size, MIB)
+        layout.append(f'start={at // 512}, size={size // 512}, name="{partition.name}", {partition.words}')
+        starts.append(at)
+        at += size
     with disk.open("wb") as stream:
-        stream.truncate(root_start + root_bytes + _TAIL)
-    layout = (
-        "label: gpt\n"
-        f"start={_FIRST_PARTITION // 512}, size={BOOT_PARTITION_BYTES // 512}, "
-        'type=uefi, name="boot", attrs="LegacyBIOSBootable"\n'
-        f'start={root_start // 512}, size={root_bytes // 512}, type=linux, name="root"\n'
-    )
-    _run("partition the disk", ["sfdisk", "--quiet", str(disk)], layout)
-    _copy_into(fat, disk, _FIRST_PARTITION)
-    _copy_into(root_image, disk, root_start)
-    _write_root_files(disk, root_start, root_files, work)
+        stream.truncate(at + _TAIL)
+    _run("partition the disk", ["sfdisk", "--quiet", str(disk)], "\n".join([*layout, ""]))
+    for partition, start in zip(partitions, starts, strict=True):
+        _copy_into(partition.image, disk, start)
+
+
+def _root_start(disk: Path) -> int:
+    """Return where the partition named `root` begins, in bytes. VtoolError VT613 when there is none."""
+    said = _run("read the partitions", ["sfdisk", "--json", str(disk)])
+    table = json.loads(said).get("partitiontable", {})
+    for row in table.get("partitions", ()):
+        if row.get("name") == "root":
+            return int(row["start"]) * int(table.get("sectorsize", 512))
+    hint = "give its root partition that name: sfdisk --part-label DISK NUMBER root"
+    raise board_failed("VT613", f"'{disk}' has no partition named 'root' (GPT)", hints=(hint,))
 
 
 def _copy_into(source: Path, disk: Path, offset: int) -> None:
@@ -75,8 +101,9 @@ def _copy_into(source: Path, disk: Path, offset: int) -> None:
     )
 
 
-def _write_root_files(disk: Path, root_start: int, files: Sequence[RootFile], work: Path) -> None:
-    script: list[str] = []
+def write_root_files(disk: Path, files: Sequence[RootFile], work: Path) -> None:
+    """Put files into the partition named `root`, which is ext4. VtoolError VT613."""
+    root_start, script = _root_start(disk), list[str]()
     for index, file in enumerate(files):
         source = work / f"root-file-{index}"
         source.touch(mode=0o600)
@@ -87,8 +114,8 @@ def _write_root_files(disk: Path, root_start: int, files: Sequence[RootFile], wo
             f"rm {file.path}",
             f"write {source} {file.path}",
             f"sif {file.path} mode 0{0o100000 | file.mode:o}",
-            f"sif {file.path} uid 0",
-            f"sif {file.path} gid 0",
+            f"sif {file.path} uid {file.owner}",
+            f"sif {file.path} gid {file.owner}",
         ]
     commands = work / "debugfs.commands"
     commands.write_text("\n".join(script) + "\n")

@@ -24,9 +24,9 @@ import platformdirs
 
 from vtool.base.runtime import runtime_folder, working_folder
 from vtool.board.console_log import tail_of
-from vtool.board.disk import RootFile, make_disk
+from vtool.board.disk import RootFile, make_disk, write_root_files
 from vtool.board.patience import load_of_machine, patience
-from vtool.board.protocols import BoardClock, Commands, SshTarget, Standing
+from vtool.board.protocols import ROOT, BoardClock, Commands, SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
 from vtool.model.board_facts import BoardFacts, Boot
@@ -34,19 +34,32 @@ from vtool.model.board_facts import BoardFacts, Boot
 _LOOPBACK = "127.0.0.1"
 _SSHD_CONFIG = b"LoginGraceTime 0\n"
 """A clock that counts instructions runs ahead while the board is idle: its two minutes for a login pass in no time."""
+_FIRST_USER = 1000
+"""The number of the first user of a Debian system, and of that one's group."""
+PREFIX, FOREIGN_DISK = "vtool:", "vtool:foreign-disk"
+"""What an image of vtool's begins with, and the one that is a whole disk; ``vtool.images`` builds them."""
 _BOOT_S = "boot_s"
 """The file that says how many seconds the board's last start from power took."""
 
 
 @dataclass(frozen=True)
 class EmulatedImages:
-    """What a new emulated board is made of."""
+    """What a new emulated board is made of: a system of vtool's, or a whole disk that boots by itself."""
 
     firmware: Path
-    kernel: Path
-    root_disk: Path
+    kernel: Path | None = None
+    root_disk: Path | None = None
     loader: Path | None = None
     """Where the firmware is not the boot loader itself."""
+    disk: Path | None = None
+
+
+@dataclass(frozen=True)
+class OwnDisk:
+    """A disk that an emulated board boots instead of vtool's: an image of vtool's or a file, and who may log in."""
+
+    image: str
+    user: str
 
 
 def state_folder() -> Path:
@@ -63,8 +76,11 @@ class EmulatedBoard:
     can_join = True
     can_write = True
 
-    def __init__(self, name: str, facts: BoardFacts, clock: BoardClock = BoardClock.EMULATED) -> None:
+    def __init__(
+        self, name: str, facts: BoardFacts, clock: BoardClock = BoardClock.EMULATED, disk: OwnDisk | None = None
+    ) -> None:
         self.clock = clock
+        self.disk = disk
         self.name = self.words = name
         self.facts = facts
         self.folder = state_folder() / "boards" / name
@@ -97,8 +113,6 @@ class EmulatedBoard:
 
     def create(self, images: EmulatedImages, suite: str) -> None:
         """Make the board: keys, device tree, disk with a factory system of a suite. VtoolError VT613 on failure."""
-        assert self.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
-        make_boot_files = _BOOT_FILES[self.facts.boot.loader]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with working_folder(self.folder.parent, f".new-{self.name}-") as temporary:
             new = temporary / "board"
@@ -109,22 +123,43 @@ class EmulatedBoard:
             for key in ("id_ed25519", "host_ed25519"):
                 _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(new / key)])
             dump_device_tree(self.machine, new / "base.dtb")
-            boot_files = make_boot_files(self.facts.boot, images, work)
-            make_disk(
-                new / "disk.img",
-                images.root_disk,
-                {**boot_files, "factory/Image": images.kernel, "factory/board.dtb": new / "base.dtb"},
-                [
-                    RootFile("/root/.ssh/authorized_keys", (new / "id_ed25519.pub").read_bytes(), 0o600),
-                    RootFile("/etc/ssh/ssh_host_ed25519_key", (new / "host_ed25519").read_bytes(), 0o600),
-                    RootFile("/etc/ssh/ssh_host_ed25519_key.pub", (new / "host_ed25519.pub").read_bytes(), 0o644),
-                    RootFile("/etc/ssh/sshd_config.d/clock.conf", _SSHD_CONFIG, 0o644),
-                    RootFile("/etc/hostname", f"{self.name}\n".encode(), 0o644),
-                ],
-                work,
-            )
+            if images.disk is not None:
+                _run(["cp", "--sparse=always", "--", str(images.disk), str(new / "disk.img")])
+                write_root_files(new / "disk.img", self._keys(new), work)
+            else:
+                self._make_disk(new, images, work)
             (new / "board.json").write_text(json.dumps({"format": 1, "facts": self.facts.name, "suite": suite}) + "\n")
             new.rename(self.folder)
+
+    def _make_disk(self, new: Path, images: EmulatedImages, work: Path) -> None:
+        boot = self.facts.boot
+        assert boot is not None, "deploy refuses what cannot boot (VT409)"
+        assert images.kernel is not None and images.root_disk is not None, "a board without a disk of its own has both"
+        boot_files = _BOOT_FILES[boot.loader](boot, images, work)
+        make_disk(
+            new / "disk.img",
+            images.root_disk,
+            {**boot_files, "factory/Image": images.kernel, "factory/board.dtb": new / "base.dtb"},
+            [
+                *self._keys(new),
+                RootFile("/etc/ssh/sshd_config.d/clock.conf", _SSHD_CONFIG, 0o644),
+                RootFile("/etc/hostname", f"{self.name}\n".encode(), 0o644),
+            ],
+            work,
+        )
+
+    def _keys(self, folder: Path) -> list[RootFile]:
+        """Return the keys of a new board, by which it and who logs in know each other."""
+        home, owner = (f"/home/{self._user}", _FIRST_USER) if self.disk and self._user != ROOT else ("/root", 0)
+        return [
+            RootFile(f"{home}/.ssh/authorized_keys", (folder / "id_ed25519.pub").read_bytes(), 0o600, owner),
+            RootFile("/etc/ssh/ssh_host_ed25519_key", (folder / "host_ed25519").read_bytes(), 0o600),
+            RootFile("/etc/ssh/ssh_host_ed25519_key.pub", (folder / "host_ed25519.pub").read_bytes(), 0o644),
+        ]
+
+    @property
+    def _user(self) -> str:
+        return self.disk.user if self.disk else ROOT
 
     def destroy(self) -> None:
         """Cut the power and remove the board with its disk and keys."""
@@ -220,7 +255,7 @@ class EmulatedBoard:
             message = f"board '{self.name}' {runs}, its inventory says otherwise"
             raise board_failed("VT630", message, hints=(f"vtool board power cycle {self.words}",))
         files = (self.folder / "id_ed25519", self.folder / "known_hosts")
-        return SshTarget(_LOOPBACK, self._ssh_port(), "root", *files)
+        return SshTarget(_LOOPBACK, self._ssh_port(), self._user, *files)
 
     def _ssh_port(self) -> int:
         return int((self.folder / "ssh_port").read_text())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vtool.base.rooms import room
 from vtool.board.command_console import CommandConsole
-from vtool.board.emulated import EmulatedBoard, made_of, state_folder
+from vtool.board.emulated import FOREIGN_DISK, PREFIX, EmulatedBoard, OwnDisk, made_of, state_folder
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
 from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, BoardClock, NoConsole, NoPower
@@ -101,8 +101,10 @@ class Inventory:
             from vtool.board.labgrid_place import LabgridBoard  # noqa: PLC0415 - asyncio, for those who have a lab
 
             return LabgridBoard(name, of_board, entry, self._identity(name, entry), self._path(entry.device_tree))
-        counts = isinstance(entry, EmulatedEntry) and entry.clock == "instructions"
-        return EmulatedBoard(name, of_board, BoardClock.INSTRUCTIONS if counts else BoardClock.EMULATED)
+        if not isinstance(entry, EmulatedEntry):
+            return EmulatedBoard(name, of_board)
+        clock = BoardClock.INSTRUCTIONS if entry.clock == "instructions" else BoardClock.EMULATED
+        return EmulatedBoard(name, of_board, clock, self._disk(entry))
 
     def standing_for(self, name: str) -> list[str]:
         """Return what a board of a topology may be, at least one: its own entry, and those that stand for it.
@@ -181,6 +183,12 @@ class Inventory:
             )
         return load_facts(wanted).facts
 
+    def _disk(self, entry: EmulatedEntry) -> OwnDisk | None:
+        if entry.disk is None:
+            return None
+        own = entry.disk.startswith(PREFIX)
+        return OwnDisk(entry.disk if own else str(self._path(entry.disk)), entry.user)
+
     def _over_ssh(self, name: str, facts: BoardFacts, entry: SshEntry) -> SshOnlyBoard:
         power = entry.power.supply(name) if entry.power else NoPower()
         console = entry.console
@@ -202,6 +210,7 @@ class Inventory:
     def _looks(self, name: str, entry: Entry) -> Iterator[Iterator[Diagnostic]]:
         """Yield the rules for an entry, beyond its shape."""
         if isinstance(entry, EmulatedEntry):
+            yield self._disk_is_there(name, entry)
             return
         yield self._one_of(name, entry, "host_key", "known_hosts_file")
         if isinstance(entry, LabgridEntry):
@@ -234,6 +243,17 @@ class Inventory:
         if entry.host_key is not None and (fault := key_fault(entry.host_key)):
             message = f"the host key of board '{name}' is not one: {fault}"
             yield Diagnostic("VT616", message, self._document.span(("boards", name, "host_key")))
+
+    def _disk_is_there(self, name: str, entry: EmulatedEntry) -> Iterator[Diagnostic]:
+        """VT617: a disk is an image that vtool builds, or a file."""
+        disk = entry.disk
+        if disk is not None and disk.startswith(PREFIX):
+            if disk != FOREIGN_DISK:
+                message = f"'{disk}' is no disk that vtool builds"
+                yield Diagnostic("VT617", message, self._document.span(("boards", name, "disk")), hints=(FOREIGN_DISK,))
+        elif disk is not None and (path := self._path(disk)) and (fault := fault_of(path)):
+            message = f"'{path}' cannot be used: {fault}"
+            yield Diagnostic("VT617", message, self._document.span(("boards", name, "disk")))
 
     def _file_is_there(self, name: str, entry: SshEntry | LabgridEntry, key: str) -> Iterator[Diagnostic]:
         """VT617: a file that an entry names is one."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from vtool.board.inventory_words import Address, CommandLine, PlaceName, TagKey, TagValue
 from vtool.board.power import PowerEntry
 from vtool.model.host_words import HostKey, HostName, LocalPath, Port, UserName
-from vtool.model.types import FactsReference, MayHoldSecrets, Model, Name
+from vtool.model.types import FactsReference, ImageReference, MayHoldSecrets, Model, Name
 
 
 class BoardEntry(Model):
@@ -23,10 +23,14 @@ class EmulatedEntry(BoardEntry):
     """A board made of QEMU on this machine.
 
     With ``clock: instructions`` its time is what it executes, which repeats where the machine's own time does not.
+    ``disk`` is what it boots instead of vtool's own system: an image of vtool's or a file, copied when the board is
+    made, whose ext4 partition named `root` (GPT) gets its keys; ``user`` may log in there, the first user or root.
     """
 
     driver: Literal["emulated"]
     clock: Literal["machine", "instructions"] = "machine"
+    disk: ImageReference | None = None
+    user: UserName = "root"
 
 
 class ConsoleAccess(Model):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 from vtool.base.progress import Progress
 from vtool.board.emulated import EmulatedBoard, EmulatedImages
@@ -15,7 +16,7 @@ from vtool.board.protocols import Board, Console
 from vtool.board.reaching import CONSOLE_TAIL_LINES, no_answer, wait_for_sshd
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.images import ROOT_DISKS, board_images
+from vtool.images import PREFIX, ROOT_DISKS, board_images, firmware_image
 from vtool.images.build import ensure
 from vtool.model.combinations import Suite
 
@@ -40,7 +41,7 @@ def bring_up_and_hold(job: Job, progress: Progress) -> None:
 
 def require_suite(board: Board, suite: Suite | None) -> None:
     """Raise VT720, VT721 unless an emulated board has, or can be made with, that Debian; None is any."""
-    if suite is None or not isinstance(board, EmulatedBoard):
+    if suite is None or not isinstance(board, EmulatedBoard) or board.disk is not None:
         return
     if suite not in ROOT_DISKS:
         known = ", ".join(each.value for each in ROOT_DISKS)
@@ -59,14 +60,11 @@ def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bo
     ``suite`` is the Debian of a board that has to be made, None the usual one.
     """
     if isinstance(board, EmulatedBoard) and not board.exists():
-        assert board.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
         suite = suite or Suite.TRIXIE
-        kernel, disk, firmware, *loader = board_images(board.facts.boot.loader, suite)
-        images = {name: image.path for name, image in ensure((kernel, disk, firmware, *loader), progress).items()}
+        images = _images_of(board, suite, progress)
         begin = time.monotonic()
         progress.start(f"make board {board.name}")
-        of_loader = images[loader[0]] if loader else None
-        board.create(EmulatedImages(images[firmware], images[kernel], images[disk], of_loader), suite.value)
+        board.create(images, suite.value)
         progress.finish(f"make board {board.name}", "made", time.monotonic() - begin)
     was_off = not board.power.is_on()
     begin = time.monotonic()
@@ -83,6 +81,20 @@ def bring_up(board: Board, progress: Progress, suite: Suite | None = None) -> bo
 def _boot_deadline_s(board: Board) -> float:
     """Return how long a board may take from power or a reboot until its sshd answers."""
     return board.facts.boot_timeout_s * board.patience
+
+
+def _images_of(board: EmulatedBoard, suite: Suite, progress: Progress) -> EmulatedImages:
+    """Build what a new board is made of."""
+    assert board.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
+    loader = board.facts.boot.loader
+    if board.disk is not None:
+        firmware, own = firmware_image(loader), board.disk.image
+        names = (firmware, *([own.removeprefix(PREFIX)] if own.startswith(PREFIX) else []))
+        built = {name: image.path for name, image in ensure(names, progress).items()}
+        return EmulatedImages(built[firmware], disk=built.get(own.removeprefix(PREFIX), Path(own)))
+    kernel, disk, firmware, *of_loader = board_images(loader, suite)
+    built = {name: image.path for name, image in ensure((kernel, disk, firmware, *of_loader), progress).items()}
+    return EmulatedImages(built[firmware], built[kernel], built[disk], built[of_loader[0]] if of_loader else None)
 
 
 def wait_for_boot(job: Job, before: str, progress: Progress) -> None:

@@ -39,6 +39,9 @@ NAMES = (
     "systemd-boot",
     "root-disk",
     "root-disk-backports",
+    "foreign-rootfs",
+    "foreign-disk",
+    "board-python",
 )
 """The images of the catalogue."""
 
@@ -57,10 +60,13 @@ RAMDISKS: Mapping[str, tuple[int, int]] = {
 """The ramdisks among them: the least that each has, packed and unpacked."""
 ROOT_DISKS: Mapping[Suite, str] = {Suite.TRIXIE: "root-disk", Suite.TRIXIE_BACKPORTS: "root-disk-backports"}
 """What an emulated board has for a disk, by the Debian that it runs."""
-ON_DEMAND = frozenset(("linux-7.3-source", "linux-7.3", "rootfs-backports", "root-disk-backports")) | frozenset(
-    ("fio-source", "bench-sysroot", "fio", "bench-tools", "bench-initramfs")
+ON_DEMAND = (
+    frozenset(("linux-7.3-source", "linux-7.3", "rootfs-backports", "root-disk-backports"))
+    | frozenset(("fio-source", "bench-sysroot", "fio", "bench-tools", "bench-initramfs"))
+    | frozenset(("foreign-rootfs", "foreign-disk", "board-python"))
 )
-"""Newer releases beside the usual ones, and what benchmarks need: built for who names them, not with all the others."""
+"""Newer releases beside the usual ones, what benchmarks need, a system not made for vtool, and what such a one lacks:
+built for who names them, not with all the others."""
 
 _LOADERS: Mapping[str, tuple[str, ...]] = {"u-boot": ("firmware",), "systemd-boot": ("firmware-uefi", "systemd-boot")}
 
@@ -71,6 +77,11 @@ def board_images(loader: str, suite: Suite) -> tuple[str, ...]:
     KeyError: there is no root disk of that suite.
     """
     return ("linux", ROOT_DISKS[suite], *_LOADERS[loader])
+
+
+def firmware_image(loader: str) -> str:
+    """Return the firmware of an emulated board that boots a disk of its own."""
+    return _LOADERS[loader][0]
 
 
 XEN_OPTIONS = "xen/options.config"

@@ -14,7 +14,9 @@ from vtool.base.units import MIB
 from vtool.images import (
     KERNEL_RELEASES,
     bench,
+    board_python,
     debian,
+    foreign,
     from_source,
     guest,
     kernel_fragment,
@@ -223,5 +225,7 @@ CATALOGUE: Mapping[str, Recipe] = {
         Recipe("systemd-boot", "BOOTAA64.EFI", _no_more_inputs, _build_systemd_boot, ("rootfs",)),
         Recipe("root-disk", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs",)),
         Recipe("root-disk-backports", "root.ext4", _root_disk_inputs, _build_root_disk, ("rootfs-backports",)),
+        *foreign.RECIPES,
+        board_python.RECIPE,
     )
 }

@@ -1,0 +1,117 @@
+"""The recipes of a disk that nobody made for vtool: Debian with its own kernel and initramfs, booted by extlinux.conf.
+
+An emulated board boots it where its inventory says so (`disk: vtool:foreign-disk`). Of what vtool's own boards have it
+lacks Python, a way in for root, Debian's units for Xen, and a boot partition of FAT.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from vtool.base.units import MIB
+from vtool.board.disk import Partition, write_partitions
+from vtool.images import debian, recipe_lines, recipe_text
+from vtool.images.store import Build, Image, Recipe, cache_folder, counted
+
+USER = "admin"
+"""Who may log in, and become root by sudo."""
+_KERNEL = "linux-image-arm64"
+_ROOT_BYTES, _BOOT_BYTES = 1536 * MIB, 768 * MIB
+_UUIDS = {"root": "7654002a-0000-4000-8000-000000000001", "boot": "7654002a-0000-4000-8000-000000000002"}
+_UNITS = ("proc-xen.mount", "xenstored.service", "xenconsoled.service", "xen-init-dom0.service")
+_LINKS = {
+    "usr/lib/xen": "xen-4.20",
+    **{f"usr/sbin/{name}": f"../lib/xen/bin/{name}" for name in ("xl", "xenconsoled", "xenstored")},
+    **{f"etc/systemd/system/multi-user.target.wants/{unit}": f"/usr/lib/systemd/system/{unit}" for unit in _UNITS},
+}
+"""Where Xen's tools and units are found, as upstream's `make install` has it."""
+
+
+def _rootfs_inputs(_: Mapping[str, Image]) -> dict[str, Any]:
+    names = ("foreign/packages.txt", "foreign/customise.sh", "rootfs/configure.sh", "rootfs/excluded.txt")
+    return {
+        "suite": debian.SUITE,
+        "hooks": "extract",
+        "release": debian.pinned_release(cache_folder() / debian.RELEASE_LOCK),
+        "files": {name: recipe_text(name) for name in names},
+        "kernel": _KERNEL,
+    }
+
+
+def _build_rootfs(build: Build) -> None:
+    files: Mapping[str, str] = build.inputs["files"]
+    # There is no Python in it, whose compiling would have to be kept out of the way.
+    configure = files["rootfs/configure.sh"].replace('stubbed="usr/bin/python3.13 usr/bin/py3compile ', 'stubbed="')
+    # The kernel comes when all is there that makes its initramfs: dpkg is told not to mind dependencies.
+    kernel = f'VTOOL_PACKAGES={build.inputs["kernel"]}; rm "$1"/var/cache/apt/archives/*.deb\n{configure}'
+    build.run(
+        "install packages",
+        debian.mmdebstrap(
+            "--include=?essential",
+            f"--extract-hook={configure}",
+            f"--extract-hook={kernel}",
+            f"--extract-hook={files['foreign/customise.sh']}",
+            *(debian.SUITE, str(build.output), debian.archive()),
+        ),
+        env={
+            "VTOOL_PACKAGES": " ".join(recipe_lines(files["foreign/packages.txt"])),
+            "VTOOL_EXCLUDED": " ".join(recipe_lines(files["rootfs/excluded.txt"])),
+        },
+        on_line=counted("Setting up ", "packages configured"),
+    )
+
+
+def _disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
+    files = {f"usr/lib/systemd/system/{unit}": recipe_text(f"foreign/units/{unit}") for unit in _UNITS}
+    files["etc/default/xencommons"] = recipe_text("foreign/xencommons")
+    files["usr/lib/modules-load.d/xen.conf"] = recipe_text("foreign/modules.conf")
+    return {
+        **{name: image.sha256 for name, image in needs.items()},
+        "files": files,
+        "links": _LINKS,
+        "taken": recipe_lines(recipe_text("foreign/xen-files.txt")),
+        "bytes": [_BOOT_BYTES, _ROOT_BYTES],
+        "layout": 1,
+    }
+
+
+def _build_disk(build: Build) -> None:
+    root, boot, added = (build.folder / name for name in ("root", "boot", "added"))
+    for folder in (root, boot, added):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    for name, content in build.inputs["files"].items():
+        (added / name).parent.mkdir(parents=True, exist_ok=True)
+        (added / name).write_text(content)
+    for name, target in build.inputs["links"].items():
+        (added / name).parent.mkdir(parents=True, exist_ok=True)
+        (added / name).symlink_to(target)
+    images = {"boot": build.folder / "boot.ext2", "root": build.folder / "root.ext4"}
+    own, xen = build.needs["foreign-rootfs"].path, build.needs["rootfs"].path
+    patterns = shlex.join(build.inputs["taken"])
+    format_ = "mke2fs -q -U {uuid} -E hash_seed={uuid},root_owner=0:0"
+    lines = [
+        f"tar -xf {own} -C {root} --exclude='./dev/*'",
+        f"tar -xf {xen} -C {root} --wildcards {patterns}",
+        # tar keeps links to folders, such as /lib.
+        f"tar -c -C {added} --owner=0 --group=0 . | tar -x -C {root} --keep-directory-symlink",
+        f"mv {root}/boot/* {boot}/",
+        *(
+            f"{format_.format(uuid=_UUIDS[name])} -t {kind} -L {name} -d {folder} {images[name]} {size // MIB}M"
+            for name, kind, folder, size in (("boot", "ext2", boot, _BOOT_BYTES), ("root", "ext4", root, _ROOT_BYTES))
+        ),
+    ]
+    build.run("make the file systems", ["fakeroot", "bash", "-e", "-o", "pipefail", "-c", "\n".join(lines)])
+    build.progress.update(build.task, "make the disk")
+    words = {"boot": 'type=linux, attrs="LegacyBIOSBootable"', "root": "type=linux"}
+    write_partitions(build.output, [Partition(name, images[name], words[name]) for name in ("boot", "root")])
+    build.run("remove the copies", ["rm", "-rf", *map(str, (root, boot, added, *images.values()))])
+
+
+RECIPES = (
+    Recipe("foreign-rootfs", "rootfs.tar", _rootfs_inputs, _build_rootfs),
+    Recipe("foreign-disk", "disk.img", _disk_inputs, _build_disk, ("foreign-rootfs", "rootfs")),
+)
