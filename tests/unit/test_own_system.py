@@ -19,7 +19,7 @@ from vtool.board.own_system import OwnFile, OwnSystem, own_system
 from vtool.board.protocols import CommandResult
 from vtool.board.qemu_process import Machine, dump_device_tree
 from vtool.cli.common import prepare
-from vtool.deploy.on_board import generations, own_files, started
+from vtool.deploy.on_board import generations, own_files, started, surroundings
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.proof import proofs
 from vtool.deploy.stage import Staged, stage_on
@@ -34,7 +34,8 @@ RAMDISK = b"070701 and so on" * 100
 
 def kernel(banner: str = BANNER, image_size: int = 1 << 20) -> bytes:
     head = b"MZ" + bytes(6) + struct.pack("<QQ", 0, image_size) + bytes(32) + b"ARM\x64" + bytes(4)
-    return head + bytes(1000) + banner.encode() + b"\n\0" + bytes(1000)
+    without_number = banner.replace("#1 ", "# ").encode()
+    return head + bytes(1000) + without_number + b"\n\0" + banner.encode() + b"\n\0" + bytes(1000)
 
 
 class Board:
@@ -70,9 +71,11 @@ def test_the_kernel_that_runs_is_found_by_its_banner_and_its_ramdisk_by_its_name
             "boot/Image": kernel("Linux version 7.0 (of vtool's)"),
             f"boot/vmlinuz-{RELEASE}": image,
             f"boot/initrd.img-{RELEASE}": RAMDISK,
+            f"boot/config-{RELEASE}": b"CONFIG_KVM=y\n# CONFIG_XEN is not set\n",
         },
     )
     found = own_system("b", board)
+    assert found.options == {"KVM": "y"}
     assert found.release == RELEASE
     assert (found.kernel.path, found.kernel.sha256) == (
         f"{tmp_path}/boot/vmlinuz-{RELEASE}",
@@ -88,7 +91,7 @@ def test_of_a_packed_kernel_counts_what_is_in_it(tmp_path: Path) -> None:
     board = Board(tmp_path, {f"boot/vmlinuz-{RELEASE}": gzip.compress(image)}, ramdisk=False)
     found = own_system("b", board)
     assert found.kernel.packed and found.kernel.sha256 == hashlib.sha256(image).hexdigest()
-    assert found.kernel.header == (0, 1 << 20) and found.ramdisk is None
+    assert found.kernel.header == (0, 1 << 20) and found.ramdisk is None and found.options is None
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,19 @@ def test_beside_many_guests_the_ramdisk_keeps_half_of_the_room(tmp_path: Path) -
     assert len(set(windows)) == 6 and not any(own.overlaps(window) for window in windows)
 
 
+def test_the_boards_kernel_has_what_a_control_domain_needs(base: bytes, tmp_path: Path) -> None:
+    options = dict.fromkeys(("KVM", "I6300ESB_WDT"), "m")
+    for number, (lacking, said) in enumerate((("KVM", "control domain of kvm"), ("I6300ESB_WDT", "watchdog"))):
+        (tmp_path / str(number)).mkdir()
+        own = dataclasses.replace(system(), options={key: "y" for key in options if key != lacking})
+        with pytest.raises(VtoolError) as caught:
+            staged("kvm-own-kernel", base, tmp_path / str(number), own)
+        (found,) = caught.value.diagnostics
+        assert found.code == "VT510" and f"CONFIG_{lacking}" in found.message and said in found.message
+    (tmp_path / "has").mkdir()
+    staged("kvm-own-kernel", base, tmp_path / "has", dataclasses.replace(system(), options=options))
+
+
 # -- on the board
 
 
@@ -260,6 +276,7 @@ def test_one_that_changed_meanwhile_is_not_taken(packed: bool, tmp_path: Path) -
 def test_nobody_sends_what_the_board_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("make_sound", "check_writable", "collect_garbage", "check_disks", "refuse_own_networks"):
         monkeypatch.setattr(generations, name, lambda *_: None)
+    monkeypatch.setattr(surroundings, "require", lambda _: None)
     asked: list[int] = []
     monkeypatch.setattr(generations, "check_space", lambda _, size, **__: asked.append(size))
     monkeypatch.setattr(generations, "STORE", tmp_path)
@@ -332,6 +349,8 @@ def test_the_board_reads_banner_and_sizes(tmp_path: Path, monkeypatch: pytest.Mo
         started, "run", lambda *_: subprocess.CompletedProcess((), 0, "[ 1.0] Freeing initrd memory: 4K\n", "")
     )
     assert started.kernel({"file": "Image"}) == {"running": BANNER, "deployed": BANNER}
+    (tmp_path / "version").write_bytes(b"Linux version 7.0 (somebody) #1\n")
+    assert started.kernel({"file": "Image"}) == {"running": "Linux version 7.0 (somebody) #1", "deployed": BANNER}
     told = {"freed_kib": 4, "size_bytes": len(RAMDISK), "sha256": files[1]["sha256"]}
     assert started.ramdisk({"file": "initrd"}) == {"given_bytes": None, **told}
     for end, address in (("start", 0x5000_0000), ("end", 0x5000_0000 + len(RAMDISK))):

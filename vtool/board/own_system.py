@@ -7,13 +7,14 @@ Enter at ``own_system``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vtool.board.protocols import Commands
 from vtool.diagnostics import VtoolError, board_failed
 from vtool.diagnostics.codes import declare
-from vtool.files.kernel_image import header_of
+from vtool.files.kernel_image import header_of, options_in
 
 _SCRIPT = Path(__file__).with_name("own_system.sh")
 _LOOK_S = 300.0
@@ -51,11 +52,15 @@ class OwnFile:
 
 @dataclass(frozen=True)
 class OwnSystem:
-    """A board's own kernel and ramdisk; the latter is None where there is none."""
+    """A board's own kernel and ramdisk; the latter is None where there is none.
+
+    ``options`` are those that the kernel was built with, None where nothing tells.
+    """
 
     release: str
     kernel: OwnFile
     ramdisk: OwnFile | None
+    options: Mapping[str, str] | None = None
 
 
 def own_system(board: str, commands: Commands) -> OwnSystem:
@@ -75,7 +80,8 @@ def own_system(board: str, commands: Commands) -> OwnSystem:
     if "ramdisk" not in told and "ramdisk-given" in told and "of-vtool" not in told:
         raise _not_found(board, f"its kernel {release} was started with a ramdisk that is not in /boot", ())
     ramdisk = _file(told["ramdisk"]) if "ramdisk" in told else None
-    return OwnSystem(release, _file(told["kernel"]), ramdisk)
+    options = options_in("\n".join(value for key, value in rows if key == "option"))
+    return OwnSystem(release, _file(told["kernel"]), ramdisk, options or None)
 
 
 def _file(row: str) -> OwnFile:

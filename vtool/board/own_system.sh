@@ -1,4 +1,5 @@
 # Says of the running system, a row each: its release; the file that is its kernel; the ramdisk of that name.
+# With the options that its kernel was built with, where Debian has them or the kernel tells.
 # A file's row: SHA-256, bytes, `gzip` or `-`, the first 64 bytes in hexadecimal, path; those of what is in it, unpacked.
 release=$(uname -r)
 banner=$(cat /proc/version)
@@ -25,6 +26,11 @@ for file in /boot/initrd.img-"$release" /boot/initrd-"$release" /boot/initrd-"$r
   row ramdisk cat "$file" -
   break
 done
+if [ -f /boot/config-"$release" ]; then
+  sed -n 's/^CONFIG_/option CONFIG_/p' /boot/config-"$release"
+elif [ -f /proc/config.gz ]; then
+  gzip -dc /proc/config.gz | sed -n 's/^CONFIG_/option CONFIG_/p'
+fi
 [ -e /sys/firmware/devicetree/base/chosen/linux,initrd-start ] && echo "ramdisk-given yes"
 grep -q 'vtool.boot=[^f ]' /proc/cmdline && echo "of-vtool yes"
 exit 0

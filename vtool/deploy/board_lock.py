@@ -23,6 +23,7 @@ from vtool.board.protocols import Board, BoardClock, CommandResult, SshTarget
 from vtool.board.reaching import no_answer
 from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, checked, not_deployed
 from vtool.deploy.board_program import Sent, sent_program
+from vtool.deploy.interpreter import REFUSED, WANTED, bring_it, cannot_be_brought, sent_interpreter
 from vtool.deploy.reached import Piece, Reached, reach
 
 _HEARTBEAT_S = 5.0
@@ -120,6 +121,16 @@ class HeldCommands:
         return CommandResult(said["code"], said["output"], said["errors"])
 
 
+def _send_interpreter(reached: Reached) -> str:
+    """Send the board a Python, and return what it says next. VtoolError VT459 when it cannot take it."""
+    interpreter = sent_interpreter()
+    reached.write(interpreter.head, interpreter.path.read_bytes())
+    said = reached.line()
+    if not said or said.strip() == REFUSED:
+        raise cannot_be_brought(reached.board.name, reached.words())
+    return said
+
+
 def _start(target: SshTarget, program: Sent, owner: str, *, if_there: bool) -> str:
     """Return the line that puts the program there, unless it is there, and starts it to hold the board.
 
@@ -130,7 +141,7 @@ def _start(target: SshTarget, program: Sent, owner: str, *, if_there: bool) -> s
     same = f'same() {{ echo "{program.sha256}  $1" | sha256sum -c >/dev/null; }}'
     return (
         f"{IF_THERE if if_there else ''}P={ON_BOARD}; {same}; "
-        f"test -e $P && same $P || {{ echo {_SEND}; head -c {len(program.packed)} | gzip -d "
+        f"test -e $P && same $P || {{ {bring_it(root)}echo {_SEND}; head -c {len(program.packed)} | gzip -d "
         f"| {root}install -m 0755 /dev/stdin {new} && same {new} && {root}mv {new} $P; }} && exec {hold_it}"
     )
 
@@ -159,6 +170,8 @@ def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
     program = sent_program()
     reached.write(_start(reached.board.ssh(), program, owner, if_there=if_there).encode() + b"\n")
     said = reached.line()
+    if said.strip() == WANTED:
+        said = _send_interpreter(reached)
     if said.strip() == _SEND:
         reached.write(program.packed)
         said = reached.line()

@@ -11,10 +11,16 @@ from pathlib import Path
 
 from vtool.base.once import once
 from vtool.files import kernel_image
+from vtool.images.board_python import HOME
 
 SOURCES = Path(__file__).with_name("on_board")
 KERNEL_IMAGE = Path(kernel_image.__file__)
 """Read alike on both sides."""
+_START = f"""\
+#!/bin/sh
+P={HOME}/bin/python3; if [ -x $P ]; then PATH=$PATH:${{P%/*}}; else P=python3; fi; exec $P -IS "$0" "$@"
+""".encode()
+"""By the Python that vtool brought, else by the board's own."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ def board_program() -> bytes:
     sources["on_board/kernel_image.py"] = KERNEL_IMAGE.read_bytes()
     start = sources.pop("on_board/__main__.py")
     sources |= {"modules": "\n".join(sources).encode(), "__main__.py": start}
-    program = io.BytesIO(b"#!/usr/bin/python3 -IS\n")
+    program = io.BytesIO(_START)
     program.seek(0, io.SEEK_END)
     with zipfile.ZipFile(program, "a") as archive:  # not compressed: another zlib would make other bytes
         for name, source in sources.items():

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -26,6 +26,8 @@ from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
+from vtool.deploy.needs import needs_of
+from vtool.deploy.own_kernel import for_own_system
 from vtool.deploy.partial_tree import other_nodes
 from vtool.deploy.proof import Proof, proofs, saved
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
@@ -147,20 +149,9 @@ def stage_on(
         if errors:
             raise VtoolError(errors)
     board = fitted(board, read_blob(base_tree), f"the device tree of board '{board.name}'")
-    if own is not None and own.ramdisk is None:
-        board = _without_ramdisk(board)
+    if own is not None:
+        board = for_own_system(board, own)
     return stage(topology, board, render(board), base_tree, image_path, work, own)
-
-
-def _without_ramdisk(board: BoardPlan) -> BoardPlan:
-    """Return the plan for a board that runs without a ramdisk. VtoolError VT455 where the user asks for its own."""
-    control = board.control
-    if control.ramdisk_image != OF_THE_BOARD:
-        return board
-    if control.ramdisk_required:
-        message = f"board '{board.name}' has no ramdisk of the kernel that it runs in /boot"
-        raise board_failed("VT455", message, hints=("leave out `ramdisk: board`, or name a file",))
-    return replace(board, control=replace(control, ramdisk_image=None, ramdisk_window=None))
 
 
 def _lint(board: BoardPlan, base: Tree, files: list[StagedFile]) -> None:
@@ -342,6 +333,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
             for f in files
         ],
         "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
+        "needs": needs_of(files),
         "disks": json.loads(manifest.content)["disks"],
         "networks": [{"name": bridge.name, "network": bridge.network} for bridge in board.bridges if bridge.address],
     }

@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from . import generations, lock
+from . import generations, lock, surroundings
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 from .typed import Any
 
@@ -78,6 +78,8 @@ def verb_converge(arguments: argparse.Namespace) -> dict[str, Any]:
         started = run("systemctl", "start", unit, check=False, timeout=to_start)
         if started.returncode != 0:
             raise BoardError("VT704", f"unit {unit} did not start", detail=journal(unit))
+    if of_xl:
+        surroundings.require_guests_logged()
     begin = time.monotonic()
     for name, domain in found["domains"].items():
         begin_of_this = time.monotonic()

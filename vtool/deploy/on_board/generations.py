@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import delta, loader, own_files
+from . import delta, loader, own_files, surroundings
 from .base import (
     CURRENT,
     FOLDER,
@@ -153,6 +153,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if answer["current"]:
         return answer
+    surroundings.require(generation)
     refuse_own_networks(generation.get("networks", []))
     if not arguments.look_only:
         make_sound(Path(generation["boot"]["mount"]))
@@ -274,6 +275,7 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     check_disks(generation)
     damaged = damaged_files(running) if running and running["generation"] == generation["generation"] else []
     own_files.take(generation, STORE)
+    surroundings.note_places(generation)
     lay_out(generation)
     install_entry(generation)
     make_users_and_disks(generation)

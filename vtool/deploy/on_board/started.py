@@ -16,9 +16,13 @@ _FREED = re.compile(r"Freeing initrd memory: ([0-9]+)K")
 
 
 def kernel(step: dict[str, Any]) -> dict[str, Any]:
-    """Return the banner of the kernel that runs, and that of the file it was to be (Linux init/version.c)."""
-    found = _BANNER.search(_deployed(step["file"]).read_bytes())
-    return {"running": VERSION.read_text().strip(), "deployed": found[0].decode(errors="replace") if found else ""}
+    """Return the banner of the kernel that runs, and that of the file it was to be.
+
+    A file has one without the number of its build, too (Linux init/version.c, init/version-timestamp.c).
+    """
+    running = VERSION.read_text().strip()
+    found = [banner.decode(errors="replace") for banner in _BANNER.findall(_deployed(step["file"]).read_bytes())]
+    return {"running": running, "deployed": running if running in found else found[-1] if found else ""}
 
 
 def ramdisk(step: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""What the units of a generation need of the system that others made: programs by their paths, units of others.
+
+The board is asked for them before anything changes there (``on_board.surroundings``). Enter at ``needs_of``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from vtool.diagnostics.codes import declare
+from vtool.plan.types import BOARD_FOLDER
+
+if TYPE_CHECKING:
+    from vtool.deploy.stage import StagedFile
+
+_STARTS = re.compile(r"^Exec\w+=[@:+!]*(/\S+)", re.MULTILINE)
+"""A program that a unit starts and cannot do without: `-` before it says that it may fail (systemd.service(5))."""
+_REQUIRES = re.compile(r"^Requires=(.+)$", re.MULTILINE)
+_OWN = (f"{BOARD_FOLDER}/", "/usr/local/sbin/vtool-board")
+
+declare(
+    "VT456",
+    what="a board's init is not systemd",
+    why="Domains, backends and the way back from a trial are units of systemd.",
+    example="a minimal system that is started by busybox or sysvinit",
+    fix="Give the board a system with systemd; nothing was changed.",
+)
+declare(
+    "VT457",
+    what="a board lacks programs or units that its domains need",
+    why="Units start programs of the board's own system, such as xl, QEMU or ip, after others such as Xen's daemons.",
+    example="a dom0 without xl, or a KVM host without qemu-system-aarch64",
+    fix="Install what the message names; where it is does not matter as long as it is on the usual path.",
+)
+declare(
+    "VT458",
+    what="xenconsoled keeps nothing of what guests say",
+    why="That a guest is ready, and why it is not, is read from the log of its console.",
+    example="xenconsoled without --log=guest in Debian's /etc/default/xen",
+    fix="Set it as the hint says, and deploy again.",
+)
+
+
+def needs_of(files: Iterable[StagedFile]) -> Mapping[str, Mapping[str, list[str]]]:
+    """Return the programs and the units of others, each with the units that need it."""
+    units = {file.name.removeprefix("units/"): file for file in files if file.name.startswith("units/")}
+    programs: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for name, file in sorted(units.items()):
+        if "/" in name:  # a drop-in, which is the user's own
+            continue
+        text = file.content.decode()
+        for path in dict.fromkeys(_STARTS.findall(text)):
+            if not path.startswith(_OWN):
+                programs.setdefault(path, []).append(name)
+        for unit in dict.fromkeys(word for line in _REQUIRES.findall(text) for word in line.split()):
+            if unit not in units:
+                others.setdefault(unit, []).append(name)
+    return {"programs": dict(sorted(programs.items())), "units": dict(sorted(others.items()))}
