@@ -61,7 +61,7 @@ class OneBoard(Source):
     def _topology(self) -> str:
         return (
             "version: 1\nname: fleet\nboards:\n  board0: {facts: ./facts.yaml, hypervisor: {kind: kvm}}\ndomains:\n"
-            "  host: {role: control, kernel: ./kernel}\n  fe0: {memory: 64MiB, kernel: ./guest-kernel}\n"
+            "  host: {role: control, kernel: ./kernel}\n  fe0: {memory: 64MiB, kernel: ./guest-kernel, access: shell}\n"
         )
 
 

@@ -1,0 +1,108 @@
+"""Deployed and verified over ssh: a guest behind a getty, by a login or without one. The guest is a stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.fleet import MOUNTS, Fleet
+from tests.unit.test_inside import SECRET, Guest, getty
+
+from .machine import why_not
+from .test_bench_boards import OWN_LOG, ROOT, Lab, OneBoard
+
+RACK = "rack1"
+SHELL = ("domain fe0", "its shell answers")
+
+
+class OneGuest(OneBoard):
+    """A topology whose one guest has an `access` that is to be tried."""
+
+    access = ""
+
+    def _topology(self) -> str:
+        plain = "kernel: ./guest-kernel, access: shell"
+        mine = f"kernel: ./guest-kernel, ready: 'vtool: domain ready'{self.access}"
+        return super()._topology().replace(plain, mine)
+
+
+@pytest.fixture
+def board() -> Iterator[tuple[Lab, OneGuest, Guest]]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="vt-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o755)
+        source = OneGuest(Path(folder), 1)
+        source.names = [RACK]
+        source.write()
+        (Path(folder) / "pw.txt").write_text(f"{SECRET}\n")
+        lab = Lab(Fleet(Path(folder), source, stack, MOUNTS + OWN_LOG))
+        machine = lab.fleet.machines[RACK].folder
+        words = [sys.executable, "-m", "tests.integration.guest_of_shell", "fe0", str(machine)]
+        monitor = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)
+        stack.callback(monitor.wait)
+        stack.callback(monitor.kill)
+        assert monitor.stdout is not None
+        stack.callback(monitor.stdout.close)
+        assert monitor.stdout.readline() == b"ready\n"
+        sockets = machine / "run" / "vtool" / "domain-fe0"
+        (sockets / "console.sock").unlink()
+        guest = Guest(sockets, getty("bash --norc"))
+        stack.callback(guest.end)
+        yield lab, source, guest
+
+
+def asked(lab: Lab, verb: str, code: int = 0) -> tuple[dict[str, Any], str]:
+    folder = lab.folder
+    inventory = ["--inventory", str(folder / "vtool.yaml"), "--use", f"board0={RACK}", "--format", "json"]
+    words = [sys.executable, "-m", "vtool.cli.main", verb, str(folder / "topology.yaml"), *inventory]
+    done = subprocess.run(words, env=lab.environment, capture_output=True, text=True, timeout=300)
+    said = done.stdout + done.stderr
+    assert done.returncode == code and "Traceback" not in said, said
+    report: dict[str, Any] = json.loads(done.stdout)[0]
+    return {(row["subject"], row["what"]): row for row in report["rows"]}, said
+
+
+def test_by_a_login(board: tuple[Lab, OneGuest, Guest]) -> None:
+    lab, source, guest = board
+    source.access = ", access: {login: {password_file: pw.txt}}, proof: {require: [unit, console]}"
+    source.write()
+    for verb in ("deploy", "verify"):
+        rows, said = asked(lab, verb)
+        assert rows[SHELL]["seen"] == "alive" and rows["domain fe0", "its console said"]["proven"]
+        assert SECRET not in said
+    assert guest.log.count(b"login: root") == 2 and SECRET.encode() not in guest.log
+    kept = subprocess.run(["grep", "-rlF", SECRET, str(lab.folder)], capture_output=True, text=True).stdout
+    assert kept.split() == [str(lab.folder / "pw.txt")], "nothing on the board or beside the topology has it"
+
+
+@pytest.mark.parametrize(
+    ("access", "why"), [(", access: none", "nobody gets into domain 'fe0'"), ("", "shows no prompt of root's")]
+)
+def test_nobody_gets_in_and_it_is_deployed(access: str, why: str, board: tuple[Lab, OneGuest, Guest]) -> None:
+    lab, source, guest = board
+    source.access = access
+    source.write()
+    rows, _ = asked(lab, "deploy")
+    assert rows[SHELL]["noted"] and why in rows[SHELL]["seen"]
+    assert b"login: root" not in guest.log and b"VT-" not in guest.log
+
+
+def test_a_wrong_password_proves_nothing(board: tuple[Lab, OneGuest, Guest]) -> None:
+    lab, source, _ = board
+    source.access = ", access: {login: {password_env: GUEST_PW}}"
+    source.write()
+    lab.environment["GUEST_PW"] = SECRET
+    asked(lab, "deploy")
+    lab.environment["GUEST_PW"] = "quite another"
+    rows, said = asked(lab, "verify", code=3)
+    assert not (rows[SHELL]["proven"] or rows[SHELL]["noted"])
+    assert "lets user 'root' in by no login" in said and "quite another" not in said
