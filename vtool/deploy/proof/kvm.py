@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
-from vtool.deploy.proof.outside import is_driven, kernel_said, of_any_guest, offered
+from vtool.deploy.proof.outside import is_driven, kernel_said, of_any_guest, offered, traffic
 from vtool.deploy.proof.paths import every_proof, proof_of
 from vtool.deploy.proof.queues import queues
 from vtool.deploy.proof.reach import kvm_reach
@@ -45,6 +45,8 @@ def kvm_guests(guests: Sequence[KvmGuest]) -> Iterator[Proof]:
             yield from kvm_reach(guest, device) if device.virtio else ()
     for path in every_proof():
         yield from path.kvm_guests(guests)
+    for guest in guests:
+        yield from traffic(guest)
 
 
 def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:

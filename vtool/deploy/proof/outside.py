@@ -1,6 +1,6 @@
 """What is shown of a guest from the outside, whatever it is: what its console said, what its backends have counted.
 
-Rows of guests that are not vtool's, beside those that are asked inside. Enter at ``of_any_guest``.
+Rows of guests that are not vtool's, beside those that are asked inside. Enter at ``of_any_guest`` and ``traffic``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vtool.plan.types import Guest, KvmDevice, KvmGuest, XenDisk, XenGuest, XenI
 
 
 def of_any_guest(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
-    """Return what is shown of a guest that is not vtool's, and of each device what went through it."""
+    """Return what is shown of a guest that is not vtool's."""
     if guest.access.way is Way.SHELL:
         return
     if guest.ready:
@@ -26,6 +26,12 @@ def of_any_guest(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
         said = f"cat {logs} 2>/dev/null | grep -a -c -F -e {shlex.quote(guest.ready)} || true"
         judge = Said(step=f"said-{guest.name}", expected=f"'{guest.ready}'")
         yield Proof(f"domain {guest.name}", "its console said", (on_board(judge.step, said),), judge)
+
+
+def traffic(guest: KvmGuest | XenGuest) -> Iterator[Proof]:
+    """Return what is counted of each device of such a guest, after all that may have gone through it."""
+    if guest.access.way is Way.SHELL:
+        return
     for device in guest.devices:
         counted = _counted(guest, device)
         if counted is not None:
@@ -90,8 +96,10 @@ def _counted(guest: Guest, device: object) -> Step | None:
             return on_board(identity, sectors)
         case KvmDevice() | XenVirtio() if device.backend is not None:
             unit = f"P=$(systemctl show -p MainPID --value {device.backend.unit})"
+            # Linux without TASK_IO_ACCOUNTING has no such file (fs/proc/base.c).
+            there = "[ -e /proc/$P/io ] || { echo 'not looked at: the kernel of the board does not count it'; exit; }"
             of_process = "sed -n 's/^rchar: /read /p; s/^wchar: /written /p' /proc/$P/io"
-            return on_board(identity, f"{unit}; {of_process}")
+            return on_board(identity, f"{unit}; {there}; {of_process}")
         case KvmDevice() | XenVirtio() if device.disks and guest.answers_qmp:
             ask = [{"execute": "query-blockstats"}]
             return {"id": identity, "op": "qmp", "domain": guest.name, "commands": ask}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vtool.deploy.proof.driver_domain import driver_domain
-from vtool.deploy.proof.outside import of_any_guest
+from vtool.deploy.proof.outside import of_any_guest, traffic
 from vtool.deploy.proof.paths import every_proof
 from vtool.deploy.proof.steps import Proof, domain_answers
 from vtool.deploy.proof.xen_guests import affinity, told_to_xl
@@ -23,6 +23,8 @@ def xl_guests(guests: Sequence[XenGuest], board_cpus: int) -> Iterator[Proof]:
         for path in every_proof():
             yield from path.xl_guest(guest)
         yield from virtio_guest(guest)
+    for guest in guests:
+        yield from traffic(guest)
     by_name = {guest.name: guest for guest in guests}
     for guest in guests:
         if guest.driver_domain:
