@@ -35,6 +35,6 @@ def test_a_disk_that_the_board_itself_needs_is_refused_before_anything_changes(b
     disk = bench.ssh("readlink -f /sys/block/vda/device/../of_node").strip().rpartition("/base")[2]
     topology = tmp_path / "case.yaml"
     topology.write_text((EXAMPLES / "xen-passthrough.yaml").read_text().replace(RTC, disk))
-    report = bench.deploy(topology, code=1)
+    report = bench.deploy(topology, code=3)
     assert "VT497" in str(report) and f"needs '{disk}' itself" in str(report), report
     assert bench.ssh(STATE) == before
