@@ -58,8 +58,15 @@ from vtool.render import render
 MIB = 1 << 20
 GUESTS = 7
 MEMORY_MIB = 64
-MOUNTS = 'mount -t tmpfs tmpfs /boot; mkdir -p "$1/systemd"; mount --bind "$1/systemd" /etc/systemd'
-STAND_INS = {"systemctl": 'test "$1" = is-active && echo active\nexit 0\n', "systemd-sysusers": "exit 0\n"}
+MOUNTS = (
+    'mount -t tmpfs tmpfs /boot; mkdir -p "$1/systemd" /run/systemd/system; '
+    'touch /run/systemd/system/xen.service; mount --bind "$1/systemd" /etc/systemd'
+)
+STAND_INS = {
+    "systemctl": 'test "$1" = is-active && echo active\nexit 0\n',
+    "systemd-sysusers": "exit 0\n",
+    "xl": "exit 0\n",
+}
 TOOLS = ("vtool", "older", "tar", "rsync", "ansible", "pyinfra")
 _LAST_S = 0.3
 """What is left on a machine of a connection that ended has ended, too, after that."""
@@ -86,6 +93,8 @@ class Source:
         magic = b"\0" * 56 + b"ARM\x64"  # Linux Documentation/arch/arm64/booting.rst
         for name, size in (("kernel", 10 * MIB), ("guest-kernel", 20_000), ("xen", 20_000)):
             (folder / name).write_bytes(magic + random.Random(name).randbytes(size))  # noqa: S311 - not a secret
+        with (folder / "kernel").open("ab") as stream:  # what runs on these machines
+            stream.write(Path("/proc/version").read_bytes() + b"\0")
         dump_device_tree(EmulatedMachine(2, 3 << 30), folder / "base.dtb")
 
     def write(self, *, memory_mib: int = MEMORY_MIB) -> None:

@@ -36,7 +36,8 @@ from vtool.deploy.on_board import u_boot
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = "b0"
 MOUNTS = (
-    'mount --bind "$1/../boot" /boot; mkdir -p "$1/systemd/system-generators"; mount --bind "$1/systemd" /etc/systemd'
+    'mount --bind "$1/../boot" /boot; mkdir -p "$1/systemd/system-generators" /run/systemd/system; '
+    'touch /run/systemd/system/xen.service; mount --bind "$1/systemd" /etc/systemd'
 )
 BOOT = """
 set -e
