@@ -17,7 +17,7 @@ from benchmarks.fleet import MOUNTS, Fleet
 from tests.unit.test_inside import SECRET, Guest, getty
 
 from .machine import why_not
-from .test_bench_boards import OWN_LOG, ROOT, Lab, OneBoard
+from .racks import OWN_LOG, ROOT, OneBoard, Racks
 
 RACK = "rack1"
 SHELL = ("domain fe0", "its shell answers")
@@ -35,7 +35,7 @@ class OneGuest(OneBoard):
 
 
 @pytest.fixture
-def board() -> Iterator[tuple[Lab, OneGuest, Guest]]:
+def board() -> Iterator[tuple[Racks, OneGuest, Guest]]:
     if reason := why_not():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="vt-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
@@ -44,7 +44,7 @@ def board() -> Iterator[tuple[Lab, OneGuest, Guest]]:
         source.names = [RACK]
         source.write()
         (Path(folder) / "pw.txt").write_text(f"{SECRET}\n")
-        lab = Lab(Fleet(Path(folder), source, stack, MOUNTS + OWN_LOG))
+        lab = Racks(Fleet(Path(folder), source, stack, MOUNTS + OWN_LOG))
         machine = lab.fleet.machines[RACK].folder
         words = [sys.executable, "-m", "tests.integration.guest_of_shell", "fe0", str(machine)]
         monitor = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)
@@ -60,7 +60,7 @@ def board() -> Iterator[tuple[Lab, OneGuest, Guest]]:
         yield lab, source, guest
 
 
-def asked(lab: Lab, verb: str, code: int = 0) -> tuple[dict[str, Any], str]:
+def asked(lab: Racks, verb: str, code: int = 0) -> tuple[dict[str, Any], str]:
     folder = lab.folder
     inventory = ["--inventory", str(folder / "vtool.yaml"), "--use", f"board0={RACK}", "--format", "json"]
     words = [sys.executable, "-m", "vtool.cli.main", verb, str(folder / "topology.yaml"), *inventory]
@@ -71,7 +71,7 @@ def asked(lab: Lab, verb: str, code: int = 0) -> tuple[dict[str, Any], str]:
     return {(row["subject"], row["what"]): row for row in report["rows"]}, said
 
 
-def test_by_a_login(board: tuple[Lab, OneGuest, Guest]) -> None:
+def test_by_a_login(board: tuple[Racks, OneGuest, Guest]) -> None:
     lab, source, guest = board
     source.access = ", access: {login: {password_file: pw.txt}}, proof: {require: [unit, console]}"
     source.write()
@@ -87,7 +87,7 @@ def test_by_a_login(board: tuple[Lab, OneGuest, Guest]) -> None:
 @pytest.mark.parametrize(
     ("access", "why"), [(", access: none", "nobody gets into domain 'fe0'"), ("", "shows no prompt of root's")]
 )
-def test_nobody_gets_in_and_it_is_deployed(access: str, why: str, board: tuple[Lab, OneGuest, Guest]) -> None:
+def test_nobody_gets_in_and_it_is_deployed(access: str, why: str, board: tuple[Racks, OneGuest, Guest]) -> None:
     lab, source, guest = board
     source.access = access
     source.write()
@@ -96,7 +96,7 @@ def test_nobody_gets_in_and_it_is_deployed(access: str, why: str, board: tuple[L
     assert b"login: root" not in guest.log and b"VT-" not in guest.log
 
 
-def test_a_wrong_password_proves_nothing(board: tuple[Lab, OneGuest, Guest]) -> None:
+def test_a_wrong_password_proves_nothing(board: tuple[Racks, OneGuest, Guest]) -> None:
     lab, source, _ = board
     source.access = ", access: {login: {password_env: GUEST_PW}}"
     source.write()

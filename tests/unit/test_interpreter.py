@@ -25,8 +25,8 @@ GOOD, OLD = "#!/bin/sh\nexit 0\n", "#!/bin/sh\nexit 1\n"
 def shell(board: Path, python: str | None, sent: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run what a board's shell runs, with this python3 on its path, and with folders of its own."""
     programs = board / "bin"
-    programs.mkdir()
-    for name in ("head", "mktemp", "sha256sum", "install", "tar", "mv", "rm", "test", "gzip", "sh"):
+    programs.mkdir(exist_ok=True)
+    for name in ("head", "mktemp", "sha256sum", "install", "tar", "mv", "rm", "test", "gzip", "sh", "readlink"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
     if python is not None:
         (programs / "python3").write_text(python)
@@ -59,6 +59,20 @@ def test_a_board_without_one_or_with_an_old_one_gets_it(python: str | None, tmp_
     assert (said.stdout, said.returncode) == (b"python\nsend\nwhat follows", 0), said.stderr
     assert (tmp_path / "python/bin/python3").read_text() == GOOD
     assert not (tmp_path / "python.new").exists() and not list(tmp_path.glob("tmp.*"))
+
+
+@pytest.mark.parametrize(("name", "is_asked"), [("python3.8", False), ("python3.13", False), ("python3.7", True)])
+def test_one_whose_name_tells_its_version_is_not_started(name: str, is_asked: bool, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / name).write_text(OLD)
+    (there / name).chmod(0o755)
+    sent = packed(tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(there / name)
+    said = shell(tmp_path, None, sent.head + sent.path.read_bytes())
+    assert said.stdout.startswith(b"python\n") is is_asked
 
 
 def test_the_second_time_it_is_there(tmp_path: Path) -> None:

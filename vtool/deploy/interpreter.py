@@ -55,7 +55,12 @@ def bring_it(root: str) -> str:
 
     It ends the shell where what arrives cannot be put there.
     """
-    has = f"test -x {HOME}/bin/python3 || python3 -c 'import sys; sys.exit(sys.version_info < {LEAST})' 2>/dev/null"
+    # Where it is called as its version is, as Debian's is, it need not be started to say so.
+    has = (
+        f'test -x {HOME}/bin/python3 || case $(readlink -f "$(command -v python3)" 2>/dev/null) in '
+        f"*/python3.[{LEAST[1]}-9] | */python3.[1-9][0-9]) ;; "
+        f"*) python3 -c 'import sys; sys.exit(sys.version_info < {LEAST})' 2>/dev/null ;; esac"
+    )
     take = (
         f"IFS=' ' read -r S N && F=$(mktemp) && head -c $N >$F && echo \"$S  $F\" | sha256sum -c >/dev/null "
         f"&& {root}install -d {HOME}.new && {root}tar -xzf $F -C {HOME}.new && {root}mv {HOME}.new {HOME} "
