@@ -66,6 +66,7 @@ def _build_rootfs(build: Build) -> None:
 
 def _disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
     files = {f"usr/lib/systemd/system/{unit}": recipe_text(f"foreign/units/{unit}") for unit in _UNITS}
+    files["etc/hosts"] = "127.0.0.1 localhost\n127.0.1.1 foreign\n"
     files["etc/default/xencommons"] = recipe_text("foreign/xencommons")
     files["usr/lib/modules-load.d/xen.conf"] = recipe_text("foreign/modules.conf")
     return {
