@@ -59,7 +59,7 @@ MIB = 1 << 20
 GUESTS = 7
 MEMORY_MIB = 64
 MOUNTS = (
-    'mount -t tmpfs tmpfs /boot; mkdir -p "$1/systemd" /run/systemd/system; '
+    'mount -t tmpfs tmpfs /boot; mkdir -p "$1/systemd"; '
     'touch /run/systemd/system/xen.service; mount --bind "$1/systemd" /etc/systemd'
 )
 STAND_INS = {

@@ -25,8 +25,8 @@ mount --bind "$1/firmware" /sys/firmware
 mount --bind "$1/cmdline" /proc/cmdline
 mount --bind "$1/run" /run
 mount --bind "$1/lib" /var/lib
+mkdir -p -m 0755 /run/sshd /run/systemd/system
 eval "$2"
-mkdir -p -m 0755 /run/sshd
 exec /usr/sbin/sshd -D -e -f "$1/etc/sshd_config"
 """
 

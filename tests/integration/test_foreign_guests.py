@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from vtool.images.build import ensure
 
 from .conftest import Bench
 from .foreign import PASSWORD, READY, bare_guest, with_login
+
+pytestmark = [pytest.mark.board, pytest.mark.long]
 
 TOPOLOGY = """\
 version: 1
@@ -96,9 +99,10 @@ def test_what_can_be_shown_is_and_the_rest_takes_nothing_back(bench: Bench, topo
     assert rows["device disk1", "features that it was offered, and works with"]["noted"]
     again = bench.verify(topology)
     assert [row["what"] for row in again] == [row["what"] for row in report["rows"]]
+    secret = shlex.quote(PASSWORD)
     found = bench.ssh(
-        f"journalctl -q --no-pager | grep -c -F '{PASSWORD}'; "
-        f"grep -r -l -F '{PASSWORD}' /var/lib/vtool /var/log /run /etc /tmp 2>/dev/null; true"
+        f"journalctl -q --no-pager | grep -c -F {secret}; "
+        f"grep -r -l -F {secret} /var/lib/vtool /var/log /run /etc /tmp 2>/dev/null; true"
     )
     assert found == "0\n", "the board keeps no password"
     assert "root" in bench.ssh("grep -a -o 'login: root' /var/log/vtool/debian/console.log | head -n 1")
