@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vtool.base.units import MIB, format_size
-from vtool.deploy.proof.outside import once_used
+from vtool.deploy.proof.outside import at_blkback, once_used
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import Observed, to_disk
 from vtool.deploy.proof.steps import (
@@ -39,12 +39,7 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
         '$(xenstore-read $F/ring-ref >/dev/null && echo yes)"; done',
     )
     yield once_used(guest, shows(subject, "blkback connected, ring granted", state, "state 4, ring by grant yes"))
-    counter = on_board(
-        f"written-sectors-{identity}",
-        f"D=$(xl domid {guest.name}); for S in /sys/bus/xen-backend/devices/vbd-$D-*; do "
-        f'P=$(cat $S/nodename); [ "$(xenstore-read /local/domain/0/$P/dev)" = {disk.virtual_device} ] && '
-        "cat $S/statistics/wr_sect; done; true",
-    )
+    counter = on_board(f"written-sectors-{identity}", at_blkback(guest, disk, "cat $S/statistics/wr_sect"))
     yield once_used(guest, counts(subject, "sectors that blkback wrote", counter))
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .base import BoardError
 from .domains import clean_lines
-from .talk import deployed_domain, domain_console, domain_shell
+from .talk import deployed_domain, domain_console, domain_shell, press
 from .typed import Any
 
 _MEMORY = "/run"
@@ -265,10 +265,8 @@ def _take(name: str, lines: str) -> None:
     """Have the shell on a domain's console itself, and no copy of it, take some lines."""
     word = shlex.quote(lines) if lines.isprintable() else f'"$(printf %b {_octal(lines)})"'
     with domain_console(name, deployed_domain(name)) as console:
-        keys = f"\x15eval {word}\n".encode()
-        for start in range(0, len(keys), 200):
-            os.write(console, keys[start : start + 200])
-            time.sleep(0.005)
+        press(console, f"\x15eval {word}\n".encode())
+        time.sleep(0.005)  # it is read before somebody else has the console
 
 
 def _octal(text: str) -> str:

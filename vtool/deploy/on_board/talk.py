@@ -121,6 +121,14 @@ def as_typed(command: str) -> str:
     return f'"$(echo {base64.b64encode(command.encode()).decode()} | base64 -d)"'
 
 
+def press(console: int, keys: bytes) -> None:
+    """Write to a console, in pieces that a tty's input queue can hold."""
+    for start in range(0, len(keys), _PIECE_BYTES):
+        if start:
+            time.sleep(_BETWEEN_PIECES_S)
+        os.write(console, keys[start : start + _PIECE_BYTES])
+
+
 @contextlib.contextmanager
 def typed(name: str, command: str, address: str | None = None, *, reads: bool = False) -> Iterator[Answer]:
     """Type a command into a domain's shell: on its console, or at an address where it takes commands.
@@ -134,12 +142,8 @@ def typed(name: str, command: str, address: str | None = None, *, reads: bool = 
         f'echo "V""T-END-{token} $?"\n'
     )
     with _commands_at(name, address) if address else domain_console(name, domain) as console:
-        # \x15 empties a half-typed line; long lines go in pieces a tty's input queue can hold.
-        keys = (b"" if address else b"\x15") + line.encode()
-        for start in range(0, len(keys), _PIECE_BYTES):
-            if start:
-                time.sleep(_BETWEEN_PIECES_S)
-            os.write(console, keys[start : start + _PIECE_BYTES])
+        # \x15 empties a half-typed line.
+        press(console, (b"" if address else b"\x15") + line.encode())
         yield Answer(name, command, console, token)
 
 

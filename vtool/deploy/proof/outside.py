@@ -87,13 +87,8 @@ def _counted(guest: Guest, device: object) -> Step | None:
                 identity, f"D=$(xl domid {guest.name}); {_of_interface(f'/sys/class/net/vif$D.{device.index}')}"
             )
         case XenDisk():
-            sectors = (
-                f"D=$(xl domid {guest.name}); for S in /sys/bus/xen-backend/devices/vbd-$D-*; do "
-                f'P=$(cat $S/nodename); [ "$(xenstore-read /local/domain/0/$P/dev)" = {device.virtual_device} ] && '
-                'echo "read $(($(cat $S/statistics/rd_sect) * 512)) '
-                'written $(($(cat $S/statistics/wr_sect) * 512))"; done; true'
-            )
-            return on_board(identity, sectors)
+            read, written = (f"$(($(cat $S/statistics/{way}_sect) * 512))" for way in ("rd", "wr"))
+            return on_board(identity, at_blkback(guest, device, f'echo "read {read} written {written}"'))
         case KvmDevice() | XenVirtio() if device.backend is not None:
             unit = f"P=$(systemctl show -p MainPID --value {device.backend.unit})"
             # Linux without TASK_IO_ACCOUNTING has no such file (fs/proc/base.c).
@@ -104,6 +99,15 @@ def _counted(guest: Guest, device: object) -> Step | None:
             ask = [{"execute": "query-blockstats"}]
             return {"id": identity, "op": "qmp", "domain": guest.name, "commands": ask}
     return None
+
+
+def at_blkback(guest: Guest, disk: XenDisk, command: str) -> str:
+    """Return a shell line that runs a command where `$S` is the folder in sysfs that blkback has of a disk."""
+    return (
+        f"D=$(xl domid {guest.name}); for S in /sys/bus/xen-backend/devices/vbd-$D-*; do "
+        f'P=$(cat $S/nodename); [ "$(xenstore-read /local/domain/0/$P/dev)" = {disk.virtual_device} ] && '
+        f"{command}; done; true"
+    )
 
 
 def _of_interface(folder: str) -> str:
