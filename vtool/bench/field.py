@@ -41,10 +41,10 @@ ImagesOf = Callable[[Ready, Sequence[BoardPlan]], Callable[[str], Path]]
 BoardOf = Callable[[BoardPlan], Board]
 _OFF_S = 2.0
 _STOP_S = 100
+"""How long stopping may take: a guest has 30 s to end by itself, and its unit 60 s until it is killed."""
 _SEND_S = 120
 _SSH_FAILED = 255
 """What ssh itself ends with (ssh(1), EXIT STATUS)."""
-"""How long stopping may take: a guest has 30 s to end by itself, and its unit 60 s until it is killed."""
 
 
 @record

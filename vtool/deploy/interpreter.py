@@ -1,11 +1,10 @@
 """The Python that vtool brings to a board that has none, or one that is too old: sent once, removed by ``vtool down``.
 
-What a board's shell runs to find out, and what it is sent then. Enter at ``lacks_it`` and ``sent_interpreter``.
+What a board's shell runs to find out, and what it is sent then. Enter at ``bring_it`` and ``sent_interpreter``.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +46,7 @@ class Interpreter:
 def sent_interpreter() -> Interpreter:
     """Return the interpreter, built if need be. Raises VtoolError VT5xx."""
     image = ensure(["board-python"], Silent())["board-python"]
-    return Interpreter(hashlib.sha256(image.path.read_bytes()).hexdigest(), image.path)
+    return Interpreter(image.sha256, image.path)
 
 
 def bring_it(root: str) -> str:
