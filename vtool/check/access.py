@@ -36,6 +36,7 @@ def access_is_one_way(context: Context) -> Iterator[Diagnostic]:
     example="access: {login: {password: secret}}",
     fix="Write it into a file that is yours alone, named in password_file; or use password_env.",
 )
+@rule("VT482")
 def no_password_is_written(context: Context) -> Iterator[Diagnostic]:
     """A password is somewhere else, and in one place."""
     for path, _, access in _written(context):

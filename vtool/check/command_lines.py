@@ -58,14 +58,11 @@ def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
     """What vtool writes on a command line is not written again, which would win."""
     for board, declared in context.topology.boards.items():
         loaded, hypervisor = context.facts.get(board), declared.hypervisor
-        domains = dict(context.domains_on(board))
-        control = next((domain for domain in domains.values() if domain.role is Role.CONTROL), None)
-        if isinstance(hypervisor, Xen) and loaded is not None and control is not None:
-            guests = (domain for domain in domains.values() if domain.role is Role.GUEST)
-            written = command_lines.of_xen(loaded.facts, hypervisor, control, guests)
-            path: KeyPath = ("boards", board, "hypervisor", "bootargs")
+        path: KeyPath = ("boards", board, "hypervisor", "bootargs")
+        if isinstance(hypervisor, Xen):
+            written: Iterable[str] = written_for_xen(context, board, hypervisor)
             yield from _said_twice(context, path, xen_words(hypervisor.bootargs), written)
-        for name, domain in domains.items():
+        for name, domain in context.domains_on(board):
             is_xen = isinstance(hypervisor, Xen)
             if domain.role is Role.GUEST:
                 written = command_lines.of_guest(domain, is_xen=is_xen)
@@ -76,6 +73,15 @@ def words_are_said_once(context: Context) -> Iterator[Diagnostic]:
                 continue
             path = ("domains", name, "bootargs")
             yield from _said_twice(context, path, linux_words(domain.bootargs), written)
+
+
+def written_for_xen(context: Context, board: str, hypervisor: Xen) -> Iterator[str]:
+    """Yield what vtool itself writes on Xen's command line; nothing where the board or its dom0 is not known."""
+    loaded, domains = context.facts.get(board), dict(context.domains_on(board)).values()
+    control = next((domain for domain in domains if domain.role is Role.CONTROL), None)
+    if loaded is not None and control is not None:
+        guests = (domain for domain in domains if domain.role is Role.GUEST)
+        yield from command_lines.of_xen(loaded.facts, hypervisor, control, guests)
 
 
 def _said_twice(

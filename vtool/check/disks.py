@@ -10,12 +10,11 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Disk, DiskFormat, OnChange, Program, VerifyAccess
+from vtool.model.devices.disk import SCRATCH_BYTES, SECTOR_BYTES
 from vtool.model.places import xl_disks
 from vtool.reading.source import KeyPath
 
 MINIMUM_SCRATCH_DISK = 16 * MIB
-SCRATCH_BYTES = 8 * MIB
-_SECTOR = 512
 _THROUGH_QEMU = (Program.QEMU, Program.QEMU_STORAGE_DAEMON, Program.QEMU_XENPVH)
 _OPENS_DEVICES = (*_THROUGH_QEMU, Program.BLKBACK)
 
@@ -44,10 +43,10 @@ def disks_are_sound(context: Context) -> Iterator[Diagnostic]:
     """Disks have a usable size, and no two devices write to one file."""
     first: dict[tuple[str | None, str], tuple[str, KeyPath]] = {}
     for name, disk, at in _disks(context):
-        if disk.size is not None and disk.size % _SECTOR:
+        if disk.size is not None and disk.size % SECTOR_BYTES:
             message = f"disk of '{name}': {disk.size} bytes is not a multiple of the 512-byte sector"
-            least = MINIMUM_SCRATCH_DISK if disk.verify is VerifyAccess.WRITE else _SECTOR
-            hint = f"the next is {format_size(align_up(max(disk.size, least), _SECTOR))}"
+            least = MINIMUM_SCRATCH_DISK if disk.verify is VerifyAccess.WRITE else SECTOR_BYTES
+            hint = f"the next is {format_size(align_up(max(disk.size, least), SECTOR_BYTES))}"
             yield context.find("VT320", message, (*at, "size"), hints=(hint,))
         elif disk.size is not None and disk.verify is VerifyAccess.WRITE and disk.size < MINIMUM_SCRATCH_DISK:
             message = (
@@ -148,7 +147,7 @@ def images_fit_into_disks(context: Context) -> Iterator[Diagnostic]:
                 hint = "write `size`: at least that"
                 yield context.find("VT463", message, (*at, "source"), hints=(hint,), blames=((*at, "size"),))
             continue
-        whole = align_up(image.size_bytes, _SECTOR)
+        whole = align_up(image.size_bytes, SECTOR_BYTES)
         least = align_up(whole, MIB) + SCRATCH_BYTES if disk.verify is VerifyAccess.WRITE else whole
         if disk.size is None and least > whole:
             message = f"`verify: write` takes the last 8MiB of the disk of '{name}', where its image has data"

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vtool.check.command_lines import at_word
+from vtool.check.command_lines import at_word, written_for_xen
 from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model import command_lines
 from vtool.model.places import kvm_mmio, kvm_pci
 from vtool.model.topology import Domain, Kvm, Role, Start, Xen
 from vtool.platform.command_lines import xen_words
@@ -29,6 +28,8 @@ READ_BY_RULES = (
     "llc-nr-ways", "llc-coloring", "scmi-smc-passthrough", "xsm", "conring_size",
 )  # fmt: skip
 """Words of Xen that rules and plans read in `bootargs`: in `extra`, which nobody reads, they would go by unseen."""
+_OF_PASSTHROUGH = dict.fromkeys(("iomem", "irqs"), "`passthrough` says it")
+"""What vtool writes for a guest of xl that gets devices of the board: of two lists xl takes the last."""
 
 
 @rule(
@@ -51,7 +52,8 @@ def extras_can_be_read(context: Context) -> Iterator[Diagnostic]:
         hypervisor = context.hypervisor_of(name)
         if hypervisor is not None and domain.role is Role.GUEST:
             format_ = _format_of(domain, is_xen=isinstance(hypervisor, Xen))
-            yield from _lines(context, ("domains", name, "extra"), domain.extra, format_)
+            also = _OF_PASSTHROUGH if format_ is OF_XL and domain.passthrough else {}
+            yield from _lines(context, ("domains", name, "extra"), domain.extra, format_, also)
             if format_ is OF_QEMU:
                 yield from _places(context, name, domain)
         yield from _units(context, ("domains", name, "unit_extra"), domain.unit_extra)
@@ -70,7 +72,10 @@ def _units(context: Context, path: KeyPath, extra: Mapping[Any, tuple[str, ...]]
         yield from _lines(context, (*path, section), lines, OF_UNITS)
 
 
-def _lines(context: Context, path: KeyPath, lines: tuple[str, ...], format_: Format) -> Iterator[Diagnostic]:
+def _lines(
+    context: Context, path: KeyPath, lines: tuple[str, ...], format_: Format, also: Mapping[str, str] = {}
+) -> Iterator[Diagnostic]:
+    """Find what cannot be read or is decided: by the format's table, or here ``also``."""
     earlier: dict[str, KeyPath] = {}
     for index, line in enumerate(lines):
         at = (*path, index)
@@ -81,7 +86,7 @@ def _lines(context: Context, path: KeyPath, lines: tuple[str, ...], format_: For
             yield context.find("VT435", f"`{line}`: {error}", at, hints=(hint,))
             continue
         for word in named:
-            if (why := format_.decided(word)) is not None:
+            if (why := also.get(word) or format_.decided(word)) is not None:
                 yield context.find("VT436", f"`{word}` is vtool's to write: {why}", at)
                 break
             if format_.once and word in earlier:
@@ -128,14 +133,10 @@ def _number(text: str) -> int:
 def words_for_xen_are_new(context: Context) -> Iterator[Diagnostic]:
     """What is added to Xen's command line is neither vtool's to write nor a word that rules read."""
     for board, declared in context.topology.boards.items():
-        hypervisor, loaded = declared.hypervisor, context.facts.get(board)
+        hypervisor = declared.hypervisor
         if not isinstance(hypervisor, Xen) or not hypervisor.extra:
             continue
-        domains = dict(context.domains_on(board))
-        control = next((domain for domain in domains.values() if domain.role is Role.CONTROL), None)
-        guests = [domain for domain in domains.values() if domain.role is Role.GUEST]
-        written = command_lines.of_xen(loaded.facts, hypervisor, control, guests) if loaded and control else ()
-        own = {word.name for text in written for word in xen_words(text)}
+        own = {word.name for text in written_for_xen(context, board, hypervisor) for word in xen_words(text)}
         user = {word.name for word in xen_words(hypervisor.bootargs)}
         path: KeyPath = ("boards", board, "hypervisor", "extra")
         for word in xen_words(hypervisor.extra):

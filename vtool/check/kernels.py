@@ -116,10 +116,10 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
     add(_to_unpack(context, name), "for its ramdisk")
     control = context.topology.domains[name].role is Role.CONTROL
     if control:
-        add(KVM_HOST if hypervisor.kind == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor.kind}")
-        guests = dict(context.domains_on(context.board_of[name])).values()
-        add(VFIO if any(guest.pci for guest in guests) else (), "for PCI devices that guests get")
-        add(_watchdog_driver(context, context.board_of[name]), "to take over the board's watchdog")
+        board = context.board_of[name]
+        gives_pci = any(guest.pci for _, guest in context.domains_on(board))
+        of_control = of_control_domain(hypervisor.kind, _watchdog_driver(context, board), gives_pci=gives_pci)
+        needed |= {option: (why, True) for option, why in of_control.items() if option not in needed}
     elif hypervisor.kind == "xen":
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices(name):
@@ -154,8 +154,15 @@ def _to_unpack(context: Context, name: str) -> tuple[str, ...]:
     return ("BLK_DEV_INITRD", *disk, *((packer.option,) if packer else ()))
 
 
-def _watchdog_driver(context: Context, board: str) -> tuple[str, ...]:
+def of_control_domain(hypervisor: str, watchdog_driver: str | None, *, gives_pci: bool) -> dict[str, str]:
+    """Return the options that a control domain's kernel needs, each with its reason; of guests, that they get PCI."""
+    needed = dict.fromkeys(KVM_HOST if hypervisor == "kvm" else XEN_DOM0, f"by the control domain of {hypervisor}")
+    needed |= dict.fromkeys(VFIO if gives_pci else (), "for PCI devices that guests get")
+    return needed | ({watchdog_driver: "to take over the board's watchdog"} if watchdog_driver else {})
+
+
+def _watchdog_driver(context: Context, board: str) -> str | None:
     """Return the driver that must pet what the loader starts, or else the board is reset while it runs."""
     loaded = context.facts.get(board)
     watchdog = loaded.facts.watchdog if loaded else None
-    return (watchdog.kernel_option,) if watchdog and context.topology.boards[board].watchdog else ()
+    return watchdog.kernel_option if watchdog and context.topology.boards[board].watchdog else None

@@ -45,13 +45,13 @@ def programs_are_started_by_qemu(context: Context) -> Iterator[Diagnostic]:
         kernel = context.kernel_file(name)
         if kernel is None or kernel.kind is not Kind.PROGRAM:
             continue
-        is_guest = domain.role is Role.GUEST and isinstance(context.hypervisor_of(name), Kvm)
-        if is_guest and not kernel.is_linux:
+        is_board = domain.role is Role.CONTROL
+        by_qemu = not is_board and isinstance(context.hypervisor_of(name), Kvm)
+        if by_qemu and not kernel.is_linux:
             continue
-        who = "QEMU" if is_guest else "the board's loader" if domain.role is Role.CONTROL else "Xen"
+        who = "the board's loader" if is_board else "QEMU" if by_qemu else "Xen"
         what = f"{kernel.what.words}{' (vmlinux)' * kernel.is_linux}"
         message = f"the kernel of '{name}' is {what}, which {who} cannot start"
-        is_board = domain.role is Role.CONTROL
         linux, other = kernel.what.hint or "", "take what `objcopy -O binary` makes of it, with an image's header"
         hint = linux if is_board or kernel.is_linux else other
         yield context.find("VT488", message, ("domains", name, "kernel"), hints=(hint,))

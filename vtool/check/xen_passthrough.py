@@ -191,22 +191,13 @@ def passthrough_is_confined(context: Context) -> Iterator[Diagnostic]:
                 if why is not None and node not in consented and kept is None:
                     path = ("domains", name, "passthrough", index)
                     message = f"no IOMMU stands before '{node}': {why}; {_consequence(domain)}"
-                    consent = f"`xen: {{force_assign_without_iommu: [{node}]}}` gives it away all the same"
-                    hint = f"{consent}: if it does DMA, '{name}' then reaches all memory by it"
-                    yield context.find("VT360", message, path, hints=(hint,))
+                    yield context.find("VT360", message, path, hints=(consent(node, name),))
 
 
-@rule("VT436")
-def extra_does_not_map_anything_else(context: Context) -> Iterator[Diagnostic]:
-    """Where vtool writes what xl maps for a guest, `extra` does not: of two lists xl takes the last."""
-    for name, domain in context.topology.domains.items():
-        if not domain.passthrough or domain.start is not Start.XL or not isinstance(context.hypervisor_of(name), Xen):
-            continue
-        for index, line in enumerate(domain.extra):
-            word = re.split(r"[ =+]", line.strip(), maxsplit=1)[0]
-            if word in ("iomem", "irqs"):
-                message = f"`{word}` is vtool's to write for '{name}': `passthrough` says it"
-                yield context.find("VT436", message, ("domains", name, "extra", index))
+def consent(node: str, domain: str) -> str:
+    """Return the hint that says how a node is given away that no IOMMU confines, and what that means."""
+    word = f"`xen: {{force_assign_without_iommu: [{node}]}}` gives it away all the same"
+    return f"{word}: if it does DMA, '{domain}' then reaches all memory by it"
 
 
 def _why_unconfined(context: Context, board: str, facts: BoardFacts) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vtool.board.own_system import OwnSystem
-from vtool.check.kernels import KVM_HOST, XEN_DOM0
+from vtool.check.kernels import of_control_domain
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.model.topology import OF_THE_BOARD
 from vtool.plan.types import BoardPlan
@@ -24,11 +24,8 @@ def _require_options(board: BoardPlan, own: OwnSystem) -> None:
     """Refuse a board's own kernel that cannot be its control domain (VtoolError VT510), as far as its options tell."""
     if board.control.kernel_image != OF_THE_BOARD or own.options is None:
         return
-    needed = dict.fromkeys(
-        KVM_HOST if board.xen_image is None else XEN_DOM0, f"by the control domain of {board.hypervisor}"
-    )
-    if board.watchdog is not None:
-        needed[board.watchdog.kernel_option] = "to take over the board's watchdog"
+    driver = board.watchdog.kernel_option if board.watchdog else None
+    needed = of_control_domain(board.hypervisor, driver, gives_pci=any(guest.pci for guest in board.kvm_guests))
     found = []
     for option, why in needed.items():
         if own.options.get(option) not in ("y", "m"):

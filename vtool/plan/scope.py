@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from vtool.base.units import MIB, AddressRange, align_up
 from vtool.model.board_facts import BoardFacts
 from vtool.model.devices import Device, Disk, DiskFormat, VerifyAccess
+from vtool.model.devices.disk import SCRATCH_BYTES, SECTOR_BYTES
 from vtool.model.host_requests import HostRequest, host_requests, modules_on
 from vtool.model.load_windows import ramdisk_window
 from vtool.model.lookup import Lookup
 from vtool.model.topology import Board, Region, Role
 from vtool.plan import types as plan
 from vtool.reading.source import Document, KeyPath
-
-SECTOR_BYTES = 512
 
 
 def fixed_by_user(document: Document, place: KeyPath) -> plan.Origin:
@@ -112,7 +111,7 @@ def scratch_of(disk: Disk) -> AddressRange | None:
     """Return the end of a disk that ``vtool verify`` may write to, None when it may not."""
     if disk.verify is VerifyAccess.READ or disk.size is None:
         return None
-    return AddressRange(align_up(disk.size - plan.VERIFY_SCRATCH_BYTES, MIB), disk.size)
+    return AddressRange(align_up(disk.size - SCRATCH_BYTES, MIB), disk.size)
 
 
 def domain_unit(name: str) -> str:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from vtool.base.units import PAGE_BYTES, AddressRange, align_up, joined
+from vtool.check.xen_passthrough import consent
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.diagnostics.codes import declare
 from vtool.plan.guest_node import clocks_of, guest_node
@@ -219,9 +220,7 @@ class _Reading:
         if node.phandle and any(node.phandle in other.cells("mmu-masters") for other in self._tree.root.walk()):
             return
         message = f"no IOMMU stands before '{wish.path}': its node in the tree names none (`iommus`)"
-        hint = f"`xen: {{force_assign_without_iommu: [{wish.path}]}}` gives it away all the same"
-        hint += f": if it does DMA, '{wish.domain}' then reaches all memory by it"
-        yield Diagnostic("VT360", message, wish.place, hints=(hint,))
+        yield Diagnostic("VT360", message, wish.place, hints=(consent(wish.path, wish.domain),))
 
 
 def _pages(where: AddressRange) -> AddressRange:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 
+from vtool.base.units import MIB
 from vtool.model.types import BoardDevicePath, BoardFileName, FileBeside, Model, Size
+
+SECTOR_BYTES = 512
+SCRATCH_BYTES = 8 * MIB
+"""The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
 
 
 class VerifyAccess(Enum):

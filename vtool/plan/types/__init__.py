@@ -15,7 +15,7 @@ from vtool.plan.types.board import (
     UnitExtra,
     XenArgument,
 )
-from vtool.plan.types.devices import VERIFY_SCRATCH_BYTES, MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
+from vtool.plan.types.devices import MmioPlace, PciPlace, Queues, Tap, VhostUserBackend
 from vtool.plan.types.folders import BOARD_FOLDER, CURRENT, DISKS, PROGRAM, RUN, SHARES, XSM_POLICY
 from vtool.plan.types.guest import (
     DiskImage,
@@ -67,7 +67,6 @@ __all__ = [
     "RUN",
     "SHARES",
     "TRACK_HIWATER",
-    "VERIFY_SCRATCH_BYTES",
     "XSM_POLICY",
     "BoardPlan",
     "BootModule",

@@ -10,9 +10,6 @@ from vtool.model.devices.arguments import QemuOption
 from vtool.plan.types.origins import Origin
 from vtool.platform.layouts import SPI_FIRST_INTID
 
-VERIFY_SCRATCH_BYTES = 8 << 20
-"""The end of a disk with ``verify: write`` that belongs to ``vtool verify``."""
-
 
 @record
 class Queues:
