@@ -26,6 +26,7 @@ from .conftest import takes_ctrl_c
 from .machine import why_not
 
 ROOT = Path(__file__).resolve().parents[2]
+OUR_ROOMS = [ROOT / name for name in ("vtool", "inventory", "playbooks")]
 BOARDS = ("b0", "b1", "b2")
 SYSTEMCTL = """#!/bin/sh
 case "$1" in
@@ -299,10 +300,8 @@ def _read(path: Path) -> bytes:
 @WAYS
 def test_ctrl_c_ends_it_at_once_and_lets_go(lab: Lab, way: str) -> None:
     with in_the_middle(lab, way) as running:
-        # Ansible loses one that comes while it forks, and Python shows where; a person presses again, as here.
-        presses = 0
+        # Ansible loses one that comes while it forks; a person presses again, as here.
         for _ in range(3 if way == "by hand" else 1):
-            presses += 1
             os.killpg(running.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.wait(10)
@@ -310,7 +309,11 @@ def test_ctrl_c_ends_it_at_once_and_lets_go(lab: Lab, way: str) -> None:
         assert running.poll() is not None, "it goes on"
         assert running.stdout is not None
         said = running.stdout.read()
-    assert presses > 1 or "Traceback" not in said
+    # By hand it is Ansible's own handler that may fail: ansible-core 2.19.14 asks each worker whether it lives, and
+    # between closing one that is done and forking its next (executor/task_queue_manager.py) there is one it cannot ask.
+    traced = [Path(name) for name in re.findall(r'File "([^"]+)", line', said)]
+    assert not [name for name in traced if any(name.is_relative_to(room) for room in OUR_ROOMS)], said
+    assert way == "by hand" or "Traceback" not in said
     assert running.returncode == 130 if way == "vtool deploy" else running.returncode not in (0, 2), said
     until(lambda: not holders(lab))
     lab.flag("b1", "slow").unlink()
