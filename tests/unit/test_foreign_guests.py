@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,6 @@ from vtool.cli.main import main
 from vtool.deploy import tasks
 from vtool.deploy.job import Job, Report
 from vtool.deploy.on_board import domains, inside, observe
-from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.proof import Proof, Row, proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
 from vtool.diagnostics import VtoolError
@@ -324,13 +324,6 @@ def test_a_line_may_say_that_it_did_not_look(monkeypatch: pytest.MonkeyPatch) ->
     assert said["a"]["not_looked_at"] == "no lines of its kernel"
 
 
-def test_exec_says_why_it_does_not_get_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inside, "deployed_domain", lambda _: {"kind": "kvm", "access": {"by": "none"}})
-    with pytest.raises(BoardError, match="nobody gets into") as caught:
-        inside.verb_exec(argparse.Namespace(domain="fe0", command="true", timeout=5.0))
-    assert caught.value.code == "VT485"
-
-
 class Held:
     """A board that takes note of what it is asked, and has looked at nothing."""
 
@@ -360,3 +353,28 @@ def test_a_board_gets_secrets_with_what_it_is_asked_and_nobody_else(tmp_path: Pa
 
 def test_the_ways_are_those_of_the_language() -> None:
     assert {way.value for way in Way} == {"shell", "login", "ssh", "none", "prompt"}
+
+
+def test_no_secret_of_a_topology_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A password or a private key where none may stand, under whatever key, is refused and not quoted."""
+    ways = (
+        "{login: {password: hunter1}}",
+        "{login: {passwd: hunter2}}",
+        "{login: {password: [a, hunter3]}}",
+        "{ssh: {address: 192.0.2.2, key_file: k, password: hunter4}}",
+        "{ssh: {address: 192.0.2.2, key_file: k, key: hunter5}}",
+        '{ssh: {address: 192.0.2.2, key: "-----BEGIN OPENSSH PRIVATE KEY----- hunter6"}}',
+        "{user: root, mine: hunter7}",
+    )
+    guests = "".join(
+        f"  fe{n}: {{memory: 64MiB, ramdisk: vtool:guest-initramfs, access: {way}}}\n" for n, way in enumerate(ways)
+    )
+    path = tmp_path / "topology.yaml"
+    path.write_text(
+        f"version: 1\nname: case\nboards: {{b0: {{facts: qemu-virt, hypervisor: {{kind: kvm}}}}}}\n"
+        f"domains:\n  host: {{role: control}}\n{guests}"
+    )
+    assert main(["validate", str(path)]) == 1
+    said = capsys.readouterr().err
+    refused = {int(line) - 6 for line in re.findall(r":(\d+):\d+: error", said)}
+    assert refused == set(range(len(ways))) and "hunter" not in said, said

@@ -234,10 +234,11 @@ def may_be_secret(key: str) -> bool:
 
 
 def _without_secrets(line: str) -> str:
+    line, private, _ = line.partition("-----BEGIN ")
     for match in _KEY.finditer(line):
         if may_be_secret(match[1]):
             return f"{line[: match.end()]}..."
-    return line
+    return f"{line}..." if private else line
 
 
 def source_line(span: Span) -> str | None:

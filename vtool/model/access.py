@@ -4,7 +4,7 @@ No password is ever part of a topology: it says where one is. Enter at ``Access`
 """
 
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
@@ -65,6 +65,7 @@ class Login(Model):
     waits. ``password`` is refused: what a topology holds is read by others.
     """
 
+    unknown_keys_hold_secrets: ClassVar[bool] = True
     user: UserName = "root"
     password_file: LocalPath | None = None
     password_env: EnvironmentName | None = None
@@ -80,6 +81,7 @@ class Ssh(Model):
     guest is taken, as nothing but the guest's board is between.
     """
 
+    unknown_keys_hold_secrets: ClassVar[bool] = True
     user: UserName = "root"
     address: HostName | None = None
     port: Port = 22
@@ -94,6 +96,7 @@ def _spelled_out(value: Any) -> Any:
 class OneWay(Model):
     """One of the four; a word is one without settings."""
 
+    unknown_keys_hold_secrets: ClassVar[bool] = True
     shell: WithoutSettings | None = None
     login: Login | None = None
     ssh: Ssh | None = None

@@ -191,11 +191,12 @@ declare(
 def unknown_key(model: type[BaseModel], document: Document, fault: Fault, missing: Sequence[str] = ()) -> Diagnostic:
     """Return the finding (VT201) of a key that is not known, with those that are ``missing`` there."""
     path, name = fault.path, str(fault.path[-1])
-    allowed = sorted({key for choice in models_at(model, path[:-1], document.value) for key in choice.model_fields})
+    models = [model, *models_at(model, path[:-1], document.value)]
+    allowed = sorted({key for choice in models[1:] for key in choice.model_fields})
     close = (f"did you mean '{fault.meant}'?",) if fault.meant else nearest(name, allowed)
     absent = (f"missing here: {', '.join(missing)}",) if missing and not fault.meant else ()
     span: Span | None = document.span(path, key=True)
-    if getattr(model, "unknown_keys_hold_secrets", False):
+    if any(getattr(choice, "unknown_keys_hold_secrets", False) for choice in models):
         span = _showing(span, f"{name}: ...")
     return Diagnostic(
         "VT201",
