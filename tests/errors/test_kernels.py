@@ -88,3 +88,55 @@ def test_regions_fit_the_pages_of_kernels(pages: str, more: str, wanted: list[st
     assert [finding.code for finding in found] == wanted
     for finding in found:
         assert finding.span is not None and more in path.read_text().splitlines()[finding.span.line - 1]
+
+
+ROOT = """\
+version: 1
+name: case
+boards:
+  board0: {facts: qemu-virt, hypervisor: {kind: kvm}}
+domains:
+  host: {role: control}
+  fe0:
+    memory: 256MiB
+    kernel: mine
+    bootargs: WORDS
+devices:
+  disk0:
+    type: blk
+    frontend: fe0
+    backend: host
+    program: qemu
+    transport: pci
+    data_path: shared-ram
+    disk: {file: root.img, size: 64MiB}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "modules", "more", "wanted"),
+    [
+        ("root=/dev/vda1", ("VIRTIO_BLK",), "", ["VT530"]),
+        ("root=/dev/vda1 rootfstype=ext4", ("EXT4_FS", "VIRTIO_PCI"), "", ["VT530"]),
+        ("root=/dev/vda1", ("EXT4_FS",), "", []),  # of which file system it is nobody says
+        ("root=/dev/vda1", ("VIRTIO_BLK",), "ramdisk: theirs", ["VT511"]),
+        ("root=/dev/vdb", ("VIRTIO_BLK",), "", ["VT511"]),
+    ],
+)
+def test_what_mounts_a_guests_root_is_in_its_kernel(
+    words: str, modules: tuple[str, ...], more: str, wanted: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "topology.yaml"
+    path.write_text(ROOT.replace("WORDS", f"{words}\n    {more}".rstrip()))
+    document = load(path)
+    options = EVERYTHING | dict.fromkeys(("VIRTIO_PCI", "PCI_HOST_GENERIC", "EXT4_FS", "BLK_DEV_INITRD"), "y")
+    kernels = {
+        "mine": KernelOptions(options | dict.fromkeys(modules, "m"), "mine"),
+        "vtool:linux": KernelOptions(options, "vtool:linux"),
+    }
+    found = check(document, validate(document), {"board0": load_facts("qemu-virt")}, kernels)
+    assert [each.code for each in found if each.code != "VT424"] == wanted
+    for each in found:
+        if each.code == "VT530":
+            assert each.span is not None and path.read_text().splitlines()[each.span.line - 1] == "    kernel: mine"
+            assert all(f"CONFIG_{module}" in each.message for module in modules)

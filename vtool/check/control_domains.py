@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from vtool.check.context import Context
-from vtool.check.roots import NEEDS_A_RAMDISK
+from vtool.check.roots import FILE_SYSTEMS, NEEDS_A_RAMDISK
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.board_facts import Boot
@@ -19,7 +19,6 @@ _DRIVERS = {
     "/dev/sd[a-z]": "BLK_DEV_SD",
     "/dev/nfs": "ROOT_NFS",
 }
-_FILE_SYSTEMS = {"ext4": "EXT4_FS", "ext3": "EXT4_FS", "btrfs": "BTRFS_FS", "xfs": "XFS_FS", "f2fs": "F2FS_FS"}
 
 
 @rule(
@@ -58,7 +57,7 @@ def _why_not_mounted(context: Context, domain: Domain, boot: Boot) -> str | None
         return None
     device = next((option for names, option in _DRIVERS.items() if re.match(names, boot.root_device)), None)
     wanted = {f"root_device: {boot.root_device}": device}
-    wanted[f"root_filesystem: {boot.root_filesystem}"] = _FILE_SYSTEMS.get(boot.root_filesystem)
+    wanted[f"root_filesystem: {boot.root_filesystem}"] = FILE_SYSTEMS.get(boot.root_filesystem)
     for what, option in wanted.items():
         if option is not None and kernel.options.get(option) == "m":
             return f"CONFIG_{option} is a module of {kernel.source}, and `{what}` needs it"

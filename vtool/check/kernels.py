@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.check.context import Context
+from vtool.check.roots import of_root
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.kinds import PACKERS, Kind
@@ -55,6 +56,8 @@ def kernels_have_their_options(context: Context) -> Iterator[Diagnostic]:
         for option, (why, deployed) in needed_options(context, name).items():
             value = kernel.options.get(option)
             message = f"the kernel of '{name}' ({kernel.source}) is built without CONFIG_{option}, needed {why}"
+            if value == "m" and option in of_root(context, name):
+                continue  # VT530
             if value == "m":
                 message = f"the kernel of '{name}' ({kernel.source}) has CONFIG_{option} as a module, needed {why}"
                 control = context.topology.domains[name].role is Role.CONTROL

@@ -9,6 +9,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.boot_files import BootFile
+from vtool.model.combinations import combination_of
 from vtool.model.devices import Device
 from vtool.model.places import disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISKS, Role
@@ -16,6 +17,7 @@ from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, OWN_RAMDISKS, Role
 _DISK = re.compile(r"/dev/(xvd|vd|sd)[a-z]")
 NEEDS_A_RAMDISK = ("UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/")
 """Of names Linux itself finds devices, partition UUIDs and partition labels (Linux 6.12 block/early-lookup.c)."""
+FILE_SYSTEMS = {"ext4": "EXT4_FS", "ext3": "EXT4_FS", "btrfs": "BTRFS_FS", "xfs": "XFS_FS", "f2fs": "F2FS_FS"}
 
 
 @rule(
@@ -63,6 +65,45 @@ def roots_are_there(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT424", message, path, key=not said, hints=hints, severity=Severity.WARNING)
 
 
+@rule(
+    "VT530",
+    what="a guest's kernel cannot mount its root file system without a ramdisk",
+    why="The driver is a module, which lies on the file system that it is needed for: Linux panics.",
+    example="Debian's kernel for a guest with root=/dev/vda1 and no `ramdisk`",
+    fix="Name the ramdisk that was made for that kernel, or build the driver in.",
+)
+def roots_are_mounted_without_a_ramdisk(context: Context) -> Iterator[Diagnostic]:
+    """What a guest without a ramdisk mounts its root file system by is in its kernel."""
+    for name, domain in context.topology.domains.items():
+        kernel = context.kernels.get(domain.kernel)
+        modules = [option for option in of_root(context, name) if kernel and kernel.options.get(option) == "m"]
+        if kernel is None or not modules:
+            continue
+        said = "kernel" in domain.model_fields_set
+        message = (
+            f"the kernel of '{name}' ({kernel.source}) has CONFIG_{' and CONFIG_'.join(modules)} as a module, and "
+            f"without a ramdisk nothing loads that before '{_root_of(domain.bootargs)}' is mounted"
+        )
+        path = ("domains", name, "kernel") if said else ("domains", name)
+        hint = "name the `ramdisk` that was made for this kernel"
+        yield context.find("VT530", message, path, key=not said, hints=(hint,))
+
+
+def of_root(context: Context, name: str) -> tuple[str, ...]:
+    """Return the options that a guest without a ramdisk needs for the root file system on one of its disks."""
+    domain, hypervisor = context.topology.domains[name], context.hypervisor_of(name)
+    if domain.role is not Role.GUEST or domain.ramdisk is not None or domain.boots_itself or hypervisor is None:
+        return ()
+    kernel = context.kernels.get(domain.kernel)
+    named = _DISK.match(_root_of(domain.bootargs) or "")
+    disk = _disks(context, name).get(named[0]) if named else None
+    row = combination_of(hypervisor.kind, disk) if disk is not None else None
+    if disk is None or row is None or (kernel and kernel.options.get("INITRAMFS_SOURCE")):
+        return ()
+    file_system = FILE_SYSTEMS.get(_last_word(domain.bootargs, "rootfstype=") or "")
+    return tuple(dict.fromkeys((*row.kernel, *disk.driver_options(), *filter(None, (file_system,)))))
+
+
 def _why_not_found(context: Context, name: str, *, built_in: str) -> str | None:
     domain = context.topology.domains[name]
     root = _root_of(domain.bootargs)
@@ -80,7 +121,11 @@ def _wants_a_root(kernel: BootFile | None) -> bool:
 
 
 def _root_of(words: str) -> str | None:
-    return next((word[len("root=") :] for word in reversed(words.split()) if word.startswith("root=")), None)
+    return _last_word(words, "root=")
+
+
+def _last_word(words: str, name: str) -> str | None:
+    return next((word.removeprefix(name) for word in reversed(words.split()) if word.startswith(name)), None)
 
 
 def _disks(context: Context, name: str) -> Mapping[str, Device]:
