@@ -71,6 +71,23 @@ def asked(lab: Racks, verb: str, code: int = 0) -> tuple[dict[str, Any], str]:
     return {(row["subject"], row["what"]): row for row in report["rows"]}, said
 
 
+def executed(lab: Racks, *options: str, guest: str = "fe0") -> subprocess.CompletedProcess[str]:
+    """Run a command in a guest as a person does."""
+    inventory = ("--inventory", str(lab.folder / "vtool.yaml"), "--board", RACK)
+    words = [
+        sys.executable,
+        "-m",
+        "vtool.cli.main",
+        "exec",
+        *inventory,
+        *options,
+        guest,
+        "--",
+        "echo $((6 * 7)); exit 5",
+    ]
+    return subprocess.run(words, env=lab.environment, capture_output=True, text=True, timeout=300)
+
+
 def test_by_a_login(board: tuple[Racks, OneGuest, Guest]) -> None:
     lab, source, guest = board
     source.access = ", access: {login: {password_file: pw.txt}}, proof: {require: [unit, console]}"
@@ -80,6 +97,14 @@ def test_by_a_login(board: tuple[Racks, OneGuest, Guest]) -> None:
         assert rows[SHELL]["seen"] == "alive" and rows["domain fe0", "its console said"]["proven"]
         assert SECRET not in said
     assert guest.log.count(b"login: root") == 2 and SECRET.encode() not in guest.log
+    done = executed(lab, "--topology", str(lab.folder / "topology.yaml"))
+    assert (done.returncode, done.stdout) == (5, "42\n"), done.stderr
+    assert guest.log.count(b"login: root") == 3 and SECRET.encode() not in guest.log
+    refused = executed(lab)
+    assert refused.returncode == 3 and "error[VT485]: nobody gave the password" in refused.stderr
+    unknown = executed(lab, "--topology", str(lab.folder / "topology.yaml"), guest="fe9")
+    assert unknown.returncode == 2 and "error[VT441]: no guest 'fe9' in the topology" in unknown.stderr
+    assert guest.log.count(b"login: root") == 3
     kept = subprocess.run(["grep", "-rlF", SECRET, str(lab.folder)], capture_output=True, text=True).stdout
     assert kept.split() == [str(lab.folder / "pw.txt")], "nothing on the board or beside the topology has it"
 

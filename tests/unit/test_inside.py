@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import pty
 import socket
@@ -19,6 +20,7 @@ import pytest
 from vtool.deploy.on_board import inside, talk
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.on_board.inside import Inside, NotLookedAt
+from vtool.deploy.on_board.program import answer
 from vtool.deploy.on_board.reach import PLANT, UPROOT
 
 GETTY = """
@@ -232,6 +234,7 @@ for word; do
     before=$word
 done
 echo "at $*" | head -n 1 >> $LOG
+[ -e "$LOG.refused" ] && { echo "root@192.0.2.2: Permission denied (publickey)." >&2; exit 255; }
 [ -e "$LOG.gone" ] && { echo "ssh: connect to host: No route to host" >&2; exit 255; }
 exec sh -c "$before"
 """
@@ -257,7 +260,23 @@ def test_commands_run_by_ssh_and_the_key_goes_with_the_request(ssh_log: Path) ->
     assert log.startswith("UserKnownHostsFile=") and f"600\n{SECRET}\n" in log
     assert "[192.0.2.2]:2222 ssh-ed25519 AAAAkey" in log and "StrictHostKeyChecking=yes" in log
     assert "-p 2222 -l root -- 192.0.2.2" in log
-    assert not [path for path in ssh_log.parent.iterdir() if path.is_dir()], "no key is left"
+    assert nothing_left(ssh_log)
+
+
+def nothing_left(ssh_log: Path) -> bool:
+    """Whether there is no folder with a key any more."""
+    return not [path for path in ssh_log.parent.iterdir() if path.is_dir()]
+
+
+def test_a_key_that_is_refused_is_tried_once(ssh_log: Path) -> None:
+    ssh_log.with_name("log.refused").touch()
+    with Inside({"fe0": SECRET}) as shells:
+        for _ in range(2):
+            with pytest.raises(BoardError, match="lets user 'root' in by no key") as caught:
+                shells.run("fe0", "true", 20)
+            assert caught.value.code == "VT486" and SECRET not in str(caught.value.to_json())
+        assert nothing_left(ssh_log), "before it is left, too"
+    assert ssh_log.read_text().count("at -F") == 1
 
 
 def test_without_a_key_or_a_client_nobody_looks(ssh_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,4 +294,39 @@ def test_a_guest_that_ssh_does_not_reach_is_a_failure(ssh_log: Path, monkeypatch
     with Inside({"fe0": SECRET}) as shells, pytest.raises(BoardError, match="ssh does not reach") as caught:
         shells.run("fe0", "true", 20)
     assert caught.value.code == "VT710" and not isinstance(caught.value, NotLookedAt)
-    assert not [path for path in ssh_log.parent.iterdir() if path.is_dir()], "no key is left"
+    assert nothing_left(ssh_log)
+
+
+# -- one command
+
+
+def asked(command: str, *, secret: str | None = None) -> dict[str, Any]:
+    words = ["exec", "fe0", command, *(["--secret"] if secret is not None else [])]
+    return answer({"id": "1", "words": words, "stdin": secret or ""}, io.BytesIO())["said"]  # type: ignore[arg-type]
+
+
+def test_exec_logs_in_as_a_proof_does_and_runs_what_is_written(a_guest: Any, tmp_path: Path) -> None:
+    guest = a_guest(LOGIN, *getty("dash"))
+    kept = tmp_path / "kept"
+    assert asked(f"echo /tmp/x > {kept}; nosuchtool; exit 4", secret=SECRET)["code"] == 4
+    assert kept.read_text() == "/tmp/x\n", "no other folder, as a proof's commands have"
+    assert guest.log.count(b"guest login: root") == 1 and SECRET.encode() not in guest.log
+
+
+def test_exec_without_a_password_says_where_one_is_looked_for(a_guest: Any) -> None:
+    guest = a_guest(LOGIN, *getty("dash"))
+    error = asked("true")["error"]
+    assert error["code"] == "VT485" and "nobody gave the password of 'root' of domain 'fe0'" in error["message"]
+    assert "--topology" in error["hints"][0] and b"root" not in guest.log
+    assert asked("true", secret="another one")["error"]["code"] == "VT486"
+
+
+def test_exec_into_a_guest_that_nobody_gets_into(a_guest: Any) -> None:
+    a_guest({"by": "none"}, *getty("dash"))
+    error = asked("true")["error"]
+    assert (error["code"], error["hints"]) == ("VT485", [])
+
+
+def test_exec_by_ssh(ssh_log: Path) -> None:
+    assert asked("echo $((6 * 7))", secret=SECRET)["output"] == "42\n"
+    assert "--topology" in asked("true")["error"]["hints"][0] and nothing_left(ssh_log)

@@ -21,6 +21,14 @@ _NO_EXIT_CODE = -1
 """What paramiko makes of a channel that closed without one."""
 
 
+class _AtOnce(io.StringIO):
+    """A text that is read as a whole: invoke asks for one character every 10 ms (Runner.handle_stdin)."""
+
+    def read(self, _: int | None = -1, /) -> str:
+        """Return all that is left."""
+        return super().read()
+
+
 class Shell:
     """An open connection to a board's sshd."""
 
@@ -33,8 +41,13 @@ class Shell:
         """Return the command line that runs a program with root's rights."""
         return shlex.join([*self._target.escalation, *words])
 
-    def run(self, command: str, *, timeout_s: float = 60.0) -> CommandResult:
-        """Run a command and collect what it says.
+    @property
+    def patience(self) -> float:
+        """By what the deadlines of this board are multiplied."""
+        return self._board.patience
+
+    def run(self, command: str, *, timeout_s: float = 60.0, stdin: str = "") -> CommandResult:
+        """Run a command that reads ``stdin``, and collect what it says.
 
         VtoolError VT603 when it takes too long or the connection ends before it does, VT626 without sudo.
         """
@@ -43,7 +56,7 @@ class Shell:
 
         lost = f"the connection to board '{self._board.name}' ended while '{command[:60]}' ran"
         try:
-            result = self._connection.run(command, hide=True, warn=True, timeout=timeout_s, in_stream=io.StringIO())
+            result = self._connection.run(command, hide=True, warn=True, timeout=timeout_s, in_stream=_AtOnce(stdin))
         except CommandTimedOut:
             raise board_failed("VT603", f"'{command[:60]}' did not end on the board within {timeout_s:.0f} s") from None
         except (OSError, EOFError, paramiko.SSHException, ThreadException):

@@ -14,6 +14,7 @@ import select
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ _PROMPT_OF_ROOT = re.compile(rb"(^|[\r\n])[^\r\n]{0,200}# ?$")
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 """What terminals take for orders, such as bash's around what is pasted."""
 _REFUSED = re.compile(rb"login incorrect|authentication failure|permission denied", re.IGNORECASE)
+_REFUSED_BY_SSH = re.compile(r"permission denied|host key verification failed|too many authentication", re.IGNORECASE)
 _BEFORE_PASSWORD_S = 0.5
 """busybox asks first and stops echoing then (libbb/bb_askpass.c)."""
 _QUIET_S = 0.5
@@ -88,8 +90,8 @@ class Entered:
     """A domain that commands get into: how, and what its shell has not."""
 
     def __init__(self, name: str, run: Callable[[str, float], dict[str, Any]], leave: Callable[[], None]) -> None:
-        self.leave = leave
-        self._name, self._run = name, run
+        self.leave, self.run_as_written = leave, run
+        self._name = name
         said = run(_found(), TO_ENTER_S)["output"]
         found = re.search(r"user (\d+) memory (\S+) lacks(.*)", said, re.DOTALL)
         if found is None:
@@ -103,7 +105,7 @@ class Entered:
         missing = [tool for tool in _TOOLS if tool in self._lacks and re.search(rf"\b{tool}\b", command)]
         if missing:
             raise NotLookedAt(f"domain '{self._name}' has no {', no '.join(missing)}")
-        return self._run(command.replace("/tmp/", f"{self._folder}/"), timeout_s)  # noqa: S108 - in the domain
+        return self.run_as_written(command.replace("/tmp/", f"{self._folder}/"), timeout_s)  # noqa: S108 - in the domain
 
 
 class Inside:
@@ -130,18 +132,21 @@ class Inside:
 
     def run(self, name: str, command: str, timeout_s: float, address: str | None = None) -> dict[str, Any]:
         """Run a command in a domain; return its code and output. VT710, VT486; NotLookedAt where nobody gets in."""
-        access = deployed_domain(name).get("access")
-        if access is None or address is not None:
+        if address is not None or "access" not in deployed_domain(name):
             return domain_shell(name, command, timeout_s, address)
+        return self.enter(name).run(command, timeout_s)
+
+    def enter(self, name: str) -> Entered:
+        """Get into a domain that has an `access`, once; what failed fails in the same way again."""
         if name not in self._entered:
             try:
-                self._entered[name] = self._enter(name, access)
+                self._entered[name] = self._enter(name, deployed_domain(name)["access"])
             except BoardError as error:
                 self._entered[name] = error
         entered = self._entered[name]
         if isinstance(entered, BoardError):
             raise entered
-        return entered.run(command, timeout_s)
+        return entered
 
     def _enter(self, name: str, access: dict[str, Any]) -> Entered:
         if access["by"] == "none":
@@ -280,23 +285,18 @@ def _log_out(name: str) -> None:
 
 
 def _by_ssh(name: str, access: dict[str, Any], key: str | None, patience: float) -> Entered:
-    """Return how ssh gets in; the key is in a file of root's, in memory, as long as the request lasts. VT710."""
+    """Return how ssh gets in; the key is in a file of root's, in memory, as long as the request lasts. VT710, VT486."""
     if key is None:
         raise NotLookedAt(f"nobody gave the key of '{access['user']}' of domain '{name}'")
     if shutil.which("ssh") is None:
         raise NotLookedAt("the board has no ssh client")
-    folder = Path(tempfile.mkdtemp(prefix="vtool-ssh-", dir=_MEMORY))
-
-    def leave() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vtool-ssh-", dir=_MEMORY)))
         identity, known = folder / "key", folder / "known_hosts"
         descriptor = os.open(identity, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(key if key.endswith("\n") else f"{key}\n")
-        host, port = access["address"], access["port"]
-        pinned = access.get("host_key")
+        host, port, pinned = access["address"], access["port"], access.get("host_key")
         known.write_text(f"{host if port == 22 else f'[{host}]:{port}'} {pinned}\n" if pinned else "")
         options = {
             "UserKnownHostsFile": str(known),
@@ -308,27 +308,31 @@ def _by_ssh(name: str, access: dict[str, Any], key: str | None, patience: float)
             "LogLevel": "ERROR",
         }
         words = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
-        ssh = ["ssh", "-F", "/dev/null", *words, "-i", str(identity), "-p", str(port), "-l", access["user"], "--", host]
-        root = "" if access["user"] == "root" else "sudo -n "
-
-        def run(command: str, timeout_s: float) -> dict[str, Any]:
-            line = f"{root}sh -c {shlex.quote(f'{PRELUDE}({command}) 2>&1')}"
-            try:
-                done = subprocess.run(
-                    [*ssh, line], capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False,
-                    stdin=subprocess.DEVNULL,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                raise BoardError("VT710", f"domain '{name}' did not answer '{command[:60]}' by ssh in time") from None
-            if done.returncode == 255:
-                raise BoardError("VT710", f"ssh does not reach domain '{name}'", detail=done.stderr.splitlines()[-3:])
-            return {"code": done.returncode, "output": done.stdout}
-
+        at = ["-i", str(identity), "-p", str(port), "-l", access["user"], "--", host]
+        run = partial(_run_by_ssh, name, access["user"], ["ssh", "-F", "/dev/null", *words, *at])
         _until_it_answers(run, TO_ENTER_S * patience)
-        return Entered(name, run, leave)
-    except BaseException:
-        leave()
-        raise
+        entered = Entered(name, run, _stay)
+        entered.leave = stack.pop_all().close
+    return entered
+
+
+def _run_by_ssh(name: str, user: str, ssh: list[str], command: str, timeout_s: float) -> dict[str, Any]:
+    root = "" if user == "root" else "sudo -n "
+    line = f"{root}sh -c {shlex.quote(f'{PRELUDE}({command}) 2>&1')}"
+    try:
+        done = subprocess.run(
+            [*ssh, line], capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BoardError("VT710", f"domain '{name}' did not answer '{command[:60]}' by ssh in time") from None
+    if done.returncode != 255:
+        return {"code": done.returncode, "output": done.stdout}
+    tail = done.stderr.splitlines()[-3:]
+    if _REFUSED_BY_SSH.search(done.stderr):
+        hints = ["see `user`, `key_file` and `host_key` in its `access`"]
+        raise BoardError("VT486", f"domain '{name}' lets user '{user}' in by no key, or is another", hints, tail)
+    raise BoardError("VT710", f"ssh does not reach domain '{name}'", detail=tail)
 
 
 def _until_it_answers(run: Callable[[str, float], dict[str, Any]], within_s: float) -> None:
@@ -336,8 +340,8 @@ def _until_it_answers(run: Callable[[str, float], dict[str, Any]], within_s: flo
     while True:
         try:
             run("true", within_s)
-        except BoardError:
-            if time.monotonic() > deadline:
+        except BoardError as error:
+            if time.monotonic() > deadline or error.code == "VT486":
                 raise
             time.sleep(1.0)  # between two attempts; the loop has the deadline
         else:
@@ -345,9 +349,19 @@ def _until_it_answers(run: Callable[[str, float], dict[str, Any]], within_s: flo
 
 
 def verb_exec(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run a command in a domain; whoever asks for that knows that a shell is there, where nothing is said of one."""
+    """Run a command in a domain, as it is written; with ``secret`` stdin has its password or key. VT485, VT486.
+
+    Whoever asks for that knows that a shell is there, where nothing is said of one.
+    """
     name, command, timeout_s = arguments.domain, arguments.command, arguments.timeout
-    if deployed_domain(name).get("access", {}).get("by") == "prompt":
+    by = deployed_domain(name).get("access", {}).get("by", "prompt")
+    if by == "prompt":
         return domain_shell(name, command, timeout_s)
-    with Inside() as shells:
-        return shells.run(name, command, timeout_s)
+    secrets = {name: sys.stdin.read()} if arguments.secret else {}
+    with Inside(secrets, arguments.patience) as shells:
+        try:
+            entered = shells.enter(name)
+        except NotLookedAt as missed:
+            hint = "name the topology, which says where that is: vtool exec --topology FILE DOMAIN -- COMMAND"
+            raise BoardError("VT485", missed.why, [] if secrets or by == "none" else [hint]) from None
+        return entered.run_as_written(command, timeout_s)

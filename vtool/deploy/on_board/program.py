@@ -41,7 +41,16 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "proof": ("generations", []),
     "clean": ("generations", OWNER),
     "observe": ("observe", []),
-    "exec": ("inside", [word("domain"), word("command"), word("--timeout", type=float, default=60.0)]),
+    "exec": (
+        "inside",
+        [
+            word("domain"),
+            word("command"),
+            word("--timeout", type=float, default=60.0),
+            word("--secret", action="store_true", help="stdin is the domain's password or key"),
+            word("--patience", type=float, default=1.0, help="by what the time to get in is multiplied"),
+        ],
+    ),
     "console": ("talk", [word("domain")]),
     "logs": (
         "talk",
