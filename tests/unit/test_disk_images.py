@@ -61,6 +61,22 @@ def test_disks_of_partitions_and_qcow2(tmp_path: Path) -> None:
     assert found.is_qcow2 and found.size_bytes == 3 << 30
 
 
+@pytest.mark.parametrize(
+    "options", ["compat=1.1", "compat=0.10", "cluster_size=4096,refcount_bits=1", "lazy_refcounts=on"]
+)
+def test_a_qcow2_image_that_is_cut_short(options: str, tmp_path: Path) -> None:
+    """The real program's image is whole; without its last cluster it is not, wherever it was cut."""
+    raw, path = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    raw.write_bytes(random.Random(7).randbytes(3 << 20) + bytes(5 << 20))
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", "-o", options, raw, path], check=True)
+    whole = path.read_bytes()
+    assert look_at_disk(path).size_bytes == 8 << 20
+    for left in (1000, len(whole) // 3, len(whole) - (64 << 10)):
+        path.write_bytes(whole[:left])
+        with pytest.raises(ValueError, match="cut short"):
+            look_at_disk(path)
+
+
 def test_partitions_that_end_beyond_the_file(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     path.write_bytes(bytes(8 * MIB))

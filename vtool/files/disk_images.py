@@ -8,6 +8,7 @@ Only beginnings and ends are read; what is packed is unpacked to its end later, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from vtool.base.records import record
 from vtool.files.kinds import Found, Kind, kind_of
@@ -58,6 +59,8 @@ def look_at_disk(path: Path) -> ImageFile:
     is_qcow2 = head.startswith(QCOW2)
     if is_qcow2:
         size = virtual_bytes(head)
+        if packer is None:
+            _require_whole_qcow2(path, head, file_bytes)
     elif what.kind not in _DISKS and what.kind is not Kind.UNKNOWN:
         raise ValueError(f"it is {what.words}, not the image of a disk")
     elif size is not None:
@@ -91,6 +94,44 @@ def virtual_bytes(head: bytes) -> int:
     if features & 1 << 2:
         raise ValueError("it is a qcow2 image whose data is in another file")
     return int.from_bytes(head[24:32], "big")
+
+
+def _require_whole_qcow2(path: Path, head: bytes, file_bytes: int) -> None:
+    """Raise ValueError when the last cluster that counts as used, or a table that leads there, begins behind the end.
+
+    Where the reference counts may be out of date (the feature `dirty`) only the tables are looked at.
+    """
+    bits, order = _number(head, 20, 4), _number(head, 96, 4) if head[7] == 3 else 4
+    tables = ((_number(head, 40, 8), _number(head, 36, 4) * 8), (_number(head, 48, 8), _number(head, 56, 4) << bits))
+    if not 9 <= bits <= 21 or order > 6:
+        raise ValueError("it is a qcow2 image with a damaged header")
+    least = max(base + size for base, size in tables)
+    counted = not (head[7] == 3 and _number(head, 72, 8) & 1)
+    if least <= file_bytes and counted:
+        with open_regular(path) as stream:
+            least = max(least, _used_bytes(stream, *tables[1], bits, order))
+    if least > file_bytes:
+        raise ValueError(f"it is cut short: a qcow2 image of {least} bytes, of which {file_bytes} are there")
+
+
+def _used_bytes(stream: BinaryIO, table: int, table_bytes: int, bits: int, order: int) -> int:
+    """Return a byte more than where the last cluster begins whose reference count is not 0."""
+    stream.seek(table)
+    entries = stream.read(table_bytes)
+    found = [at for at in range(0, len(entries) - 7, 8) if _number(entries, at, 8)]
+    if not found:
+        return 0
+    block = _number(entries, found[-1], 8)
+    stream.seek(block)
+    counts = stream.read(1 << bits).rstrip(b"\0")
+    # Of counts that share a byte the first one stands for all.
+    in_block = (len(counts) - 1) * 8 >> order if counts else 0
+    first = found[-1] // 8 * ((8 << bits) >> order)
+    return max(block + (1 << bits), (first + in_block << bits) + 1)
+
+
+def _number(data: bytes, at: int, size: int) -> int:
+    return int.from_bytes(data[at : at + size], "big")
 
 
 def _ext_bytes(head: bytes) -> int:
