@@ -37,7 +37,7 @@ def rendered(example: Path) -> dict[str, str]:
     for board in prepare(example).plan.boards:
         for artifact in render(board).artifacts:
             name = f"{board.name}/{artifact.place.value}/{artifact.name}"
-            files[name] = artifact.content if artifact.kind is not Kind.IMAGE else f"{artifact.content}\n"
+            files[name] = artifact.content if artifact.kind not in (Kind.IMAGE, Kind.DISK) else f"{artifact.content}\n"
     return files
 
 

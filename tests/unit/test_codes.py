@@ -77,8 +77,9 @@ def test_every_rule_on_topologies_has_a_case() -> None:
     # (test_stage.py, test_passthrough.py, test_pci.py). VT362, VT418, VT419: of trees (test_lint.py). VT420: the
     # renderers' (test_filters.py). VT440 to VT443: the views' (test_views.py).
     # VT455 to VT459: of what a board runs and has (test_own_system.py, test_surroundings.py, test_interpreter.py).
+    # VT466 to VT468: the board's (test_board_disks.py).
     # VT485 to VT487: getting into guests (test_inside.py, test_foreign_guests.py).
-    elsewhere = {"VT100", "VT109", "VT409"}
-    elsewhere |= {f"VT{n}" for n in (362, 410, 411, 412, 414, 417, 418, 419, 420, 440, 441, 442, 443, 485, 486, 487)}
+    elsewhere = {"VT100", "VT109", "VT409"} | {f"VT{n}" for n in (466, 467, 468, 485, 486, 487)}
+    elsewhere |= {f"VT{n}" for n in (362, 410, 411, 412, 414, 417, 418, 419, 420, 440, 441, 442, 443)}
     elsewhere |= {f"VT{n}" for n in (*range(455, 460), *range(490, 498), 499)}
     assert {code for code in CODES if code < "VT5"} - cases == elsewhere

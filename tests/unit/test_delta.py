@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import io
+import lzma
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from vtool.deploy.board_lock import Held
 from vtool.deploy.on_board import delta, generations
 from vtool.deploy.tasks import send_objects
-from vtool.deploy.transfer import transfer
+from vtool.deploy.transfer import Packing, transfer
 from vtool.diagnostics import board_failed
 
 B = delta.BLOCK_BYTES
@@ -42,8 +44,9 @@ def sent(folder: Path, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch) 
     """Send one object to a store that has another one; return how much went over."""
     store = folder / "store"
     monkeypatch.setattr(generations, "STORE", store)
+    monkeypatch.setattr(generations, "FOLDER", store.parent)
     base, digest = put(store, old), put(folder / "new", new)
-    offered = delta.base_of(store / base, base)
+    offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
     data = b"".join(transfer({digest: folder / "new" / digest}, {digest: offered}))
     receive(data)
@@ -72,12 +75,72 @@ def test_what_did_not_change_is_not_sent(tmp_path: Path, monkeypatch: pytest.Mon
     assert sent(tmp_path, old, new, monkeypatch) < 2 * B
 
 
+def test_pages_that_moved_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Random(6).randbytes(100 * B)
+    new = old[: 10 * B] + Random(7).randbytes(delta.STEP_BYTES) + old[10 * B :]
+    assert sent(tmp_path, old, new, monkeypatch) < 3 * B
+
+
+def test_zeros_are_not_sent_and_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Random(8).randbytes(4 * B)
+    new = old + bytes(500 * B) + b"end"
+    assert sent(tmp_path, old, new, monkeypatch) < B
+    (found,) = [path for path in (tmp_path / "store").iterdir() if path.stat().st_size == len(new)]
+    assert found.stat().st_blocks * 512 < 10 * B
+
+
+@pytest.mark.parametrize(("bytes_s", "least", "most"), [(2.5e6, 0.24, 0.3), (500e6, 0.8, 1.0)])
+@pytest.mark.parametrize("unpacks", [[], ["lzma"], ["zstd"], ["zstd", "lzma"]])
+def test_what_is_packed_follows_the_way(
+    bytes_s: float, least: float, most: float, unpacks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def packs(seconds: float, pack: Callable[..., bytes]) -> Callable[..., bytes]:
+        def timed(content: bytes, *more: Any, **named: Any) -> bytes:
+            now[0] += seconds
+            return pack(content, *more, **named)
+
+        return timed
+
+    monkeypatch.setattr("vtool.deploy.transfer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vtool.deploy.transfer.zlib.compress", packs(0.03, zlib.compress))
+    monkeypatch.setattr(lzma, "compress", packs(0.06, lzma.compress))
+    piece = (b"a text that repeats itself" * delta.PIECE_BYTES)[: 3 * delta.PIECE_BYTES // 4]
+    piece += Random(9).randbytes(delta.PIECE_BYTES // 4)
+    sent, buffered = 0, 0.0
+    for packed in Packing(unpacks).pieces(iter([piece] * 100)):
+        sent += len(packed)
+        before, buffered = buffered, max(buffered, now[0]) + len(packed) / bytes_s
+        now[0] = max(now[0], before - 0.5)  # what memory on the way holds
+    assert least < sent / (100 * len(piece)) < most
+
+
+@pytest.mark.parametrize("kind", ["zlib", "lzma", "zstd"])
+def test_each_way_to_pack_is_undone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kind == "zlib" or kind in delta.unpacks()
+    monkeypatch.setattr(generations, "STORE", tmp_path / "store")
+    monkeypatch.setattr(Packing, "_choose", lambda packing: setattr(packing, "_way", len(packing._ways) - 1))
+    content = b"".join(bytes([Random(n).randrange(256)]) * 50 for n in range(60_000))
+    digest = put(tmp_path / "new", content)
+    data = b"".join(transfer({digest: tmp_path / "new" / digest}, {}, [kind]))
+    assert len(data) < len(content) // 2
+    receive(data)
+    assert (tmp_path / "store" / digest).read_bytes() == content
+    spoiled = bytearray(data)
+    spoiled[-2_000:-1_000] = bytes(1000)
+    with pytest.raises(generations.BoardError) as caught:
+        receive(bytes(spoiled))
+    assert caught.value.code == "VT707"
+
+
 def test_a_damaged_base_is_built_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, data = tmp_path / "store", Random(3).randbytes(8 * B)
     monkeypatch.setattr(generations, "STORE", store)
+    monkeypatch.setattr(generations, "FOLDER", store.parent)
     base, digest = put(store, data), put(tmp_path / "new", data[: 6 * B] + b"new")
     (store / base).write_bytes(b"damaged" + data[7:])
-    offered = delta.base_of(store / base, base)
+    offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
     receive(b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered})))
     assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
@@ -92,9 +155,10 @@ def test_what_is_cut_off_is_no_object(end: int) -> None:
     with tempfile.TemporaryDirectory() as text, pytest.MonkeyPatch.context() as monkeypatch:
         folder = Path(text)
         monkeypatch.setattr(generations, "STORE", folder / "store")
+        monkeypatch.setattr(generations, "FOLDER", folder)
         old, new = b"o" * (2 * B), b"o" * B + b"n" * B
         digest, base = put(folder / "new", new), put(folder / "store", old)
-        offered = delta.base_of(folder / "store" / base, base)
+        offered = delta.base_of(folder / "store" / base, f"store/{base}")
         assert offered is not None
         whole = b"".join(transfer({digest: folder / "new" / digest}, {digest: offered}))
         with pytest.raises(generations.BoardError) as caught:
@@ -106,9 +170,10 @@ def test_what_is_cut_off_is_no_object(end: int) -> None:
 def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, old = tmp_path / "store", Random(2).randbytes(4 * B)
     monkeypatch.setattr(generations, "STORE", store)
+    monkeypatch.setattr(generations, "FOLDER", store.parent)
     base = put(store, old)
     digest = put(tmp_path / "new", old[:B] + b"new" + old[B + 3 :])
-    offered = delta.base_of(store / base, base)
+    offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
     sent = b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered}))
     (store / base).write_bytes(b"spoiled" + old[7:])
@@ -120,11 +185,13 @@ def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: p
 def test_where_two_blocks_have_one_checksum_all_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, old, sizes = tmp_path / "store", Random(4).randbytes(4 * B), list[int]()
     monkeypatch.setattr(generations, "STORE", store)
-    twin = bytes(a ^ b for a, b in zip(old[:5], (0x1DB710641).to_bytes(5, "little"), strict=True)) + old[5:]
-    assert twin != old and zlib.crc32(twin) == zlib.crc32(old), "CRC-32's polynomial changes nothing"
-    base, digest = put(store, old), put(tmp_path / "new", twin[: 3 * B] + bytes(B))
-    offered = delta.base_of(store / base, base)
+    monkeypatch.setattr(generations, "FOLDER", store.parent)
+    base, digest = put(store, old), put(tmp_path / "new", Random(5).randbytes(B) + old[B:])
+    offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
+    blocks = base64.b64decode(offered["blocks"])
+    twin = delta.checksum((tmp_path / "new" / digest).read_bytes()[:B])
+    offered["blocks"] = base64.b64encode(twin + blocks[len(twin) :]).decode()
 
     class Board:
         def run(self, verb: str, *, stdin: Iterable[bytes], timeout_s: float) -> None:
@@ -137,4 +204,4 @@ def test_where_two_blocks_have_one_checksum_all_is_sent(tmp_path: Path, monkeypa
                 raise board_failed(error.code, error.message) from None  # as `checked` does with what a board says
 
     send_objects(cast("Held", Board()), {digest: tmp_path / "new" / digest}, {digest: offered})
-    assert sizes == [1, 4] and (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
+    assert sizes == [0, 4] and (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()

@@ -18,7 +18,8 @@ from vtool.deploy.proof.saved import from_json, none_kept, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "topology" / "examples").glob("*.yaml"))
-MORE = [ROOT / "tests" / "topologies" / f"{name}.yaml" for name in ("kvm-queues", "foreign-guests", "kvm-own-kernel")]
+NAMES = ("kvm-queues", "foreign-guests", "kvm-own-kernel", "xen-disks")
+MORE = [ROOT / "tests" / "topologies" / f"{name}.yaml" for name in NAMES]
 POOL = ROOT / "topology" / "examples" / "kvm-pool.yaml"
 MIB = 1 << 20
 WORDS = ("active", "alive", "0", "537", "DMA-FQ", "", "a" * 64, f"{'a' * 64}\n{'a' * 64}", "0" * 32 + "11" + "0" * 30)

@@ -46,11 +46,11 @@ def derived(ready: Ready, root: Path) -> Derived:
         "plan.json": as_json(_without(plan_data(ready.plan), f"{root}/")),
     }
     for board in ready.plan.boards:
-        artifacts = render(board).artifacts
-        named = {artifact.content for artifact in artifacts if artifact.kind is Kind.IMAGE}
+        artifacts, kinds = render(board).artifacts, (Kind.IMAGE, Kind.DISK)
+        named = {artifact.content for artifact in artifacts if artifact.kind in kinds and artifact.content}
         images[board.name] = sorted(named - {OF_THE_BOARD})
         for artifact in artifacts:
-            if artifact.kind is not Kind.IMAGE:
+            if artifact.kind not in kinds:
                 name = f"{board.name}/artifacts/{artifact.place.value}/{artifact.name}"
                 found[name] = artifact.content.encode()
     return Derived(found, images)

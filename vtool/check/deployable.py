@@ -8,7 +8,6 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.diagnostics.codes import declare
 from vtool.model.combinations import combination_of
-from vtool.model.devices import DiskFormat
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Kvm, Topology, Vmm
 from vtool.reading.source import Document, KeyPath
 
@@ -45,9 +44,6 @@ def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
         if isinstance(board.hypervisor, Kvm) and board.hypervisor.vmm is Vmm.LIBVIRT:
             yield f"board '{name}', whose domains libvirt runs,", ("boards", name)
     for name, device in context.sound_devices():
-        for disk, below in device.disk_files():
-            if disk.device or disk.source or disk.format is not DiskFormat.RAW:
-                yield f"device '{name}' with {disk.behind} as it is asked for", ("devices", name, *below)
         if not device.data_path.traits.at_both_ends and context.by_a_guest(device):
             if context.topology.domains[device.backend].ramdisk != DRIVER_DOMAIN_RAMDISK:
                 why = f"which the guest '{device.backend}' serves without the ramdisk {DRIVER_DOMAIN_RAMDISK},"

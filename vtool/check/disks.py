@@ -12,6 +12,7 @@ from vtool.model.combinations import combination_of
 from vtool.model.devices import Disk, DiskFormat, OnChange, Program, VerifyAccess
 from vtool.model.devices.disk import SCRATCH_BYTES, SECTOR_BYTES
 from vtool.model.places import xl_disks
+from vtool.model.topology import Start
 from vtool.reading.source import KeyPath
 
 MINIMUM_SCRATCH_DISK = 16 * MIB
@@ -175,6 +176,11 @@ def programs_can_serve_disks(context: Context) -> Iterator[Diagnostic]:
             ("device", disk.device is not None, _OPENS_DEVICES, "gets files of vtool's only"),
             ("read_only", disk.read_only, _OPENS_DEVICES, "cannot be told to write nothing"),
         )
+        frontend = context.topology.domains.get(context.topology.devices[name].frontend)
+        by_itself = frontend is not None and frontend.start is Start.DOM0LESS
+        if disk.format is not DiskFormat.RAW and disk.verify is VerifyAccess.WRITE and by_itself:
+            why = "a guest that Xen starts copies at its file, which only QEMU writes where that is qcow2"
+            yield context.find("VT464", f"`verify: write` of '{name}': {why}", (*at, "verify"), key=True)
         for key, wished, able, why in wishes:
             if wished and program not in able:
                 names = ", ".join(one.value for one in able)

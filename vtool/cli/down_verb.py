@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vtool.cli.arguments import add_limit, add_topology
+from vtool.cli.output import print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.play import playing
 from vtool.diagnostics import ExitCode
@@ -31,5 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
     for report in reports:
         show_failure(report)
         if report.failure is None:
+            print_lines(report.notes)
             print(f"board '{report.board.name}' is clean ({sum(report.seconds.values()):.1f} s)")
     return ExitCode.OK.value if all(report.failure is None for report in reports) else ExitCode.BOARD_FAILED.value

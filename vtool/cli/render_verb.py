@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             folder = arguments.output / board.name
             images = []
             for artifact in render(board).artifacts:
-                if artifact.kind is Kind.IMAGE:
+                if artifact.kind in (Kind.IMAGE, Kind.DISK):
                     images.append(f"{artifact.place.value}/{artifact.name}: {artifact.content}\n")
                     continue
                 target = folder / artifact.place.value / artifact.name

@@ -21,6 +21,7 @@ def show_reports(prepared: Prepared, reports: list[Report], wanted: list[str], o
             print_lines(plan_lines(Plan(prepared.topology.name, (report.board,))))
             show_proof(report)
             print(_told(prepared.topology.name, report))
+            print_lines(report.notes)
             print("seconds: " + ", ".join(f"{phase} {seconds}" for phase, seconds in report.seconds.items()))
         show_failure(report)
     if output == "text" and len(wanted) > 1:
@@ -57,6 +58,7 @@ def _data(report: Report) -> dict[str, object]:
         "changed": report.changed,
         "rebooted": report.rebooted,
         "restarted": report.restarted,
+        "notes": report.notes,
         "proven": report.proven,
         "confirmed": report.confirmed,
         "went_back_to": report.went_back_to,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vtool.cli.arguments import add_limit, add_topology
+from vtool.cli.output import print_lines
 from vtool.cli.show import ShownProgress
 from vtool.deploy.play import playing
 from vtool.diagnostics import ExitCode
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         prepared = prepare_arguments(arguments)
         reports = play.on(prepared.topology.name, targets_of(prepared, arguments))
     for report in reports:
+        print_lines(report.notes)
         if report.rows:
             show_proof(report)
         show_failure(report)

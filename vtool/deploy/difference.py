@@ -127,7 +127,7 @@ def _difference(staged: Staged, board: Board) -> Difference:
     said = _compared(generation, board) if board.exists() and board.power.is_on() else None
     if said is None:
         files = [{"change": "added", "place": f.place.value, "name": f.name} for f in staged.files]
-        size = sum({f.sha256: f.size_bytes for f in staged.files}.values())
+        size = sum(path.stat().st_size for path in staged.objects.values())
         said = {"running": "", "changes": files, "damaged": [], "reboot": True, "restart": [], "missing_bytes": size}
     asked = {(f.place.value, f.name): f for f in staged.files}
     changes = []

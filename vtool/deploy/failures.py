@@ -80,6 +80,29 @@ declare(
 )
 
 
+declare(
+    "VT466",
+    what="a device of the board cannot be given to a guest",
+    why="Two systems that write to one file system destroy it; the board's own has to stay as it is.",
+    example="device: /dev/mmcblk0p2, which the board has mounted",
+    fix="Name a partition or logical volume that the board does not use, or take it out of use there first.",
+)
+declare(
+    "VT467",
+    what="verify: write would overwrite data",
+    why="The last 8 MiB of such a disk are scratch space; what is in them is not vtool's, and nobody else has it.",
+    example="verify: write for a partition that a file system fills",
+    fix="Leave out verify: write, or make that space zeros if nobody needs it.",
+)
+declare(
+    "VT468",
+    what="a disk, or the image that it begins as, is not on the board any more",
+    why="A guest would start without what it wrote, or not at all.",
+    example="a rollback after somebody removed a file of /var/lib/vtool/disks",
+    fix="Deploy the generation's topology again, which makes the disk anew.",
+)
+
+
 class DamagedTransfer(
     VtoolError,
     code="VT707",

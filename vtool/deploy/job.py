@@ -29,8 +29,9 @@ TASK_DEADLINE_S = 1800.0
 class Report:
     """What a verb came to on one board.
 
-    ``failure`` is what ended it early. ``confirmed`` says that ``generation`` boots from now on;
-    ``went_back_to`` is what runs instead after a failure: a generation, or empty for what the board came with.
+    ``failure`` is what ended it early. ``confirmed`` says that ``generation`` boots from now on; ``notes`` are words on
+    what became of disks; ``went_back_to`` is what runs instead after a failure: a generation, or empty for what the
+    board came with.
     """
 
     board: BoardPlan
@@ -40,6 +41,7 @@ class Report:
     changed: bool = False
     rebooted: bool = False
     restarted: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     confirmed: bool = False
     went_back_to: str | None = None
     failure: VtoolError | None = None

@@ -6,14 +6,16 @@ digest, the generation's and the boot set's names, the digest of what each unit 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -24,17 +26,20 @@ from vtool.board.own_system import OwnFile, OwnSystem
 from vtool.check.loads import too_large
 from vtool.deploy.base_tree import fitted, refused, refused_loads
 from vtool.deploy.board_program import board_program
+from vtool.deploy.disks import disk_entries, disk_of
 from vtool.deploy.merge import compile_overlay, merge_host, run_tool
 from vtool.deploy.merged_tree import absent_nodes, as_booted, new_faults
 from vtool.deploy.needs import needs_of
 from vtool.deploy.own_kernel import for_own_system
 from vtool.deploy.partial_tree import other_nodes
 from vtool.deploy.proof import Proof, proofs, saved
+from vtool.deploy.transfer import checksums_of
 from vtool.diagnostics import Diagnostic, Severity, VtoolError, board_failed
 from vtool.files.boot_files import BootFile, look_at
 from vtool.files.kernel_image import GZIP, unpacked
 from vtool.files.kinds import Found
 from vtool.files.kinds import Kind as FileKind
+from vtool.images.disks import disk_file
 from vtool.model.board_facts import Boot, UBoot
 from vtool.model.load_windows import load_windows
 from vtool.model.topology import OF_THE_BOARD
@@ -86,13 +91,20 @@ class StagedFile:
 class Staged:
     """A complete generation: its files, the JSON that vtool-board applies, and what it will have to show.
 
-    ``board`` is the plan that it is made of, with what the board's own tree says.
+    ``board`` is the plan that it is made of, with what the board's own tree says. ``images`` are what its disks begin
+    as, by digest; a board is sent those of disks that it has not yet.
     """
 
     files: tuple[StagedFile, ...]
     generation: dict[str, Any]
     proofs: list[Proof]
     board: BoardPlan
+    images: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def objects(self) -> dict[str, Path]:
+        """Return every file that a board may have to be sent, by its digest."""
+        return {**{file.sha256: file.path for file in self.files if file.path}, **self.images}
 
 
 def stage(
@@ -114,9 +126,12 @@ def stage(
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
         raise VtoolError(errors)
     (work / "base.dtb").write_bytes(base_tree)
+    images: dict[str, Path] = {}
     files = [
         _of_the_board(artifact, board, own)
         if artifact.kind is Kind.IMAGE and artifact.content == OF_THE_BOARD
+        else _stage_disk(artifact, board, image_path, work, images)
+        if artifact.kind is Kind.DISK
         else _stage_one(artifact, board, image_path, work)
         for artifact in artifacts.pushed
     ]
@@ -128,7 +143,7 @@ def stage(
     kept = Artifact(Place.GENERATION, saved.NAME, Kind.TEXT, saved.to_json(shown), ("boards", board.name))
     files.append(_stage_one(kept, board, image_path, work))
     files.sort(key=lambda file: (file.place.value, file.name))
-    return Staged(tuple(files), _generation(topology, board, files), shown, board)
+    return Staged(tuple(files), _generation(topology, board, files), shown, board, images)
 
 
 def stage_on(
@@ -213,6 +228,8 @@ def _stage_one(artifact: Artifact, board: BoardPlan, image_path: Callable[[str],
             output = source.with_suffix(".scr")
             command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-n", name, "-d", str(source)]
             run_tool([*command, str(output)])
+        case Kind.DISK:
+            raise AssertionError("_stage_disk does that")
         case _ as never:
             assert_never(never)
     return _staged(artifact, name, output)
@@ -239,6 +256,36 @@ def _of_the_board(artifact: Artifact, board: BoardPlan, own: OwnSystem | None) -
         image=artifact.content,
         own=file,
     )
+
+
+def _stage_disk(
+    artifact: Artifact, board: BoardPlan, image_path: Callable[[str], Path], work: Path, images: dict[str, Path]
+) -> StagedFile:
+    """Make what a disk begins as, and the file of the generation that says which that is."""
+    disk = disk_of(board, Path(artifact.name).stem)
+    path = disk_file(image_path(artifact.content) if artifact.content else None, disk)
+    digest = _digest_of(path)
+    images[digest] = path
+    told = {"sha256": digest, "size_bytes": path.stat().st_size, "source": Path(artifact.content).name}
+    note = work / artifact.place.value / artifact.name
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(told, sort_keys=True) + "\n")
+    return _staged(artifact, artifact.name, note)
+
+
+def begin_disks(board: BoardPlan, image_path: Callable[[str], Path]) -> None:
+    """Begin with what takes long of the images of a board's disks, while it is reached; what fails is told later."""
+
+    def begin() -> None:
+        for guest in board.guests:
+            for disk in (disk for device in guest.devices for disk in device.files if disk.image):
+                reference = disk.image.reference if disk.image else ""
+                with contextlib.suppress(VtoolError, OSError):
+                    path = disk_file(image_path(reference) if reference else None, disk)
+                    _digest_of(path)
+                    checksums_of(path)
+
+    threading.Thread(target=begin, daemon=True).start()
 
 
 def _to_be_loaded(artifact: Artifact, path: Path, work: Path) -> Path:
@@ -312,7 +359,8 @@ def _digest_of(path: Path) -> str:
 def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dict[str, Any]:
     boot = [f for f in files if f.place is Place.BOOT]
     units = sorted({unit for file in files for unit in file.used_by})
-    manifest = next(f for f in files if f.name == "manifest.json")
+    # What each is made of, by the disk's name.
+    made = {Path(f.name).stem: json.loads(f.path.read_text()) for f in files if f.path and f.name.startswith("disks/")}
     return {
         "format": 2,
         "topology": topology,
@@ -334,7 +382,7 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         ],
         "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
         "needs": needs_of(files),
-        "disks": json.loads(manifest.content)["disks"],
+        "disks": disk_entries(board, made),
         "networks": [{"name": bridge.name, "network": bridge.network} for bridge in board.bridges if bridge.address],
     }
 

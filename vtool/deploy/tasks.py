@@ -8,7 +8,7 @@ them. Each works on a board's ``Job``, fills in its report, and returns what the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from vtool.deploy.job import TASK_DEADLINE_S, Job
 from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
-from vtool.deploy.stage import stage_on
+from vtool.deploy.stage import begin_disks, stage_on
 from vtool.deploy.transfer import transfer
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
 from vtool.files.regular import reason_of
@@ -81,6 +81,8 @@ def stand_ready(job: Job, work: Work) -> None:
     if job.failed_early:
         raise job.failed_early
     plan = job.report.board
+    if job.staged is None:
+        begin_disks(plan, work.image_path)
     with job.phase("board"):
         secrets_of(plan.guests)  # what cannot be read is said before anything is done
         _bring_up(job, work)
@@ -153,24 +155,26 @@ def _wanted(job: Job) -> str:
 def send(job: Job, _: Work) -> Said:
     """Send the objects that the board lacks. Raises VT100 for a file that cannot be read here, VT704, VT707."""
     assert job.staged is not None, "compare comes first"
-    missing = {f.sha256: f.path for f in job.staged.files if f.path and f.sha256 in job.compared["missing"]}
+    missing = {digest: path for digest, path in job.staged.objects.items() if digest in job.compared["missing"]}
     with job.phase("push"):
         try:
-            send_objects(job.held_board, missing, job.compared["bases"])
+            send_objects(job.held_board, missing, job.compared["bases"], job.compared["unpacks"])
         except OSError as error:
             message = f"'{error.filename}' cannot be read: {reason_of(error)}"
             raise VtoolError(Diagnostic("VT100", message)) from None
     return {"changed": bool(missing), "objects": len(missing)}
 
 
-def send_objects(held: Held, missing: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]]) -> None:
+def send_objects(
+    held: Held, missing: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]], unpacks: Sequence[str] = ()
+) -> None:
     """Send what is missing by what differs, and once more as a whole when that did not make it."""
     try:
-        held.run("receive", stdin=transfer(missing, bases), timeout_s=TASK_DEADLINE_S)
+        held.run("receive", stdin=transfer(missing, bases, unpacks), timeout_s=TASK_DEADLINE_S)
     except DamagedTransfer:
         if not bases:
             raise
-        held.run("receive", stdin=transfer(missing, {}), timeout_s=TASK_DEADLINE_S)
+        held.run("receive", stdin=transfer(missing, {}, unpacks), timeout_s=TASK_DEADLINE_S)
 
 
 def apply(job: Job, _: Work) -> Said:
@@ -195,7 +199,8 @@ def _applied(job: Job, done: Mapping[str, Any]) -> Said:
     report = job.report
     job.applied, job.proofs = True, job.proofs if job.staged else []
     report.changed, report.rebooted, report.restarted = done["changed"], done["reboot"], done["restarted"]
-    told = {"generation": report.generation, "restarted": report.restarted}
+    report.notes = done["notes"]
+    told = {"generation": report.generation, "restarted": report.restarted, "msg": report.notes}
     # To Ansible it is a change, too, when what runs already is put right.
     changed = report.changed or report.rebooted or bool(report.restarted)
     return {"changed": changed, "reboot": report.rebooted, **told}
@@ -295,7 +300,8 @@ def clean(job: Job, work: Work) -> Said:
     with job.phase("tear down"):
         done = job.held_board.run("clean", timeout_s=TASK_DEADLINE_S)
     job.report.changed, job.report.rebooted = done["removed"], done["reboot"]
-    return {"changed": done["removed"], "reboot": done["reboot"]}
+    job.report.notes = done["notes"]
+    return {"changed": done["removed"], "reboot": done["reboot"], "msg": done["notes"]}
 
 
 TASKS: Mapping[str, Callable[..., Said]] = {

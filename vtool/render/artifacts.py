@@ -32,6 +32,8 @@ class Kind(Enum):
     """U-Boot commands; wrapped by mkimage into ``.scr``."""
     IMAGE = "image"
     """A reference to an image, not text."""
+    DISK = "disk"
+    """A reference to the image that a disk begins as, or nothing for an empty one; its digest is pushed instead."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Which images go where: kernels and ramdisks of domains, kernel, ramdisk and hypervisor of the board."""
+"""Which images go where: kernels and ramdisks of domains and of the board, its hypervisor, images of disks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vtool.plan.types import XSM_POLICY, BoardPlan
+from vtool.plan.types import XSM_POLICY, BoardPlan, FileDisk, units_of
 from vtool.render.artifacts import Artifact, Kind, Place
 
 
@@ -24,6 +24,17 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
             name = image.file if image.at_boot else f"domains/{guest.name}/{image.file}"
             artifact = _image(place, name, image.reference, asked_by, *image.used_by)
             yield replace(artifact, mode=0o755) if image.executable else artifact
+        for device in guest.devices:
+            units = units_of(guest, device)
+            yield from (_disk(device.name, disk, units) for disk in device.files if disk.image is not None)
+
+
+def _disk(device: str, disk: FileDisk, units: tuple[str, ...]) -> Artifact:
+    assert disk.image is not None
+    # What is kept has no use for another image.
+    used_by = units if disk.image.resets else ()
+    name = f"disks/{disk.name}.json"
+    return Artifact(Place.GENERATION, name, Kind.DISK, disk.image.reference, ("devices", device), used_by)
 
 
 def _image(place: Place, name: str, reference: str, asked_by: tuple[str, ...], *used_by: str) -> Artifact:

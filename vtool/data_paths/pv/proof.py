@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vtool.base.units import MIB, format_size
+from vtool.deploy.proof.disks import through_disk
 from vtool.deploy.proof.outside import at_blkback, once_used
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import Observed, to_disk
@@ -15,7 +16,6 @@ from vtool.deploy.proof.steps import (
     Proof,
     Step,
     counts,
-    disk_io,
     in_domain,
     network_io,
     on_board,
@@ -29,7 +29,7 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
     """Return what has to be shown of a PV disk."""
     subject, identity = f"device {disk.name}", f"{guest.name}-{disk.name}"
     block = f"/dev/{disk.virtual_device}"
-    yield from disk_io(subject, guest.name, identity, block, disk.behind.disk_path, disk.scratch)
+    yield from through_disk(subject, guest.name, identity, block, disk.behind)
     state = on_board(
         f"state-{identity}",
         f"D=$(xl domid {guest.name}); for B in $(xenstore-list /local/domain/0/backend/vbd/$D); do "
@@ -40,7 +40,8 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
     )
     yield once_used(guest, shows(subject, "blkback connected, ring granted", state, "state 4, ring by grant yes"))
     counter = on_board(f"written-sectors-{identity}", at_blkback(guest, disk, "cat $S/statistics/wr_sect"))
-    yield once_used(guest, counts(subject, "sectors that blkback wrote", counter))
+    if not disk.behind.read_only:
+        yield once_used(guest, counts(subject, "sectors that blkback wrote", counter))
 
 
 def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:

@@ -1,8 +1,9 @@
-"""Large objects by what differs: blocks at the same places of an object that the board has.
+"""Objects on their way to the board: by what differs from one that it has, without what is nothing but zeros.
 
-The board tells a checksum of each of its object's blocks; ``vtool.deploy.transfer`` sends the blocks that differ.
-Whether the result is right is decided by the whole object's digest, as for any object: what the board tells of its
-base is trusted for nothing, and where two blocks have one checksum the object is sent whole.
+The board tells a checksum of each block of what it has; ``vtool.deploy.transfer`` looks for them in the new object, at
+the same place first and then wherever a page begins, since file systems move whole pages. What arrives says in runs
+what is copied, what is zeros (a hole in the file) and what is data. Whether the result is right is decided by the whole
+object's digest: what the board tells of its base is trusted for nothing, and what does not fit is sent again, whole.
 """
 
 from __future__ import annotations
@@ -18,64 +19,170 @@ from .typed import IO, Any, BinaryIO
 
 LEAST_BYTES = 8 << 20
 """Smaller objects are sent whole."""
-BLOCK_BYTES = 128 << 10
-PIECE_BYTES = 256 << 10
+STEP_BYTES = 4 << 10
+BLOCK_STEPS = 4
+BLOCK_BYTES = BLOCK_STEPS * STEP_BYTES
 HURRY_BYTES = 8 << 20
-CHECKSUM_BYTES = 4
-SUFFIX = ".delta"
+PIECE_BYTES = 1 << 20
+CHECKSUM_BYTES = 8
+DATA, ZEROS, COPY = 0, 1, 2
+"""Kinds of runs; each is [kind, first step of the base, how many steps]."""
+PLAIN, ZLIB, LZMA, ZSTD = 0, 1, 2, 3
+"""How a piece is packed: before its length, of four bytes."""
+END = b"end\n"
+_NOTHING = bytes(PIECE_BYTES)
 
 
 class Damaged(ValueError):
-    """What arrived is no delta."""
+    """What arrived is no object."""
 
 
-def base_of(path: Path, digest: str) -> dict[str, str] | None:
-    """Return an object as something to build on: its name, its blocks' checksums; None when it cannot be read."""
+def base_of(path: Path, name: str) -> dict[str, str] | None:
+    """Return a file as something to build on: its name for the board, its blocks' checksums; None if unreadable."""
     try:
         blocks = block_checksums(path)
     except OSError:
         return None
-    return {"object": digest, "blocks": base64.b64encode(blocks).decode()}
+    return {"base": name, "blocks": base64.b64encode(blocks).decode()}
 
 
 def block_checksums(path: Path) -> bytes:
-    """Return the CRC-32 of each of a file's blocks, one after the other: three times as fast as a digest."""
+    """Return the checksum of each of a file's whole blocks, one after the other."""
     checksums, block = bytearray(), bytearray(BLOCK_BYTES)
+    zero, of_zero = bytes(BLOCK_BYTES), checksum(bytes(BLOCK_BYTES))
     with path.open("rb", buffering=0) as stream:
-        while size := stream.readinto(block):
-            checksums += zlib.crc32(memoryview(block)[:size]).to_bytes(CHECKSUM_BYTES, "big")
+        while stream.readinto(block) == BLOCK_BYTES:
+            checksums += of_zero if block == zero else checksum(block)
     return bytes(checksums)
 
 
-def apply_delta(stream: IO[bytes], store: Path, target: BinaryIO) -> str:
-    """Write what base and blocks make to ``target``, in order; return its digest. Damaged when they do not fit."""
+def checksum(block: Any) -> bytes:
+    """Return the checksum of a block."""
+    return hashlib.sha256(block).digest()[:CHECKSUM_BYTES]
+
+
+def receive(stream: IO[bytes], head: dict[str, Any], base: Path | None, target: BinaryIO) -> str:
+    """Write the object that ``head`` begins to ``target``; return its digest. Damaged when it does not fit."""
     try:
-        head: dict[str, Any] = json.loads(stream.readline(1 << 20))
-        name, size, runs = Path(head["base"]).name, int(head["size_bytes"]), [(int(f), int(c)) for f, c in head["runs"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"a delta begins with something else: {error}") from None
-    whole, place = hashlib.sha256(), 0
-    with (store / name).open("rb", buffering=0) as base:
-        for first, count in runs:
-            base.seek(place)
-            copy(base, target, whole, first * BLOCK_BYTES - place)
-            place = min((first + count) * BLOCK_BYTES, size)
-            copy(stream, target, whole, place - first * BLOCK_BYTES)
-        base.seek(place)
-        copy(base, target, whole, size - place)
+        size, packed = int(head["size_bytes"]), int(head["packed_runs"])
+        text = zlib.decompress(stream.read(packed)) if packed else b"[[0, 0, %d]]" % -(-size // STEP_BYTES)
+        runs = [(int(kind), int(first), int(count)) for kind, first, count in json.loads(text)]
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise Damaged(f"an object begins with something else: {error}") from None
+    whole, data, at = hashlib.sha256(), Data(stream), 0
+    with (base or Path(os.devnull)).open("rb", buffering=0) as old:
+        for kind, first, count in runs:
+            left = min(count * STEP_BYTES, size - at)
+            at += left
+            if kind == COPY:
+                old.seek(first * STEP_BYTES)
+            while left > 0:
+                piece = (
+                    memoryview(_NOTHING)[:left]
+                    if kind == ZEROS
+                    else data.read(left)
+                    if kind == DATA
+                    else memoryview(old.read(min(left, PIECE_BYTES)))
+                )
+                if not piece:
+                    raise Damaged("an object ends early")
+                whole.update(piece)
+                if kind == ZEROS:
+                    target.seek(len(piece), os.SEEK_CUR)
+                else:
+                    target.write(piece)
+                left -= len(piece)
+                if target.tell() % HURRY_BYTES < len(piece):
+                    # Linux begins to write what it is told that nobody will read: the wait at the end is for what is
+                    # left.
+                    os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    target.truncate(at)
+    data.end()
     return whole.hexdigest()
 
 
-def copy(source: IO[bytes], target: BinaryIO, whole: Any, left: int) -> None:
-    """Copy so many bytes, and into a digest. Damaged when the source has fewer."""
-    block = memoryview(bytearray(min(PIECE_BYTES, max(left, 0))))
-    while left > 0:
-        size = source.readinto(block[: min(left, len(block))])  # type: ignore[attr-defined]
-        if not size:
+class Data:
+    """The data of one object: pieces with their lengths, and one of no length at the end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._piece = memoryview(b"")
+
+    def read(self, most: int) -> memoryview:
+        """Return what comes next, not more than so much; Damaged at the end."""
+        if not self._piece:
+            self._piece = self._next()
+        if not self._piece:
+            raise Damaged("an object has less data than it says")
+        piece, self._piece = self._piece[:most], self._piece[most:]
+        return piece
+
+    def end(self) -> None:
+        """Take the last piece; Damaged where it is not."""
+        if self._piece or self._next():
+            raise Damaged("an object has more data than it says")
+
+    def _next(self) -> memoryview:
+        head = self._exactly(5)
+        kind, content = head[0], self._exactly(int.from_bytes(head[1:], "big"))
+        try:
+            if kind == ZLIB:
+                return memoryview(zlib.decompress(content))
+            if kind == LZMA:
+                return memoryview(_unpack_lzma(content))
+            if kind == ZSTD:
+                return memoryview(_unpack_zstd(content))
+        except (zlib.error, ValueError):
+            raise Damaged("an object arrived with a piece that cannot be unpacked") from None
+        return memoryview(content)
+
+    def _exactly(self, size: int) -> bytes:
+        if size > 2 * PIECE_BYTES:
+            raise Damaged("an object has a piece that is too large")
+        content = self._stream.read(size)
+        if len(content) != size:
             raise Damaged("an object ends early")
-        whole.update(block[:size])
-        target.write(block[:size])
-        left -= size
-        if not left or target.tell() % HURRY_BYTES < size:
-            # Linux begins to write what it is told that nobody will read: the wait at the end is for what is left.
-            os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return content
+
+
+def unpacks() -> list[str]:
+    """Return what can be unpacked here besides what zlib packs; not every system has it."""
+    found = ["zstd"] if _zstd() else []
+    try:
+        import lzma  # noqa: F401
+    except ImportError:
+        return found
+    return [*found, "lzma"]
+
+
+def _unpack_lzma(content: bytes) -> bytes:
+    import lzma
+
+    try:
+        return lzma.decompress(content)
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from None
+
+
+def _zstd() -> Any:
+    """Return the library that systemd, dpkg and others have; Python has one of its own from 3.14 on."""
+    try:
+        import ctypes
+
+        library = ctypes.CDLL("libzstd.so.1")
+        library.ZSTD_decompress.restype = ctypes.c_size_t
+    except (ImportError, OSError, AttributeError):
+        return None
+    return library
+
+
+def _unpack_zstd(content: bytes) -> bytes:
+    """zstd.h: what is returned is the size, or an error, which is larger than any."""
+    import ctypes
+
+    room = ctypes.create_string_buffer(PIECE_BYTES)
+    source, most = ctypes.c_char_p(content), ctypes.c_size_t(PIECE_BYTES)
+    size = _zstd().ZSTD_decompress(room, most, source, ctypes.c_size_t(len(content)))
+    if size > PIECE_BYTES:
+        raise ValueError("zstd cannot unpack it")
+    return room.raw[:size]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import delta, loader, own_files, surroundings
+from . import delta, disks, loader, own_files, surroundings
 from .base import (
     CURRENT,
     FOLDER,
@@ -86,7 +85,7 @@ def summary() -> dict[str, Any]:
     drift = ["generation.json"] if identity and not running else []
     if running:
         deployed = {key: running[key] for key in ("topology", "generation", "boot_set")}
-        drift += damaged_files(running) + changed_entry(running)
+        drift += damaged_files(running) + changed_entry(running) + disks.lost(running)
     if state["good"] not in ("", identity):
         good = load_generation(state["good"])
         names = damaged_files(good) if good else ["generation.json"]
@@ -137,7 +136,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     generation = json.load(sys.stdin)
     running = running_generation()
     same = running is not None and running["generation"] == generation["generation"]
-    damaged = damaged_files(running) + changed_entry(running) if running and same else []
+    damaged = damaged_files(running) + changed_entry(running) + disks.lost(running) if running and same else []
     answer = {
         "running": running_id(),
         "current": same and booted_set() == generation["boot_set"] and not damaged,
@@ -159,22 +158,24 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
         make_sound(Path(generation["boot"]["mount"]))
     check_writable(generation)
     if not arguments.look_only:
-        collect_garbage()
-    objects = {file["sha256"]: file["size_bytes"] for file in generation["files"]}
+        collect_garbage(generation)
+    disks.check(generation, running, older_generations())
+    images = disks.images(generation, running)
+    objects = {**{file["sha256"]: file["size_bytes"] for file in generation["files"]}, **images}
     lacking = {digest: size for digest, size in objects.items() if sha256_of(STORE / digest) != digest}
     missing = sorted(lacking.keys() - own_files.digests(generation))
     answer["missing"], answer["missing_bytes"] = missing, sum(objects[digest] for digest in missing)
-    check_space(generation, sum(lacking.values()), may_forget=not arguments.look_only)
-    check_disks(generation)
+    of_files = sum(size for digest, size in lacking.items() if digest not in images)
+    check_space(generation, of_files, may_forget=not arguments.look_only)
     if not arguments.look_only:
-        answer["bases"] = dict(bases(generation, set(missing)))
+        answer["bases"], answer["unpacks"] = dict(bases(generation, set(missing))), delta.unpacks()
     return answer
 
 
 def bases(wanted: dict[str, Any], missing: set[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each large missing object for which the board has an older file of the same name, with that."""
-    state = current_state()
-    older = [load_generation(identity) for identity in (running_id(), state["good"], state["last"])]
+    older = older_generations()
+    yield from disks.bases(wanted, missing, older)
     for file in wanted["files"]:
         if file["sha256"] not in missing or file["size_bytes"] < delta.LEAST_BYTES:
             continue
@@ -186,10 +187,16 @@ def bases(wanted: dict[str, Any], missing: set[str]) -> Iterator[tuple[str, dict
             if (other["place"], other["name"]) == (file["place"], file["name"])
         )
         for found in of_same_name:
-            base = delta.base_of(STORE / found, found)
+            base = delta.base_of(STORE / found, f"store/{found}")
             if base is not None:
                 yield file["sha256"], base
                 break
+
+
+def older_generations() -> list[dict[str, Any] | None]:
+    """Return what runs and what may be gone back to."""
+    state = current_state()
+    return [load_generation(identity) for identity in (running_id(), state["good"], state["last"])]
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any]) -> Iterator[dict[str, str]]:
@@ -207,6 +214,8 @@ def units_to_restart(before: dict[str, Any] | None, after: dict[str, Any], damag
     """Return units that are gone or made of other files in the new generation, or of files changed by hand."""
     old = {} if before is None else before["units"]
     users = {unit for file in after["files"] if file["name"] in damaged for unit in file["used_by"]}
+    lost = [disk for disk in disks.files(after) if f"disk {disk.get('name')}" in damaged]
+    users |= {unit for disk in lost for unit in disk.get("units", ())}
     return sorted({unit for unit in old if old[unit] != after["units"].get(unit)} | users)
 
 
@@ -227,9 +236,11 @@ def check_writable(generation: dict[str, Any]) -> None:
 def check_space(generation: dict[str, Any], objects_bytes: int, *, may_forget: bool) -> None:
     """Raise VT705 when the objects (twice where they are copied), new disks or boot files do not fit.
 
+    Images are not among ``objects_bytes``: they become disks.
+
     Before that, the generation before the last good one is given up if it may be.
     """
-    disks_bytes = sum(d["size_bytes"] for d in generation["disks"] if not Path(d["path"]).exists())
+    disks_bytes = disks.needed_bytes(generation, running_generation())
     wanted = [(FOLDER, 2 * objects_bytes + disks_bytes + (8 << 20))]
     if not (boot_folder(generation) / generation["boot_set"]).exists():
         boot_bytes = sum(f["size_bytes"] for f in generation["files"] if f["place"] == "boot")
@@ -237,26 +248,15 @@ def check_space(generation: dict[str, Any], objects_bytes: int, *, may_forget: b
     state = current_state()
     if may_forget and any(free_bytes(path) < size for path, size in wanted) and state["last"] not in ("", running_id()):
         loader.of(generation["boot"]).write_state(generation["boot"], {**state, "last": "", "last_set": ""})
-        collect_garbage()
+        collect_garbage(generation)
     for path, size in wanted:
         free = free_bytes(path)
         if free < size:
             raise BoardError(
                 "VT705",
-                f"the board's disk is full: {path} has {free >> 20} MiB free, {size >> 20} MiB are needed",
+                f"the board's disk is full: {path} has {free >> 20} MiB free, {size >> 20} MiB are needed, "
+                f"{((size - free) >> 20) + 1} MiB more",
                 ["free space on the board, or make disks smaller; nothing was changed"],
-            )
-
-
-def check_disks(generation: dict[str, Any]) -> None:
-    """Raise VT706 when a disk is there with another size: vtool never resizes data."""
-    for disk in generation["disks"]:
-        path = Path(disk["path"])
-        if path.exists() and path.stat().st_size != disk["size_bytes"]:
-            raise BoardError(
-                "VT706",
-                f"disk {path} is {path.stat().st_size} bytes, the topology says {disk['size_bytes']}",
-                ["give the disk another file name, or change its size on the board yourself"],
             )
 
 
@@ -272,8 +272,10 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     generation = json.load(sys.stdin)
     running = running_generation()
     check_space(generation, 0, may_forget=True)
-    check_disks(generation)
-    damaged = damaged_files(running) if running and running["generation"] == generation["generation"] else []
+    disks.check(generation, running, older_generations())
+    same = running is not None and running["generation"] == generation["generation"]
+    damaged = damaged_files(running) + disks.lost(running) if running and same else []
+    told = disks.changed(generation, running, laid_out=False)
     own_files.take(generation, STORE)
     surroundings.note_places(generation)
     lay_out(generation)
@@ -284,7 +286,7 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     remember("applied", generation, arguments)
     answer = try_generation(generation, damaged)
     collect_garbage()
-    return {"changed": changed, **answer}
+    return {"changed": changed, "notes": told, **answer}
 
 
 def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, Any]:
@@ -307,42 +309,36 @@ def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, 
 
 
 def verb_receive(_: argparse.Namespace) -> dict[str, Any]:
-    """Take objects into the store from a tar on stdin, each named by its digest; VT707 for one that is not it."""
-    import tarfile  # no other verb is to wait for it
-
+    """Take objects into the store from stdin, each named by its digest; VT707 for one that is not it."""
     STORE.mkdir(parents=True, exist_ok=True)
+    received = 0
     try:
-        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|", bufsize=delta.PIECE_BYTES) as tar:
-            received = sum(
-                take_object(Path(m.name).name, m.size, stream) for m in tar if (stream := tar.extractfile(m))
-            )
-    except (tarfile.TarError, EOFError, delta.Damaged) as error:
+        while True:
+            line = sys.stdin.buffer.readline(1 << 16)
+            if line == delta.END:
+                return {"received_bytes": received}
+            head = json.loads(line)
+            received += take_object(Path(head["object"]).name, head, sys.stdin.buffer)
+    except (ValueError, KeyError, TypeError, EOFError) as error:  # delta.Damaged among them
         raise BoardError("VT707", f"the objects did not arrive completely: {error}", ["deploy again"]) from None
-    return {"received_bytes": received}
 
 
-def take_object(name: str, size_bytes: int, stream: IO[bytes]) -> int:
-    """Write one object beside the store's, and into it if its digest is its name; return what came for it.
+def take_object(name: str, head: dict[str, Any], stream: IO[bytes]) -> int:
+    """Write one object beside the store's, and into it if its digest is its name; return its size.
 
     Nothing waits for a disk: what a power cut leaves in the store is not what its name says, and `compare` sees that.
     """
-    target = STORE / name[: -len(delta.SUFFIX)] if name.endswith(delta.SUFFIX) else STORE / name
-    temporary = target.with_name(target.name + ".partial")
+    temporary = STORE / f"{name}.partial"
     try:
         with temporary.open("wb", buffering=0) as out:
-            if target.name != name:
-                digest = delta.apply_delta(stream, STORE, out)
-            else:
-                whole = hashlib.sha256()
-                delta.copy(stream, out, whole, size_bytes)
-                digest = whole.hexdigest()
-        if digest != target.name:
-            raise BoardError("VT707", f"object {target.name[:16]} arrived damaged", ["deploy again"])
-        temporary.rename(target)
+            digest = delta.receive(stream, head, FOLDER / head["base"] if head["base"] else None, out)
+        if digest != name:
+            raise BoardError("VT707", f"object {name[:16]} arrived damaged", ["deploy again"])
+        temporary.rename(STORE / name)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-    return size_bytes
+    return int(head["size_bytes"])
 
 
 def lay_out(generation: dict[str, Any]) -> None:
@@ -390,18 +386,9 @@ def place_object(file: dict[str, Any], target: Path) -> None:
 
 
 def make_users_and_disks(generation: dict[str, Any]) -> None:
-    """Make the system users, and the disks that are not there yet; never touch one that is."""
+    """Make the system users, and the disks that are not there yet."""
     run("systemd-sysusers", str(GENERATIONS / generation["generation"] / "sysusers.conf"))
-    disks = FOLDER / "disks"
-    disks.mkdir(parents=True, exist_ok=True)
-    disks.chmod(0o711)
-    for disk in generation["disks"]:
-        path = Path(disk["path"])
-        if not path.exists():
-            with path.open("wb") as stream:
-                stream.truncate(disk["size_bytes"])
-        shutil.chown(path, "vtool-backend", "vtool")
-        path.chmod(0o600)
+    disks.make(generation, running_generation())
 
 
 def install_entry(generation: dict[str, Any]) -> None:
@@ -476,10 +463,13 @@ def verb_rollback(arguments: argparse.Namespace) -> dict[str, Any]:
     generation = load_generation(found[0])
     if generation is None or damaged_files(generation):
         raise BoardError("VT717", f"generation {found[0]} is damaged", ["deploy its topology again"])
+    disks.require_there(generation)
     if found[0] == running:
         raise BoardError("VT717", f"generation {found[0]} runs already")
+    told = disks.changed(generation, running_generation(), laid_out=True)
     remember("rolled back to", generation, arguments)
-    return {"topology": generation["topology"], "boot_id": boot_id(), **try_generation(generation, [])}
+    tried = try_generation(generation, [])
+    return {"topology": generation["topology"], "boot_id": boot_id(), "notes": told, **tried}
 
 
 def verb_keep(_: argparse.Namespace) -> dict[str, Any]:
@@ -596,8 +586,8 @@ def verb_proof(_: argparse.Namespace) -> dict[str, Any]:
     return {"proof": path.read_text()}
 
 
-def collect_garbage() -> None:
-    """Remove generations, boot sets and objects that nothing can lead back to."""
+def collect_garbage(wanted: dict[str, Any] | None = None) -> None:
+    """Remove generations, boot sets, objects and disks that nothing can lead back to, nor a ``wanted`` one needs."""
     boot, state = read_json(BOARD), current_state()
     if boot is None:
         return
@@ -613,7 +603,9 @@ def collect_garbage() -> None:
                 shutil.rmtree(child, ignore_errors=True)
     if any((GENERATIONS / identity).exists() for identity in kept_ids - {"", *(g["generation"] for g in kept)}):
         return  # one that is kept cannot be read, so nobody knows which objects it needs
-    objects = {file["sha256"] for generation in kept for file in generation["files"]}
+    disks.collect(kept)
+    objects = {file["sha256"] for generation in (*kept, *([wanted] if wanted else [])) for file in generation["files"]}
+    objects |= {disk["image"]["sha256"] for disk in disks.files(wanted) if disk.get("image")}
     for item in STORE.glob("*"):
         if item.name not in objects:
             item.unlink()
@@ -632,7 +624,7 @@ def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
     if boot is not None:
         loader.uninstall(boot)
         shutil.rmtree(Path(boot["mount"]) / "vtool", ignore_errors=True)
-    reboot = booted_set() not in ("", "factory")
+    reboot, left = booted_set() not in ("", "factory"), disks.give_back()
     unpacked = Path("/run").glob("vtool-board-*")  # __main__.py's
     for folder in (FOLDER, Path("/var/log/vtool"), Path("/run/vtool"), *unpacked):
         shutil.rmtree(folder, ignore_errors=True)
@@ -642,4 +634,5 @@ def verb_clean(_: argparse.Namespace) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError):
         PROGRAM.unlink()
     os.sync()
-    return {"removed": boot is not None, "reboot": reboot}
+    told = [f"{path} is the board's own, and stays as it is" for path in left]
+    return {"removed": boot is not None, "reboot": reboot, "notes": told}

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import reach, started
+from . import disks, qcow2, reach, started
 from .base import BoardError, run
 from .domains import manifest
+from .generations import running_generation
 from .inside import Inside, NotLookedAt
 from .kernel_image import options_of
 from .measured import measured
@@ -241,9 +242,25 @@ def observe_beside(step: dict[str, Any]) -> dict[str, Any]:
     return reach.beside(step, _shell_of(step))
 
 
+def observe_disk(step: dict[str, Any]) -> dict[str, Any]:
+    """Say of a disk what it was made of, and in which format, or where a device is mounted (``disks.look``)."""
+    running = running_generation()
+    if running is None:
+        raise BoardError("VT703", "nothing of vtool's runs")
+    return disks.look(running, step["path"])
+
+
+def observe_disk_range(step: dict[str, Any]) -> dict[str, Any]:
+    """Return the digest of what a guest sees in a part of its qcow2 disk."""
+    with Path(step["path"]).open("rb") as stream:
+        return {"output": hashlib.sha256(qcow2.read(stream, step["at"], step["size_bytes"])).hexdigest()}
+
+
 SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside", "measured")
 QEMU_OPERATIONS = ("qmp", "offers")
 OPERATIONS = {
+    "disk": observe_disk,
+    "disk-range": observe_disk_range,
     "exchange": observe_exchange,
     "echo": observe_echo,
     "reach": observe_reach,

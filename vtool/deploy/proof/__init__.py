@@ -13,6 +13,7 @@ from vtool.deploy.proof import saved
 from vtool.deploy.proof.argo import argo
 from vtool.deploy.proof.boot import built_at_boot
 from vtool.deploy.proof.control_domain import control_domain
+from vtool.deploy.proof.disks import disks
 from vtool.deploy.proof.kvm import kvm_guests
 from vtool.deploy.proof.passthrough import passed_to, pci_of
 from vtool.deploy.proof.releases import releases
@@ -38,6 +39,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
         *xl_guests(board.xen_guests, board.facts.cpus),
         *(row for guest in board.xen_guests for row in passed_to(guest, board.control.name)),
         *(row for guest in board.xen_boot.guests for row in passed_to(guest, board.control.name)),
+        *disks(board),
     ]
     return list(_required(board.guests, found))
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from vtool.base.units import MIB, format_size
+from vtool.deploy.proof.disks import through_disk
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
 from vtool.deploy.proof.outside import is_driven, kernel_said, of_any_guest, offered, traffic
 from vtool.deploy.proof.paths import every_proof, proof_of
@@ -19,7 +20,6 @@ from vtool.deploy.proof.steps import (
     Step,
     block_device,
     counts,
-    disk_io,
     domain_answers,
     exchanged,
     features,
@@ -98,8 +98,8 @@ def device_io(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
     subject, identity = f"device {device.name}", f"{guest.name}-{device.name}"
     match device.type:
         case "blk":
-            block, disk = block_device(device.guest_sysfs), device.disks[0]
-            yield from disk_io(subject, guest.name, identity, block, disk.disk_path, disk.scratch)
+            block = block_device(device.guest_sysfs)
+            yield from through_disk(subject, guest.name, identity, block, device.disks[0])
         case "net" if device.tap is not None:
             yield from network_io(subject, guest.name, identity, device.frontend_address)
         case "net":

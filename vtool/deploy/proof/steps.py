@@ -193,11 +193,15 @@ def disk_io(
     path: str,
     scratch: AddressRange | None,
     backend: Callable[[str, str], Step] = on_board,
+    *,
+    direct: bool = False,
 ) -> Iterator[Proof]:
     """The guest reads what the file holds; with scratch space each side writes and the other reads.
 
-    ``backend`` makes a step that runs where ``path`` is.
+    ``backend`` makes a step that runs where ``path`` is. ``direct``: that is a device, of which the board must not
+    believe what it has read before.
     """
+    into, out_of = (" oflag=direct", " iflag=direct") if direct else ("", "")
     blocks = TRANSFER_BYTES // MIB
     if scratch is not None:
         front, back = scratch.base // MIB, scratch.base // MIB + blocks
@@ -209,7 +213,7 @@ def disk_io(
             "sha256sum /tmp/w; rm /tmp/w",
         )
         check = backend(
-            f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks} status=none | sha256sum"
+            f"written-{identity}", f"dd if={path} bs=1M skip={front} count={blocks}{out_of} status=none | sha256sum"
         )
         yield same_digest(
             subject,
@@ -219,12 +223,12 @@ def disk_io(
         )
         fill = backend(
             f"fill-{identity}",
-            f"dd if=/dev/urandom of={path} bs=1M seek={back} count={blocks} conv=notrunc,fsync status=none && "
-            f"dd if={path} bs=1M skip={back} count={blocks} status=none | sha256sum",
+            f"dd if=/dev/urandom of={path} bs=1M seek={back} count={blocks}{into} conv=notrunc,fsync status=none && "
+            f"dd if={path} bs=1M skip={back} count={blocks}{out_of} status=none | sha256sum",
         )
     else:
         back = 0
-        fill = backend(f"fill-{identity}", f"dd if={path} bs=1M count={blocks} status=none | sha256sum")
+        fill = backend(f"fill-{identity}", f"dd if={path} bs=1M count={blocks}{out_of} status=none | sha256sum")
     fetch = in_domain(
         domain,
         f"read-{identity}",

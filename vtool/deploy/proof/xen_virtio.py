@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from vtool.base.units import format_size
+from vtool.deploy.proof.disks import through_disk
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
 from vtool.deploy.proof.outside import is_driven, offered
 from vtool.deploy.proof.paths import proof_of
@@ -16,7 +17,6 @@ from vtool.deploy.proof.steps import (
     Proof,
     Step,
     block_device,
-    disk_io,
     features,
     has_option,
     in_domain,
@@ -49,8 +49,7 @@ def virtio_device(guest: XenGuest, device: XenVirtio) -> Iterator[Proof]:
         yield driver_accepted(device, guest.name, in_domain(guest.name, f"features-{identity}", accepted, 20))
     yield from queues(device, guest.name, guest.cpus, f"/sys/bus/platform/devices/{device.place.base:x}.virtio")
     if device.disks:
-        disk = device.disks[0]
-        yield from disk_io(subject, guest.name, identity, _disk_of(device), disk.disk_path, disk.scratch)
+        yield from through_disk(subject, guest.name, identity, _disk_of(device), device.disks[0])
     if device.tap is not None:
         yield from network_io(subject, guest.name, identity, device.frontend_address)
 

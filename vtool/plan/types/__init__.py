@@ -30,6 +30,7 @@ from vtool.plan.types.guest import (
     board_devices,
     file_disks,
     served_by,
+    units_of,
     written_files,
 )
 from vtool.plan.types.kvm import TRACK_HIWATER, HostPci, KvmDevice, KvmFirmware, KvmGuest, KvmMemory
@@ -131,5 +132,6 @@ __all__ = [
     "board_devices",
     "file_disks",
     "served_by",
+    "units_of",
     "written_files",
 ]

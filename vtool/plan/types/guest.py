@@ -163,6 +163,11 @@ def board_devices(disks: Iterable[FileDisk]) -> tuple[str, ...]:
     return tuple(disk.disk_path for disk in disks if disk.is_device)
 
 
+def units_of(guest: Guest, device: GuestDevice) -> tuple[str, ...]:
+    """Return the units that have a device open: the guest's, and what serves it alone."""
+    return tuple(dict.fromkeys(filter(None, (guest.unit, device.served_by))))
+
+
 def served_by(guest: Guest) -> dict[str, str]:
     """Return the units that serve devices of a guest, by the devices' names."""
     return {device.name: device.served_by for device in guest.devices if device.served_by is not None}
