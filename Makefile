@@ -78,6 +78,7 @@ bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.disks
 	$(BIN)/python -m benchmarks.rings
 	$(BIN)/python -m benchmarks.again
 	$(BIN)/python -m benchmarks.report

@@ -144,7 +144,11 @@ class Source:
                 memory = self.memory_mib if g == 0 else MEMORY_MIB
                 ramdisk = ", ramdisk: ./image" if g == 0 and self._image else ""
                 lines += [f"  {b}-g{g}: {{board: {b}, memory: {memory}MiB, kernel: ./guest-kernel{ramdisk}}}"]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self.more()]) + "\n"
+
+    def more(self) -> list[str]:
+        """Return more lines of the topology."""
+        return []
 
     def _put(self, source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,14 +165,22 @@ class Source:
 class Fleet:
     """The machines, and the ways to them: an inventory for each tool."""
 
-    def __init__(self, folder: Path, source: Source, stack: contextlib.ExitStack, mounts: str = MOUNTS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Source,
+        stack: contextlib.ExitStack,
+        mounts: str = MOUNTS,
+        address: str = "127.0.0.1",
+        inside: tuple[str, ...] = (),
+    ) -> None:
         self.source = source
         self.older: Older | None = None
         self.clock: Callable[[], float] = time.monotonic
         self.machines: dict[str, Machine] = {}
         for name in source.names:
             (folder / name).mkdir()
-            machine = self.machines[name] = Machine(folder / name, mounts)
+            machine = self.machines[name] = Machine(folder / name, mounts, address, inside)
             for kind in ("passwd", "group"):
                 with (machine.folder / "etc" / kind).open("a") as users:
                     users.write(
@@ -244,22 +256,22 @@ class Fleet:
         vtool, ansible, ssh, pyinfra = {}, {}, "", []
         for name, machine in self.machines.items():
             known, identity, port = folder / name / "known_hosts", str(machine.identity), machine.port
-            known.write_text(f"[127.0.0.1]:{port} {machine.host_key}\n")
+            known.write_text(f"[{machine.address}]:{port} {machine.host_key}\n")
             ssh += (
-                f"Host {name}\n HostName 127.0.0.1\n Port {port}\n User root\n IdentityFile {identity}\n"
+                f"Host {name}\n HostName {machine.address}\n Port {port}\n User root\n IdentityFile {identity}\n"
                 f" UserKnownHostsFile {known}\n BatchMode yes\n StrictHostKeyChecking yes\n"
             )
             vtool[name] = {
                 "driver": "ssh",
                 "facts": str(self.source.folder / "facts.yaml"),
-                "host": "127.0.0.1",
+                "host": machine.address,
                 "port": port,
                 "host_key": machine.host_key,
                 "identity_file": identity,
                 "device_tree": str(self.source.folder / "base.dtb"),
             }
             ansible[name] = {"ansible_python_interpreter": "/usr/bin/python3"}
-            of_pyinfra = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_user": "root", "ssh_key": identity}
+            of_pyinfra = {"ssh_hostname": machine.address, "ssh_port": port, "ssh_user": "root", "ssh_key": identity}
             pyinfra.append((name, {**of_pyinfra, "ssh_known_hosts_file": str(known)}))
         (folder / "ssh_config").write_text(ssh)
         (folder / "vtool.yaml").write_text(json.dumps({"version": 1, "boards": vtool}))

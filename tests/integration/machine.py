@@ -52,10 +52,15 @@ def why_not() -> str:
 
 
 class Machine:
-    """``folder`` must be one that other users can enter; ``mounts`` are shell lines for more ("$1" is the folder)."""
+    """``folder`` must be one that other users can enter; ``mounts`` are shell lines for more ("$1" is the folder).
 
-    def __init__(self, folder: Path, mounts: str = "") -> None:
-        self._mounts = mounts
+    It is started by the command ``inside``, which may enter a network namespace that has ``address``.
+    """
+
+    def __init__(
+        self, folder: Path, mounts: str = "", address: str = "127.0.0.1", inside: tuple[str, ...] = ()
+    ) -> None:
+        self._mounts, self.address, self._inside = mounts, address, inside
         self.folder, self.port = folder, free_port()
         etc = folder / "etc"
         for name in ("etc", "sbin", "firmware", "home", "run", "lib"):
@@ -71,7 +76,7 @@ class Machine:
         self.identity = folder / "identity"
         make_key(self.identity)
         (etc / "sshd_config").write_text(
-            f'ListenAddress 127.0.0.1\nPort {self.port}\nHostKey "{folder}/host"\nPidFile none\nUsePAM no\n'
+            f'ListenAddress {address}\nPort {self.port}\nHostKey "{folder}/host"\nPidFile none\nUsePAM no\n'
             f'StrictModes no\nAuthorizedKeysFile "{folder}/identity.pub"\nPasswordAuthentication no\n'
             "Subsystem sftp internal-sftp\n"
         )
@@ -89,12 +94,12 @@ class Machine:
     def on(self) -> None:
         if self.is_on():
             return
-        command = ["unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", str(self.folder), self._mounts]
+        command = [*self._inside, "unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", str(self.folder), self._mounts]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.is_on():
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), timeout=1):
                 return
             time.sleep(0.05)
         raise RuntimeError(f"sshd does not listen: {(self.folder / 'log').read_text()}")
