@@ -83,3 +83,59 @@ def test_the_network_of_the_hint_is_free(monkeypatch: pytest.MonkeyPatch) -> Non
             [{"name": "kvmbr0", "network": "10.0.2.0/24"}, {"name": "kvmbr1", "network": "192.168.78.0/30"}]
         )
     assert caught.value.hints == ["give the bridge a network of its own, such as 192.168.79.0/24"]
+
+
+def refused_for(wanted: dict[str, object], running: list[dict[str, object]] | None = None) -> tuple[str, str, str]:
+    with pytest.raises(BoardError) as caught:
+        networks.refuse_networks([wanted], running or [])
+    return caught.value.code, str(caught.value), caught.value.hints[0]
+
+
+def test_a_bridge_that_is_to_be_there_is_and_is_not_vtools() -> None:
+    networks.refuse_networks([{"name": "br0", "existing": True}], [])
+    assert refused_for({"name": "br7", "existing": True}) == (
+        "VT470",
+        "bridge 'br7' is not there on the board",
+        "the board has: br0, xenbr0",
+    )
+    assert refused_for({"name": "eth1", "existing": True})[:2] == ("VT470", "bridge 'eth1' is no bridge on the board")
+    code, message, hint = refused_for({"name": "br0", "existing": True}, [{"name": "br0", "uplink": "eth1"}])
+    assert code == "VT470" and "the generation that runs made it" in message and "after vtool down" in hint
+
+
+def test_a_bridge_of_another_tool_is_used_or_refused_and_never_fought() -> None:
+    assert refused_for({"name": "br0", "network": "192.168.77.0/24"}) == (
+        "VT472",
+        "the board has a bridge 'br0' that is not vtool's, and vtool would make one of that name",
+        "`existing: true` beside `bridge: br0` uses it as it is",
+    )
+    assert refused_for({"name": "vt0"})[:2] == (
+        "VT472",
+        "the board has an interface 'vt0' that is not vtool's, and vtool would make one of that name",
+    )
+    # What the running generation made is vtool's.
+    networks.refuse_networks([{"name": "br0", "network": "192.168.77.0/24"}], [{"name": "br0"}])
+
+
+def test_the_network_of_a_bridge_that_is_there_is_the_boards_own_and_no_reason() -> None:
+    networks.refuse_networks([{"name": "br0", "existing": True}], [])
+    with pytest.raises(BoardError, match=r"10\.16\.0\.0/16 on the board"):
+        networks.refuse_networks([{"name": "br1", "network": "10.16.0.0/16"}], [])
+
+
+def test_an_interface_that_guests_are_put_on_is_there_and_is_wired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks.uplink, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(networks.uplink, "STATES", tmp_path / "states")
+    (tmp_path / "net/wlan0/device").mkdir(parents=True)
+    (tmp_path / "net/wlan0/phy80211").mkdir()
+    (tmp_path / "net/eth1/master").symlink_to("../br0")
+    networks.refuse_networks([{"direct": "eth0"}], [])
+    assert refused_for({"direct": "eth9"}) == (
+        "VT471",
+        "the board has no interface 'eth9'",
+        "it has: eth0, eth1, vif1.0, wlan0",
+    )
+    assert refused_for({"direct": "wlan0"})[0] == "VT471"
+    assert refused_for({"direct": "eth1"})[1] == "'eth1' of the board is a port of 'br0' already"

@@ -18,7 +18,7 @@ from vtool.deploy.proof.saved import from_json, none_kept, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "topology" / "examples").glob("*.yaml"))
-NAMES = ("kvm-queues", "foreign-guests", "kvm-own-kernel", "xen-disks")
+NAMES = ("kvm-queues", "foreign-guests", "kvm-own-kernel", "xen-disks", "xen-networks")
 MORE = [ROOT / "tests" / "topologies" / f"{name}.yaml" for name in NAMES]
 POOL = ROOT / "topology" / "examples" / "kvm-pool.yaml"
 MIB = 1 << 20

@@ -86,7 +86,7 @@ def _commands_at(topology: Topology, guest: Guest) -> str:
     if guest.kind is not GuestKind.DOM0LESS or topology.domains[guest.name].ramdisk != OWN_RAMDISKS[1]:
         return ""
     networks = (one for one in topology.devices.values() if one.type == "net" and one.frontend == guest.name)
-    addresses = (one.network.frontend_address for one in networks if topology.domains[one.backend].role is Role.CONTROL)
+    addresses = (one.network.fixed_address for one in networks if topology.domains[one.backend].role is Role.CONTROL)
     return next((f"{address.split('/')[0]}:{COMMANDS_PORT}" for address in addresses if address), "")
 
 

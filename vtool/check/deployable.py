@@ -49,8 +49,9 @@ def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
                 why = f"which the guest '{device.backend}' serves without the ramdisk {DRIVER_DOMAIN_RAMDISK},"
                 yield f"device '{name}', {why}", ("devices", name)
                 continue
-            if device.type == "net" and not device.network.backend_address:
-                yield f"device '{name}' without a `backend_address`, through which it is proven,", ("devices", name)
+            if device.type == "net" and (device.network.has_no_fixed_address or not device.network.backend_address):
+                words = "fixed addresses" if device.network.has_no_fixed_address else "a `backend_address`"
+                yield f"device '{name}' without {words}, through which it is proven,", ("devices", name)
                 continue
         hypervisor = context.hypervisor_of(device.frontend)
         row = combination_of(hypervisor.kind, device) if hypervisor else None

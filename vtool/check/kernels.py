@@ -10,6 +10,7 @@ from vtool.diagnostics import Diagnostic, Severity
 from vtool.diagnostics.codes import rule
 from vtool.files.kinds import PACKERS, Kind
 from vtool.model.combinations import combination_of
+from vtool.model.devices import NetworkDevice
 from vtool.model.topology import Role
 
 XEN_FRONTEND = ("XEN", "HVC_XEN")
@@ -141,6 +142,8 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         if row is not None and device.frontend == name:
             add(row.kernel, f"{why} with the data path '{device.data_path.value}'", deployed=row.deployed)
             add(device.driver_options(), why, deployed=row.deployed)
+        if control and isinstance(device, NetworkDevice) and device.network.direct:
+            add(("MACVTAP",), why)
     for region_name, region in context.lookup.regions_of[name].items():
         if region.reusable and region.owner == name:
             add(("DMA_CMA",), f"by region '{region_name}'", deployed=False)

@@ -62,12 +62,14 @@ def networks_are_sound(context: Context) -> Iterator[Diagnostic]:
         if not network.bridge:
             continue
         key = (device.backend, network.bridge)
-        taken = addresses.setdefault((*key, network.frontend_address.partition("/")[0]), name)
-        if taken != name and network.frontend_address:
+        taken = addresses.setdefault((*key, network.fixed_address.partition("/")[0]), name)
+        if taken != name and network.fixed_address:
             message = f"'{network.frontend_address}' of '{name}' is also the address of '{taken}'"
             label = Label(context.span("devices", taken, "network", "frontend_address"), "the other is here")
             hint = free_address(context, device, network.backend_address)
             yield context.find("VT331", message, (*path, "frontend_address"), labels=(label,), hints=(hint,))
+        if network.has_no_fixed_address and not network.backend_address:
+            continue  # it asks nothing of the bridge
         if key in bridges and bridges[key][1] != network.backend_address:
             other = bridges[key][0]
             message = f"bridge '{network.bridge}' gets another address from '{name}' than from '{other}'"
@@ -82,7 +84,7 @@ def _addresses_meet(context: Context, name: str, device: NetworkDevice) -> Itera
     ends: list[ipaddress.IPv4Interface] = []
     for end in ("frontend_address", "backend_address"):
         text = getattr(device.network, end)
-        if not text:
+        if not text or (end == "frontend_address" and device.network.has_no_fixed_address):
             continue  # VT340 says that it is missing
         address = interface(text)
         if address is None:
@@ -180,7 +182,7 @@ def bridges_are_new(context: Context) -> Iterator[Diagnostic]:
     for name, device in context.topology.devices.items():
         if context.by_a_guest(device):
             continue  # a driver domain makes its bridge itself
-        if device.type == "net" and _REAL_INTERFACE.match(device.network.bridge):
+        if device.type == "net" and not device.network.existing and _REAL_INTERFACE.match(device.network.bridge):
             message = f"bridge '{device.network.bridge}' has the name of one of a board's own interfaces"
             hint = "vtool makes the bridge and removes it again; give it a name such as xenbr0"
             yield context.find("VT334", message, ("devices", name, "network", "bridge"), hints=(hint,))

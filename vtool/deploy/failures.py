@@ -37,6 +37,41 @@ declare(
     fix="Name a node of the board's tree, from its root, with unit addresses.",
 )
 declare(
+    "VT470",
+    what="a bridge that is to be there is not",
+    why="With existing: true it is another tool's, which vtool neither makes nor waits for.",
+    example="bridge: br0, existing: true on a board that has br-lan",
+    fix="Name a bridge that the board has, or leave existing out.",
+)
+declare(
+    "VT471",
+    what="an interface of the board cannot be given to guests",
+    why="It is not there, is wireless, or is in a bridge or a bond already: the board's network would break.",
+    example="uplink: eth1 on a board with eth0",
+    fix="Name a wired interface that nothing else has; of a bridge that is there, the bridge with existing: true.",
+)
+declare(
+    "VT472",
+    what="the board has a bridge of that name that is not vtool's",
+    why="vtool would fight another tool for it.",
+    example="bridge: virbr0 on a board with libvirt",
+    fix="Write existing: true to use it, or give vtool's another name.",
+)
+declare(
+    "VT475",
+    what="the board was not reached after its addresses had moved",
+    why="It has put them back by itself, or does so within two minutes.",
+    example="a switch that lets one MAC address through",
+    fix="See what of the network takes the bridge for another machine.",
+)
+declare(
+    "VT477",
+    what="nobody knows how to move an interface's addresses",
+    why="Who configures it would put them back, or nobody would renew its lease.",
+    example="uplink: eth0 where NetworkManager has eth0",
+    fix="Have that tool make the bridge, and write existing: true.",
+)
+declare(
     "VT701",
     what="a device-tree overlay or boot script does not compile",
     why="A tree that does not compile must not reach a board.",

@@ -58,8 +58,8 @@ class Job(contextlib.AbstractContextManager["Job"]):
 
     ``begun``: somebody worked on it. ``given_up``: nobody wants to know any more what comes of it. ``applied``: the
     board runs, or will boot, what this verb wants. ``compared`` is what the board said that it lacks, ``boot_before``
-    the boot id it had. ``proofs`` are what the generation has to show that this verb makes run, or finds running;
-    ``shows_nothing``: it keeps none.
+    the boot id it had; ``uplinks`` are the bridges that its own addresses move to. ``proofs`` are what the generation
+    has to show that this verb makes run, or finds running; ``shows_nothing``: it keeps none.
     """
 
     def __init__(self, board: Board, report: Report) -> None:
@@ -73,6 +73,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         self.applied = False
         self.boot_before = ""
         self.compared: dict[str, Any] = {}
+        self.uplinks: list[str] = []
         self.proofs: list[Proof] = []
         self.shows_nothing = False
         self._reached: Reached | None = None

@@ -43,7 +43,7 @@ from vtool.images.disks import disk_file
 from vtool.model.board_facts import Boot, UBoot
 from vtool.model.load_windows import load_windows
 from vtool.model.topology import OF_THE_BOARD
-from vtool.plan.types import BoardPlan
+from vtool.plan.types import BoardPlan, Bridge
 from vtool.platform.devicetree import Node, Tree, read_blob
 from vtool.platform.host_memory import Taken
 from vtool.render import render
@@ -383,8 +383,18 @@ def _generation(topology: str, board: BoardPlan, files: list[StagedFile]) -> dic
         "units": {unit: _digest(f for f in files if unit in f.used_by) for unit in units},
         "needs": needs_of(files),
         "disks": disk_entries(board, made),
-        "networks": [{"name": bridge.name, "network": bridge.network} for bridge in board.bridges if bridge.address],
+        "networks": [*map(_bridge, board.bridges), *({"direct": name} for name in board.direct)],
     }
+
+
+def _bridge(bridge: Bridge) -> dict[str, Any]:
+    """Write what the board is to look at of a bridge before it is changed."""
+    said: dict[str, Any] = {"name": bridge.name}
+    if bridge.address:
+        said["network"] = bridge.network
+    if bridge.existing:
+        said["existing"] = True
+    return {**said, "uplink": bridge.uplink} if bridge.uplink else said
 
 
 def _boot(facts: Boot) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from vtool.base.progress import Progress
 from vtool.board.live_tree import running_tree
 from vtool.board.own_system import own_system
+from vtool.deploy import uplinks
 from vtool.deploy.asking import require_deployed
 from vtool.deploy.board_lock import Held, HeldCommands
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
@@ -122,11 +123,15 @@ def _bring_up(job: Job, work: Work) -> None:
 
 
 def compare(job: Job, work: Work) -> Said:
-    """Ask what the board lacks of what it is to run. Raises what staging does; VT428, VT705, VT706, VT716."""
+    """Ask what the board lacks of what it is to run.
+
+    Raises what staging does; VT428, VT470 to VT472 and VT477 of its networks; VT705, VT706, VT716.
+    """
     stand_ready(job, work)
     with job.phase("compare"):
         said = job.held_board.run("compare", stdin=_wanted(job), timeout_s=TASK_DEADLINE_S)
     job.compared, job.boot_before, job.applied = said, said["boot_id"], said["current"]
+    job.uplinks = said["uplinks"]
     job.report.confirmed = said["current"] and said["confirmed"]
     told = ("current", "confirmed", "running", "missing", "missing_bytes")
     return {"changed": False, "generation": job.report.generation, **{key: said[key] for key in told}}
@@ -191,6 +196,7 @@ def rollback(job: Job, work: Work, generation: str = "") -> Said:
     with job.phase("roll back"):
         done = job.held_board.run("rollback", *([generation] if generation else []))
     job.boot_before, job.report.topology = done["boot_id"], done["topology"]
+    job.uplinks = done["uplinks"]
     job.report.generation = done["generation"]
     return _applied(job, {"changed": True, **done})
 
@@ -221,8 +227,10 @@ def reboot(job: Job, work: Work) -> Said:
 
 
 def converge(job: Job, _: Work) -> Said:
-    """Start backends and domains and wait until they are ready. Raises VT703, VT708 with a console's tail."""
+    """Start backends and domains and wait until they are ready. Raises VT475, VT703, VT708 with a console's tail."""
     with job.phase("start and prove"):
+        if job.uplinks:
+            uplinks.moved(job, "start_uplinks", job.uplinks)
         job.held_board.run("converge", "--patience", f"{job.board.patience:.2f}", timeout_s=TASK_DEADLINE_S)
     return {"changed": False}
 
@@ -296,8 +304,11 @@ def clean(job: Job, work: Work) -> Said:
         return {"changed": False, "reboot": False}
     with job.phase("board"):
         _bring_up(job, work)
-        job.boot_before = job.held_board.run("state")["boot_id"]
+        state = job.held_board.run("state")
+        job.boot_before = state["boot_id"]
     with job.phase("tear down"):
+        if state["uplinks"]:
+            uplinks.moved(job, "release_uplinks", ())
         done = job.held_board.run("clean", timeout_s=TASK_DEADLINE_S)
     job.report.changed, job.report.rebooted = done["removed"], done["reboot"]
     job.report.notes = done["notes"]

@@ -36,7 +36,7 @@ def extract(archive: Path, member: str, target: Path) -> None:
 
 def guest_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
     """Return everything that goes into the reference guest."""
-    files = {name: recipe_text(f"guest/{name}") for name in ("init", "poweroff")}
+    files = {name: recipe_text(f"guest/{name}") for name in ("init", "poweroff", "dhcp-event")}
     digests = {name: image.sha256 for name, image in needs.items()}
     return {**digests, "files": files, "applets": recipe_text("guest/applets.txt")}
 

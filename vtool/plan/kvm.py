@@ -22,7 +22,7 @@ from vtool.model.places import has_device, kvm_mmio, kvm_pci
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
-from vtool.plan.networks import derived_mac, plan_tap
+from vtool.plan.networks import FIRST_DESCRIPTOR, derived_mac, plan_tap
 from vtool.plan.paths import kernel_words, planning_of
 from vtool.plan.placement import flag_of, given_place, mmio_place
 from vtool.plan.qemu import device_options, queues_of, reconnect
@@ -99,7 +99,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
             for node in (
                 *requested[device.name].board_nodes(),
                 *plan.board_devices(device.disks),
-                *(["/dev/net/tun"] if device.tap else []),
+                *(["/dev/net/tun"] if device.tap and not device.tap.direct else []),
             )
         ),
         own_network=not any(device.tap for device in devices),
@@ -186,6 +186,8 @@ class _DevicePlanner:
         self.scope, self.hypervisor, self.guest, self.run_folder = scope, hypervisor, guest, run_folder
         self.pools, self.maps_bytes = pools, maps_bytes
         self.mmio, self.pci = kvm_mmio(guest, scope.devices), kvm_pci(guest, scope.devices)
+        mine = ((n, d) for n, d in scope.devices.items() if d.frontend == guest and isinstance(d, NetworkDevice))
+        self.direct = [name for name, device in mine if device.network.direct]
 
     def device(self, name: str, device: Device) -> plan.KvmDevice:
         """Decide one device."""
@@ -195,7 +197,8 @@ class _DevicePlanner:
         network = device.network if isinstance(device, NetworkDevice) else None
         tap = None
         if isinstance(device, NetworkDevice) and device.program is Program.QEMU:
-            tap = plan_tap(name, device, "vtool-domain")
+            handed = self.direct.index(name) + FIRST_DESCRIPTOR if name in self.direct else 0
+            tap = plan_tap(name, device, "vtool-domain", self._mac(name, device), handed)
         region_file = self._region_file(device)
         disks = self.scope.disks_of(name)
         wiring = self._wiring(name, device, row, disks, tap, region_file)
@@ -249,6 +252,7 @@ class _DevicePlanner:
             share=share_of(device),
             mac=self._mac(name, device),
             tap=tap.name if tap else "",
+            descriptor=tap.descriptor if tap else 0,
             port=f"{self.run_folder}/port-{name}.sock",
             disks=tuple(disk.node for disk in disks),
             region=(region.path, region.size_bytes) if region else None,

@@ -175,9 +175,7 @@ def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: 
         bridge=device.network.bridge,
         frontend_address=device.network.frontend_address,
         backend_address=device.network.backend_address,
-        backend_unit=domain_unit(device.backend)
-        if device.backend in scope.guests
-        else bridge_unit(device.network.bridge),
+        backend_unit=domain_unit(device.backend) if device.backend in scope.guests else bridge_unit(device.network),
         backend=device.backend if device.backend in scope.guests else None,
         deployed=device.backend not in scope.guests or scope.domains[device.backend].ramdisk == DRIVER_DOMAIN_RAMDISK,
     )
@@ -188,8 +186,10 @@ def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:
     bridges: dict[str, plan.Bridge] = {}
     for device in scope.devices.values():
         if isinstance(device, NetworkDevice) and device.network.bridge and device.backend == scope.control_name:
-            name = device.network.bridge
-            bridges.setdefault(name, plan.Bridge(name, device.network.backend_address, bridge_unit(name)))
+            network, name = device.network, device.network.bridge
+            made = plan.Bridge(name, network.backend_address, bridge_unit(network), network.existing, network.uplink)
+            if name not in bridges or not bridges[name].address:
+                bridges[name] = made
     return tuple(bridges.values())
 
 

@@ -138,10 +138,11 @@ def _networks(
         if not isinstance(device, NetworkDevice):
             continue
         network = device.network
-        own = network.frontend_address if device.frontend == domain else network.backend_address
+        own = network.fixed_address if device.frontend == domain else network.backend_address
         if own and own not in seen:
             seen.add(own)
-            through = device.frontend == domain and device.backend == control and bool(network.backend_address)
+            here = bool(network.backend_address or network.existing or network.uplink)
+            through = device.frontend == domain and device.backend == control and here
             yield ipaddress.IPv4Interface(own), through
 
 

@@ -32,7 +32,8 @@ def _units_of(guest: KvmGuest, device: KvmDevice) -> Iterator[tuple[str, str]]:
         if device.backend.socket_unit is not None:
             yield device.backend.socket_unit, fill("kvm/backend.socket.j2", guest=guest, device=device)
     if device.tap is not None:
-        yield device.tap.unit, fill("kvm/tap.service.j2", guest=guest, device=device)
+        template = "kvm/macvtap.service.j2" if device.tap.direct else "kvm/tap.service.j2"
+        yield device.tap.unit, fill(template, guest=guest, device=device)
     if device.region_file is not None:
         yield device.region_file.unit, fill("kvm/region.service.j2", file=device.region_file)
 

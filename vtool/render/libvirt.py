@@ -160,9 +160,10 @@ def _scsi(devices: ET.Element, device: KvmDevice, index: int) -> None:
 
 
 def _net(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    assert device.tap is not None
     interface = ET.SubElement(devices, "interface", type="ethernet")
     ET.SubElement(interface, "mac", address=device.setting("mac"))
-    ET.SubElement(interface, "target", dev=device.setting("ifname"), managed="no")
+    ET.SubElement(interface, "target", dev=device.tap.name, managed="no")
     ET.SubElement(interface, "model", type=_virtio(device))
     _driver(interface, device, **_queues(device, "queues"))
     _address(interface, device)

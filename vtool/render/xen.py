@@ -34,8 +34,10 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         yield from _virtio_units(guest)
     yield from _boot_units(board.xen_boot, [guest.create_unit or guest.unit for guest in board.xen_guests])
     for bridge in board.bridges:
+        if bridge.existing:
+            continue
         users = [guest.unit for guest in board.guests if bridge.name in guest.bridges]
-        yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge), ("devices",), *users)
+        yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge, program=PROGRAM), ("devices",), *users)
 
 
 def _boot_units(boot: XenBoot, creators: list[str]) -> Iterator[Artifact]:

@@ -14,6 +14,7 @@ from vtool.model.devices import DiskFormat
 from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import (
     BoardPlan,
+    Bridge,
     FileDisk,
     GuestKind,
     KvmDevice,
@@ -72,7 +73,18 @@ def _board_rows(board: BoardPlan) -> Iterator[tuple[str, str, str]]:
     yield from _xen_boot_rows(board.control.name, board.xen_boot)
     yield from _not_checked_rows(board)
     for bridge in board.bridges:
-        yield ("bridge", bridge.name, f"{bridge.address}, {bridge.unit}")
+        yield ("bridge", bridge.name, ", ".join(_bridge(bridge)))
+
+
+def _bridge(bridge: Bridge) -> Iterator[str]:
+    if bridge.existing:
+        yield "the board's own, used as it is"
+        return
+    if bridge.uplink:
+        yield f"with '{bridge.uplink}', whose addresses move to it"
+    elif not bridge.address:
+        yield "without an address"
+    yield from filter(None, (bridge.address, bridge.unit))
 
 
 NOT_CHECKED = "not checked by vtool"

@@ -7,6 +7,7 @@ from typing import Any
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.disks import through_disk
+from vtool.deploy.proof.networks import network_rows, vif
 from vtool.deploy.proof.outside import at_blkback, once_used
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import Observed, to_disk
@@ -17,7 +18,6 @@ from vtool.deploy.proof.steps import (
     Step,
     counts,
     in_domain,
-    network_io,
     on_board,
     same_digest,
     shows,
@@ -47,7 +47,8 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
 def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
     """Return what has to be shown of a PV network interface."""
     subject, identity = f"device {interface.name}", f"{guest.name}-{interface.name}"
-    yield from network_io(subject, guest.name, identity, interface.frontend_address)
+    port, inside = vif(guest.name, interface)
+    yield from network_rows(subject, guest.name, identity, interface.frontend_address, port=port, inside=inside)
     copy = on_board(
         f"copy-{identity}",
         f"D=$(xl domid {guest.name}); F=/local/domain/$D/device/vif/{interface.index}; "

@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from . import generations, lock, surroundings
+from . import generations, lock, surroundings, uplink
 from .base import CURRENT, FOLDER, BoardError, boot_id, free_bytes, read_json, run, unit_state
 from .typed import Any
 
@@ -44,6 +44,7 @@ def verb_state(_: argparse.Namespace) -> dict[str, Any]:
         "domains": domains,
         "backends": {name: {"unit": unit_state(unit)} for name, unit in found["backends"].items()},
         "lock": lock.holder(),
+        "uplinks": uplink.taken(),
     }
 
 

@@ -32,7 +32,7 @@ from .base import (
     sha256_of,
 )
 from .boot_partition import make_sound
-from .networks import refuse_own_networks
+from .networks import refuse_networks
 from .typed import IO, Any
 
 STORE = FOLDER / "store"
@@ -131,7 +131,7 @@ def changed_entry(generation: dict[str, Any]) -> list[str]:
 def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Read a generation file from stdin; say what the board lacks of it and what making it run would change.
 
-    Changes nothing of any generation. Raises VT428, VT705, VT706 or VT716 when it cannot be had.
+    Changes nothing of any generation. Raises VT705, VT706, VT716, or what ``refuse_networks`` does.
     """
     generation = json.load(sys.stdin)
     running = running_generation()
@@ -146,6 +146,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "restart": units_to_restart(running, generation, damaged),
         "changes": list(changes(running, generation)),
         "boot_id": boot_id(),
+        "uplinks": uplinks(generation),
         "missing": [],
         "missing_bytes": 0,
         "bases": {},
@@ -153,7 +154,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     if answer["current"]:
         return answer
     surroundings.require(generation)
-    refuse_own_networks(generation.get("networks", []))
+    refuse_networks(generation.get("networks", []), (running or {}).get("networks", []))
     if not arguments.look_only:
         make_sound(Path(generation["boot"]["mount"]))
     check_writable(generation)
@@ -469,7 +470,13 @@ def verb_rollback(arguments: argparse.Namespace) -> dict[str, Any]:
     told = disks.changed(generation, running_generation(), laid_out=True)
     remember("rolled back to", generation, arguments)
     tried = try_generation(generation, [])
-    return {"topology": generation["topology"], "boot_id": boot_id(), "notes": told, **tried}
+    about = {"topology": generation["topology"], "boot_id": boot_id(), "uplinks": uplinks(generation), "notes": told}
+    return {**about, **tried}
+
+
+def uplinks(generation: dict[str, Any]) -> list[str]:
+    """Return the bridges of a generation that an interface of the board is in, which vtool put there."""
+    return [one["name"] for one in generation.get("networks", []) if one.get("uplink")]
 
 
 def verb_keep(_: argparse.Namespace) -> dict[str, Any]:

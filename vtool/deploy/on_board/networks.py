@@ -7,11 +7,47 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import uplink
 from .base import BoardError
 from .typed import Any
 
 ROUTES = Path("/proc/net/route")
 INTERFACES = Path("/sys/class/net")
+
+
+def refuse_networks(wanted: list[dict[str, Any]], running: list[dict[str, Any]]) -> None:
+    """Raise BoardError for what a generation wants of the board's own networks and cannot have, before it changes.
+
+    VT470 for a bridge that is not there, VT472 for one that is, VT471 and VT477 for an interface, VT428 for a network.
+    ``running`` is what the running generation has of them.
+    """
+    made = {one["name"] for one in running if "name" in one and not one.get("existing")}
+    for one in wanted:
+        name, there = one.get("name", ""), (INTERFACES / one.get("name", "") / "bridge").exists()
+        if one.get("existing") and (name in made or not there):
+            _refuse_missing(name, of_vtool=name in made)
+        if name and not one.get("existing") and name not in made and (INTERFACES / name).exists():
+            what = "a bridge" if there else "an interface"
+            hints = [f"`existing: true` beside `bridge: {name}` uses it as it is"] if there else []
+            message = f"the board has {what} '{name}' that is not vtool's, and vtool would make one of that name"
+            raise BoardError("VT472", message, [*hints, "or give the bridge another name"])
+        if interface := one.get("uplink") or one.get("direct"):
+            uplink.refuse(interface, moves="uplink" in one)
+    refuse_own_networks([one for one in wanted if "network" in one])
+
+
+def _refuse_missing(name: str, *, of_vtool: bool) -> None:
+    if of_vtool:
+        message = f"bridge '{name}' is to be there already, and it is vtool's: the generation that runs made it"
+        raise BoardError("VT470", message, ["leave out `existing`, or have another tool make it after vtool down"])
+    bridges = sorted(path.parent.name for path in INTERFACES.glob("*/bridge"))
+    what = "is no bridge" if (INTERFACES / name).exists() else "is not there"
+    hint = (
+        f"the board has: {', '.join(bridges)}"
+        if bridges
+        else "the board has no bridge; without `existing` vtool makes one"
+    )
+    raise BoardError("VT470", f"bridge '{name}' {what} on the board", [hint])
 
 
 def refuse_own_networks(wanted: list[dict[str, Any]]) -> None:

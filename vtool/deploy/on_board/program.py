@@ -59,6 +59,16 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "pci-take": ("pci", [word("addresses", nargs="+")]),
     "pci-return": ("pci", [word("addresses", nargs="+")]),
     "powerdown": ("talk", [word("domain"), word("--deadline", type=float, default=30.0)]),
+    "take_uplink": (
+        "uplink",
+        [word("bridge"), word("interface"), word("--guard-s", type=float, default=None)],
+    ),
+    "give_uplink": ("uplink", [word("bridge")]),
+    "start_uplinks": ("uplink", OWNER),
+    "confirm_uplinks": ("uplink", []),
+    "release_uplinks": ("uplink", [*OWNER, word("--seconds", type=float, default=120.0)]),
+    "guard_uplink": ("uplink", [word("bridge"), word("--seconds", type=float)]),
+    "guard_release": ("uplink", [word("bridge"), word("--seconds", type=float)]),
     "hold": ("program", [word("holder", type=json.loads)]),
 }
 """The module of each verb, read when the verb runs, and what its command line takes beside it."""

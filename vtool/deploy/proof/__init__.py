@@ -15,6 +15,7 @@ from vtool.deploy.proof.boot import built_at_boot
 from vtool.deploy.proof.control_domain import control_domain
 from vtool.deploy.proof.disks import disks
 from vtool.deploy.proof.kvm import kvm_guests
+from vtool.deploy.proof.networks import bridges
 from vtool.deploy.proof.passthrough import passed_to, pci_of
 from vtool.deploy.proof.releases import releases
 from vtool.deploy.proof.steps import TREE, Proof, Row, on_board, region_reg, steps_of
@@ -40,6 +41,7 @@ def proofs(board: BoardPlan) -> list[Proof]:
         *(row for guest in board.xen_guests for row in passed_to(guest, board.control.name)),
         *(row for guest in board.xen_boot.guests for row in passed_to(guest, board.control.name)),
         *disks(board),
+        *bridges(board),
     ]
     return list(_required(board.guests, found))
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.disks import through_disk
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure, value_of
+from vtool.deploy.proof.networks import network_rows
 from vtool.deploy.proof.outside import is_driven, kernel_said, of_any_guest, offered, traffic
 from vtool.deploy.proof.paths import every_proof, proof_of
 from vtool.deploy.proof.queues import queues
@@ -26,7 +27,6 @@ from vtool.deploy.proof.steps import (
     has_option,
     in_domain,
     mount_share,
-    network_io,
     on_board,
     region_reg,
     same_digest,
@@ -101,7 +101,10 @@ def device_io(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
             block = block_device(device.guest_sysfs)
             yield from through_disk(subject, guest.name, identity, block, device.disks[0])
         case "net" if device.tap is not None:
-            yield from network_io(subject, guest.name, identity, device.frontend_address)
+            port, inside = device.tap.name, f"$(ls {device.guest_sysfs}/virtio*/net)"
+            direct = bool(device.tap.direct)
+            address = device.frontend_address
+            yield from network_rows(subject, guest.name, identity, address, port=port, inside=inside, direct=direct)
         case "net":
             yield from _through_loopback(subject, guest.name, identity, device.backend_address.split("/")[0])
         case "fs":

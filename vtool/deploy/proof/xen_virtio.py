@@ -9,6 +9,7 @@ from typing import ClassVar
 from vtool.base.units import format_size
 from vtool.deploy.proof.disks import through_disk
 from vtool.deploy.proof.judges import Judge, Results, Verdict, failure
+from vtool.deploy.proof.networks import network_rows
 from vtool.deploy.proof.outside import is_driven, offered
 from vtool.deploy.proof.paths import proof_of
 from vtool.deploy.proof.queues import queues
@@ -20,7 +21,6 @@ from vtool.deploy.proof.steps import (
     features,
     has_option,
     in_domain,
-    network_io,
 )
 from vtool.model.access import ProofKind, Way
 from vtool.plan.types import XenGuest, XenQemu, XenVirtio
@@ -51,7 +51,9 @@ def virtio_device(guest: XenGuest, device: XenVirtio) -> Iterator[Proof]:
     if device.disks:
         yield from through_disk(subject, guest.name, identity, _disk_of(device), device.disks[0])
     if device.tap is not None:
-        yield from network_io(subject, guest.name, identity, device.frontend_address)
+        inside = f"$(ls /sys/bus/platform/devices/{device.place.base:x}.virtio/virtio*/net)"
+        port, address = device.tap.name, device.frontend_address
+        yield from network_rows(subject, guest.name, identity, address, port=port, inside=inside)
 
 
 def driver_accepted(device: XenVirtio, domain: str, accepted: Step) -> Proof:

@@ -43,8 +43,9 @@ class Wiring:
     """What was decided around one device; texts are empty where it has no such thing.
 
     ``listen`` is the socket's path as the daemon wants it, ``connect`` where it then is, ``reconnect`` how QEMU finds
-    it again; ``qemu_device`` is QEMU's name of the device. ``xen_disk`` is the name of xl's disk, ``region`` path and
-    size in bytes of a region between two guests.
+    it again; ``qemu_device`` is QEMU's name of the device. ``descriptor`` is the number of the open file that QEMU has
+    of ``tap``, 0 where QEMU opens it itself. ``xen_disk`` is the name of xl's disk, ``region`` path and size in bytes
+    of a region between two guests.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Wiring:
     share: str = ""
     mac: str = ""
     tap: str = ""
+    descriptor: int = 0
     port: str = ""
     disks: tuple[DiskNode, ...] = ()
     xen_disk: str = ""

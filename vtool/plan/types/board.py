@@ -23,11 +23,17 @@ from vtool.platform.host_memory import Taken
 
 @record
 class Bridge:
-    """A bridge in the control domain, with its address and prefix."""
+    """A bridge in the control domain, with its address and prefix where vtool gives it one.
+
+    One that is ``existing`` is another tool's; ``unit`` is then systemd's of that interface. Into one with an
+    ``uplink`` goes that interface of the board, whose addresses and routes the bridge takes over.
+    """
 
     name: str
     address: str
     unit: str
+    existing: bool = False
+    uplink: str = ""
 
     @property
     def network(self) -> str:
@@ -116,6 +122,11 @@ class BoardPlan:
     def ram(self) -> tuple[AddressRange, ...]:
         """The board's RAM, host-physical, ascending."""
         return tuple(sorted(AddressRange.of_size(bank.base, bank.size) for bank in self.facts.ram))
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """Return the interfaces of the board that guests are on without a bridge."""
+        return tuple(sorted({tap.direct for guest in self.kvm_guests for tap in guest.handed}))
 
     @property
     def guests(self) -> tuple[KvmGuest | XenGuest | XenBootGuest, ...]:

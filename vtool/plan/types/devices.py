@@ -95,7 +95,9 @@ class VhostUserBackend:
 class Tap:
     """A tap interface on a bridge, for a network device inside a QEMU that runs as user ``owner``.
 
-    With ``multi_queue`` QEMU opens it several times, and cannot open it but so.
+    With ``multi_queue`` QEMU opens it several times, and cannot open it but so. With ``direct`` it is a macvtap
+    interface on that one of the board's, in place of a bridge: it has the guest's ``mac``, and QEMU is handed its file
+    as number ``descriptor``.
     """
 
     name: str
@@ -104,3 +106,6 @@ class Tap:
     unit: str
     owner: str
     multi_queue: bool = False
+    direct: str = ""
+    mac: str = ""
+    descriptor: int = 0

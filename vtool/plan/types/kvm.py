@@ -185,6 +185,11 @@ class KvmGuest(StartedLater, WithoutPv):
         return (self.ram,)
 
     @property
+    def handed(self) -> tuple[Tap, ...]:
+        """Return its macvtap interfaces, whose files QEMU is handed."""
+        return tuple(device.tap for device in self.devices if device.tap and device.tap.direct)
+
+    @property
     def answers_qmp(self) -> bool:
         """Whether its QEMU is started by its own unit, and not by libvirt."""
         return self.libvirt_xml is None

@@ -25,16 +25,28 @@ from vtool.model.devices.queues import NET_ENTRIES, TAP_MOST, QueueLimits
 from vtool.model.types import MacAddress, Model
 from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages
 
+BY_DHCP, NO_ADDRESS = "dhcp", "none"
+InterfaceName = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,14})?$",
+        description="the name of an interface of the board: at most 15 letters, digits, '.', '_' or '-'",
+    ),
+]
+
 
 class Network(Model):
-    """What is behind a network device: a bridge and the addresses used on both ends, or the user's network.
+    """What is behind a network device: a bridge, an interface of the board's own, or the user's network.
 
-    The bridge is in the backend domain; in a driver domain its own root file system makes it. A ring is a link of
-    two ends and needs both addresses, and no bridge.
+    The bridge is in the backend domain; in a driver domain its own root file system makes it. One that is ``existing``
+    is the board's, made by another tool; into one with an ``uplink`` goes that interface, with the board's addresses.
+    ``direct`` is an interface that QEMU is on without a bridge (macvtap). A ring is a link of two ends and needs both
+    addresses, and no bridge.
 
-    Addresses are written as ``192.0.2.1/24``. A bridge is needed by all programs but passt, which has
-    none and instead forwards the board's TCP ports; with addresses it gives the frontend its own, and the
-    backend's is then the board's loopback as the frontend sees it.
+    Addresses are written as ``192.0.2.1/24``, that of the frontend also as ``dhcp``, or ``none`` where it is nobody's
+    business. A bridge is needed by all programs but passt, which has none and instead forwards the board's TCP ports;
+    with addresses it gives the frontend its own, and the backend's is then the board's loopback as the frontend sees
+    it.
     """
 
     bridge: Annotated[
@@ -44,6 +56,9 @@ class Network(Model):
             description="a bridge name: a lower-case letter, then at most 14 lower-case letters, digits or '-'",
         ),
     ] = ""
+    existing: bool = False
+    uplink: InterfaceName = ""
+    direct: InterfaceName = ""
     mac: MacAddress | None = None
     frontend_address: str = ""
     backend_address: str = ""
@@ -56,6 +71,16 @@ class Network(Model):
         ],
         ...,
     ] = ()
+
+    @property
+    def has_no_fixed_address(self) -> bool:
+        """Whether it is said that the frontend has no address, or one that nobody knows before."""
+        return self.frontend_address in (BY_DHCP, NO_ADDRESS)
+
+    @property
+    def fixed_address(self) -> str:
+        """Return the frontend's address where it is a fixed one, or nothing."""
+        return "" if self.has_no_fixed_address else self.frontend_address
 
 
 _ENTRIES = 256
@@ -77,19 +102,48 @@ class NetworkDevice(DeviceBase):
     def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:
         """Yield what is missing of, or means nothing to, who serves it: a bridge's two ends, a link's, or passt."""
         network, link = self.network, self.data_path.traits.carries_data
-        without_bridge = daemon is not None and daemon.without_bridge
+        without_bridge = link or (daemon is not None and daemon.without_bridge)
         needed: tuple[str, ...] = ("frontend_address", "backend_address")
-        if without_bridge:
+        if without_bridge and not link:
             needed = needed if any(getattr(network, key) for key in needed) else ()
-        elif not link:  # the address of a driver domain's bridge is its own matter
-            needed = ("bridge", *(needed[:1] if by_a_guest else needed))
-        if network.forward_tcp and not without_bridge:
+        elif network.direct:
+            needed = needed[:1]
+        elif not link:
+            # The address of a driver domain's bridge is its own matter, that of a bridge of the board's the board's.
+            elsewhere = by_a_guest or network.existing or network.uplink or network.has_no_fixed_address
+            needed = ("bridge", *(needed[:1] if elsewhere else needed))
+        if network.forward_tcp and (link or not without_bridge):
             yield Misfit(("network", "forward_tcp"), no_effect="only passt forwards ports")
-        if network.bridge and (without_bridge or link):
-            why = "a ring is a link of two ends" if link else f"{self.program.value} takes the board's own network"
-            yield Misfit(("network", "bridge"), no_effect=why)
+        yield from self._bridge_misfits(without_bridge=without_bridge, by_a_guest=by_a_guest)
+        if without_bridge and network.has_no_fixed_address:
+            why = "a ring is a link of two ends" if link else f"{self.program.value} gives the frontend its address"
+            yield Misfit(("network", "frontend_address"), no_effect=why, hint="write an address such as 192.0.2.2/24")
         if missing := [f"`{key}`" for key in needed if not getattr(network, key)]:
             yield Misfit(("network",), needs=" and ".join(missing))
+
+    def _bridge_misfits(self, *, without_bridge: bool, by_a_guest: bool) -> Iterator[Misfit]:
+        """Yield the words on a bridge, or on what stands in its place, that mean nothing to who serves it."""
+        network = self.network
+        if without_bridge:
+            by = self.program.value
+            why = "a ring is a link of two ends" if by == "vtool-ring" else f"{by} takes the board's own network"
+            for key in ("bridge", "uplink", "direct"):
+                if getattr(network, key):
+                    yield Misfit(("network", key), no_effect=why)
+        elif by_a_guest:
+            for key in ("existing", "uplink"):
+                if getattr(network, key):
+                    yield Misfit(("network", key), no_effect="its driver domain makes the bridge, inside of it")
+        if network.existing and network.uplink:
+            yield Misfit(("network", "uplink"), no_effect="what is in a bridge that is there is another tool's matter")
+        for key in ("bridge", "existing", "uplink") if network.direct else ():
+            if getattr(network, key):
+                yield Misfit(("network", key), no_effect=f"its guest is on '{network.direct}' without a bridge")
+        if network.direct and self.multi_queue:
+            yield Misfit(("queues",), no_effect="QEMU is handed one file of a macvtap interface, for one pair")
+        if network.backend_address and (network.existing or network.uplink or network.direct):
+            why = "the board has its own address there, which is not vtool's"
+            yield Misfit(("network", "backend_address"), no_effect=why)
 
     def claims(self) -> Iterator[Claim]:
         """Yield the board's ports that it forwards."""
@@ -114,6 +168,9 @@ def interface(device: NetworkDevice, at: Wiring) -> Pairs:
 
 
 def _in_qemu(device: NetworkDevice, at: Wiring) -> Parts:
+    if at.descriptor:
+        handed: Pairs = (("id", f"net-{at.name}"), ("fd", str(at.descriptor)), ("vhost", "off"))
+        return Parts((QemuOption("-netdev", "tap", handed),), interface(device, at))
     script = (("script", "no"), ("downscript", "no"), ("vhost", "off"))
     # QEMU then opens the tap so many times, and its device offers VIRTIO_NET_F_MQ.
     several: Pairs = (("queues", str(device.queues)),) if device.multi_queue else ()
