@@ -11,8 +11,8 @@ from vtool.base.units import MIB, AddressRange
 from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.diagnostics import Severity, VtoolError
+from vtool.plan.networks import derived_mac
 from vtool.plan.types import BoardPlan, MmioPlace, OriginKind
-from vtool.plan.xen import derived_mac
 from vtool.plan.xen_boot import pool_numbers
 
 ROOT = Path(__file__).resolve().parents[2]

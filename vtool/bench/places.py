@@ -171,13 +171,16 @@ def _xen_place(place: Place, guest: XenGuest | XenBootGuest, name: str) -> Place
                 target = ring.frontend.target
                 place = replace(place, scratch=ring.disk.scratch if ring.disk else None)
                 return replace(place, block=target if place.type == "blk" else "", interface=target)
-    if isinstance(guest, XenGuest):
+        disks = {one.name: (one.disk.virtual_device, one.disk.scratch) for one in guest.attached if one.disk}
+        interfaces = [one.interface for one in guest.attached if one.interface]
+    else:
         disks = {disk.name: (disk.virtual_device, disk.scratch) for disk in guest.disks}
         disks |= {disk.name: (disk.virtual_device, disk.scratch) for disk in guest.served_disks}
-        if name in disks:
-            device, scratch = disks[name]
-            return replace(place, block=f"/dev/{device}", scratch=scratch)
-        for interface_of in guest.interfaces:
-            if interface_of.name == name:
-                return replace(place, interface=f"eth{interface_of.index}")
+        interfaces = list(guest.interfaces)
+    if name in disks:
+        device, scratch = disks[name]
+        return replace(place, block=f"/dev/{device}", scratch=scratch)
+    for interface_of in interfaces:
+        if interface_of.name == name:
+            return replace(place, interface=f"eth{interface_of.index}")
     return place

@@ -8,7 +8,8 @@ from vtool.check.context import Context
 from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
-from vtool.model.topology import Capability, Role, Start, Xen
+from vtool.model.devices import Device, Program
+from vtool.model.topology import Capability, Enhanced, Role, Start, Xen
 from vtool.model.xen_settings import is_requested
 from vtool.platform import layouts
 from vtool.platform.xen_properties import OF_XL, PROPERTIES, Where
@@ -118,20 +119,50 @@ def loaders_bring_guests(context: Context) -> Iterator[Diagnostic]:
     fix="Write start: dom0less, or leave the setting out.",
 )
 def devices_fit_the_start(context: Context) -> Iterator[Diagnostic]:
-    """A PV device's two ends are started by xl, which sets it up; a dom0less guest has virtio by a pool only."""
+    """What xl sets up it starts both ends of, but for PV devices of dom0, which it attaches to what Xen started."""
     for name, device in context.sound_devices():
         frontend = context.topology.domains[device.frontend]
         if device.data_path.traits.shares in (Shares.POOL, Shares.REGION):
             continue  # VT389 warns of the order; both ends of a ring wait for the other
         if frontend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.frontend), Xen):
+            if _can_be_attached(context, device):
+                continue
             message = f"device '{name}': '{device.frontend}' is started by Xen at boot, before any backend is there"
-            hint = "start it by xl, or let it use shared regions and event channels only"
+            hint = "start it by xl, or let it use shared regions, event channels, and PV disks and networks of dom0"
             yield context.find("VT372", message, ("devices", name, "frontend"), hints=(hint,))
         backend = context.topology.domains[device.backend]
         if backend.start is Start.DOM0LESS and isinstance(context.hypervisor_of(device.backend), Xen):
             message = f"device '{name}': its driver domain '{device.backend}' is started by Xen at boot, "
             message += "xl has no name for it"
             yield context.find("VT372", message, ("devices", name, "backend"), hints=("start it by xl",))
+
+
+def _can_be_attached(context: Context, device: Device) -> bool:
+    """Whether xl can give a device to a guest that runs (Xen docs/features/dom0less.pandoc, PV drivers)."""
+    pv = device.program in (Program.BLKBACK, Program.NETBACK) and device.transport is Transport.XENBUS
+    return pv and not context.by_a_guest(device)
+
+
+@rule(
+    "VT478",
+    what="a guest that Xen starts has PV devices and no xenstore",
+    why="xl attaches them to the running guest, whose driver finds them in xenstore.",
+    example="enhanced: no-xenstore, for a guest with a PV disk",
+    fix="Leave enhanced out, or write enabled.",
+)
+def attached_devices_are_found(context: Context) -> Iterator[Diagnostic]:
+    """A dom0less guest with PV devices has xenstore, which says what is attached to it."""
+    for name, domain in context.topology.domains.items():
+        enhanced = domain.xen.enhanced if domain.xen else None
+        if domain.start is not Start.DOM0LESS or enhanced in (None, Enhanced.ENABLED):
+            continue
+        for device_name, device in context.sound_devices(name):
+            if device.frontend == name and _can_be_attached(context, device):
+                message = f"'{name}' has no xenstore, in which '{device_name}' would be found"
+                label = Label(context.span("devices", device_name, key=True), "the device is here")
+                path = ("domains", name, "xen", "enhanced")
+                yield context.find("VT478", message, path, labels=(label,), hints=("leave it out",))
+                break
 
 
 @rule(

@@ -9,13 +9,13 @@ from vtool.data_paths.facts import Transport
 from vtool.model import command_lines
 from vtool.model.combinations import combination_of
 from vtool.model.devices import BlockDevice, Device, FileSystemDevice, NetworkDevice
-from vtool.model.grants import EVENT_CHANNELS, available_grants, available_mappings, driver_domain_load, held_by
+from vtool.model.grants import EVENT_CHANNELS, available_mappings, driver_domain_load
 from vtool.model.places import disk_names, xl_disk_names
 from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
-from vtool.plan import passthrough, xen_virtio
+from vtool.plan import passthrough, xen_pv, xen_virtio
 from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
-from vtool.plan.networks import bridge_unit, derived_mac
+from vtool.plan.networks import bridge_unit
 from vtool.plan.paths import kernel_words
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
 from vtool.plan.xen_boot import plan_pools
@@ -40,7 +40,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             elif device.disk:
                 disks.append(xen_virtio.plan_disk(scope, device_name, names[device_name]))
         elif isinstance(device, NetworkDevice):
-            interfaces.append(_plan_interface(scope, device_name, device, len(interfaces)))
+            interfaces.append(xen_pv.plan_interface(scope, device_name, device, len(interfaces)))
         else:
             assert isinstance(device, FileSystemDevice), f"nothing serves a device of type {device.type} over xenbus"
             shares.append(_plan_share(device_name, device))
@@ -80,7 +80,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             uart=_has_uart(domain),
         ),
         affinity=domain.affinity,
-        grants=_grants(domain, devices),
+        grants=xen_pv.grants_of(domain, devices),
         served_disks=tuple(served),
         shares=tuple(shares),
         driver_domain=_plan_driver_domain(scope, name, domain, devices),
@@ -96,11 +96,6 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
 def _has_uart(domain: Domain) -> bool:
     """Whether a guest has a UART of Xen's: of xl's none has unless it is asked for."""
     return domain.xen is not None and domain.xen.uart and "uart" in domain.xen.model_fields_set
-
-
-def _grants(domain: Domain, devices: Mapping[str, Device]) -> plan.GrantLimit | None:
-    held = sum(held_by(device, domain.cpus).grants for device in devices.values())
-    return plan.GrantLimit(held, available_grants(domain.under_xen.max_grant_frames)) if held else None
 
 
 def _pool_of(scope: BoardScope, domain: Domain) -> str | None:
@@ -165,20 +160,6 @@ def _bridge_words(scope: BoardScope, name: str, domain: Domain) -> tuple[str, ..
             network = device.network
             bridges[network.bridge] = bridges.get(network.bridge) or network.backend_address
     return tuple(f"vtool.bridge={bridge}" + f":{address}" * bool(address) for bridge, address in bridges.items())
-
-
-def _plan_interface(scope: BoardScope, name: str, device: NetworkDevice, index: int) -> plan.XenInterface:
-    return plan.XenInterface(
-        name=name,
-        index=index,
-        mac=device.network.mac or derived_mac(scope.name, device.frontend, name),
-        bridge=device.network.bridge,
-        frontend_address=device.network.frontend_address,
-        backend_address=device.network.backend_address,
-        backend_unit=domain_unit(device.backend) if device.backend in scope.guests else bridge_unit(device.network),
-        backend=device.backend if device.backend in scope.guests else None,
-        deployed=device.backend not in scope.guests or scope.domains[device.backend].ramdisk == DRIVER_DOMAIN_RAMDISK,
-    )
 
 
 def plan_bridges(scope: BoardScope) -> tuple[plan.Bridge, ...]:

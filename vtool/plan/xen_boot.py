@@ -27,7 +27,7 @@ from vtool.model.topology import (
     Start,
     Xen,
 )
-from vtool.plan import passthrough, xen_virtio
+from vtool.plan import passthrough, xen_pv, xen_virtio
 from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
 from vtool.plan.lock import port_key, view_key
@@ -143,7 +143,8 @@ def _plan_guest(
     shared = _views(scope, name, placed)
     # Merging turns the order round, as it does that of the guests.
     virtio = xen_virtio.plan_devices(scope, name, [v.region for v in reversed(shared) if v.role == "owner"])
-    otherwise = Enhanced.ENABLED if virtio else Enhanced.NO_XENSTORE if channels else None
+    attached = xen_pv.plan_attached(scope, name)
+    otherwise = Enhanced.ENABLED if virtio or attached else Enhanced.NO_XENSTORE if channels else None
     enhanced = settings.enhanced or otherwise
     cpupool = f"cpupool_{_label(domain.cpupool)}" if domain.cpupool else None
     ram = _ram(domain, static)
@@ -186,6 +187,7 @@ def _plan_guest(
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=True),
             *_looked_for(virtio),
+            *xen_pv.looked_for(attached),
             *_shares(scope, shared),
             *(ring.kernel_word for ring in rings),
             *kernel_words(virtio),
@@ -198,6 +200,8 @@ def _plan_guest(
         virtio=virtio,
         qemu=xen_virtio.plan_qemu(scope, name, virtio, reach, domain.cpus, domain_id(scope, name)),
         rings=rings,
+        attached=attached,
+        grants=xen_pv.grants_of(domain, scope.devices_of(name)) if attached else None,
         not_checked=tuple(line.strip().removesuffix(";") for line in domain.extra),
     )
 

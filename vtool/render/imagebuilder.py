@@ -58,6 +58,8 @@ def _cannot(board: BoardPlan) -> Iterator[str]:
     if board.host_regions:
         yield "regions of dom0"
     for guest in boot.guests:
+        if guest.attached:
+            yield f"PV devices, which xl attaches ('{guest.name}')"
         if len(guest.shared) > 1:
             yield f"more than one shared region ('{guest.name}')"
         if any(view.role is not None for view in guest.shared):

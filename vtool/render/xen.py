@@ -37,6 +37,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         if bridge.existing:
             continue
         users = [guest.unit for guest in board.guests if bridge.name in guest.bridges]
+        users += [one.unit for guest in board.xen_boot.guests for one in guest.attached if one.requires == bridge.unit]
         yield _unit(bridge.unit, fill("xen/bridge.service.j2", bridge=bridge, program=PROGRAM), ("devices",), *users)
 
 
@@ -53,6 +54,7 @@ def _boot_units(boot: XenBoot, creators: list[str]) -> Iterator[Artifact]:
         yield _unit(guest.unit, text, ("domains", guest.name))
         yield from _qemu_units(guest, guest.unit)
         yield from _ring_units(guest)
+        yield from _attached_units(guest)
 
 
 def _ring_units(guest: XenBootGuest) -> Iterator[Artifact]:
@@ -62,6 +64,16 @@ def _ring_units(guest: XenBootGuest) -> Iterator[Artifact]:
         if ring.tap_unit is not None:
             text = fill("xen/ring-tap.service.j2", guest=guest, ring=ring)
             yield _unit(ring.tap_unit, text, ("devices", ring.name), ring.unit)
+
+
+def _attached_units(guest: XenBootGuest) -> Iterator[Artifact]:
+    """One unit that attaches each PV device, and one for the loop device of a disk."""
+    for one in guest.attached:
+        text = fill("xen/attach.service.j2", guest=guest, one=one)
+        yield _unit(one.unit, text, ("devices", one.name))
+        if one.disk is not None:
+            text = fill("xen/loop-disk.service.j2", guest=guest, disk=one.disk)
+            yield _unit(one.disk.backend_unit, text, ("devices", one.name), one.unit)
 
 
 def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:

@@ -23,6 +23,7 @@ from vtool.plan.types import (
     Origin,
     Plan,
     RingEnd,
+    XenAttached,
     XenBoot,
     XenBootGuest,
     XenGuest,
@@ -224,6 +225,15 @@ def _xen_virtio_rows(devices: Sequence[XenVirtio], qemu: XenQemu | None) -> Iter
         yield ("backend", "QEMU", f"xenpvh with {format_size(qemu.memory_bytes)}{files}, {qemu.unit}")
 
 
+def _attached(one: XenAttached) -> Iterator[str]:
+    if (interface := one.interface) is not None:
+        yield f"PV network (grant copy) {interface.mac}"
+        yield f"{interface.frontend_address} to {interface.backend_address or 'others'} on {interface.bridge}"
+    if one.disk is not None:
+        yield f"PV disk {one.disk.virtual_device} (grant map), blkback on {one.disk.behind.disk_path}"
+    yield f"attached by {one.unit}"
+
+
 def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]]:
     if boot.static_heap is not None:
         yield ("memory", "heap", f"host-physical {boot.static_heap.range}, {_origin(boot.static_heap.origin)}")
@@ -240,6 +250,7 @@ def _xen_boot_rows(control: str, boot: XenBoot) -> Iterator[tuple[str, str, str]
             yield ("memory", guest.name, f"host-physical {static.range}, {_origin(static.origin)}")
         yield from _xen_virtio_rows(guest.virtio, guest.qemu)
         yield from _passed_rows(guest)
+        yield from (("device", one.name, ", ".join(_attached(one))) for one in guest.attached)
         for ring in guest.rings:
             only = "" if ring.deployed else ", rendered only"
             yield (

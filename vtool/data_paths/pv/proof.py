@@ -7,7 +7,8 @@ from typing import Any
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.disks import through_disk
-from vtool.deploy.proof.networks import network_rows, vif
+from vtool.deploy.proof.echo import echoed, sent_back
+from vtool.deploy.proof.networks import frames, is_fixed, network_rows, vif
 from vtool.deploy.proof.outside import at_blkback, once_used
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import Observed, to_disk
@@ -22,7 +23,7 @@ from vtool.deploy.proof.steps import (
     same_digest,
     shows,
 )
-from vtool.plan.types import XenDisk, XenGuest, XenInterface, XenServedDisk
+from vtool.plan.types import XenBootGuest, XenDisk, XenGuest, XenInterface, XenServedDisk
 
 
 def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
@@ -209,4 +210,29 @@ def xl_guest(guest: XenGuest) -> Iterator[Proof]:
         yield from (*of_interface(guest, interface), *xen_reach(guest, interface))
 
 
-PROOF = PathProof(xl_guest=xl_guest)
+# -- of a guest that Xen starts, whose shell nobody reaches
+
+
+def attached(guest: XenBootGuest) -> Iterator[Proof]:
+    """Return what has to be shown of PV devices that xl attached to a running guest."""
+    for one in guest.attached:
+        subject, identity = f"device {one.name}", f"{guest.name}-{one.name}"
+        devices = f"/local/domain/{guest.domain_id}/device"
+        if one.interface is not None:
+            address, place = one.interface.frontend_address, f"{devices}/vif/{one.interface.index}"
+            if is_fixed(address):
+                yield sent_back(subject, identity, address)
+            else:
+                yield from frames(subject, identity, f"vif{guest.domain_id}.{one.interface.index}")
+        else:
+            assert one.disk is not None
+            if one.disk.scratch is not None:
+                yield echoed(subject, identity, one.disk.behind.disk_path, one.disk.scratch)
+            of_disk = f'[ "$(xenstore-read $(xenstore-read $F/backend)/dev)" = {one.disk.virtual_device} ]'
+            place = f"$(for F in $(xenstore-list {devices}/vbd); do F={devices}/vbd/$F; {of_disk} && echo $F; done)"
+        reached = f'S=$(xenstore-read {place}/state); [ "$S" = 4 ] || [ $n -ge 20 ]'
+        look = f'n=0; until {reached}; do n=$((n+1)); sleep 1; done; echo "state $S"'
+        yield shows(subject, "attached, its driver is connected", on_board(f"state-{identity}", look, 40), "state 4")
+
+
+PROOF = PathProof(xl_guest=xl_guest, built_guest=attached)

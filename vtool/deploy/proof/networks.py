@@ -107,3 +107,6 @@ def _ports(board: BoardPlan, bridge: str) -> Iterator[str]:
     for guest in board.xen_guests:
         mine = (one for one in guest.interfaces if one.bridge == bridge and one.backend is None)
         yield from (vif(guest.name, interface)[0] for interface in mine)
+    for built in board.xen_boot.guests:
+        attached = (one.interface for one in built.attached if one.interface and one.interface.bridge == bridge)
+        yield from (f"vif{built.domain_id}.{interface.index}" for interface in attached)

@@ -48,6 +48,7 @@ from vtool.plan.types.rings import KvmRing, RingEnd, XenRing
 from vtool.plan.types.windows import GuestWindows, Window, WindowKind
 from vtool.plan.types.xen import (
     DriverDomain,
+    XenAttached,
     XenDaemon,
     XenDisk,
     XenGuest,
@@ -116,6 +117,7 @@ __all__ = [
     "Window",
     "WindowKind",
     "XenArgument",
+    "XenAttached",
     "XenBoot",
     "XenBootGuest",
     "XenCpuPool",

@@ -115,6 +115,37 @@ class XenInterface(NotOnTheBoard):
 
 
 @record
+class XenAttached:
+    """A PV device that xl attaches to a guest which Xen started: an interface or a disk, and the unit that does it."""
+
+    unit: str
+    interface: XenInterface | None = None
+    disk: XenDisk | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the device's name."""
+        device = self.interface or self.disk
+        assert device is not None
+        return device.name
+
+    @property
+    def files(self) -> tuple[FileDisk, ...]:
+        """Return the file behind a disk."""
+        return self.disk.files if self.disk else ()
+
+    @property
+    def served_by(self) -> str:
+        """Return the unit that attaches it."""
+        return self.unit
+
+    @property
+    def requires(self) -> str:
+        """Return the unit of what it stands on: a bridge, or a loop device."""
+        return (self.interface or self.disk).backend_unit  # type: ignore[union-attr]
+
+
+@record
 class DriverDomain:
     """What a guest is to the guests whose PV devices it serves, and what that takes of it at worst.
 

@@ -8,13 +8,20 @@ from vtool.base.records import record
 from vtool.base.units import AddressRange
 from vtool.model.access import ProofKind
 from vtool.model.topology import OWN_RAMDISKS, Enhanced, Scheduler
-from vtool.plan.types.guest import GuestAccess, GuestDevice, GuestImage, GuestKind, RegionView, WithoutPv
+from vtool.plan.types.guest import (
+    GrantLimit,
+    GuestAccess,
+    GuestDevice,
+    GuestImage,
+    GuestKind,
+    RegionView,
+)
 from vtool.plan.types.origins import Origin, StaticRange
 from vtool.plan.types.passthrough import PassthroughNode
 from vtool.plan.types.regions import SharedView
 from vtool.plan.types.rings import XenRing
 from vtool.plan.types.windows import GuestWindows, Window, WindowKind, machine_and_ram, passed_windows
-from vtool.plan.types.xen import GuestWithQemu, XenQemu, XenVirtio, qemu_images, virtio_windows
+from vtool.plan.types.xen import GuestWithQemu, XenAttached, XenQemu, XenVirtio, qemu_images, virtio_windows
 from vtool.platform import layouts
 from vtool.platform.xen_properties import XenSetting
 
@@ -65,7 +72,7 @@ class XenCpuPool:
 
 
 @record
-class XenBootGuest(GuestWithQemu, WithoutPv):
+class XenBootGuest(GuestWithQemu):
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
     ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
@@ -104,6 +111,20 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
     """Properties of its node that are the user's own, as a device-tree source has them, without the `;`."""
     access: GuestAccess = GuestAccess()
     require: tuple[ProofKind, ...] = ()
+    attached: tuple[XenAttached, ...] = ()
+    """What xl attaches to it once it has its xenstore."""
+    grants: GrantLimit | None = None
+    """What that holds at worst, and what it has; None where it holds nothing."""
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Return nothing: the unit that attaches an interface is on it."""
+        return ()
+
+    @property
+    def starts_first(self) -> bool:
+        """Return False: none waits until it is ready."""
+        return False
 
     @property
     def kind(self) -> GuestKind:
@@ -117,8 +138,8 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
 
     @property
     def target_units(self) -> tuple[str, ...]:
-        """Return the units of its rings: its own is asked for by what waits for it."""
-        return tuple(ring.unit for ring in self.rings)
+        """Return the units of its rings and of what is attached to it: its own is asked for by what waits for it."""
+        return (*(ring.unit for ring in self.rings), *(one.unit for one in self.attached))
 
     @property
     def windows(self) -> GuestWindows:
@@ -157,8 +178,8 @@ class XenBootGuest(GuestWithQemu, WithoutPv):
 
     @property
     def devices(self) -> tuple[GuestDevice, ...]:
-        """Return its rings, then its virtio devices."""
-        return (*self.rings, *self.virtio)
+        """Return its rings, then its virtio devices, then what is attached to it."""
+        return (*self.rings, *self.virtio, *self.attached)
 
     @property
     def views(self) -> tuple[RegionView, ...]:

@@ -2,99 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.integration.machine import make_key
-from tests.unit.namespaces import Namespace, why_not
-from vtool.deploy.board_program import board_program
-
-BOARD, LAB = "192.0.2.7", "192.0.2.1"
-_SAYS = re.compile(r"(valid|preferred)_lft [0-9]+sec|expires [0-9]+sec|master br0|(qlen|qdisc|group) \S+")
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()"
-
-
-class Place:
-    """The board and the lab, and what is seen of the board's network."""
-
-    def __init__(self, folder: Path) -> None:
-        self.board, self.lab = (
-            Namespace(folder / "board", is_board=True),
-            Namespace(folder / "lab", is_board=False),
-        )
-        self.processes: list[subprocess.Popen[bytes]] = []
-        (self.board.files / "vtool-board").write_bytes(board_program())
-        board, lab = self.board, self.lab
-        board.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "lan0", "netns", str(lab.pid))
-        lab.run("ip", "address", "add", f"{LAB}/24", "dev", "lan0")
-        lab.run("ip", "-6", "address", "add", "2001:db8::1/64", "dev", "lan0", "nodad")
-        lab.run("ip", "link", "set", "lan0", "up")
-        board.run("ip", "address", "add", f"{BOARD}/24", "broadcast", "192.0.2.255", "dev", "eth0")
-        board.run("ip", "address", "add", "198.51.100.7/25", "dev", "eth0")
-        board.run("ip", "-6", "address", "add", "2001:db8::7/64", "dev", "eth0", "nodad")
-        board.run("ip", "link", "set", "eth0", "up")
-        board.run("ip", "route", "add", "default", "via", LAB, "src", BOARD, "metric", "100", "proto", "dhcp")
-        board.run("ip", "route", "add", "203.0.113.0/24", "via", LAB, "mtu", "1400", "table", "7")
-        board.run("ip", "route", "add", "203.0.114.9", "via", "203.0.113.1", "dev", "eth0", "onlink")
-        board.run("ip", "-6", "route", "add", "default", "via", "2001:db8::1", "metric", "512")
-        board.run("ip", "-6", "route", "add", "2001:db8:1::/48", "via", "2001:db8::1")
-
-    def network(self, interface: str) -> tuple[str, ...]:
-        """Return addresses and routes of an interface in iproute2's words, without what counts down."""
-        said = [self.board.run("ip", "-o", "address", "show", "dev", interface).stdout]
-        for family in ("-4", "-6"):
-            words = ("ip", family, "route", "show", "table", "all", "dev", interface)
-            said.append(self.board.run(*words, check=False).stdout)
-        lines = [line for text in said for line in text.splitlines()]
-        # A link's own address, and what the kernel makes of addresses; interfaces have numbers.
-        lines = [re.sub(r"^[0-9]+: ", "", line.replace(interface, "IFACE")) for line in lines]
-        lines = [line for line in lines if not re.search(r"fe80|ff00|anycast|multicast|^local|broadcast 1", line)]
-        return tuple(sorted(" ".join(_SAYS.sub("", line).split()) for line in lines))
-
-    def answers(self, address: str = BOARD) -> bool:
-        """Whether the board's port of a server is reached from the lab."""
-        done = self.lab.run(sys.executable, "-c", CONNECT, address, "7777", check=False)
-        return done.returncode == 0
-
-    def master(self, interface: str = "eth0") -> str:
-        (link,) = self.board.ip("link", "show", "dev", interface)
-        return str(link.get("master", ""))
-
-    def bridges(self) -> list[str]:
-        return [link["ifname"] for link in self.board.ip("link", "show", "type", "bridge") if link]
-
-
-def until(what: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    if reason := why_not():
-        pytest.skip(reason)
-    made = Place(tmp_path)
-    serve = "import socket, time; s = socket.create_server(('::', 7777), family=socket.AF_INET6, dualstack_ipv6=True); "
-    serve += "print('ready', flush=True); time.sleep(600)"
-    server = subprocess.Popen([*made.board.prefix, sys.executable, "-c", serve], stdout=subprocess.PIPE)
-    try:
-        assert server.stdout and server.stdout.readline() == b"ready\n"
-        yield made
-    finally:
-        for process in (server, *made.processes):
-            process.kill()
-            process.communicate()
-        made.board.close()
-        made.lab.close()
+from tests.network.namespaces import BOARD, Place, until
 
 
 def test_addresses_and_routes_move_and_come_back_as_they_were(place: Place) -> None:
