@@ -268,6 +268,20 @@ def test_networkd_is_told_in_run_alone_and_told_to_forget(place: Place) -> None:
     assert asked == "00-vtool-br0.network 00-vtool-eth0.network reload\nreload\n"
 
 
+def test_networkd_that_has_not_come_to_the_interface_is_waited_for(place: Place) -> None:
+    """At boot: what it does is not known yet, and it would put its address beside the bridge's."""
+    index = place.board.ip("link", "show", "dev", "eth0")[0]["ifindex"]
+    (place.board.files / "10-eth.network").write_text(NETWORK_FILE)
+    place.board.run("sh", "-c", "mkdir -p /run/systemd/netif/links; echo OPER_STATE=routable >/run/systemd/netif/state")
+    place.board.run("sh", "-c", f"echo ADMIN_STATE=pending >/run/systemd/netif/links/{index}")
+    place.board.shim("networkctl", "#!/bin/sh\n")
+    later = "sleep 2; printf 'ADMIN_STATE=configuring\\nNETWORK_FILE=/tmp/board/10-eth.network\\n' "
+    later += f">/run/systemd/netif/links/{index}"
+    place.processes.append(subprocess.Popen([*place.board.prefix, "sh", "-c", later]))
+    place.board.program("take_uplink", "br0", "eth0", "--guard-s", "0")
+    assert "DHCP=ipv4" in place.board.run("cat", "/run/systemd/network/00-vtool-br0.network").stdout
+
+
 def refused(place: Place, interface: str) -> tuple[str, str, list[str]]:
     before = place.network("eth0")
     error = place.board.program("take_uplink", "br9", interface, "--guard-s", "0", check=False)["error"]

@@ -14,7 +14,7 @@ from vtool.board.failures import NoAnswer
 from vtool.deploy import uplinks
 from vtool.diagnostics import Diagnostic, VtoolError
 
-BOARD: Any = SimpleNamespace(name="board0", ssh=lambda: SimpleNamespace(escalation=("sudo",)))
+BOARD: Any = SimpleNamespace(name="board0", patience=1.0, ssh=lambda: SimpleNamespace(escalation=("sudo",)))
 
 
 class Board:

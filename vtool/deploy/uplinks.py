@@ -33,7 +33,7 @@ def moved(job: Job, verb: str, bridges: Sequence[str]) -> None:
     """
     lost = False
     try:
-        job.held_board.run(verb, timeout_s=_STALLED_S)
+        job.held_board.run(verb, timeout_s=_STALLED_S * job.board.patience)
     except NoAnswer:
         lost = True
     _confirm(job.board, bridges)
@@ -74,7 +74,7 @@ def _gone(board: Board, why: str) -> VtoolError:
 
 def _still_held(job: Job) -> bool:
     with contextlib.suppress(NoAnswer):
-        job.held_board.run("state", timeout_s=_STALLED_S)
+        job.held_board.run("state", timeout_s=_STALLED_S * job.board.patience)
         return True
     return False
 

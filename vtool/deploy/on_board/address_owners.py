@@ -64,6 +64,17 @@ def _index(interface: str) -> str:
 # ---------------------------------------------------------------- systemd-networkd
 
 
+def is_settled(interface: str) -> bool:
+    """Whether systemd-networkd, where it runs, knows by now what it does with an interface."""
+    if not (NETWORKD / "state").exists():
+        return True
+    try:
+        said = (NETWORKD / "links" / _index(interface)).read_text()
+    except OSError:
+        return False
+    return not re.search(r"^ADMIN_STATE=(pending|initialized)$", said, re.MULTILINE)
+
+
 def networkd_text(interface: str) -> str | None:
     """Return what systemd-networkd configures an interface by, without what it matches; None where it does not."""
     try:

@@ -103,8 +103,9 @@ def take(bridge: str, interface: str, guard_s: float) -> None:
         return
     if state:
         give(bridge)
+    if (INTERFACES / interface).exists():
+        _wait_for_owner(interface)
     refuse(interface)
-    _wait_for_client(interface)
     addresses, routes = addressing.addresses_of(interface), addressing.routes_of(interface)
     owners = address_owners.owners_of(interface, addresses)
     state = {"uplink": interface, "stage": "taking", "confirmed": guard_s <= 0, **owners}
@@ -123,12 +124,14 @@ def take(bridge: str, interface: str, guard_s: float) -> None:
     _write(bridge, {**known, "stage": "taken"})
 
 
-def _wait_for_client(interface: str) -> None:
+def _wait_for_owner(interface: str) -> None:
+    """Wait at boot until it can be seen who configures an interface, and a client of its own has an address."""
     deadline = time.monotonic() + ADDRESS_S
-    while address_owners.has_client(interface) and time.monotonic() < deadline:
-        if any(address["family"] == "inet" for address in addressing.addresses_of(interface)):
+    while time.monotonic() < deadline:
+        leased = any(address["family"] == "inet" for address in addressing.addresses_of(interface))
+        if address_owners.is_settled(interface) and (leased or not address_owners.has_client(interface)):
             return
-        time.sleep(0.2)  # polling what the client has not got yet; the loop has the deadline
+        time.sleep(0.2)  # polling what they have not done yet; the loop has the deadline
 
 
 def _make(bridge: str, interface: str) -> None:
