@@ -137,10 +137,12 @@ def _wait_for_owner(interface: str) -> None:
 def _make(bridge: str, interface: str) -> None:
     """Make a bridge that forwards at once and has the interface's own MAC, so that nobody sees another board."""
     about = INTERFACES / interface
-    if not (INTERFACES / bridge).exists():
-        run("ip", "link", "add", "name", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
     address, mtu = ((about / name).read_text().strip() for name in ("address", "mtu"))
-    run("ip", "link", "set", "dev", bridge, "address", address)
+    if (INTERFACES / bridge).exists():
+        run("ip", "link", "set", "dev", bridge, "address", address)
+    else:  # with an address from the start, or udev gives it one (systemd.link(5), MACAddressPolicy=)
+        forwards = ("type", "bridge", "stp_state", "0", "forward_delay", "0")
+        run("ip", "link", "add", "name", bridge, "address", address, *forwards)
     run("ip", "link", "set", "dev", interface, "up")
     run("ip", "link", "set", "dev", interface, "master", bridge)
     run("ip", "link", "set", "dev", bridge, "mtu", mtu)
