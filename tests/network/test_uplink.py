@@ -97,7 +97,7 @@ def test_a_program_that_is_killed_at_any_step_is_given_back_by_its_unit(place: P
 def test_the_guard_gives_back_what_a_killed_program_left(place: Place) -> None:
     before = place.network("eth0")
     place.board.shim("ip", _KILLER)
-    place.board.run("sh", "-c", "echo 8 >/run/kill-at")
+    place.board.run("sh", "-c", "echo 7 >/run/kill-at")
     assert "killed" in place.board.program("take_uplink", "br0", "eth0", "--guard-s", "8", check=False)
     assert not place.answers()
     place.board.run("sh", "-c", "echo 0 >/run/kill-at")
