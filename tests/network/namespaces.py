@@ -1,6 +1,6 @@
 """A board and a lab as two network namespaces with a cable between them: the board's eth0, the lab's lan0.
 
-The board's /run and /sys are its own, and all else that it could write to is read-only.
+The board's /run, /sys, /var/lib and /usr/local/sbin are its own, and all else that it could write to is read-only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from tests.integration.machine import make_key
 from vtool.deploy.board_program import board_program
 
 DEADLINE_S = 60
-BOARD, LAB = "192.0.2.7", "192.0.2.1"
+BOARD, LAB, SSH_PORT = "192.0.2.7", "192.0.2.1", 2222
 _SAYS = re.compile(r"(valid|preferred)_lft [0-9]+sec|expires [0-9]+sec|master br0|(qlen|qdisc|group) \S+")
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()"
 
@@ -30,6 +31,8 @@ mount -t proc proc "$1/root/proc"
 mount -t sysfs sysfs "$1/root/sys"
 mount -t tmpfs tmpfs "$1/root/run"
 mount -t tmpfs tmpfs "$1/root/tmp"
+mount -t tmpfs tmpfs "$1/root/var/lib"
+mount -t tmpfs tmpfs "$1/root/usr/local/sbin"
 mount --rbind /dev "$1/root/dev"
 mkdir -p "$1/root/run/sshd" "$1/root/run/shims" "$1/root/tmp/board"
 mount --bind "$1/files" "$1/root/tmp/board"
@@ -157,6 +160,32 @@ class Place:
 
     def bridges(self) -> list[str]:
         return [link["ifname"] for link in self.board.ip("link", "show", "type", "bridge") if link]
+
+
+class Sshd:
+    """An sshd on the board, and a key that root may come with."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place, self.identity, files = place, folder / "identity", place.board.files
+        self.host_key = make_key(files / "host")
+        (files / "authorized_keys").write_text(make_key(self.identity) + "\n")
+        files.chmod(0o755)
+        (files / "sshd_config").write_text(
+            f"Port {SSH_PORT}\nHostKey /tmp/board/host\nPidFile none\nUsePAM no\nStrictModes no\n"
+            "AuthorizedKeysFile /tmp/board/authorized_keys\nPermitRootLogin yes\n"
+        )
+        words = ("/usr/sbin/sshd", "-D", "-e", "-f", "/tmp/board/sshd_config")
+        place.processes.append(subprocess.Popen([*place.board.prefix, *words], stderr=subprocess.DEVNULL))
+        until(lambda: self.run("true").returncode == 0)
+
+    def command(self, *words: str) -> list[str]:
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=2")
+        given = [word for option in options for word in ("-o", option)]
+        ssh = ("ssh", "-F", "/dev/null", *given, "-i", str(self.identity), "-p", str(SSH_PORT), f"root@{BOARD}", *words)
+        return [*self.place.lab.prefix, *ssh]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(self.command(*words), capture_output=True, check=False)
 
 
 def until(what: Any, seconds: float = 20) -> None:

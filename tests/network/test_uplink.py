@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -9,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.machine import make_key
-from tests.network.namespaces import BOARD, Place, until
+from tests.network.namespaces import BOARD, SSH_PORT, Place, Sshd, until
 
 
 def test_addresses_and_routes_move_and_come_back_as_they_were(place: Place) -> None:
@@ -66,6 +67,7 @@ def test_a_release_that_nobody_confirms_is_taken_again(place: Place) -> None:
 
 
 # `ip` that ends the program which called it, at its N-th change; a line a change in /run/calls.
+ROOT = Path(__file__).parents[2]
 _KILLER = """#!/bin/sh
 case " $* " in *" show "*) ;; *)
   echo "$*" >>/run/calls
@@ -115,56 +117,94 @@ def test_a_step_that_fails_gives_all_back(place: Place) -> None:
     assert place.network("eth0") == before and place.bridges() == []
 
 
-def test_a_connection_of_ssh_outlives_the_move_and_a_new_one_confirms_it(place: Place, tmp_path: Path) -> None:
-    files = place.board.files
-    make_key(files / "host")
-    identity = tmp_path / "identity"
-    public = make_key(identity)
-    (files / "authorized_keys").write_text(public + "\n")
-    files.chmod(0o755)
-    config = "Port 2222\nHostKey /tmp/board/host\nPidFile none\nUsePAM no\nStrictModes no\n"
-    config += "AuthorizedKeysFile /tmp/board/authorized_keys\nPermitRootLogin yes\n"
-    (files / "sshd_config").write_text(config)
-    sshd = subprocess.Popen([*place.board.prefix, "/usr/sbin/sshd", "-D", "-e", "-f", "/tmp/board/sshd_config"])
-    options = (
-        "-F",
-        "/dev/null",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-o",
-        "BatchMode=yes",
-    )
-    ssh = [
-        *place.lab.prefix,
-        "ssh",
-        *options,
-        "-i",
-        str(identity),
-        "-o",
-        "ConnectTimeout=2",
-        "-p",
-        "2222",
-        f"root@{BOARD}",
-    ]
+# The controller, in the lab's namespace: what a deploy does with a board that it holds when its addresses move.
+CONTROLLER = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from vtool.board.protocols import BoardClock, SshTarget
+from vtool.deploy import uplinks
+from vtool.deploy.job import Job, Report
+from vtool.diagnostics import VtoolError
+
+folder, verb, *bridges = sys.argv[1:]
+target = SshTarget("192.0.2.7", 2222, "root", Path(folder, "identity"), Path(folder, "known_hosts"))
+board = SimpleNamespace(name="board0", ssh=lambda: target, patience=1.0, clock=BoardClock.REAL)
+uplinks.GUARD_S = 4.0
+uplinks.LEASE_S = 4.0
+with Job(board, Report(SimpleNamespace(name="board0"))) as job:
+    job.hold()
+    boot = job.held_board.run("observe", stdin='{"steps": []}')
+    print("held", flush=True)
+    sys.stdin.readline()
     try:
-        until(lambda: subprocess.run([*ssh, "true"], capture_output=True).returncode == 0)
-        program = f"{sys.executable} -IS /tmp/board/vtool-board"
-        with subprocess.Popen([*ssh, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
-            assert held.stdin and held.stdout
-            held.stdin.write(f"{program} take_uplink br0 eth0 --guard-s 4\n".encode())
-            held.stdin.flush()
-            assert b'"bridge": "br0"' in held.stdout.readline()
-            done = subprocess.run([*ssh, f"{program} confirm_uplinks"], capture_output=True)
-            assert done.stdout == b'{"uplinks": ["br0"]}\n', done.stderr
-            held.stdin.close()
-            assert held.wait(20) == 0
-        time.sleep(5)
-        assert place.master() == "br0"
-    finally:
-        sshd.kill()
-        sshd.wait()
+        uplinks.moved(job, verb, bridges)
+    except VtoolError as error:
+        print(error.diagnostics[0].code, flush=True)
+        print(error.diagnostics, file=sys.stderr)
+    else:
+        job.held_board.run("observe", stdin='{"steps": []}')
+        print("still held", flush=True)
+"""
+# systemd, as far as a bridge's unit goes: the guard has less time than it would have.
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+"start vtool-bridge-br0.service") set -- take_uplink br0 eth0 --guard-s 4 ;;
+"stop --no-block vtool-bridge-br0.service") set -- give_uplink br0 ;;
+*) exit 0 ;;
+esac
+exec PYTHON -IS /usr/local/sbin/vtool-board "$@" >/dev/null
+"""
+
+
+def controller(place: Place, folder: Path, verb: str, *bridges: str) -> subprocess.Popen[bytes]:
+    sshd = Sshd(place, folder)
+    (folder / "known_hosts").write_text(f"[{BOARD}]:{SSH_PORT} {sshd.host_key}\n")
+    place.board.shim("systemctl", SYSTEMCTL.replace("PYTHON", sys.executable))
+    generation = json.dumps({"generation": "g1", "networks": [{"name": "br0", "uplink": "eth0"}], "files": []})
+    made = "mkdir -p /var/lib/vtool/generations/g1 && ln -s /var/lib/vtool/generations/g1 /run/vtool-current"
+    place.board.run("sh", "-c", f"{made} && cat >/var/lib/vtool/generations/g1/generation.json", stdin=generation)
+    # What ssh runs finds the shims first.
+    place.board.run("sh", "-c", "ln -s /run/shims/systemctl /usr/local/sbin/systemctl")
+    words = [*place.lab.prefix, sys.executable, "-c", CONTROLLER, str(folder), verb, *bridges]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout and process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_a_deploy_holds_the_board_still_and_confirms_over_a_new_connection(place: Place, tmp_path: Path) -> None:
+    with controller(place, tmp_path, "start_uplinks", "br0") as process:
+        said, _ = process.communicate(b"\n", timeout=60)
+    assert said == b"still held\n"
+    assert place.master() == "br0" and place.answers()
+    time.sleep(5)  # longer than the guard waits
+    assert place.master() == "br0"
+
+
+def test_a_deploy_that_loses_the_board_says_so_and_the_board_has_its_address_back(place: Place, tmp_path: Path) -> None:
+    before = place.network("eth0")
+    with controller(place, tmp_path, "start_uplinks", "br0") as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        until(lambda: place.master() == "br0")
+        place.lab.run("ip", "link", "set", "lan0", "down")
+        until(lambda: place.master() == "", 30)
+        place.lab.run("ip", "link", "set", "lan0", "up")
+        assert process.stdout.readline() == b"VT475\n"
+    until(place.answers)
+    until(lambda: place.network("eth0") == before)
+    assert place.bridges() == []
+
+
+def test_down_gives_the_address_back_and_holds_the_board_still(place: Place, tmp_path: Path) -> None:
+    before = place.network("eth0")
+    place.board.program("take_uplink", "br0", "eth0", "--guard-s", "0")
+    with controller(place, tmp_path, "release_uplinks") as process:
+        said, _ = process.communicate(b"\n", timeout=60)
+    assert said == b"still held\n"
+    assert place.master() == "" and place.network("eth0") == before
 
 
 # ---------------------------------------------------------------- who has the addresses

@@ -32,7 +32,7 @@ class Board:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    def run(self, verb: str, timeout_s: float) -> dict[str, Any]:
+    def run(self, verb: str, timeout_s: float, stdin: str = "") -> dict[str, Any]:
         self.asked.append(verb)
         if self.stalls:
             self.now += timeout_s
@@ -71,7 +71,7 @@ def moved(board: Board, *bridges: str) -> None:
 def test_a_board_that_answers_is_told_over_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(monkeypatch, ["br0"])
     moved(board, "br0")
-    assert (board.asked, board.held) == (["start_uplinks", "confirm", "state"], 1)
+    assert (board.asked, board.held) == (["start_uplinks", "confirm", "observe"], 1)
 
 
 def test_a_connection_that_does_not_outlive_the_move_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

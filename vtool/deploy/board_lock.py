@@ -27,7 +27,10 @@ from vtool.deploy.interpreter import REFUSED, WANTED, bring_it, cannot_be_brough
 from vtool.deploy.reached import Piece, Reached, reach
 
 _HEARTBEAT_S = 5.0
-_OWNED = ("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean")
+_OWNED = (
+    *("apply", "confirm", "revert", "rollback", "keep", "reboot", "clean"),
+    *("start_uplinks", "release_uplinks"),
+)
 _SEND = "send"
 """What the board's shell says when it lacks the program."""
 

@@ -74,7 +74,7 @@ def _gone(board: Board, why: str) -> VtoolError:
 
 def _still_held(job: Job) -> bool:
     with contextlib.suppress(NoAnswer):
-        job.held_board.run("state", timeout_s=_STALLED_S * job.board.patience)
+        job.held_board.run("observe", stdin='{"steps": []}', timeout_s=_STALLED_S * job.board.patience)
         return True
     return False
 
