@@ -130,8 +130,11 @@ def _behind(device: Device) -> tuple[str, ...]:
     if isinstance(device, BlockDevice):
         behind = (device.disk.file or device.disk.device) if device.disk else device.backend_device
         return (behind or "",)
-    if isinstance(device, NetworkDevice) and device.network.bridge:
-        return (f"bridge {device.network.bridge}",)
+    if isinstance(device, NetworkDevice):
+        network = device.network
+        out = f" with {network.uplink}" if network.uplink else ""
+        place = f"bridge {network.bridge}{out}" if network.bridge else network.direct
+        return (place,) if place else ()
     return ()
 
 
