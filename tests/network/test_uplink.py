@@ -107,6 +107,14 @@ def test_the_guard_gives_back_what_a_killed_program_left(place: Place) -> None:
     until(lambda: place.network("eth0") == before)
 
 
+def test_a_kernel_without_policy_routing_has_no_rules(place: Place) -> None:
+    """As vtool:linux: it answers that there is no such operation."""
+    no_rules = '#!/bin/sh\ncase "$*" in *"rule show") echo \'[]\'; exit 255;; esac\nexec /usr/sbin/ip "$@"\n'
+    place.board.shim("ip", no_rules)
+    place.board.program("take_uplink", "br0", "eth0", "--guard-s", "0")
+    assert place.master() == "br0" and place.answers()
+
+
 def test_a_step_that_fails_gives_all_back(place: Place) -> None:
     before = place.network("eth0")
     place.board.shim(

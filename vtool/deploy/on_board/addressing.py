@@ -77,6 +77,12 @@ def routes_of(interface: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda route: "via" in route["words"])
 
 
+def rules_of(family: str) -> list[dict[str, Any]]:
+    """Return the policy rules of a family; a kernel without CONFIG_IP_MULTIPLE_TABLES has none, and says so."""
+    done = run("ip", "-j", family, "rule", "show", check=False)
+    return [each for each in json.loads(done.stdout or "[]") if each] if done.returncode == 0 else []
+
+
 def _words_of_route(route: dict[str, Any]) -> Iterator[str]:
     yield route["dst"]
     if "via" in route:

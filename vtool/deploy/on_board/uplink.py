@@ -84,7 +84,7 @@ def _unfit(message: str, hint: str) -> BoardError:
 def _require_movable(interface: str) -> None:
     address_owners.owners_of(interface, addressing.addresses_of(interface))
     for family in ("-4", "-6"):
-        for rule in addressing.ip_json(family, "rule", "show"):
+        for rule in addressing.rules_of(family):
             if interface in (rule.get("iif"), rule.get("oif")):
                 what = f"a policy rule of the board (priority {rule.get('priority')}) names '{interface}'"
                 raise _unfit(what, "its addresses would move to the bridge, and the rule would not")
