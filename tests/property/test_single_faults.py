@@ -112,7 +112,8 @@ def assert_one_error(found: Sequence[Diagnostic], file: Path, path: KeyPath, how
         words = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "", " ".join((one.message, *one.hints)))
         assert not LIBRARY.search(words), (said, one.message, one.hints)
         begin = one.message.split()[0]
-        assert begin == begin.lower() or begin == begin.upper() or "'" in begin, (said, one.message)
+        quoted = "'" in begin or "`" in begin
+        assert quoted or begin == begin.lower() or begin == begin.upper(), (said, one.message)
         assert len(format_diagnostic(replace(one, span=None, hints=(), labels=()))) < 600, (said, one.message)
         assert one.span is not None, (said, one.message)
     of_shape = [one for one in found if one.code.startswith(("VT1", "VT2"))]
