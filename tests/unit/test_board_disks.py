@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import random
@@ -222,6 +223,8 @@ def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(given, "SYSFS", links)
     monkeypatch.setattr(given, "MOUNTS", tmp_path / "mounts")
     monkeypatch.setattr(given, "SWAPS", tmp_path / "swaps")
+    monkeypatch.setattr(given, "FSTAB", tmp_path / "fstab")
+    monkeypatch.setattr(given, "BY_NAME", tmp_path / "disk")
     (tmp_path / "mounts").write_text("22 1 8:2 / / rw - ext4 /dev/root rw\n30 22 0:5 / /proc rw - proc proc rw\n")
     (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n")
     return disk
@@ -235,6 +238,36 @@ def test_what_is_mounted_is_in_use_with_the_disk_that_it_is_on(sysfs: Path, mino
 def test_what_another_device_is_made_of_is_in_use(sysfs: Path) -> None:
     (sysfs / "sda1" / "holders" / "dm-0").mkdir()
     assert "dm-0" in given._use(os.makedev(8, 1), BOOT)
+
+
+@pytest.mark.parametrize(
+    ("line", "in_use"),
+    [
+        ("PARTLABEL=data /srv ext4 defaults 0 2", True),
+        ('LABEL="my\\040disk" /srv ext4 defaults 0 2', True),
+        ("/dev/sda1 none swap sw 0 0", True),
+        ("PARTLABEL=data /srv ext4 noauto,user 0 2", False),
+        ("PARTLABEL=data /srv ext4 noauto,x-systemd.automount 0 2", True),
+        ("PARTLABEL=other /srv ext4 defaults 0 2", False),
+        ("# PARTLABEL=data /srv ext4 defaults 0 2", False),
+    ],
+)
+def test_what_the_board_mounts_at_boot_is_in_use(
+    sysfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, in_use: bool
+) -> None:
+    (tmp_path / "fstab").write_text(f"\nproc /proc proc defaults 0 0\n{line}\n")
+    there = {f"{tmp_path}/disk/by-partlabel/data", f"{tmp_path}/disk/by-label/my\\x20disk", "/dev/sda1"}
+    monkeypatch.setattr(given, "_number_of", lambda path: os.makedev(8, 1) if path in there else None)
+    assert ("/etc/fstab" in given._use(os.makedev(8, 1), BOOT)) == in_use
+
+
+def test_a_guest_is_not_started_on_what_the_board_uses_by_now(sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given, "_block_device", lambda path: os.makedev(8, int(path.name[-1])))
+    monkeypatch.setattr(given, "_claimed", lambda path: "")
+    assert given.verb_require_unused(argparse.Namespace(devices=["/dev/sda1"])) == {"unused": ["/dev/sda1"]}
+    with pytest.raises(BoardError, match="own system") as caught:
+        given.verb_require_unused(argparse.Namespace(devices=["/dev/sda1", "/dev/sda2"]))
+    assert caught.value.code == "VT466"
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
                 *(["/dev/net/tun"] if device.tap and not device.tap.direct else []),
             )
         ),
+        given=tuple(path for device in inside for path in plan.board_devices(device.disks)),
         own_network=not any(device.tap for device in devices),
         host_cpus=domain.host_cpus,
         kernel_image=None if domain.boots_itself else domain.kernel,
@@ -331,6 +332,7 @@ def plan_daemon(
         files=plan.written_files(disks),
         state_folder=wiring.share.removeprefix("/var/lib/"),
         device_nodes=(*device.board_nodes(), *plan.board_devices(disks)),
+        given=plan.board_devices(disks),
         device_class=daemon.device_class(device),
         address_families=daemon.address_families,
         own_network=daemon.address_families == ("AF_UNIX",),

@@ -155,6 +155,7 @@ def plan_qemu(
         files=tuple(disk.disk_path for device in mine for disk in device.disks if not disk.is_device),
         device_nodes=(*nodes, *(["/dev/net/tun"] if taps else [])),
         own_network=not taps,
+        given=tuple(path for device in mine for path in plan.board_devices(device.disks)),
     )
 
 

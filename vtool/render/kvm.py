@@ -28,7 +28,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
 
 def _units_of(guest: KvmGuest, device: KvmDevice) -> Iterator[tuple[str, str]]:
     if device.backend is not None:
-        yield device.backend.unit, fill("kvm/backend.service.j2", guest=guest, device=device)
+        yield device.backend.unit, fill("kvm/backend.service.j2", guest=guest, device=device, program=PROGRAM)
         if device.backend.socket_unit is not None:
             yield device.backend.socket_unit, fill("kvm/backend.socket.j2", guest=guest, device=device)
     if device.tap is not None:

@@ -26,7 +26,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         template = "xen/unpause.service.j2" if guest.create_unit else "xen/domain.service.j2"
         yield _unit(guest.unit, fill(template, guest=guest, program=PROGRAM), asked_by)
         for disk in (*guest.disks, *(device.disk for device in guest.virtio if device.disk)):
-            text = fill("xen/loop-disk.service.j2", guest=guest, disk=disk)
+            text = fill("xen/loop-disk.service.j2", guest=guest, disk=disk, program=PROGRAM)
             yield _unit(disk.backend_unit, text, ("devices", disk.name), guest.unit)
         for share in guest.shares:
             text = fill("xen/share.service.j2", guest=guest, share=share)
@@ -72,7 +72,7 @@ def _attached_units(guest: XenBootGuest) -> Iterator[Artifact]:
         text = fill("xen/attach.service.j2", guest=guest, one=one)
         yield _unit(one.unit, text, ("devices", one.name))
         if one.disk is not None:
-            text = fill("xen/loop-disk.service.j2", guest=guest, disk=one.disk)
+            text = fill("xen/loop-disk.service.j2", guest=guest, disk=one.disk, program=PROGRAM)
             yield _unit(one.disk.backend_unit, text, ("devices", one.name), one.unit)
 
 
@@ -91,7 +91,7 @@ def _virtio_units(guest: XenGuest) -> Iterator[Artifact]:
             text = fill("xen/virtio-disk.service.j2", guest=guest, device=device)
             yield _unit(device.daemon.unit, text, ("devices", device.name), guest.unit)
         if device.backend is not None:
-            text = fill("kvm/backend.service.j2", guest=guest, device=device)
+            text = fill("kvm/backend.service.j2", guest=guest, device=device, program=PROGRAM)
             yield _unit(device.backend.unit, text, ("devices", device.name), guest.unit)
         if device.backend is not None and device.backend.socket_unit is not None:
             text = fill("kvm/backend.socket.j2", guest=guest, device=device)
@@ -103,7 +103,7 @@ def _qemu_units(guest: XenGuest | XenBootGuest, requires: str, *also_used_by: st
     qemu = guest.qemu
     if qemu is None:
         return
-    text = fill("xen/qemu.service.j2", guest=guest, qemu=qemu, requires=(requires,))
+    text = fill("xen/qemu.service.j2", guest=guest, qemu=qemu, requires=(requires,), program=PROGRAM)
     yield _unit(qemu.unit, text, ("domains", guest.name), *also_used_by)
     for device in guest.virtio:
         if device.tap is not None:

@@ -13,6 +13,8 @@ from .typed import Any
 
 FOLDER = Path("/var/lib/vtool")
 CURRENT = FOLDER / "current"
+BOARD = FOLDER / "board.json"
+"""What the board boots by, of the last generation that it got."""
 
 
 class BoardError(Exception):

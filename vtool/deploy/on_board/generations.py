@@ -19,6 +19,7 @@ from pathlib import Path
 
 from . import delta, disks, loader, own_files, surroundings
 from .base import (
+    BOARD,
     CURRENT,
     FOLDER,
     BoardError,
@@ -37,7 +38,6 @@ from .typed import IO, Any
 
 STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"
-BOARD = FOLDER / "board.json"
 PENDING = FOLDER / "pending.json"
 HISTORY = FOLDER / "history.jsonl"
 HISTORY_LINES = 100

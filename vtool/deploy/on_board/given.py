@@ -1,22 +1,27 @@
 """Devices of the board that are to be given to a guest: refused where the board itself uses them in any way.
 
-Sources: Linux Documentation/ABI/stable/sysfs-block, proc(5) on mountinfo and swaps, open(2) on O_EXCL of block devices,
-drivers/md/md_p.h, mm/swapfile.c, lib/format_text/layout.h of LVM2.
+Sources: Linux Documentation/ABI/stable/sysfs-block, proc(5) on mountinfo and swaps, fstab(5), open(2) on O_EXCL of
+block devices, drivers/md/md_p.h, mm/swapfile.c, lib/format_text/layout.h of LVM2.
 """
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
+import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from .base import BoardError
+from .base import BOARD, BoardError, read_json
 from .typed import Any
 
 SYSFS = Path("/sys/dev/block")
 MOUNTS = Path("/proc/self/mountinfo")
 SWAPS = Path("/proc/swaps")
+FSTAB = Path("/etc/fstab")
+BY_NAME = Path("/dev/disk")
 SECTOR_BYTES = 512
 _MD = (0xA92B4EFC).to_bytes(4, "little")
 
@@ -27,13 +32,7 @@ def check_device(disk: dict[str, Any], boot: dict[str, Any], *, runs: bool, know
     ``runs``: a guest of vtool's has it now; ``known``: one had it before, so that what is in it is a guest's.
     """
     path = Path(disk["device"])
-    try:
-        about = path.stat()
-    except OSError as error:
-        raise _refused(path, f"it cannot be looked at: {error.strerror}") from None
-    if not stat.S_ISBLK(about.st_mode):
-        raise _refused(path, "it is no block device")
-    number = about.st_rdev
+    number = _block_device(path)
     size = _number(number, "size") * SECTOR_BYTES
     why = (
         _use(number, boot)
@@ -46,31 +45,58 @@ def check_device(disk: dict[str, Any], boot: dict[str, Any], *, runs: bool, know
         raise _refused(path, why)
 
 
+def verb_require_unused(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Raise VT466 for a device that the board uses by now: who serves it to its guest is about to be started."""
+    for path in map(Path, arguments.devices):
+        if why := _use(_block_device(path), read_json(BOARD) or {}) or _claimed(path):
+            raise _refused(path, why)
+    return {"unused": arguments.devices}
+
+
+def _block_device(path: Path) -> int:
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise _refused(path, f"it cannot be looked at: {error.strerror}") from None
+    if not stat.S_ISBLK(about.st_mode):
+        raise _refused(path, "it is no block device")
+    return about.st_rdev
+
+
 def _refused(path: Path, why: str) -> BoardError:
     return BoardError("VT466", f"{path} cannot be given to a guest: {why}", ["nothing was changed on the board"])
 
 
 def _use(number: int, boot: dict[str, Any]) -> str:
     """Return what the board has a device, or a partition of it, for; nothing where it has it for nothing."""
-    for one in (number, *_partitions(number)):
-        points = mounted(one)
-        if points:
-            what = "the board's own system is on it: " if {"/", boot["mount"]} & set(points) else ""
-            return f"{what}it is mounted at {', '.join(points)}"
-        if one in _swaps():
-            return "the board swaps to it"
-        holders = sorted(path.name for path in _folder(one).glob("holders/*"))
-        if holders:
-            return f"{', '.join(holders)} of the board is made of it (LVM, RAID or encryption)"
-    if boot.get("state_device"):
-        try:
-            state = Path(boot["state_device"]).stat().st_rdev
-        except OSError:
-            return ""
-        disk, begin, end = _extent(number)
-        state_disk, first, _ = _extent(state)
-        if disk == state_disk and begin <= first + boot["state_sector"] < end:
-            return f"the sector that says what the board boots is on it ({boot['state_device']})"
+    whys = (_use_of_one(one, boot) for one in (number, *_partitions(number)))
+    return next(filter(None, whys), "") or _holds_state(number, boot)
+
+
+def _use_of_one(number: int, boot: dict[str, Any]) -> str:
+    points = mounted(number)
+    if points:
+        what = "the board's own system is on it: " if {"/", boot.get("mount")} & set(points) else ""
+        return f"{what}it is mounted at {', '.join(points)}"
+    if number in _swaps():
+        return "the board swaps to it"
+    if point := dict(_mounted_at_boot()).get(number):
+        return f"the board's /etc/fstab has it at {point}, without `noauto`"
+    holders = sorted(path.name for path in _folder(number).glob("holders/*"))
+    return f"{', '.join(holders)} of the board is made of it (LVM, RAID or encryption)" if holders else ""
+
+
+def _holds_state(number: int, boot: dict[str, Any]) -> str:
+    if not boot.get("state_device"):
+        return ""
+    try:
+        state = Path(boot["state_device"]).stat().st_rdev
+    except OSError:
+        return ""
+    disk, begin, end = _extent(number)
+    state_disk, first, _ = _extent(state)
+    if disk == state_disk and begin <= first + boot["state_sector"] < end:
+        return f"the sector that says what the board boots is on it ({boot['state_device']})"
     return ""
 
 
@@ -88,6 +114,21 @@ def mounted(number: int) -> list[str]:
 def _swaps() -> list[int | None]:
     lines = SWAPS.read_text().splitlines()[1:] if SWAPS.exists() else []
     return [_number_of(line.split()[0]) for line in lines if line]
+
+
+def _mounted_at_boot() -> Iterator[tuple[int, str]]:
+    """Yield what /etc/fstab has without `noauto`, by the devices that are there, and where."""
+    lines = FSTAB.read_text(errors="replace").splitlines() if FSTAB.exists() else []
+    for words in (line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")):
+        options = words[3].split(",") if len(words) > 3 else []
+        kind, _, name = words[0].partition("=")
+        name = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), name.strip('"'))
+        # As udev names its links (systemd, src/shared/device-nodes.c).
+        escaped = re.sub(r"[^0-9A-Za-z#+.:=@_\x80-\U0010ffff-]", lambda odd: f"\\x{ord(odd[0]):02x}", name)
+        path = f"{BY_NAME}/by-{kind.lower()}/{escaped}" if name and not kind.startswith("/") else words[0]
+        number = _number_of(path)
+        if number is not None and len(words) > 1 and ("noauto" not in options or "x-systemd.automount" in options):
+            yield number, words[1]
 
 
 def _number_of(path: str) -> int | None:

@@ -58,6 +58,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     ),
     "pci-take": ("pci", [word("addresses", nargs="+")]),
     "pci-return": ("pci", [word("addresses", nargs="+")]),
+    "require_unused": ("given", [word("devices", nargs="+")]),
     "powerdown": ("talk", [word("domain"), word("--deadline", type=float, default=30.0)]),
     "take_uplink": (
         "uplink",

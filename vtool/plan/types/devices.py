@@ -62,10 +62,10 @@ class VhostUserBackend:
 
     ``arguments`` are grouped into lines, an option and its value to each. QEMU connects to ``socket``,
     which is not always the path in them. ``maps_bytes`` is the guest memory that QEMU hands to it: all
-    that is shared of that guest, whatever this device uses. ``device_nodes`` become its user's,
-    ``device_class`` is (class of nodes, group). ``self_sandboxed``: it makes namespaces of its own and
-    cannot be shut in further; ``changes_owners``: it acts for the guest's users in a folder;
-    ``found_again``: QEMU connects again when it was restarted.
+    that is shared of that guest, whatever this device uses. ``device_nodes`` become its user's, the disks
+    of the board that are ``given`` among them; ``device_class`` is (class of nodes, group).
+    ``self_sandboxed``: it makes namespaces of its own and cannot be shut in further; ``changes_owners``:
+    it acts for the guest's users in a folder; ``found_again``: QEMU connects again when it was restarted.
     """
 
     program: Program
@@ -80,6 +80,7 @@ class VhostUserBackend:
     files: tuple[str, ...] = ()
     state_folder: str = ""
     device_nodes: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
     device_class: tuple[str, str] | None = None
     address_families: tuple[str, ...] = ("AF_UNIX",)
     own_network: bool = True

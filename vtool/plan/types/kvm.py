@@ -132,8 +132,8 @@ class KvmGuest(StartedLater, WithoutPv):
     ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
     ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
     are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
-    ``files`` and ``device_nodes`` are what QEMU itself opens on the board. ``pci_unit`` takes the devices of ``pci``
-    from their drivers.
+    ``files`` and ``device_nodes`` are what QEMU itself opens on the board, the disks of the board that are ``given``
+    among these. ``pci_unit`` takes the devices of ``pci`` from their drivers.
     """
 
     name: str
@@ -166,6 +166,7 @@ class KvmGuest(StartedLater, WithoutPv):
     host_cpus: tuple[int, ...]
     kernel_image: str | None
     ramdisk_image: str | None
+    given: tuple[str, ...] = ()
     pci: tuple[HostPci, ...] = ()
     pci_unit: str | None = None
     not_checked: tuple[str, ...] = ()

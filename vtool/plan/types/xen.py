@@ -215,7 +215,7 @@ class XenQemu:
 
     ``domain_id`` is None where only the running board knows it. ``memory_bytes`` is what QEMU must take
     for the guest's RAM, from the base of Xen's first bank on. ``image`` is what becomes ``executable``, None
-    where the board has its own.
+    where the board has its own. Disks of the board that are ``given`` are among its ``device_nodes``.
     """
 
     unit: str
@@ -230,6 +230,7 @@ class XenQemu:
     files: tuple[str, ...]
     device_nodes: tuple[str, ...]
     own_network: bool
+    given: tuple[str, ...] = ()
 
 
 class GuestWithQemu:
