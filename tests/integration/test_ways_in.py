@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 from benchmarks.fleet import MOUNTS, Fleet
 from tests.unit.test_inside import SECRET, Guest, getty
 
-from .machine import why_not
+from .machine import Machine, make_key, why_not
 from .racks import OWN_LOG, ROOT, OneBoard, Racks
 
 RACK = "rack1"
@@ -131,3 +132,34 @@ def test_a_wrong_password_proves_nothing(board: tuple[Racks, OneGuest, Guest]) -
     rows, said = asked(lab, "verify", code=3)
     assert not (rows[SHELL]["proven"] or rows[SHELL]["noted"])
     assert "lets user 'root' in by no login" in said and "quite another" not in said
+
+
+@pytest.fixture
+def guest_by_ssh(board: tuple[Racks, OneGuest, Guest]) -> Iterator[Machine]:
+    """Make a sshd that stands for the guest's, and a key of its user beside the topology."""
+    folder = board[0].folder / "guest"
+    folder.mkdir(mode=0o755)
+    machine = Machine(folder)
+    machine.on()
+    shutil.copy(machine.identity, board[0].folder / "guest_key")
+    yield machine
+    machine.off()
+
+
+def test_by_ssh(board: tuple[Racks, OneGuest, Guest], guest_by_ssh: Machine) -> None:
+    lab, source, guest = board
+    way = f"user: root, address: 127.0.0.1, port: {guest_by_ssh.port}, key_file: guest_key"
+    source.access = f', access: {{ssh: {{{way}, host_key: "{guest_by_ssh.host_key}"}}}}'
+    source.write()
+    for verb in ("deploy", "verify"):
+        rows, _ = asked(lab, verb)
+        assert rows[SHELL]["seen"] == "alive"
+    done = executed(lab, "--topology", str(lab.folder / "topology.yaml"))
+    assert (done.returncode, done.stdout) == (5, "42\n"), done.stderr
+    assert b"VT-" not in guest.log, "nobody typed at its console"
+    (lab.folder / "guest_key").unlink()
+    make_key(lab.folder / "guest_key")
+    rows, _ = asked(lab, "verify", code=3)
+    assert not (rows[SHELL]["proven"] or rows[SHELL]["noted"])
+    assert "lets user 'root' in by no key" in " ".join(rows[SHELL]["detail"])
+    assert not list((lab.fleet.machines[RACK].folder / "run").glob("vtool-ssh-*")), "no key is left on the board"

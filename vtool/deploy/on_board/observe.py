@@ -50,8 +50,8 @@ def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
             except NotLookedAt as missed:
                 results[step["id"]] = {"error": missed.to_json(), "not_looked_at": missed.why}
             except BoardError as error:
-                # One that hangs is waited for once, not once a step.
-                if who:
+                # One that hangs is waited for once, not once a step; who was refused is told so each time (``Inside``).
+                if who and error.code != "VT486":
                     failed.setdefault(who, type(error))
                 results[step["id"]] = {"error": error.to_json(), "silent": isinstance(error, SilentError)}
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
