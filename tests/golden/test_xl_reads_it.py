@@ -79,7 +79,7 @@ def test_virtio_devices_that_xl_refuses_are_refused(text: str) -> None:
         virtio(text)
 
 
-@pytest.mark.parametrize("text", ['a = "x" b = 1\n', "a = [1]\n", 'a = ["x" "y"]\n', "a = 1\na = 2\n", "a: 1\n"])
+@pytest.mark.parametrize("text", ['a = "x" b = 1\n', "a = [=]\n", 'a = ["x" "y"]\n', "a = 1\na = 2\n", "a: 1\n"])
 def test_files_that_xl_refuses_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read(text)

@@ -91,10 +91,12 @@ def _value(tokens: list[tuple[str | None, str]]) -> Value:
             return found
         if (kind, value) == ("mark", "\n"):
             continue
-        if open_for_value != (kind == "text") or (kind, value) not in (("mark", ","), ("text", value)):
+        is_value = kind in ("text", "number") or value == "["
+        if open_for_value != is_value or not (is_value or (kind, value) == ("mark", ",")):
             raise ValueError(f"not in a list: {value!r}")
-        if kind == "text":
-            found.append(value)
+        if is_value:
+            tokens.insert(0, (kind, value))
+            found.append(str(_value(tokens)))
         open_for_value = not open_for_value
 
 
@@ -105,7 +107,11 @@ def disk(text: str) -> dict[str, str]:
     vdev = words.pop("vdev", "")
     # libxlu_disk_l.l: the name of the domain that has the target.
     backend = {"backend": words.pop("backend")} if "backend" in words else {}
-    if not mark or not re.fullmatch("xvd[a-z]", vdev) or any(v not in _DISK.get(k, ()) for k, v in words.items()):
+    if (
+        not mark
+        or not re.fullmatch(r"xvd[a-z]\d{0,2}", vdev)
+        or any(v not in _DISK.get(k, ()) for k, v in words.items())
+    ):
         raise ValueError(f"xl does not know the disk {text!r}")
     # libxl_device.c disk_try_backend: the two need each other.
     if (words["backendtype"] == "standalone") != (words.get("specification") == "virtio"):

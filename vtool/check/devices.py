@@ -10,9 +10,10 @@ from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Combination, combination_of, combination_requested, combinations, is_daemon
 from vtool.model.devices import Program
-from vtool.model.places import XL_DISK_NAMES, kvm_mmio, kvm_pci, xen_mmio, xl_disks
+from vtool.model.places import kvm_mmio, kvm_pci, xen_mmio, xl_disks
 from vtool.model.topology import RegionUse
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_COUNT, XEN_VIRTIO_MMIO, XENPVH_MMIO_COUNT
+from vtool.platform.xen_disks import XVD_NAMES
 
 _NEEDS_ACCESS_PLATFORM = "behind PCI, QEMU asks the daemon for VIRTIO_F_ACCESS_PLATFORM, which it does not offer"
 
@@ -112,6 +113,7 @@ def pool_region_fits(context: Context) -> Iterator[Diagnostic]:
             yield context.find("VT311", message, path, labels=label, hints=(hint,))
 
 
+_FIRST_INTERFACE = "since vtool's own guest sets up the first interface alone"
 NBD_DEVICES = 16
 """Linux drivers/block/nbd.c, nbds_max."""
 
@@ -120,8 +122,8 @@ NBD_DEVICES = 16
     "VT312",
     what="more devices than the machine has slots for",
     why=(
-        "QEMU's virt machine has 32 virtio-mmio slots and 30 PCI devices; a Xen guest one network interface and 26 "
-        "disks."
+        "QEMU's virt machine has 32 virtio-mmio slots and 30 PCI devices; a Xen guest 26 disks, and vtool's own guest "
+        "under Xen sets up one network interface."
     ),
     example="33 disks on one KVM guest",
     fix="Use fewer devices, or another domain.",
@@ -144,14 +146,14 @@ def devices_have_places(context: Context) -> Iterator[Diagnostic]:
             ]
             if hypervisor.kind == "kvm"
             else [
-                (xl_disks(name, every), len(XL_DISK_NAMES), "xvda to xvdz"),
+                (xl_disks(name, every), len(XVD_NAMES), "xvda to xvdz"),
                 (virtio, XEN_VIRTIO_MMIO.count, "one a virtio-mmio interrupt of Xen's guests"),
                 (
                     [n for n in virtio if mine[n].program is Program.QEMU_XENPVH],
                     XENPVH_MMIO_COUNT,
                     "one a virtio-mmio bus of QEMU's xenpvh machine",
                 ),
-                (interfaces, 1, "for now only a guest's first network interface would get its address"),
+                *([(interfaces, 1, _FIRST_INTERFACE)] if context.topology.domains[name].is_ours else ()),
             ]
         )
         for devices, limit, why in (*limits, (attached, NBD_DEVICES, "nbd0 to nbd15 of its kernel")):

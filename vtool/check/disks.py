@@ -13,6 +13,7 @@ from vtool.model.devices import Disk, DiskFormat, OnChange, Program, VerifyAcces
 from vtool.model.devices.disk import SCRATCH_BYTES, SECTOR_BYTES
 from vtool.model.places import xl_disks
 from vtool.model.topology import Start
+from vtool.platform.xen_disks import meet
 from vtool.reading.source import KeyPath
 
 MINIMUM_SCRATCH_DISK = 16 * MIB
@@ -191,13 +192,16 @@ def programs_can_serve_disks(context: Context) -> Iterator[Diagnostic]:
 @rule(
     "VT465",
     what="a disk cannot have the name that is wished",
-    why="Xen hands a name over with each disk of xl's list, each once; other disks are named by the guest's Linux.",
+    why=(
+        "Xen hands a name over with each disk of xl's list, each once, and not one of a partition beside its disk's; "
+        "other disks are named by the guest's Linux."
+    ),
     example="vdev: xvda for two disks of one guest",
     fix="Use another name, or leave it out.",
 )
 def names_of_disks_are_free(context: Context) -> Iterator[Diagnostic]:
     """A disk's name is one that Xen hands over, and no other disk's."""
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[str, dict[str, str]] = {}
     for name, device in context.sound_devices():
         if device.type != "blk" or device.vdev is None:
             continue
@@ -209,8 +213,14 @@ def names_of_disks_are_free(context: Context) -> Iterator[Diagnostic]:
             message = f"`vdev` of '{name}' has no effect: a guest's Linux names a {device.program.value} disk itself"
             yield context.find("VT465", message, at, key=True)
             continue
-        other = taken.setdefault((device.frontend, device.vdev), name)
-        if other != name:
-            label = Label(context.span("devices", other, "vdev"), "the first is here")
-            message = f"disks '{other}' and '{name}' of '{device.frontend}' are both {device.vdev}"
-            yield context.find("VT465", message, at, labels=(label,))
+        mine = taken.setdefault(device.frontend, {})
+        clash = next((each for each in mine if meet(each, device.vdev)), None)
+        if clash is None:
+            mine[device.vdev] = name
+            continue
+        label = Label(context.span("devices", mine[clash], "vdev"), "the first is here")
+        message = f"disks '{mine[clash]}' and '{name}' of '{device.frontend}' are both {device.vdev}"
+        if clash != device.vdev:
+            part, whole = sorted((clash, device.vdev), key=len, reverse=True)
+            message = f"'{device.frontend}' has {whole} and {part}, which is a partition of it"
+        yield context.find("VT465", message, at, labels=(label,))

@@ -127,7 +127,7 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
         elif device.backend_device is not None and (disk := _PV_DISK.match(device.backend_device)):
             names = disk_names(device.backend, context.lookup.devices_of[device.backend].values())
             disks = sum(name.startswith("/dev/xvd") for name in names)
-            if disk[0] not in names:
+            if not {disk[0], device.backend_device} & names.keys():
                 message = f"'{device.backend}' has no {device.backend_device}: it has {disks} PV disk(s), from xvda on"
                 yield context.find("VT393", message, (*path, "backend_device"))
 

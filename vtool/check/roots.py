@@ -150,7 +150,7 @@ def _lacks(context: Context, name: str, root: str) -> bool:
     """Whether a root is named that a guest surely does not have."""
     disk = _DISK.match(root)
     if disk is not None:
-        return disk[0] not in _disks(context, name)
+        return not {disk[0], root} & _disks(context, name).keys()
     if root.startswith(("/dev/nfs", "nfs:")):
         return "net" not in _others(context, name)
     return root.startswith(("/dev/mmcblk", "/dev/nvme"))  # which no device of vtool's is

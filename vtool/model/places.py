@@ -14,8 +14,8 @@ from vtool.data_paths.facts import Transport
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device, disks_of
 from vtool.platform.layouts import QEMU_VIRT_MMIO, QEMU_VIRT_PCI_FIRST, XEN_VIRTIO_MMIO, MmioSlots
+from vtool.platform.xen_disks import XVD_NAMES, whole_disk
 
-XL_DISK_NAMES = tuple(f"xvd{letter}" for letter in ascii_lowercase)
 _ON_PCI = (Transport.PCI, Transport.SHARED_MEMORY)
 
 
@@ -82,7 +82,8 @@ def xl_disk_names(domain: str, devices: Mapping[str, Device]) -> dict[str, str]:
 def _named(disks: Iterable[Device]) -> list[str]:
     """Return xl's names of disks in their order, as far as there are free ones."""
     chosen = [disk.vdev if disk.type == "blk" else None for disk in disks]
-    free = iter([name for name in XL_DISK_NAMES if name not in chosen])
+    taken = {whole_disk(name) for name in chosen if name}
+    free = iter([name for name in XVD_NAMES if name not in taken])
     return [name for name in (one or next(free, None) for one in chosen) if name]
 
 

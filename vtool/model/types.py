@@ -340,7 +340,10 @@ FileBeside = Annotated[
     ),
 ]
 
-XvdName = Annotated[str, Field(pattern="^xvd[a-z]$", description="a name from xvda to xvdz")]
+XvdName = Annotated[
+    str,
+    Field(pattern="^xvd[a-z]([1-9]|1[0-5])?$", description="a name from xvda to xvdz, or of a partition such as xvda1"),
+]
 """xen-vbd-interface(7). Other names are for guests that look for these; Linux names all of them xvd."""
 
 BoardFileName = Annotated[

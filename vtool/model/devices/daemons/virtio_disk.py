@@ -6,12 +6,12 @@ xen-troops/virtio-disk, branch virtio_next.
 from vtool.model.devices.arguments import Lines, Wiring
 from vtool.model.devices.base import Daemon, Program, built_by_hand, of_xen_virtio
 from vtool.model.devices.types.blk import BlockDevice
+from vtool.platform.xen_disks import vbd_number
 from vtool.platform.xen_grants import disk_grants, virtio_holds
 
 
 def _arguments(_: BlockDevice, at: Wiring) -> Lines:
-    # xvda is 202 << 8, the next one 16 on (Xen docs/man/xen-vbd-interface.7).
-    return (("-d", str((202 << 8) + ((ord(at.xen_disk[-1]) - ord("a")) << 4))),)
+    return (("-d", str(vbd_number(at.xen_disk))),)
 
 
 _REQUESTS = 256
