@@ -347,3 +347,10 @@ def test_what_the_running_board_hangs_on_stays(node: str, words: str, tmp_path: 
     (tmp_path / "case.yaml").write_text(of(node))
     found = not_to_be_had(prepare(tmp_path / "case.yaml").plan.boards[0], Running(tmp_path))
     assert [(each.code, words in each.message) for each in found] == ([("VT497", True)] if words else [])
+
+
+def test_an_address_in_the_windows_of_pci_is_free_for_who_wishes_it(virt: bytes, tmp_path: Path) -> None:
+    """Xen's own docs/misc/arm/passthrough.txt puts a device at 0x10000000; unasked, nothing is put there."""
+    text = TOPOLOGY.replace(f"- {RTC}", f"- {{node: {RTC}, address: 0x1000_0000}}")
+    config = file_of(staged(tmp_path, text, virt), "domains/fe0/fe0.cfg").decode()
+    assert '"0x9010,0x1@0x10000"' in config

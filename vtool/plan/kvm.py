@@ -22,7 +22,7 @@ from vtool.model.places import has_device, kvm_mmio, kvm_pci
 from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
-from vtool.plan.networks import FIRST_DESCRIPTOR, derived_mac, plan_tap
+from vtool.plan.networks import FIRST_DESCRIPTOR, address_words, derived_mac, plan_tap
 from vtool.plan.paths import kernel_words, planning_of
 from vtool.plan.placement import flag_of, given_place, mmio_place
 from vtool.plan.qemu import device_options, queues_of, reconnect
@@ -67,7 +67,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=False),
-            *(f"vtool.ip={network.frontend_address}" for network in networks[:1]),
+            *address_words(domain, networks),
             *kernel_words(devices),
             *((plan.TRACK_HIWATER,) if any(pool.shared for pool in pools) else ()),
             domain.bootargs,

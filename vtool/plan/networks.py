@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from vtool.model.devices import NetworkDevice
 from vtool.model.devices.types.net import Network
+from vtool.model.topology import Domain
 from vtool.plan import types as plan
 
 
@@ -24,6 +26,12 @@ def derived_mac(board: str, frontend: str, device: str) -> str:
     """Return a MAC in Xen's range (00:16:3e) that depends on the three names only."""
     tail = hashlib.sha256(f"{board}/{frontend}/{device}".encode()).digest()[:3]
     return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (tail[0] & 0x7F, *tail[1:]))
+
+
+def address_words(domain: Domain, networks: Sequence[Network]) -> tuple[str, ...]:
+    """Say to a guest which address its first interface is to have; to one that is not vtool's only a fixed one."""
+    told = (each for each in networks[:1] if domain.is_ours or not each.has_no_fixed_address)
+    return tuple(f"vtool.ip={each.frontend_address}" for each in told)
 
 
 FIRST_DESCRIPTOR = 3

@@ -135,7 +135,8 @@ class _Reading:
         offset = None if wish.address is None else wish.address - first.base
         for host in joined(pages):
             inside, origin = _place(host, offset, guest, taken)
-            if inside is None or any(inside.overlaps(other) for other in taken):
+            free_if_wished = () if offset is None else layouts.XEN_PCI
+            if inside is None or any(inside.overlaps(other) for other in taken if other not in free_if_wished):
                 where = inside or host
                 free = next(layouts.xen_guest_places(host.size_bytes, PAGE_BYTES, taken), None)
                 hint = f"or write {free.base:#x}, where it is free" if free and len(joined(pages)) == 1 else ""

@@ -15,7 +15,7 @@ from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Domain, Xen
 from vtool.plan import passthrough, xen_pv, xen_virtio
 from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
-from vtool.plan.networks import bridge_unit
+from vtool.plan.networks import address_words, bridge_unit
 from vtool.plan.paths import kernel_words
 from vtool.plan.scope import BoardScope, backend_unit, domain_unit, join, scratch_of, share_of
 from vtool.plan.xen_boot import plan_pools
@@ -45,7 +45,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
             assert isinstance(device, FileSystemDevice), f"nothing serves a device of type {device.type} over xenbus"
             shares.append(_plan_share(device_name, device))
     virtio = xen_virtio.plan_devices(scope, name)
-    addresses = [f"vtool.ip={d.network.frontend_address}" for d in devices.values() if isinstance(d, NetworkDevice)]
+    networks = [device.network for device in devices.values() if isinstance(device, NetworkDevice)]
     return plan.XenGuest(
         name=name,
         cpus=domain.cpus,
@@ -54,7 +54,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.XenGuest:
         ramdisk=f"{plan.CURRENT}/domains/{name}/ramdisk" if domain.ramdisk else None,
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=True),
-            *addresses[:1],
+            *address_words(domain, networks),
             *_bridge_words(scope, name, domain),
             *kernel_words(virtio),
             domain.bootargs,

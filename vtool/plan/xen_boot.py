@@ -187,7 +187,7 @@ def _plan_guest(
         bootargs=join(
             *command_lines.of_guest(domain, is_xen=True),
             *_looked_for(virtio),
-            *xen_pv.looked_for(attached),
+            *(xen_pv.looked_for(attached) if domain.is_ours else ()),
             *_shares(scope, shared),
             *(ring.kernel_word for ring in rings),
             *kernel_words(virtio),

@@ -197,6 +197,9 @@ XEN_ACPI = AddressRange(0x2000_0000, 0x2200_0000)
 XEN_UART = AddressRange(0x2200_0000, 0x2200_1000)
 XEN_PCI_MEMORY = AddressRange(0x2300_0000, 0x3300_0000)
 XEN_PCI_PREFETCHABLE = AddressRange(0x1_0000_0000, 0x2_0000_0000)
+XEN_PCI = (XEN_PCI_CONFIGURATION, XEN_PCI_MEMORY, XEN_PCI_PREFETCHABLE)
+"""What Xen serves for guests with PCI devices alone (xen/arch/arm/vpci.c domain_vpci_init). vtool's have none, so that
+others can be there; nothing is put there unasked."""
 XEN_GUEST_WINDOWS = (
     ("the virtio-mmio window", XEN_VIRTIO_WINDOW),
     ("the interrupt controller", AddressRange(_XEN_GUEST_GIC[3][0].range.base, _XEN_GUEST_GIC[3][-1].range.end)),
