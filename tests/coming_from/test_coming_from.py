@@ -8,92 +8,26 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.golden.xl_config import read, xl_takes
+from tests.coming_from import xen
+from tests.coming_from.formats import Facts, Format, files_of
 from vtool.base.units import format_cpu_list, parse_cpu_list
-from vtool.cli.common import prepare
+from vtool.check.deployable import not_deployable
+from vtool.cli.common import examine, prepare
+from vtool.plan.tree_devices import with_devices
 from vtool.plan.types import BoardPlan
-from vtool.platform.devicetree import Node, read_blob
-from vtool.render import render
+from vtool.platform.devicetree import read_blob
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "coming-from"
-Facts = dict[str, str]
-
-
-def files_of(board: BoardPlan) -> Mapping[str, str]:
-    return {artifact.name: artifact.content for artifact in render(board).artifacts}
-
-
-# -- ImageBuilder: variables of a shell
-
-
-def of_imagebuilder(text: str) -> Iterator[tuple[str, str]]:
-    """Return what a shell makes of a configuration; of files only that there are some."""
-    ours = "MEMORY_*|DEVICE_TREE|XEN*|DOM*|NUM_*|UBOOT_*"
-    declared = f"for name in $(compgen -v); do case $name in {ours}) declare -p $name;; esac; done"
-    done = subprocess.run(["bash", "-c", f"{text}\n{declared}"], capture_output=True, text=True, check=True)
-    for line in done.stdout.splitlines():
-        kind, name, value = re.fullmatch(r"declare (\S+) (\w+)=(.*)", line).groups()  # type: ignore[union-attr]
-        pairs = re.findall(r'\[([\d,]+)\]="([^"]*)"', value) if "a" in kind.lower() else [("", value.strip('"'))]
-        for index, each in pairs:
-            key = f"{name}[{index}]" if index else name
-            is_file = re.fullmatch(r"(DOMU?0?_(KERNEL|RAMDISK)|XEN|DEVICE_TREE)", name)
-            yield key, "a file" if is_file else " ".join(sorted(each.split())) if name.endswith("CMD") else each
-
-
-# -- xl.cfg
-
-
-def of_xl(text: str) -> Iterator[tuple[str, str]]:
-    assert xl_takes(text)
-    for key, value in read(text.replace("; ", "\n")).items():
-        match key, value:
-            case (("kernel" | "ramdisk"), _):
-                yield key, "a file"
-            case "disk", list():
-                for disk in value:
-                    words = dict(word.partition("=")[::2] for word in disk.split(","))
-                    place = re.search(r"\b(xvd[a-z])\b", disk)
-                    writes = "w" in disk.split(",") or words.get("access") == "rw"
-                    yield f"disk {place and place[1]}", "written" if writes else "read"
-            case "vif", list():
-                for number, vif in enumerate(value):
-                    yield f"vif {number}", " ".join(sorted(vif.split(",")))
-            case _:
-                yield key, str(value)
-
-
-# -- nodes below /chosen
-
-
-def of_nodes(text: str) -> Iterator[tuple[str, str]]:
-    blob = subprocess.run(["dtc", "-q"], input=text.encode(), capture_output=True, check=True).stdout
-    chosen = read_blob(blob).root.children["chosen"]
-    for name, value in chosen.values.items():
-        if name == "xen,xen-bootargs":
-            yield name, " ".join(sorted(value.decode().strip("\0").split()))
-    for node in chosen.children.values():
-        if "xen,domain" in node.compatible:
-            yield from _of_domain(node.name.removeprefix("domain-"), node)
-
-
-def _of_domain(name: str, node: Node) -> Iterator[tuple[str, str]]:
-    yield from ((f"{name} {key}", value.hex()) for key, value in node.values.items())
-    for child in node.children.values():
-        match child.compatible[0].split(","):
-            case "multiboot", kind:
-                yield f"{name} {kind}", child.string("bootargs") or "a file"
-            case "xen", "domain-shared-memory-v1":
-                yield f"{name} region {child.string('xen,shm-id')}", child.values["xen,shared-mem"].hex()
-                yield f"{name} role", child.string("role")
-            case "xen", "evtchn-v1":
-                yield f"{name} port", str(child.properties["xen,evtchn"].cells[0])
+TREES = Path(__file__).parent / "trees"
 
 
 # -- libvirt's XML
@@ -170,59 +104,73 @@ def of_words(text: str) -> Iterator[tuple[str, str]]:
     yield "devices", " ".join(sorted(devices))
 
 
-Reader = Callable[[str], Iterator[tuple[str, str]]]
-Finder = Callable[[BoardPlan], str]
-
-
-def _of_unit(board: BoardPlan) -> str:
+def _of_unit(board: BoardPlan, _: str) -> str:
     (line,) = re.findall(
         r"^ExecStart=((?:.*\\\n)*.*)$", files_of(board)["units/vtool-domain-guest.service"], re.MULTILINE
     )
     return str(line).replace("$$", "$").replace("%%", "%")
 
 
-def _of_tree(board: BoardPlan) -> str:
-    source = files_of(board)["board.dts"].replace("/plugin/;\n", "").replace("&{/} {", "/ {")
-    words = f'xen,xen-bootargs = "{board.xen_bootargs}";'
-    return source.replace("chosen {", f"chosen {{ {words}", 1)
-
-
-ORIGINS: Mapping[str, tuple[Reader, Finder]] = {
-    "imagebuilder": (of_imagebuilder, lambda board: files_of(board)["imagebuilder.config"]),
-    "xl-cfg": (of_xl, lambda board: files_of(board)["domains/guest/guest.cfg"]),
-    "dom0less": (of_nodes, _of_tree),
-    "meta-virtualization": (of_xl, lambda board: files_of(board)["domains/yocto-guest/yocto-guest.cfg"]),
-    "libvirt": (of_xml, lambda board: files_of(board)["domains/guest/guest.xml"]),
-    "qemu-scripts": (of_words, _of_unit),
+PAGES_OF: Mapping[str, Mapping[str, Format]] = {
+    **xen.PAGES,
+    "libvirt": {"xml": Format(of_xml, lambda board, _: files_of(board)["domains/guest/guest.xml"])},
+    "qemu-scripts": {"sh": Format(of_words, _of_unit)},
 }
 
 
-def setups() -> dict[str, tuple[str, str]]:
-    """Return what authors write by the topology that says it: the block of a page before the link to that."""
-    found: dict[str, tuple[str, str]] = {}
-    for origin in ORIGINS:
-        text = (PAGES / f"{origin}.md").read_text()
-        for block, rest in re.findall(r"^```\w+\n(.*?)^```\n(.*?)(?=^```|\Z)", text, re.MULTILINE | re.DOTALL):
-            link = re.search(r"\[([\w-]+)\.yaml\]\(\1\.yaml\)", rest)
-            assert link is not None, origin
-            found[link[1]] = (origin, block)
+def setups() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """Return what authors write by the topology that says it: its page, and the blocks before the link to it."""
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    for page in PAGES_OF:
+        text, blocks = (PAGES / f"{page}.md").read_text(), []
+        for language, block, link in re.findall(
+            r"^```(\w+)\n(.*?)^```$|\[([\w-]+)\.yaml\]\(\3\.yaml\)", text, re.MULTILINE | re.DOTALL
+        ):
+            if block:
+                blocks.append((language, block))
+            elif blocks:
+                found[link], blocks = (page, blocks), []
+        assert not blocks, f"{page}: no link behind its last block"
     return found
 
 
 SETUPS = setups()
 
 
-def not_the_same(origin: str) -> set[str]:
+def not_the_same(page: str) -> set[str]:
     """Return the facts that a page says are not the same."""
-    rows = (PAGES / f"{origin}.md").read_text().partition("## What is not the same")[2]
+    rows = (PAGES / f"{page}.md").read_text().partition("## What is not the same")[2]
     return set(re.findall(r"^\| `([^`]+)` \|", rows, re.MULTILINE))
 
 
-def compared(topology: str) -> tuple[Facts, Facts]:
-    origin, written = SETUPS[topology]
-    reader, finder = ORIGINS[origin]
-    (board,) = prepare(PAGES / f"{topology}.yaml").plan.boards
-    return dict(reader(written)), dict(reader(finder(board)))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the topologies, and files where they name those that their users have."""
+    found = tmp_path_factory.mktemp("coming-from") / "topologies"
+    shutil.copytree(PAGES, found)
+    xen.stand_in(found)
+    return found
+
+
+@cache
+def compared(folder: Path, topology: str) -> tuple[Facts, Facts]:
+    """Return what authors say, and what is rendered of a topology on a board with the tree beside these tests."""
+    page, blocks = SETUPS[topology]
+    (board,) = prepare(folder / f"{topology}.yaml").plan.boards
+    if page in xen.PAGES and board.passthrough:
+        tree = TREES / f"{board.facts.name}.dts"
+        blob = subprocess.run(["dtc", "-q"], input=tree.read_bytes(), capture_output=True, check=True).stdout
+        board = with_devices(board, read_blob(blob))
+    theirs: Facts = {}
+    ours: Facts = {}
+    for number, (language, written) in enumerate(blocks):
+        kind = PAGES_OF[page][language]
+        # Of several files of one kind each says the same things of another guest.
+        beside = [block for other, block in blocks[:number] if other == language and kind == xen.XL_CFG]
+        mark = f"{xen.name_of(written)}: " if beside else ""
+        theirs |= {f"{mark}{key}": value for key, value in kind.read(written)}
+        ours |= {f"{mark}{key}": value for key, value in kind.read(kind.find(board, written))}
+    return theirs, ours
 
 
 def different(theirs: Facts, ours: Facts) -> dict[str, tuple[str, str | None]]:
@@ -230,30 +178,40 @@ def different(theirs: Facts, ours: Facts) -> dict[str, tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("topology", SETUPS)
-def test_the_topology_says_what_its_authors_write(topology: str) -> None:
-    theirs, ours = compared(topology)
+def test_the_topology_says_what_its_authors_write(folder: Path, topology: str) -> None:
+    theirs, ours = compared(folder, topology)
     assert len(theirs) > 5
     found = different(theirs, ours)
     assert set(found) <= not_the_same(SETUPS[topology][0]), found
 
 
-@pytest.mark.parametrize("origin", ORIGINS)
-def test_what_a_page_says_is_not_the_same_is_not(origin: str) -> None:
-    found = {key for each in SETUPS if SETUPS[each][0] == origin for key in different(*compared(each))}
-    assert found == not_the_same(origin)
+@pytest.mark.parametrize("page", PAGES_OF)
+def test_what_a_page_says_is_not_the_same_is_not(folder: Path, page: str) -> None:
+    found = {key for each in SETUPS if SETUPS[each][0] == page for key in different(*compared(folder, each))}
+    assert found == not_the_same(page)
 
 
 @pytest.mark.parametrize("topology", SETUPS)
-def test_every_fact_is_looked_at(topology: str) -> None:
+def test_every_fact_is_looked_at(folder: Path, topology: str) -> None:
     """A fact of which the other side has none, or another, is seen."""
-    theirs, ours = compared(topology)
+    theirs, ours = compared(folder, topology)
     for key in theirs:
         assert key in different(theirs, {**ours, key: "another"})
         assert key in different(theirs, {name: value for name, value in ours.items() if name != key})
 
 
 def test_every_page_has_its_topology_and_is_compared() -> None:
-    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == set(ORIGINS)
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == set(PAGES_OF)
     assert {path.stem for path in PAGES.glob("*.yaml")} == set(SETUPS)
     index = (PAGES / "README.md").read_text()
-    assert all(f"]({page}.md)" in index for page in ORIGINS)
+    assert all(f"]({page}.md)" in index for page in PAGES_OF)
+
+
+def test_the_index_says_what_of_xen_is_deployed(folder: Path) -> None:
+    section = (PAGES / "README.md").read_text().partition("## Xen\n")[2].partition("\n## ")[0]
+    said = dict(re.findall(r"^\|.*\| \[[\w-]+\]\(([\w-]+)\.yaml\) \| (yes|no) \|$", section, re.MULTILINE))
+    assert set(said) == {topology for topology, (page, _) in SETUPS.items() if page in xen.PAGES}
+    for topology, deployed in said.items():
+        examined = examine(folder / f"{topology}.yaml")
+        assert examined.topology is not None
+        assert (deployed == "yes") == (not not_deployable(examined.document, examined.topology)), topology
