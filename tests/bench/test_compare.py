@@ -212,8 +212,21 @@ def test_every_table_of_the_outcome_says_so_too(tmp_path: Path, capsys: pytest.C
     now = written(tmp_path / "now", records(SLOWER, clock="instructions", seed=1))
     _, out, _ = said(capsys, was, now, "--explain")
     tables = [block for block in out.split("\n\n") if "topology=" in block]
-    assert len(tables) == 5, "two cells, the models of each run that nothing checks, and what regressed"
+    assert len(tables) == 4, "two cells, and the models of each run that nothing checks"
     assert all("emulated: instructions" in table for table in tables)
+
+
+@pytest.mark.parametrize("words", [(), ("--all",), ("--format", "markdown")])
+def test_each_regression_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str]) -> None:
+    was, now = written(tmp_path / "was", records(SAME)), written(tmp_path / "now", records(SLOWER, seed=1))
+    found = json.loads(said(capsys, was, now, "--format", "json")[1])["regressed"]
+    _, out, _ = said(capsys, was, now, *words)
+    told = [line.strip("| ").split("  ")[0].split(" |")[0] for line in out.splitlines() if "regression, p" in line]
+    assert told == [one["measure"] for one in found] and len(told) > 2
+    assert out.splitlines()[-1] == f"{len(found)} significant regressions beyond 5 %, in 1 cell"
+    _, out, _ = said(capsys, was, "--threshold", "10")
+    assert out.count("regression, p") == int(out.splitlines()[-1].split()[0]) > 0
+    assert "regression, p" not in said(capsys, was)[1], "nothing is judged by a threshold"
 
 
 def test_json_is_of_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

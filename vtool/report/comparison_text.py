@@ -1,5 +1,7 @@
 """A comparison of runs as text and Markdown: a table for each cell, and what was not compared with why. Pure.
 
+A regression is told once: by its row in the table of its cell. What is said at the end counts them.
+
 Enter at ``comparison_lines``.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from vtool.base.records import record
 from vtool.report.explanation_text import explanation_lines
@@ -25,7 +28,7 @@ _LONG = 60
 
 @record
 class _Shown:
-    """How tables are written, and which rows they have."""
+    """How tables are written, and which rows they have; ``threshold`` is that by which their rows are judged."""
 
     style: Style
     all_rows: bool
@@ -34,9 +37,10 @@ class _Shown:
     def rows_of(self, changes: Sequence[Change]) -> list[Change]:
         """Return the changes that are shown."""
         main = main_measures(change.measure for change in changes)
-        return [one for one in changes if self.all_rows or one.measure in main or self._is_beyond(one)]
+        return [one for one in changes if self.all_rows or one.measure in main or self.is_regression(one)]
 
-    def _is_beyond(self, change: Change) -> bool:
+    def is_regression(self, change: Change) -> bool:
+        """Whether a change is one of ``Comparison.regressed``."""
         return self.threshold is not None and change.regressed(self.threshold)
 
 
@@ -47,13 +51,15 @@ def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = F
     """
     shown = _Shown(style, all_rows, comparison.threshold)
     if not comparison.against or all_rows:
+        # Of several runs, what each loses against its own baselines is not what is judged.
+        own = replace(shown, threshold=None) if comparison.against else shown
         for run in comparison.runs:
-            yield from _run_lines(comparison, run, shown)
+            yield from _run_lines(comparison, run, own)
     for one in comparison.against:
         yield from _against_lines(comparison, one, shown)
     for run, explained in zip(comparison.runs, comparison.explained, strict=False):
         yield from explanation_lines(run.folder, explained, style)
-    yield from _outcome_lines(comparison, style)
+    yield from _outcome_lines(comparison)
 
 
 def _run_lines(comparison: Comparison, run: ComparedRun, shown: _Shown) -> Iterator[str]:
@@ -61,7 +67,7 @@ def _run_lines(comparison: Comparison, run: ComparedRun, shown: _Shown) -> Itera
     yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", shown.style)
     for cell in run.degradation.cells:
         words = f"{cell.cell.id}, against {cell.baseline.variant} ({CLOCK_WORDS[cell.clock]}; {_rounds(cell)})"
-        rows = [_row(change, cell.clock) for change in shown.rows_of(cell.changes)]
+        rows = [_row(change, cell.clock, shown) for change in shown.rows_of(cell.changes)]
         yield from _cell_lines(words, "baseline", rows, shown.style)
     yield from _not_compared(run.degradation.not_compared, shown.style)
 
@@ -75,7 +81,7 @@ def _against_lines(comparison: Comparison, one: Against, shown: _Shown) -> Itera
         how = "as a share of its baseline; " if cell.relative else ""
         counts = " and ".join(map(str, cell.repetitions))
         words = f"{cell.cell.id} ({CLOCK_WORDS[cell.clock]}; {how}{counts} repetitions)"
-        rows = [_row(change, cell.clock, cell.relative) for change in shown.rows_of(cell.changes)]
+        rows = [_row(change, cell.clock, shown, relative=cell.relative) for change in shown.rows_of(cell.changes)]
         yield from _cell_lines(words, first.folder, rows, shown.style)
     yield from _not_compared(found.not_compared, shown.style)
 
@@ -86,7 +92,7 @@ def _cell_lines(words: str, reference: str, rows: Sequence[Sequence[str]], style
     yield from styled_table([("measure", reference, "here", "change", "95 % interval", ""), *rows], style)
 
 
-def _row(change: Change, clock: Clock, relative: bool = False) -> tuple[str, str, str, str, str, str]:
+def _row(change: Change, clock: Clock, shown: _Shown, *, relative: bool = False) -> tuple[str, str, str, str, str, str]:
     unit = change.measure.unit
     was, now = (
         f"× {number(value)}" if relative else quantity(value, unit, clock) for value in (change.reference, change.value)
@@ -102,7 +108,7 @@ def _row(change: Change, clock: Clock, relative: bool = False) -> tuple[str, str
         now,
         percent(of, signed=True) if of is not None else "",
         interval,
-        _verdict(change),
+        _verdict(change, regression=shown.is_regression(change)),
     )
 
 
@@ -123,9 +129,9 @@ def _spread(change: Change, clock: Clock, relative: bool) -> str:
     return f"none; {least} to {most} seen"
 
 
-def _verdict(change: Change) -> str:
+def _verdict(change: Change, *, regression: bool) -> str:
     chance = f", p {change.p:.2g}" if change.p is not None and change.verdict in (Verdict.WORSE, Verdict.BETTER) else ""
-    return f"{change.verdict.value}{chance}"
+    return f"{'regression' if regression else change.verdict.value}{chance}"
 
 
 def _told_of(run: ComparedRun) -> str:
@@ -193,7 +199,7 @@ def _not_compared(found: Sequence[NotCompared], style: Style) -> Iterator[str]:
         yield f"{'-' if style is Style.MARKDOWN else ' '} {', '.join(cells[:_MOST_NAMED])}{more}: {why}"
 
 
-def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
+def _outcome_lines(comparison: Comparison) -> Iterator[str]:
     if comparison.threshold is None:
         return
     yield ""
@@ -203,18 +209,8 @@ def _outcome_lines(comparison: Comparison, style: Style) -> Iterator[str]:
         if _none_could_be(comparison):
             yield "nothing could have been one: every row has too few repetitions"
         return
-    yield f"{_count(len(comparison.regressed), 'significant regression')} {beyond}:"
-    rows = [
-        (
-            comparison.runs[one.run].folder,
-            one.cell,
-            one.measure,
-            CLOCK_WORDS[one.clock],
-            f"{percent(one.change)} worse" if one.change is not None else "worse, where there was none",
-        )
-        for one in comparison.regressed
-    ]
-    yield from styled_table([("run", "cell", "measure", "measured in", ""), *rows], style)
+    cells = len({(one.run, one.cell) for one in comparison.regressed})
+    yield f"{_count(len(comparison.regressed), 'significant regression')} {beyond}, in {_count(cells, 'cell')}"
 
 
 def _none_could_be(comparison: Comparison) -> bool:
