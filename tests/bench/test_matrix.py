@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from vtool.bench.default_matrix import default_matrix
 from vtool.bench.estimates import AROUND_S, DEPLOYMENT_S, estimate, in_words
 from vtool.bench.lanes import Lane
 from vtool.bench.matrix import LoadedMatrix, load_matrix, matrix_schema
-from vtool.bench.plan_text import plan_lines
+from vtool.bench.plan_text import plan_lines, ways_without_a_cell
 from vtool.bench.side_by_side import spread_over
 from vtool.cli.common import prepare_to_deploy as prepare
 from vtool.diagnostics import VtoolError, format_diagnostic
@@ -231,6 +232,32 @@ def test_a_guest_that_xen_builds_at_boot_is_not_started_and_the_plan_says_why(tm
     (why,) = {fault.message for cell in planned.cells for fault in cell.faults}
     assert why == "'fe0' is built by Xen while the board boots: nothing starts it alone, and Xen's log has no times"
     assert any(why in line for line in plan_lines(planned, spread_over(planned, [Lane({"board0": "board0"})], None)))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "topology" / "matrices").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_variant_of_the_tree_s_matrices_can_be_deployed(path: Path) -> None:
+    planned = plan_matrix(load_matrix(path), prepare)
+    assert [variant.id for variant in planned.variants] == list(
+        planned.ready
+    ) and path.stem == planned.loaded.matrix.name
+
+
+@pytest.mark.parametrize("hypervisor", ["kvm", "xen"])
+def test_the_paths_of_a_hypervisor_are_all_that_is_deployed(hypervisor: str) -> None:
+    """Or `make bench-paths` is not of every deployed path; where one is of none, --plan says so."""
+    matrix = load_matrix(ROOT / "topology" / "matrices" / f"{hypervisor}-paths.yaml")
+    planned = plan_matrix(matrix, prepare)
+    assert ways_without_a_cell(planned) == {(hypervisor, "blk"): [], (hypervisor, "net"): []}
+    alone = planned_without(planned, "topology=pool")
+    ((_, disks), (_, networks)) = ways_without_a_cell(alone).items()
+    assert [one.data_path.value for one in (*disks, *networks)] == ["pool", "pool"]
+    lines = [*plan_lines(alone, spread_over(alone, [Lane({"board0": "board0"})], None))]
+    (line,) = (line for line in lines if line.startswith(f"{hypervisor}, blk: deployed, and of no cell: pool by "))
+    assert "pool-in-ram" not in line
+
+
+def planned_without(planned: Planned, variant: str) -> Planned:
+    return replace(planned, cells=tuple(cell for cell in planned.cells if cell.variant != variant))
 
 
 def test_a_guest_that_nobody_reaches_is_not_measured_and_says_why(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from vtool.bench.cells import Planned
 from vtool.bench.estimates import Estimate, in_words
 from vtool.bench.side_by_side import Spreading
+from vtool.model.combinations import Combination, combinations
 
 
 def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
@@ -34,6 +35,10 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
             which = [cell for cell, why in zip(mine, reasons, strict=True) if why == reason]
             what = which[0].id[len(variant.id) + 1 :] if len(which) == 1 else _count(len(which), "cell")
             yield f"  {what} cannot be: {reason}"
+    for (hypervisor, type_of), others in ways_without_a_cell(planned).items():
+        named = ", ".join(f"{one.data_path.value} by {one.program.value} ({one.transport.value})" for one in others)
+        missing = f"deployed, and of no cell: {named}" if named else "every way that is deployed has a cell"
+        yield f"{hypervisor}, {type_of}: {missing}"
     if len(told.lanes) > 1:
         yield f"on {len(told.lanes)} boards side by side; what is compared with each other runs on one, any of them:"
         for lane in told.lanes:
@@ -42,6 +47,21 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
                 others = f" and {_count(len(group.cells) - 1, 'cell')} compared with it" if len(group.cells) > 1 else ""
                 yield f"    {group.name}{others}{', begun here' if group.name in told.began else ''}"
     yield _how_long(told.whole)
+
+
+def ways_without_a_cell(planned: Planned) -> dict[tuple[str, str], list[Combination]]:
+    """Return the deployed ways to serve a device that no cell measures: by hypervisor, and type that others are of."""
+    measured = {
+        (cell.hypervisor, cell.type, cell.data_path, cell.program, cell.transport)
+        for cell in planned.possible
+        if cell.device
+    }
+    found: dict[tuple[str, str], list[Combination]] = {one[:2]: [] for one in sorted(measured)}
+    for one in combinations():
+        of, how = (one.hypervisor, one.type), (one.data_path.value, one.program.value, one.transport.value)
+        if one.deployed and of in found and (*of, *how) not in measured:
+            found[of].append(one)
+    return found
 
 
 def _how_long(told: Estimate) -> str:
