@@ -51,21 +51,46 @@ def test_a_guest_that_is_slow_is_given_its_time(tmp_path: Path) -> None:
     assert "OnActiveSec=1300\n" in files["units/vtool-revert.timer"]
 
 
-@pytest.mark.parametrize(("shutdown", "destroyed"), [("ends", False), ("is refused", True), ("takes too long", True)])
+@pytest.mark.parametrize(
+    ("shutdown", "destroyed"),
+    [("ends", False), ("is refused", True), ("takes too long", True), ("is not cleaned up after", True)],
+)
 def test_powerdown(shutdown: str, destroyed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
     def run(*argv: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         ran.append(argv[1])
-        fails = argv[1] == "shutdown" and shutdown != "ends"
+        fails = argv[1] == "shutdown" and shutdown in ("is refused", "takes too long")
         if fails and (check or shutdown == "takes too long"):
             raise base.BoardError("VT704", f"{shutdown}, {timeout} s")
         return subprocess.CompletedProcess(argv, int(fails), "", "")
 
+    def programs_in(unit: Path) -> set[str]:
+        ran.append("look")
+        looks = ran.count("look")
+        return {"python3", *(["xl"] if looks < 3 or shutdown == "is not cleaned up after" else [])}
+
     monkeypatch.setattr(talk, "manifest", lambda: {"domains": {"fe0": {"kind": "xen"}}})
     monkeypatch.setattr(talk, "run", run)
-    talk.verb_powerdown(argparse.Namespace(domain="fe0", deadline=10.0))
-    assert ran == ["shutdown", *(["destroy"] if destroyed else [])]
+    monkeypatch.setattr(talk, "programs_in", programs_in)
+    monkeypatch.setattr(talk, "_LOOK_S", 0.001)
+    talk.verb_powerdown(argparse.Namespace(domain="fe0", deadline=0.05 if "clean" in shutdown else 10.0))
+    assert [word for word in ran if word != "look"] == ["shutdown", *(["destroy"] if destroyed else [])]
+    if shutdown == "ends":
+        assert ran == ["shutdown", "look", "look", "look"], "systemd kills what of the unit still runs after this"
+
+
+def test_what_runs_in_a_unit(tmp_path: Path) -> None:
+    with subprocess.Popen(["sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # or its name might still be Python's
+        (tmp_path / "cgroup.procs").write_text(f"{child.pid}\n{2**30}\n")
+        try:
+            assert talk.programs_in(tmp_path) in ({"sh"}, {"sleep"})
+        finally:
+            child.kill()
+    assert talk.programs_in(tmp_path / "none") == set()
+    assert talk.own_control_group().is_relative_to(talk.CONTROL_GROUPS)
 
 
 @pytest.mark.parametrize("name", program.VERBS)

@@ -25,6 +25,8 @@ from .typed import Any
 
 PATIENCE_S = 20.0
 """How long a guest may take until it takes commands."""
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_LOOK_S = 0.05
 XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 
 
@@ -236,12 +238,41 @@ def verb_powerdown(arguments: argparse.Namespace) -> dict[str, Any]:
     if domain["kind"] == "xen":
         try:
             run("xl", "shutdown", "-w", "-F", name, timeout=arguments.deadline)
-        except BoardError:  # it was refused, or the guest did not end within the deadline
+            _wait_for_keeper(own_control_group(), arguments.deadline)
+        except BoardError:  # it was refused, or not all had ended within the deadline
             run("xl", "destroy", name, check=False)
         return {"domain": name}
     with contextlib.suppress(BoardError, OSError):
         qmp(domain["qmp"], [{"execute": "system_powerdown"}], wait_for_close_s=arguments.deadline)
     return {"domain": name}
+
+
+def own_control_group() -> Path:
+    """Return the folder of the unit that this is a process of (cgroups(7), version 2)."""
+    return CONTROL_GROUPS / Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
+
+
+def _wait_for_keeper(unit: Path, deadline_s: float) -> None:
+    """Wait until the `xl create` of a unit, which destroys its domain once that has shut down, has ended; VT704.
+
+    `xl shutdown -w` ends before it, and systemd kills what a unit still has when its ExecStop ends: the domain would
+    keep its name and devices. Where QEMU serves it, that `xl` is of another unit, which destroys the domain itself.
+    """
+    until = time.monotonic() + deadline_s
+    while "xl" in programs_in(unit):
+        if time.monotonic() > until:
+            raise BoardError("VT704", f"xl has not destroyed its domain within {deadline_s:g} s")
+        time.sleep(_LOOK_S)
+
+
+def programs_in(unit: Path) -> set[str]:
+    """Return the names of what runs in a control group, which a board may not have."""
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        for pid in (unit / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):  # it has just ended
+                found.add(Path("/proc", pid, "comm").read_text().strip())
+    return found
 
 
 def qmp(path: str, commands: list[dict[str, Any]], wait_for_close_s: float = 0.0) -> list[Any]:
