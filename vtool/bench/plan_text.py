@@ -35,8 +35,8 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
             which = [cell for cell, why in zip(mine, reasons, strict=True) if why == reason]
             what = which[0].id[len(variant.id) + 1 :] if len(which) == 1 else _count(len(which), "cell")
             yield f"  {what} cannot be: {reason}"
-    for (hypervisor, type_of), others in ways_without_a_cell(planned).items():
-        named = ", ".join(f"{one.data_path.value} by {one.program.value} ({one.transport.value})" for one in others)
+    for (hypervisor, type_of), left_out in ways_without_a_cell(planned).items():
+        named = ", ".join(f"{one.data_path.value} by {one.program.value} ({one.transport.value})" for one in left_out)
         missing = f"deployed, and of no cell: {named}" if named else "every way that is deployed has a cell"
         yield f"{hypervisor}, {type_of}: {missing}"
     if len(told.lanes) > 1:
