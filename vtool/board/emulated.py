@@ -85,7 +85,7 @@ class EmulatedBoard:
         self.facts = facts
         self.folder = state_folder() / "boards" / name
         sockets = runtime_folder() / f"{name}-{zlib.crc32(str(self.folder).encode()):08x}"
-        self.machine = Machine(facts.cpus, sum(bank.size for bank in facts.ram))
+        self.machine = Machine(facts.cpus, sum(bank.size for bank in facts.ram), smmu=bool(facts.iommus))
         self._files = QemuFiles(
             firmware=self.folder / _FIRMWARE[facts.boot.loader if facts.boot else "u-boot"],
             disk=self.folder / "disk.img",

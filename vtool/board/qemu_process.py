@@ -31,6 +31,8 @@ class Machine:
 
     cpus: int
     memory_bytes: int
+    smmu: bool = False
+    """An SMMUv3 before the PCI bus, and a virtio entropy source behind it that a guest can have."""
 
     def arguments(self, machine_extra: str = "", *, counts: bool = False) -> list[str]:
         """Return the QEMU arguments of the machine itself.
@@ -39,6 +41,8 @@ class Machine:
         """
         # Counting takes one thread for all processors (QEMU docs/devel/tcg-icount.rst).
         counting = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off")
+        if self.smmu:
+            machine_extra = f",iommu=smmuv3{machine_extra}"
         return [
             "-nodefaults",
             "-no-user-config",
@@ -122,6 +126,7 @@ class QemuProcess:
             *("-device", "virtio-net-device,netdev=net"),
             *("-device", "virtio-rng-device"),
             *("-device", "i6300esb,addr=1"),
+            *(("-device", "virtio-rng-pci,addr=2,disable-legacy=on,iommu_platform=on") if self._machine.smmu else ()),
             "-chardev",
             f"socket,id=console,path={_escape(files.console_socket)},server=on,wait=off,"
             f"logfile={_escape(files.console_log)},logappend=on",
