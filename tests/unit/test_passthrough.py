@@ -345,7 +345,7 @@ def sysfs(folder: Path) -> None:
 def test_what_the_running_board_hangs_on_stays(node: str, words: str, tmp_path: Path) -> None:
     sysfs(tmp_path)
     (tmp_path / "case.yaml").write_text(of(node))
-    found = not_to_be_had(prepare(tmp_path / "case.yaml").plan.boards[0], Running(tmp_path))
+    found = not_to_be_had(prepare(tmp_path / "case.yaml").plan.boards[0], None, Running(tmp_path))  # type: ignore[arg-type]
     assert [(each.code, words in each.message) for each in found] == ([("VT497", True)] if words else [])
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.on_board import pci
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.proof import proofs, saved
+from vtool.diagnostics import Diagnostic
 from vtool.plan.types import BoardPlan
 from vtool.render import render
 
@@ -151,6 +154,20 @@ def test_a_device_that_cannot_be_had_is_left_as_it_is(address: str, words: str, 
 # -- before anything changes
 
 
+class Program:
+    """The board's program, whose system is in the folder that ``group`` makes."""
+
+    def run(self, verb: str, *words: str) -> dict[str, Any]:
+        assert verb == "pci-look"
+        return pci.verb_pci_look(argparse.Namespace(addresses=list(words)))
+
+
+def asked(board: BoardPlan, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Diagnostic]:
+    monkeypatch.setattr(pci, "BUS", folder / "sys/bus/pci")
+    monkeypatch.setattr(pci, "GROUPS", folder / "sys/kernel/iommu_groups")
+    return not_to_be_had(board, Program(), Running(folder))  # type: ignore[arg-type]
+
+
 def group(folder: Path, *addresses: str) -> None:
     members = folder / "sys/kernel/iommu_groups/0/devices"
     members.mkdir(parents=True, exist_ok=True)
@@ -164,33 +181,50 @@ def group(folder: Path, *addresses: str) -> None:
         (folder / "sys/bus/pci/devices" / address).symlink_to(device)
 
 
-def test_the_running_board_is_asked_before_anything_changes(board: BoardPlan, tmp_path: Path) -> None:
+def test_the_running_board_is_asked_before_anything_changes(
+    board: BoardPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     group(tmp_path, "0000:01:00.0", "0000:01:00.1", "0000:01:00.2")
-    found = not_to_be_had(board, Running(tmp_path))
+    found = asked(board, tmp_path, monkeypatch)
     assert [each.code for each in found] == ["VT499"] * 2
-    assert "group with 0000:01:00.2, which would stay" in found[0].message and found[0].span is not None
-    assert found[0].hints == ("they go to 'fe0' together: pci: [0000:01:00.0, 0000:01:00.1, 0000:01:00.2]",)
+    assert "group with 0000:01:00.2: they go to a guest together" in found[0].message and found[0].span is not None
+    assert found[0].hints == ("pci: [0000:01:00.0, 0000:01:00.1, 0000:01:00.2]",)
 
 
-def test_a_group_that_goes_as_a_whole_is_well(board: BoardPlan, tmp_path: Path) -> None:
+def test_a_group_that_goes_as_a_whole_is_well(
+    board: BoardPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     group(tmp_path, "0000:01:00.0", "0000:01:00.1")
-    assert not_to_be_had(board, Running(tmp_path)) == []
+    assert asked(board, tmp_path, monkeypatch) == []
 
 
-def test_what_is_not_there_is_said(board: BoardPlan, tmp_path: Path) -> None:
+def test_a_kernel_without_an_iommu_says_nothing_of_the_one_that_is_deployed(
+    board: BoardPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group(tmp_path, "0000:01:00.0", "0000:01:00.1")
+    for address in ("0000:01:00.0", "0000:01:00.1"):
+        (tmp_path / "sys/bus/pci/devices" / address / "iommu_group").unlink()
+    assert len(asked(board, tmp_path, monkeypatch)) == 2
+    shutil.rmtree(tmp_path / "sys/kernel/iommu_groups")
+    assert asked(board, tmp_path, monkeypatch) == []
+
+
+def test_what_is_not_there_is_said(board: BoardPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group(tmp_path, "0000:01:00.0")
-    (found,) = not_to_be_had(board, Running(tmp_path))
+    (found,) = asked(board, tmp_path, monkeypatch)
     assert "the board has no PCI device 0000:01:00.1" in found.message
 
 
-def test_the_disk_of_the_root_file_system_stays(board: BoardPlan, tmp_path: Path) -> None:
+def test_the_disk_of_the_root_file_system_stays(
+    board: BoardPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     group(tmp_path, "0000:01:00.0", "0000:01:00.1")
     disk = tmp_path / "sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1/nvme0n1p2"
     for made in (disk, tmp_path / "sys/dev/block", tmp_path / "proc/self"):
         made.mkdir(parents=True)
     (tmp_path / "sys/dev/block/259:2").symlink_to(disk)
     (tmp_path / "proc/self/mountinfo").write_text("20 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n")
-    (found,) = not_to_be_had(board, Running(tmp_path))
+    (found,) = asked(board, tmp_path, monkeypatch)
     assert found.code == "VT497" and "needs '0000:01:00.0' itself: the file system on /" in found.message
 
 

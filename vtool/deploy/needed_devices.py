@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.board.protocols import Commands
+from vtool.deploy.board_lock import Held
 from vtool.diagnostics import Diagnostic
 from vtool.diagnostics.codes import declare
 from vtool.plan.types import BoardPlan
@@ -63,36 +64,16 @@ the tree or its PCI address.
 """
 
 
-GROUPS = r"""
-for address in $ADDRESSES; do
-    device=$S/bus/pci/devices/$address
-    if [ ! -e "$device" ]; then
-        echo "$address absent"
-    elif [ ! -e "$device/iommu_group" ]; then
-        [ ! -e "$S/kernel/iommu_groups/0" ] || echo "$address alone"
-    else
-        for member in "$device"/iommu_group/devices/*; do
-            case $(cat "$member/class") in 0x0604*) ;; *) echo "$address with ${member##*/}" ;; esac
-        done
-    fi
-done
-"""
-"""Prints what is wrong with PCI devices, and who is in their groups; bridges may stay.
-
-Where the running kernel drives no IOMMU at all, the deployed one may: there it is the unit that looks.
-"""
-
-
-def not_to_be_had(board: BoardPlan, commands: Commands) -> list[Diagnostic]:
+def not_to_be_had(board: BoardPlan, held: Held, commands: Commands) -> list[Diagnostic]:
     """Return a finding for each device for a guest that the running board itself hangs on (VT497), or lacks (VT499)."""
-    addresses = [device.address for guest in board.kvm_guests for device in guest.pci]
-    if not board.passthrough and not addresses:
+    guests = [guest for guest in board.kvm_guests if guest.pci]
+    if not board.passthrough and not guests:
         return []
-    needed = commands.run(f"S=/sys; P=/proc; {SCRIPT}").stdout
-    found = list(_needed(board, needed))
-    if addresses:
-        groups = commands.run(f"S=/sys; ADDRESSES='{' '.join(addresses)}'; {GROUPS}").stdout
-        found += _of_groups(board, groups)
+    found = list(_needed(board, commands.run(f"S=/sys; P=/proc; {SCRIPT}").stdout))
+    for guest in guests:
+        places = {device.address: device.wished_at for device in guest.pci}
+        for one in held.run("pci-look", *places)["refused"]:
+            found.append(Diagnostic("VT499", one["message"], places[one["address"]], hints=tuple(one["hints"])))
     return found
 
 
@@ -108,25 +89,3 @@ def _needed(board: BoardPlan, said: str) -> Iterator[Diagnostic]:
         if found is not None:
             message = f"'{board.control.name}' needs '{device}' itself: {needed[found]} hangs on it"
             yield Diagnostic("VT497", message, place)
-
-
-def _of_groups(board: BoardPlan, said: str) -> Iterator[Diagnostic]:
-    about: dict[str, list[str]] = {}
-    for line in said.splitlines():
-        address, _, rest = line.partition(" ")
-        about.setdefault(address, []).append(rest)
-    for guest in board.kvm_guests:
-        mine = [device.address for device in guest.pci]
-        for device in guest.pci:
-            words = about.get(device.address, [])
-            others = [word.removeprefix("with ") for word in words if word.startswith("with ")]
-            others = [other for other in others if other not in mine]
-            if "absent" in words:
-                yield Diagnostic("VT499", f"the board has no PCI device {device.address}", device.wished_at)
-            elif "alone" in words:
-                message = f"no IOMMU confines PCI device {device.address}: it is in no group"
-                yield Diagnostic("VT499", message, device.wished_at)
-            elif others:
-                message = f"PCI device {device.address} is in one IOMMU group with {', '.join(others)}"
-                hint = f"they go to '{guest.name}' together: pci: [{', '.join([*mine, *others])}]"
-                yield Diagnostic("VT499", f"{message}, which would stay", device.wished_at, hints=(hint,))

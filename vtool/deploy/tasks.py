@@ -92,7 +92,7 @@ def stand_ready(job: Job, work: Work) -> None:
             folder = work.folder / job.board.name
             folder.mkdir()
             commands = HeldCommands(job.held_board)
-            if found := not_to_be_had(plan, commands):
+            if found := not_to_be_had(plan, job.held_board, commands):
                 raise VtoolError(found)
             running = running_tree(commands) if plan.facts.firmware_unknown else None
             base = job.board.base_device_tree(commands)

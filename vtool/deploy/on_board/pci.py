@@ -16,9 +16,26 @@ from .typed import Any
 
 BUS = Path("/sys/bus/pci")
 NODES = Path("/dev/vfio")
+GROUPS = Path("/sys/kernel/iommu_groups")
 DRIVER = "vfio-pci"
 _BRIDGE = "0x0604"
 """The class of a PCI bridge, which stays with the board when its group goes to a guest."""
+
+
+def verb_pci_look(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Say which devices one guest cannot have together, and why; nothing is changed.
+
+    Where the running kernel drives no IOMMU at all, the deployed one may: it is asked when a device is taken.
+    """
+    refused = []
+    for address in arguments.addresses:
+        if (BUS / "devices" / address).exists() and not any(GROUPS.glob("*")):
+            continue
+        try:
+            group_of(address, arguments.addresses)
+        except BoardError as error:
+            refused.append({"address": address, "message": error.message, "hints": error.hints})
+    return {"refused": refused}
 
 
 def verb_pci_take(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -56,6 +56,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
         "talk",
         [word("name_of"), word("--lines", type=int, default=50), word("--follow", action="store_true")],
     ),
+    "pci-look": ("pci", [word("addresses", nargs="+")]),
     "pci-take": ("pci", [word("addresses", nargs="+")]),
     "pci-return": ("pci", [word("addresses", nargs="+")]),
     "require_unused": ("given", [word("devices", nargs="+")]),
