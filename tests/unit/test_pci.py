@@ -232,15 +232,18 @@ def test_the_disk_of_the_root_file_system_stays(
 
 
 def test_a_driver_of_the_guest_has_the_same_device(board: BoardPlan) -> None:
-    left, same, driven = (row for row in proofs(board) if row.subject == "device 0000:01:00.0")
-    said = {step["id"]: step for row in (left, same, driven) for step in row.steps}
+    left, grouped, same, driven = (row for row in proofs(board) if row.subject == "device 0000:01:00.0")
+    said = {step["id"]: step for row in (left, grouped, same, driven) for step in row.steps}
     assert "/sys/bus/pci/devices/0000:00:1f.0/driver" in said["driven-fe0-0000:00:1f.0"]["command"]
 
     def results(**outputs: str) -> dict[str, dict[str, object]]:
         return {f"{name}-fe0-0000:00:1f.0": {"code": 0, "output": output} for name, output in outputs.items()}
 
     assert left.read(results(left="vfio-pci\n")).proven and not left.read(results(left="nvme\n")).proven
+    assert grouped.read(results(group="3: 0000:01:00.0 0000:01:00.1\n")).proven
+    for said in ("\n", "3:\n", "3: 0000:01:00.0 0000:01:00.2\n"):
+        assert not grouped.read(results(group=said)).proven
     assert same.read(results(kind="1" * 64, seen="1" * 64)).proven
     assert not same.read(results(kind="1" * 64, seen="2" * 64)).proven
     assert driven.read(results(driven="nvme\n")).proven and not driven.read(results(driven="\n")).proven
-    assert saved.from_json(saved.to_json([left, same, driven])) == [left, same, driven]
+    assert saved.from_json(saved.to_json([left, grouped, same, driven])) == [left, grouped, same, driven]

@@ -47,7 +47,7 @@ def _why_not(context: Context, name: str) -> str | None:
     if context.topology.domains[name].role is not Role.GUEST:
         return f"'{name}' is the control domain, which has the board's PCI devices"
     if not isinstance(hypervisor, Kvm):
-        return "Xen on Arm gives no guest a PCI device: its SUPPORT.md has that for x86 alone"
+        return "Xen on Arm gives no guest a PCI device: its SUPPORT.md (4.20) has that for x86 alone"
     if hypervisor.vmm is Vmm.LIBVIRT:
         return "vtool writes no PCI devices of the board into libvirt's XML"
     return None

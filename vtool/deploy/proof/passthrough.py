@@ -27,6 +27,21 @@ class Driven(Judge):
         return Verdict("a driver", said or "none", bool(said), why)
 
 
+class Grouped(Judge):
+    """A step says an IOMMU group and the devices in it that are no bridges: all are ``together`` one guest's."""
+
+    name = "grouped"
+    step: str
+    together: tuple[str, ...]
+
+    def judge(self, results: Results) -> Verdict:
+        """Look whether there is a group, and another one's device in it."""
+        said, why = value_of(results, self.step)
+        group, _, members = (said or "").partition(":")
+        proven = bool(group) and bool(members.split()) and set(members.split()) <= set(self.together)
+        return Verdict(f"a group of {', '.join(self.together)}", said or "none", proven, why)
+
+
 def passed_to(guest: XenGuest | XenBootGuest, control: str) -> Iterator[Proof]:
     """Return what has to be shown of the devices that a guest has of the board."""
     for index, node in enumerate(guest.passthrough):
@@ -60,6 +75,11 @@ def pci_of(guest: KvmGuest) -> Iterator[Proof]:
         here, there = (f"/sys/bus/pci/devices/{name}" for name in (device.address, device.guest_device))
         left = on_board(f"left-{identity}", f'D=$(readlink {here}/driver); echo "${{D##*/}}"')
         yield shows(subject, "no driver of the board has it", left, "vfio-pci")
+        group = f"{here}/iommu_group"
+        members = f"for M in {group}/devices/*; do grep -q ^0x0604 $M/class || echo ${{M##*/}}; done"
+        confined = on_board(f"group-{identity}", f'G=$(readlink {group}) && echo "${{G##*/}}:" $({members})')
+        together = tuple(one.address for one in guest.pci)
+        yield Proof(subject, "its IOMMU group", (confined,), Grouped(step=confined["id"], together=together))
         kinds = [f"cat {where}/vendor {where}/device {where}/class | sha256sum" for where in (here, there)]
         of_board, of_guest = on_board(f"kind-{identity}", kinds[0]), in_domain(guest.name, f"seen-{identity}", kinds[1])
         what = f"vendor, device and class, as '{guest.name}' sees them"
