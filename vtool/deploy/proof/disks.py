@@ -65,7 +65,7 @@ class MadeOf(Judge):
 def through_disk(subject: str, domain: str, identity: str, block: str, disk: FileDisk) -> Iterator[Proof]:
     """Return what has to be shown of a disk by its guest, which has it as ``block``, and by the board at its file."""
     if disk.read_only:
-        flag = in_domain(domain, f"read-only-{identity}", f"cat /sys/block/$(basename {block})/ro", 20)
+        flag = in_domain(domain, f"read-only-{identity}", f"B={block}; cat /sys/block/${{B##*/}}/ro", 20)
         yield shows(subject, "the guest's flag that it is read-only", flag, "1")
     if disk.format is DiskFormat.RAW:
         yield from disk_io(subject, domain, identity, block, disk.disk_path, disk.scratch, direct=disk.is_device)
