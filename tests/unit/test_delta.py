@@ -23,7 +23,7 @@ from vtool.deploy.tasks import send_objects
 from vtool.deploy.transfer import Packing, transfer
 from vtool.diagnostics import board_failed
 
-B = delta.BLOCK_BYTES
+B = 4 * delta.PAGE_BYTES
 EDITS = st.lists(st.tuples(st.integers(0, 6 * B), st.integers(1, 2 * B)), max_size=4)
 
 
@@ -77,7 +77,7 @@ def test_what_did_not_change_is_not_sent(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_pages_that_moved_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Random(6).randbytes(100 * B)
-    new = old[: 10 * B] + Random(7).randbytes(delta.STEP_BYTES) + old[10 * B :]
+    new = old[: 10 * B] + Random(7).randbytes(delta.PAGE_BYTES) + old[10 * B :]
     assert sent(tmp_path, old, new, monkeypatch) < 3 * B
 
 
@@ -87,6 +87,78 @@ def test_zeros_are_not_sent_and_take_no_room(tmp_path: Path, monkeypatch: pytest
     assert sent(tmp_path, old, new, monkeypatch) < B
     (found,) = [path for path in (tmp_path / "store").iterdir() if path.stat().st_size == len(new)]
     assert found.stat().st_blocks * 512 < 10 * B
+
+
+def test_single_pages_that_changed_are_all_that_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, page = Random(10).randbytes(200 * B), delta.PAGE_BYTES
+    new = bytearray(old)
+    for number in range(0, 800, 40):
+        new[number * page : (number + 1) * page] = Random(number).randbytes(page)
+    assert sent(tmp_path, old, bytes(new), monkeypatch) < 21 * page
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 9 * B), st.integers(1, B)), max_size=4), st.integers(0, 10 * B))
+def test_holes_are_told_as_what_they_are(written: list[tuple[int, int]], size: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # a disk's file system, of which holes are known
+        sparse, whole = Path(folder) / "sparse", Path(folder) / "whole"
+        with sparse.open("wb") as stream:
+            for start, length in written:
+                stream.seek(start)
+                stream.write(Random(start).randbytes(length))
+            stream.truncate(size)
+        whole.write_bytes(sparse.read_bytes())
+        pages = [whole.read_bytes()[at : at + delta.PAGE_BYTES] for at in range(0, size, delta.PAGE_BYTES)]
+        wanted = b"".join(delta.checksum(page) for page in pages if len(page) == delta.PAGE_BYTES)
+        assert delta.page_checksums(sparse) == delta.page_checksums(whole) == wanted
+
+
+def test_the_holes_of_a_large_disk_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, old = tmp_path / "store", Random(11).randbytes(8 * B)
+    monkeypatch.setattr(generations, "STORE", store)
+    monkeypatch.setattr(generations, "FOLDER", store.parent)
+    base, digest = put(store, old), put(tmp_path / "new", old[:B] + Random(12).randbytes(B) + old[2 * B :])
+    with (store / base).open("r+b") as stream:
+        stream.truncate(4 << 30)
+    offered = delta.base_of(store / base, f"store/{base}")
+    assert offered is not None and len(offered["pages"]) < 64 << 10
+    data = b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered}))
+    assert len(data) < 2 * B
+    receive(data)
+    assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
+
+
+def test_only_zeros_have_the_checksum_of_zeros() -> None:
+    page = bytearray(Random(13).randbytes(delta.PAGE_BYTES - 4) + bytes(4))
+    # CRC-32 is linear: one set of last four bytes makes it what that of zeros is.
+    page[-4:] = forged(bytes(page[:-4]), zlib.crc32(bytes(delta.PAGE_BYTES)))
+    assert zlib.crc32(page) == zlib.crc32(bytes(delta.PAGE_BYTES))
+    assert delta.checksum(bytes(page)) != delta.OF_ZEROS == delta.checksum(bytes(delta.PAGE_BYTES))
+
+
+def forged(begin: bytes, wanted: int) -> bytes:
+    """Return the four bytes that make a CRC-32, by running it backwards from what is wanted."""
+    table = [entry_of(n) for n in range(256)]
+    by_top = {entry >> 24: (number, entry) for number, entry in enumerate(table)}
+    register, numbers = wanted ^ 0xFFFFFFFF, list[int]()
+    for _ in range(4):
+        number, entry = by_top[register >> 24]
+        register = (register ^ entry) << 8 & 0xFFFFFFFF
+        numbers.insert(0, number)
+    state, made = zlib.crc32(begin) ^ 0xFFFFFFFF, bytearray()
+    for number in numbers:
+        made.append((state ^ number) & 0xFF)
+        state = state >> 8 ^ table[number]
+    return bytes(made)
+
+
+def entry_of(number: int) -> int:
+    """Return an entry of CRC-32's table, bit by bit."""
+    for _ in range(8):
+        number = number >> 1 ^ (0xEDB88320 if number & 1 else 0)
+    return number
 
 
 @pytest.mark.parametrize(("bytes_s", "least", "most"), [(2.5e6, 0.24, 0.3), (500e6, 0.8, 1.0)])
@@ -114,6 +186,11 @@ def test_what_is_packed_follows_the_way(
         before, buffered = buffered, max(buffered, now[0]) + len(packed) / bytes_s
         now[0] = max(now[0], before - 0.5)  # what memory on the way holds
     assert least < sent / (100 * len(piece)) < most
+
+
+def test_what_is_short_is_packed_though_nothing_is_waited_for() -> None:
+    piece = (b"a text that repeats itself" * delta.PIECE_BYTES)[: delta.PIECE_BYTES]
+    assert sum(map(len, Packing(["zstd"]).pieces(iter([piece] * 6)))) < len(piece)
 
 
 @pytest.mark.parametrize("kind", ["zlib", "lzma", "zstd"])
@@ -182,16 +259,16 @@ def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: p
     assert caught.value.code == "VT707" and sorted(path.name for path in store.iterdir()) == [base]
 
 
-def test_where_two_blocks_have_one_checksum_all_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_two_pages_have_one_checksum_all_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, old, sizes = tmp_path / "store", Random(4).randbytes(4 * B), list[int]()
     monkeypatch.setattr(generations, "STORE", store)
     monkeypatch.setattr(generations, "FOLDER", store.parent)
     base, digest = put(store, old), put(tmp_path / "new", Random(5).randbytes(B) + old[B:])
     offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
-    blocks = base64.b64decode(offered["blocks"])
-    twin = delta.checksum((tmp_path / "new" / digest).read_bytes()[:B])
-    offered["blocks"] = base64.b64encode(twin + blocks[len(twin) :]).decode()
+    pages = zlib.decompress(base64.b64decode(offered["pages"]))
+    twin = delta.checksum((tmp_path / "new" / digest).read_bytes()[: delta.PAGE_BYTES])
+    offered["pages"] = base64.b64encode(zlib.compress(twin + pages[len(twin) :])).decode()
 
     class Board:
         def run(self, verb: str, *, stdin: Iterable[bytes], timeout_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import time
 import zlib
@@ -12,68 +13,63 @@ from typing import IO
 
 from vtool.base.once import once_per_file
 from vtool.deploy.on_board.delta import (
-    BLOCK_BYTES,
-    BLOCK_STEPS,
     CHECKSUM_BYTES,
     COPY,
     DATA,
     END,
     LEAST_BYTES,
     LZMA,
+    OF_ZEROS,
+    PAGE_BYTES,
     PIECE_BYTES,
     PLAIN,
-    STEP_BYTES,
     ZEROS,
     ZLIB,
     ZSTD,
-    block_checksums,
-    checksum,
+    page_checksums,
 )
 
 Runs = list[list[int]]
-_OF_ZEROS, _ZERO_STEP = checksum(bytes(BLOCK_BYTES)), bytes(STEP_BYTES)
+_MOVED_PAGES = 4
+"""So many in a row are looked for elsewhere: the checksum of one is too short to be looked for among all."""
 
 
-def runs_of(path: Path, blocks: bytes) -> Runs:
-    """Return what an object is made of, [kind, first step of the base, how many steps] each, in order.
+def runs_of(path: Path, base: bytes) -> Runs:
+    """Return what an object is made of, [kind, first page of the base, how many pages] each, in order.
 
-    ``blocks`` are the checksums of the base's blocks, none without one. Raises OSError.
+    ``base`` are the checksums of the base's pages, none without one. Raises OSError.
     """
-    own, size = checksums_of(path), CHECKSUM_BYTES
-    known = {blocks[at : at + size]: at // size for at in range(0, len(blocks), size)}
-    whole = -(-path.stat().st_size // BLOCK_BYTES)
+    own, one = checksums_of(path), CHECKSUM_BYTES
+
+    def kind(at: int) -> int:
+        mine = own[at : at + one]
+        return ZEROS if mine == OF_ZEROS else COPY if mine == base[at : at + one] else DATA
+
+    several = _MOVED_PAGES * one
+    moved = {base[at : at + several]: at // one for at in range(0, len(base) + 1 - several, several)}
     runs: Runs = []
-    with path.open("rb", buffering=0) as stream:
-        changed = 0
-        for number, at in enumerate(range(0, len(own), size)):
-            mine = own[at : at + size]
-            if mine != _OF_ZEROS and mine != blocks[at : at + size]:
-                continue
-            _look_for(stream, known, runs, changed, number)
-            changed = number + 1
-            _add(runs, ZEROS if mine == _OF_ZEROS else COPY, number * BLOCK_STEPS, BLOCK_STEPS)
-        _look_for(stream, known, runs, changed, whole)
+    for found, group in itertools.groupby(range(0, len(own), one), kind):
+        places = list(group)
+        if found == DATA and moved:
+            _look_for(own[places[0] : places[-1] + one], moved, runs)
+        else:
+            _add(runs, found, places[0] // one, len(places))
+    if path.stat().st_size % PAGE_BYTES:
+        _add(runs, DATA, len(own) // one, 1)
     return runs
 
 
-checksums_of = once_per_file(block_checksums)
+checksums_of = once_per_file(page_checksums)
 
 
-def _look_for(stream: IO[bytes], known: Mapping[bytes, int], runs: Runs, first: int, end: int) -> None:
-    """Look for blocks of the base at each page of what changed: blocks [first, end) of the object."""
-    at, last = first * BLOCK_STEPS, end * BLOCK_STEPS
-    while at < last:
-        stream.seek(at * STEP_BYTES)
-        window = stream.read(BLOCK_BYTES)
-        if not window:
-            return
-        number = known.get(checksum(window)) if known and at + BLOCK_STEPS <= last else None
-        if number is not None:
-            _add(runs, COPY, number * BLOCK_STEPS, BLOCK_STEPS)
-            at += BLOCK_STEPS
-            continue
-        _add(runs, ZEROS if window.startswith(_ZERO_STEP) else DATA, at, 1)
-        at += 1
+def _look_for(changed: bytes, moved: Mapping[bytes, int], runs: Runs) -> None:
+    """Add the runs of pages that changed, by their checksums: those that the base has elsewhere are copied."""
+    one = CHECKSUM_BYTES
+    several, at = _MOVED_PAGES * one, 0
+    while at < len(changed):
+        first = moved.get(changed[at : at + several])
+        _add(runs, *((DATA, 0, 1) if first is None else (COPY, first, _MOVED_PAGES)))
+        at += one if first is None else several
 
 
 def _add(runs: Runs, kind: int, first: int, count: int) -> None:
@@ -95,9 +91,9 @@ def transfer(
     packing = Packing(unpacks)
     for digest, path in objects.items():
         size, base = path.stat().st_size, bases.get(digest, {})
-        runs, packed = [[DATA, 0, -(-size // STEP_BYTES)]], b""
+        runs, packed = [[DATA, 0, -(-size // PAGE_BYTES)]], b""
         if size >= LEAST_BYTES or base:
-            runs = runs_of(path, base64.b64decode(base.get("blocks", "")))
+            runs = runs_of(path, _unpacked(base))
             packed = zlib.compress(json.dumps(runs).encode())
         head = {"object": digest, "size_bytes": size, "packed_runs": len(packed), "base": base.get("base")}
         yield json.dumps(head).encode() + b"\n" + packed
@@ -107,11 +103,15 @@ def transfer(
     yield END
 
 
+def _unpacked(base: Mapping[str, str]) -> bytes:
+    return zlib.decompress(base64.b64decode(base["pages"])) if base else b""
+
+
 def _data(stream: IO[bytes], runs: Runs, size: int) -> Iterator[bytes]:
     """Yield what an object's runs have as data; short ones are put together."""
     at, held = 0, b""
     for kind, _, count in runs:
-        left = min(count * STEP_BYTES, size - at)
+        left = min(count * PAGE_BYTES, size - at)
         stream.seek(at)
         at += left
         while kind == DATA and left > 0:
@@ -151,8 +151,12 @@ def _well(piece: bytes) -> bytes:
 class Packing:
     """Packs pieces as well as there is time for: where sending one is waited for longer than packing it better takes.
 
-    ``unpacks`` is what the board can unpack. What is sent first fills memory on the way, and nothing is waited for.
+    ``unpacks`` is what the board can unpack. What is sent first fills memory on the way, and nothing is waited for: it
+    says nothing of the way, and is packed.
     """
+
+    _MEMORY_BYTES = 4 << 20
+    """As much may be on the way: two pipes of 1 MiB, and OpenSSH's window of 2 MiB (CHAN_SES_WINDOW_DEFAULT)."""
 
     _SKIPPED = 4
     """Pieces that are not tried after one that did not get smaller."""
@@ -171,7 +175,7 @@ class Packing:
         self._ways = [(kind, pack) for kind, pack, _ in ways]
         self._takes_s = [takes_s for _, _, takes_s in ways]
         self._way, self._skip = 1, 0
-        self._waited_s = 0.0
+        self._waited_s, self._sent_bytes = 0.0, 0
 
     def pieces(self, content: Iterator[bytes]) -> Iterator[bytes]:
         """Yield each piece with its kind and length, packed or not."""
@@ -180,6 +184,7 @@ class Packing:
             begin = time.monotonic()
             yield bytes([kind]) + len(packed).to_bytes(4, "big") + packed
             self._waited_s += (time.monotonic() - begin - self._waited_s) / self._REMEMBERED
+            self._sent_bytes += len(packed)
             self._choose()
 
     def _choose(self) -> None:
@@ -189,7 +194,7 @@ class Packing:
             self._takes_s[better] *= self._FORGOTTEN  # it may have been a busy moment
         if better < len(self._ways) and self._waited_s > self._takes_s[better]:
             self._way = better
-        elif self._waited_s < self._FEW_S:
+        elif self._waited_s < self._FEW_S and self._sent_bytes > self._MEMORY_BYTES:
             self._way = max(0, self._way - 1)
 
     def _packed(self, piece: bytes) -> tuple[int, bytes]:

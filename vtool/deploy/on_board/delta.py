@@ -1,36 +1,41 @@
 """Objects on their way to the board: by what differs from one that it has, without what is nothing but zeros.
 
-The board tells a checksum of each block of what it has; ``vtool.deploy.transfer`` looks for them in the new object, at
-the same place first and then wherever a page begins, since file systems move whole pages. What arrives says in runs
-what is copied, what is zeros (a hole in the file) and what is data. Whether the result is right is decided by the whole
-object's digest: what the board tells of its base is trusted for nothing, and what does not fit is sent again, whole.
+The board tells a checksum of each page of what it has; ``vtool.deploy.transfer`` looks for them in the new object, at
+the same place first and then, several in a row, wherever a page begins, since file systems move whole pages. What
+arrives says in runs what is copied, what is zeros (a hole in the file) and what is data. Whether the result is right is
+decided by the whole object's digest: what the board tells of its base is trusted for nothing, and what does not fit is
+sent again, whole.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from .typed import IO, Any, BinaryIO
 
 LEAST_BYTES = 8 << 20
 """Smaller objects are sent whole."""
-STEP_BYTES = 4 << 10
-BLOCK_STEPS = 4
-BLOCK_BYTES = BLOCK_STEPS * STEP_BYTES
+PAGE_BYTES = 4 << 10
 HURRY_BYTES = 8 << 20
 PIECE_BYTES = 1 << 20
-CHECKSUM_BYTES = 8
+CHECKSUM_BYTES = 4
 DATA, ZEROS, COPY = 0, 1, 2
-"""Kinds of runs; each is [kind, first step of the base, how many steps]."""
+"""Kinds of runs; each is [kind, first page of the base, how many pages]."""
 PLAIN, ZLIB, LZMA, ZSTD = 0, 1, 2, 3
 """How a piece is packed: before its length, of four bytes."""
 END = b"end\n"
 _NOTHING = bytes(PIECE_BYTES)
+_ZERO_PAGE = bytes(PAGE_BYTES)
+_CRC_OF_ZEROS = zlib.crc32(_ZERO_PAGE)
+OF_ZEROS = _CRC_OF_ZEROS.to_bytes(CHECKSUM_BYTES, "little")
+"""The checksum of a page of zeros, and of nothing else."""
 
 
 class Damaged(ValueError):
@@ -38,44 +43,68 @@ class Damaged(ValueError):
 
 
 def base_of(path: Path, name: str) -> dict[str, str] | None:
-    """Return a file as something to build on: its name for the board, its blocks' checksums; None if unreadable."""
+    """Return a file as something to build on: its name for the board, its pages' checksums; None if unreadable."""
     try:
-        blocks = block_checksums(path)
+        checksums = page_checksums(path)
     except OSError:
         return None
-    return {"base": name, "blocks": base64.b64encode(blocks).decode()}
+    # Packed for its zeros: a disk may be much larger than what is in it.
+    return {"base": name, "pages": base64.b64encode(zlib.compress(checksums, 1)).decode()}
 
 
-def block_checksums(path: Path) -> bytes:
-    """Return the checksum of each of a file's whole blocks, one after the other."""
-    checksums, block = bytearray(), bytearray(BLOCK_BYTES)
-    zero, of_zero = bytes(BLOCK_BYTES), checksum(bytes(BLOCK_BYTES))
+def page_checksums(path: Path) -> bytes:
+    """Return the checksum of each of a file's whole pages, one after the other. Holes are not read."""
+    found, size = bytearray(), CHECKSUM_BYTES
     with path.open("rb", buffering=0) as stream:
-        while stream.readinto(block) == BLOCK_BYTES:
-            checksums += of_zero if block == zero else checksum(block)
-    return bytes(checksums)
+        whole = os.fstat(stream.fileno()).st_size // PAGE_BYTES
+        for start, end in data_ranges(stream):
+            found += OF_ZEROS * (start // PAGE_BYTES - len(found) // size)
+            at = stream.seek(len(found) // size * PAGE_BYTES)  # before `start`, where a page has both data and a hole
+            last = min(-(-end // PAGE_BYTES), whole) * PAGE_BYTES
+            while at < last and (piece := stream.read(min(PIECE_BYTES, last - at))):
+                pages = [piece[n : n + PAGE_BYTES] for n in range(0, len(piece), PAGE_BYTES)]
+                found += b"".join(map(checksum, pages))
+                at += len(piece)
+    return bytes(found + OF_ZEROS * (whole - len(found) // size))
 
 
-def checksum(block: Any) -> bytes:
-    """Return the checksum of a block."""
-    return hashlib.sha256(block).digest()[:CHECKSUM_BYTES]
+def data_ranges(stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield where a file has data, [start, end) in bytes; what lies between are holes (lseek(2))."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(stream.fileno(), end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                return
+            raise
+        end = os.lseek(stream.fileno(), start, os.SEEK_HOLE)
+        yield start, end
+
+
+def checksum(page: bytes) -> bytes:
+    """Return the checksum of a page: one that is quick where a processor has no instructions for SHA-256, too."""
+    found = zlib.crc32(page)
+    if found == _CRC_OF_ZEROS and page != _ZERO_PAGE:
+        found ^= 1
+    return found.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def receive(stream: IO[bytes], head: dict[str, Any], base: Path | None, target: BinaryIO) -> str:
     """Write the object that ``head`` begins to ``target``; return its digest. Damaged when it does not fit."""
     try:
         size, packed = int(head["size_bytes"]), int(head["packed_runs"])
-        text = zlib.decompress(stream.read(packed)) if packed else b"[[0, 0, %d]]" % -(-size // STEP_BYTES)
+        text = zlib.decompress(stream.read(packed)) if packed else b"[[0, 0, %d]]" % -(-size // PAGE_BYTES)
         runs = [(int(kind), int(first), int(count)) for kind, first, count in json.loads(text)]
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise Damaged(f"an object begins with something else: {error}") from None
     whole, data, at = hashlib.sha256(), Data(stream), 0
     with (base or Path(os.devnull)).open("rb", buffering=0) as old:
         for kind, first, count in runs:
-            left = min(count * STEP_BYTES, size - at)
+            left = min(count * PAGE_BYTES, size - at)
             at += left
             if kind == COPY:
-                old.seek(first * STEP_BYTES)
+                old.seek(first * PAGE_BYTES)
             while left > 0:
                 piece = (
                     memoryview(_NOTHING)[:left]

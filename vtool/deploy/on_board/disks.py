@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .base import FOLDER, BoardError, read_json, replace_file, replace_link, sync_folder
-from .delta import base_of
+from .delta import base_of, data_ranges
 from .given import check_device, is_empty
 from .typed import Any
 
@@ -250,16 +250,11 @@ def _make(disk: dict[str, Any], path: Path, *, keeps_object: bool) -> None:
 def copy_sparse(source: Path, copy: Path) -> None:
     """Copy a file with its holes."""
     with source.open("rb", buffering=0) as old, copy.open("wb", buffering=0) as new:
-        size, at = os.fstat(old.fileno()).st_size, 0
-        while at < size:
-            try:
-                at = os.lseek(old.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break  # nothing but a hole
-            end = os.lseek(old.fileno(), at, os.SEEK_HOLE)
+        for start, end in data_ranges(old):
+            at = start
             while at < end:
                 at += os.pwrite(new.fileno(), os.pread(old.fileno(), min(1 << 20, end - at), at), at)
-        new.truncate(size)
+        new.truncate(os.fstat(old.fileno()).st_size)
 
 
 def _give(path: Path) -> None:
