@@ -229,7 +229,7 @@ def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
     machine.allow(documented_sudoers())
     machine.on()
     old = Random(1).randbytes(64 << 20)
-    place, length = 20 * delta.BLOCK_BYTES, 1 << 20
+    place, length = 20 * delta.PAGE_BYTES, 1 << 20
     new = old[:place] + Random(2).randbytes(length) + old[place + length :]
     was, wanted = file_of("disk.img", old), file_of("disk.img", new)
     store, objects = machine.folder / "lib" / "vtool" / "store", machine.folder / "objects"
@@ -257,7 +257,7 @@ def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
             spoil_base()
         first = stream()
         more = 2 if spoil == "base before" else 1  # blocks
-        assert length <= len(first) <= length + more * delta.BLOCK_BYTES
+        assert length <= len(first) <= length + more * delta.PAGE_BYTES
         if spoil == "base after":
             spoil_base()
         if spoil in ("base after", "stream"):
@@ -265,7 +265,7 @@ def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
             assert refusal(lambda: held.run("receive", stdin=sent)).diagnostics[0].code == "VT707"
             assert [path.name for path in store.iterdir()] == [was["sha256"]]
             first = stream()
-            assert length <= len(first) <= length + 2 * delta.BLOCK_BYTES
+            assert length <= len(first) <= length + 2 * delta.PAGE_BYTES
         held.run("receive", stdin=[first])
     assert (store / wanted["sha256"]).read_bytes() == new
     if spoil in ("nothing", "stream"):

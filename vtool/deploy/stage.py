@@ -273,10 +273,15 @@ def _stage_disk(
     return _staged(artifact, artifact.name, note)
 
 
-def begin_disks(board: BoardPlan, image_path: Callable[[str], Path]) -> None:
-    """Begin with what takes long of the images of a board's disks, while it is reached; what fails is told later."""
+def begin(board: BoardPlan, image_path: Callable[[str], Path]) -> None:
+    """Begin with what takes long of staging, while the board is reached; what fails is told later.
 
-    def begin() -> None:
+    That is compiling templates, and reading the images of disks.
+    """
+
+    def ahead() -> None:
+        with contextlib.suppress(VtoolError):
+            render(board)
         for guest in board.guests:
             for disk in (disk for device in guest.devices for disk in device.files if disk.image):
                 reference = disk.image.reference if disk.image else ""
@@ -285,7 +290,7 @@ def begin_disks(board: BoardPlan, image_path: Callable[[str], Path]) -> None:
                     _digest_of(path)
                     checksums_of(path)
 
-    threading.Thread(target=begin, daemon=True).start()
+    threading.Thread(target=ahead, daemon=True).start()
 
 
 def _to_be_loaded(artifact: Artifact, path: Path, work: Path) -> Path:

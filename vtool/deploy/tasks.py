@@ -26,7 +26,7 @@ from vtool.deploy.job import TASK_DEADLINE_S, Job
 from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
-from vtool.deploy.stage import begin_disks, stage_on
+from vtool.deploy.stage import begin, stage_on
 from vtool.deploy.transfer import transfer
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
 from vtool.files.regular import reason_of
@@ -83,7 +83,7 @@ def stand_ready(job: Job, work: Work) -> None:
         raise job.failed_early
     plan = job.report.board
     if job.staged is None:
-        begin_disks(plan, work.image_path)
+        begin(plan, work.image_path)
     with job.phase("board"):
         secrets_of(plan.guests)  # what cannot be read is said before anything is done
         _bring_up(job, work)
