@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import base64
+import errno
 import hashlib
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -222,6 +224,31 @@ def test_a_damaged_base_is_built_on_as_it_is(tmp_path: Path, monkeypatch: pytest
     receive(b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered})))
     assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
     assert delta.base_of(store / "none", "none") is None
+
+
+def test_a_disk_that_is_nearly_full_keeps_no_part_of_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NearlyFull(io.FileIO):
+        """A file on a disk that has room for a part of the last piece: write(2) takes that, and fails the next time."""
+
+        def write(self, content: Any) -> int:
+            room = 3 * delta.PIECE_BYTES - delta.PAGE_BYTES - self.tell()
+            if room <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(content[:room])
+
+    def nearly_full(path: Path, mode: str, buffering: int = -1) -> Any:
+        raw = NearlyFull(path, mode.replace("b", ""))
+        return raw if buffering == 0 else io.BufferedWriter(raw) if "w" in mode else io.BufferedReader(raw)
+
+    new = Random(14).randbytes(3 * delta.PIECE_BYTES)
+    digest, store = put(tmp_path / "new", new), tmp_path / "store"
+    data = b"".join(transfer({digest: tmp_path / "new" / digest}, {}))
+    monkeypatch.setattr(generations, "STORE", store)
+    with monkeypatch.context() as only_there:
+        only_there.setattr(Path, "open", nearly_full)
+        with pytest.raises(OSError, match="No space left"):
+            receive(data)
+    assert not list(store.iterdir())
 
 
 @settings(deadline=None, max_examples=50)

@@ -93,7 +93,7 @@ def _make(source: Path | None, image: ImageFile | None, disk: FileDisk, work: Pa
 def _unpack(source: Path, image: ImageFile, plain: Path) -> None:
     """Unpack to the end, with holes for zeros. ValueError when it is damaged, or not as large as it says."""
     size, head = 0, b""
-    with unpacking(source, image.packer) as stream, plain.open("wb", buffering=0) as out:
+    with unpacking(source, image.packer) as stream, plain.open("wb") as out:
         while piece := _full(stream):
             head = head or piece
             size += len(piece)
