@@ -286,7 +286,6 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     changed = running is None or running["generation"] != generation["generation"]
     remember("applied", generation, arguments)
     answer = try_generation(generation, damaged)
-    collect_garbage()
     return {"changed": changed, "notes": told, **answer}
 
 
