@@ -25,7 +25,8 @@ from vtool.deploy.asking import ON_BOARD
 from vtool.deploy.board_lock import hold
 from vtool.deploy.board_program import board_program
 from vtool.deploy.on_board import delta
-from vtool.deploy.transfer import transfer
+from vtool.deploy.tasks import told_by
+from vtool.deploy.transfer import bases_of, transfer
 from vtool.diagnostics import VtoolError
 from vtool.model.board_facts import LIVE_TREE
 from vtool.platform.devicetree import read_blob
@@ -251,7 +252,8 @@ def test_a_large_object_is_sent_by_what_differs_and_never_arrives_wrong(
         def stream() -> bytes:
             """Return what is sent."""
             compared = held.run("compare", stdin=json.dumps(generation("newer", [wanted])))
-            return b"".join(transfer({digest: objects / digest for digest in compared["missing"]}, compared["bases"]))
+            missing = {digest: objects / digest for digest in compared["missing"]}
+            return b"".join(transfer(missing, bases_of(missing, compared["bases"], told_by(held))))
 
         if spoil == "base before":
             spoil_base()

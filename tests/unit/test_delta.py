@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import errno
 import hashlib
 import io
+import json
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from vtool.deploy.board_lock import Held
 from vtool.deploy.on_board import delta, generations
 from vtool.deploy.tasks import send_objects
-from vtool.deploy.transfer import Packing, transfer
+from vtool.deploy.transfer import Base, Packing, Range, bases_of, transfer
 from vtool.diagnostics import board_failed
 
 B = 4 * delta.PAGE_BYTES
@@ -42,6 +42,15 @@ def receive(data: bytes) -> None:
         generations.verb_receive(argparse.Namespace())
 
 
+def known(folder: Path, objects: Path, digest: str, offered: dict[str, str]) -> dict[str, Base]:
+    """Return what is known of an object's base, when what differs was asked for."""
+
+    def ask(name: str, blocks: Sequence[Range]) -> str:
+        return delta.told(delta.pages_in(folder / name, blocks))
+
+    return bases_of({digest: objects / digest}, {digest: offered}, ask)
+
+
 def sent(folder: Path, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch) -> int:
     """Send one object to a store that has another one; return how much went over."""
     store = folder / "store"
@@ -50,7 +59,7 @@ def sent(folder: Path, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch) 
     base, digest = put(store, old), put(folder / "new", new)
     offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
-    data = b"".join(transfer({digest: folder / "new" / digest}, {digest: offered}))
+    data = b"".join(transfer({digest: folder / "new" / digest}, known(folder, folder / "new", digest, offered)))
     receive(data)
     assert (store / digest).read_bytes() == new and (store / base).read_bytes() == old
     return len(data)
@@ -125,11 +134,50 @@ def test_the_holes_of_a_large_disk_cost_nothing(tmp_path: Path, monkeypatch: pyt
     with (store / base).open("r+b") as stream:
         stream.truncate(4 << 30)
     offered = delta.base_of(store / base, f"store/{base}")
-    assert offered is not None and len(offered["pages"]) < 64 << 10
-    data = b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered}))
+    assert offered is not None and len(offered["blocks"]) < 8 << 10
+    data = b"".join(transfer({digest: tmp_path / "new" / digest}, known(tmp_path, tmp_path / "new", digest, offered)))
     assert len(data) < 2 * B
     receive(data)
     assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 200), st.integers(0, 200), st.sets(st.integers(0, 199), max_size=6))
+def test_of_a_base_all_pages_are_known_though_few_are_told(before: int, after: int, changed: set[int]) -> None:
+    import tempfile
+
+    rng, page = Random(before), delta.PAGE_BYTES
+    old = [rng.randbytes(8).ljust(page, b"x") if rng.randrange(3) else bytes(page) for _ in range(before)]
+    new = [
+        b"new".ljust(page) if number in changed else old[number % before] for number in range(after if before else 0)
+    ]
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "old").write_bytes(b"".join(old) + b"rest")
+        (folder / "digest").write_bytes(b"".join(new) + b"end")
+        offered, asked = delta.base_of(folder / "old", "old"), list[Range]()
+        assert offered is not None
+        told = {"digest": offered}
+
+        def ask(name: str, blocks: Sequence[Range]) -> str:
+            asked.extend(blocks)
+            return delta.told(delta.pages_in(folder / name, blocks))
+
+        (base,) = bases_of({"digest": folder / "digest"}, told, ask).values()
+        assert (base.name, base.pages) == ("old", delta.page_checksums(folder / "old"))
+        differ = {n // delta.BLOCK_PAGES for n in range(before) if n >= len(new) or new[n] != old[n]}
+        differ |= {before // delta.BLOCK_PAGES} if before % delta.BLOCK_PAGES and before < len(new) else set()
+        assert {n for first, end in asked for n in range(first, end)} == differ
+
+
+def test_a_base_that_cannot_be_read_any_more_is_not_built_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"base": "store/gone", "blocks": [[0, 1]]})))
+    said = delta.verb_pages(argparse.Namespace())
+    assert said == {"pages": None}
+    offered = {"base": "store/gone", "blocks": delta.told(b"1234")}
+    digest = put(tmp_path / "new", b"new" * delta.PAGE_BYTES)
+    assert bases_of({digest: tmp_path / "new" / digest}, {digest: offered}, lambda *_: None) == {}
 
 
 def test_only_zeros_have_the_checksum_of_zeros() -> None:
@@ -221,7 +269,7 @@ def test_a_damaged_base_is_built_on_as_it_is(tmp_path: Path, monkeypatch: pytest
     (store / base).write_bytes(b"damaged" + data[7:])
     offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
-    receive(b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered})))
+    receive(b"".join(transfer({digest: tmp_path / "new" / digest}, known(tmp_path, tmp_path / "new", digest, offered))))
     assert (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()
     assert delta.base_of(store / "none", "none") is None
 
@@ -264,7 +312,7 @@ def test_what_is_cut_off_is_no_object(end: int) -> None:
         digest, base = put(folder / "new", new), put(folder / "store", old)
         offered = delta.base_of(folder / "store" / base, f"store/{base}")
         assert offered is not None
-        whole = b"".join(transfer({digest: folder / "new" / digest}, {digest: offered}))
+        whole = b"".join(transfer({digest: folder / "new" / digest}, known(folder, folder / "new", digest, offered)))
         with pytest.raises(generations.BoardError) as caught:
             receive(whole[: end * len(whole) // 1000])
         assert caught.value.code == "VT707"
@@ -279,7 +327,7 @@ def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: p
     digest = put(tmp_path / "new", old[:B] + b"new" + old[B + 3 :])
     offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
-    sent = b"".join(transfer({digest: tmp_path / "new" / digest}, {digest: offered}))
+    sent = b"".join(transfer({digest: tmp_path / "new" / digest}, known(tmp_path, tmp_path / "new", digest, offered)))
     (store / base).write_bytes(b"spoiled" + old[7:])
     with pytest.raises(generations.BoardError) as caught:
         receive(sent)
@@ -293,19 +341,22 @@ def test_where_two_pages_have_one_checksum_all_is_sent(tmp_path: Path, monkeypat
     base, digest = put(store, old), put(tmp_path / "new", Random(5).randbytes(B) + old[B:])
     offered = delta.base_of(store / base, f"store/{base}")
     assert offered is not None
-    pages = zlib.decompress(base64.b64decode(offered["pages"]))
     twin = delta.checksum((tmp_path / "new" / digest).read_bytes()[: delta.PAGE_BYTES])
-    offered["pages"] = base64.b64encode(zlib.compress(twin + pages[len(twin) :])).decode()
 
     class Board:
-        def run(self, verb: str, *, stdin: Iterable[bytes], timeout_s: float) -> None:
-            assert verb == "receive" and timeout_s
+        def run(self, verb: str, *, stdin: Any, timeout_s: float) -> dict[str, Any]:
+            assert timeout_s
+            if verb == "pages":
+                wanted = json.loads(stdin)
+                pages = delta.pages_in(tmp_path / wanted["base"], wanted["blocks"])
+                return {"pages": delta.told(twin + pages[len(twin) :])}
             data = b"".join(stdin)
             sizes.append(len(data) // B)
             try:
                 receive(data)
             except generations.BoardError as error:
                 raise board_failed(error.code, error.message) from None  # as `checked` does with what a board says
+            return {}
 
     send_objects(cast("Held", Board()), {digest: tmp_path / "new" / digest}, {digest: offered})
     assert sizes == [0, 4] and (store / digest).read_bytes() == (tmp_path / "new" / digest).read_bytes()

@@ -27,7 +27,7 @@ from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
 from vtool.deploy.stage import begin, stage_on
-from vtool.deploy.transfer import transfer
+from vtool.deploy.transfer import Range, bases_of, transfer
 from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
 from vtool.files.regular import reason_of
 from vtool.report.summary import proof_lines, rows_data
@@ -175,11 +175,23 @@ def send_objects(
 ) -> None:
     """Send what is missing by what differs, and once more as a whole when that did not make it."""
     try:
-        held.run("receive", stdin=transfer(missing, bases, unpacks), timeout_s=TASK_DEADLINE_S)
+        known = bases_of(missing, bases, told_by(held))
+        held.run("receive", stdin=transfer(missing, known, unpacks), timeout_s=TASK_DEADLINE_S)
     except DamagedTransfer:
         if not bases:
             raise
         held.run("receive", stdin=transfer(missing, {}, unpacks), timeout_s=TASK_DEADLINE_S)
+
+
+def told_by(held: Held) -> Callable[[str, Sequence[Range]], str | None]:
+    """Return how a board is asked for the checksums of pages of what it has (``transfer.bases_of``)."""
+
+    def ask(base: str, blocks: Sequence[Range]) -> str | None:
+        wanted = json.dumps({"base": base, "blocks": blocks})
+        pages: str | None = held.run("pages", stdin=wanted, timeout_s=TASK_DEADLINE_S)["pages"]
+        return pages
+
+    return ask
 
 
 def apply(job: Job, _: Work) -> Said:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from vtool.base.once import once_per_file
 from vtool.deploy.on_board.delta import (
+    BLOCK_PAGES,
     CHECKSUM_BYTES,
     COPY,
     DATA,
@@ -26,12 +27,65 @@ from vtool.deploy.on_board.delta import (
     ZEROS,
     ZLIB,
     ZSTD,
+    block_checksums,
     page_checksums,
+    understood,
 )
 
 Runs = list[list[int]]
+Range = tuple[int, int]
+"""[first, end)"""
 _MOVED_PAGES = 4
 """So many in a row are looked for elsewhere: the checksum of one is too short to be looked for among all."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What the board has of an object: its name there, the checksums of its pages."""
+
+    name: str
+    pages: bytes
+
+
+def bases_of(
+    objects: Mapping[str, Path],
+    told: Mapping[str, Mapping[str, str]],
+    ask: Callable[[str, Sequence[Range]], str | None],
+) -> dict[str, Base]:
+    """Return what objects can be built on, by digest.
+
+    ``told`` is what ``delta.base_of`` said of each, ``ask`` what ``vtool-board pages`` says of blocks of a base. Raises
+    OSError.
+    """
+    found = {}
+    for digest, base in told.items():
+        own = checksums_of(objects[digest])
+        blocks = understood(base["blocks"])
+        differ = _differing(block_checksums(own), blocks)
+        pages = ask(base["base"], differ) if differ else ""
+        if pages is not None:
+            found[digest] = Base(base["base"], _pages(own, len(blocks), differ, understood(pages) if pages else b""))
+    return found
+
+
+def _differing(own: bytes, blocks: bytes) -> list[Range]:
+    """Return which blocks of a base are others than those at the same place, by the checksums of both."""
+    one, found = CHECKSUM_BYTES, list[Range]()
+    for number, at in enumerate(range(0, len(blocks), one)):
+        if blocks[at : at + one] != own[at : at + one]:
+            begins = found.pop()[0] if found and found[-1][1] == number else number
+            found.append((begins, number + 1))
+    return found
+
+
+def _pages(own: bytes, blocks_bytes: int, differ: Sequence[Range], told: bytes) -> bytes:
+    """Return the checksums of all pages of a base: where blocks do not differ, they are the object's own."""
+    size, found, at, known = BLOCK_PAGES * CHECKSUM_BYTES, bytearray(), 0, 0
+    for first, end in differ:
+        found += own[known * size : first * size]
+        found += told[at : at + (end - first) * size]
+        at, known = at + (end - first) * size, end
+    return bytes(found + own[known * size : blocks_bytes * BLOCK_PAGES])
 
 
 def runs_of(path: Path, base: bytes) -> Runs:
@@ -80,31 +134,25 @@ def _add(runs: Runs, kind: int, first: int, count: int) -> None:
         runs.append([kind, first, count])
 
 
-def transfer(
-    objects: Mapping[str, Path], bases: Mapping[str, Mapping[str, str]], unpacks: Sequence[str] = ()
-) -> Iterator[bytes]:
+def transfer(objects: Mapping[str, Path], bases: Mapping[str, Base], unpacks: Sequence[str] = ()) -> Iterator[bytes]:
     """Yield what ``vtool-board receive`` takes, in pieces.
 
-    ``objects`` are files by digest, ``bases`` what ``delta.base_of`` said of what the board has, ``unpacks`` what it
-    can unpack besides. Raises OSError for a file that cannot be read.
+    ``objects`` are files by digest, ``bases`` what the board has of some of them, ``unpacks`` what it can unpack
+    besides. Raises OSError for a file that cannot be read.
     """
     packing = Packing(unpacks)
     for digest, path in objects.items():
-        size, base = path.stat().st_size, bases.get(digest, {})
+        size, base = path.stat().st_size, bases.get(digest)
         runs, packed = [[DATA, 0, -(-size // PAGE_BYTES)]], b""
         if size >= LEAST_BYTES or base:
-            runs = runs_of(path, _unpacked(base))
+            runs = runs_of(path, base.pages if base else b"")
             packed = zlib.compress(json.dumps(runs).encode())
-        head = {"object": digest, "size_bytes": size, "packed_runs": len(packed), "base": base.get("base")}
+        head = {"object": digest, "size_bytes": size, "packed_runs": len(packed), "base": base and base.name}
         yield json.dumps(head).encode() + b"\n" + packed
         with path.open("rb", buffering=0) as stream:
             yield from packing.pieces(_data(stream, runs, size))
         yield bytes(5)
     yield END
-
-
-def _unpacked(base: Mapping[str, str]) -> bytes:
-    return zlib.decompress(base64.b64decode(base["pages"])) if base else b""
 
 
 def _data(stream: IO[bytes], runs: Runs, size: int) -> Iterator[bytes]:

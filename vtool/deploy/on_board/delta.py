@@ -1,28 +1,32 @@
 """Objects on their way to the board: by what differs from one that it has, without what is nothing but zeros.
 
-The board tells a checksum of each page of what it has; ``vtool.deploy.transfer`` looks for them in the new object, at
-the same place first and then, several in a row, wherever a page begins, since file systems move whole pages. What
-arrives says in runs what is copied, what is zeros (a hole in the file) and what is data. Whether the result is right is
-decided by the whole object's digest: what the board tells of its base is trusted for nothing, and what does not fit is
-sent again, whole.
+The board tells a checksum of each block of what it has, and then of each page in the blocks that differ: all of a large
+disk's would take long over a slow link. ``vtool.deploy.transfer`` looks for pages in the new object, at the same place
+first and then, several in a row, wherever a page begins, since file systems move whole pages. What arrives says in runs
+what is copied, what is zeros (a hole in the file) and what is data. Whether the result is right is decided by the whole
+object's digest: what the board tells of its base is trusted for nothing, and what does not fit is sent again, whole.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import errno
 import hashlib
 import json
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from .base import FOLDER
 from .typed import IO, Any, BinaryIO
 
 LEAST_BYTES = 8 << 20
 """Smaller objects are sent whole."""
 PAGE_BYTES = 4 << 10
+BLOCK_PAGES = 16
 HURRY_BYTES = 8 << 20
 PIECE_BYTES = 1 << 20
 CHECKSUM_BYTES = 4
@@ -42,35 +46,67 @@ class Damaged(ValueError):
     """What arrived is no object."""
 
 
-def base_of(path: Path, name: str) -> dict[str, str] | None:
-    """Return a file as something to build on: its name for the board, its pages' checksums; None if unreadable."""
+def verb_pages(_: argparse.Namespace) -> dict[str, Any]:
+    """Tell the checksums of pages: stdin names a base and blocks of it, [first, end) each. Null if it is unreadable."""
+    wanted = json.load(sys.stdin)
     try:
-        checksums = page_checksums(path)
+        return {"pages": told(pages_in(FOLDER / wanted["base"], wanted["blocks"]))}
+    except OSError:
+        return {"pages": None}
+
+
+def base_of(path: Path, name: str) -> dict[str, str] | None:
+    """Return a file as something to build on: its name for the board, its blocks' checksums; None if unreadable."""
+    try:
+        return {"base": name, "blocks": told(block_checksums(page_checksums(path)))}
     except OSError:
         return None
-    # Packed for its zeros: a disk may be much larger than what is in it.
-    return {"base": name, "pages": base64.b64encode(zlib.compress(checksums, 1)).decode()}
 
 
-def page_checksums(path: Path) -> bytes:
-    """Return the checksum of each of a file's whole pages, one after the other. Holes are not read."""
+def told(checksums: bytes) -> str:
+    """Write checksums as text, packed for those of zeros: a disk may be much larger than what is in it."""
+    return base64.b64encode(zlib.compress(checksums, 1)).decode()
+
+
+def understood(text: str) -> bytes:
+    """Read what was told."""
+    return zlib.decompress(base64.b64decode(text))
+
+
+def block_checksums(pages: bytes) -> bytes:
+    """Return the checksum of each block, made of its pages': the last block may have fewer."""
+    size = BLOCK_PAGES * CHECKSUM_BYTES
+    blocks = [zlib.crc32(pages[at : at + size]) for at in range(0, len(pages), size)]
+    return b"".join([block.to_bytes(CHECKSUM_BYTES, "little") for block in blocks])
+
+
+def pages_in(path: Path, blocks: Any) -> bytes:
+    """Return the checksums of a file's pages in blocks, [first, end) each."""
+    return b"".join([page_checksums(path, first * BLOCK_PAGES, end * BLOCK_PAGES) for first, end in blocks])
+
+
+def page_checksums(path: Path, first: int = 0, end: int | None = None) -> bytes:
+    """Return the checksum of each of a file's whole pages [first, end), one after the other. Holes are not read."""
     found, size = bytearray(), CHECKSUM_BYTES
     with path.open("rb", buffering=0) as stream:
         whole = os.fstat(stream.fileno()).st_size // PAGE_BYTES
-        for start, end in data_ranges(stream):
-            found += OF_ZEROS * (start // PAGE_BYTES - len(found) // size)
-            at = stream.seek(len(found) // size * PAGE_BYTES)  # before `start`, where a page has both data and a hole
-            last = min(-(-end // PAGE_BYTES), whole) * PAGE_BYTES
+        end = whole if end is None else min(end, whole)
+        for data, hole in data_ranges(stream, first * PAGE_BYTES):
+            here = first + len(found) // size  # before `data`, where a page has both data and a hole
+            found += OF_ZEROS * (min(data // PAGE_BYTES, end) - here)
+            at = stream.seek((first + len(found) // size) * PAGE_BYTES)
+            last = min(-(-hole // PAGE_BYTES), end) * PAGE_BYTES
             while at < last and (piece := stream.read(min(PIECE_BYTES, last - at))):
                 pages = [piece[n : n + PAGE_BYTES] for n in range(0, len(piece), PAGE_BYTES)]
                 found += b"".join(map(checksum, pages))
                 at += len(piece)
-    return bytes(found + OF_ZEROS * (whole - len(found) // size))
+            if hole >= end * PAGE_BYTES:
+                break
+    return bytes(found + OF_ZEROS * (end - first - len(found) // size))
 
 
-def data_ranges(stream: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield where a file has data, [start, end) in bytes; what lies between are holes (lseek(2))."""
-    end = 0
+def data_ranges(stream: IO[bytes], end: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield where a file has data from ``end`` on, [start, end) in bytes; what lies between are holes (lseek(2))."""
     while True:
         try:
             start = os.lseek(stream.fileno(), end, os.SEEK_DATA)

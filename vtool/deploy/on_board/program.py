@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "converge": ("domains", [word("--patience", type=float, default=1.0, help="by what deadlines are multiplied")]),
     "await": ("domains", [word("domain")]),
     "compare": ("generations", [word("--look-only", action="store_true")]),
+    "pages": ("delta", []),
     "receive": ("generations", []),
     "apply": ("generations", OWNER),
     "confirm": ("generations", [*OWNER, word("generation")]),
