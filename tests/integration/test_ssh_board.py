@@ -116,6 +116,26 @@ def test_both_ways_in_prove_both_ends(machine: Machine, user: str, monkeypatch: 
         subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
 
 
+def test_a_board_without_systemd_is_left_as_it_is(machine: Machine) -> None:
+    machine._mounts = "rmdir /run/systemd/system /run/systemd"
+    machine.on()
+    before = sorted(path.relative_to(machine.folder) for path in machine.folder.rglob("*"))
+    assert refusal(observe, board(machine)).diagnostics[0].code == "VT456"
+    topology = machine.folder / "t.yaml"
+    topology.write_text(
+        "version: 1\nname: t\nboards: {rack1: {facts: qemu-virt, watchdog: false, hypervisor: {kind: kvm}}}\n"
+        "domains: {host: {role: control, kernel: board}}\n"
+    )
+    done = vtool("deploy", topology, "--inventory", inventory(machine))
+    assert done.returncode == 3 and "error[VT456]: the init of board 'rack1' is not systemd" in done.stderr, done.stderr
+    (machine.folder / "log").touch()
+    ours = {Path("t.yaml"), Path("inventory.yaml"), Path("t.lock.yaml")}
+    after = {
+        path.relative_to(machine.folder) for path in machine.folder.rglob("*") if "state of vtool" not in str(path)
+    }
+    assert after - ours <= {*before}, "neither vtool-board nor a lock"
+
+
 def test_a_board_without_vtool_is_held_only_to_be_changed(machine: Machine) -> None:
     machine.on()
     reached, installed = board(machine), machine.folder / "sbin" / "vtool-board"

@@ -27,14 +27,13 @@ NEEDS = {
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a board with systemd, xl where Debian has it, ip elsewhere, and Debian's unit of Xen."""
-    for folder in ("systemd", "usr/sbin", "opt/bin", "units"):
+    """Make a board with xl where Debian has it, ip elsewhere, and Debian's unit of Xen."""
+    for folder in ("usr/sbin", "opt/bin", "units"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("usr/sbin/xl", "opt/bin/ip"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     (tmp_path / "units/xen.service").touch()
-    monkeypatch.setattr(surroundings, "SYSTEMD", tmp_path / "systemd")
     monkeypatch.setattr(surroundings, "UNIT_FOLDERS", (str(tmp_path / "units"),))
     monkeypatch.setattr(surroundings, "FOLDERS", str(tmp_path / "opt/bin"))
     monkeypatch.setattr(surroundings, "PATHS", tmp_path / "paths.sed")
@@ -47,22 +46,15 @@ def needs(board: Path) -> dict[str, Any]:
 
 
 def test_a_board_that_has_all_is_taken_as_it_is(board: Path) -> None:
-    surroundings.require(needs(board))
-    surroundings.require({})  # a generation of an older vtool
-
-
-def test_without_systemd_nothing_is_tried(board: Path) -> None:
-    (board / "systemd").rmdir()
-    with pytest.raises(BoardError) as caught:
-        surroundings.require(needs(board))
-    assert caught.value.code == "VT456"
+    surroundings.require(needs(board), boots=True)
+    surroundings.require({}, boots=True)  # a generation of an older vtool
 
 
 def test_all_that_lacks_is_said_at_once(board: Path) -> None:
     for name in ("usr/sbin/xl", "opt/bin/ip", "units/xen.service"):
         (board / name).unlink()
     with pytest.raises(BoardError) as caught:
-        surroundings.require(needs(board))
+        surroundings.require(needs(board), boots=True)
     assert caught.value.code == "VT457"
     assert caught.value.detail == [
         f"{board}/usr/sbin/xl, which vtool-domain-fe0.service start",
@@ -75,9 +67,9 @@ def test_upstreams_units_stand_for_debians(board: Path) -> None:
     (board / "units/xen.service").unlink()
     for unit in surroundings.STOOD_FOR["xen.service"]:
         with pytest.raises(BoardError):
-            surroundings.require(needs(board))
+            surroundings.require(needs(board), boots=True)
         (board / "units" / unit).touch()
-    surroundings.require(needs(board))
+    surroundings.require(needs(board), boots=True)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +96,42 @@ def test_what_guests_say_has_to_be_kept(
     assert caught.value.code == "VT458"
 
 
+@pytest.mark.parametrize(
+    ("defaults", "runs", "boots", "fails"),
+    [
+        ("", None, True, True),
+        (None, None, True, True),
+        ('XENCONSOLED_ARGS="--timestamp=none --log=all"\n', None, True, False),
+        ('XENCONSOLED_ARGS="--log=hv"\nXENCONSOLED_ARGS="$XENCONSOLED_ARGS --log=guest"\n', None, False, False),
+        # What was written since it was started counts from the next boot on.
+        ('XENCONSOLED_ARGS="--log=guest"\n', "--log=none", False, True),
+        ('XENCONSOLED_ARGS="--log=guest"\n', "--log=none", True, False),
+        ("", "--log=guest", False, False),
+        ("", "--log=guest", True, True),
+    ],
+)
+def test_what_guests_will_say_is_looked_at_before_anything_changes(
+    defaults: str | None, runs: str | None, boots: bool, fails: bool, board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (board / "71").mkdir()
+    (board / "71/cmdline").write_text(f"/usr/sbin/xenconsoled\0{runs}\0" if runs else "")
+    monkeypatch.setattr(surroundings, "PROCESSES", board)
+    monkeypatch.setattr(surroundings, "DEBIANS_INIT", board / "init.d")
+    monkeypatch.setattr(surroundings, "DEBIANS_DEFAULTS", board / "default")
+    if defaults is not None:
+        (board / "default").write_text(defaults)
+    of_xl = {"needs": {"consoles": {"xenconsoled": ["vtool-domain-fe0.service"]}}}
+    surroundings.require(of_xl, boots=boots)  # upstream's units are given the word
+    (board / "init.d").touch()
+    surroundings.require({"needs": {}}, boots=boots)  # no guest of xl's
+    if not fails:
+        surroundings.require(of_xl, boots=boots)
+        return
+    with pytest.raises(BoardError) as caught:
+        surroundings.require(of_xl, boots=boots)
+    assert caught.value.code == "VT458"
+
+
 def units_of(name: str, folder: Path) -> list[StagedFile]:
     found = []
     for artifact in render(prepare(EXAMPLES / f"{name}.yaml").plan.boards[0]).pushed:
@@ -119,8 +147,14 @@ def test_what_units_start_and_require_is_told(tmp_path: Path) -> None:
     found = needs_of(units_of("xen-pv", tmp_path))
     assert found["units"] == {"xen.service": ["vtool-domain-fe0.service"]}
     assert found["programs"]["/usr/sbin/xl"] == ["vtool-domain-fe0.service"]
+    assert found["consoles"] == {"xenconsoled": ["vtool-domain-fe0.service"]}
     # What may fail, and what vtool brings itself, is not asked of the board.
     assert not [path for path in found["programs"] if path == "/usr/bin/mv" or path.startswith("/var/lib/vtool")]
+
+
+@pytest.mark.parametrize("example", ["kvm-pool", "dom0less"])
+def test_only_guests_of_xl_have_their_console_with_xenconsoled(example: str, tmp_path: Path) -> None:
+    assert "consoles" not in needs_of(units_of(example, tmp_path))
 
 
 # -- the generator of units

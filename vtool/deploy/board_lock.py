@@ -25,6 +25,7 @@ from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, check
 from vtool.deploy.board_program import Sent, sent_program
 from vtool.deploy.interpreter import REFUSED, WANTED, bring_it, cannot_be_brought, sent_interpreter
 from vtool.deploy.reached import Piece, Reached, reach
+from vtool.diagnostics import board_failed
 
 _HEARTBEAT_S = 5.0
 _OWNED = (
@@ -33,6 +34,9 @@ _OWNED = (
 )
 _SEND = "send"
 """What the board's shell says when it lacks the program."""
+_NO_SYSTEMD = "no systemd"
+_SYSTEMD = f"test -d /run/systemd/system || {{ echo {_NO_SYSTEMD}; exit 1; }}; "
+"""What it looks at before anything is put there (sd_booted(3))."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _start(target: SshTarget, program: Sent, owner: str, *, if_there: bool) -> s
     hold_it = shlex.join([*target.escalation, ON_BOARD, "hold", owner])
     same = f'same() {{ echo "{program.sha256}  $1" | sha256sum -c >/dev/null; }}'
     return (
-        f"{IF_THERE if if_there else ''}P={ON_BOARD}; {same}; "
+        f"{IF_THERE if if_there else ''}{_SYSTEMD}P={ON_BOARD}; {same}; "
         f"test -e $P && same $P || {{ {bring_it(root)}echo {_SEND}; head -c {len(program.packed)} | gzip -d "
         f"| {root}install -m 0755 /dev/stdin {new} && same {new} && {root}mv {new} $P; }} && exec {hold_it}"
     )
@@ -158,7 +162,8 @@ def hold(board: Board, *, if_there: bool = False) -> Iterator[Held]:
 
 @contextlib.contextmanager
 def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
-    """Put the board's program there and hold the board; VtoolError VT605 says who has it and since when.
+    """Put the board's program there and hold the board; VtoolError VT605 says who has it and since when, VT456 that
+    vtool has nothing to do there.
 
     With ``if_there`` a board that vtool never deployed to is left as it is (VT703).
     The lock ends with this block, with this process, or a lease after the connection went silent.
@@ -173,6 +178,10 @@ def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
     program = sent_program()
     reached.write(_start(reached.board.ssh(), program, owner, if_there=if_there).encode() + b"\n")
     said = reached.line()
+    if said.strip() == _NO_SYSTEMD:
+        hint = "vtool's units, and the way back from a trial, are systemd's; nothing was changed"
+        message = f"the init of board '{reached.board.name}' is not systemd, and vtool starts domains by its units"
+        raise board_failed("VT456", message, hints=(hint,))
     if said.strip() == WANTED:
         said = _send_interpreter(reached)
     if said.strip() == _SEND:

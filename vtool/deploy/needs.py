@@ -1,6 +1,7 @@
 """What the units of a generation need of the system that others made: programs by their paths, units of others.
 
-The board is asked for them before anything changes there (``on_board.surroundings``). Enter at ``needs_of``.
+The board is asked for them before anything changes there (``on_board.surroundings``); for systemd before vtool's own
+program is put there (``board_lock``). Enter at ``needs_of``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _STARTS = re.compile(r"^Exec\w+=[@:+!]*(/\S+)", re.MULTILINE)
 """A program that a unit starts and cannot do without: `-` before it says that it may fail (systemd.service(5))."""
 _REQUIRES = re.compile(r"^Requires=(.+)$", re.MULTILINE)
+_CREATES = re.compile(r"^ExecStart=\S*/xl create ", re.MULTILINE)
+"""A guest of xl's, whose console is xenconsoled's."""
 _OWN = (f"{BOARD_FOLDER}/", "/usr/local/sbin/vtool-board")
 
 declare(
@@ -39,23 +42,27 @@ declare(
     what="xenconsoled keeps nothing of what guests say",
     why="That a guest is ready, and why it is not, is read from the log of its console.",
     example="xenconsoled without --log=guest in Debian's /etc/default/xen",
-    fix="Set it as the hint says, and deploy again.",
+    fix="Set it as the hint says, restart xen.service where no boot follows, and deploy again.",
 )
 
 
 def needs_of(files: Iterable[StagedFile]) -> Mapping[str, Mapping[str, list[str]]]:
-    """Return the programs and the units of others, each with the units that need it."""
+    """Return the programs and the units of others, each with the units that need it; and whose consoles are kept."""
     units = {file.name.removeprefix("units/"): file for file in files if file.name.startswith("units/")}
     programs: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
+    consoles = list[str]()
     for name, file in sorted(units.items()):
         if "/" in name:  # a drop-in, which is the user's own
             continue
         text = file.content.decode()
+        if _CREATES.search(text):
+            consoles.append(name)
         for path in dict.fromkeys(_STARTS.findall(text)):
             if not path.startswith(_OWN):
                 programs.setdefault(path, []).append(name)
         for unit in dict.fromkeys(word for line in _REQUIRES.findall(text) for word in line.split()):
             if unit not in units:
                 others.setdefault(unit, []).append(name)
-    return {"programs": dict(sorted(programs.items())), "units": dict(sorted(others.items()))}
+    found = {"programs": dict(sorted(programs.items())), "units": dict(sorted(others.items()))}
+    return {**found, "consoles": {"xenconsoled": consoles}} if consoles else found

@@ -153,7 +153,7 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if answer["current"]:
         return answer
-    surroundings.require(generation)
+    surroundings.require(generation, boots=answer["reboot"])
     refuse_networks(generation.get("networks", []), (running or {}).get("networks", []))
     if not arguments.look_only:
         make_sound(Path(generation["boot"]["mount"]))

@@ -1,6 +1,7 @@
 """The system around vtool on a board, which others made: whether it has what a generation needs, and where.
 
-``needs`` of a generation are what its units start by a path (``programs``) and units of others that they require.
+``needs`` of a generation are what its units start by a path (``programs``), units of others that they require
+(``units``), and the guests of which a daemon is to keep what they say (``consoles``).
 """
 
 from __future__ import annotations
@@ -9,24 +10,22 @@ import os
 import shutil
 from pathlib import Path
 
-from .base import FOLDER, BoardError, replace_file
+from .base import FOLDER, BoardError, replace_file, run
 from .typed import Any
 
-SYSTEMD = Path("/run/systemd/system")
 PATHS = FOLDER / "paths.sed"
 """Where programs are that the board has elsewhere: what the generator of units changes in them."""
 FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROCESSES = Path("/proc")
 UNIT_FOLDERS = tuple(f"{place}/systemd/system" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
+DEBIANS_INIT, DEBIANS_DEFAULTS = Path("/etc/init.d/xen"), Path("/etc/default/xen")
+"""What starts xenconsoled on Debian, and the file of shell lines that says with which words."""
 STOOD_FOR = {"xen.service": ("xenstored.service", "xenconsoled.service")}
 """Units that the generator of units makes where a board has these instead (templates/systemd/unit-generator.j2)."""
 
 
-def require(generation: dict[str, Any]) -> None:
-    """Raise VT456 without systemd, VT457 for all that the board has not."""
-    if not SYSTEMD.is_dir():
-        hint = "vtool's units, and the way back from a trial, are systemd's"
-        raise BoardError("VT456", "the board's init is not systemd, and vtool starts domains by its units", [hint])
+def require(generation: dict[str, Any], *, boots: bool) -> None:
+    """Raise VT457 for all that the board has not, VT458. ``boots``: the generation runs once the board has booted."""
     needs = generation.get("needs", {})
     programs, units = needs.get("programs", {}), needs.get("units", {})
     missing = [f"{path}, which {', '.join(users)} start" for path, users in programs.items() if not _place_of(path)]
@@ -34,6 +33,9 @@ def require(generation: dict[str, Any]) -> None:
     if missing:
         what = "programs or units that its domains need" if len(missing) > 1 else missing[0]
         raise BoardError("VT457", f"the board lacks {what}", ["install them on the board"], missing)
+    if needs.get("consoles") and DEBIANS_INIT.exists():
+        running = [] if boots else _command_lines("xenconsoled")
+        _require_kept(running or [["xenconsoled", *_debians_words()]])
 
 
 def note_places(generation: dict[str, Any]) -> None:
@@ -47,12 +49,21 @@ def note_places(generation: dict[str, Any]) -> None:
 
 def require_guests_logged() -> None:
     """Raise VT458 when xenconsoled keeps nothing of what guests say, which vtool reads."""
-    for words in _command_lines("xenconsoled"):
-        logs = [word for word in words if word.startswith("--log=")]
-        if not any(word in ("--log=guest", "--log=all") for word in logs):
+    _require_kept(_command_lines("xenconsoled"))
+
+
+def _require_kept(command_lines: list[list[str]]) -> None:
+    for words in command_lines:
+        if not any(word in ("--log=guest", "--log=all") for word in words):
             hint = 'Debian: XENCONSOLED_ARGS="--log=guest --timestamp=none" in /etc/default/xen'
             said = " ".join(words)
             raise BoardError("VT458", "xenconsoled keeps nothing of what guests say on their consoles", [hint], [said])
+
+
+def _debians_words() -> list[str]:
+    """Return with which words Debian's init script will start xenconsoled: it reads a file of the shell's."""
+    script = '[ ! -r "$0" ] || . "$0"; echo "$XENCONSOLED_ARGS"'
+    return run("sh", "-c", script, str(DEBIANS_DEFAULTS), check=False).stdout.split()
 
 
 def _place_of(path: str) -> str | None:
