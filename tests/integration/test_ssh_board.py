@@ -136,6 +136,22 @@ def test_a_board_without_systemd_is_left_as_it_is(machine: Machine) -> None:
     assert after - ours <= {*before}, "neither vtool-board nor a lock"
 
 
+def test_a_minimal_board_has_busyboxs_tools(machine: Machine) -> None:
+    tools = machine.folder / "tools"
+    tools.mkdir()
+    busybox = Path(shutil.which("busybox") or "").resolve()
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    for name in {*applets} - {"sh", "ash"}:
+        (tools / name).symlink_to(busybox)
+    # Whatever is looked for on the path is found there first; the shell that sshd starts is busybox's, too.
+    machine._mounts = f'mount --bind "$1/tools" /usr/local/bin; mount --bind {busybox} /bin/sh'
+    machine.on()
+    with open_shell(board(machine)) as shell:
+        assert "BusyBox" in shell.run("sha256sum --help 2>&1").stdout
+    assert observe(board(machine)) == {"results": {}}
+    assert (machine.folder / "sbin" / "vtool-board").read_bytes() == board_program()
+
+
 def test_a_board_without_vtool_is_held_only_to_be_changed(machine: Machine) -> None:
     machine.on()
     reached, installed = board(machine), machine.folder / "sbin" / "vtool-board"
