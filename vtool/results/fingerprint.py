@@ -51,10 +51,15 @@ def facts_of(run: RunRead, cell: str, repetitions: Iterable[Repetition]) -> Fact
     for one in {one.environment for one in repetitions if one.environment is not None}:
         for name, value in run.environments[one].facts.items():
             if value is not None:
-                found.setdefault(name, set()).add(str(value))
+                found.setdefault(name, set()).add(_in_order(name, str(value)))
     if digest := run.variants[run.cells[cell].variant].digest:
         found["topology.digest"] = {digest}
     return {name: frozenset(values) for name, values in sorted(found.items())}
+
+
+def _in_order(name: str, value: str) -> str:
+    """Return a fact; of features, those of a device each, whatever order Linux has found the devices in this time."""
+    return " ".join(sorted(value.split())) if name == "device.features" else value
 
 
 def difference(was: Facts, now: Facts) -> Difference:
