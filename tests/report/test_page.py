@@ -17,7 +17,7 @@ from tests.planned_runs import synthetic
 from tests.report.conftest import matrix
 from vtool.cli.main import main
 from vtool.report.measured.page import page
-from vtool.results.records import RECORD, Clock, Record
+from vtool.results.records import RECORD, Clock, Environment, Record
 from vtool.results.run_folder import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +190,16 @@ def test_a_run_without_repetitions_is_a_page(tmp_path: Path, kvm: Path) -> None:
     (tmp_path / "run.jsonl").write_bytes((kvm / "run.jsonl").read_bytes().split(b"\n")[0] + b"\n")
     said = page([read_run(tmp_path)], [])
     assert "nothing was measured" in said and "not measured yet: 6 of 6 repetitions" in said
+
+
+def test_boards_are_those_that_measured_not_those_that_they_stood_for(
+    tmp_path: Path, matrices: dict[str, Path]
+) -> None:
+    def elsewhere(record: Record) -> Record:
+        return record.model_copy(update={"board": "rack7"}) if isinstance(record, Environment) else record
+
+    run = read_run(synthetic(tmp_path, matrices["kvm"], repetitions=1, change=elsewhere))
+    assert "rack7, KVM" in Elements(page([run], [])).text
 
 
 @pytest.mark.parametrize("clock", [Clock.REAL, Clock.EMULATED])

@@ -106,7 +106,6 @@ def compare(
 
 def _compared(run: RunRead) -> ComparedRun:
     counting = [one for one in run.repetitions if one.void is None]
-    named = {one.environment for one in counting if one.environment is not None}
     return ComparedRun(
         folder=str(run.folder),
         id=run.run.id,
@@ -115,7 +114,7 @@ def _compared(run: RunRead) -> ComparedRun:
         vtool=run.run.vtool,
         repetitions=run.run.repetitions,
         clocks=tuple(sorted({one.clock.value for one in counting})),
-        boards=tuple(sorted({run.environments[one].board for one in named})),
+        boards=run.boards,
         void=len(run.repetitions) - len(counting),
         superseded=len(run.superseded),
         degradation=degradations(run),

@@ -73,6 +73,12 @@ class RunRead:
         """Return the workloads by their ids."""
         return {workload.id: workload for workload in self.run.workloads}
 
+    @cached_property
+    def boards(self) -> tuple[str, ...]:
+        """Return the boards that what counts was measured on, as an inventory names them, sorted."""
+        named = {one.environment for one in self.repetitions if one.void is None and one.environment is not None}
+        return tuple(sorted({self.environments[one].board for one in named}))
+
     def file(self, name: str) -> Path:
         """Return where a file lies that the run names: as seen from where it was measured, else from here."""
         here = Path(name)

@@ -186,7 +186,7 @@ def _legend(plots: Iterable[Plot]) -> tuple[Legend, ...]:
 def _of_run(run: RunRead, name: str) -> dict[str, Any]:
     said = run.run
     clocks = dict.fromkeys(MARKS[one.clock] or "a real board" for one in run.repetitions)
-    boards = dict.fromkeys(cell.board for cell in said.cells if cell.board)
+    boards = run.boards or dict.fromkeys(cell.board for cell in said.cells if cell.board)
     return {
         "name": name,
         "id": said.id,
