@@ -80,6 +80,16 @@ def test_intervals_hold_what_they_say() -> None:
     assert 0.92 < np.mean(held) < 0.98
 
 
+def test_a_term_of_less_than_nothing_fails_also_where_noise_would_allow_for_more() -> None:
+    """As pages of messages by the IOMMU did: −166,000 instructions each, within −520,000 and 188,000."""
+    design = np.array([[1.0, size] for size in SIZES])
+    seen = [cost * np.array([0.5, 0.9, 1.1, 1.5]) for cost in (1.0, 1.0, 1.0, 0.9, 0.8)]
+    fit = fitted(design, seen, ("request", "byte"))
+    assert (
+        fit.interval(np.array([0.0, 1.0]))[2] > 0 and fit.failed == "the cost of each byte would be less than nothing"
+    )
+
+
 def test_mapping_beats_copying_from_where_it_does(tmp_path: Path) -> None:
     latency, total = explained(tmp_path).crossovers
     assert (latency.copying, latency.mapping, latency.lower) == ("topology=pool", "topology=viommu", Lower.MAPPING_FROM)

@@ -49,7 +49,7 @@ def fitted(regressors: Array, measured: Sequence[Array], names: Sequence[str]) -
     ``measured`` has the repetitions of each cell. The noise is that of repetitions; where cells are off by more than it
     explains (a lack of fit, by the F test), intervals are of what they are off by. The fit fails where one is off by
     more than ``MOST_RESIDUAL`` besides, where there are no more cells than terms, or where a term costs less than
-    nothing.
+    nothing: significantly, or by more than ``MOST_RESIDUAL`` of a cell.
     """
     means = np.array([mine.mean() for mine in measured])
     counts = np.array([len(mine) for mine in measured])
@@ -68,7 +68,8 @@ def fitted(regressors: Array, measured: Sequence[Array], names: Sequence[str]) -
     else:
         variance, degrees = of_fit / max(freedom, 1), max(freedom, 1)
     found = Fitted(tuple(columns), coefficients, information * variance, degrees, residuals, "")
-    failed = _failure(found, freedom, [names[column] for column in columns], explained=explained)
+    told = [names[column] for column in columns]
+    failed = _failure(found, freedom, told, design * coefficients, explained=explained)
     return Fitted(found.columns, coefficients, found.covariance, degrees, residuals, failed)
 
 
@@ -93,7 +94,8 @@ def _is_noise(of_fit: float, freedom: int, noise: float, of_noise: int) -> bool:
     return bool(stats.f.sf(ratio, freedom, of_noise) > 1 - LEVEL)
 
 
-def _failure(found: Fitted, freedom: int, names: Sequence[str], *, explained: bool) -> str:
+def _failure(found: Fitted, freedom: int, names: Sequence[str], shares: Array, *, explained: bool) -> str:
+    """Return why a fit predicts nothing; ``shares`` has what each term comes to, of what was measured of each cell."""
     if freedom <= 0:
         return f"{len(found.residuals)} cells are too few to check it by: it has {len(names)} terms"
     worst = float(np.abs(found.residuals).max())
@@ -101,7 +103,7 @@ def _failure(found: Fitted, freedom: int, names: Sequence[str], *, explained: bo
         return f"it is off by up to {worst * 100:.1f} %, which noise does not explain"
     for index, name in enumerate(names):
         _, _, high = found.interval(np.eye(len(names))[index])
-        if high < 0:
+        if high < 0 or shares[:, index].min() < -MOST_RESIDUAL:
             return f"the cost of each {name} would be less than nothing"
     return ""
 
