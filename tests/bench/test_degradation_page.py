@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vtool.results.explanation import explain
 from vtool.results.records import Cell, Clock, Repetition, Side
 from vtool.results.run_folder import RunRead, read_run
 
@@ -32,6 +33,8 @@ NET = {
     "net-stream,direction=send": "send",
     "net-stream,direction=receive": "receive",
 }
+BY_PAYLOAD = "-payloads"
+"""Ends the name of a run of many payloads, of which there is a model."""
 Value = Callable[[Repetition], float]
 
 
@@ -143,10 +146,40 @@ def of_spread(run: RunRead, again: RunRead | None = None) -> Iterator[str]:
         yield row(words, *columns)
 
 
+def by_payload(run: RunRead, tool: str) -> dict[str, str]:
+    """Return a tool's workloads that differ in their payload alone, with that."""
+    mine = (one for one in run.run.workloads if one.tool == tool)
+    return {one.id: re.sub(r"(\d+)", r"\1 ", one.id.rpartition("=")[2]) for one in mine}
+
+
+def of_models(run: RunRead) -> Iterator[str]:
+    """Yield what a request costs by each path, in thousands of instructions, and by how much the model is off."""
+    yield row("data path", "of", "each request", "each exit", "each page", "each KiB", "off by at most", "")
+    yield row("---", "---", *["---:"] * 5, "---")
+    for model in explain(run).models:
+        if model.measure.label != "latency_mean":
+            continue
+        told = {}
+        for term in model.terms:
+            factor = 1e6 * (1024 if term.each == "byte" else 1)
+            low, value, high = (f"{one * factor:,.2f}" for one in (term.low, term.value, term.high))
+            told[term.each] = f"{value} ({low} to {high})"
+        off = max(abs(point.residual) for point in model.points)
+        what = "disk" if model.device.startswith("disk") else "network"
+        costs = (told.get(each, "") for each in ("request", "exit", "page", "byte"))
+        yield row(short(model.variant), what, *costs, f"{off:.1%}", f"fails: {model.failed}" if model.failed else "")
+
+
 def tables(name: str) -> dict[str, str]:
     run = read_run(DATA / name)
     if name.endswith(AGAIN):
         found = {"spread": of_spread(read_run(DATA / name.removesuffix(AGAIN)), run)}
+    elif name.endswith(BY_PAYLOAD):
+        found = {
+            "disk": of_workloads(run, by_payload(run, "fio"), lambda _: per_request),
+            "net": of_workloads(run, by_payload(run, "sockperf"), lambda _: per_request),
+            "models": of_models(run),
+        }
     else:
         found = {
             "disk": of_workloads(run, DISK, lambda _: per_request),
