@@ -250,6 +250,13 @@ def test_cheap_rows_transfer_nothing_and_are_some(example: str) -> None:
     assert 0 < len(kept) < len(whole) and "dd if=/dev/urandom" not in commands
 
 
+@pytest.mark.parametrize("example", ["xen-pv", "xen-driver-domain"])
+def test_a_guest_that_was_started_anew_has_not_written_yet(example: str) -> None:
+    (board,) = prepare_to_deploy(EXAMPLES / f"{example}.yaml").plan.boards
+    counted = [proof.what for proof in proofs(board) if "sectors that blkback" in proof.what]
+    assert counted and not [proof for proof in cheap(proofs(board)) if proof.what in counted]
+
+
 def test_rows_are_told_in_short() -> None:
     rows = [
         Row("a", "is", "x", "x", True),

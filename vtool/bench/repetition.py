@@ -56,8 +56,9 @@ def cheap(found: Sequence[Proof]) -> list[Proof]:
         for proof in found
         if not isinstance(proof.judge, SameDigest)
         and not any(step["op"] in costly or step.get("timeout_s", 0) > _CHEAP_DEADLINE_S for step in proof.steps)
-        # Resets the mark that this one reads, and transfers something so that it is not 0.
-        and not any(step["id"].startswith(("reset-", "busy-", "hiwater-")) for step in proof.steps)
+        # Resets the mark that this one reads, and transfers something so that it is not 0; or counts what was
+        # transferred, which a guest that was started anew has not.
+        and not any(step["id"].startswith(("reset-", "busy-", "hiwater-", "written-sectors-")) for step in proof.steps)
     ]
 
 
