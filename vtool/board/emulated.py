@@ -34,6 +34,8 @@ from vtool.model.board_facts import BoardFacts, Boot
 _LOOPBACK = "127.0.0.1"
 _SSHD_CONFIG = b"LoginGraceTime 0\n"
 """A clock that counts instructions runs ahead while the board is idle: its two minutes for a login pass in no time."""
+_SYSTEMD_CONFIG = b"[Manager]\nDefaultDeviceTimeoutSec=30min\nDefaultTimeoutStartSec=10min\n"
+"""On a busy machine the boot partition may take longer than systemd's 90 s, after which there is an emergency shell."""
 _FIRST_USER = 1000
 """The number of the first user of a Debian system, and of that one's group."""
 PREFIX, FOREIGN_DISK = "vtool:", "vtool:foreign-disk"
@@ -143,6 +145,7 @@ class EmulatedBoard:
             [
                 *self._keys(new),
                 RootFile("/etc/ssh/sshd_config.d/clock.conf", _SSHD_CONFIG, 0o644),
+                RootFile("/etc/systemd/system.conf.d/devices.conf", _SYSTEMD_CONFIG, 0o644),
                 RootFile("/etc/hostname", f"{self.name}\n".encode(), 0o644),
             ],
             work,
