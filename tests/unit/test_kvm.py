@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from vtool.cli.common import prepare
 from vtool.cli.main import main
 from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
+from vtool.deploy.proof import proofs
 from vtool.diagnostics import Severity
 from vtool.model import devices
 from vtool.model.combinations import Readiness, Suite, combinations, installed
@@ -143,3 +146,21 @@ def test_what_qemu_makes_has_arguments() -> None:
     for row in combinations():
         assert row.service is not None
         assert (row.service.options is not None) == bool(row.qemu_device), row
+
+
+def test_whose_firmware_started_a_guest_is_on_its_console(tmp_path: Path) -> None:
+    plan = prepare(ROOT / "tests" / "topologies" / "kvm-firmware.yaml").plan.boards[0]
+    rows = [proof for proof in proofs(plan) if proof.what == "its kernel was started by EDK2"]
+    assert [proof.subject for proof in rows] == ["domain fe0", "domain fe1"]
+    said = ("Linux version 6.12.1\n", "[0.0] efi: EFI v2.7 by EDK II\n")
+    for (proof, text), (proven, noted) in zip(
+        [(rows[0], "quiet"), (rows[0], said[0]), (rows[0], "".join(said)), (rows[1], said[0])],
+        [(False, True), (False, False), (True, False), (False, False)],
+        strict=True,
+    ):
+        (tmp_path / "console.log").write_text(text)
+        command = re.sub(r"/var/log/vtool/fe./console.log", str(tmp_path / "console.log"), proof.steps[0]["command"])
+        output = subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout
+        missed = {"error": {"message": "x", "detail": []}, "not_looked_at": output} if "not looked" in output else {}
+        row = proof.read({proof.steps[0]["id"]: missed or {"code": 0, "output": output}})
+        assert (row.proven, row.noted) == (proven, noted), text

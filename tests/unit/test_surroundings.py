@@ -14,6 +14,7 @@ from vtool.deploy.needs import needs_of
 from vtool.deploy.on_board import surroundings
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.stage import StagedFile
+from vtool.platform.layouts import AAVMF_CODE
 from vtool.render import render
 from vtool.render.artifacts import Place
 
@@ -134,7 +135,7 @@ def test_what_guests_will_say_is_looked_at_before_anything_changes(
 
 def units_of(name: str, folder: Path) -> list[StagedFile]:
     found = []
-    for artifact in render(prepare(EXAMPLES / f"{name}.yaml").plan.boards[0]).pushed:
+    for artifact in render(prepare(next(ROOT.glob(f"t*/*/{name}.yaml"))).plan.boards[0]).pushed:
         if artifact.place is Place.GENERATION and artifact.name.startswith("units/"):
             path = folder / artifact.name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,20 @@ def test_what_units_start_and_require_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", ["kvm-pool", "dom0less"])
 def test_only_guests_of_xl_have_their_console_with_xenconsoled(example: str, tmp_path: Path) -> None:
     assert "consoles" not in needs_of(units_of(example, tmp_path))
+
+
+def test_firmware_that_units_read_is_asked_of_the_board(board: Path, tmp_path: Path) -> None:
+    found = needs_of(units_of("kvm-firmware", tmp_path))
+    units = [f"vtool-domain-{guest}.service" for guest in ("fe0", "fe1")]
+    assert found["files"] == {AAVMF_CODE: units}
+    # Devices come with the kernel that is deployed.
+    assert "files" not in needs_of(units_of("xen-grant", tmp_path / "other"))
+    lacks = {"needs": {"files": {str(board / "AAVMF_CODE.fd"): units}}}
+    with pytest.raises(BoardError, match=r"lacks .*AAVMF_CODE.fd, which vtool-domain-fe0.service") as caught:
+        surroundings.require(lacks, boots=False)
+    assert caught.value.code == "VT457"
+    (board / "AAVMF_CODE.fd").touch()
+    surroundings.require(lacks, boots=False)
 
 
 # -- the generator of units

@@ -1,4 +1,4 @@
-"""What the units of a generation need of the system that others made: programs by their paths, units of others.
+"""What the units of a generation need of the system that others made: programs, files, and units of others.
 
 The board is asked for them before anything changes there (``on_board.surroundings``); for systemd before vtool's own
 program is put there (``board_lock``). Enter at ``needs_of``.
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _STARTS = re.compile(r"^Exec\w+=[@:+!]*(/\S+)", re.MULTILINE)
 """A program that a unit starts and cannot do without: `-` before it says that it may fail (systemd.service(5))."""
+_READS = re.compile(r"^AssertPathExists=(/usr/\S+)$", re.MULTILINE)
+"""A file of the system's; devices may be there with the kernel that is deployed, and not with the one that runs."""
 _REQUIRES = re.compile(r"^Requires=(.+)$", re.MULTILINE)
 _CREATES = re.compile(r"^ExecStart=\S*/xl create ", re.MULTILINE)
 """A guest of xl's, whose console is xenconsoled's."""
@@ -32,10 +34,10 @@ declare(
 )
 declare(
     "VT457",
-    what="a board lacks programs or units that its domains need",
+    what="a board lacks programs, files or units that its domains need",
     why="Units start programs of the board's own system, such as xl, QEMU or ip, after others such as Xen's daemons.",
-    example="a dom0 without xl, or a KVM host without qemu-system-aarch64",
-    fix="Install what the message names; where it is does not matter as long as it is on the usual path.",
+    example="a dom0 without xl, or a KVM host without qemu-system-aarch64 or EDK2",
+    fix="Install what the message names; where a program is does not matter as long as it is on the usual path.",
 )
 declare(
     "VT458",
@@ -47,10 +49,11 @@ declare(
 
 
 def needs_of(files: Iterable[StagedFile]) -> Mapping[str, Mapping[str, list[str]]]:
-    """Return the programs and the units of others, each with the units that need it; and whose consoles are kept."""
+    """Return the programs, files and units of others, each with the units that need it; and whose consoles are kept."""
     units = {file.name.removeprefix("units/"): file for file in files if file.name.startswith("units/")}
     programs: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
+    read: dict[str, list[str]] = {}
     consoles = list[str]()
     for name, file in sorted(units.items()):
         if "/" in name:  # a drop-in, which is the user's own
@@ -61,8 +64,11 @@ def needs_of(files: Iterable[StagedFile]) -> Mapping[str, Mapping[str, list[str]
         for path in dict.fromkeys(_STARTS.findall(text)):
             if not path.startswith(_OWN):
                 programs.setdefault(path, []).append(name)
+        for path in dict.fromkeys(_READS.findall(text)):
+            read.setdefault(path, []).append(name)
         for unit in dict.fromkeys(word for line in _REQUIRES.findall(text) for word in line.split()):
             if unit not in units:
                 others.setdefault(unit, []).append(name)
-    found = {"programs": dict(sorted(programs.items())), "units": dict(sorted(others.items()))}
-    return {**found, "consoles": {"xenconsoled": consoles}} if consoles else found
+    more = {"files": dict(sorted(read.items()))} if read else {}
+    more |= {"consoles": {"xenconsoled": consoles}} if consoles else {}
+    return {"programs": dict(sorted(programs.items())), "units": dict(sorted(others.items())), **more}

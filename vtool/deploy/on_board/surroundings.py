@@ -1,7 +1,7 @@
 """The system around vtool on a board, which others made: whether it has what a generation needs, and where.
 
-``needs`` of a generation are what its units start by a path (``programs``), units of others that they require
-(``units``), and the guests of which a daemon is to keep what they say (``consoles``).
+``needs`` of a generation are what its units start by a path (``programs``), what they read (``files``), units of others
+that they require (``units``), and the guests of which a daemon is to keep what they say (``consoles``).
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ def require(generation: dict[str, Any], *, boots: bool) -> None:
     needs = generation.get("needs", {})
     programs, units = needs.get("programs", {}), needs.get("units", {})
     missing = [f"{path}, which {', '.join(users)} start" for path, users in programs.items() if not _place_of(path)]
+    files = needs.get("files", {}).items()
+    missing += [f"{path}, which {', '.join(users)} read" for path, users in files if not Path(path).exists()]
     missing += [f"{unit}, which {', '.join(users)} need" for unit, users in units.items() if not _has_unit(unit)]
     if missing:
-        what = "programs or units that its domains need" if len(missing) > 1 else missing[0]
+        what = "programs, files or units that its domains need" if len(missing) > 1 else missing[0]
         raise BoardError("VT457", f"the board lacks {what}", ["install them on the board"], missing)
     if needs.get("consoles") and DEBIANS_INIT.exists():
         running = [] if boots else _command_lines("xenconsoled")

@@ -57,6 +57,8 @@ def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
     if used and guest.kernel is not None:
         yield has_option(f"domain {guest.name}", guest.name, guest, guest.kernel, "DMA_RESTRICTED_POOL")
     yield _memory_backends(guest)
+    if guest.firmware:
+        yield _started_by_firmware(guest)
     for pool in used:
         yield from _created(guest, pool)
     for device in guest.devices:
@@ -74,6 +76,12 @@ def _created(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
     created = kernel_said(guest, f"created-{identity}", line)
     # A guest that rebooted by itself says it again.
     yield counts(subject, "kernel made it a restricted DMA pool", created, "once a boot")
+
+
+def _started_by_firmware(guest: KvmGuest) -> Proof:
+    """Return the row that EDK2 handed over to the guest's kernel: Linux drivers/firmware/efi/efi.c says whose UEFI."""
+    said = kernel_said(guest, f"firmware-{guest.name}", "efi: EFI v[0-9.]* by EDK II")
+    return counts(f"domain {guest.name}", "its kernel was started by EDK2", said, "once a boot")
 
 
 def virtio_device(guest: KvmGuest, device: KvmDevice) -> Iterator[Proof]:
