@@ -23,7 +23,7 @@ from vtool.board.protocols import Board, BoardClock, CommandResult, SshTarget
 from vtool.board.reaching import no_answer
 from vtool.deploy.asking import IF_THERE, NOT_THERE, ON_BOARD, board_json, checked, not_deployed
 from vtool.deploy.board_program import Sent, sent_program
-from vtool.deploy.interpreter import REFUSED, WANTED, bring_it, cannot_be_brought, sent_interpreter
+from vtool.deploy.interpreter import REFUSED, answer, bring_it, cannot_be_brought, is_asked_for
 from vtool.deploy.reached import Piece, Reached, reach
 from vtool.diagnostics import board_failed
 
@@ -128,10 +128,9 @@ class HeldCommands:
         return CommandResult(said["code"], said["output"], said["errors"])
 
 
-def _send_interpreter(reached: Reached) -> str:
-    """Send the board a Python, and return what it says next. VtoolError VT459 when it cannot take it."""
-    interpreter = sent_interpreter()
-    reached.write(interpreter.head, interpreter.path.read_bytes())
+def _send_interpreter(reached: Reached, asked: str) -> str:
+    """Send the board a Python if it is to have another, and return what it says next. VtoolError VT459, VT5xx."""
+    reached.write(*answer(asked))
     said = reached.line()
     if not said or said.strip() == REFUSED:
         raise cannot_be_brought(reached.board.name, reached.words())
@@ -182,8 +181,8 @@ def hold_reached(reached: Reached, *, if_there: bool = False) -> Iterator[Held]:
         hint = "vtool's units, and the way back from a trial, are systemd's; nothing was changed"
         message = f"the init of board '{reached.board.name}' is not systemd, and vtool starts domains by its units"
         raise board_failed("VT456", message, hints=(hint,))
-    if said.strip() == WANTED:
-        said = _send_interpreter(reached)
+    if is_asked_for(said):
+        said = _send_interpreter(reached, said)
     if said.strip() == _SEND:
         reached.write(program.packed)
         said = reached.line()

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from vtool.base.once import once
 from vtool.files import kernel_image
-from vtool.images.board_python import HOME
+from vtool.images.board_python import PROGRAM
 
 SOURCES = Path(__file__).with_name("on_board")
 KERNEL_IMAGE = Path(kernel_image.__file__)
 """Read alike on both sides."""
 _START = f"""\
 #!/bin/sh
-P={HOME}/bin/python3; if [ -x $P ]; then PATH=$PATH:${{P%/*}}; else P=python3; fi; exec $P -IS "$0" "$@"
+P={PROGRAM}; if [ -x $P ]; then PATH=$PATH:${{P%/*}}; else P=python3; fi; exec $P -IS "$0" "$@"
 """.encode()
 """By the Python that vtool brought, else by the board's own."""
 

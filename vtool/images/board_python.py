@@ -18,7 +18,9 @@ from vtool.images import debian, recipe_lines, recipe_text
 from vtool.images.store import Build, Image, Recipe, cache_folder
 
 HOME = "/var/lib/vtool/python"
-"""Where it lies on a board."""
+"""The folder on a board with interpreters, each in one that is named by the digest of what was sent."""
+PROGRAM = f"{HOME}/python3"
+"""The link there to the one that is used."""
 _LIBRARIES = "usr/lib/aarch64-linux-gnu/"
 _LOADER = "ld-linux-aarch64.so.1"
 

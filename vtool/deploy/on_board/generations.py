@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import delta, disks, loader, own_files, surroundings
+from . import delta, disks, interpreters, loader, own_files, surroundings
 from .base import (
     BOARD,
     CURRENT,
@@ -424,6 +424,7 @@ def verb_confirm(arguments: argparse.Namespace) -> dict[str, Any]:
     loader.of(running["boot"]).write_state(running["boot"], state)
     settled()
     collect_garbage()
+    interpreters.collect()
     return {"generation": running["generation"], "last": state["last"]}
 
 
