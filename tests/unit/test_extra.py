@@ -160,11 +160,18 @@ def test_every_setting_of_every_unit_is_known() -> None:
     assert not unit_lines.WRITTEN & (unit_lines.LISTS | unit_lines.SANDBOX)
 
 
+def test_what_the_user_may_say_of_a_guests_qemu_is_not_written() -> None:
+    domains = [text for text in every_file(r"units/vtool-domain-.*\.service$") if "\nType=exec\n" in text]
+    assert domains
+    for text in domains:
+        assert not unit_lines.OF_RUN & set(re.findall(r"^([A-Z]\w+)=", text, re.M))
+
+
 # -- what is shown and rendered
 
 
 def test_a_plan_says_what_is_not_checked() -> None:
-    for case, count in (("kvm-extra", 10), ("xen-extra", 10)):
+    for case, count in (("kvm-extra", 11), ("xen-extra", 10)):
         plan = prepare(CASES[case]).plan
         assert sum("not checked by vtool: " in line for line in plan_lines(plan)) == count
         boards = plan_data(plan)["boards"]

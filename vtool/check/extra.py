@@ -13,12 +13,12 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.places import kvm_mmio, kvm_pci
-from vtool.model.topology import Domain, Kvm, Role, Start, Xen
+from vtool.model.topology import Domain, Kvm, Role, Start, Vmm, Xen
 from vtool.platform.command_lines import xen_words
 from vtool.platform.extra import Format
 from vtool.platform.extra.qemu_lines import OF_QEMU
 from vtool.platform.extra.tree_lines import OF_NODE
-from vtool.platform.extra.unit_lines import OF_UNITS
+from vtool.platform.extra.unit_lines import OF_RUN_UNITS, OF_UNITS
 from vtool.platform.extra.xl_lines import OF_XL
 from vtool.platform.layouts import QEMU_VIRT_PCI_IOMMU
 from vtool.reading.source import KeyPath
@@ -56,7 +56,10 @@ def extras_can_be_read(context: Context) -> Iterator[Diagnostic]:
             yield from _lines(context, ("domains", name, "extra"), domain.extra, format_, also)
             if format_ is OF_QEMU:
                 yield from _places(context, name, domain)
-        yield from _units(context, ("domains", name, "unit_extra"), domain.unit_extra)
+        runs = isinstance(hypervisor, Kvm) and hypervisor.vmm is Vmm.QEMU
+        yield from _units(
+            context, ("domains", name, "unit_extra"), domain.unit_extra, OF_RUN_UNITS if runs else OF_UNITS
+        )
     for name, device in context.topology.devices.items():
         yield from _units(context, ("devices", name, "unit_extra"), device.unit_extra)
 
@@ -67,9 +70,11 @@ def _format_of(domain: Domain, *, is_xen: bool) -> Format:
     return OF_XL if domain.start is Start.XL else OF_NODE
 
 
-def _units(context: Context, path: KeyPath, extra: Mapping[Any, tuple[str, ...]]) -> Iterator[Diagnostic]:
+def _units(
+    context: Context, path: KeyPath, extra: Mapping[Any, tuple[str, ...]], format_: Format = OF_UNITS
+) -> Iterator[Diagnostic]:
     for section, lines in extra.items():
-        yield from _lines(context, (*path, section), lines, OF_UNITS)
+        yield from _lines(context, (*path, section), lines, format_)
 
 
 def _lines(

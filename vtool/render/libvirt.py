@@ -197,10 +197,13 @@ def _console(devices: ET.Element, device: KvmDevice, index: int) -> None:
     controller = ET.SubElement(devices, "controller", type="virtio-serial", model=_virtio(device), index=str(index))
     _driver(controller, device)
     _address(controller, device)
-    console = ET.SubElement(devices, "console", type="unix")
-    ET.SubElement(console, "source", mode="bind", path=device.setting("path"))
-    ET.SubElement(console, "target", type="virtio", port="0")
-    ET.SubElement(console, "address", type="virtio-serial", controller=str(index), bus="0", port="0")
+    name = device.setting("name")
+    port = ET.SubElement(devices, "channel" if name else "console", type="unix")
+    ET.SubElement(port, "source", mode="bind", path=device.setting("path"))
+    ET.SubElement(port, "target", {"type": "virtio", **({"name": name} if name else {"port": "0"})})
+    # QEMU keeps the first port for a console (hw/char/virtio-serial-bus.c).
+    number = "1" if name else "0"
+    ET.SubElement(port, "address", type="virtio-serial", controller=str(index), bus="0", port=number)
 
 
 def _gpu(devices: ET.Element, device: KvmDevice, _: int) -> None:

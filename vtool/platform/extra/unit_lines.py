@@ -20,6 +20,8 @@ WRITTEN = frozenset((
     "EnvironmentFile", "PrivateDevices",
 ))  # fmt: skip
 """What vtool's units say, and rely on having said alone."""
+OF_RUN = frozenset(("Restart", "RestartSec"))
+"""Of these what the unit of a guest that QEMU runs leaves to its user: whether one that crashed is started again."""
 LISTS = frozenset((
     "After", "Before", "Requires", "Wants", "BindsTo", "PartOf", "AssertPathExists", "ExecStartPre", "ExecStartPost",
     "Environment", "SupplementaryGroups", "DeviceAllow", "ReadWritePaths", "InaccessiblePaths",
@@ -55,4 +57,10 @@ def decided(said: str) -> str | None:
     return None
 
 
+def decided_of_run(said: str) -> str | None:
+    """Return why a setting of a unit that is a guest's QEMU itself is vtool's to write."""
+    return None if said.partition("=")[0] in OF_RUN else decided(said)
+
+
 OF_UNITS = Format("a setting of systemd", "Nice=5", read, decided)
+OF_RUN_UNITS = Format(OF_UNITS.what, OF_UNITS.example, read, decided_of_run)

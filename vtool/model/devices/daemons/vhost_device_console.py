@@ -6,7 +6,7 @@ from vtool.model.devices.types.console import ConsoleDevice
 
 
 def _arguments(device: ConsoleDevice, at: Wiring) -> Lines:
-    assert device.console is not None
+    assert device.console is not None and device.console.tcp_port is not None
     return numbered(at, ("-b", "network"), ("-p", str(device.console.tcp_port)))
 
 
