@@ -7,115 +7,25 @@ rendered of the topology that it leads to: fact by fact they are the same, or st
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.coming_from import xen
-from tests.coming_from.formats import Facts, Format, files_of
-from vtool.base.units import format_cpu_list, parse_cpu_list
+from tests.coming_from import kvm, xen
+from tests.coming_from.formats import Facts, Format
 from vtool.check.deployable import not_deployable
 from vtool.cli.common import examine, prepare
 from vtool.plan.tree_devices import with_devices
-from vtool.plan.types import BoardPlan
 from vtool.platform.devicetree import read_blob
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "coming-from"
 TREES = Path(__file__).parent / "trees"
 
-
-# -- libvirt's XML
-
-
-def of_xml(text: str) -> Iterator[tuple[str, str]]:
-    domain = ET.fromstring(text)
-    memory = domain.find("memory")
-    assert memory is not None
-    yield "memory", str(int(memory.text or "") << {"KiB": 10, "MiB": 20}[memory.get("unit", "")])
-    for path in ("vcpu", "name", "os/cmdline", "os/type", "devices/emulator"):
-        yield path, domain.findtext(path) or ""
-    vcpu = domain.find("vcpu")
-    assert vcpu is not None
-    yield "cpuset", format_cpu_list(parse_cpu_list(vcpu.get("cpuset", "0")))
-    for path in ("os/type", "features/gic", "cpu", "memoryBacking/source", "memoryBacking/access"):
-        found = domain.find(path)
-        yield f"{path} …", str(sorted(found.attrib.items())) if found is not None else ""
-    for path in ("os/kernel", "os/initrd", "os/nvram"):
-        yield path, "a file" if domain.findtext(path) else ""
-    yield "os/loader", domain.findtext("os/loader") or ""
-    for disk in domain.iterfind("devices/disk"):
-        target, driver = disk.find("target"), disk.find("driver")
-        assert target is not None and driver is not None
-        yield f"disk {target.get('dev')}", f"{target.get('bus')}, {driver.get('type')}, {disk.get('type')}"
-    for interface in domain.iterfind("devices/interface"):
-        mac, model = interface.find("mac"), interface.find("model")
-        assert mac is not None and model is not None
-        yield f"interface {mac.get('address')}", str(model.get("type"))
-        yield "interface type", str(interface.get("type"))
-    for system in domain.iterfind("devices/filesystem"):
-        target, driver = system.find("target"), system.find("driver")
-        assert target is not None and driver is not None
-        yield f"filesystem {target.get('dir')}", str(driver.get("type"))
-    for rng in domain.iterfind("devices/rng"):
-        yield "rng", f"{rng.get('model')} {rng.findtext('backend')}"
-    for tag, attribute in (("serial", "type"), ("memballoon", "model")):
-        if (element := domain.find(f"devices/{tag}")) is not None:
-            yield f"{tag} {attribute}", str(element.get(attribute))
-
-
-# -- words for QEMU
-
-
-def of_words(text: str) -> Iterator[tuple[str, str]]:
-    words = shlex.split(text.replace("\\\n", " "))[1:]
-    devices: list[str] = []
-    while words:
-        option = words.pop(0)
-        value = words.pop(0) if words and not words[0].startswith("-") else ""
-        keys = dict(part.partition("=")[::2] for part in value.split(","))
-        match option:
-            case "-enable-kvm" | "-accel":
-                yield "-accel", "kvm"
-            case "-machine":
-                yield option, f"{value.split(',')[0]} {keys['gic-version']}"
-            case "-kernel" | "-initrd":
-                yield option, "a file"
-            case "-append":
-                yield option, " ".join(word for word in value.split() if word != "swiotlb=track_hiwater")
-            case "-device":
-                devices.append(value.split(",")[0])
-                yield from ((f"{keys[key]}", key) for key in ("mac", "tag") if key in keys)
-            case "-object" if keys.get("size"):
-                yield "memory", f"{keys['size']} {keys.get('share')}"
-            case "-drive" if keys.get("if") == "pflash":
-                yield f"flash {'of code' if 'readonly' in keys else 'of variables'}", keys["format"]
-            case "-drive" | "-blockdev" if keys.get("format", keys.get("driver")) == "raw":
-                yield "a disk", "raw"
-            case "-cpu" | "-smp" | "-m" | "-rtc" | "-nographic":
-                yield option, value
-            case "-netdev":
-                yield "a network", value.split(",")[0]
-    yield "devices", " ".join(sorted(devices))
-
-
-def _of_unit(board: BoardPlan, _: str) -> str:
-    (line,) = re.findall(
-        r"^ExecStart=((?:.*\\\n)*.*)$", files_of(board)["units/vtool-domain-guest.service"], re.MULTILINE
-    )
-    return str(line).replace("$$", "$").replace("%%", "%")
-
-
-PAGES_OF: Mapping[str, Mapping[str, Format]] = {
-    **xen.PAGES,
-    "libvirt": {"xml": Format(of_xml, lambda board, _: files_of(board)["domains/guest/guest.xml"])},
-    "qemu-scripts": {"sh": Format(of_words, _of_unit)},
-}
+PAGES_OF: Mapping[str, Mapping[str, Format]] = {**xen.PAGES, **kvm.PAGES}
 
 
 def setups() -> dict[str, tuple[str, list[tuple[str, str]]]]:
@@ -149,6 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("coming-from") / "topologies"
     shutil.copytree(PAGES, found)
     xen.stand_in(found)
+    kvm.stand_in(found)
     return found
 
 
@@ -207,10 +118,11 @@ def test_every_page_has_its_topology_and_is_compared() -> None:
     assert all(f"]({page}.md)" in index for page in PAGES_OF)
 
 
-def test_the_index_says_what_of_xen_is_deployed(folder: Path) -> None:
-    section = (PAGES / "README.md").read_text().partition("## Xen\n")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(("hypervisor", "pages"), [("Xen", xen.PAGES), ("KVM", kvm.PAGES)])
+def test_the_index_says_what_is_deployed(hypervisor: str, pages: Mapping[str, object], folder: Path) -> None:
+    section = (PAGES / "README.md").read_text().partition(f"## {hypervisor}\n")[2].partition("\n## ")[0]
     said = dict(re.findall(r"^\|.*\| \[[\w-]+\]\(([\w-]+)\.yaml\) \| (yes|no) \|$", section, re.MULTILINE))
-    assert set(said) == {topology for topology, (page, _) in SETUPS.items() if page in xen.PAGES}
+    assert set(said) == {topology for topology, (page, _) in SETUPS.items() if page in pages}
     for topology, deployed in said.items():
         examined = examine(folder / f"{topology}.yaml")
         assert examined.topology is not None
