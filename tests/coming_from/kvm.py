@@ -64,6 +64,10 @@ def of_xml(text: str) -> Iterator[tuple[str, str]]:
     vcpu = domain.find("vcpu")
     assert vcpu is not None
     yield "cpuset", format_cpu_list(parse_cpu_list(vcpu.get("cpuset", "0")))
+    for pinned in domain.iterfind("cputune/*"):
+        yield f"{pinned.tag} {pinned.get('vcpu', '')}", str(pinned.get("cpuset"))
+    for page in domain.iterfind("memoryBacking/hugepages/page"):
+        yield "hugepages", f"{page.get('size')} {page.get('unit')}"
     for path in ("os/type", "features/gic", "cpu", "memoryBacking/source", "memoryBacking/access"):
         found = domain.find(path)
         yield f"{path} …", str(sorted(found.attrib.items())) if found is not None else ""

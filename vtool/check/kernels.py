@@ -124,6 +124,8 @@ def needed_options(context: Context, name: str) -> dict[str, tuple[str, bool]]:
         gives_pci = any(guest.pci for _, guest in context.domains_on(board))
         of_control = of_control_domain(hypervisor.kind, _watchdog_driver(context, board), gives_pci=gives_pci)
         needed |= {option: (why, True) for option, why in of_control.items() if option not in needed}
+        huge = any(guest.under_kvm.hugepages for _, guest in context.domains_on(board))
+        add(("HUGETLBFS",) if huge else (), "for huge pages of guests")
     elif hypervisor.kind == "xen":
         add(XEN_FRONTEND, "by a Xen guest")
     for device_name, device in context.sound_devices(name):

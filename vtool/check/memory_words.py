@@ -60,7 +60,7 @@ def huge_pages_leave_memory(context: Context) -> Iterator[Diagnostic]:
     """Pages that Linux sets aside at boot leave what is planned the memory that it needs.
 
     Linux takes as many of them as it gets, and gives them to nobody who does not ask for huge pages
-    (mm/hugetlb.c hugetlb_hstate_alloc_pages); what vtool starts does not.
+    (mm/hugetlb.c hugetlb_hstate_alloc_pages); what vtool starts does not, but for guests with `hugepages`.
     """
     for name, domain in context.topology.domains.items():
         path: KeyPath = ("domains", name, "bootargs")
@@ -76,6 +76,9 @@ def huge_pages_leave_memory(context: Context) -> Iterator[Diagnostic]:
             continue
         page = page_bytes(kernel) if kernel is not None else PAGE_BYTES
         taken = _huge_pages(words, page * page // 8)
+        if _is_host(context, name):
+            guests = (guest for _, guest in context.domains_on(context.board_of[name]))
+            taken = max(0, taken - sum(guest.memory or 0 for guest in guests if guest.under_kvm.hugepages))
         if not taken:
             continue
         found = _too_little(context, name, has, taken=taken)

@@ -37,6 +37,13 @@ declare(
     fix="Name a node of the board's tree, from its root, with unit addresses.",
 )
 declare(
+    "VT449",
+    what="the board has too few huge pages for a guest",
+    why="A guest whose memory is made of them starts with all of them, or not at all.",
+    example="kvm: {hugepages: 1GiB} on a board that has run for a week",
+    fix="Set them aside at boot, with `bootargs: hugepagesz=… hugepages=…` of the host, or use smaller ones.",
+)
+declare(
     "VT470",
     what="a bridge that is to be there is not",
     why="With existing: true it is another tool's, which vtool neither makes nor waits for.",

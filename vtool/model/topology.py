@@ -23,6 +23,7 @@ from vtool.model.types import (
     FactsReference,
     FoundByTag,
     Granule,
+    HugePageSize,
     ImageReference,
     IncludedFiles,
     KernelArguments,
@@ -304,6 +305,18 @@ class XenDomain(Model):
     seclabel: SecurityLabel | None = None
 
 
+class KvmDomain(Model):
+    """What only guests of KVM have.
+
+    ``vcpu_affinity`` are the board's CPUs that each vCPU is kept on, in the order of their numbers; ``host_cpus`` are
+    those of QEMU's other threads then. ``hugepages`` is the size of the pages that the guest's memory is made of, which
+    the board sets aside while it runs.
+    """
+
+    vcpu_affinity: tuple[CpuList, ...] = ()
+    hugepages: HugePageSize | None = None
+
+
 class PassedNode(Model):
     """A node of the board's device tree that a guest gets; its path alone says the same without the rest.
 
@@ -328,6 +341,7 @@ PassedThrough = Annotated[
 ]
 
 
+_KVM_DEFAULTS = KvmDomain.model_construct()
 _XEN_DEFAULTS = XenDomain.model_construct()  # not checked: that would build a validator at import
 
 
@@ -363,6 +377,7 @@ class Domain(Model):
     start: Start = Start.XL
     cpupool: Name | None = None
     xen: XenDomain | None = None
+    kvm: KvmDomain | None = None
     bootargs: KernelArguments = ""
     extra: tuple[ExtraLine, ...] = ()
     unit_extra: UnitExtra = Field(default_factory=dict)
@@ -388,6 +403,11 @@ class Domain(Model):
     def under_xen(self) -> XenDomain:
         """Return what is written below ``xen``, which goes without saying where nothing is."""
         return self.xen or _XEN_DEFAULTS
+
+    @property
+    def under_kvm(self) -> KvmDomain:
+        """Return what is written below ``kvm``, which goes without saying where nothing is."""
+        return self.kvm or _KVM_DEFAULTS
 
     @property
     def is_ours(self) -> bool:
@@ -419,8 +439,8 @@ class Domain(Model):
     def pins(self) -> Mapping[tuple[str | int, ...], tuple[int, ...]]:
         """Return the board's CPUs that its vCPUs are kept on, by the keys that say it."""
         found: dict[tuple[str | int, ...], tuple[int, ...]] = {("host_cpus",): self.host_cpus} if self.host_cpus else {}
-        for vcpu, cpus in enumerate(self.under_xen.vcpu_affinity):
-            found["xen", "vcpu_affinity", vcpu] = cpus
+        for key, each in (("xen", self.under_xen.vcpu_affinity), ("kvm", self.under_kvm.vcpu_affinity)):
+            found |= {(key, "vcpu_affinity", vcpu): cpus for vcpu, cpus in enumerate(each)}
         return found
 
     @property

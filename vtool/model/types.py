@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
-from vtool.base.units import KIB, MAX_CPU, parse_cpu_list, parse_size
+from vtool.base.units import KIB, MAX_CPU, MIB, parse_cpu_list, parse_size
 from vtool.model.partial import Unsound
 from vtool.reading.language import VARIABLE_NAME
 
@@ -155,6 +155,31 @@ def _to_granule(value: Any) -> int:
         raise ValueError("a granule is 4KiB, 16KiB or 64KiB")
     return size
 
+
+HUGE_PAGES = (64 * KIB, 2 * MIB, 32 * MIB, 512 * MIB, 1024 * MIB)
+"""Sizes of arm64's huge pages, of which a kernel has those that its own page size gives.
+
+Linux Documentation/arch/arm64/hugetlbpage.rst.
+"""
+
+
+def _to_huge_page(value: Any) -> int:
+    size = parse_size(value)
+    if size not in HUGE_PAGES:
+        raise ValueError("huge pages are of 64KiB, 2MiB, 32MiB, 512MiB or 1GiB")
+    return size
+
+
+_HugePageInput = (
+    Literal[65536, 2097152, 33554432, 536870912, 1073741824]
+    | Annotated[str, Field(pattern=r"^(64 ?KiB|(2|32|512) ?MiB|1 ?GiB)$")]
+)
+HugePageSize = Annotated[
+    int,
+    BeforeValidator(_to_huge_page, json_schema_input_type=_HugePageInput),
+    Field(description="the size of huge pages: 64KiB, 2MiB, 32MiB, 512MiB or 1GiB"),
+]
+"""Bytes; a size of huge pages."""
 
 _GranuleInput = Literal[4096, 16384, 65536] | Annotated[str, Field(pattern=r"^(4|16|64) ?KiB$")]
 Granule = Annotated[

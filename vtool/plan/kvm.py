@@ -109,6 +109,8 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         ramdisk_image=domain.ramdisk,
         not_checked=domain.extra,
         firmware=firmware,
+        vcpu_affinity=domain.under_kvm.vcpu_affinity,
+        huge_page_bytes=domain.under_kvm.hugepages or 0,
         pci=tuple(_host_pci(scope, name, index) for index in range(len(domain.pci))),
         pci_unit=next(iter(pci_units), None),
     )

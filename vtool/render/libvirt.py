@@ -12,8 +12,9 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from vtool.base.units import format_cpu_list
 from vtool.model.devices import Program
-from vtool.plan.types import BoardPlan, FileDisk, KvmDevice, KvmGuest, PciPlace, QemuOption
+from vtool.plan.types import PROGRAM, BoardPlan, FileDisk, KvmDevice, KvmGuest, PciPlace, QemuOption
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.filters import kib, one_line, option_list
 from vtool.render.templating import fill
@@ -29,7 +30,7 @@ def render(board: BoardPlan) -> Iterator[Artifact]:
         asked_by = ("domains", guest.name)
         name = f"domains/{guest.name}/{guest.name}.xml"
         yield Artifact(Place.GENERATION, name, Kind.TEXT, domain_xml(guest), asked_by, (guest.unit,))
-        text = fill("kvm/libvirt-domain.service.j2", guest=guest)
+        text = fill("kvm/libvirt-domain.service.j2", guest=guest, program=PROGRAM)
         yield Artifact(Place.GENERATION, f"units/{guest.unit}", Kind.TEXT, text, asked_by, (guest.unit,))
 
 
@@ -38,22 +39,11 @@ def domain_xml(guest: KvmGuest) -> str:
     domain = ET.Element("domain", {"type": "kvm", "xmlns:qemu": QEMU_NAMESPACE})
     _text(domain, "name", guest.name)
     _text(domain, "memory", str(kib(guest.memory_bytes)), unit="KiB")
-    if any(memory.shared for memory in guest.memory):
-        backing = ET.SubElement(domain, "memoryBacking")
-        ET.SubElement(backing, "source", type="memfd")
-        ET.SubElement(backing, "access", mode="shared")
+    _memory_backing(domain, guest)
     cpus = {"cpuset": ",".join(map(str, guest.host_cpus))} if guest.host_cpus else {}
     _text(domain, "vcpu", str(guest.cpus), placement="static", **cpus)
-    system = ET.SubElement(domain, "os")
-    _text(system, "type", "hvm", arch="aarch64", machine=guest.machine.partition(",")[0])
-    if guest.firmware is not None:
-        _text(system, "loader", guest.firmware.code, readonly="yes", type="pflash")
-        _text(system, "nvram", guest.firmware.variables.disk_path)
-    if guest.kernel is not None:
-        _text(system, "kernel", guest.kernel)
-        if guest.ramdisk is not None:
-            _text(system, "initrd", guest.ramdisk)
-        _text(system, "cmdline", guest.bootargs)
+    _cputune(domain, guest)
+    _os(domain, guest)
     ET.SubElement(ET.SubElement(domain, "features"), "gic", version=str(guest.gic_version))
     ET.SubElement(domain, "cpu", mode="host-passthrough")
     devices = ET.SubElement(domain, "devices")
@@ -80,6 +70,42 @@ def domain_xml(guest: KvmGuest) -> str:
             ET.SubElement(line, "qemu:arg", value=one_line(word, "libvirt's XML"))
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
+
+
+def _memory_backing(domain: ET.Element, guest: KvmGuest) -> None:
+    shared = any(memory.shared for memory in guest.memory)
+    if not shared and not guest.huge_page_bytes:
+        return
+    backing = ET.SubElement(domain, "memoryBacking")
+    if guest.huge_page_bytes:
+        pages = ET.SubElement(backing, "hugepages")
+        ET.SubElement(pages, "page", size=str(kib(guest.huge_page_bytes)), unit="KiB")
+    if shared:
+        ET.SubElement(backing, "source", type="memfd")
+        ET.SubElement(backing, "access", mode="shared")
+
+
+def _cputune(domain: ET.Element, guest: KvmGuest) -> None:
+    if not guest.vcpu_affinity:
+        return
+    tuned = ET.SubElement(domain, "cputune")
+    for vcpu, kept_on in enumerate(guest.vcpu_affinity):
+        ET.SubElement(tuned, "vcpupin", vcpu=str(vcpu), cpuset=format_cpu_list(kept_on))
+    if guest.host_cpus:
+        ET.SubElement(tuned, "emulatorpin", cpuset=format_cpu_list(guest.host_cpus))
+
+
+def _os(domain: ET.Element, guest: KvmGuest) -> None:
+    system = ET.SubElement(domain, "os")
+    _text(system, "type", "hvm", arch="aarch64", machine=guest.machine.partition(",")[0])
+    if guest.firmware is not None:
+        _text(system, "loader", guest.firmware.code, readonly="yes", type="pflash")
+        _text(system, "nvram", guest.firmware.variables.disk_path)
+    if guest.kernel is not None:
+        _text(system, "kernel", guest.kernel)
+        if guest.ramdisk is not None:
+            _text(system, "initrd", guest.ramdisk)
+        _text(system, "cmdline", guest.bootargs)
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:

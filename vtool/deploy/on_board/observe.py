@@ -22,6 +22,7 @@ from .kernel_image import options_of
 from .measured import measured
 from .talk import SilentError, qmp
 from .typed import Any
+from .vcpus import observe_vcpus
 
 
 def verb_observe(_: argparse.Namespace) -> dict[str, Any]:
@@ -257,7 +258,7 @@ def observe_disk_range(step: dict[str, Any]) -> dict[str, Any]:
 
 
 SHELL_OPERATIONS = ("domain", "exchange", "reach", "granted", "beside", "measured")
-QEMU_OPERATIONS = ("qmp", "offers")
+QEMU_OPERATIONS = ("qmp", "offers", "vcpus")
 OPERATIONS = {
     "disk": observe_disk,
     "disk-range": observe_disk_range,
@@ -272,6 +273,7 @@ OPERATIONS = {
     "domain": observe_domain,
     "qmp": observe_qmp,
     "offers": observe_offers,
+    "vcpus": observe_vcpus,
     "maps": observe_maps,
     "kernel-option": observe_kernel_option,
     "measured": measured,

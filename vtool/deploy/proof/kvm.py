@@ -30,6 +30,7 @@ from vtool.deploy.proof.steps import (
     on_board,
     region_reg,
     same_digest,
+    shows,
 )
 from vtool.model.access import ProofKind, Way
 from vtool.plan.types import KvmDevice, KvmGuest, Pool
@@ -59,6 +60,7 @@ def kvm_guest(guest: KvmGuest) -> Iterator[Proof]:
     yield _memory_backends(guest)
     if guest.firmware:
         yield _started_by_firmware(guest)
+    yield from _of_its_settings(guest)
     for pool in used:
         yield from _created(guest, pool)
     for device in guest.devices:
@@ -178,6 +180,21 @@ def _memory_backends(guest: KvmGuest) -> Proof:
     what = "only the pool is shared memory" if alone else "its memory, private and shared"
 
     return Proof(f"domain {guest.name}", what, (step,), MemoryBackends(step=step["id"], backends=wanted))
+
+
+def _of_its_settings(guest: KvmGuest) -> Iterator[Proof]:
+    """Return the rows of what stands below `kvm`: the pages of its memory, the CPUs of its vCPUs."""
+    subject = f"domain {guest.name}"
+    if guest.huge_pages:
+        said = (
+            f"P=$(systemctl show -p MainPID --value {guest.unit}); sed -n 's/^HugetlbPages:[^0-9]*//p' /proc/$P/status"
+        )
+        what = f"its memory is in huge pages of {format_size(guest.huge_page_bytes)}"
+        yield shows(subject, what, on_board(f"huge-{guest.name}", said), f"{guest.memory_bytes >> 10} kB")
+    if guest.vcpu_affinity:
+        step: Step = {"id": f"vcpus-{guest.name}", "op": "vcpus", "domain": guest.name}
+        kept = "; ".join(",".join(map(str, cpus)) for cpus in guest.vcpu_affinity)
+        yield shows(subject, "each vCPU is kept on its CPUs", step, kept)
 
 
 class MemoryBackends(Judge):

@@ -33,6 +33,7 @@ ASKED = (
     Asked("QEMU", "QMP", "query-version", "reads constants; stable since 0.14"),
     Asked("QEMU", "QMP", "query-blockstats", "reads counters of its disks; stable since 0.14"),
     Asked("QEMU", "QMP", "query-memdev", "reads its memory backends; stable since 2.1"),
+    Asked("QEMU", "QMP", "query-cpus-fast", "reads which threads its vCPUs are; stable since 2.12"),
     Asked(
         "QEMU",
         "QMP",
@@ -41,6 +42,7 @@ ASKED = (
     ),
     Asked("QEMU", "/proc", "maps", "Linux reads it, QEMU is not asked"),
     Asked("QEMU", "/proc", "mem", "Linux reads memory that QEMU has mapped"),
+    Asked("QEMU", "/proc", "status", "Linux reads it: how much of its memory is in huge pages"),
     Asked("QEMU", "/proc", "fd", "memory objects that QEMU holds open are opened once more, to read"),
     Asked("Xen", "xl", "info", "reads"),
     Asked("Xen", "xl", "list", "reads"),

@@ -133,7 +133,9 @@ class KvmGuest(StartedLater, WithoutPv):
     ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
     are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
     ``files`` and ``device_nodes`` are what QEMU itself opens on the board, the disks of the board that are ``given``
-    among these. ``pci_unit`` takes the devices of ``pci`` from their drivers.
+    among these. ``pci_unit`` takes the devices of ``pci`` from their drivers. ``vcpu_affinity`` are the CPUs of each
+    vCPU, and ``host_cpus`` those of all else of its QEMU then; ``huge_page_bytes`` is the size of the pages that its
+    memory is made of, 0 where that is nobody's wish.
     """
 
     name: str
@@ -174,6 +176,19 @@ class KvmGuest(StartedLater, WithoutPv):
     access: GuestAccess = GuestAccess()
     require: tuple[ProofKind, ...] = ()
     firmware: KvmFirmware | None = None
+    vcpu_affinity: tuple[tuple[int, ...], ...] = ()
+    huge_page_bytes: int = 0
+
+    @property
+    def huge_pages(self) -> int:
+        """Return how many huge pages its memory is made of."""
+        return self.memory_bytes // self.huge_page_bytes if self.huge_page_bytes else 0
+
+    @property
+    def allowed_cpus(self) -> tuple[int, ...]:
+        """Return the CPUs that all threads of its QEMU together may use; nothing where that is any."""
+        of_vcpus = (cpu for cpus in self.vcpu_affinity for cpu in cpus)
+        return tuple(sorted({*self.host_cpus, *of_vcpus})) if self.host_cpus else ()
 
     @property
     def kind(self) -> GuestKind:

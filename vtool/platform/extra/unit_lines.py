@@ -24,7 +24,7 @@ OF_RUN = frozenset(("Restart", "RestartSec"))
 """Of these what the unit of a guest that QEMU runs leaves to its user: whether one that crashed is started again."""
 LISTS = frozenset((
     "After", "Before", "Requires", "Wants", "BindsTo", "PartOf", "AssertPathExists", "ExecStartPre", "ExecStartPost",
-    "Environment", "SupplementaryGroups", "DeviceAllow", "ReadWritePaths", "InaccessiblePaths",
+    "ExecStopPost", "Environment", "SupplementaryGroups", "DeviceAllow", "ReadWritePaths", "InaccessiblePaths",
 ))  # fmt: skip
 """What they say, and more can be said of; without a value it would take back what vtool says."""
 SANDBOX = frozenset((
