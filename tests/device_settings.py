@@ -25,6 +25,7 @@ NOT_SETTINGS = {
     "backend_cpus",
     "queues",
     "queue_size",
+    "socket",
 }
 
 
@@ -46,13 +47,19 @@ def _length(settings: dict[str, Any]) -> int:
 
 def settings_for(device_type: str, program: str, number: int) -> dict[str, Any]:
     """Return what a device of a type, served by a program, has to say besides what all devices say."""
+    own = socket_for(program, number)
     known = _written(device_type)
     assert known, f"no file of tests/topologies has a device of type {device_type}"
     if not known.get(program, True):
-        return {}
+        return own
     # The same for all programs, so that a number tells their devices apart, too.
     varied: dict[str, Any] = _varied(min(filter(None, known.values()), key=_length, default={}), number)
-    return varied
+    return {**varied, **own}
+
+
+def socket_for(program: str, number: int) -> dict[str, str]:
+    """Return where the daemon of another tool listens; nothing for what vtool or the board's kernel serves."""
+    return {"socket": f"/run/vtool/of-another-{number}.sock"} if program == "vhost-user" else {}
 
 
 def _varied(value: Any, number: int) -> Any:

@@ -87,7 +87,14 @@ def _devices_of_xml(domain: ET.Element) -> Iterator[tuple[str, str]]:
         mac, model, source = interface.find("mac"), interface.find("model"), interface.find("source")
         assert mac is not None and model is not None
         yield f"interface {mac.get('address')}", str(model.get("type"))
-        yield "interface type", str(interface.get("type"))
+        yield (
+            f"interface type{' of a daemon' if interface.get('type') == 'vhostuser' else ''}",
+            str(interface.get("type")),
+        )
+        if interface.get("type") == "vhostuser" and source is not None:
+            queues = interface.find("driver")
+            yield "socket", f"{source.get('path')}, {queues.get('queues') if queues is not None else 1} pairs"
+            continue
         if source is not None and interface.get("type") != "network":
             yield "interface source", str(source.get("bridge") or source.get("dev"))
     for system in domain.iterfind("devices/filesystem"):
@@ -96,6 +103,8 @@ def _devices_of_xml(domain: ET.Element) -> Iterator[tuple[str, str]]:
         yield f"filesystem {target.get('dir')}", str(driver.get("type"))
     for rng in domain.iterfind("devices/rng"):
         yield "rng", f"{rng.get('model')} {rng.findtext('backend')}"
+    for cid in domain.iterfind("devices/vsock/cid"):
+        yield "vsock", str(cid.get("address"))
     for channel in domain.iterfind("devices/channel/target"):
         yield f"channel {channel.get('name')}", str(channel.get("type"))
     for tag, attribute in (("serial", "type"), ("memballoon", "model"), ("iommu", "model")):
@@ -165,7 +174,7 @@ def of_words(words: list[str]) -> Iterator[tuple[str, str]]:
             case "-device":
                 devices.append(value.split(",")[0])
                 yield from ((keys[key], key) for key in ("mac", "tag") if key in keys)
-                told = ("iommu_platform", "host", "queue-size", "guest-cid")
+                told = ("iommu_platform", "host", "queue-size", "guest-cid", "num-queues")
                 yield from ((f"{devices[-1]} {key}", keys[key]) for key in told if key in keys)
             case "-drive" if keys.get("if") == "pflash":
                 yield f"flash {'of code' if 'readonly' in keys else 'of variables'}", keys["format"]
@@ -199,6 +208,8 @@ def _of_machine(option: str, value: str, keys: Mapping[str, str]) -> Iterator[tu
             yield option, " ".join(word for word in value.split() if word != "swiotlb=track_hiwater")
         case "-object" if keys.get("size"):
             yield f"memory of {mebibytes(keys['size'])}", "shared" if keys.get("share") == "on" else "private"
+            if keys.get("hugetlb") == "on":
+                yield "huge pages", mebibytes(keys["hugetlbsize"])
         case "-m":
             yield option, mebibytes(value, of_nothing=1 << 20)
         case "-cpu" | "-smp" | "-rtc" | "-nographic":

@@ -68,10 +68,14 @@ def shared_places(texts: Mapping[tuple[str, str], str]) -> Iterator[tuple[tuple[
     groups: dict[str, dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for (case, name), text in texts.items():
         groups[name.split("/", 1)[1]][text].append((case, name))  # whatever the board is called
+    taken = set[str]()
     for name, by_text in groups.items():
         several = [sorted(keys) for keys in by_text.values() if len(keys) > 1]
         for rank, keys in enumerate(sorted(several, key=lambda keys: (-len(keys), keys))):
             place = f"{SHARED}/{name}" if rank == 0 else f"{SHARED}/{name}@{keys[0][0]}"
+            if place in taken:  # by another board of the same case
+                place += f".{keys[0][1].partition('/')[0]}"
+            taken.add(place)
             yield from ((key, place) for key in keys)
 
 

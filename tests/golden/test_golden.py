@@ -125,7 +125,7 @@ def xml_of(case: str) -> dict[str, str]:
 @pytest.mark.skipif(
     not LIBVIRT_SCHEMA.exists() or not shutil.which("xmllint"), reason="make setup installs libvirt's schema"
 )
-@pytest.mark.parametrize("case", ["kvm-libvirt", "kvm-queues", "kvm-extra", "kvm-firmware", "kvm-kept"])
+@pytest.mark.parametrize("case", ["kvm-libvirt", "kvm-queues", "kvm-extra", "kvm-firmware", "kvm-kept", "kvm-sockets"])
 def test_libvirts_own_schema_accepts_its_domains(case: str, tmp_path: Path) -> None:
     for name, content in xml_of(case).items():
         path = tmp_path / Path(name).name

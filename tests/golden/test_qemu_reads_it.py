@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import vhost_user
 
-from tests.device_settings import settings_for
+from tests.device_settings import settings_for, socket_for
 from vtool.base.units import MIB
 from vtool.board.qmp import Execute, monitor
 from vtool.check import check
@@ -42,6 +42,7 @@ QEMU = "qemu-system-aarch64"
 NET = {
     Program.PASST: "network: {}",
     Program.QEMU: "network: {bridge: br0, frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}",
+    Program.VHOST_USER: "network: {}",
     Program.VTOOL_RING: "network: {frontend_address: 192.0.2.2/24, backend_address: 192.0.2.1/24}",
 }
 HEAD = """version: 1
@@ -69,9 +70,9 @@ def version() -> tuple[int, ...]:
 def is_here(row: Combination) -> bool:
     """Whether this machine's QEMU has the device, and needs nothing of the machine for it.
 
-    An input device of the machine's own is opened, and vhost-user-gpu and -input refuse to be without KVM.
+    An input device and the vsock of the machine's own are opened, vhost-user-gpu and -input refuse to be without KVM.
     """
-    needs_more = row.type == "input" or row.program is Program.VHOST_DEVICE_GPU
+    needs_more = row.type == "input" or row.program in (Program.VHOST_DEVICE_GPU, Program.VHOST_VSOCK)
     return row.hypervisor == "kvm" and row.since <= version() and not needs_more
 
 
@@ -88,6 +89,8 @@ def device(name: str, row: Combination, number: int = 0) -> str:
     choices = f"program: {row.program.value}, transport: {row.transport.value}, data_path: {row.data_path.value}"
     settings = {} if row.type == "console" else settings_for(row.type, row.program.value, number)
     setting = NET[row.program] if row.type == "net" else json.dumps(settings)[1:-1]
+    if row.type == "net" and (own := socket_for(row.program.value, number)):
+        setting += f", {json.dumps(own)[1:-1]}"
     setting = "backend_device: /dev/sda" if ring and row.type == "blk" else setting
     limits = row.service.queues if row.service else NOT_CHOSEN
     queues = f"queues: {min(2, limits.most)}" if limits.most else ""
@@ -205,8 +208,11 @@ def test_every_row_of_the_table_is_what_qemu_makes(path: DataPath, transport: Tr
                 file = Path(f"{tmp_path}{disk.disk_path.replace('/var/lib/', '/var/lib-')}")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(bytes(1 << 20))
-            if device.backend is not None:
-                vhost_user.listen(Path(f"{tmp_path}{device.backend.socket.replace('/run/', '/run-')}"))
+            socket = device.backend.socket if device.backend else ""
+            if device.program is Program.VHOST_USER:
+                socket = device.setting("path")
+            if socket:
+                vhost_user.listen(Path(f"{tmp_path}{socket.replace('/run/', '/run-')}"))
         (tmp_path / "dev").mkdir(exist_ok=True)
         words = command(unit_of(board, guest), "ExecStart", tmp_path)
         assert words[words.index("-append") + 1] == guest.bootargs

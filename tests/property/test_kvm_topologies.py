@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.device_settings import settings_for
+from tests.device_settings import settings_for, socket_for
 from vtool.base.units import MIB
 from vtool.check import check
 from vtool.data_paths import DataPath
@@ -50,7 +50,8 @@ def settings_of(row: Combination, number: int) -> dict[str, Any]:
 def device(row: Combination, frontend: str, number: int) -> dict[str, Any]:
     choices = {"program": row.program.value, "transport": row.transport.value, "data_path": row.data_path.value}
     pool = {"region": f"pool-{frontend}"} if row.data_path in (DataPath.POOL, DataPath.POOL_IN_RAM) else {}
-    return {"type": row.type, "frontend": frontend, "backend": "host", **choices, **pool, **settings_of(row, number)}
+    own = {**pool, **socket_for(row.program.value, number)}
+    return {"type": row.type, "frontend": frontend, "backend": "host", **choices, **own, **settings_of(row, number)}
 
 
 def topology(guests: list[list[Combination]]) -> dict[str, Any]:
@@ -123,8 +124,10 @@ def test_pools_lie_behind_ram_and_backends_see_what_they_shall(request: list[lis
             assert seen == {sum(pool.range.size_bytes for pool in guest.pools)}
         elif paths:
             assert seen == {cursor - guest.ram.base}
+        # A daemon of another tool's has it shared, too.
+        shared = paths or any(device.program is Program.VHOST_USER for device in guest.devices)
         assert any(memory.shared for memory in guest.memory) == bool(
-            paths or (guest.pools and guest.pools[0].numa_node)
+            shared or (guest.pools and guest.pools[0].numa_node)
         )
 
 

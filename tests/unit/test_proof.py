@@ -201,7 +201,7 @@ def test_a_proof_asks_what_the_table_has_and_nothing_unstable(path: Path) -> Non
 def test_what_runs_on_the_board_asks_nothing_else_of_hypervisors() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "vtool/deploy/on_board").glob("*.py"))
     commands = set(re.findall(r'"execute": "([\w-]+)"', sources))
-    assert commands == {"qmp_capabilities", "qom-get", "system_powerdown"}
+    assert commands == {"qmp_capabilities", "qom-get", "query-cpus-fast", "system_powerdown"}
     known = {asked.what for asked in ASKED}
     assert set(re.findall(r'run\("xl", "([a-z-]+)"', sources)) - known == {"shutdown", "destroy"}
 

@@ -111,7 +111,7 @@ def disks_are_behind_something(context: Context) -> Iterator[Diagnostic]:
             if device.backend_device is not None:
                 message = f"`backend_device` of '{name}' is for driver domains; '{device.backend}' serves a file"
                 yield context.find("VT393", message, (*path, "backend_device"), key=True, hints=("use `disk`",))
-            if device.disk is None:
+            if device.disk is None and device.program is not Program.VHOST_USER:
                 yield context.find("VT393", f"device '{name}' needs `disk`", path, key=True)
             continue
         if why_not_served(context, device) and not device.data_path.traits.carries_data:

@@ -12,7 +12,7 @@ from vtool.data_paths.facts import Shares, Transport
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import Suite, combination_of, installed, is_daemon
-from vtool.model.devices import daemon_of
+from vtool.model.devices import Program, daemon_of
 from vtool.model.topology import Role, Vmm, Xen
 from vtool.reading.source import KeyPath
 
@@ -33,6 +33,14 @@ def settings_fit_program(context: Context) -> Iterator[Diagnostic]:
             if misfit.no_effect:
                 message = f"`{path[-1]}` of '{name}' has no effect: {misfit.no_effect}"
             yield context.find("VT340", message, path, key=True, hints=(misfit.hint,) if misfit.hint else ())
+        of_another = device.program is Program.VHOST_USER
+        if of_another and device.socket is None:
+            message = f"'{name}' by vhost-user needs `socket`: where the daemon listens that another tool starts"
+            yield context.find("VT340", message, ("devices", name), key=True)
+        elif device.socket is not None and not of_another:
+            message = f"`socket` of '{name}' has no effect: {device.program.value} is started by vtool"
+            hint = "a daemon of another tool's is `program: vhost-user`"
+            yield context.find("VT340", message, ("devices", name, "socket"), key=True, hints=(hint,))
 
 
 @rule(

@@ -134,6 +134,15 @@ Name = Annotated[
 ]
 """Names of boards, domains, regions and devices: they become unit names, device-tree labels, xl names."""
 
+SocketPath = Annotated[
+    str,
+    Field(
+        pattern=r"^/[A-Za-z0-9_.@:/-]{1,106}$",
+        description="the path of a socket on the board: '/', then at most 106 letters, digits or any of _.@:/-",
+    ),
+]
+"""A path that fits into a sockaddr_un (unix(7)), with nothing in it that QEMU or a unit would read otherwise."""
+
 _SizeInput = (
     Annotated[int, Field(ge=1, lt=1 << 60)]
     | Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F][0-9a-fA-F_]*|[1-9][0-9_]*) ?(B|KiB|MiB|GiB|TiB)?$")]

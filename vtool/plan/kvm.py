@@ -98,11 +98,16 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
             for device in inside
             for node in (
                 *requested[device.name].board_nodes(),
+                *requested[device.name].common_nodes(),
                 *plan.board_devices(device.disks),
                 *(["/dev/net/tun"] if device.tap and not device.tap.direct else []),
             )
         ),
         given=tuple(path for device in inside for path in plan.board_devices(device.disks)),
+        common_nodes=(
+            "/dev/net/tun",
+            *(node for device in inside for node in requested[device.name].common_nodes()),
+        ),
         own_network=not any(device.tap for device in devices),
         host_cpus=domain.host_cpus,
         kernel_image=None if domain.boots_itself else domain.kernel,
@@ -157,7 +162,10 @@ def _plan_pools(scope: BoardScope, name: str, ram: AddressRange, *, in_ram: bool
 def _plan_memory(
     domain: Domain, ram: AddressRange, pools: tuple[plan.Pool, ...], devices: Mapping[str, Device]
 ) -> tuple[plan.KvmMemory, ...]:
-    shared = any(daemon_of(d.program) and d.data_path.traits.shares_ram for d in devices.values())
+    shared = any(
+        (daemon_of(d.program) or d.program is Program.VHOST_USER) and d.data_path.traits.shares_ram
+        for d in devices.values()
+    )
     size = ram.size_bytes + sum(pool.range.size_bytes for pool in pools if pool.numa_node == 0)
     first = plan.KvmMemory("shared" if shared else "private", size, shared, 0, f"0-{domain.cpus - 1}")
     alone = (pool for pool in pools if pool.numa_node)
@@ -306,6 +314,8 @@ class Socket(TypedDict):
 def socket_of(name: str, device: Device) -> Socket:
     """Decide where a device's daemon listens, and where its socket then is."""
     folder, daemon = f"{plan.RUN}/backend-{name}", daemon_of(device.program)
+    if device.socket is not None:
+        return Socket(folder="", listen="", connect=device.socket)
     socket = f"{folder}/vhost-user.sock"
     numbered = daemon is not None and daemon.numbered_socket
     return Socket(folder=folder, listen=socket, connect=socket + ("0" if numbered else ""))

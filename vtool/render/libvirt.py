@@ -200,7 +200,7 @@ def _vhost_user_net(devices: ET.Element, device: KvmDevice, _: int) -> None:
     ET.SubElement(interface, "mac", address=device.setting("mac"))
     ET.SubElement(interface, "source", type="unix", path=device.setting("path"), mode="client")
     ET.SubElement(interface, "model", type="virtio")
-    _driver(interface, device, **_queues(device, ""))
+    _driver(interface, device, **_queues(device, "queues"))
     _address(interface, device)
 
 
@@ -248,6 +248,12 @@ def _balloon(devices: ET.Element, device: KvmDevice, _: int) -> None:
     _address(ET.SubElement(devices, "memballoon", model="virtio"), device)
 
 
+def _vsock(devices: ET.Element, device: KvmDevice, _: int) -> None:
+    vsock = ET.SubElement(devices, "vsock", model="virtio")
+    ET.SubElement(vsock, "cid", auto="no", address=device.setting("guest-cid"))
+    _address(vsock, device)
+
+
 def _iommu(devices: ET.Element, _device: KvmDevice, _: int) -> None:
     ET.SubElement(devices, "iommu", model="smmuv3")
 
@@ -266,6 +272,9 @@ _ELEMENTS: Mapping[tuple[str, Program], Callable[[ET.Element, KvmDevice, int], N
     ("scsi", Program.QEMU): _scsi,
     ("net", Program.QEMU): _net,
     ("net", Program.PASST): _vhost_user_net,
+    ("blk", Program.VHOST_USER): _vhost_user_blk,
+    ("net", Program.VHOST_USER): _vhost_user_net,
+    ("vsock", Program.VHOST_VSOCK): _vsock,
     ("fs", Program.VIRTIOFSD): _fs,
     ("rng", Program.QEMU): _rng,
     ("console", Program.QEMU): _console,

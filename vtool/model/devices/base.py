@@ -18,7 +18,7 @@ from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Parts, Wiring
 from vtool.model.devices.disk import Disk
 from vtool.model.devices.queues import NOT_CHOSEN, QEMU_DEFAULT, QueueLimits
-from vtool.model.types import Address, BoardFileName, CpuList, Model, Name, UnitExtra
+from vtool.model.types import Address, BoardFileName, CpuList, Model, Name, SocketPath, UnitExtra
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing, ring_pages
 from vtool.platform.xen_releases import Feature
@@ -51,6 +51,10 @@ if TYPE_CHECKING:
         QEMU = "qemu"
         QEMU_XENPVH = "qemu-xenpvh"
         """A QEMU in dom0, one a guest, that has all of the guest's virtio devices (machine xenpvh)."""
+        VHOST_USER = "vhost-user"
+        """A daemon that another tool starts, and that listens at the device's ``socket``."""
+        VHOST_VSOCK = "vhost-vsock"
+        """Linux of the board itself."""
         VIRTIO_DISK = "virtio-disk"
         BLKBACK = "blkback"
         NETBACK = "netback"
@@ -61,7 +65,17 @@ else:
     _WORDS = as_told(
         (name.replace("_", "-") for name in DAEMON_FILES),
         ("qemu-storage-daemon", "virtiofsd", "passt"),
-        ("qemu", "qemu-xenpvh", "virtio-disk", "blkback", "netback", "xen-9pfsd", "vtool-ring"),
+        (
+            "qemu",
+            "qemu-xenpvh",
+            "vhost-user",
+            "vhost-vsock",
+            "virtio-disk",
+            "blkback",
+            "netback",
+            "xen-9pfsd",
+            "vtool-ring",
+        ),
     )
     Program = Enum("Program", {word.upper().replace("-", "_"): word for word in _WORDS}, module=__name__)
     Program.__doc__ = "What serves a device in the backend domain; ``qemu`` is the guest's own VMM."
@@ -144,7 +158,8 @@ class DeviceBase(Model):
     of request queues (of a network, of pairs), ``queue_size`` that of the entries of each (of a network, of those it
     receives by); left out, both are the backend's own. ``unit_extra`` are settings of the unit that serves it.
     ``address`` is its place in the guest: of a virtio-mmio slot, guest-physical, or its device number on PCI's root
-    bus. ``interrupt`` is that of a virtio-mmio slot, as the GIC counts (INTID). One says the other.
+    bus. ``interrupt`` is that of a virtio-mmio slot, as the GIC counts (INTID). One says the other. ``socket`` is where
+    the daemon of another tool listens (``program: vhost-user``).
     """
 
     frontend: Name
@@ -159,6 +174,7 @@ class DeviceBase(Model):
     address: Address | None = None
     interrupt: Annotated[int, Field(ge=32, le=1019)] | None = None
     unit_extra: UnitExtra = Field(default_factory=dict)
+    socket: SocketPath | None = None
 
     if TYPE_CHECKING:
         type: str
@@ -184,6 +200,10 @@ class DeviceBase(Model):
 
     def board_nodes(self) -> tuple[str, ...]:
         """Return the nodes in the board's ``/dev`` that serving it takes, for it alone."""
+        return ()
+
+    def common_nodes(self) -> tuple[str, ...]:
+        """Return those that any number of devices open at a time, as their group may."""
         return ()
 
     def disk_files(self) -> Iterator[tuple[Disk, KeyPath]]:

@@ -133,9 +133,9 @@ class KvmGuest(StartedLater, WithoutPv):
     ``machine_options`` change the tree that QEMU writes, too, and come before all devices. ``requires``
     are the units that must run first. ``libvirt_xml`` is None when QEMU runs from the guest's own unit.
     ``files`` and ``device_nodes`` are what QEMU itself opens on the board, the disks of the board that are ``given``
-    among these. ``pci_unit`` takes the devices of ``pci`` from their drivers. ``vcpu_affinity`` are the CPUs of each
-    vCPU, and ``host_cpus`` those of all else of its QEMU then; ``huge_page_bytes`` is the size of the pages that its
-    memory is made of, 0 where that is nobody's wish.
+    among these; what of the nodes is for all is in ``common_nodes``. ``pci_unit`` takes the devices of ``pci`` from
+    their drivers. ``vcpu_affinity`` are the CPUs of each vCPU, and ``host_cpus`` those of all else of its QEMU then;
+    ``huge_page_bytes`` is the size of the pages that its memory is made of, 0 where that is nobody's wish.
     """
 
     name: str
@@ -176,6 +176,7 @@ class KvmGuest(StartedLater, WithoutPv):
     access: GuestAccess = GuestAccess()
     require: tuple[ProofKind, ...] = ()
     firmware: KvmFirmware | None = None
+    common_nodes: tuple[str, ...] = ()
     vcpu_affinity: tuple[tuple[int, ...], ...] = ()
     huge_page_bytes: int = 0
 

@@ -1,13 +1,23 @@
 """Disks: by QEMU, by Xen's blkback, through a ring; qemu-storage-daemon and virtio-disk have files of their own."""
 
 from collections.abc import Iterator
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from vtool.data_paths.facts import Transport
-from vtool.model.devices.arguments import Parts, Wiring, block_nodes, region_between
-from vtool.model.devices.base import DeviceBase, DeviceType, Program, Service, both, in_dom0, of_xen
+from vtool.model.devices.arguments import Parts, Wiring, block_nodes, chardev, connection, region_between
+from vtool.model.devices.base import (
+    Daemon,
+    DeviceBase,
+    DeviceType,
+    Misfit,
+    Program,
+    Service,
+    both,
+    in_dom0,
+    of_xen,
+)
 from vtool.model.devices.disk import Disk
-from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, QueueLimits
+from vtool.model.devices.queues import QEMU_ENTRIES, QEMU_MOST, VHOST_USER_MOST, QueueLimits
 from vtool.model.types import BlockDevicePath, XvdName
 from vtool.platform.xen_grants import GRANTED_REQUESTS, OFFERED_ENTRIES, Held, disk_grants
 from vtool.reading.source import KeyPath
@@ -30,6 +40,11 @@ class BlockDevice(DeviceBase):
         if self.disk is not None:
             yield self.disk, ("disk",)
 
+    def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:  # noqa: ARG002
+        """Yield that what is behind another tool's disk is not vtool's."""
+        if self.program is Program.VHOST_USER and self.disk is not None:
+            yield Misfit(("disk",), no_effect="what is behind it is up to the daemon at its `socket`")
+
     def root_kind(self) -> str:
         """Return the prefix of its name."""
         return "vd" if self.data_path.traits.virtio else "xvd"
@@ -38,6 +53,10 @@ class BlockDevice(DeviceBase):
 def _in_qemu(_: BlockDevice, at: Wiring) -> Parts:
     node = f"disk-{at.name}"
     return Parts(block_nodes(node, at.disks[0]), (("drive", node),))
+
+
+def _by_another(device: BlockDevice, at: Wiring) -> Parts:
+    return Parts((connection(at),), (chardev(at), ("num-queues", str(device.queues or 1))))
 
 
 _QUEUES = 4
@@ -75,6 +94,13 @@ TYPE = DeviceType(
     BlockDevice,
     kvm={
         Program.QEMU: _BY_QEMU,
+        Program.VHOST_USER: Service(
+            both("vhost-user-blk", "vhost-user-blk-pci"),
+            _by_another,
+            ("VIRTIO_BLK",),
+            reconnects=True,
+            queues=QueueLimits(VHOST_USER_MOST, QEMU_ENTRIES, size=("queue-size",)),
+        ),
         Program.VTOOL_RING: Service(
             {Transport.SHARED_MEMORY: "ivshmem-plain"},
             region_between,

@@ -7,7 +7,15 @@ from pydantic import Field
 
 from vtool.base.units import KIB
 from vtool.data_paths.facts import Transport
-from vtool.model.devices.arguments import Pairs, Parts, QemuOption, Wiring, region_between
+from vtool.model.devices.arguments import (
+    Pairs,
+    Parts,
+    QemuOption,
+    Wiring,
+    chardev,
+    connection,
+    region_between,
+)
 from vtool.model.devices.base import (
     BOARD_PORTS,
     Claim,
@@ -21,7 +29,7 @@ from vtool.model.devices.base import (
     in_dom0,
     of_xen,
 )
-from vtool.model.devices.queues import NET_ENTRIES, TAP_MOST, QueueLimits
+from vtool.model.devices.queues import NET_ENTRIES, TAP_MOST, VHOST_USER_MOST, QueueLimits
 from vtool.model.types import MacAddress, Model
 from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages
 
@@ -101,6 +109,9 @@ class NetworkDevice(DeviceBase):
 
     def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:
         """Yield what is missing of, or means nothing to, who serves it: a bridge's two ends, a link's, or passt."""
+        if self.program is Program.VHOST_USER:
+            yield from self._of_another_misfits()
+            return
         network, link = self.network, self.data_path.traits.carries_data
         without_bridge = link or (daemon is not None and daemon.without_bridge)
         needed: tuple[str, ...] = ("frontend_address", "backend_address")
@@ -120,6 +131,13 @@ class NetworkDevice(DeviceBase):
             yield Misfit(("network", "frontend_address"), no_effect=why, hint="write an address such as 192.0.2.2/24")
         if missing := [f"`{key}`" for key in needed if not getattr(network, key)]:
             yield Misfit(("network",), needs=" and ".join(missing))
+
+    def _of_another_misfits(self) -> Iterator[Misfit]:
+        """Yield what means nothing where another tool's switch has the other end."""
+        network = self.network
+        for key in ("bridge", "existing", "uplink", "direct", "backend_address", "forward_tcp"):
+            if getattr(network, key):
+                yield Misfit(("network", key), no_effect="the other end is up to the daemon at its `socket`")
 
     def _bridge_misfits(self, *, without_bridge: bool, by_a_guest: bool) -> Iterator[Misfit]:
         """Yield the words on a bridge, or on what stands in its place, that mean nothing to who serves it."""
@@ -178,6 +196,13 @@ def _in_qemu(device: NetworkDevice, at: Wiring) -> Parts:
     return Parts((tap,), (*interface(device, at), *((("mq", "on"),) if several else ())))
 
 
+def _by_another(device: NetworkDevice, at: Wiring) -> Parts:
+    # With several pairs QEMU wants to be told how many on either side.
+    several: Pairs = (("queues", str(device.queues)),) if device.multi_queue else ()
+    net = QemuOption("-netdev", "vhost-user", (("id", f"net-{at.name}"), chardev(at), *several))
+    return Parts((connection(at), net), (*interface(device, at), *((("mq", "on"),) if several else ())))
+
+
 _QUEUES = 8
 """MAX_QUEUES_DEFAULT; fewer where the domain has fewer CPUs."""
 
@@ -210,10 +235,18 @@ _BY_QEMU = Service(
     ("VIRTIO_NET",),
     queues=QueueLimits(TAP_MOST, NET_ENTRIES, size=("rx_queue_size",)),
 )
+# Open vSwitch, VPP and the like are asked for as many pairs as the device has (QEMU net/vhost-user.c).
+_BY_ANOTHER = Service(
+    both("virtio-net-device", "virtio-net-pci"),
+    _by_another,
+    ("VIRTIO_NET",),
+    queues=QueueLimits(VHOST_USER_MOST, NET_ENTRIES, size=("rx_queue_size", "tx_queue_size")),
+)
 TYPE = DeviceType(
     NetworkDevice,
     kvm={
         Program.QEMU: _BY_QEMU,
+        Program.VHOST_USER: _BY_ANOTHER,
         Program.VTOOL_RING: Service(
             {Transport.SHARED_MEMORY: "ivshmem-plain"}, region_between, ("TUN",), virtio=False, queues=_OF_RING
         ),
