@@ -202,7 +202,7 @@ def _of_machine(option: str, value: str, keys: Mapping[str, str]) -> Iterator[tu
             yield option, f"{value.split(',', maxsplit=1)[0]} {keys['gic-version']}"
             if keys.get("accel"):
                 yield "-accel", keys["accel"]
-        case "-kernel" | "-initrd":
+        case "-kernel" | "-initrd" | "-bios":
             yield option, "a file"
         case "-append":
             yield option, " ".join(word for word in value.split() if word != "swiotlb=track_hiwater")

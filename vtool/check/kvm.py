@@ -10,7 +10,7 @@ from vtool.diagnostics import Diagnostic
 from vtool.diagnostics.codes import rule
 from vtool.model.combinations import combination_of
 from vtool.model.devices import Device
-from vtool.model.topology import Kvm, Role
+from vtool.model.topology import Firmware, Kvm, Role
 from vtool.platform.layouts import (
     QEMU_RAMDISK_OFFSET,
     QEMU_RAMDISK_ROOM,
@@ -32,7 +32,7 @@ def kvm_devices(context: Context, domain: str | None = None) -> Iterator[tuple[s
 @rule(
     "VT446",
     what="firmware that a domain cannot have, or a key that it leaves no room for",
-    why="EDK2 comes with Debian for QEMU alone, and boots what its guest's disks have: no words or ramdisk reach that.",
+    why="Debian has it for QEMU alone, and it boots what its guest's disks have: no words or ramdisk reach that.",
     example="firmware: uefi for a guest of Xen",
     fix="Follow the message.",
 )
@@ -52,12 +52,16 @@ def firmware_can_be_had(context: Context) -> Iterator[Diagnostic]:
         elif pools := [f"'{region}'" for region, _ in context.lookup.pools_of(name)]:
             message = f"'{name}' has the pool {pools[0]}: whether firmware keeps out of it has not been seen"
             yield context.find("VT446", message, path, key=True)
+        elif domain.firmware is Firmware.U_BOOT and not domain.boots_itself:
+            message = f"U-Boot starts what it finds on a disk of '{name}', and no `kernel` from outside"
+            yield context.find("VT446", message, ("domains", name, "kernel"), key=True, hints=("`uefi` does",))
         elif domain.boots_itself:
             for key in ("ramdisk", "bootargs"):
                 if getattr(domain, key):
                     message = f"`{key}` of '{name}' has no effect: its firmware boots what it finds on a disk"
                     hint = "with a `kernel` the firmware starts that, with its ramdisk and words"
-                    yield context.find("VT446", message, ("domains", name, key), key=True, hints=(hint,))
+                    hints = (hint,) if domain.firmware is Firmware.UEFI else ()
+                    yield context.find("VT446", message, ("domains", name, key), key=True, hints=hints)
             mine = context.lookup.devices_of[name].values()
             if not any(device.frontend == name and device.root_kind() for device in mine):
                 message = f"the firmware of '{name}' finds nothing to boot: it has no disk and no network"

@@ -211,9 +211,10 @@ class Enhanced(Enum):
 
 
 class Firmware(Enum):
-    """What runs in a guest before anything else: ``uefi`` is EDK2, as Debian's qemu-efi-aarch64 has it."""
+    """What runs in a guest before anything else: EDK2, as Debian's qemu-efi-aarch64 has it, or U-Boot (u-boot-qemu)."""
 
     UEFI = "uefi"
+    U_BOOT = "u-boot"
 
 
 class Tee(Enum):

@@ -19,7 +19,7 @@ from vtool.model.devices import Device, NetworkDevice, Program, daemon_of
 from vtool.model.devices.arguments import Wiring
 from vtool.model.devices.base import Daemon
 from vtool.model.places import has_device, kvm_mmio, kvm_pci
-from vtool.model.topology import Domain, Kvm, RegionUse, Vmm
+from vtool.model.topology import Domain, Firmware, Kvm, RegionUse, Vmm
 from vtool.plan import types as plan
 from vtool.plan.access import plan_access, plan_required
 from vtool.plan.networks import FIRST_DESCRIPTOR, address_words, derived_mac, plan_tap
@@ -53,7 +53,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         for d in requested.values()
         if isinstance(d, NetworkDevice) and d.network.frontend_address and not d.data_path.traits.carries_data
     ]
-    firmware = _plan_firmware(name) if domain.firmware else None
+    firmware = _plan_firmware(name, domain.firmware) if domain.firmware else None
     inside = [device for device in devices if device.backend is None]
     pci_units = (f"vtool-pci-{name}.service",) if domain.pci else ()
     return plan.KvmGuest(
@@ -91,7 +91,7 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
         libvirt_xml=f"{plan.CURRENT}/domains/{name}/{name}.xml" if hypervisor.vmm is Vmm.LIBVIRT else None,
         files=(
             *(disk.disk_path for device in inside for disk in device.disks if not disk.is_device),
-            *([firmware.variables.disk_path] if firmware else []),
+            *([firmware.variables.disk_path] if firmware and firmware.variables else []),
         ),
         device_nodes=tuple(
             node
@@ -121,10 +121,12 @@ def plan_guest(scope: BoardScope, name: str, domain: Domain) -> plan.KvmGuest:
     )
 
 
-def _plan_firmware(name: str) -> plan.KvmFirmware:
+def _plan_firmware(name: str, which: Firmware) -> plan.KvmFirmware:
+    if which is Firmware.U_BOOT:
+        return plan.KvmFirmware(layouts.U_BOOT, "u-boot-qemu", None)
     # No disk of a user's has a name that begins so. Empty flash is formatted by EDK2 when it starts.
     variables = plan.FileDisk(f"{plan.DISKS}/_{name}.efivars", layouts.QEMU_FLASH_BYTES, None)
-    return plan.KvmFirmware(layouts.AAVMF_CODE, variables)
+    return plan.KvmFirmware(layouts.AAVMF_CODE, "qemu-efi-aarch64", variables)
 
 
 def _host_pci(scope: BoardScope, name: str, index: int) -> plan.HostPci:

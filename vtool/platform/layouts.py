@@ -67,6 +67,8 @@ QEMU_FLASH_BYTES = 64 * MIB
 """QEMU hw/arm/virt.c: VIRT_FLASH is two chips of one size."""
 AAVMF_CODE = "/usr/share/AAVMF/AAVMF_CODE.fd"
 """EDK2 for the first, as Debian's qemu-efi-aarch64 has it in every release."""
+U_BOOT = "/usr/lib/u-boot/qemu_arm64/u-boot.bin"
+"""U-Boot for it, as Debian's u-boot-qemu has it in every release; it keeps nothing in the second."""
 
 QEMU_VIRT_MMIO = MmioSlots(base=0x0A00_0000, stride_bytes=0x200, count=32, first_spi_index=16)
 """QEMU hw/arm/virt.c base_memmap[VIRT_MMIO], a15irqmap[VIRT_MMIO]."""

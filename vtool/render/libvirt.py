@@ -98,7 +98,9 @@ def _cputune(domain: ET.Element, guest: KvmGuest) -> None:
 def _os(domain: ET.Element, guest: KvmGuest) -> None:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="aarch64", machine=guest.machine.partition(",")[0])
-    if guest.firmware is not None:
+    if guest.firmware is not None and guest.firmware.variables is None:
+        _text(system, "loader", guest.firmware.code, type="rom")
+    elif guest.firmware is not None and guest.firmware.variables is not None:
         _text(system, "loader", guest.firmware.code, readonly="yes", type="pflash")
         _text(system, "nvram", guest.firmware.variables.disk_path)
     if guest.kernel is not None:

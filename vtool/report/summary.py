@@ -110,7 +110,8 @@ def _kvm_rows(guest: KvmGuest) -> Iterator[tuple[str, str, str]]:
     yield ("domain", guest.name, f"{guest.cpus} CPU(s), {ram}, {guest.unit}")
     if guest.firmware is not None:
         what = "starts its kernel" if guest.kernel else "boots from a disk of the guest"
-        kept = f"keeps its variables in {guest.firmware.variables.disk_path}"
+        variables = guest.firmware.variables
+        kept = f"keeps its variables in {variables.disk_path}" if variables else "keeps nothing"
         yield ("firmware", guest.name, f"{guest.firmware.code} {what}, and {kept}")
     for pool in guest.pools:
         where = f"guest-physical {pool.range}, {format_size(pool.range.size_bytes)} "

@@ -119,10 +119,14 @@ class HostPci:
 
 @record
 class KvmFirmware:
-    """EDK2 in two flash chips of QEMU's virt machine: the code, of a package, and a file for what it keeps."""
+    """What is in the flash chips of QEMU's virt machine: code of a ``package``, and a file for what it keeps.
+
+    U-Boot keeps nothing: None.
+    """
 
     code: str
-    variables: FileDisk
+    package: str
+    variables: FileDisk | None
 
 
 @record
@@ -230,7 +234,7 @@ class KvmGuest(StartedLater, WithoutPv):
     @property
     def own_files(self) -> tuple[FileDisk, ...]:
         """Return the file in which its firmware keeps its variables."""
-        return (self.firmware.variables,) if self.firmware else ()
+        return (self.firmware.variables,) if self.firmware and self.firmware.variables else ()
 
     @property
     def region_files(self) -> tuple[RegionFile, ...]:

@@ -22,6 +22,7 @@ WRITTEN = {
     "kernel": "`kernel` says it",
     "initrd": "`ramdisk` says it",
     "append": "`bootargs` says it",
+    "bios": "`kernel` and `firmware` say it",
     "dtb": "vtool makes the tree of a guest with pools",
 }
 """Options that vtool writes, and what of a topology says them; not those that may be repeated."""
@@ -31,7 +32,6 @@ _AGAINST = {
     "M": "`machine` of the hypervisor says it",
     "enable-kvm": _VTOOLS,
     "mem-path": "`memory` says it",
-    "bios": "`kernel` and `firmware` say it",
     "pflash": "`kernel` and `firmware` say it",
     **dict.fromkeys(("nographic", "curses", "sdl"), "the guest has no display, and its console is a socket"),
     **dict.fromkeys(("daemonize", "runas", "user", "chroot", "run-with"), "systemd starts it, in a sandbox"),
