@@ -103,6 +103,11 @@ def _devices_of_xml(domain: ET.Element) -> Iterator[tuple[str, str]]:
         yield f"filesystem {target.get('dir')}", str(driver.get("type"))
     for rng in domain.iterfind("devices/rng"):
         yield "rng", f"{rng.get('model')} {rng.findtext('backend')}"
+    for given in domain.iterfind("devices/hostdev"):
+        address = given.find("source/address")
+        assert address is not None
+        yield f"hostdev {' '.join(f'{k}={v}' for k, v in sorted(address.attrib.items()))}", str(given.get("type"))
+        yield "hostdev managed", str(given.get("managed"))
     for cid in domain.iterfind("devices/vsock/cid"):
         yield "vsock", str(cid.get("address"))
     for channel in domain.iterfind("devices/channel/target"):

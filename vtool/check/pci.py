@@ -8,7 +8,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, Label
 from vtool.diagnostics.codes import rule
 from vtool.model.places import kvm_pci
-from vtool.model.topology import Kvm, Role, Vmm
+from vtool.model.topology import Kvm, Role
 from vtool.platform.layouts import QEMU_VIRT_PCI_COUNT
 from vtool.reading.source import KeyPath
 
@@ -48,6 +48,4 @@ def _why_not(context: Context, name: str) -> str | None:
         return f"'{name}' is the control domain, which has the board's PCI devices"
     if not isinstance(hypervisor, Kvm):
         return "Xen on Arm gives no guest a PCI device: its SUPPORT.md (4.20) has that for x86 alone"
-    if hypervisor.vmm is Vmm.LIBVIRT:
-        return "vtool writes no PCI devices of the board into libvirt's XML"
     return None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from vtool.base.units import format_cpu_list
 from vtool.model.devices import Program
-from vtool.plan.types import PROGRAM, BoardPlan, FileDisk, KvmDevice, KvmGuest, PciPlace, QemuOption
+from vtool.plan.types import PROGRAM, BoardPlan, FileDisk, HostPci, KvmDevice, KvmGuest, PciPlace, QemuOption
 from vtool.render.artifacts import Artifact, Kind, Place
 from vtool.render.filters import kib, one_line, option_list
 from vtool.render.templating import fill
@@ -60,6 +60,8 @@ def domain_xml(guest: KvmGuest) -> str:
         else:
             element(devices, device, counts[device.type])
             counts[device.type] += 1
+    for given in guest.pci:
+        _hostdev(devices, given)
     if all(device.type != "balloon" for device in guest.devices):
         ET.SubElement(devices, "memballoon", model="none")
     words = [word for option in options for word in (option.name, option_list(option))]
@@ -114,10 +116,21 @@ def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
     ET.SubElement(parent, tag, attributes).text = one_line(text, "libvirt's XML")
 
 
-def _address(element: ET.Element, device: KvmDevice) -> None:
+def _address(element: ET.Element, device: KvmDevice | HostPci) -> None:
     assert isinstance(device.place, PciPlace)
     place = {"domain": "0x0000", "bus": "0x00", "slot": f"{device.place.slot:#04x}", "function": "0x0"}
     ET.SubElement(element, "address", {"type": "pci", **place})
+
+
+def _hostdev(devices: ET.Element, given: HostPci) -> None:
+    # vtool's own unit takes it from its driver, whoever starts QEMU.
+    element = ET.SubElement(devices, "hostdev", mode="subsystem", type="pci", managed="no")
+    domain, bus, rest = given.address.split(":")
+    slot, function = rest.split(".")
+    numbers = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+    source = ET.SubElement(element, "source")
+    ET.SubElement(source, "address", {name: f"0x{number}" for name, number in numbers.items()})
+    _address(element, given)
 
 
 def _virtio(device: KvmDevice) -> str:
