@@ -38,6 +38,7 @@ def test_units_take_give_back_and_pin() -> None:
     assert lines == [
         ("ExecStartPre", f"hugepages-take {note} 2048 128"),
         ("ExecStopPost", f"hugepages-return {note}"),
+        ("ExecStartPost", f"hugepages-mapped {note} --domain fe0"),
         ("ExecStartPost", "pin fe0 --others 0 1 0-1"),
     ]
     assert "\nAllowedCPUs=0 1\n" in unit
@@ -52,10 +53,10 @@ class Pages:
     """Huge pages in a folder, as a kernel has them that finds at most so many."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, most: int = 1 << 20) -> None:
-        self.folder, self.most, self.used = folder / "hugepages-2048kB", most, 0
+        self.folder, self.most, self.used = folder / "sys" / "hugepages-2048kB", most, 0
         self.folder.mkdir(parents=True)
-        self.note = folder / "note"
-        monkeypatch.setattr(hugepages, "FOLDER", folder)
+        self.run = folder / "run"
+        monkeypatch.setattr(hugepages, "FOLDER", folder / "sys")
         write = Path.write_text
 
         def written(path: Path, text: str) -> int:
@@ -76,11 +77,20 @@ class Pages:
     def number(self) -> int:
         return int((self.folder / "nr_hugepages").read_text())
 
-    def take(self, count: int, kib: int = 2048) -> dict[str, object]:
-        return hugepages.verb_hugepages_take(argparse.Namespace(note=str(self.note), kib=kib, count=count))
+    def note(self, guest: str) -> str:
+        (self.run / f"domain-{guest}").mkdir(parents=True, exist_ok=True)
+        return str(self.run / f"domain-{guest}" / "hugepages")
 
-    def give(self) -> dict[str, object]:
-        return hugepages.verb_hugepages_return(argparse.Namespace(note=str(self.note)))
+    def take(self, count: int, kib: int = 2048, guest: str = "fe0") -> dict[str, object]:
+        return hugepages.verb_hugepages_take(argparse.Namespace(note=self.note(guest), kib=kib, count=count))
+
+    def map(self, count: int, guest: str = "fe0") -> None:
+        self.used += count
+        self.set(self.number)
+        hugepages.verb_hugepages_mapped(argparse.Namespace(note=self.note(guest), domain=""))
+
+    def give(self, guest: str = "fe0") -> dict[str, object]:
+        return hugepages.verb_hugepages_return(argparse.Namespace(note=self.note(guest)))
 
 
 def test_what_is_lacking_is_set_aside_and_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +107,20 @@ def test_what_the_board_has_aside_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     pages.set(100)
     assert pages.take(64) == {"added": 0} and pages.number == 100
     assert pages.give() == {"returned": 0} and pages.number == 100
+
+
+def test_what_is_promised_to_one_guest_is_not_given_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guests start side by side: the pages of one are free until its QEMU has mapped them."""
+    pages = Pages(tmp_path, monkeypatch)
+    pages.set(10)
+    assert pages.take(8) == {"added": 0}
+    assert pages.take(8, guest="fe1") == {"added": 6} and pages.number == 16
+    pages.map(8)
+    pages.map(8, guest="fe1")
+    assert pages.take(4, guest="fe2") == {"added": 4} and pages.number == 20
+    pages.used -= 8
+    assert pages.give(guest="fe1") == {"returned": 6} and pages.number == 14
+    assert pages.give() == {"returned": 0} and pages.number == 14
 
 
 def test_too_few_are_an_error_that_leaves_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

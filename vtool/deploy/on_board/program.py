@@ -62,6 +62,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "pci-return": ("pci", [word("addresses", nargs="+")]),
     "require_unused": ("given", [word("devices", nargs="+")]),
     "hugepages-take": ("hugepages", [word("note"), word("kib", type=int), word("count", type=int)]),
+    "hugepages-mapped": ("hugepages", [word("note"), word("--domain", default="")]),
     "hugepages-return": ("hugepages", [word("note")]),
     "pin": ("vcpus", [word("domain"), word("cpus", nargs="+"), word("--others", default="")]),
     "powerdown": ("talk", [word("domain"), word("--deadline", type=float, default=30.0)]),

@@ -13,7 +13,8 @@ from .domains import manifest
 from .talk import qmp
 from .typed import Any
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""How long QEMU may take to have its memory, every huge page of it touched."""
 
 
 def threads(socket_path: str) -> list[int]:
@@ -24,7 +25,7 @@ def threads(socket_path: str) -> list[int]:
 
 def verb_pin(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keep each vCPU of a guest on CPUs of its own, and QEMU's other threads on others. BoardError VT704."""
-    vcpus = _once_there(manifest()["domains"][arguments.domain]["qmp"])
+    vcpus = once_there(arguments.domain)
     if len(vcpus) != len(arguments.cpus):
         raise BoardError("VT704", f"'{arguments.domain}' has {len(vcpus)} vCPUs, {len(arguments.cpus)} are to be kept")
     kept = {thread: numbers(arguments.cpus[vcpu]) for vcpu, thread in enumerate(vcpus)}
@@ -52,9 +53,9 @@ def numbers(text: str) -> set[int]:
     return found
 
 
-def _once_there(socket_path: str) -> list[int]:
-    """Return the threads once QEMU answers, as the unit runs this right after it has started QEMU."""
-    begin = time.monotonic()
+def once_there(domain: str) -> list[int]:
+    """Return the threads once QEMU answers, as the unit asks for them right after it has started QEMU."""
+    socket_path, begin = manifest()["domains"][domain]["qmp"], time.monotonic()
     while True:
         try:
             return threads(socket_path)
