@@ -41,7 +41,7 @@ _AGAINST = {
 }
 """Options that take the place of what vtool writes, or of what its units rely on."""
 _IDENTITIES = re.compile(
-    r"(?:device|backend|net|disk|file-disk|random|port|region|pool|trace)-.+|console|private|shared|[0-9]+"
+    r"(?:device|backend|net|disk|file-disk|random|port|region|pool|trace|pci)-.+|console|private|shared|[0-9]+"
 )
 """What vtool gives for `id` and `node-name`, whatever the topology."""
 
