@@ -81,7 +81,13 @@ def _created(guest: KvmGuest, pool: Pool) -> Iterator[Proof]:
 
 
 def _started_by_firmware(guest: KvmGuest) -> Proof:
-    """Return the row that EDK2 handed over to the guest's kernel: Linux drivers/firmware/efi/efi.c says whose UEFI."""
+    """Return the row that EDK2 handed over to the guest's kernel: Linux drivers/firmware/efi/efi.c says whose UEFI.
+
+    U-Boot itself says on the console that it has started.
+    """
+    if guest.firmware is not None and guest.firmware.variables is None:
+        begun = on_board(f"firmware-{guest.name}", f"grep -a -c 'U-Boot [0-9]' {guest.console_log} || true")
+        return counts(f"domain {guest.name}", "U-Boot started in it", begun, "once a boot")
     said = kernel_said(guest, f"firmware-{guest.name}", "efi: EFI v[0-9.]* by EDK II")
     return counts(f"domain {guest.name}", "its kernel was started by EDK2", said, "once a boot")
 
