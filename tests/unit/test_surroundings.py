@@ -14,7 +14,7 @@ from vtool.deploy.needs import needs_of
 from vtool.deploy.on_board import surroundings
 from vtool.deploy.on_board.base import BoardError
 from vtool.deploy.stage import StagedFile
-from vtool.platform.layouts import AAVMF_CODE
+from vtool.platform.layouts import AAVMF_CODE, U_BOOT
 from vtool.render import render
 from vtool.render.artifacts import Place
 
@@ -161,7 +161,7 @@ def test_only_guests_of_xl_have_their_console_with_xenconsoled(example: str, tmp
 def test_firmware_that_units_read_is_asked_of_the_board(board: Path, tmp_path: Path) -> None:
     found = needs_of(units_of("kvm-firmware", tmp_path))
     units = [f"vtool-domain-{guest}.service" for guest in ("fe0", "fe1")]
-    assert found["files"] == {AAVMF_CODE: units}
+    assert found["files"] == {AAVMF_CODE: units, U_BOOT: ["vtool-domain-fe3.service"]}
     # Devices come with the kernel that is deployed.
     assert "files" not in needs_of(units_of("xen-grant", tmp_path / "other"))
     lacks = {"needs": {"files": {str(board / "AAVMF_CODE.fd"): units}}}
