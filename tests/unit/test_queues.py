@@ -69,8 +69,9 @@ def test_a_guest_is_asked_for_as_many_queues_as_it_has_cpus() -> None:
 @pytest.mark.parametrize(
     ("settings", "needs"),
     [
-        (("devices.net0.queue_size=1024",), "'net0' 10MiB"),
-        (("devices.disk0.queues=64",), None),
+        (("regions.pool0.size=12MiB",), "'net0' 12MiB"),
+        (("devices.disk0.queues=4",), None),
+        (("devices.disk0.queues=64",), "'disk0' 6MiB"),
         # 256 rings of nine pages; the first segment of them is in the least.
         (("devices.disk0.queues=256", "devices.disk0.queue_size=1024"), "'disk0' 13056KiB"),
     ],

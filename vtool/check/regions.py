@@ -8,7 +8,7 @@ from vtool.base.units import MIB, PAGE_BYTES, AddressRange, align_up, format_siz
 from vtool.check.alignment import address_unit, size_unit
 from vtool.check.context import Context
 from vtool.check.memory_needs import asked_shares
-from vtool.check.pools import least_pool, pool_shares
+from vtool.check.pools import least_pool, pool_shares, spread_beside_disks
 from vtool.check.shares import largest_first, listed
 from vtool.diagnostics import Diagnostic, Label, Severity
 from vtool.diagnostics.codes import rule
@@ -219,9 +219,12 @@ def _misplaced_pool(context: Context, name: str, region: Region, ram: AddressRan
 @rule(
     "VT405",
     what="a pool is too small",
-    why="A pool that is too small does not fail, it hangs the guest's I/O.",
-    example="size: 1MiB for a disk",
-    fix="Give it 4MiB a disk at least; 16MiB is comfortable.",
+    why=(
+        "It does not fail, it hangs the guest's I/O; a disk's even while most is free, where what a network keeps "
+        "leaves no 256KiB in one piece."
+    ),
+    example="size: 1MiB for a disk, or 8MiB for a disk and a network",
+    fix="Give it 4MiB a disk at least; 16MiB is comfortable. Give a network a pool of its own.",
 )
 def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
     """A pool that is too small does not fail, it hangs; so it is refused here."""
@@ -233,12 +236,17 @@ def pools_are_large_enough(context: Context) -> Iterator[Diagnostic]:
                 f"{format_size(least_pool(shares))}: {listed(shares)}"
             )
             label = Label(context.span(*shares[0].path, key=True), f"{shares[0].who} takes the largest share")
-            hints = (
+            hints = [
                 "slots are 2KiB, one mapping takes up to 256KiB, a disk keeps many in flight: "
                 f"{format_size(LEAST_POOL_BYTES)} a disk is the least, 16MiB is comfortable",
                 "a pool that is too small hangs the guest's I/O without an error",
-            )
-            yield context.find("VT405", message, ("regions", name, "size"), labels=(label,), hints=hints)
+            ]
+            if spread := spread_beside_disks(context, name):
+                hints.append(
+                    f"a disk needs whole pieces of 256KiB, and buffers that {' and '.join(map(repr, spread))} "
+                    f"keep{'s' if len(spread) == 1 else ''} lie all over: give disks a pool of their own"
+                )
+            yield context.find("VT405", message, ("regions", name, "size"), labels=(label,), hints=tuple(hints))
 
 
 @rule(

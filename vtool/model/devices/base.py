@@ -17,7 +17,7 @@ from vtool.data_paths import DataPath
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import Lines, Parts, Wiring
 from vtool.model.devices.disk import Disk
-from vtool.model.devices.queues import NOT_CHOSEN, QEMU_DEFAULT, QueueLimits
+from vtool.model.devices.queues import NOT_CHOSEN, QueueLimits
 from vtool.model.types import Address, BoardFileName, CpuList, Model, Name, SocketPath, UnitExtra
 from vtool.platform.qemu_releases import OLDEST, XENPVH_SINCE
 from vtool.platform.xen_grants import Holds, holds_nothing, ring_pages
@@ -182,13 +182,19 @@ class DeviceBase(Model):
     translates: ClassVar[bool] = False
     """Whether it is an IOMMU: it carries no data, and stands before the guest's other devices."""
     pool_bytes: ClassVar[int] = LEAST_POOL_BYTES
-    """The least that it takes of a pool. A disk keeps its queue's depth in flight, a network device its receive ring
-    (2 MiB a queue pair) for ever. Rings of up to 256 KiB are in it."""
+    """The least that it takes of a pool; a disk keeps its queue's depth in flight. Rings of up to 256 KiB are in it."""
+    maps_segments: ClassVar[bool] = False
+    """Whether its driver hands over up to a whole segment of a pool, 256 KiB, in one piece (Linux drivers/virtio/
+    virtio_ring.c, virtio_max_dma_size)."""
 
-    def least_of_pool(self) -> int:
-        """Return the least in bytes that it takes of a pool, with the queues that were chosen."""
-        rings = (self.queues or 1) * ring_pages(self.queue_size or QEMU_DEFAULT) * PAGE_BYTES
+    def least_of_pool(self, entries: int) -> int:
+        """Return the least in bytes that it takes of a pool, with queues of so many entries."""
+        rings = (self.queues or 1) * ring_pages(entries) * PAGE_BYTES
         return self.pool_bytes + max(0, align_up(rings, FEW_BUFFERS_BYTES) - FEW_BUFFERS_BYTES)
+
+    def spread_in_pool(self, entries: int) -> int:  # noqa: ARG002
+        """Return the bytes of those segments of a pool in which it keeps buffers for what may come."""
+        return 0
 
     def claims(self) -> Iterator[Claim]:
         """Yield what of the board only one device can have."""

@@ -35,6 +35,8 @@ class BlockDevice(DeviceBase):
     backend_device: BlockDevicePath | None = None
     vdev: XvdName | None = None
 
+    maps_segments = True
+
     def disk_files(self) -> Iterator[tuple[Disk, KeyPath]]:
         """Yield its disk, where the control domain has it."""
         if self.disk is not None:

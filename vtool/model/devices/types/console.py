@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import Field
 
+from vtool.base.units import PAGE_BYTES
 from vtool.model.devices.arguments import Pairs, Parts, QemuOption, Wiring
 from vtool.model.devices.base import (
     BOARD_PORTS,
@@ -20,6 +21,7 @@ from vtool.model.devices.base import (
     in_dom0,
 )
 from vtool.model.types import Model
+from vtool.platform.layouts import SWIOTLB_SEGMENT_BYTES
 from vtool.platform.xen_grants import ring_pages, virtio_holds
 
 
@@ -49,6 +51,14 @@ class ConsoleDevice(DeviceBase):
     console: Console | None = None
 
     pool_bytes = FEW_BUFFERS_BYTES
+
+    def least_of_pool(self, entries: int) -> int:
+        """Return what its two receive rings hold, of the port and of control: a page an entry."""
+        return super().least_of_pool(entries) + 2 * entries * PAGE_BYTES
+
+    def spread_in_pool(self, entries: int) -> int:
+        """Return the segments of the port's buffers, each of which it hands over again by itself, wherever that is."""
+        return entries * SWIOTLB_SEGMENT_BYTES
 
     def misfits(self, daemon: Daemon[Any] | None, *, by_a_guest: bool) -> Iterator[Misfit]:  # noqa: ARG002
         """Yield that a daemon needs the TCP port, and nothing else has one; that a daemon's has no name."""

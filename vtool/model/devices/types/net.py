@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import Field
 
-from vtool.base.units import KIB
+from vtool.base.units import KIB, MIB, align_up
 from vtool.data_paths.facts import Transport
 from vtool.model.devices.arguments import (
     Pairs,
@@ -31,6 +31,7 @@ from vtool.model.devices.base import (
 )
 from vtool.model.devices.queues import NET_ENTRIES, TAP_MOST, VHOST_USER_MOST, QueueLimits
 from vtool.model.types import MacAddress, Model
+from vtool.platform.layouts import SWIOTLB_SEGMENT_BYTES
 from vtool.platform.xen_grants import TABLE_PAGES, Held, ring_pages
 
 BY_DHCP, NO_ADDRESS = "dhcp", "none"
@@ -93,14 +94,22 @@ class Network(Model):
 
 _ENTRIES = 256
 """NET_TX_RING_SIZE and NET_RX_RING_SIZE of Xen's; QEMU's own, too."""
-_RECEIVED_BYTES = 8 * KIB
-"""What an entry of a receive ring holds of a pool: a buffer within two pages."""
+_RECEIVED_BYTES = 5 * KIB
+"""What an entry of a receive ring holds of a pool: a buffer of up to a page, and the last of 32 KiB what is left over
+(Linux drivers/net/virtio_net.c add_recvbuf_mergeable). Idle rings of 1024 took 1 or 2 slots of 2 KiB an entry."""
+_SENT_BYTES = 2 * MIB
+"""What it has of a pool for what it sends: 30 packets of 64 KiB."""
+_SPREAD_BYTES = 12 * KIB
+"""In so much of a pool it keeps some segment from being free: buffers are handed over again by more than 32 at a time
+(virtnet_receive), which lie in one segment or across the border of two."""
 
 
 @final
 class NetworkDevice(DeviceBase):
     type: Literal["net"]
     network: Network
+
+    pool_bytes = _SENT_BYTES
 
     @property
     def multi_queue(self) -> bool:
@@ -168,10 +177,14 @@ class NetworkDevice(DeviceBase):
         for index, pair in enumerate(self.network.forward_tcp):
             yield Claim("TCP port", int(pair.split(":")[0]), ("network", "forward_tcp", index), BOARD_PORTS)
 
-    def least_of_pool(self) -> int:
-        """Return what its receive rings and all else take of a pool."""
-        received = (self.queues or 1) * (self.queue_size or _ENTRIES) * _RECEIVED_BYTES
-        return super().least_of_pool() + received - _ENTRIES * _RECEIVED_BYTES
+    def least_of_pool(self, entries: int) -> int:
+        """Return what its receive rings take of a pool, and what it sends."""
+        received = (self.queues or 1) * entries * _RECEIVED_BYTES
+        return super().least_of_pool(entries) + align_up(received, SWIOTLB_SEGMENT_BYTES)
+
+    def spread_in_pool(self, entries: int) -> int:
+        """Return over how much of a pool its receive rings lie."""
+        return (self.queues or 1) * align_up(entries * _SPREAD_BYTES, SWIOTLB_SEGMENT_BYTES)
 
     def root_kind(self) -> str:
         """Return that NFS may go through it."""

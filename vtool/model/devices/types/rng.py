@@ -4,6 +4,7 @@ from typing import Literal, final
 
 from vtool.model.devices.arguments import Parts, QemuOption, Wiring
 from vtool.model.devices.base import FEW_BUFFERS_BYTES, DeviceBase, DeviceType, Program, Service, both, in_dom0
+from vtool.platform.layouts import SWIOTLB_SEGMENT_BYTES
 from vtool.platform.xen_grants import ring_pages, virtio_holds
 
 
@@ -12,6 +13,10 @@ class RandomDevice(DeviceBase):
     type: Literal["rng"]
 
     pool_bytes = FEW_BUFFERS_BYTES
+
+    def spread_in_pool(self, entries: int) -> int:  # noqa: ARG002
+        """Return the segment of the one buffer that it keeps."""
+        return SWIOTLB_SEGMENT_BYTES
 
 
 def _in_qemu(_: RandomDevice, at: Wiring) -> Parts:

@@ -25,6 +25,8 @@ class ScsiDevice(DeviceBase):
     type: Literal["scsi"]
     scsi: Scsi
 
+    maps_segments = True
+
     def disk_files(self) -> Iterator[tuple[Disk, KeyPath]]:
         """Yield its disks."""
         for index, disk in enumerate(self.scsi.disks):
