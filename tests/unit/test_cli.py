@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,7 +99,9 @@ def test_render_writes_the_files(tmp_path: Path) -> None:
 def test_every_verb_with_a_topology_reads_its_options(tmp_path: Path) -> None:
     for path in (ROOT / "vtool" / "cli").glob("*_verb.py"):
         text = path.read_text()
-        assert ("add_topology" in text or "add_view(" in text) == ("prepare_arguments(arguments" in text), path
+        declares = re.search(r"\badd_(topology|view\()|\"--topology\"", text) is not None
+        assert declares == ("prepare_arguments(arguments" in text), path
+        assert '"--topology"' not in text or "add_changes(" in text, path
         assert "prepare(" not in text, path
     done = vtool("plan", EXAMPLE, "--set", "domains.fe0.memory=128MiB")
     assert "128MiB private" in done.stdout

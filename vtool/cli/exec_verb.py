@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from vtool.cli.arguments import add_changes
 from vtool.cli.domains import add_domain, find_board
 from vtool.deploy.asking import ON_BOARD, board_json
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, nearest
@@ -21,16 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topology", type=Path, metavar="FILE", help="its `access` of the domain says where a password or key is"
     )
+    add_changes(parser)
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command to run")
 
 
-def _secret(topology: Path, name: str) -> str | None:
-    """Return what gets into a domain of a topology, if anything does. VtoolError VT441, VT487."""
-    from vtool.cli.common import prepare
+def _secret(arguments: argparse.Namespace) -> str | None:
+    """Return what gets into the domain by its topology, if anything does. VtoolError VT441, VT487."""
+    from vtool.cli.common import prepare_arguments
     from vtool.deploy.secrets import secrets_of
 
-    guests = [guest for board in prepare(topology).plan.boards for guest in board.guests]
+    name = arguments.domain
+    guests = [guest for board in prepare_arguments(arguments).plan.boards for guest in board.guests]
     if not (found := [guest for guest in guests if guest.name == name]):
         hints = nearest(name, [guest.name for guest in guests])
         message = f"no guest '{name}' in the topology"
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("usage: vtool exec DOMAIN -- COMMAND", file=sys.stderr)
         return 2
     command = words[0] if len(words) == 1 else shlex.join(words)
-    secret = _secret(arguments.topology, arguments.domain) if arguments.topology else None
+    secret = _secret(arguments) if arguments.topology else None
     with find_board(arguments) as shell:
         words = ["--timeout", str(arguments.timeout)]
         words += ["--patience", f"{shell.patience:.2f}"] if shell.patience > 1 else []
