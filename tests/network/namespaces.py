@@ -18,6 +18,8 @@ from tests.integration.machine import make_key
 from vtool.deploy.board_program import board_program
 
 DEADLINE_S = 60
+PYTHON = os.path.realpath(sys.executable)
+"""Found on a board, too: its /tmp is empty, and a virtual environment may be there."""
 BOARD, LAB, SSH_PORT = "192.0.2.7", "192.0.2.1", 2222
 _SAYS = re.compile(r"(valid|preferred)_lft [0-9]+sec|expires [0-9]+sec|master br0|(qlen|qdisc|group) \S+")
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()"
@@ -34,7 +36,7 @@ mount -t tmpfs tmpfs "$1/root/tmp"
 mount -t tmpfs tmpfs "$1/root/var/lib"
 mount -t tmpfs tmpfs "$1/root/usr/local/sbin"
 mount --rbind /dev "$1/root/dev"
-mkdir -p "$1/root/run/sshd" "$1/root/run/shims" "$1/root/tmp/board"
+mkdir -p "$1/root/run/sshd" "$1/root/run/shims" "$1/root/run/systemd/system" "$1/root/tmp/board"
 mount --bind "$1/files" "$1/root/tmp/board"
 mount -o remount,bind,ro "$1/root"
 ip link set lo up
@@ -76,7 +78,7 @@ class Namespace:
 
     def program(self, *words: str, check: bool = True) -> dict[str, Any]:
         """Run vtool-board, with the shims before the board's programs."""
-        run = ["env", "PATH=/run/shims:/usr/sbin:/usr/bin:/sbin:/bin", sys.executable, "-IS", "/tmp/board/vtool-board"]
+        run = ["env", "PATH=/run/shims:/usr/sbin:/usr/bin:/sbin:/bin", PYTHON, "-IS", "/tmp/board/vtool-board"]
         done = self.run(*run, *words, check=False)
         said: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"killed": done.returncode}
         assert not check or not {"error", "killed"} & set(said), (said, done.stderr)
@@ -125,7 +127,7 @@ class Place:
     def __enter__(self) -> Self:
         serve = "import socket, time; s = socket.create_server(('::', 7777), family=socket.AF_INET6, "
         serve += "dualstack_ipv6=True); print('ready', flush=True); time.sleep(600)"
-        server = subprocess.Popen([*self.board.prefix, sys.executable, "-c", serve], stdout=subprocess.PIPE)
+        server = subprocess.Popen([*self.board.prefix, PYTHON, "-c", serve], stdout=subprocess.PIPE)
         self.processes.append(server)
         assert server.stdout and server.stdout.readline() == b"ready\n"
         return self

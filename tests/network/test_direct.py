@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.namespaces import Place, until
+from tests.network.namespaces import PYTHON, Place, until
 from vtool.board.qmp import monitor
 from vtool.check import check
 from vtool.diagnostics import Severity
@@ -112,7 +112,7 @@ def test_what_is_written_to_the_file_reaches_the_lab(place: Place, tmp_path: Pat
     shell = command(found["vtool-domain-fe0.service"], "/tmp/board")[:4]
     with subprocess.Popen([*place.lab.prefix, sys.executable, "-c", HEAR], stdout=subprocess.PIPE) as lab:
         assert lab.stdout and lab.stdout.readline() == b"ready\n"
-        place.board.run(*shell, sys.executable, "-c", SEND)
+        place.board.run(*shell, PYTHON, "-c", SEND)
         assert lab.stdout.readline() == b"52:54:00:00:00:77\n"
     (tap,) = [one.name for one in planned(tmp_path).kvm_guests[0].handed if one.mac == "52:54:00:00:00:77"]
     assert int(place.board.run("cat", f"/sys/class/net/{tap}/statistics/tx_packets").stdout) > 0

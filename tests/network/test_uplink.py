@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.namespaces import BOARD, SSH_PORT, Place, Sshd, until
+from tests.network.namespaces import BOARD, PYTHON, SSH_PORT, Place, Sshd, until
 
 
 def test_addresses_and_routes_move_and_come_back_as_they_were(place: Place) -> None:
@@ -168,7 +168,7 @@ exec PYTHON -IS /usr/local/sbin/vtool-board "$@" >/dev/null
 def controller(place: Place, folder: Path, verb: str, *bridges: str) -> subprocess.Popen[bytes]:
     sshd = Sshd(place, folder)
     (folder / "known_hosts").write_text(f"[{BOARD}]:{SSH_PORT} {sshd.host_key}\n")
-    place.board.shim("systemctl", SYSTEMCTL.replace("PYTHON", sys.executable))
+    place.board.shim("systemctl", SYSTEMCTL.replace("PYTHON", PYTHON))
     generation = json.dumps({"generation": "g1", "networks": [{"name": "br0", "uplink": "eth0"}], "files": []})
     made = "mkdir -p /var/lib/vtool/generations/g1 && ln -s /var/lib/vtool/generations/g1 /run/vtool-current"
     place.board.run("sh", "-c", f"{made} && cat >/var/lib/vtool/generations/g1/generation.json", stdin=generation)

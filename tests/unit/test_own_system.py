@@ -274,9 +274,9 @@ def test_one_that_changed_meanwhile_is_not_taken(packed: bool, tmp_path: Path) -
 
 
 def test_nobody_sends_what_the_board_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("make_sound", "check_writable", "collect_garbage", "refuse_own_networks"):
+    for name in ("make_sound", "check_writable", "collect_garbage", "refuse_networks"):
         monkeypatch.setattr(generations, name, lambda *_: None)
-    monkeypatch.setattr(surroundings, "require", lambda _: None)
+    monkeypatch.setattr(surroundings, "require", lambda _, **__: None)
     asked: list[int] = []
     monkeypatch.setattr(generations, "check_space", lambda _, size, **__: asked.append(size))
     monkeypatch.setattr(generations, "STORE", tmp_path)

@@ -270,7 +270,6 @@ def test_what_is_no_run_folder_says_which_file_is_missing(tmp_path: Path) -> Non
         read_run(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["kvm", "kvm-again", "xen"])
-def test_runs_that_an_earlier_vtool_wrote_are_read(name: str) -> None:
-    run = read_run(ROOT / "docs/explanation/data" / name)
+def test_a_run_that_an_earlier_vtool_wrote_is_read() -> None:
+    run = read_run(ROOT / "docs/explanation/data/kvm-again")
     assert run.repetitions and run.run.called_from == "" and run.file("t.yaml") == Path("t.yaml")
