@@ -153,6 +153,13 @@ def test_what_units_start_and_require_is_told(tmp_path: Path) -> None:
     assert not [path for path in found["programs"] if path == "/usr/bin/mv" or path.startswith("/var/lib/vtool")]
 
 
+@pytest.mark.parametrize("example", ["kvm-networks", "kvm-direct"])
+def test_a_device_of_the_board_is_no_unit_that_somebody_installs(example: str, tmp_path: Path) -> None:
+    files = units_of(example, tmp_path)
+    assert any("sys-subsystem-net-devices-" in file.content.decode() for file in files)
+    assert not [unit for unit in needs_of(files)["units"] if unit.endswith(".device")]
+
+
 @pytest.mark.parametrize("example", ["kvm-pool", "dom0less"])
 def test_only_guests_of_xl_have_their_console_with_xenconsoled(example: str, tmp_path: Path) -> None:
     assert "consoles" not in needs_of(units_of(example, tmp_path))

@@ -67,7 +67,8 @@ def needs_of(files: Iterable[StagedFile]) -> Mapping[str, Mapping[str, list[str]
         for path in dict.fromkeys(_READS.findall(text)):
             read.setdefault(path, []).append(name)
         for unit in dict.fromkeys(word for line in _REQUIRES.findall(text) for word in line.split()):
-            if unit not in units:
+            # One of a device has no file: systemd makes it when the device comes (systemd.device(5)).
+            if unit not in units and not unit.endswith(".device"):
                 others.setdefault(unit, []).append(name)
     more = {"files": dict(sorted(read.items()))} if read else {}
     more |= {"consoles": {"xenconsoled": consoles}} if consoles else {}
