@@ -34,8 +34,6 @@ def _domains(context: Context) -> Iterator[tuple[str, KeyPath]]:
     for name, domain in context.topology.domains.items():
         if domain.firmware is not None:
             yield f"domain '{name}', which firmware boots,", ("domains", name)
-        if domain.pci:
-            yield f"domain '{name}' with PCI devices of the board", ("domains", name)
 
 
 def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
