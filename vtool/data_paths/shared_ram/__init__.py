@@ -28,7 +28,7 @@ TRAITS = Traits(
     kvm=(
         Served(transports=(Transport.MMIO, Transport.PCI)),
         Served(("qemu-storage-daemon", "passt", "virtiofsd"), transports=(Transport.MMIO,), deployed=True),
-        Served(("qemu",), ("blk", "net"), deployed=True),
+        Served(("qemu",), ("blk", "net"), (Transport.MMIO, Transport.PCI), deployed=True),
         Served(("qemu",), ("iommu",), (Transport.PCI,), deployed=True),
     ),
     xen=(
