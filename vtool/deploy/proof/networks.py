@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
 from vtool.deploy.proof.steps import Proof, counts, in_domain, network_io, on_board, shows
@@ -35,7 +36,9 @@ def network_rows(
         step = in_domain(domain, f"address-{identity}", wait, _LOOKS + 20)
         judge = AnAddress(step=step["id"])
         yield Proof(subject, "the address that it says it got by DHCP", (step,), judge)
-    yield from frames(subject, identity, port, direct=direct)
+    # Nobody makes a guest without an address send anything.
+    link, sent = frames(subject, identity, port, direct=direct)
+    yield from (link, replace(sent, if_used=address == NO_ADDRESS))
 
 
 def is_fixed(address: str) -> bool:
