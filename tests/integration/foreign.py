@@ -1,58 +1,129 @@
-"""Guests that are not vtool's, made for tests: one without an operating system, and one that wants a login.
+"""Guests that are not vtool's, made for tests: without an operating system, with a login, with a sshd.
 
-The first is assembled (``bare.S``) with the cross compiler of images. The second is vtool's reference guest whose init
-does what a Debian's does at last: it has a getty on its console. Nothing of it is taken for vtool's, as it is a file.
+The first is assembled (``bare.S``) with the cross compiler of images. The others are vtool's reference guest whose init
+does what a Debian's does at last: it has a getty on its console, or Debian's own sshd. Nothing of them is taken for
+vtool's, as they are files.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import re
 import subprocess
+import tarfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from posixpath import dirname, join, normpath
+from tempfile import NamedTemporaryFile
+
+from .machine import make_key
 
 HERE = Path(__file__).parent
 PASSWORD = "a guest's own secret"
 READY = "bare: ready"
+ISSUE = "Debian GNU/Linux 13"
+"""What a getty says before it asks who wants to log in (issue(5))."""
 _SHELL = "while :; do\n    setsid cttyhack sh -i\ndone\n"
-_GETTY = "while :; do\n    setsid getty -L 115200 ttyAMA0 vt100\ndone\n"
+_GETTY = "while :; do\n    setsid getty -L 115200 CONSOLE vt100\ndone\n"
+_SSHD = "while :; do\n    /usr/sbin/sshd -D -e\n    sleep 1\ndone\n"
 _SAYS_READY = "    echo 'vtool: domain ready' > /dev/console\n"
 
 
-def bare_guest(folder: Path) -> tuple[Path, Path]:
-    """Return the guest without an operating system: as an arm64 image with its header, and as an ELF file."""
+def bare_guest(folder: Path, uart: int = 0x0900_0000) -> tuple[Path, Path]:
+    """Return the guest without an operating system: as an arm64 image with its header, and as an ELF file.
+
+    Its UART is that of QEMU's machine, if no other is given.
+    """
     program, image = folder / "bare.elf", folder / "bare.bin"
     compiler = "aarch64-linux-gnu-gcc"
     link = ("-nostdlib", "-static", "-Wl,-Ttext=0x40080000", "-Wl,--build-id=none")
-    subprocess.run([compiler, *link, f'-DLINE="{READY}"', "-o", program, HERE / "bare.S"], check=True)
+    subprocess.run(
+        [compiler, *link, f'-DLINE="{READY}"', f"-DUART={uart:#x}", "-o", program, HERE / "bare.S"], check=True
+    )
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", program, image], check=True)
     return image, program
 
 
-def with_login(ramdisk: Path, init: str) -> bytes:
+def with_login(ramdisk: Path, init: str, console: str = "ttyAMA0") -> bytes:
     """Return vtool's reference guest (its ramdisk, its init) with a getty in the place of its shell."""
     assert _SHELL in init and _SAYS_READY in init
-    init = init.replace(_SAYS_READY, "    :\n").replace(_SHELL, _GETTY)
+    init = init.replace(_SAYS_READY, "    :\n").replace(_SHELL, _GETTY.replace("CONSOLE", console))
     links = "".join(f"ln -s busybox /bin/{name}\n" for name in ("getty", "login"))
     init = init.replace("hostname guest\n", f"hostname guest\n{links}")
     hashed = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=PASSWORD, capture_output=True, text=True, check=True
     ).stdout.strip()
-    more = _archive(
+    return ramdisk.read_bytes() + _on_top(
         {
-            "init": (init.encode(), 0o755),
-            "etc/passwd": (f"root:{hashed}:0:0:root:/root:/bin/sh\n".encode(), 0o600),
-            "etc/group": (b"root:x:0:\n", 0o644),
+            "init": (init.encode(), 0o100755),
+            "etc/passwd": (f"root:{hashed}:0:0:root:/root:/bin/sh\n".encode(), 0o100600),
+            "etc/group": (b"root:x:0:\n", 0o100644),
+            "etc/issue": (f"{ISSUE}\n".encode(), 0o100644),
         }
     )
-    # Linux unpacks one archive after the other, and what comes last stands.
-    return ramdisk.read_bytes() + gzip.compress(more)
 
 
-def _archive(files: dict[str, tuple[bytes, int]]) -> bytes:
+def with_sshd(ramdisk: Path, init: str, root_files: Path, folder: Path) -> bytes:
+    """Return vtool's reference guest with Debian's sshd in the place of its shell; its user's key is put into a folder.
+
+    ``root_files`` is the archive of vtool's root file system, which has OpenSSH.
+    """
+    assert _SHELL in init and _SAYS_READY in init
+    init = init.replace(_SAYS_READY, "    :\n").replace(_SHELL, _SSHD)
+    user, _ = (make_key(folder / name) for name in ("id_ed25519", "host"))
+    settings = "HostKey /etc/ssh/host\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPidFile none\n"
+    return ramdisk.read_bytes() + _on_top(
+        {
+            **_programs(root_files, ("usr/sbin/sshd", "usr/lib/openssh/sshd-session", "usr/lib/openssh/sshd-auth")),
+            "lib": (b"usr/lib", 0o120777),
+            "init": (init.encode(), 0o100755),
+            "etc/passwd": (b"root:*:0:0:root:/root:/bin/sh\nsshd:*:100:100::/run/sshd:/bin/false\n", 0o100644),
+            "etc/group": (b"root:x:0:\nsshd:x:100:\n", 0o100644),
+            "etc/ssh/sshd_config": (settings.encode(), 0o100644),
+            "etc/ssh/host": ((folder / "host").read_bytes(), 0o100600),
+            "root/.ssh/authorized_keys": (user.encode(), 0o100600),
+            "run/sshd/.keep": (b"", 0o100644),
+        }
+    )
+
+
+def _programs(root_files: Path, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
+    """Return programs of an archive, the shared libraries that they need, and those that these need."""
+    found: dict[str, tuple[bytes, int]] = {}
+    with tarfile.open(root_files) as archive:
+        members = {member.name.removeprefix("./"): member for member in archive}
+        wanted = ["usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1", *names]
+        while wanted:
+            name = wanted.pop()
+            if name in found:
+                continue
+            member = members[name]
+            if member.issym():
+                found[name] = (member.linkname.encode(), 0o120777)
+                wanted.append(normpath(join(dirname(name), member.linkname)))
+                continue
+            stream = archive.extractfile(member)
+            assert stream is not None
+            found[name] = (stream.read(), 0o100755)
+            with NamedTemporaryFile() as file:
+                Path(file.name).write_bytes(found[name][0])
+                words = ["aarch64-linux-gnu-readelf", "-d", file.name]
+                said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            wanted += [f"usr/lib/aarch64-linux-gnu/{each}" for each in re.findall(r"NEEDED.*\[(.*)\]", said)]
+    return {**found, "usr/lib/ld-linux-aarch64.so.1": (b"aarch64-linux-gnu/ld-linux-aarch64.so.1", 0o120777)}
+
+
+def _on_top(files: Mapping[str, tuple[bytes, int]]) -> bytes:
+    """Return an archive to follow a ramdisk: Linux unpacks one after the other, and what comes last stands."""
+    folders = {str(parent): (b"", 0o040755) for name in files for parent in Path(name).parents if str(parent) != "."}
+    return gzip.compress(_archive({**dict(sorted(folders.items())), **files}))
+
+
+def _archive(files: Mapping[str, tuple[bytes, int]]) -> bytes:
     """Write a cpio archive (newc): Linux Documentation/driver-api/early-userspace/buffer-format.rst."""
     out = io.BytesIO()
-    entries = {**{name: (data, 0o100000 | mode) for name, (data, mode) in files.items()}, "TRAILER!!!": (b"", 0)}
+    entries = {**files, "TRAILER!!!": (b"", 0)}
     for number, (name, (data, mode)) in enumerate(entries.items(), 1):
         fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
         out.write(b"070701" + b"".join(f"{field:08x}".encode() for field in fields) + name.encode() + b"\0")
