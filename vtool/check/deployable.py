@@ -8,7 +8,7 @@ from vtool.check.context import Context
 from vtool.diagnostics import Diagnostic, in_order
 from vtool.diagnostics.codes import declare
 from vtool.model.combinations import combination_of
-from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Kvm, Topology, Vmm
+from vtool.model.topology import DRIVER_DOMAIN_RAMDISK, Firmware, Kvm, Topology, Vmm
 from vtool.reading.source import Document, KeyPath
 
 declare(
@@ -32,8 +32,8 @@ def not_deployable(document: Document, topology: Topology) -> list[Diagnostic]:
 
 def _domains(context: Context) -> Iterator[tuple[str, KeyPath]]:
     for name, domain in context.topology.domains.items():
-        if domain.firmware is not None:
-            yield f"domain '{name}', which firmware boots,", ("domains", name)
+        if domain.firmware is Firmware.U_BOOT:
+            yield f"domain '{name}', which U-Boot boots,", ("domains", name)
 
 
 def _parts(context: Context) -> Iterator[tuple[str, KeyPath]]:
