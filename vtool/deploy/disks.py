@@ -15,6 +15,7 @@ def disk_entries(board: BoardPlan, made: Mapping[str, Mapping[str, Any]]) -> lis
         for device in guest.devices:
             units = list(units_of(guest, device))
             found += [_entry(disk, units, made.get(disk.name, {})) for disk in device.files]
+        found += [_entry(disk, [guest.unit], {}) for disk in guest.own_files]
     return found
 
 
