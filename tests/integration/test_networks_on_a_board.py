@@ -61,7 +61,7 @@ def topology(tmp_path: Path, name: str) -> Path:
 def test_guests_are_on_a_bridge_of_the_board_and_in_one_with_its_nic(board: Bench, before: str, tmp_path: Path) -> None:
     kvm = topology(tmp_path, "kvm-networks")
     shown(board.deploy(kvm)["rows"])
-    assert "upbr0" in board.ssh("ip -4 route show default"), "the connection that says so came through it"
+    assert "upbr0" in board.ssh("ip -4 route get ${SSH_CLIENT%% *}"), "the connection that says so came through it"
     shown(board.verify(kvm))
     assert "br-lan" in board.ssh("ls /sys/class/net")
 
@@ -71,7 +71,7 @@ def test_a_boot_takes_the_nic_again(board: Bench, before: str, tmp_path: Path) -
     board.vtool("board", "power", "cycle")
     board.vtool("board", "up")
     shown(board.deploy(kvm)["rows"])
-    assert "upbr0" in board.ssh("ip -4 route show default")
+    assert "upbr0" in board.ssh("ip -4 route get ${SSH_CLIENT%% *}")
 
 
 def test_down_gives_the_board_its_network_back(board: Bench, before: str, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_an_uplink_that_cuts_the_board_off_is_given_back(board: Bench, before: s
     report = board.deploy(kvm, code=3)
     assert report["failure"][0]["code"] == "VT475", report["failure"]
     assert report["went_back_to"] == good
-    assert "eth0" in board.ssh("ip -4 route show default")
+    assert "eth0" in board.ssh("ip -4 route get ${SSH_CLIENT%% *}")
     kvm.write_text(alone)
     assert not board.deploy(kvm)["changed"], "the last good generation runs"
     board.vtool("down", kvm)
@@ -114,6 +114,6 @@ def test_guests_are_on_the_nic_without_a_bridge(board: Bench, before: str, tmp_p
 def test_guests_of_xen_are_on_them_too(board: Bench, before: str, tmp_path: Path) -> None:
     xen = topology(tmp_path, "xen-networks")
     shown(board.deploy(xen)["rows"])
-    assert "xenbr0" in board.ssh("ip -4 route show default")
+    assert "xenbr0" in board.ssh("ip -4 route get ${SSH_CLIENT%% *}")
     board.vtool("down", xen)
     assert network(board) == before
