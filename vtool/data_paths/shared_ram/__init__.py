@@ -47,9 +47,13 @@ ROWS = (
         kvm=Way(
             Parts.DEBIAN,
             ("mmio", "pci"),
-            DAEMONS,
+            ("qemu", *DAEMONS),
             (
-                Need("QEMU", "RAM in a memory-backend-memfd or -file with share=on as large as -m", OLDEST_QEMU),
+                Need(
+                    "QEMU",
+                    "for a daemon, all RAM in a memory-backend-memfd or -file with share=on",
+                    OLDEST_QEMU,
+                ),
                 Need("guest kernel", "VIRTIO_MMIO or VIRTIO_PCI"),
             ),
         ),
