@@ -6,6 +6,7 @@ import argparse
 import errno
 import hashlib
 import io
+import itertools
 import json
 import lzma
 import os
@@ -317,6 +318,22 @@ def test_what_is_cut_off_is_no_object(end: int) -> None:
             receive(whole[: end * len(whole) // 1000])
         assert caught.value.code == "VT707"
         assert [path.name for path in (folder / "store").iterdir()] == [base]
+
+
+def test_an_object_that_shrinks_while_it_is_sent_ends_and_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, store = Random(15).randbytes(3 * delta.PIECE_BYTES), tmp_path / "store"
+    digest = put(tmp_path / "new", new)
+    monkeypatch.setattr(generations, "STORE", store)
+    sending = transfer({digest: tmp_path / "new" / digest}, {})
+    sent = [next(sending)]
+    os.truncate(tmp_path / "new" / digest, delta.PIECE_BYTES + 10)
+    sent += itertools.islice(sending, 100)
+    assert sent[-1] == delta.END
+    with pytest.raises(generations.BoardError) as caught:
+        receive(b"".join(sent))
+    assert caught.value.code == "VT707" and not list(store.iterdir())
 
 
 def test_a_base_that_changed_since_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

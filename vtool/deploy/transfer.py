@@ -164,8 +164,8 @@ def _data(stream: IO[bytes], runs: Runs, size: int) -> Iterator[bytes]:
         at += left
         while kind == DATA and left > 0:
             most = min(left, PIECE_BYTES - len(held))
-            held += stream.read(most) or bytes(most)  # the board finds one that shrank
-            left = at - stream.tell() if stream.tell() < at else 0
+            piece = stream.read(most) or bytes(most)  # the board finds one that shrank
+            held, left = held + piece, left - len(piece)
             if len(held) == PIECE_BYTES:
                 yield held
                 held = b""
