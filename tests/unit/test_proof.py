@@ -256,16 +256,28 @@ def test_what_a_backend_can_reach_is_what_was_found() -> None:
         assert read({"reach-fe0-disk0": {**good, **changes}})[REACH].seen == seen
 
 
-def test_a_guest_that_sends_nothing_is_told_where_it_has_no_address_and_fails_where_it_asks_for_one() -> None:
-    found = proofs(prepare(ROOT / "tests" / "topologies" / "kvm-networks.yaml").plan.boards[0])
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        (
+            "kvm-networks",
+            {
+                "device up0": ("0", False, True),
+                "device lan1": ("0", False, True),
+                "device alone0": ("0", True, False),
+            },
+        ),
+        ("dom0less-pv", {"device net1": ("0", True, False)}),
+    ],
+)
+def test_a_guest_that_sends_nothing_is_told_where_it_has_no_address_and_fails_where_it_asks_for_one(
+    name: str, wanted: dict[str, tuple[str, bool, bool]]
+) -> None:
+    found = proofs(prepare(ROOT / "tests" / "topologies" / f"{name}.yaml").plan.boards[0])
     sent = {proof.subject: proof for proof in found if proof.what == "frames that it sent, counted on the board"}
     silent = {proof.steps[0]["id"]: {"output": "0", "exit_code": 0, "code": 0} for proof in sent.values()}
     rows = {subject: proof.read(silent) for subject, proof in sent.items()}
-    assert {subject: (row.seen, row.noted, row.failed) for subject, row in rows.items()} == {
-        "device up0": ("0", False, True),
-        "device lan1": ("0", False, True),
-        "device alone0": ("0", True, False),
-    }
+    assert {subject: (row.seen, row.noted, row.failed) for subject, row in rows.items()} == wanted
 
 
 def test_granted_pages_are_counted_and_the_secret_is_not_among_them() -> None:

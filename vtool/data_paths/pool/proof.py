@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vtool.base.units import MIB, format_size
-from vtool.deploy.proof.echo import echoed, sent_back, through
-from vtool.deploy.proof.networks import frames, is_fixed
+from vtool.deploy.proof.echo import echoed, through
+from vtool.deploy.proof.networks import of_silent_guest
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.pools import through_pool
 from vtool.deploy.proof.reach import pool_reach
@@ -50,10 +50,7 @@ def pool_virtio(guest: XenBootGuest) -> Iterator[Proof]:
                 yield echoed(subject, identity, disk.disk_path, disk.scratch)
                 yield _slots_used(guest, device)
         if device.tap is not None:
-            if is_fixed(device.frontend_address):
-                yield sent_back(subject, identity, device.frontend_address)
-            else:
-                yield from frames(subject, identity, device.tap.name)
+            yield from of_silent_guest(subject, identity, device.frontend_address, device.tap.name)
     if guest.qemu is not None:
         pools = sum(view.inside.size_bytes for view in guest.shared if view.region in {d.pool for d in guest.virtio})
         yield mapped(

@@ -7,8 +7,8 @@ from typing import Any
 
 from vtool.base.units import MIB, format_size
 from vtool.deploy.proof.disks import through_disk
-from vtool.deploy.proof.echo import echoed, sent_back
-from vtool.deploy.proof.networks import frames, is_fixed, network_rows, vif
+from vtool.deploy.proof.echo import echoed
+from vtool.deploy.proof.networks import network_rows, of_silent_guest, vif
 from vtool.deploy.proof.outside import at_blkback, once_used
 from vtool.deploy.proof.paths import PathProof
 from vtool.deploy.proof.reach import Observed, to_disk
@@ -48,7 +48,7 @@ def xen_disk(guest: XenGuest, disk: XenDisk) -> Iterator[Proof]:
 def xen_interface(guest: XenGuest, interface: XenInterface) -> Iterator[Proof]:
     """Return what has to be shown of a PV network interface."""
     subject, identity = f"device {interface.name}", f"{guest.name}-{interface.name}"
-    port, inside = vif(guest.name, interface)
+    port, inside = vif(guest, interface), f"$(ls /sys/bus/xen/devices/vif-{interface.index}/net)"
     yield from network_rows(subject, guest.name, identity, interface.frontend_address, port=port, inside=inside)
     copy = on_board(
         f"copy-{identity}",
@@ -220,10 +220,7 @@ def attached(guest: XenBootGuest) -> Iterator[Proof]:
         devices = f"/local/domain/{guest.domain_id}/device"
         if one.interface is not None:
             address, place = one.interface.frontend_address, f"{devices}/vif/{one.interface.index}"
-            if is_fixed(address):
-                yield sent_back(subject, identity, address)
-            else:
-                yield from frames(subject, identity, f"vif{guest.domain_id}.{one.interface.index}")
+            yield from of_silent_guest(subject, identity, address, vif(guest, one.interface))
         else:
             assert one.disk is not None
             if one.disk.scratch is not None:

@@ -1,7 +1,7 @@
 """Networks that the board does not reach its guests by, and bridges that are more than vtool's: what is seen instead.
 
 A guest tells the address that it got; of one whose address is nobody's business the link is looked at, and frames are
-counted on the board. Enter at ``network_rows`` and ``bridges``.
+counted on the board. Enter at ``network_rows``, ``of_silent_guest`` and ``bridges``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from vtool.deploy.proof.echo import sent_back
 from vtool.deploy.proof.judges import Judge, Results, Verdict, value_of
 from vtool.deploy.proof.steps import Proof, counts, in_domain, network_io, on_board, shows
 from vtool.model.devices.types.net import BY_DHCP, NO_ADDRESS
-from vtool.plan.types import BoardPlan, Bridge, XenInterface
+from vtool.plan.types import BoardPlan, Bridge, XenBootGuest, XenGuest, XenInterface
 
 _LOOKS = 40
 """How often an address or frames are looked for, a second apart: a DHCP client asks again and again."""
@@ -27,7 +28,7 @@ def network_rows(
     ``port`` is the board's interface and ``inside`` the guest's, both as words of a shell. ``direct``: it is a macvtap
     interface, by which frames do not come back to the board that sends them.
     """
-    if is_fixed(address) and not direct:
+    if _is_fixed(address) and not direct:
         yield from network_io(subject, domain, identity, address)
         return
     if address == BY_DHCP:
@@ -36,26 +37,35 @@ def network_rows(
         step = in_domain(domain, f"address-{identity}", wait, _LOOKS + 20)
         judge = AnAddress(step=step["id"])
         yield Proof(subject, "the address that it says it got by DHCP", (step,), judge)
-    # Nobody makes a guest without an address send anything.
-    link, sent = frames(subject, identity, port, direct=direct)
-    yield from (link, replace(sent, if_used=address == NO_ADDRESS))
+    yield from _frames(subject, identity, address, port, direct=direct)
 
 
-def is_fixed(address: str) -> bool:
-    """Whether what a plan has as a frontend's address is one."""
+def of_silent_guest(subject: str, identity: str, address: str, port: str) -> Iterator[Proof]:
+    """Return what has to be shown of the network of a guest whose shell nobody reaches."""
+    if _is_fixed(address):
+        yield sent_back(subject, identity, address)
+    else:
+        yield from _frames(subject, identity, address, port)
+
+
+def _is_fixed(address: str) -> bool:
     return address not in (BY_DHCP, NO_ADDRESS)
 
 
-def frames(subject: str, identity: str, port: str, *, direct: bool = False) -> Iterator[Proof]:
-    """Return the rows that a guest's interface has a link, and that frames came from it."""
+def _frames(subject: str, identity: str, address: str, port: str, *, direct: bool = False) -> Iterator[Proof]:
+    """Return the rows that a guest's interface has a link, and that frames came from it.
+
+    Nobody makes a guest without an address send any: there that is told once it has.
+    """
     carrier = on_board(f"carrier-{identity}", f"cat /sys/class/net/{port}/carrier")
     yield shows(subject, "its interface on the board has a link", carrier, "1")
     # What a guest sends, its tap or vif receives; a macvtap interface sends it on.
     counter = f"/sys/class/net/{port}/statistics/{'tx' if direct else 'rx'}_packets"
     look = f'n=0; until F=$(cat {counter}); [ "$F" != 0 ] || [ $n -ge {_LOOKS} ]; do n=$((n+1)); sleep 1; done; echo $F'
-    yield counts(
+    sent = counts(
         subject, "frames that it sent, counted on the board", on_board(f"frames-{identity}", look, _LOOKS + 20)
     )
+    yield replace(sent, if_used=address == NO_ADDRESS)
 
 
 class AnAddress(Judge):
@@ -71,10 +81,10 @@ class AnAddress(Judge):
         return Verdict("an IPv4 address", seen or "none", proven, why)
 
 
-def vif(guest: str, interface: XenInterface) -> tuple[str, str]:
-    """Return the board's and the guest's interface of a PV network, as words of a shell."""
-    index = interface.index
-    return f"vif$(xl domid {guest}).{index}", f"$(ls /sys/bus/xen/devices/vif-{index}/net)"
+def vif(guest: XenGuest | XenBootGuest, interface: XenInterface) -> str:
+    """Return the board's interface of a PV network, as words of a shell."""
+    number = guest.domain_id if isinstance(guest, XenBootGuest) else f"$(xl domid {guest.name})"
+    return f"vif{number}.{interface.index}"
 
 
 def bridges(board: BoardPlan) -> Iterator[Proof]:
@@ -109,7 +119,7 @@ def _ports(board: BoardPlan, bridge: str) -> Iterator[str]:
     yield from (tap.name for tap in taps if tap is not None and tap.bridge == bridge)
     for guest in board.xen_guests:
         mine = (one for one in guest.interfaces if one.bridge == bridge and one.backend is None)
-        yield from (vif(guest.name, interface)[0] for interface in mine)
+        yield from (vif(guest, interface) for interface in mine)
     for built in board.xen_boot.guests:
         attached = (one.interface for one in built.attached if one.interface and one.interface.bridge == bridge)
-        yield from (f"vif{built.domain_id}.{interface.index}" for interface in attached)
+        yield from (vif(built, interface) for interface in attached)
