@@ -16,11 +16,10 @@ from vtool.board.protocols import Board
 from vtool.deploy.asking import ON_BOARD, board_json
 from vtool.deploy.job import Job
 from vtool.deploy.on_board.lock import LEASE_S
+from vtool.deploy.on_board.uplink import GUARD_S
 from vtool.deploy.reached import reach
 from vtool.diagnostics import VtoolError, board_failed
 
-GUARD_S = 120.0
-"""How long a board waits to be told (``on_board/uplink.py``, which boards have without this)."""
 _STALLED_S = 40.0
 """How long the connection that was there may say nothing: TCP sends again after at most half of that by then."""
 

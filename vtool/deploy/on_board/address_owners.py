@@ -16,12 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .base import BoardError, run
+from .base import INTERFACES, BoardError, run
+from .processes import CONTROL_GROUPS, PROCESSES, command_lines, control_group
 from .typed import Any
 
-PROCESSES = Path("/proc")
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
-INTERFACES = Path("/sys/class/net")
 NETWORKD = Path("/run/systemd/netif")
 NETWORKD_FILES = Path("/run/systemd/network")
 NETWORK_MANAGER = Path("/run/NetworkManager/devices")
@@ -44,7 +42,8 @@ def owners_of(interface: str, addresses: list[dict[str, Any]]) -> dict[str, Any]
     clients = [{"words": words, "group": group} for _, words, group in _clients(interface)]
     leased = any(address["leased"] and address["family"] == "inet" for address in addresses)
     if leased and not clients and text is None:
-        others = [comm for comm in OTHERS if any(name == comm for _, name in _processes())]
+        running = set(_programs())
+        others = [name for name in OTHERS if name in running]
         raise _unknown(interface, f"{others[0]} has it" if others else "nobody is found who renews its lease")
     return {"clients": clients, "networkd": text}
 
@@ -137,24 +136,19 @@ def _networkd_file(interface: str) -> Path:
 # ---------------------------------------------------------------- DHCP clients
 
 
-def _processes() -> Iterator[tuple[Path, str]]:
-    for folder in PROCESSES.glob("[0-9]*"):
+def _programs() -> Iterator[str]:
+    for path in PROCESSES.glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):
-            yield folder, (folder / "comm").read_text().strip()
+            yield path.read_text().strip()
 
 
 def _clients(interface: str) -> Iterator[tuple[int, list[str], str]]:
     """Yield the DHCP clients of an interface: process, command line, control group."""
-    for folder, _ in _processes():
-        with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_text(errors="replace").split("\0")[:-1]
-            if not any(word.rsplit("/", 1)[-1] in CLIENTS for word in words[:2]):  # `busybox udhcpc`, too
-                continue
-            group = next(
-                (line[3:] for line in (folder / "cgroup").read_text().splitlines() if line.startswith("0::")), ""
-            )
-            if interface in words:
-                yield int(folder.name), words, group
+    for folder, words in command_lines(PROCESSES):
+        is_client = any(word.rsplit("/", 1)[-1] in CLIENTS for word in words[:2])  # `busybox udhcpc`, too
+        if is_client and interface in words:
+            with contextlib.suppress(OSError):
+                yield int(folder.name), words, control_group(folder)
 
 
 def has_client(interface: str) -> bool:

@@ -13,8 +13,10 @@ from .typed import Any
 
 FOLDER = Path("/var/lib/vtool")
 CURRENT = FOLDER / "current"
+STORE = FOLDER / "store"
 BOARD = FOLDER / "board.json"
 """What the board boots by, of the last generation that it got."""
+INTERFACES = Path("/sys/class/net")
 
 
 class BoardError(Exception):

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .base import FOLDER
@@ -61,6 +61,11 @@ def base_of(path: Path, name: str) -> dict[str, str] | None:
         return {"base": name, "blocks": told(block_checksums(page_checksums(path)))}
     except OSError:
         return None
+
+
+def first_base(found: Iterable[tuple[Path, str]]) -> dict[str, str] | None:
+    """Return the first of some files, each with its name for the board, that can be built on; None if none can."""
+    return next(filter(None, (base_of(path, name) for path, name in found)), None)
 
 
 def told(checksums: bytes) -> str:

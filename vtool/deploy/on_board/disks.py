@@ -14,18 +14,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from .base import FOLDER, BoardError, read_json, replace_file, replace_link, sync_folder
-from .delta import base_of, data_ranges
-from .given import check_device, is_empty
+from . import qcow2
+from .base import FOLDER, STORE, BoardError, read_json, replace_file, replace_link, sync_folder
+from .delta import data_ranges, first_base
+from .given import check_device, is_empty, mounted
 from .typed import Any
 
-STORE = FOLDER / "store"
 DISKS = FOLDER / "disks"
 ANEW = ".anew"
 """The folder below that has the files of disks that start anew; no disk's name begins so."""
 OURS = ".ours.json"
 """What vtool was let write to, and which devices it was given: what is found there later is its own or a guest's."""
-QCOW2 = b"QFI\xfb"
 
 
 def files(generation: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -91,11 +90,8 @@ def bases(
             for other in files(generation)
             if other.get("image") and (disk["name"] == other["name"] or disk["source"] == other["source"])
         ]
-        for _, path in sorted(alike):
-            base = base_of(Path(path), str(Path(path).relative_to(FOLDER)))
-            if base is not None:
-                yield digest, base
-                break
+        if base := first_base((Path(path), str(Path(path).relative_to(FOLDER))) for _, path in sorted(alike)):
+            yield digest, base
 
 
 def needed_bytes(generation: dict[str, Any], running: dict[str, Any] | None) -> int:
@@ -141,13 +137,13 @@ def _check_file(disk: dict[str, Any], path: Path) -> None:
     made, wanted = read_json(_record(path)) or {}, disk.get("format", "raw")
     with path.open("rb") as stream:
         head = stream.read(32)
-    size, is_qcow2 = path.stat().st_size, made.get("format", wanted) == "qcow2" and head.startswith(QCOW2)
+    size, is_qcow2 = path.stat().st_size, made.get("format", wanted) == "qcow2" and head.startswith(qcow2.MAGIC)
     found = "qcow2" if is_qcow2 else "raw"
     hint = ["give the disk another file name, or change it on the board yourself"]
     if found != wanted:
         raise BoardError("VT706", f"disk {path} is there as a {found} file, the topology says {wanted}", hint)
     if is_qcow2:
-        size = int.from_bytes(head[24:32], "big")
+        size = qcow2.size_of(head)
     if disk.get("sized", True) and size != disk["size_bytes"]:
         hint = ["give the disk another file name, or change its size on the board yourself"]
         raise BoardError("VT706", f"disk {path} is {size} bytes, the topology says {disk['size_bytes']}", hint)
@@ -190,13 +186,13 @@ def make(generation: dict[str, Any], running: dict[str, Any] | None) -> None:
     for folder in (DISKS, DISKS / ANEW):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
-    new = to_make(generation, running)
+    found = [(disk, *target(disk, generation, running)) for disk in files(generation)]
+    new = [(disk, path) for disk, path, is_new in found if is_new]
     for number, (disk, path) in enumerate(new):
         image = disk.get("image")
         again = any(other.get("image") == image for other, _ in new[number + 1 :])
         _make(disk, path, keeps_object=again)
-    for disk in files(generation):
-        path = next((path for other, path in new if other is disk), None) or target(disk, generation, running)[0]
+    for disk, path, _ in found:
         if disk.get("resets"):
             way = link(generation, disk)
             way.parent.mkdir(exist_ok=True)
@@ -307,14 +303,12 @@ def give_back() -> list[str]:
 
 def look(generation: dict[str, Any], path: str) -> dict[str, Any]:
     """Say of a disk of a generation what it was made of, in which format its file is, and where it is mounted."""
-    from .given import mounted
-
     disk = next(d for d in generation["disks"] if path in (d.get("path"), d.get("device")))
     if "device" in disk:
         return {"mounted": ", ".join(mounted(Path(path).stat().st_rdev)) or "nowhere"}
     file = file_of(generation, disk)
     with file.open("rb") as stream:
-        is_qcow2 = stream.read(4) == QCOW2
+        is_qcow2 = stream.read(4) == qcow2.MAGIC
     made = read_json(_record(file)) or {}
     return {
         "format": "qcow2" if is_qcow2 and made.get("format") == "qcow2" else "raw",

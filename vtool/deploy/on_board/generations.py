@@ -22,6 +22,7 @@ from .base import (
     BOARD,
     CURRENT,
     FOLDER,
+    STORE,
     BoardError,
     boot_id,
     free_bytes,
@@ -36,7 +37,6 @@ from .boot_partition import make_sound
 from .networks import refuse_networks
 from .typed import IO, Any
 
-STORE = FOLDER / "store"
 GENERATIONS = FOLDER / "generations"
 PENDING = FOLDER / "pending.json"
 HISTORY = FOLDER / "history.jsonl"
@@ -160,7 +160,8 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     check_writable(generation)
     if not arguments.look_only:
         collect_garbage(generation)
-    disks.check(generation, running, older_generations())
+    older = older_generations()
+    disks.check(generation, running, older)
     images = disks.images(generation, running)
     objects = {**{file["sha256"]: file["size_bytes"] for file in generation["files"]}, **images}
     lacking = {digest: size for digest, size in objects.items() if sha256_of(STORE / digest) != digest}
@@ -169,13 +170,14 @@ def verb_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     of_files = sum(size for digest, size in lacking.items() if digest not in images)
     check_space(generation, of_files, may_forget=not arguments.look_only)
     if not arguments.look_only:
-        answer["bases"], answer["unpacks"] = dict(bases(generation, set(missing))), delta.unpacks()
+        answer["bases"], answer["unpacks"] = dict(bases(generation, set(missing), older)), delta.unpacks()
     return answer
 
 
-def bases(wanted: dict[str, Any], missing: set[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def bases(
+    wanted: dict[str, Any], missing: set[str], older: list[dict[str, Any] | None]
+) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each large missing object for which the board has an older file of the same name, with that."""
-    older = older_generations()
     yield from disks.bases(wanted, missing, older)
     for file in wanted["files"]:
         if file["sha256"] not in missing or file["size_bytes"] < delta.LEAST_BYTES:
@@ -187,11 +189,8 @@ def bases(wanted: dict[str, Any], missing: set[str]) -> Iterator[tuple[str, dict
             for other in generation["files"]
             if (other["place"], other["name"]) == (file["place"], file["name"])
         )
-        for found in of_same_name:
-            base = delta.base_of(STORE / found, f"store/{found}")
-            if base is not None:
-                yield file["sha256"], base
-                break
+        if base := delta.first_base((STORE / found, f"store/{found}") for found in of_same_name):
+            yield file["sha256"], base
 
 
 def older_generations() -> list[dict[str, Any] | None]:
@@ -283,10 +282,9 @@ def verb_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     install_entry(generation)
     make_users_and_disks(generation)
     os.sync()  # all of it is on the disks before anything refers to it
-    changed = running is None or running["generation"] != generation["generation"]
     remember("applied", generation, arguments)
     answer = try_generation(generation, damaged)
-    return {"changed": changed, "notes": told, **answer}
+    return {"changed": not same, "notes": told, **answer}
 
 
 def try_generation(generation: dict[str, Any], damaged: list[str]) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import uplink
-from .base import BoardError
+from .base import INTERFACES, BoardError
 from .typed import Any
 
 ROUTES = Path("/proc/net/route")
-INTERFACES = Path("/sys/class/net")
 
 
 def refuse_networks(wanted: list[dict[str, Any]], running: list[dict[str, Any]]) -> None:

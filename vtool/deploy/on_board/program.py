@@ -73,7 +73,7 @@ VERBS: dict[str, tuple[str, list[Any]]] = {
     "give_uplink": ("uplink", [word("bridge")]),
     "start_uplinks": ("uplink", OWNER),
     "confirm_uplinks": ("uplink", []),
-    "release_uplinks": ("uplink", [*OWNER, word("--seconds", type=float, default=120.0)]),
+    "release_uplinks": ("uplink", [*OWNER, word("--seconds", type=float)]),
     "guard_uplink": ("uplink", [word("bridge"), word("--seconds", type=float)]),
     "guard_release": ("uplink", [word("bridge"), word("--seconds", type=float)]),
     "hold": ("program", [word("holder", type=json.loads)]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .typed import BinaryIO
 
+MAGIC = b"QFI\xfb"
 OFFSET = 0x00FFFFFFFFFFFE00
 ALL_ZEROS = 1
 COMPRESSED = 1 << 62
@@ -17,7 +18,7 @@ def read(stream: BinaryIO, at: int, size: int) -> bytes:
     """Return what a guest sees in [at, at + size). ValueError for what is not read here."""
     stream.seek(0)
     head = stream.read(112)
-    if head[:4] != b"QFI\xfb" or int.from_bytes(head[8:16], "big"):
+    if not head.startswith(MAGIC) or int.from_bytes(head[8:16], "big"):
         raise ValueError("it is no qcow2 file, or one on top of another")
     cluster = 1 << int.from_bytes(head[20:24], "big")
     first_table = int.from_bytes(head[40:48], "big")
@@ -40,6 +41,11 @@ def read(stream: BinaryIO, at: int, size: int) -> bytes:
         else:
             seen += bytes(most)
     return seen
+
+
+def size_of(head: bytes) -> int:
+    """Return how large a guest sees the file whose beginning this is."""
+    return int.from_bytes(head[24:32], "big")
 
 
 def _entry(stream: BinaryIO, table: int, number: int) -> int:

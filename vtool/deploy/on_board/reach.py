@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .base import BoardError, run
+from .processes import CONTROL_GROUPS
 from .typed import Any
 
 FOLDER = "/tmp/.vtool-reach"  # noqa: S108 - in the domain, which has one user
@@ -34,7 +35,6 @@ PAGE_BYTES = 4096  # Xen counts in these
 PAGE = f"bs={PAGE_BYTES} count=1 2>/dev/null"
 GRANT = re.compile(r"\[0x[0-9a-f]+\]\s+(\d+) 0x[0-9a-f]+ 0x[0-9a-f]+\s+\d+ 0x([0-9a-f]+) 0x")
 CHUNK_BYTES = 16 << 20
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # What VMMs and daemons share memory by.
 MEMORY_OBJECTS = ("/memfd:", "/dev/shm/", "/dev/hugepages/")  # noqa: S108 - names that are compared
 

@@ -11,12 +11,12 @@ import shutil
 from pathlib import Path
 
 from .base import FOLDER, BoardError, replace_file, run
+from .processes import PROCESSES, command_lines
 from .typed import Any
 
 PATHS = FOLDER / "paths.sed"
 """Where programs are that the board has elsewhere: what the generator of units changes in them."""
 FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PROCESSES = Path("/proc")
 UNIT_FOLDERS = tuple(f"{place}/systemd/system" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
 DEBIANS_INIT, DEBIANS_DEFAULTS = Path("/etc/init.d/xen"), Path("/etc/default/xen")
 """What starts xenconsoled on Debian, and the file of shell lines that says with which words."""
@@ -86,12 +86,4 @@ def _has_unit(unit: str) -> bool:
 
 
 def _command_lines(name: str) -> list[list[str]]:
-    found = []
-    for path in PROCESSES.glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")[:-1]
-        except OSError:  # it ended
-            continue
-        if words and words[0].rpartition("/")[2] == name:
-            found.append(words)
-    return found
+    return [words for _, words in command_lines(PROCESSES) if words and words[0].rpartition("/")[2] == name]

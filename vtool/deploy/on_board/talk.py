@@ -21,11 +21,11 @@ from pathlib import Path
 
 from .base import BoardError, run
 from .domains import clean_lines, console_text, manifest
+from .processes import CONTROL_GROUPS, control_group
 from .typed import Any
 
 PATIENCE_S = 20.0
 """How long a guest may take until it takes commands."""
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _LOOK_S = 0.05
 XENS_CONSOLE = ["its console is Xen's: `vtool board console`, and Ctrl-A three times goes from domain to domain"]
 
@@ -248,8 +248,8 @@ def verb_powerdown(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def own_control_group() -> Path:
-    """Return the folder of the unit that this is a process of (cgroups(7), version 2)."""
-    return CONTROL_GROUPS / Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
+    """Return the folder of the unit that this is a process of."""
+    return CONTROL_GROUPS / control_group(Path("/proc/self")).lstrip("/")
 
 
 def _wait_for_keeper(unit: Path, deadline_s: float) -> None:

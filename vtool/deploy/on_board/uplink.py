@@ -17,11 +17,10 @@ import time
 from pathlib import Path
 
 from . import address_owners, addressing
-from .base import BoardError, read_json, replace_file, run
+from .base import INTERFACES, BoardError, read_json, replace_file, run
 from .typed import Any
 
 STATES = Path("/run/vtool/uplinks")
-INTERFACES = Path("/sys/class/net")
 GUARD_S = 120.0
 """How long a controller has to reach the board anew: as long as an emulated board's slowest connection, and some."""
 ADDRESS_S = 30.0
@@ -274,11 +273,10 @@ def verb_give_uplink(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def verb_start_uplinks(_: argparse.Namespace) -> dict[str, Any]:
     """Start the bridges with uplinks of the running generation, before anything is waited for."""
-    from .generations import running_generation
+    from .generations import running_generation, uplinks
 
-    running = running_generation() or {}
-    units = [f"vtool-bridge-{one['name']}.service" for one in running.get("networks", []) if one.get("uplink")]
-    for unit in units:
+    for bridge in uplinks(running_generation() or {}):
+        unit = f"vtool-bridge-{bridge}.service"
         run("systemctl", "reset-failed", unit, check=False)
         run("systemctl", "start", unit)
     return {"uplinks": taken()}
@@ -303,6 +301,6 @@ def verb_release_uplinks(arguments: argparse.Namespace) -> dict[str, Any]:
         assert state is not None
         released = {"uplink": state["uplink"], "confirmed": False}
         replace_file(STATES / f"{bridge}.released", json.dumps(released).encode())
-        _start_guard("guard_release", bridge, arguments.seconds)
+        _start_guard("guard_release", bridge, GUARD_S if arguments.seconds is None else arguments.seconds)
         give(bridge, keep_bridge=True)
     return {"released": bridges}
