@@ -158,11 +158,14 @@ GRANULES = (4 * KIB, 16 * KIB, 64 * KIB)
 """Page sizes of arm64 (Arm DDI 0487, D8.1; Linux ARM64_4K_PAGES, ARM64_16K_PAGES, ARM64_64K_PAGES)."""
 
 
-def _to_granule(value: Any) -> int:
-    size = parse_size(value)
-    if size not in GRANULES:
-        raise ValueError("a granule is 4KiB, 16KiB or 64KiB")
-    return size
+def _one_of(sizes: tuple[int, ...], words: str) -> Callable[[Any], int]:
+    def to_size(value: Any) -> int:
+        size = parse_size(value)
+        if size not in sizes:
+            raise ValueError(words)
+        return size
+
+    return to_size
 
 
 HUGE_PAGES = (64 * KIB, 2 * MIB, 32 * MIB, 512 * MIB, 1024 * MIB)
@@ -172,20 +175,16 @@ Linux Documentation/arch/arm64/hugetlbpage.rst.
 """
 
 
-def _to_huge_page(value: Any) -> int:
-    size = parse_size(value)
-    if size not in HUGE_PAGES:
-        raise ValueError("huge pages are of 64KiB, 2MiB, 32MiB, 512MiB or 1GiB")
-    return size
-
-
 _HugePageInput = (
     Literal[65536, 2097152, 33554432, 536870912, 1073741824]
     | Annotated[str, Field(pattern=r"^(64 ?KiB|(2|32|512) ?MiB|1 ?GiB)$")]
 )
 HugePageSize = Annotated[
     int,
-    BeforeValidator(_to_huge_page, json_schema_input_type=_HugePageInput),
+    BeforeValidator(
+        _one_of(HUGE_PAGES, "huge pages are of 64KiB, 2MiB, 32MiB, 512MiB or 1GiB"),
+        json_schema_input_type=_HugePageInput,
+    ),
     Field(description="the size of huge pages: 64KiB, 2MiB, 32MiB, 512MiB or 1GiB"),
 ]
 """Bytes; a size of huge pages."""
@@ -193,7 +192,7 @@ HugePageSize = Annotated[
 _GranuleInput = Literal[4096, 16384, 65536] | Annotated[str, Field(pattern=r"^(4|16|64) ?KiB$")]
 Granule = Annotated[
     int,
-    BeforeValidator(_to_granule, json_schema_input_type=_GranuleInput),
+    BeforeValidator(_one_of(GRANULES, "a granule is 4KiB, 16KiB or 64KiB"), json_schema_input_type=_GranuleInput),
     Field(description="the page size of a kernel: 4KiB, 16KiB or 64KiB"),
 ]
 """Bytes; the page size of an arm64 kernel."""

@@ -173,8 +173,8 @@ def served_by(guest: Guest) -> dict[str, str]:
     return {device.name: device.served_by for device in guest.devices if device.served_by is not None}
 
 
-class WithoutPv:
-    """A guest that has no PV devices and serves none: Xen's grants and dom0's bridges do not concern it."""
+class NotByXl:
+    """A guest that xl does not create: no other's PV device waits for it, and units join its interfaces to bridges."""
 
     @property
     def starts_first(self) -> bool:
@@ -183,13 +183,8 @@ class WithoutPv:
 
     @property
     def bridges(self) -> tuple[str, ...]:
-        """Return nothing: a tap's unit joins it to its bridge."""
+        """Return nothing: the unit of a tap, or the one that attaches an interface, is on it."""
         return ()
-
-    @property
-    def grants(self) -> None:
-        """Return nothing: its devices take no grants that are counted."""
-        return
 
 
 class NotOnTheBoard:

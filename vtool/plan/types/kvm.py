@@ -16,9 +16,9 @@ from vtool.plan.types.guest import (
     GuestAccess,
     GuestImage,
     GuestKind,
+    NotByXl,
     RegionView,
     StartedLater,
-    WithoutPv,
     started_from,
     written_files,
 )
@@ -130,7 +130,7 @@ class KvmFirmware:
 
 
 @record
-class KvmGuest(StartedLater, WithoutPv):
+class KvmGuest(StartedLater, NotByXl):
     """A KVM guest: guest-physical RAM, pools right after it, devices on pinned places.
 
     ``overlay`` is None when QEMU's own tree needs nothing. ``machine`` is QEMU's with its properties;
@@ -204,6 +204,11 @@ class KvmGuest(StartedLater, WithoutPv):
     def banks(self) -> tuple[AddressRange, ...]:
         """Return its RAM, guest-physical, without pools."""
         return (self.ram,)
+
+    @property
+    def grants(self) -> None:
+        """Return nothing: KVM has none."""
+        return
 
     @property
     def handed(self) -> tuple[Tap, ...]:

@@ -14,6 +14,7 @@ from vtool.plan.types.guest import (
     GuestDevice,
     GuestImage,
     GuestKind,
+    NotByXl,
     RegionView,
 )
 from vtool.plan.types.origins import Origin, StaticRange
@@ -72,7 +73,7 @@ class XenCpuPool:
 
 
 @record
-class XenBootGuest(GuestWithQemu):
+class XenBootGuest(GuestWithQemu, NotByXl):
     """A domU that Xen itself builds at boot (dom0less): everything of its device-tree node.
 
     ``domain_id`` is the number that Xen gives it; ``unit`` finds it on the running board, ``ready`` is waited for
@@ -115,16 +116,6 @@ class XenBootGuest(GuestWithQemu):
     """What xl attaches to it once it has its xenstore."""
     grants: GrantLimit | None = None
     """What that holds at worst, and what it has; None where it holds nothing."""
-
-    @property
-    def bridges(self) -> tuple[str, ...]:
-        """Return nothing: the unit that attaches an interface is on it."""
-        return ()
-
-    @property
-    def starts_first(self) -> bool:
-        """Return False: none waits until it is ready."""
-        return False
 
     @property
     def kind(self) -> GuestKind:
