@@ -12,7 +12,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 USER, USER_ID = "vtool", 61234
@@ -49,6 +51,21 @@ def why_not() -> str:
     if not Path("/usr/sbin/sshd").exists() or shutil.which("sudo") is None:
         return "openssh-server or sudo is not installed"
     return ""
+
+
+def why_no_board_folder() -> str:
+    """Tell why a folder of sshds is not where boards have vtool's; empty when it is."""
+    there = Path("/var/tmp").stat().st_dev == Path("/").stat().st_dev
+    return "" if there else "/var/tmp is not on the root file system, where a board has vtool's folder"
+
+
+@contextlib.contextmanager
+def sshd_folder() -> Iterator[tuple[Path, contextlib.ExitStack]]:
+    """Yield a folder for sshds, which their users can enter, and what ends them before it goes."""
+    with tempfile.TemporaryDirectory(prefix="vt-", dir="/var/tmp") as text, contextlib.ExitStack() as stack:
+        folder = Path(text)
+        folder.chmod(0o755)
+        yield folder, stack
 
 
 class Machine:

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,8 @@ from pathlib import Path
 from benchmarks.fleet import MOUNTS, Fleet, Source, own_folders
 from vtool.bench.groups import began_on, groups_of
 from vtool.results.run_folder import RunRead
+
+from .machine import sshd_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 RACKS = ("rack1", "rack2")
@@ -107,12 +108,11 @@ class Racks:
 @contextlib.contextmanager
 def racks() -> Iterator[Racks]:
     """Make both, switched on, and a guest on each."""
-    with tempfile.TemporaryDirectory(prefix="vt-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)
-        source = OneBoard(Path(folder), len(RACKS))
+    with sshd_folder() as (folder, stack):
+        source = OneBoard(folder, len(RACKS))
         source.names = list(RACKS)
         source.write()
-        found = Racks(Fleet(Path(folder), source, stack, MOUNTS + OWN_LOG))
+        found = Racks(Fleet(folder, source, stack, MOUNTS + OWN_LOG))
         folders = [str(machine.folder) for machine in found.fleet.machines.values()]
         words = [sys.executable, "-m", "tests.integration.guest_of_shell", "fe0", *folders]
         guests = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)

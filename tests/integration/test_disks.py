@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.fleet import Fleet, Source, own_folders
 
-from .machine import why_not
+from .machine import sshd_folder, why_no_board_folder, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -91,15 +91,12 @@ class Board:
 
 @pytest.fixture
 def board() -> Iterator[Board]:
-    if reason := why_not():
+    if reason := why_not() or why_no_board_folder():
         pytest.skip(reason)
-    if Path("/var/tmp").stat().st_dev != Path("/").stat().st_dev:
-        pytest.skip("/var/tmp is not on the root file system, where a board has vtool's folder")
-    with tempfile.TemporaryDirectory(prefix="vtool-disks-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)
-        source = Disks(Path(folder), 1)
+    with sshd_folder() as (folder, stack):
+        source = Disks(folder, 1)
         source.write()
-        yield Board(Fleet(Path(folder), source, stack), source)
+        yield Board(Fleet(folder, source, stack), source)
 
 
 def test_disks_are_kept_or_start_anew_and_rollback_goes_back(board: Board) -> None:

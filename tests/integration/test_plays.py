@@ -23,7 +23,7 @@ import pytest
 from benchmarks.fleet import Fleet, Source, own_folders
 
 from .conftest import takes_ctrl_c
-from .machine import why_not
+from .machine import sshd_folder, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 OUR_ROOMS = [ROOT / name for name in ("vtool", "inventory", "playbooks")]
@@ -111,11 +111,10 @@ class Lab:
 def boards() -> Iterator[Lab]:
     if reason := why_not():
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="vtool-plays-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)
-        source = NoGuests(Path(folder), len(BOARDS))
+    with sshd_folder() as (folder, stack):
+        source = NoGuests(folder, len(BOARDS))
         source.write()
-        yield Lab(Fleet(Path(folder), source, stack))
+        yield Lab(Fleet(folder, source, stack))
 
 
 @pytest.fixture

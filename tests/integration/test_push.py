@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from benchmarks.fleet import MOUNTS, Fleet, Source, own_folders
 
-from .machine import why_not
+from .machine import sshd_folder, why_no_board_folder, why_not
 
 COUNTED = """
 PYTHON=$(readlink -f /usr/bin/python3)
@@ -29,15 +27,12 @@ mount --bind "$1/counted" "$PYTHON"
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    if reason := why_not():
+    if reason := why_not() or why_no_board_folder():
         pytest.skip(reason)
-    if Path("/var/tmp").stat().st_dev != Path("/").stat().st_dev:
-        pytest.skip("/var/tmp is not on the root file system, where a board has vtool's folder")
-    with tempfile.TemporaryDirectory(prefix="vtool-fleet-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)
-        source = Source(Path(folder), 2)
+    with sshd_folder() as (folder, stack):
+        source = Source(folder, 2)
         source.write()
-        yield Fleet(Path(folder), source, stack, MOUNTS + COUNTED)
+        yield Fleet(folder, source, stack, MOUNTS + COUNTED)
 
 
 def push(fleet: Fleet) -> dict[str, dict[str, float]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +14,7 @@ import pytest
 from benchmarks.fleet import MOUNTS, Fleet
 from tests.unit.test_inside import SECRET, Guest, getty
 
-from .machine import Machine, make_key, why_not
+from .machine import Machine, make_key, sshd_folder, why_not
 from .racks import OWN_LOG, ROOT, OneBoard, Racks
 
 RACK = "rack1"
@@ -39,13 +36,12 @@ class OneGuest(OneBoard):
 def board() -> Iterator[tuple[Racks, OneGuest, Guest]]:
     if reason := why_not():
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="vt-", dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)
-        source = OneGuest(Path(folder), 1)
+    with sshd_folder() as (folder, stack):
+        source = OneGuest(folder, 1)
         source.names = [RACK]
         source.write()
-        (Path(folder) / "pw.txt").write_text(f"{SECRET}\n")
-        lab = Racks(Fleet(Path(folder), source, stack, MOUNTS + OWN_LOG))
+        (folder / "pw.txt").write_text(f"{SECRET}\n")
+        lab = Racks(Fleet(folder, source, stack, MOUNTS + OWN_LOG))
         machine = lab.fleet.machines[RACK].folder
         words = [sys.executable, "-m", "tests.integration.guest_of_shell", "fe0", str(machine)]
         monitor = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)
