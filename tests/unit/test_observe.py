@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -94,3 +97,28 @@ def test_what_a_domains_silence_cost_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert {name: result["silent"] for name, result in results.items()} == {
         "fe01": True, "fe02": True, "fe11": False, "fe12": False,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"), [(errno.ECONNREFUSED, True), (errno.EHOSTUNREACH, True), (errno.ENETUNREACH, False)]
+)
+def test_a_domain_that_is_about_to_have_its_address_is_waited_for(
+    said: int, waited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = list[int]()
+
+    def create_connection(*_: object, **__: object) -> socket.socket:
+        tries.append(said)
+        if len(tries) < 3:
+            raise OSError(said, os.strerror(said))
+        return socket.socket()
+
+    monkeypatch.setattr(observe.socket, "create_connection", create_connection)
+    step = {"id": "s", "address": "192.0.2.2", "port": 7003}
+    if waited:
+        observe.connect(step).close()
+        assert len(tries) == 3
+    else:
+        with pytest.raises(OSError, match=os.strerror(said)):
+            observe.connect(step)
+        assert len(tries) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -150,14 +151,18 @@ def observe_kernel_option(step: dict[str, Any]) -> dict[str, Any]:
     return {"value": "unknown" if options is None else options.get(step["option"], "n")}
 
 
+_ABOUT_TO = (errno.ECONNREFUSED, errno.EHOSTUNREACH)
+"""What Linux says of a port that nobody has, and where nobody has the address."""
+
+
 def connect(step: dict[str, Any]) -> socket.socket:
-    """Connect to a domain's TCP port, which may be about to be opened; OSError past the deadline."""
+    """Connect to a domain's TCP port; its address or the port may be about to be there. OSError past the deadline."""
     deadline = time.monotonic() + allowed_s(step, 20)
     while True:
         try:
             return socket.create_connection((step["address"], step["port"]), timeout=20)
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
+        except OSError as error:
+            if error.errno not in _ABOUT_TO or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)  # between two attempts; the loop has the deadline
 
