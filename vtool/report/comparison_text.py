@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from vtool.base.records import record
 from vtool.report.explanation_text import explanation_lines
-from vtool.report.quantities import CLOCK_WORDS, number, percent, quantity
+from vtool.report.quantities import CLOCK_WORDS, percent, quantity, with_step
 from vtool.report.styled import Style, heading, note, styled_table
 from vtool.results.changes import Change, Verdict
 from vtool.results.comparison import Against, ComparedRun, Comparison
@@ -95,7 +95,8 @@ def _cell_lines(words: str, reference: str, rows: Sequence[Sequence[str]], style
 def _row(change: Change, clock: Clock, shown: _Shown, *, relative: bool = False) -> tuple[str, str, str, str, str, str]:
     unit = change.measure.unit
     was, now = (
-        f"× {number(value)}" if relative else quantity(value, unit, clock) for value in (change.reference, change.value)
+        f"× {with_step(value, step)}" if relative else quantity(value, unit, clock, step)
+        for value, step in ((change.reference, change.reference_step), (change.value, change.step))
     )
     interval = _spread(change, clock, relative)
     low, high = _signed(change.low, change), _signed(change.high, change)
@@ -121,11 +122,12 @@ def _signed(share: float | None, change: Change) -> float | None:
 
 def _spread(change: Change, clock: Clock, relative: bool) -> str:
     """Return what stands for an interval where repetitions are too few."""
-    if change.verdict is not Verdict.TOO_FEW or relative:
+    if change.low is not None or change.verdict is Verdict.NO_TIMES or relative:
         return ""
     if change.repetitions == 1:
         return "none; seen once"
-    least, most = (quantity(value, change.measure.unit, clock) for value in (change.least, change.most))
+    unit, ends = change.measure.unit, (change.least, change.most)
+    least, most = (quantity(value, unit, clock, change.step, shown=False) for value in ends)
     return f"none; {least} to {most} seen"
 
 

@@ -35,9 +35,9 @@ class Scale:
     factor: float
     unit: str
 
-    def of(self, value: float) -> str:
-        """Return a number with three digits, without its unit."""
-        return number(value / self.factor)
+    def of(self, value: float, step: float = 0.0) -> str:
+        """Return a number with three digits, without its unit; of a counter that has steps, with the step."""
+        return with_step(value / self.factor, step / self.factor)
 
 
 def scale_of(unit: str, clock: Clock, values: Iterable[float], per: str = "", *, short: bool = False) -> Scale:
@@ -73,20 +73,37 @@ def _step(steps: Sequence[tuple[float, str]], value: float) -> tuple[float, str]
     return next((step for step in steps if value >= step[0] * 0.9995), steps[-1])
 
 
-def quantity(value: float, unit: str, clock: Clock) -> str:
-    """Write a number in a base unit (B, s, B/s, 1/s, 1) on the scale that suits it."""
-    scale = scale_of(unit, clock, [value], short=True)
+def quantity(value: float, unit: str, clock: Clock, step: float = 0.0, *, shown: bool = True) -> str:
+    """Write a number in a base unit (B, s, B/s, 1/s, 1) on the scale that suits it: ``57 ± 10 k instr.``.
+
+    ``step`` is that of its counter, 0 where that is too small to matter; where it is not ``shown``, it has the digits.
+    """
+    scale = scale_of(unit, clock, [max(value, step) if step else value], short=True)
     between = "" if scale.unit.startswith("/") else " "
-    return f"{scale.of(value)}{between}{scale.unit}".strip()
+    told = (with_step if shown else number)(value / scale.factor, step / scale.factor)
+    return f"{told}{between}{scale.unit}".strip()
 
 
-def number(value: float) -> str:
-    """Write a number with three digits, no exponent, and a true minus sign."""
+def with_step(value: float, step: float) -> str:
+    """Write a number, and by how much it may be off because its counter moves in steps: ``57 ± 10``."""
+    return f"{number(value, step)} ± {number(step, step)}" if step else number(value)
+
+
+def number(value: float, step: float = 0.0) -> str:
+    """Write a number with three digits, no exponent, and a true minus sign.
+
+    Of a counter with steps, the digits are those that stand beside one or two of a step (Particle Data Group, Review of
+    Particle Physics, "rounding": two of 100 to 354, one of 355 to 949).
+    """
     if not math.isfinite(value):
         return "not a number"
+    if step:
+        place = math.floor(math.log10(step / 3.55) + 1e-12)
+        value = round(value, -place)
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-12))
+    digits = -place if step else 2 - math.floor(math.log10(abs(value)) + 1e-12)
+    digits = max(0, digits)
     text = f"{value:,.{min(digits, 6)}f}"
     text = text if text.strip("-0.") else "0"
     return text.replace("-", "−")

@@ -6,7 +6,7 @@ Knows nothing of cells and runs. Part of ``vtool[bench]``. Enter at ``judge``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -25,6 +25,8 @@ class Verdict(Enum):
     BETTER = "better"
     NONE_SHOWN = "none shown"
     """Chance alone may have made it; that is not to say that there is none."""
+    BELOW_RESOLUTION = "below resolution"
+    """The counter moves in steps, and the difference is no larger than one of each: more repetitions do not help."""
     TOO_FEW = "too few"
     """Of so few repetitions no difference is significant, however large."""
     NO_TIMES = "no times"
@@ -36,10 +38,14 @@ class Change:
     """How a measure differs from its reference.
 
     ``reference`` and ``value`` are means, ``least`` and ``most`` the smallest and largest value, in ``measure.unit``.
+    The means are those that ``change`` is of: geometric ones of what is above 0, else arithmetic ones, of a run's cells
+    over the rounds that both have. ``reference_step`` and ``step`` are what one step of the counter comes to, by which
+    any of them may be off; 0 where that is too little to matter.
+
     ``change`` is the share by which it is worse, or better where it is below 0: 0.25 is a quarter less throughput, or
-    a quarter more latency. ``low`` and ``high`` are the ends of its 95 % interval, of this row alone; ``p`` is adjusted
-    for all rows that were judged together. None is what cannot be told: interval and ``p`` of too few repetitions, the
-    share of a reference that is 0.
+    a quarter more latency; the number itself is more or less by ``value / reference - 1``. ``low`` and ``high`` are the
+    ends of its 95 % interval, of this row alone; ``p`` is adjusted for all rows that were judged together. None is what
+    cannot be told: interval and ``p`` of too few repetitions, the share of a reference that is 0.
     """
 
     measure: Measure
@@ -53,6 +59,8 @@ class Change:
     high: float | None
     p: float | None
     verdict: Verdict
+    reference_step: float = 0.0
+    step: float = 0.0
 
     def regressed(self, threshold: float) -> bool:
         """Whether it is worse by more than a share (0.05 is 5 %), significantly; of a reference of 0, by anything."""
@@ -61,22 +69,40 @@ class Change:
 
 @dataclass(frozen=True)
 class Samples:
-    """Two sets of repetitions: a row each, by its number, and a column a measure; NaN is what is missing."""
+    """Two sets of repetitions: a row each, by its number, and a column a measure; NaN is what is missing.
+
+    ``steps`` are those of the counters, of the reference and of the value, a column a measure.
+    """
 
     clock: Clock
     measures: tuple[Measure, ...]
     reference: Array
     value: Array
+    steps: tuple[Array, Array]
+
+    def in_both(self) -> Samples:
+        """Return the same without the numbers that one of both has not in that round."""
+        missing = np.isnan(self.reference) | np.isnan(self.value)
+        reference, value = (np.where(missing, np.nan, of) for of in (self.reference, self.value))
+        return replace(self, reference=reference, value=value)
 
 
-def samples(clock: Clock, reference: Mapping[int, Measures], value: Mapping[int, Measures], rows: int) -> Samples:
+Steps = Callable[[Measure], float]
+"""Gives what a step of a measure's counter comes to, 0 where it has none that matters."""
+
+
+def samples(
+    clock: Clock, reference: Mapping[int, Measures], value: Mapping[int, Measures], rows: int,
+    steps: tuple[Steps, Steps],
+) -> Samples:  # fmt: skip
     """Put repetitions with numbers up to ``rows`` side by side, with the measures that are in both sets."""
     said = [*reference.values(), *value.values()]
     measures = tuple(said[0]) if said else ()
     if any(tuple(one) != measures for one in said):
         in_both = {measure for one in value.values() for measure in one}
         measures = tuple(dict.fromkeys(of for one in reference.values() for of in one if of in in_both))
-    return Samples(clock, measures, _rows(reference, measures, rows), _rows(value, measures, rows))
+    was, now = (np.array([of(measure) for measure in measures], dtype=np.float64) for of in steps)
+    return Samples(clock, measures, _rows(reference, measures, rows), _rows(value, measures, rows), (was, now))
 
 
 def _rows(said: Mapping[int, Measures], measures: tuple[Measure, ...], rows: int) -> Array:
@@ -110,14 +136,19 @@ def judge(
     with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is not told
         found = estimate(scale.of(reference), scale.of(value), chosen)
         change, low, high = (scale.share(of) for of in (found.mean, found.low, found.high))
+        was, now = scale.mean(reference), scale.mean(value)
+        steps = [np.concatenate([one.steps[side] for one in samples]) for side in (0, 1)]
+        unresolved = (steps[1] > 0) & (abs(now - was) <= steps[0] + steps[1])
     columns = zip(
-        measures, clocks, found.count, mean_of(reference), mean_of(value), np.fmin.reduce(value), np.fmax.reduce(value),
-        map(_told, change), map(_told, low), map(_told, high), map(_told, found.p), found.mean, strict=True,
+        measures, clocks, found.count, was, now, np.fmin.reduce(value), np.fmax.reduce(value),
+        map(_told, change), map(_told, low), map(_told, high), map(_told, found.p), found.mean, unresolved, *steps,
+        strict=True,
     )  # fmt: skip
     changes = (
         Change(measure, int(count), float(was), float(now), float(least), float(most), of, lowest, highest, p,
-               _verdict(clock, p, mean))
-        for measure, clock, count, was, now, least, most, of, lowest, highest, p, mean in columns
+               _verdict(clock, p, mean, below=below), float(reference_step), float(step))
+        for measure, clock, count, was, now, least, most, of, lowest, highest, p, mean, below, reference_step, step
+        in columns
     )  # fmt: skip
     return [tuple(next(changes) for _ in one.measures) for one in samples]
 
@@ -148,6 +179,12 @@ class _Scale:
         scaled: Array = self._sign * np.where(self._logarithmic, np.log(positive), values / self._unit)
         return scaled
 
+    def mean(self, values: Array) -> Array:
+        """Return the mean of each column, of which a difference on this scale is the difference: ``means.mean``."""
+        positive = np.where(self._logarithmic, values, 1.0)
+        found: Array = np.where(self._logarithmic, np.exp(mean_of(np.log(positive))), mean_of(values))
+        return found
+
     def share(self, difference: Array) -> Array:
         """Return the share by which a difference is worse, NaN where there is none."""
         of_logarithms = self._sign * np.expm1(self._sign * difference)
@@ -160,9 +197,11 @@ def _told(number: float) -> float | None:
     return float(number) if np.isfinite(number) else None
 
 
-def _verdict(clock: Clock, p: float | None, mean: float) -> Verdict:
+def _verdict(clock: Clock, p: float | None, mean: float, *, below: bool) -> Verdict:
     if clock is Clock.EMULATED:
         return Verdict.NO_TIMES
+    if below:
+        return Verdict.BELOW_RESOLUTION
     if p is None:
         return Verdict.TOO_FEW
     if p > 1 - LEVEL:

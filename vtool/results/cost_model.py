@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from vtool.results.means import mean
 from vtool.results.statistics import LEVEL, Array
 
 MOST_RESIDUAL = 0.05
@@ -51,7 +52,7 @@ def fitted(regressors: Array, measured: Sequence[Array], names: Sequence[str]) -
     more than ``MOST_RESIDUAL`` besides, where there are no more cells than terms, or where a term costs less than
     nothing: significantly, or by more than ``MOST_RESIDUAL`` of a cell.
     """
-    means = np.array([mine.mean() for mine in measured])
+    means = np.array([mean(mine.tolist()) for mine in measured])
     counts = np.array([len(mine) for mine in measured])
     weighted = regressors / means[:, None]
     columns = _independent(weighted * np.sqrt(counts)[:, None])
@@ -61,7 +62,7 @@ def fitted(regressors: Array, measured: Sequence[Array], names: Sequence[str]) -
     coefficients = information @ (design.T @ counts)
     residuals = design @ coefficients - 1
     of_fit, freedom = float(counts @ residuals**2), cells - terms
-    noise = sum(float(((mine / mean - 1) ** 2).sum()) for mine, mean in zip(measured, means, strict=True))
+    noise = sum(float(((mine / of_it - 1) ** 2).sum()) for mine, of_it in zip(measured, means, strict=True))
     explained = _is_noise(of_fit, freedom, noise, all_of_them - cells)
     if explained:
         variance, degrees = (of_fit + noise) / (all_of_them - terms), all_of_them - terms
@@ -98,6 +99,8 @@ def _failure(found: Fitted, freedom: int, names: Sequence[str], shares: Array, *
     """Return why a fit predicts nothing; ``shares`` has what each term comes to, of what was measured of each cell."""
     if freedom <= 0:
         return f"{len(found.residuals)} cells are too few to check it by: it has {len(names)} terms"
+    if not names:
+        return "its numbers are further apart than any that can be reckoned with"
     worst = float(np.abs(found.residuals).max())
     if not explained and worst > MOST_RESIDUAL:
         return f"it is off by up to {worst * 100:.1f} %, which noise does not explain"

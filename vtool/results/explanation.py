@@ -15,6 +15,7 @@ from vtool.base.records import record
 from vtool.base.units import PAGE_BYTES
 from vtool.data_paths import DataPath
 from vtool.results.cost_model import Fitted, Line, crossing, fitted
+from vtool.results.means import mean
 from vtool.results.measures import TOTAL, Measure, measured
 from vtool.results.records import Cell, Clock, Side
 from vtool.results.run_folder import RunRead
@@ -61,7 +62,10 @@ class Term:
 
 @record
 class Point:
-    """A cell of a fit. ``residual`` is a share of ``measured``; ``parts`` is what each term comes to, {} if failed."""
+    """A cell of a fit: ``measured`` is the mean that is shown everywhere (``means.mean``), ``residual`` a share of it.
+
+    ``exits`` is how many it had on average, ``parts`` what each term comes to, {} if failed.
+    """
 
     cell: str
     payload_bytes: int
@@ -311,14 +315,14 @@ def _points(found: Fitted, regressors: Array, points: Sequence[_Measured], names
         amounts = regressors[row, list(found.columns)] * found.coefficients
         parts = {} if found.failed else dict(zip(names, map(float, amounts), strict=True))
         yield Point(
-            point.cell.id, point.payload, point.exits, len(point.values), float(point.values.mean()),
+            point.cell.id, point.payload, point.exits, len(point.values), mean(point.values.tolist()),
             float(found.residuals[row]), parts,
         )  # fmt: skip
 
 
 def _line(found: Fitted, names: Sequence[str], points: Sequence[_Measured]) -> Line:
     """Return the model over payloads alone: pages as bytes, exits as many as they were on average."""
-    exits = float(np.mean([point.exits or 0.0 for point in points]))
+    exits = mean([point.exits or 0.0 for point in points])
     of_term = {"request": (1.0, 0.0), "byte": (0.0, 1.0), "page": (0.0, 1.0 / PAGE_BYTES), "exit": (exits, 0.0)}
     turned = np.array([of_term[name] for name in names]).T
     payloads = [float(point.payload) for point in points]

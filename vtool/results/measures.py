@@ -6,7 +6,7 @@ costs more of everything. So they are divided by the work. Enter at ``measured``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -19,6 +19,14 @@ STATES = ("pool_high_water", "memory")
 """Costs that are no difference but what stood at the end; they are not divided (docs/reference/bench-format.md)."""
 
 
+_TICK_S = 0.01
+"""USER_HZ, in which Linux tells times of processors in /proc (proc(5)): 100 a second on every arm64 Linux."""
+_IN_TICKS = frozenset({"cpu_guest", "cpu_user", "cpu_system", "server_cpu_user", "server_cpu_system"})
+_OF_PROC_STAT = frozenset({("cpu", Side.FRONTEND), ("cpu", Side.BOARD)})
+"""Times that are counted in ticks. ``cpu.stat`` has microseconds, but shares them out between user and system by what
+ticks have seen (Linux kernel/sched/cputime.c: cputime_adjust)."""
+_WITH_GUEST = frozenset({("cpu", Side.VMM), ("cpu_user", Side.VMM)})
+"""A VMM's threads run its guest's vCPUs: their time is in these."""
 _MAIN = ("throughput", "latency_p50", "latency_p99", "lost", "ready", "copy")
 _MAIN_COSTS = (TOTAL, "cpu", "cpu_of_domain", "exits")
 _OF_ALL = ("cpu", Side.BOARD)
@@ -41,9 +49,15 @@ class Measure:
 
     @cached_property
     def label(self) -> str:
-        """Return its name in tables: ``latency_p99``, ``backend cpu per request``."""
+        """Return its name in tables: ``latency_p99``, ``backend cpu per request``, ``vmm cpu (with vCPUs) per MiB``."""
         whose = f"{self.side.value} " if self.side else ""
-        return f"{whose}{self.name}" + (f" per {self.per}" if self.per else "")
+        has_guest = " (with vCPUs)" if (self.name, self.side) in _WITH_GUEST else ""
+        return f"{whose}{self.name}{has_guest}" + (f" per {self.per}" if self.per else "")
+
+    @cached_property
+    def is_in_ticks(self) -> bool:
+        """Whether it is a time that moves in steps of 10 ms."""
+        return self.name in _IN_TICKS or (self.name, self.side) in _OF_PROC_STAT
 
     @property
     def is_cost(self) -> bool:
@@ -71,6 +85,19 @@ def measures_of(repetition: Repetition) -> dict[Measure, float]:
     for of, value in _costs(repetition):
         found[of] = found.get(of, 0.0) + value
     return found
+
+
+def steps_of(repetitions: Iterable[Repetition]) -> Callable[[Measure], float]:
+    """Return what says of a measure by how much a repetition may be off because its counter moves in steps, else 0."""
+    works = [one.work for one in repetitions]
+    requests = min((work.requests for work in works if work.requests), default=0)
+    mib = min((work.bytes for work in works if work.bytes), default=0) / MIB
+
+    def step(of: Measure) -> float:
+        done = requests if of.per == "request" else mib
+        return _TICK_S / done if of.is_in_ticks and done else 0.0
+
+    return step
 
 
 def _costs(repetition: Repetition) -> Iterator[tuple[Measure, float]]:

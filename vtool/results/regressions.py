@@ -6,15 +6,16 @@ Each cell is compared as a whole or not at all: with another kernel, or another 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from vtool.base.records import record
-from vtool.results.changes import Change, Samples, judge, samples
+from vtool.results.changes import Change, Samples, Steps, judge, samples
 from vtool.results.degradation import NotCompared
 from vtool.results.fingerprint import difference, facts_of
-from vtool.results.measures import Measures, measured
+from vtool.results.measures import Measure, Measures, measured, steps_of
 from vtool.results.records import Cell, Clock, Repetition
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import unpaired
@@ -142,11 +143,17 @@ class _Pair:
     def side_by_side(self, rows: int) -> tuple[CellRegression, Samples]:
         """Return the cells without their changes, and what those are made of."""
         was, now = self._shares() if self._relative else map(measured, self._sound)
-        of = samples(self._sound[0][0].clock, was, now, rows)
+        of = samples(self._sound[0][0].clock, was, now, rows, self._steps())
         told = CellRegression(
             *self._cells, of.clock, self._differ.axes, self._differ.facts, self._relative, (len(was), len(now)), ()
         )
         return told, of
+
+    def _steps(self) -> tuple[Steps, Steps]:
+        if not self._relative:
+            return steps_of(self._sound[0]), steps_of(self._sound[1])
+        was, now = map(_steps_of_shares, self._sound, self._baselines)
+        return was, now
 
     def _shares(self) -> list[dict[int, Measures]]:
         return [_shares(mine, other) for mine, other in zip(self._sound, self._baselines, strict=True)]
@@ -159,6 +166,21 @@ def _both(of: Callable[[RunRead, Cell], Of], runs: tuple[RunRead, RunRead], cell
 def _parameters(run: RunRead, cell: Cell) -> dict[str, object]:
     workload = run.workloads[cell.workload]
     return {"tool": workload.tool, **workload.parameters}
+
+
+def _steps_of_shares(cell: Sequence[Repetition], baseline: Sequence[Repetition]) -> Steps:
+    """Return what a step of either counter comes to as a share of the baseline, where that is the smallest."""
+    mine, other = steps_of(cell), steps_of(baseline)
+    values, least = [*measured(cell).values()], [*measured(baseline).values()]
+
+    def step(of: Measure) -> float:
+        if not of.is_in_ticks:
+            return 0.0
+        of_one = min((value for one in least if (value := one.get(of, 0.0)) > 0), default=math.inf)
+        share = max((one.get(of, 0.0) for one in values), default=0.0) / of_one
+        return (mine(of) + share * other(of)) / of_one
+
+    return step
 
 
 def _shares(cell: Sequence[Repetition], baseline: Sequence[Repetition]) -> dict[int, Measures]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from vtool.base.records import record
 from vtool.results.changes import Change
 from vtool.results.degradation import degradations, void_of
+from vtool.results.means import mean
 from vtool.results.measures import TOTAL, Measure, measures_of
 from vtool.results.records import Cell, Clock, Repetition, Run, Side, Void, WorkloadUsed
 from vtool.results.run_folder import RunRead
@@ -67,7 +68,7 @@ class Spread:
 class MeasuredCell:
     """A cell that can be, with what is known of it. ``run`` and ``variant`` are words that set it apart from others.
 
-    ``not_compared`` says why there are no ``changes``; a baseline has neither.
+    ``not_compared`` says why there are no ``changes``; a baseline has neither. ``baseline`` has that one's numbers.
     """
 
     run: str
@@ -79,6 +80,7 @@ class MeasuredCell:
     counted: int
     void: Mapping[Void, int]
     spreads: Mapping[Quantity, Spread]
+    baseline: Mapping[Quantity, Spread]
     changes: Mapping[Quantity, Change]
     is_baseline: bool
     not_compared: str
@@ -141,6 +143,7 @@ def _of_run(run: RunRead, name: str) -> Iterable[MeasuredCell]:
     changes = {one.cell.id: one.changes for one in compared.cells}
     why = {one.cell: one.why for one in compared.not_compared}
     baselines = {cell.baseline for cell in run.run.cells}
+    spreads = {cell.id: _spreads(run.sound(cell.id)) for cell in run.run.cells if not cell.faults}
     for cell in run.run.cells:
         if cell.faults:
             continue
@@ -154,7 +157,8 @@ def _of_run(run: RunRead, name: str) -> Iterable[MeasuredCell]:
             wanted=run.run.repetitions,
             counted=len(sound),
             void=void.get(cell.id, {}),
-            spreads=_spreads(sound),
+            spreads=spreads[cell.id],
+            baseline=spreads.get(cell.baseline or "", {}),
             changes=_by_quantity({change.measure: change for change in changes.get(cell.id, ())}),
             is_baseline=cell.id in baselines,
             not_compared=why.get(cell.id, ""),
@@ -177,7 +181,7 @@ def _spreads(sound: Sequence[Repetition]) -> dict[Quantity, Spread]:
 
 
 def _spread(measure: Measure, values: Sequence[float]) -> Spread:
-    return Spread(measure, len(values), sum(value / len(values) for value in values), min(values), max(values))
+    return Spread(measure, len(values), mean(values), min(values), max(values))
 
 
 def _is_shown(measure: Measure) -> bool:

@@ -5,6 +5,7 @@ Enter at ``panels_of`` and ``overviews``. A panel is a workload on a device; eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -171,7 +172,7 @@ def _plot(
                 continue
             mean, low, high = (value / scale.factor for value in (spread.mean, spread.least, spread.most))
             said = f"{name}{f', {size(cell.payload)}' if cell.payload else ''}: "
-            words = f"{said}{spread_words(spread, scale)} {scale.unit}{_compared(cell, quantity)}"
+            words = f"{said}{spread_words(spread, scale)} {scale.unit}{_compared(cell, quantity, scale)}"
             where = float(len(names) - row) if across else float(cell.payload or 0)
             marks.append(Mark(mean, where, low, high, words) if across else Mark(where, mean, low, high, words))
         series.append(Series(name, styles[name], tuple(sorted(marks, key=lambda mark: mark.x))))
@@ -189,11 +190,22 @@ def is_drawable(*values: float) -> bool:
     return all(value == 0 or _SMALLEST < abs(value) < _LARGEST for value in values)
 
 
-def _compared(cell: MeasuredCell, quantity: Quantity) -> str:
+def _compared(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> str:
     if cell.is_baseline:
         return ", the baseline"
     change = cell.changes.get(quantity)
-    return f"; {said_of(change).whole}" if change is not None else ""
+    if change is None:
+        return ""
+    return "; " + ", ".join(filter(None, (said_of(change).whole, of_shared_rounds(cell, quantity, scale))))
+
+
+def of_shared_rounds(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> str:
+    """Return the two numbers that a change is of, where they are not those shown: one of both lacks some rounds."""
+    change, shown = cell.changes[quantity], (cell.baseline.get(quantity), cell.spreads.get(quantity))
+    judged = (change.reference, change.value)
+    if all(one is not None and math.isclose(one.mean, of) for one, of in zip(shown, judged, strict=True)):
+        return ""
+    return f"{scale.of(change.value)} against {scale.of(change.reference)} in the {change.repetitions} rounds of both"
 
 
 # -- how far every cell is from its baseline

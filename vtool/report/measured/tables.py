@@ -15,10 +15,10 @@ from vtool.report.measured.cells import (
     series_of,
     variant_names,
 )
-from vtool.report.measured.panels import TYPES, hypervisor_name, workload_words
+from vtool.report.measured.panels import TYPES, hypervisor_name, of_shared_rounds, workload_words
 from vtool.report.measured.words import MARKS, between, said_of
 from vtool.report.quantities import Scale, scale_of, size
-from vtool.results.changes import Change, Verdict
+from vtool.results.changes import Verdict
 from vtool.results.records import Clock, RowSeen
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import FEWEST_PAIRED
@@ -104,7 +104,7 @@ def _range(cells: Sequence[MeasuredCell], quantity: Quantity) -> Field:
         return Field("–", "not measured" if not changes else "the baseline is 0")
     least, most = shares[0], shares[-1]
     verdicts = Counter(change.verdict for change in changes)
-    order = (Verdict.WORSE, Verdict.BETTER, Verdict.NONE_SHOWN, Verdict.TOO_FEW)
+    order = (Verdict.WORSE, Verdict.BETTER, Verdict.NONE_SHOWN, Verdict.TOO_FEW, Verdict.BELOW_RESOLUTION)
     shown = next(verdict for verdict in order if verdicts[verdict])
     said = said_of(next(change for change in changes if change.verdict is shown))
     sure = verdicts[Verdict.WORSE] + verdicts[Verdict.BETTER]
@@ -151,18 +151,20 @@ def _cell_fields(cell: MeasuredCell, scales: Mapping[Quantity, Scale], several: 
         else:
             ends = "" if spread.count == 1 else f"{scale.of(spread.least)} to {scale.of(spread.most)}"
             yield Field(scale.of(spread.mean), ends, spread.mean)
-        yield _against(cell, cell.changes.get(quantity))
+        yield _against(cell, quantity, scale)
     void = f"{sum(cell.void.values())} void" if cell.void else ""
     yield Field(f"{cell.counted} of {cell.wanted}", void, cell.counted)
 
 
-def _against(cell: MeasuredCell, change: Change | None) -> Field:
+def _against(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> Field:
     if cell.is_baseline:
         return Field("baseline", kind="baseline", sort=0.0)
+    change = cell.changes.get(quantity)
     if change is None:
         return Field("–", "" if not cell.not_compared else "not compared")
     said = said_of(change)
-    return Field(said.text, ", ".join(filter(None, (said.interval, said.detail))), change.change, said.kind, said.mark)
+    detail = ", ".join(filter(None, (said.interval, said.detail, of_shared_rounds(cell, quantity, scale))))
+    return Field(said.text, detail, change.change, said.kind, said.mark)
 
 
 def other_table(cells: Sequence[MeasuredCell], several: bool) -> Table | None:

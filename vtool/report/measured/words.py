@@ -35,6 +35,7 @@ _MARK_OF = {
     Verdict.WORSE: "▼",
     Verdict.BETTER: "▲",
     Verdict.NONE_SHOWN: "○",
+    Verdict.BELOW_RESOLUTION: "≈",
     Verdict.TOO_FEW: "◌",
     Verdict.NO_TIMES: "×",
 }
@@ -48,6 +49,8 @@ def said_of(change: Change) -> Said:
         return Said(mark, kind, "not told", "an emulated board's times mean nothing")
     if change.change is None:
         return Said(mark, kind, "no share", "the baseline is 0")
+    if change.verdict is Verdict.BELOW_RESOLUTION:
+        return Said(mark, kind, "no difference", "no more than a step of its counter")
     way = "worse" if change.change > 0 else "better"
     text = "the same" if change.change == 0 else f"{percent(abs(change.change))} {way}"
     if change.low is None or change.high is None:
