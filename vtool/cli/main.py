@@ -10,7 +10,8 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 
 from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
@@ -41,6 +42,8 @@ VERBS = {
     "lint": "report what Xen or Linux would reject in a device tree",
     "schema": "print the JSON Schema of topology files, matrices, runs, comparisons or bundles",
     "explain": "explain a diagnostic code",
+    "completion": "print what a shell needs to complete vtool's words",
+    "man": "print the manual page of every verb",
 }
 
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
@@ -101,33 +104,46 @@ def _do_without_pydantic_plugins() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    # Only help and the answer to a wrong word name them all, and making all takes as long as reading a small topology.
+    is_certain = arguments[:1] == [chosen] and chosen in VERBS
+    shown = version() if "--version" in arguments else ""
+    parsed = _parser((chosen,) if is_certain else VERBS, (chosen,), shown).parse_args(arguments)
+    return int(parsed.run(parsed))
+
+
+def parser_of_every_verb() -> argparse.ArgumentParser:
+    """Return the parser with the arguments of every verb, which imports all of them."""
+    return _parser(VERBS, VERBS, "")
+
+
+def _parser(named: Iterable[str], whole: Collection[str], shown: str) -> argparse.ArgumentParser:
+    """Return a parser that knows the verbs named, with the arguments of those in ``whole``."""
     parser = argparse.ArgumentParser(
         prog="vtool",
         description="One topology file to running, verified virtual machines with shared devices on ARM boards.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"vtool {_version()}")
+    parser.add_argument("--version", action="version", version=f"vtool {shown}", help="show the version and the commit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    chosen = next((word for word in arguments if not word.startswith("-")), "")
-    # Only help and the answer to a wrong word name them all, and making all takes as long as reading a small topology.
-    is_certain = arguments[:1] == [chosen] and chosen in VERBS
-    for name in (chosen,) if is_certain else VERBS:
+    for name in named:
         verb = verbs.add_parser(name, help=VERBS[name], description=VERBS[name], allow_abbrev=False)
-        if name == chosen:
+        if name in whole:
             module = importlib.import_module(f"vtool.cli.{name}_verb")
             module.add_arguments(verb)
             verb.set_defaults(run=module.run)
-    parsed = parser.parse_args(arguments)
-    return int(parsed.run(parsed))
+    return parser
 
 
-def _version() -> str:
-    if not {"--version"} & set(sys.argv):
-        return ""
-    from importlib.metadata import version
+def version() -> str:
+    """Return the version, and the commit where it is known."""
+    from importlib.metadata import version as version_of
 
-    return version("vtool")
+    from vtool.cli.commit import commit_of
+
+    commit = commit_of(Path(__file__).resolve().parents[2])
+    return f"{version_of('vtool')} ({f'commit {commit}' if commit else 'of an unknown commit'})"
 
 
 def _report_bug(error: Exception) -> int:
