@@ -83,19 +83,21 @@ def row(*words: str) -> str:
 
 
 def of_workloads(run: RunRead, workloads: dict[str, str], value: Callable[[str], Value]) -> Iterator[str]:
-    """Yield a table of variants by workloads: the median, and how many times the baseline's that is."""
-    yield row("data path", "served by", *workloads.values())
-    yield row("---", "---", *("---:" for _ in workloads))
-    (baseline,) = {cell.baseline.split("/")[0] for cell in run.run.cells if cell.baseline}
+    """Yield a table of variants by workloads: the median, and how many times its baseline's that is."""
+    baselines = {cell.variant: cell.baseline.split("/")[0] for cell in run.run.cells if cell.baseline}
+    several = len(set(baselines.values())) > 1
+    against = ["against"] if several else []
+    yield row("data path", "served by", *against, *workloads.values())
+    yield row("---", "---", *("---" for _ in against), *("---:" for _ in workloads))
     for variant in run.run.variants:
         cells = {name: at(run, variant.id, name) for name in workloads}
         if not any(cells.values()):
             continue
-        words = []
+        words = [short(baselines.get(variant.id, ""))] if several else []
         for name, cell in cells.items():
-            other = at(run, baseline, name)
+            other = at(run, baselines.get(variant.id, ""), name)
             told = middle(run, cell, value(name)) if cell else None
-            times = f" ({told / middle(run, other, value(name)):.2f})" if told and other and cell is not other else ""
+            times = f" ({told / middle(run, other, value(name)):.2f})" if told and other else ""
             words.append(f"{told:,.0f}{times}" if told is not None else "")
         (program,) = {cell.program for cell in cells.values() if cell}
         yield row(short(variant.id), program, *words)

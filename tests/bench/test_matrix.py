@@ -16,12 +16,14 @@ from jsonschema import Draft202012Validator
 from vtool.bench.cells import Planned, plan_matrix
 from vtool.bench.default_matrix import default_matrix
 from vtool.bench.estimates import AROUND_S, DEPLOYMENT_S, estimate, in_words
+from vtool.bench.groups import groups_of
 from vtool.bench.lanes import Lane
 from vtool.bench.matrix import LoadedMatrix, load_matrix, matrix_schema
 from vtool.bench.plan_text import plan_lines, ways_without_a_cell
 from vtool.bench.side_by_side import spread_over
 from vtool.cli.common import prepare_to_deploy as prepare
 from vtool.diagnostics import VtoolError, format_diagnostic
+from vtool.model.combinations import combinations
 from vtool.reading.source import load
 
 HERE = Path(__file__).parent
@@ -96,6 +98,29 @@ def test_all_values_of_all_axes_are_combined(tmp_path: Path) -> None:
     assert baselines["cpus=2,pool=small/d,pattern=write@disk0"] == "cpus=2,pool=large/d,pattern=write@disk0"
     assert baselines["cpus=2,pool=large/d,pattern=write@disk0"] is None
     assert all(cell.data_path == "pool" and cell.hypervisor == "kvm" for cell in planned.cells)
+
+
+def test_a_value_may_have_a_baseline_of_its_own(tmp_path: Path) -> None:
+    """A baseline may be compared with another one, and what is compared stays on one board."""
+    pool = {"small": {"set": ["regions.pool0.size=8MiB"], "baseline": {"pool": "middle"}},
+            "middle": {"set": ["regions.pool0.size=12MiB"]}, "large": {}}  # fmt: skip
+    said = {"axes": {"cpus": {"key": "domains.fe0.cpus", "values": [1, 2]}, "pool": {"choices": pool}},
+            "baseline": {"pool": "large"}}  # fmt: skip
+    planned = plan_matrix(write(tmp_path, said), prepare)
+    against = {cell.variant: cell.baseline and cell.baseline.partition("/")[0] for cell in planned.cells}
+    for cpus in ("cpus=1", "cpus=2"):
+        assert against[f"{cpus},pool=small"] == f"{cpus},pool=middle"
+        assert against[f"{cpus},pool=middle"] == f"{cpus},pool=large"
+        assert against[f"{cpus},pool=large"] is None
+    groups = [{cell.partition(",")[0] for cell in group.cells} for group in groups_of(planned.cells)]
+    assert groups == [{"cpus=1"}, {"cpus=2"}]
+    assert [len(group.cells) for group in groups_of(planned.cells)] == [3, 3]
+
+
+def test_a_matrix_without_baselines_of_values_has_the_digest_that_it_had(tmp_path: Path) -> None:
+    """Or a run that an earlier vtool began would not go on."""
+    plain = write(tmp_path, {"axes": {"pool": {"choices": {"large": {}}}}}).plain
+    assert plain["axes"]["pool"]["choices"]["large"] == {"overlays": [], "set": []}
 
 
 def test_what_cannot_be_has_the_topologys_own_error(tmp_path: Path) -> None:
@@ -212,6 +237,7 @@ def test_the_default_matrix_has_every_deployed_path_that_can_be_measured(example
     planned = default(example)
     assert {cell.data_path for cell in planned.possible} == paths
     assert all(cell.baseline for cell in planned.possible if cell.variant != "path=shared-ram")
+    assert_compared_by_program(planned)
     # A guest that Xen builds at boot has no console: it takes commands from its network.
     at_boot = [spot.place for name, spot in planned.spots.items() if name.startswith(("path=pool", "path=ring"))]
     assert all(place.has_shell and ("xen" in example) is bool(place.commands_at) for place in at_boot)
@@ -240,6 +266,27 @@ def test_every_variant_of_the_tree_s_matrices_can_be_deployed(path: Path) -> Non
     assert [variant.id for variant in planned.variants] == list(
         planned.ready
     ) and path.stem == planned.loaded.matrix.name
+
+
+def assert_compared_by_program(planned: Planned) -> None:
+    """A path is compared with shared RAM by the same program and transport, wherever that is deployed."""
+    deployed = {
+        (one.hypervisor, one.type, one.program.value, one.transport.value)
+        for one in combinations()
+        if one.deployed and one.data_path.value == "shared-ram"
+    }
+    by_id = {cell.id: cell for cell in planned.cells}
+    for cell in planned.possible:
+        if cell.data_path != "shared-ram" and (cell.hypervisor, cell.type, cell.program, cell.transport) in deployed:
+            other = by_id[cell.baseline or ""]
+            assert (other.data_path, other.program, other.transport) == ("shared-ram", cell.program, cell.transport)
+
+
+@pytest.mark.parametrize("name", ["kvm-paths", "kvm-payloads", "xen-paths", "xen-payloads"])
+def test_the_tree_s_matrices_compare_paths_not_programs(name: str) -> None:
+    planned = plan_matrix(load_matrix(ROOT / "topology" / "matrices" / f"{name}.yaml"), prepare)
+    assert_compared_by_program(planned)
+    assert sum(cell.baseline is not None for cell in planned.possible) > len(planned.possible) / 2
 
 
 @pytest.mark.parametrize("hypervisor", ["kvm", "xen"])

@@ -316,13 +316,25 @@ def _faults(
 def _with_baselines(loaded: LoadedMatrix, variants: Sequence[Variant], cells: Sequence[Cell]) -> Iterator[Cell]:
     """Yield each cell with the one that it is compared with, where that can be."""
     of_axes = {tuple(variant.axes.items()): variant.id for variant in variants}
-    axes = {variant.id: variant.axes for variant in variants}
+    baselines = {
+        variant.id: of_axes[tuple((variant.axes | _baseline_of(loaded, variant)).items())] for variant in variants
+    }
     known = {cell.id: cell for cell in cells}
     for cell in cells:
-        other = of_axes[tuple((axes[cell.variant] | loaded.baseline).items())]
+        other = baselines[cell.variant]
         name = f"{other}/{cell.id[len(cell.variant) + 1 :]}"
-        is_one = loaded.baseline and other != cell.variant and name in known and not known[name].faults
+        is_one = other != cell.variant and name in known and not known[name].faults
         yield cell.model_copy(update={"baseline": name if is_one else None})
+
+
+def _baseline_of(loaded: LoadedMatrix, variant: Variant) -> dict[str, str]:
+    """Return the values that a variant is compared with: the matrix', or what its own values say instead."""
+    found = dict(loaded.baseline)
+    for axis, values in loaded.axes.items():
+        for value in values:
+            if value.name == variant.axes[axis]:
+                found |= dict(value.baseline)
+    return found
 
 
 # -- what is wrong with the whole

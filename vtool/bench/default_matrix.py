@@ -1,4 +1,4 @@
-"""The matrix that stands for none: every deployed path of a board's hypervisor, against shared RAM.
+"""The matrix that stands for none: every deployed path of a board's hypervisor, against shared RAM by its program.
 
 It is written as a user would write one, and read as such. Enter at ``default_matrix``.
 """
@@ -38,8 +38,7 @@ def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: in
         for name, said in _WORKLOADS.items()
         if types & _TYPES[name]
     }
-    choices = {path.value: {"set": [*_settings(topology, path)]} for path in DataPath}
-    choices = {name: choice for name, choice in choices.items() if choice["set"]}
+    choices = _choices(topology)
     baseline = {"path": _BASELINE.value} if _BASELINE.value in choices else {}
     said = {
         "version": 1,
@@ -51,6 +50,20 @@ def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: in
     }
     document = parse(json.dumps(said, indent=1), Path("<default matrix>"))
     return with_topologies(document, validate_as(Matrix, document), (path,))
+
+
+def _choices(topology: Topology) -> dict[str, Any]:
+    """Return every path, and shared RAM by the programs of one where it would be by others: its baseline."""
+    settings = {path: [*_settings(topology, path)] for path in DataPath}
+    choices: dict[str, Any] = {path.value: {"set": found} for path, found in settings.items() if found}
+    names = {tuple(settings[_BASELINE]): _BASELINE.value} if settings[_BASELINE] else {}
+    for path in DataPath if names else ():
+        like = tuple(_settings(topology, _BASELINE, path))
+        name = names.setdefault(like, f"{_BASELINE.value}-as-{path.value}")
+        if settings[path] and name != _BASELINE.value:
+            choices.setdefault(name, {"set": [*like]})
+            choices[path.value]["baseline"] = {"path": name}
+    return choices
 
 
 def _tools(topology: Topology) -> Mapping[str, Any]:
@@ -73,39 +86,44 @@ def _hypervisor(topology: Topology, frontend: str) -> str:
     return topology.boards[board].hypervisor.kind
 
 
-def _of_hypervisor(topology: Topology, device: Device, path: DataPath | None) -> list[Combination]:
-    """Return the ways to serve a device that are deployed, those nearest to how it is served first."""
+def _of_hypervisor(
+    topology: Topology, device: Device, path: DataPath | None, like: Combination | None = None
+) -> list[Combination]:
+    """Return the ways to serve a device that are deployed, those nearest to another, or to how it is served, first."""
+    near = like or device
     hypervisor = _hypervisor(topology, device.frontend)
     found = [
         one
         for one in combinations()
         if one.deployed and (one.hypervisor, one.type) == (hypervisor, device.type) and path in (None, one.data_path)
     ]
-    return sorted(found, key=lambda one: (one.program is not device.program, one.transport is not device.transport))
+    return sorted(found, key=lambda one: (one.program is not near.program, one.transport is not near.transport))
 
 
-def _settings(topology: Topology, path: DataPath) -> Iterator[str]:
+def _settings(topology: Topology, path: DataPath, like: DataPath | None = None) -> Iterator[str]:
     """Yield what puts every measured device on a path; nothing where the hypervisor does not have it.
 
-    A device of a type that the path does not serve goes to shared RAM, so that the guest has one path beside that.
+    ``like``: by the program that serves that path, where it serves this one, too. A device of a type that the path does
+    not serve goes to shared RAM, so that the guest has one path beside that.
     """
     measured = [*_measured(topology)]
     on_it = {device.frontend: device for _, device in measured if _way(topology, device, path) is not None}
     if not on_it:
         return
     for name, device in measured:
-        way = _way(topology, device, path) or _way(topology, device, _BASELINE)
+        way = _way(topology, device, path, like) or _way(topology, device, _BASELINE)
         if way is not None:
             yield from _of_device(name, device, way)
     for frontend, device in on_it.items():
         yield from _of_guest(topology, path, frontend, device.backend)
 
 
-def _way(topology: Topology, device: Device, path: DataPath) -> Combination | None:
+def _way(topology: Topology, device: Device, path: DataPath, like: DataPath | None = None) -> Combination | None:
     """Return how a device is served on a path; under KVM a ring needs a guest to serve it: another topology."""
+    near = _way(topology, device, like) if like is not None else None
     if path.traits.carries_data and _hypervisor(topology, device.frontend) == "kvm":
         return None
-    return next(iter(_of_hypervisor(topology, device, path)), None)
+    return next(iter(_of_hypervisor(topology, device, path, near)), None)
 
 
 def _of_device(name: str, device: Device, way: Combination) -> Iterator[str]:

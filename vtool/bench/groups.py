@@ -15,7 +15,7 @@ from vtool.results.run_folder import RunRead
 
 @record
 class Group:
-    """Cells that are compared with each other: a baseline and those that have it, in the order of the matrix."""
+    """Cells that are compared with each other: a baseline, those that have it, and those that have one of these."""
 
     cells: tuple[str, ...]
 
@@ -27,11 +27,15 @@ class Group:
 
 def groups_of(cells: Iterable[Cell]) -> list[Group]:
     """Return the groups of cells that can be, in their order; a cell that is compared with nothing is alone in one."""
-    can_be = [cell for cell in cells if not cell.faults]
-    members: dict[str, list[str]] = {}
-    for cell in can_be:
-        members.setdefault(cell.baseline or cell.id, []).append(cell.id)
-    return [Group(tuple(names)) for names in members.values()]
+    can_be = {cell.id: cell for cell in cells if not cell.faults}
+    group_of = {name: {name} for name in can_be}
+    for cell in can_be.values():
+        if cell.baseline in can_be:
+            both = group_of[cell.id] | group_of[cell.baseline]
+            group_of |= dict.fromkeys(both, both)
+    place = {name: number for number, name in enumerate(can_be)}
+    whole = {frozenset(group) for group in group_of.values()}
+    return sorted((Group(tuple(sorted(one, key=place.__getitem__))) for one in whole), key=lambda one: place[one.name])
 
 
 def spread(

@@ -5,11 +5,11 @@ Holds shape, and the rules that need nothing but the file. Enter at ``load_matri
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from vtool.base.records import record
 from vtool.bench.workloads import Workload
@@ -43,10 +43,19 @@ KeyOfTopology = Annotated[
 
 
 class Choice(Model):
-    """What one value of an axis changes of the topology: files merged over it, then keys that are set."""
+    """What one value of an axis changes of the topology: files merged over it, then keys that are set.
+
+    ``baseline`` has axes in which cells of this value are compared with another one than the matrix' baseline says.
+    """
 
     overlays: tuple[FilePath, ...] = ()
     set: tuple[Setting, ...] = ()
+    baseline: dict[Name, ValueName | int | bool] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_baseline(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep the digest of a matrix that says none: a run of an earlier vtool goes on."""
+        return {key: value for key, value in plain(self).items() if key != "baseline" or value}
 
 
 class Base(Choice):
@@ -67,7 +76,7 @@ class Matrix(Model):
     """The whole file. Every value of every axis is combined with every one of the others.
 
     ``topologies`` may be left out where the command line names them. ``baseline`` is what each cell is compared with:
-    the cell that has these values, and else the same.
+    the cell that has these values, and else the same; a value may say another one for its cells.
     """
 
     version: Literal[1]
@@ -81,13 +90,17 @@ class Matrix(Model):
 
 @record
 class Value:
-    """One value of an axis, with what it changes; ``places`` say where each setting was written."""
+    """One value of an axis, with what it changes; ``places`` say where each setting was written.
+
+    ``baseline`` is what it says of that of its cells.
+    """
 
     name: str
     settings: tuple[str, ...] = ()
     overlays: tuple[Path, ...] = ()
     places: tuple[tuple[str | int, ...], ...] = ()
     topology: Path | None = None
+    baseline: tuple[tuple[str, str], ...] = ()
 
 
 @record
@@ -167,8 +180,8 @@ def with_topologies(document: Document, matrix: Matrix, topologies: tuple[Path, 
     given += [_value(document, name, base, ("topologies", name), base.file) for name, base in named.items()]
     axes = {TOPOLOGY_AXIS: tuple(given)}
     axes |= {name: tuple(_values(document, name, axis)) for name, axis in matrix.axes.items()}
-    baseline = {name: _text(value) for name, value in matrix.baseline.items()}
-    findings = [*_baseline(document, axes, baseline), *_same_keys(document, axes)]
+    baseline = _texts(matrix.baseline)
+    findings = [*_baselines(document, matrix, axes), *_same_keys(document, axes)]
     if findings:
         raise VtoolError(in_order(findings))
     return LoadedMatrix(document, matrix, axes, baseline)
@@ -222,22 +235,41 @@ def _value(
     folder = document.path.parent
     places = tuple((*place, "set", index) for index in range(len(choice.set)))
     overlays = tuple(folder / overlay for overlay in choice.overlays)
-    return Value(name, choice.set, overlays, places, folder / file if file else None)
+    return Value(name, choice.set, overlays, places, folder / file if file else None,
+                 tuple(_texts(choice.baseline).items()))  # fmt: skip
 
 
 def _text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _baseline(document: Document, axes: dict[str, tuple[Value, ...]], baseline: dict[str, str]) -> Iterator[Diagnostic]:
+def _texts(values: Mapping[str, str | int | bool]) -> dict[str, str]:
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _baselines(document: Document, matrix: Matrix, axes: dict[str, tuple[Value, ...]]) -> Iterator[Diagnostic]:
+    """Check the matrix' baseline, and what values say of theirs."""
+    said: dict[tuple[str, ...], Mapping[str, str | int | bool]] = {("baseline",): matrix.baseline}
+    said |= {("topologies", name, "baseline"): one.baseline for name, one in (matrix.topologies or {}).items()}
+    for axis, values in matrix.axes.items():
+        choices = (values.choices or {}).items()
+        said |= {("axes", axis, "choices", name, "baseline"): one.baseline for name, one in choices}
+    for place, baseline in said.items():
+        yield from _baseline(document, axes, _texts(baseline), place)
+
+
+def _baseline(
+    document: Document, axes: dict[str, tuple[Value, ...]], baseline: dict[str, str], place: tuple[str, ...]
+) -> Iterator[Diagnostic]:
     for name, value in baseline.items():
         if name not in axes:
-            span = document.span(("baseline", name), key=True)
-            yield Diagnostic("VT945", f"the matrix has no axis '{name}'", span, hints=nearest(name, axes))
+            hints = nearest(name, axes) or (f"its axes: {', '.join(axes)}",)
+            span = document.span((*place, name), key=True)
+            yield Diagnostic("VT945", f"the matrix has no axis '{name}'", span, hints=hints)
         elif value not in (known := [one.name for one in axes[name]]):
-            hints = (*nearest(value, known), f"its values: {', '.join(known)}")
+            hints = nearest(value, known) or (f"its values: {', '.join(known)}",)
             message = f"axis '{name}' has no value '{value}'"
-            yield Diagnostic("VT945", message, document.span(("baseline", name)), hints=hints[:1])
+            yield Diagnostic("VT945", message, document.span((*place, name)), hints=hints)
 
 
 def _same_keys(document: Document, axes: dict[str, tuple[Value, ...]]) -> Iterator[Diagnostic]:
