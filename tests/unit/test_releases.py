@@ -9,6 +9,7 @@ import pytest
 
 from tests.paths import __main__ as paths
 from vtool.board.emulated import EmulatedBoard
+from vtool.board.machines import VIRT
 from vtool.cli import images_verb
 from vtool.cli.common import prepare
 from vtool.cli.main import main
@@ -48,9 +49,9 @@ def test_every_renamed_option_is_one_that_is_asked_for() -> None:
 
 
 def test_an_emulated_board_has_the_disk_of_its_debian() -> None:
-    assert board_images("u-boot", Suite.TRIXIE) == ("linux", "root-disk", "firmware")
+    assert board_images(VIRT, "u-boot", Suite.TRIXIE) == ("linux", "root-disk", "firmware")
     newer = ("linux", "root-disk-backports", "firmware-uefi", "systemd-boot")
-    assert board_images("systemd-boot", Suite.TRIXIE_BACKPORTS) == newer
+    assert board_images(VIRT, "systemd-boot", Suite.TRIXIE_BACKPORTS) == newer
     assert {*KERNEL_RELEASES, *ROOT_DISKS.values()} <= set(NAMES) and set(NAMES) > ON_DEMAND
 
 

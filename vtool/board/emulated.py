@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import platformdirs
@@ -25,6 +26,7 @@ import platformdirs
 from vtool.base.runtime import runtime_folder, working_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk, write_root_files
+from vtool.board.machines import model_of
 from vtool.board.patience import load_of_machine, patience
 from vtool.board.protocols import ROOT, BoardClock, Commands, SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
@@ -87,7 +89,6 @@ class EmulatedBoard:
         self.facts = facts
         self.folder = state_folder() / "boards" / name
         sockets = runtime_folder() / f"{name}-{zlib.crc32(str(self.folder).encode()):08x}"
-        self.machine = Machine(facts.cpus, sum(bank.size for bank in facts.ram), smmu=bool(facts.iommus))
         self._files = QemuFiles(
             firmware=self.folder / _FIRMWARE[facts.boot.loader if facts.boot else "u-boot"],
             disk=self.folder / "disk.img",
@@ -96,7 +97,15 @@ class EmulatedBoard:
             console_socket=sockets / "console.sock",
             qmp_socket=sockets / "qmp.sock",
         )
-        self._qemu = QemuProcess(name, self.machine, self._files, counts=clock is BoardClock.INSTRUCTIONS)
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The hardware; VtoolError VT631 where vtool emulates none like it."""
+        return Machine(self.facts.cpus, sum(bank.size for bank in self.facts.ram), model_of(self.facts))
+
+    @cached_property
+    def _qemu(self) -> QemuProcess:
+        return QemuProcess(self.name, self.machine, self._files, counts=self.clock is BoardClock.INSTRUCTIONS)
 
     # -- making and removing
 

@@ -197,3 +197,10 @@ declare(
     example="--ssh as another user than root",
     fix="Check that ssh -o BatchMode=yes root@HOST true works without asking anything.",
 )
+declare(
+    "VT631",
+    what="vtool emulates no such board",
+    why="An emulated board is a machine of QEMU's, and there is none like these facts.",
+    example="facts: rpi4 for a board that no inventory names",
+    fix="Say in an inventory how the real one is reached, or use facts of a board that can be emulated.",
+)

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vtool.board.machines import VIRT, Model
 from vtool.board.qmp import monitor
 from vtool.diagnostics import board_failed, not_installed
 
@@ -23,16 +24,11 @@ _UNIX_PATH_MAX = 107
 
 @dataclass(frozen=True)
 class Machine:
-    """The emulated hardware: what decides the device tree.
-
-    ``acpi=off``, or QEMU swaps the GPIO controller (the power button) for an ACPI device once there is
-    firmware, while the dumped tree still has the controller, and Linux faults on it.
-    """
+    """The emulated hardware: what decides the device tree."""
 
     cpus: int
     memory_bytes: int
-    smmu: bool = False
-    """An SMMUv3 before the PCI bus, and a virtio entropy source behind it that a guest can have."""
+    model: Model = VIRT
 
     def arguments(self, machine_extra: str = "", *, counts: bool = False) -> list[str]:
         """Return the QEMU arguments of the machine itself.
@@ -41,16 +37,13 @@ class Machine:
         """
         # Counting takes one thread for all processors (QEMU docs/devel/tcg-icount.rst).
         counting = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off")
-        if self.smmu:
-            machine_extra = f",iommu=smmuv3{machine_extra}"
         return [
             "-nodefaults",
             "-no-user-config",
             *("-display", "none"),
-            *("-machine", f"virt,virtualization=on,gic-version=3,acpi=off,dtb-randomness=off{machine_extra}"),
+            *("-machine", f"{self.model.machine}{machine_extra}"),
             *(counting if counts else ("-accel", "tcg,thread=multi")),
-            *("-cpu", "cortex-a72"),
-            *("-smp", str(self.cpus)),
+            *(word.format(cpus=self.cpus) for word in self.model.processors),
             *("-m", f"{self.memory_bytes >> 20}M"),
         ]
 
@@ -113,20 +106,16 @@ class QemuProcess:
             )
 
     def _device_arguments(self, ssh_port: int) -> list[str]:
-        files = self._files
+        files, model = self._files, self._machine.model
         # While one that counts waits for its disk, minutes pass by its clock; what is flushed is the machine's to keep.
         cache = ",cache=unsafe" if self._counts else ""
         return [
             *("-name", f"vtool-{self._name}"),
             *("-bios", str(files.firmware)),
-            *("-global", "virtio-mmio.force-legacy=false"),
-            *("-drive", f"if=none,id=disk,format=raw,file={_escape(files.disk)}{cache}"),
-            *("-device", "virtio-blk-device,drive=disk"),
+            *(word.format(image=f"format=raw,file={_escape(files.disk)}{cache}") for word in model.disk),
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
-            *("-device", "virtio-net-device,netdev=net"),
-            *("-device", "virtio-rng-device"),
-            *("-device", "i6300esb,addr=1"),
-            *(("-device", "virtio-rng-pci,addr=2,disable-legacy=on,iommu_platform=on") if self._machine.smmu else ()),
+            *model.network,
+            *model.devices,
             "-chardev",
             f"socket,id=console,path={_escape(files.console_socket)},server=on,wait=off,"
             f"logfile={_escape(files.console_log)},logappend=on",

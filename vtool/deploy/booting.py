@@ -16,7 +16,7 @@ from vtool.board.protocols import Board, Console
 from vtool.board.reaching import CONSOLE_TAIL_LINES, no_answer, wait_for_sshd
 from vtool.deploy.job import Job
 from vtool.diagnostics import VtoolError, board_failed
-from vtool.images import PREFIX, ROOT_DISKS, board_images, firmware_image
+from vtool.images import PREFIX, ROOT_DISKS, board_images
 from vtool.images.build import ensure
 from vtool.model.combinations import Suite
 
@@ -86,15 +86,15 @@ def _boot_deadline_s(board: Board) -> float:
 def _images_of(board: EmulatedBoard, suite: Suite, progress: Progress) -> EmulatedImages:
     """Build what a new board is made of."""
     assert board.facts.boot is not None, "deploy refuses what cannot boot (VT409)"
-    loader = board.facts.boot.loader
+    model, loader = board.machine.model, board.facts.boot.loader
     if board.disk is not None:
-        firmware, own = firmware_image(loader), board.disk.image
+        firmware, own = model.firmware[loader][0], board.disk.image
         names = (firmware, *([own.removeprefix(PREFIX)] if own.startswith(PREFIX) else []))
         built = {name: image.path for name, image in ensure(names, progress).items()}
         return EmulatedImages(built[firmware], disk=built.get(own.removeprefix(PREFIX), Path(own)))
-    kernel, disk, firmware, *of_loader = board_images(loader, suite)
-    built = {name: image.path for name, image in ensure((kernel, disk, firmware, *of_loader), progress).items()}
-    return EmulatedImages(built[firmware], built[kernel], built[disk], built[of_loader[0]] if of_loader else None)
+    kernel, root, firmware, *of_loader = names = board_images(model, loader, suite)
+    built = {name: image.path for name, image in ensure(names, progress).items()}
+    return EmulatedImages(built[firmware], built[kernel], built[root], built[of_loader[0]] if of_loader else None)
 
 
 def wait_for_boot(job: Job, before: str, progress: Progress) -> None:

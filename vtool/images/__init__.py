@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from vtool.board.machines import Model
 from vtool.model.combinations import Suite
 
 PREFIX = "vtool:"
@@ -68,20 +69,13 @@ ON_DEMAND = (
 """Newer releases beside the usual ones, what benchmarks need, a system not made for vtool, and what such a one lacks:
 built for who names them, not with all the others."""
 
-_LOADERS: Mapping[str, tuple[str, ...]] = {"u-boot": ("firmware",), "systemd-boot": ("firmware-uefi", "systemd-boot")}
 
-
-def board_images(loader: str, suite: Suite) -> tuple[str, ...]:
+def board_images(model: Model, loader: str, suite: Suite) -> tuple[str, ...]:
     """Return what a new emulated board is made of: kernel, root disk, firmware, and a loader that firmware lacks.
 
     KeyError: there is no root disk of that suite.
     """
-    return ("linux", ROOT_DISKS[suite], *_LOADERS[loader])
-
-
-def firmware_image(loader: str) -> str:
-    """Return the firmware of an emulated board that boots a disk of its own."""
-    return _LOADERS[loader][0]
+    return ("linux", ROOT_DISKS[suite], *model.firmware[loader])
 
 
 XEN_OPTIONS = "xen/options.config"
