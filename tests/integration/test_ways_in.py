@@ -61,7 +61,9 @@ def asked(lab: Racks, verb: str, code: int = 0) -> tuple[dict[str, Any], str]:
     folder = lab.folder
     inventory = ["--inventory", str(folder / "vtool.yaml"), "--use", f"board0={RACK}", "--format", "json"]
     words = [sys.executable, "-m", "vtool.cli.main", verb, str(folder / "topology.yaml"), *inventory]
-    done = subprocess.run(words, env=lab.environment, capture_output=True, text=True, timeout=300)
+    # Ansible refuses the locale that cron and containers have.
+    environment = {**lab.environment, "LC_ALL": "C"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     said = done.stdout + done.stderr
     assert done.returncode == code and "Traceback" not in said, said
     report: dict[str, Any] = json.loads(done.stdout)[0]

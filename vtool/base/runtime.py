@@ -13,10 +13,11 @@ from pathlib import Path
 
 
 def runtime_folder() -> Path:
-    """Return a folder with a short path for sockets."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    owner = "" if os.environ.get("XDG_RUNTIME_DIR") else f"-{os.getuid()}"
-    return Path(base) / f"vtool{owner}"
+    """Return a folder with a short path for sockets. Raises OSError where no folder can be written to."""
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if own and os.access(own, os.W_OK | os.X_OK):  # else it is of a session that is over, or of another user's
+        return Path(own) / "vtool"
+    return Path(tempfile.gettempdir()) / f"vtool-{os.getuid()}"
 
 
 def own_runtime_folder() -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -21,8 +20,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import platformdirs
-
 from vtool.base.runtime import runtime_folder, working_folder
 from vtool.board.console_log import tail_of
 from vtool.board.disk import RootFile, make_disk, write_root_files
@@ -31,6 +28,7 @@ from vtool.board.patience import load_of_machine, patience
 from vtool.board.protocols import ROOT, BoardClock, Commands, SshTarget, Standing
 from vtool.board.qemu_process import Machine, QemuFiles, QemuProcess, dump_device_tree, free_port
 from vtool.diagnostics import board_failed, not_installed
+from vtool.files.own_folders import state_folder
 from vtool.model.board_facts import BoardFacts, Boot
 
 _LOOPBACK = "127.0.0.1"
@@ -64,12 +62,6 @@ class OwnDisk:
 
     image: str
     user: str
-
-
-def state_folder() -> Path:
-    """Return where boards are kept (``VTOOL_STATE`` or the user's state folder)."""
-    configured = os.environ.get("VTOOL_STATE")
-    return Path(configured).resolve() if configured else Path(platformdirs.user_state_dir("vtool"))
 
 
 class EmulatedBoard:

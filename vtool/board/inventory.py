@@ -14,12 +14,13 @@ from pathlib import Path
 
 from vtool.base.rooms import room
 from vtool.board.command_console import CommandConsole
-from vtool.board.emulated import FOREIGN_DISK, PREFIX, EmulatedBoard, OwnDisk, made_of, state_folder
+from vtool.board.emulated import FOREIGN_DISK, PREFIX, EmulatedBoard, OwnDisk, made_of
 from vtool.board.inventory_file import EmulatedEntry, Entry, InventoryFile, LabgridEntry, SshEntry
 from vtool.board.pinned_keys import key_fault
 from vtool.board.protocols import Board, BoardClock, NoConsole, NoPower
 from vtool.board.ssh_only import Identity, SshOnlyBoard
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, in_order, nearest, source_line
+from vtool.files.own_folders import state_folder
 from vtool.files.regular import fault_of
 from vtool.model.board_facts import BoardFacts
 from vtool.model.partial import Unsound, known

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtool.board.emulated import state_folder
 from vtool.board.inventory_file import LabgridEntry
 from vtool.board.labgrid_session import SERIAL, SERVICE, Coordinator, coordinator
 from vtool.board.patience import OnTime
@@ -35,6 +34,7 @@ from vtool.board.protocols import (
 from vtool.board.serial_pump import SerialPump
 from vtool.board.ssh_only import Identity, base_tree, wait_for_end
 from vtool.diagnostics import VtoolError, board_failed, nearest
+from vtool.files.own_folders import state_folder
 from vtool.model.board_facts import BoardFacts
 
 Result = TypeVar("Result")

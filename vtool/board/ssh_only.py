@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtool.board.emulated import state_folder
 from vtool.board.live_tree import live_tree
 from vtool.board.patience import OnTime
 from vtool.board.pinned_keys import known_hosts_name, knows, pin
 from vtool.board.protocols import Board, BoardClock, Commands, Console, NoMedia, Power, SshTarget, Standing
 from vtool.board.shell import open_shell
 from vtool.diagnostics import VtoolError, board_failed
+from vtool.files.own_folders import state_folder
 from vtool.files.regular import read_regular, reason_of
 from vtool.model.board_facts import BoardFacts
 

@@ -62,10 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         from vtool.cli.difference import show_differences
         from vtool.cli.reports import show_reports
         from vtool.deploy.difference import differences, require_as_saved
+        from vtool.deploy.this_machine import require_tools
 
         prepared = prepare_arguments(arguments)
         require_deployable(prepared)
         targets = targets_of(prepared, arguments)
+        require_tools(plan for plan, _ in targets)
         given = bundle.images if bundle else {}
         image_path = image_paths(prepared, [plan for plan, _ in targets], progress, given)
         images_s = round(time.monotonic() - begin, 1)

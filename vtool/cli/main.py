@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic
+from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic, refusal_of
 
 VERBS = {
     "validate": "check a topology and report everything that is wrong with it",
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line, that of the process if None; return its exit code."""
     if argv is not None:
         return _exit_code_of(list(argv))
+    for stream in (sys.stdout, sys.stderr):  # what a terminal's encoding lacks ends no verb
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     code = _exit_code_of(sys.argv[1:])
     # The process ends now, and Python would first look for garbage in all that was imported and planned.
     gc.freeze()
@@ -81,6 +85,9 @@ def _exit_code_of(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK.value
     except Exception as error:  # the last line of defence: a bug is reported, never dumped
+        if refused := refusal_of(error):
+            print(*map(format_diagnostic, refused.diagnostics), file=sys.stderr)
+            return refused.exit_code.value
         return _report_bug(error)
 
 
@@ -150,11 +157,14 @@ def _report_bug(error: Exception) -> int:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="vtool-bug-", suffix=".txt", delete=False) as report:
-        report.write(" ".join(sys.argv) + "\n")
-        traceback.print_exc(file=report)
     print(f"error: a bug in vtool: {type(error).__name__}: {error}", file=sys.stderr)
-    print(f"   hint: the full report is in {report.name}", file=sys.stderr)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="vtool-bug-", suffix=".txt", delete=False) as report:
+            report.write(" ".join(sys.argv) + "\n")
+            traceback.print_exc(file=report)
+        print(f"   hint: the full report is in {report.name}", file=sys.stderr)
+    except OSError as refused:
+        print(f"   hint: the full report could not be written: {refused}", file=sys.stderr)
     return ExitCode.BUG.value
 
 

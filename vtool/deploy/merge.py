@@ -67,7 +67,7 @@ def run_tool(command: list[str]) -> str:
     pipe = subprocess.PIPE
     try:
         process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise not_installed(command[0]) from None
     with process:
         try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vtool.base.progress import Progress
 from vtool.deploy.holder import Request
 from vtool.deploy.playbook import Run, running
+from vtool.deploy.this_machine import require_this_machine
 from vtool.diagnostics import VtoolError
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def playing(playbook: str, progress: Progress, variables: Mapping[str, Any] = {}
     """Start Ansible on a playbook of the collection, while whoever asks for it still reads what the boards are.
 
     ``variables`` are those that the playbook names, without ``vtool_``; None is left out.
+    Raises VtoolError as ``require_this_machine``.
     """
+    require_this_machine()
     given = {f"vtool_{name}": value for name, value in variables.items() if value is not None}
 
     def answer(request: Request) -> Mapping[str, Any]:

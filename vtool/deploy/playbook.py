@@ -108,6 +108,7 @@ def running(
         # A user's settings are for plays of their own.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         environment |= {"ANSIBLE_CONFIG": str(room("inventory") / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(folder)}
+        environment["LC_ALL"] = "C.UTF-8"  # it refuses any other encoding, and what it says is for vtool
         with (
             listen(socket, answer),
             subprocess.Popen(

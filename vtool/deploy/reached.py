@@ -17,7 +17,7 @@ from vtool.board.protocols import Board
 from vtool.board.reaching import refusal
 from vtool.deploy.connection import ssh_command
 from vtool.deploy.on_board.lock import PIPE_BYTES
-from vtool.diagnostics import VtoolError
+from vtool.diagnostics import VtoolError, not_installed
 
 Piece = bytes | memoryview
 _BOOTED = ("/proc/sys/kernel/random/boot_id", "/proc/cmdline")
@@ -77,15 +77,16 @@ class Reached:
 
 @contextlib.contextmanager
 def reach(board: Board) -> Iterator[Reached]:
-    """Connect to a board until the end of the block. Raises VtoolError VT602, VT603, VT604."""
-    process = subprocess.Popen(
-        [*ssh_command(board.ssh()), f"cat {' '.join(_BOOTED)} && {_GO_ON}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=1 << 18,
-        start_new_session=True,  # Ctrl-C is for vtool, which lets go when it has cleaned up
-    )
+    """Connect to a board until the end of the block. Raises VtoolError VT501, VT602, VT603, VT604."""
+    command = [*ssh_command(board.ssh()), f"cat {' '.join(_BOOTED)} && {_GO_ON}"]
+    pipe = subprocess.PIPE
+    try:
+        # Ctrl-C is for vtool, which lets go when it has cleaned up.
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=1 << 18, start_new_session=True
+        )
+    except (FileNotFoundError, PermissionError):
+        raise not_installed("ssh") from None
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     with contextlib.suppress(OSError):  # one of many may get no more
         fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -28,7 +28,7 @@ from vtool.deploy.proof import proofs, saved, steps_of
 from vtool.deploy.secrets import secrets_of
 from vtool.deploy.stage import begin, stage_on
 from vtool.deploy.transfer import Range, bases_of, transfer
-from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic
+from vtool.diagnostics import Diagnostic, VtoolError, format_diagnostic, refusal_of
 from vtool.files.regular import reason_of
 from vtool.report.summary import proof_lines, rows_data
 
@@ -61,9 +61,12 @@ def run(name: str, job: Job, work: Work, options: Mapping[str, Any]) -> Said:
         except VtoolError as error:
             job.report.failure = job.report.failure or error
             return failed(error)
-        except Exception:
+        except Exception as error:
             if job.given_up:  # after Ctrl-C its files may be gone
                 return {"failed": True, "msg": "interrupted"}
+            if refused := refusal_of(error):
+                job.report.failure = job.report.failure or refused
+                return failed(refused)
             raise
 
 
@@ -110,8 +113,10 @@ def stand_ready_early(job: Job, work: Work) -> None:
             stand_ready(job, work)
         except VtoolError as error:
             job.failed_early = error
-        except Exception:
-            if not job.given_up:
+        except Exception as error:
+            if refused := refusal_of(error):
+                job.failed_early = refused
+            elif not job.given_up:
                 raise
 
 

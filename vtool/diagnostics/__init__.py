@@ -6,6 +6,7 @@ Owns the shape of a diagnostic and its rendering as text and JSON. The table of 
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -187,10 +188,53 @@ declare(
 )
 
 
+_PACKAGES = {
+    "cpp": "cpp",
+    "dot": "graphviz",
+    "dtc": "device-tree-compiler",
+    "fdtoverlay": "device-tree-compiler",
+    "mkimage": "u-boot-tools",
+    "qemu-img": "qemu-utils",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+}
+"""Which package of Debian has a program."""
+
+
 def not_installed(program: str) -> VtoolError:
     """Make the error for a program that this machine lacks (VT501)."""
     hint = "in a checkout of vtool `make setup` installs it; its debian-packages.txt lists what vtool uses"
+    if program in _PACKAGES:
+        hint = f"Debian's package {_PACKAGES[program]} has it: apt install {_PACKAGES[program]}"
     return board_failed("VT501", f"'{program}' is not installed", hints=(hint,))
+
+
+_REFUSALS = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+)
+
+declare(
+    "VT151",
+    what="this machine does not let vtool have a file or folder",
+    why="A disk is full or read-only, a folder is another user's, or a limit of the process is reached.",
+    example="vtool deploy in a container whose /tmp is read-only",
+    fix="Make room or give the right; VTOOL_STATE, VTOOL_CACHE, XDG_RUNTIME_DIR and TMPDIR name other folders.",
+)
+
+
+def refused_by_this_machine(error: OSError, *hints: str) -> Diagnostic:
+    """Return an operating system's refusal as a diagnostic (VT151)."""
+    words = error.strerror or str(error)
+    where = f" '{error.filename}'" if error.filename else ""
+    return Diagnostic("VT151", f"this machine does not let vtool have{where or ' what it needs'}: {words}", hints=hints)
+
+
+def refusal_of(error: BaseException) -> VtoolError | None:
+    """Return what an exception says if this machine refused something, None for what may be a bug."""
+    if isinstance(error, OSError) and (isinstance(error, PermissionError) or error.errno in _REFUSALS):
+        return VtoolError(refused_by_this_machine(error), ExitCode.BOARD_FAILED)
+    return None
 
 
 def format_diagnostic(diagnostic: Diagnostic) -> str:

@@ -27,6 +27,7 @@ import platformdirs
 from vtool.base.progress import Progress
 from vtool.board.disk import with_system_programs
 from vtool.diagnostics import VtoolError, board_failed, not_installed
+from vtool.files.own_folders import own_folder
 from vtool.files.replacing import synced
 from vtool.images.kernel_options import dropped_options
 
@@ -230,9 +231,8 @@ class ChildProcesses:
 
 
 def cache_folder() -> Path:
-    """Return the cache (``VTOOL_CACHE`` or the user's cache folder)."""
-    configured = os.environ.get("VTOOL_CACHE")
-    return Path(configured) if configured else Path(platformdirs.user_cache_dir("vtool"))
+    """Return the cache (``VTOOL_CACHE`` or the user's cache folder). Raises VtoolError VT150."""
+    return own_folder("VTOOL_CACHE", platformdirs.user_cache_dir)
 
 
 def key_of(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
