@@ -194,6 +194,31 @@ def test_exit_codes_and_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def served_by(programs: Mapping[str, str], transport: str = "mmio") -> list[Any]:
+    """A run whose variants are served by these programs."""
+    lines = records(SAME)
+    run = lines[0]
+    assert isinstance(run, Run)
+    cells = [
+        cell.model_copy(update={"program": programs[cell.data_path], "transport": transport}) for cell in run.cells
+    ]
+    return [run.model_copy(update={"cells": tuple(cells)}), *lines[1:]]
+
+
+@pytest.mark.parametrize("style", ["text", "markdown"])
+def test_a_path_is_not_taken_for_its_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str) -> None:
+    same = written(tmp_path / "same", served_by({"shared-ram": "qemu", "pool": "qemu"}))
+    _, out, _ = said(capsys, same, "--format", style)
+    assert "pool by qemu (mmio), against topology=shared-ram, shared-ram by qemu (mmio)" in out
+    assert "another program" not in out
+    other = written(tmp_path / "other", served_by({"shared-ram": "passt", "pool": "qemu"}))
+    _, out, _ = said(capsys, other, "--format", style)
+    assert "pool by qemu (mmio), against topology=shared-ram, shared-ram by passt (mmio)" in out
+    assert "1 cell of another program than the baseline: what differs is of both" in out
+    _, out, _ = said(capsys, same, other, "--format", style)
+    assert "shared-ram by passt (mmio), before shared-ram by qemu (mmio)" in out
+
+
 @pytest.mark.parametrize("style", ["text", "markdown"])
 def test_every_table_says_what_its_seconds_are(tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str) -> None:
     counted = written(tmp_path / "c", records(SAME, clock="instructions", workloads=3, repetitions=3))

@@ -128,7 +128,11 @@ def test_the_report_shows_the_same_means(tmp_path: Path) -> None:
         change = pool.changes[Quantity.THROUGHPUT]
         shown = pool.spreads[Quantity.THROUGHPUT].mean / baseline.spreads[Quantity.THROUGHPUT].mean - 1
         assert math.isclose(shown, signed(change) or 0.0, rel_tol=1e-9) is not told
-        details = [field.detail for row in cell_table([baseline, pool], several=False).rows for field in row]
+        details = [
+            field.detail
+            for row in cell_table([baseline, pool], {"synthetic": run}, several=False).rows
+            for field in row
+        ]
         assert any("in the 5 rounds of both" in detail for detail in details) is told
 
 

@@ -60,7 +60,7 @@ def test_a_mark_is_the_baselines_throughput_over_its_own(kvm: Path) -> None:
         for cell, mark in zip(mine, series.marks, strict=True):
             change = next(change for change in cell.changes.values() if change.measure.name == "throughput")
             assert mark.x == pytest.approx(change.reference / change.value, rel=0.02)
-            assert mark.low <= mark.x <= mark.high and f"{series.name}, disk: " in mark.words
+            assert mark.low <= mark.x <= mark.high and f"{series.name} by {cell.cell.program}, disk: " in mark.words
 
 
 def test_what_no_such_axis_has_is_left_to_the_table(kvm: Path) -> None:

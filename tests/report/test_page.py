@@ -261,3 +261,35 @@ def test_no_number_is_too_odd(
         and "What each path costs" in said
         and "nan" not in said.partition("<script>")[0].replace("finance", "")
     )
+
+
+def test_every_row_says_by_what_its_path_is_served_and_what_it_is_compared_with(text: str) -> None:
+    """The synthetic runs compare paths that QEMU serves with shared RAM by daemons: of two programs."""
+    paths = re.search(r'<table id="paths1".*?</table>', text, re.DOTALL)
+    assert paths
+    headings = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", paths[0])
+    assert headings[:2] == ["Data path", "Served by"] and "Against" in headings
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in paths[0].split("<tr>")[2:]]
+    of = {(row[0], row[3]): dict(zip(headings, row, strict=True)) for row in rows if "KVM" in row}
+    assert of["viommu", "networks"]["Served by"] == "qemu <small>pci</small>"
+    assert of["viommu", "networks"]["Against"] == "shared-ram <small>by passt: another program</small>"
+    assert of["pool", "disks"]["Against"] == "shared-ram" and of["shared-ram", "disks"]["Against"] == "–"
+    assert "cells are served by another program than their baseline" in text
+    cells = re.search(r'<table id="cells1".*?</table>', text, re.DOTALL)
+    assert cells and "Served by" in cells[0] and "another program" in cells[0]
+
+
+def test_a_baseline_that_has_one_is_compared_with_it(kvm: Path) -> None:
+    """Not shown as the baseline, which would hide what its program costs."""
+    run = read_run(kvm)
+    cells = run.run.cells
+    of_pool = {cell.workload: cell.id for cell in cells if cell.variant == "topology=pool"}
+    chained = tuple(
+        cell.model_copy(update={"baseline": of_pool[cell.workload]}) if cell.variant == "topology=viommu" else cell
+        for cell in cells
+    )
+    said = page([replace(run, run=run.run.model_copy(update={"cells": chained}))], [])
+    table = re.search(r'<table id="paths1".*?</table>', said, re.DOTALL)
+    assert table
+    pool = next(row for row in table[0].split("<tr>") if ">pool</th>" in row and "disks" in row)
+    assert "the baseline" not in pool and "worse" in pool

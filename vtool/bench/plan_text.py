@@ -9,6 +9,8 @@ from vtool.bench.cells import Planned
 from vtool.bench.estimates import Estimate, in_words
 from vtool.bench.side_by_side import Spreading
 from vtool.model.combinations import Combination, combinations
+from vtool.report.quantities import served
+from vtool.results.records import Cell
 
 
 def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
@@ -19,6 +21,7 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
         f"{len(planned.variants)} variants, {len(planned.workloads)} workloads, "
         f"{planned.loaded.matrix.repetitions} repetitions"
     )
+    by_id = {cell.id: cell for cell in planned.cells}
     for variant in planned.variants:
         mine = [cell for cell in planned.cells if cell.variant == variant.id]
         can = [cell for cell in mine if not cell.faults]
@@ -27,9 +30,8 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
             yield f"  cannot be: {fault.code}: {fault.message}"
             yield from (f"    at {fault.place}" for _ in [0] if fault.place)
         for cell in can:
-            against = f" against {cell.baseline.rpartition('/')[0]}" if cell.baseline else ""
-            served = f" ({cell.data_path}, {cell.program})" if cell.device else ""
-            yield f"  {cell.id[len(variant.id) + 1 :]}{served}{against}"
+            how = f": {served(cell)}" if cell.device else ""
+            yield f"  {cell.id[len(variant.id) + 1 :]}{how}{_against(cell, by_id.get(cell.baseline or ''))}"
         reasons = [] if variant.faults else ["; ".join(fault.message for fault in cell.faults) for cell in mine]
         for reason in dict.fromkeys(filter(None, reasons)):
             which = [cell for cell, why in zip(mine, reasons, strict=True) if why == reason]
@@ -47,6 +49,13 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
                 others = f" and {_count(len(group.cells) - 1, 'cell')} compared with it" if len(group.cells) > 1 else ""
                 yield f"    {group.name}{others}{', begun here' if group.name in told.began else ''}"
     yield _how_long(told.whole)
+
+
+def _against(cell: Cell, baseline: Cell | None) -> str:
+    if baseline is None:
+        return ""
+    by_another = cell.device and cell.program != baseline.program
+    return f", against {baseline.variant}{f' by {baseline.program}, another program' if by_another else ''}"
 
 
 def ways_without_a_cell(planned: Planned) -> dict[tuple[str, str], list[Combination]]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from vtool.base.records import record
 from vtool.report.explanation_text import explanation_lines
-from vtool.report.quantities import CLOCK_WORDS, percent, quantity, with_step
+from vtool.report.quantities import CLOCK_WORDS, percent, quantity, served, with_step
 from vtool.report.styled import Style, heading, note, styled_table
 from vtool.results.changes import Change, Verdict
 from vtool.results.comparison import Against, ComparedRun, Comparison
@@ -65,8 +65,11 @@ def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = F
 def _run_lines(comparison: Comparison, run: ComparedRun, shown: _Shown) -> Iterator[str]:
     yield heading(f"{run.folder}: {run.name}, {_told_of(run)}", shown.style)
     yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", shown.style)
+    yield from _other_programs(run.degradation.cells, shown.style)
     for cell in run.degradation.cells:
-        words = f"{cell.cell.id}, against {cell.baseline.variant} ({CLOCK_WORDS[cell.clock]}; {_rounds(cell)})"
+        both = [f"{of}{f', {served(one)}' if served(one) else ''}" for of, one in
+                ((cell.cell.id, cell.cell), (cell.baseline.variant, cell.baseline))]  # fmt: skip
+        words = f"{both[0]}, against {both[1]} ({CLOCK_WORDS[cell.clock]}; {_rounds(cell)})"
         rows = [_row(change, cell.clock, shown) for change in shown.rows_of(cell.changes)]
         yield from _cell_lines(words, "baseline", rows, shown.style)
     yield from _not_compared(run.degradation.not_compared, shown.style)
@@ -80,7 +83,10 @@ def _against_lines(comparison: Comparison, one: Against, shown: _Shown) -> Itera
     for cell in found.cells:
         how = "as a share of its baseline; " if cell.relative else ""
         counts = " and ".join(map(str, cell.repetitions))
-        words = f"{cell.cell.id} ({CLOCK_WORDS[cell.clock]}; {how}{counts} repetitions)"
+        was, now = served(cell.reference), served(cell.cell)
+        how_served = f", {now}" if now else ""
+        how_served += f", before {was or 'of no path'}" if was != now else ""
+        words = f"{cell.cell.id}{how_served} ({CLOCK_WORDS[cell.clock]}; {how}{counts} repetitions)"
         rows = [_row(change, cell.clock, shown, relative=cell.relative) for change in shown.rows_of(cell.changes)]
         yield from _cell_lines(words, first.folder, rows, shown.style)
     yield from _not_compared(found.not_compared, shown.style)
@@ -160,6 +166,16 @@ def _few(cells: Sequence[CellDegradation | CellRegression], fewest: int, what: s
         yield note(
             f"{_count(len(few), 'cell')} with too few repetitions: of fewer than {fewest} {what}, "
             "no difference can be told from chance",
+            style,
+        )
+
+
+def _other_programs(cells: Sequence[CellDegradation], style: Style) -> Iterator[str]:
+    other = [cell for cell in cells if cell.cell.program != cell.baseline.program]
+    if other:
+        yield note(
+            f"{_count(len(other), 'cell')} of another program than the baseline: what differs is of both, the data "
+            "path and the program",
             style,
         )
 

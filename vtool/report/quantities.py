@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from vtool.base.records import record
 from vtool.base.units import GIB, KIB, MIB, format_size
-from vtool.results.records import Clock
+from vtool.results.records import Cell, Clock
 
 CLOCK_WORDS = {
     Clock.REAL: "real time",
@@ -107,6 +107,12 @@ def number(value: float, step: float = 0.0) -> str:
     text = f"{value:,.{min(digits, 6)}f}"
     text = text if text.strip("-0.") else "0"
     return text.replace("-", "−")
+
+
+def served(cell: Cell) -> str:
+    """Say how a cell's device is served: ``viommu by qemu (pci)``; of a guest nothing."""
+    program = f" by {cell.program}" if cell.program else ""
+    return f"{cell.data_path}{program}" + (f" ({cell.transport})" if cell.transport else "")
 
 
 def size(size_bytes: int) -> str:

@@ -68,7 +68,8 @@ class Spread:
 class MeasuredCell:
     """A cell that can be, with what is known of it. ``run`` and ``variant`` are words that set it apart from others.
 
-    ``not_compared`` says why there are no ``changes``; a baseline has neither. ``baseline`` has that one's numbers.
+    ``not_compared`` says why there are no ``changes``; a baseline has neither. ``compared_with`` is its baseline, which
+    may itself have one, and ``baseline`` has that one's numbers.
     """
 
     run: str
@@ -84,6 +85,7 @@ class MeasuredCell:
     changes: Mapping[Quantity, Change]
     is_baseline: bool
     not_compared: str
+    compared_with: Cell | None = None
 
     @property
     def payload(self) -> int | None:
@@ -105,6 +107,11 @@ class MeasuredCell:
     def where(self) -> str:
         """Return the device with its type, or the guest, that was measured."""
         return f"{self.cell.device} ({self.cell.type})" if self.cell.device else self.cell.frontend
+
+    @property
+    def by_another_program(self) -> bool:
+        """Whether its baseline is served by another program, so that a difference is of both, path and program."""
+        return self.compared_with is not None and self.compared_with.program != self.cell.program
 
     @property
     def path(self) -> str:
@@ -160,8 +167,9 @@ def _of_run(run: RunRead, name: str) -> Iterable[MeasuredCell]:
             spreads=spreads[cell.id],
             baseline=spreads.get(cell.baseline or "", {}),
             changes=_by_quantity({change.measure: change for change in changes.get(cell.id, ())}),
-            is_baseline=cell.id in baselines,
+            is_baseline=cell.baseline is None and cell.id in baselines,
             not_compared=why.get(cell.id, ""),
+            compared_with=run.cells.get(cell.baseline or ""),
         )
 
 

@@ -75,6 +75,8 @@ class Part:
     legend: tuple[Legend, ...]
     overviews: tuple[tuple[str, Picture], ...]
     panels: tuple[ShownPanel, ...]
+    compared: int
+    by_other_programs: int
 
     @property
     def drawn(self) -> int:
@@ -160,13 +162,15 @@ def _part(
         clock,
         MARKS[clock],
         tables.path_table(on_paths, runs, several) if on_paths else None,
-        tables.cell_table(measured, several) if measured else None,
+        tables.cell_table(measured, runs, several) if measured else None,
         tables.other_table(cells, several),
         modelled,
         of_models,
         _legend(plot.plot for plot in (modelled.plots if modelled else ())),
         shown,
         tuple(_shown(panel, drawing) for panel in panels_of(cells, styles, several)),
+        sum(1 for cell in on_paths if cell.compared_with is not None),
+        sum(1 for cell in on_paths if cell.by_another_program),
     )
 
 

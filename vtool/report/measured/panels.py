@@ -78,9 +78,10 @@ class Plot:
 
 @record
 class Row:
-    """A row of a panel's numbers: data path, payload, then a number with its spread for each plot."""
+    """A row of a panel's numbers: data path, program, payload, then a number with its spread for each plot."""
 
     series: str
+    program: str
     payload: str
     numbers: tuple[str, ...]
 
@@ -128,6 +129,7 @@ def _panel(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several: bo
     rows = tuple(
         Row(
             series_of(cell),
+            cell.cell.program,
             size(cell.payload) if cell.payload else "",
             tuple(spread_words(cell.spreads.get(quantity), scale) for quantity, scale in scales.items()),
         )
@@ -171,7 +173,8 @@ def _plot(
             if series_of(cell) != name:
                 continue
             mean, low, high = (value / scale.factor for value in (spread.mean, spread.least, spread.most))
-            said = f"{name}{f', {size(cell.payload)}' if cell.payload else ''}: "
+            program = f" by {cell.cell.program}" if cell.cell.program else ""
+            said = f"{name}{program}{f', {size(cell.payload)}' if cell.payload else ''}: "
             words = f"{said}{spread_words(spread, scale)} {scale.unit}{_compared(cell, quantity, scale)}"
             where = float(len(names) - row) if across else float(cell.payload or 0)
             marks.append(Mark(mean, where, low, high, words) if across else Mark(where, mean, low, high, words))
@@ -196,7 +199,15 @@ def _compared(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> str:
     change = cell.changes.get(quantity)
     if change is None:
         return ""
-    return "; " + ", ".join(filter(None, (said_of(change).whole, of_shared_rounds(cell, quantity, scale))))
+    words = (said_of(change).whole, of_shared_rounds(cell, quantity, scale), than_another_program(cell))
+    return f"; {', '.join(filter(None, words))}"
+
+
+def than_another_program(cell: MeasuredCell) -> str:
+    """Say that a difference is of two programs, too."""
+    if cell.compared_with is None or not cell.by_another_program:
+        return ""
+    return f"than {cell.compared_with.data_path} by {cell.compared_with.program}, another program"
 
 
 def of_shared_rounds(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> str:
@@ -246,7 +257,9 @@ def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several:
                 y = len(names) - row + step * ((len(of_row) - 1) / 2 - number)
                 sure = change.verdict in (Verdict.WORSE, Verdict.BETTER)
                 said: Said = said_of(change)
-                words = f"{name}, {workload_words(cell)}: {said.whole}"
+                program = f" by {cell.cell.program}" if cell.cell.program else ""
+                whole = ", ".join(filter(None, (said.whole, than_another_program(cell))))
+                words = f"{name}{program}, {workload_words(cell)}: {whole}"
                 marks.append(Mark(ratio, y, low, high, words, hollow=not sure))
             series.append(Series(name, styles[name], tuple(marks)))
         ticks = tuple((float(len(names) - row), name) for row, name in enumerate(names))

@@ -63,13 +63,14 @@ def path_table(cells: Sequence[MeasuredCell], runs: Mapping[str, RunRead], sever
     groups: dict[tuple[str, ...], list[MeasuredCell]] = {}
     for cell in cells:
         if cell.path:
-            key = (cell.run, series_of(cell), cell.cell.hypervisor, cell.cell.type)
+            against = cell.compared_with.variant if cell.compared_with else ""
+            key = (cell.run, series_of(cell), *_served(cell), cell.cell.hypervisor, cell.cell.type, against)
             groups.setdefault(key, []).append(cell)
     rows = [_path_row(mine, runs[key[0]], several) for key, mine in groups.items()]
     compared = (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.CPU)
-    headings = ("Data path", *(["Run"] if several else []), "Hypervisor", "Device", *(q.value for q in compared),
-                "Exposed memory", "Backend reached", "Workloads")  # fmt: skip
-    numeric = (False, *([False] if several else []), False, False, True, True, True, True, False, True)
+    headings = ("Data path", *(["Run"] if several else []), "Served by", "Hypervisor", "Device",
+                *(q.value for q in compared), "Against", "Exposed memory", "Backend reached", "Workloads")  # fmt: skip
+    numeric = (False, *([False] if several else []), *[False] * 3, *[True] * 3, False, True, False, True)
     caption = "Each data path against its baseline: the least and the most over all workloads"
     return Table(caption, cells[0].clock, headings, numeric, tuple(rows))
 
@@ -83,13 +84,31 @@ def _path_row(cells: Sequence[MeasuredCell], run: RunRead, several: bool) -> tup
     return (
         Field(series_of(first)),
         *([Field(first.run)] if several else []),
+        _program(first),
         Field(hypervisor_name(first.cell.hypervisor)),
         Field(TYPES.get(first.cell.type, first.cell.type)),
         *(_range(cells, quantity) for quantity in (Quantity.THROUGHPUT, Quantity.LATENCY, Quantity.CPU)),
+        _compared_with(first, variant_names(run.run)),
         exposed,
         Field(", ".join(reached) or "not recorded"),
         Field(f"{measured} of {len(cells)}", sort=measured),
     )
+
+
+def _served(cell: MeasuredCell) -> tuple[str, str]:
+    return cell.cell.program, cell.cell.transport
+
+
+def _program(cell: MeasuredCell) -> Field:
+    return Field(*_served(cell))
+
+
+def _compared_with(cell: MeasuredCell, variants: Mapping[str, str]) -> Field:
+    """Return what a cell is compared with, and by which program that is served where it is another one."""
+    if cell.compared_with is None:
+        return Field("–")
+    program = f"by {cell.compared_with.program}: another program" if cell.by_another_program else ""
+    return Field(variants[cell.compared_with.variant], program)
 
 
 def _range(cells: Sequence[MeasuredCell], quantity: Quantity) -> Field:
@@ -115,19 +134,20 @@ def _range(cells: Sequence[MeasuredCell], quantity: Quantity) -> Field:
 # -- every cell
 
 
-def cell_table(cells: Sequence[MeasuredCell], several: bool) -> Table:
+def cell_table(cells: Sequence[MeasuredCell], runs: Mapping[str, RunRead], several: bool) -> Table:
     """Return a row for each cell of a data path, with each quantity and how far it is from the baseline's."""
     mine = [cell for cell in cells if cell.path]
     present = [quantity for quantity in OF_PATHS if any(quantity in cell.spreads for cell in mine)]
     scales = {quantity: _scale(mine, quantity) for quantity in present}
-    headings = ["Data path", *(["Run"] if several else []), "Hypervisor", "Device", "Workload"]
+    variants = {name: variant_names(run.run) for name, run in runs.items()}
+    headings = ["Data path", *(["Run"] if several else []), "Served by", "Hypervisor", "Device", "Workload"]
     numeric = [False] * len(headings)
     for quantity in present:
         headings += [f"{quantity.value}, {scales[quantity].unit}".rstrip(", "), "against the baseline, 95 % interval"]
         numeric += [True, True]
-    headings.append("Repetitions")
-    numeric.append(True)
-    rows = (tuple(_cell_fields(cell, scales, several)) for cell in mine)
+    headings += ["Against", "Repetitions"]
+    numeric += [False, True]
+    rows = (tuple(_cell_fields(cell, scales, variants[cell.run], several)) for cell in mine)
     return Table("Every cell that was measured", mine[0].clock, tuple(headings), tuple(numeric), tuple(rows))
 
 
@@ -137,10 +157,13 @@ def _scale(cells: Iterable[MeasuredCell], quantity: Quantity) -> Scale:
     return scale_of(measure.unit, spreads[0][0].clock, [spread.mean for _, spread in spreads], measure.per)
 
 
-def _cell_fields(cell: MeasuredCell, scales: Mapping[Quantity, Scale], several: bool) -> Iterator[Field]:
+def _cell_fields(
+    cell: MeasuredCell, scales: Mapping[Quantity, Scale], variants: Mapping[str, str], several: bool
+) -> Iterator[Field]:
     yield Field(series_of(cell))
     if several:
         yield Field(cell.run)
+    yield _program(cell)
     yield Field(hypervisor_name(cell.cell.hypervisor))
     yield Field(cell.where)
     yield Field(workload_words(cell))
@@ -152,6 +175,7 @@ def _cell_fields(cell: MeasuredCell, scales: Mapping[Quantity, Scale], several: 
             ends = "" if spread.count == 1 else f"{scale.of(spread.least)} to {scale.of(spread.most)}"
             yield Field(scale.of(spread.mean), ends, spread.mean)
         yield _against(cell, quantity, scale)
+    yield _compared_with(cell, variants)
     void = f"{sum(cell.void.values())} void" if cell.void else ""
     yield Field(f"{cell.counted} of {cell.wanted}", void, cell.counted)
 
