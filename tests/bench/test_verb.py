@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from tests.bench.test_repetition import guest_text
 from tests.bench.test_runner import FIO, FakeField
 from vtool.bench import field
+from vtool.bench.default_matrix import default_matrix
+from vtool.bench.matrix import load_matrix
+from vtool.cli.common import prepare_to_deploy
 from vtool.cli.main import main
 from vtool.results.run_folder import read_run
 
@@ -150,5 +154,103 @@ def test_the_default_matrix_takes_its_own_options(capsys: pytest.CaptureFixture[
     said = json.loads(capsys.readouterr().out)
     assert said["repetitions"] == 5 * len(said["cells"])
     assert {workload["parameters"]["seconds"] for workload in said["workloads"]} == {2}
-    assert main(["bench", "--plan", str(EXAMPLE), "--seconds", "100000"]) == 1
-    assert "100000 is too large; the most is 3600" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("example", ["kvm-pool", "kvm-shared-ram", "xen-grant", "kvm-viommu"])
+def test_the_default_matrix_is_printed_to_begin_with(
+    example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Saved and named, it is the same matrix."""
+    topology = ROOT / "topology" / "examples" / f"{example}.yaml"
+    assert main(["bench", "--print-matrix", str(topology), "--seconds", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert f"# {'    '}vtool bench --matrix FILE {topology} -o DIR" in printed
+    (tmp_path / "matrix.yaml").write_text(printed)
+    plans = []
+    for words in (["--seconds", "3"], ["--matrix", str(tmp_path / "matrix.yaml")]):
+        assert main(["bench", "--plan", str(topology), *words, "--format", "json"]) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    assert plans[0] == plans[1]
+    ready = prepare_to_deploy(topology)
+    default = default_matrix(topology, ready.topology, 3, 3)
+    assert load_matrix(tmp_path / "matrix.yaml", (topology,)).digest == default.digest
+
+
+@pytest.mark.parametrize("option", ["--plan", "--print-matrix"])
+@pytest.mark.parametrize(
+    ("file", "detail", "hint"),
+    [
+        ("examples/dom0less", "it has no devices", "give a guest a disk or a network"),
+        ("examples/dom0less-static", "", "give a guest a disk or a network"),
+        ("examples/dom0less-passthrough", "passed through: no backend", "give a guest a disk or a network"),
+        ("examples/kvm-bar", "'window0': 'ivshmem' is no disk, network or share", "{tool: mbw}"),
+        ("examples/kvm-passthrough", "passed through: no backend", "{tool: mbw}"),
+        ("examples/xen-passthrough", "passed through: no backend", "{tool: mbw}"),
+        ("../tests/topologies/kvm-networks", "'lan0': it has no `backend_address` to send to", "{tool: mbw}"),
+    ],
+)
+def test_what_the_default_matrix_does_not_measure_is_said(
+    file: str, detail: str, hint: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By topology and device, and with what can be measured; never by a place in a file that nobody has."""
+    path = ROOT / "topology" / f"{file}.yaml"
+    assert main(["bench", option, str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and f"error[VT971]: '{path}' has nothing that the default matrix measures" in err
+    assert detail in err and hint in err and "<default matrix>" not in err
+
+
+def test_what_the_hint_says_can_be_measured_can_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"version": 1, "name": "guests", "workloads": {"memory": {"tool": "mbw"}, "start": {"tool": "start"}}}
+    (tmp_path / "matrix.yaml").write_text(json.dumps(said))
+    for example in ("kvm-bar", "kvm-passthrough", "xen-passthrough"):
+        words = ["bench", "--plan", "--matrix", str(tmp_path / "matrix.yaml")]
+        assert main([*words, str(ROOT / "topology" / "examples" / f"{example}.yaml")]) == 0
+        assert "memory@fe0" in capsys.readouterr().out
+
+
+def test_places_in_the_default_matrix_are_those_that_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variant that cannot be names a line; --print-matrix prints it."""
+    topology = str(ROOT / "topology" / "examples" / "xen-pv.yaml")
+    assert main(["bench", "--plan", topology]) == 0
+    out = capsys.readouterr().out
+    places = re.findall(r"at <default matrix>:(\d+):(\d+)", out)
+    assert places and f"<default matrix> is what `vtool bench --print-matrix {topology}` prints" in out
+    assert main(["bench", "--print-matrix", topology]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for line, column in places:
+        named = printed[int(line) - 1]
+        assert named.lstrip("- '").startswith(("devices.", "domains.", "regions.")) and int(column) <= len(named)
+    assert main(["bench", "--plan", topology, "--at-most", "1"]) == 1
+    err = capsys.readouterr().err
+    assert "VT944" in err and f"vtool bench --print-matrix {topology} prints it" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "--plan", "x.yaml", "--seconds", "0"], "argument --seconds: 0 is not from 1 to 3600"),
+        (["bench", "--plan", "x.yaml", "--seconds", "3601"], "argument --seconds: 3601 is not from 1 to 3600"),
+        (["bench", "--plan", "x.yaml", "--repetitions", "0"], "argument --repetitions: 0 is not from 1 to 1000"),
+        (["bench", "--plan", "x.yaml", "--at-most", "0"], "argument --at-most: 0 is not 1 or more"),
+        (["bench", "--plan", "x.yaml", "--at-most", "many"], "argument --at-most: 'many' is no whole number"),
+        (["report", "run", "--most-plots", "-1"], "argument --most-plots: -1 is not 0 or more"),
+        (["logs", "x.yaml", "fe0", "--lines", "-1"], "argument -n/--lines: -1 is not 0 or more"),
+        (["exec", "--timeout", "0", "x.yaml", "fe0", "--", "true"], "argument --timeout: '0' is no number of seconds"),
+    ],
+)
+def test_numbers_have_bounds(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert said in capsys.readouterr().err
+
+
+def test_bench_without_anything_to_measure_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--plan"]) == 2
+    assert capsys.readouterr().err == (
+        "usage: vtool bench TOPOLOGY, or vtool bench --matrix FILE: what is to be measured\n"
+    )
+    assert main(["bench", "--plan", str(EXAMPLE), str(EXAMPLE)]) == 2
+    assert "the default matrix is of one topology, and 2 are named" in capsys.readouterr().err

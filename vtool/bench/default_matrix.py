@@ -1,6 +1,7 @@
 """The matrix that stands for none: every deployed path of a board's hypervisor, against shared RAM by its program.
 
-It is written as a user would write one, and read as such. Enter at ``default_matrix``.
+It is written as a user would write one, and read as such. Enter at ``default_matrix``, and at ``matrix_text`` for what
+a user may begin with.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from vtool.bench.matrix import LoadedMatrix, Matrix, with_topologies
 from vtool.data_paths import DataPath
+from vtool.diagnostics import Diagnostic, VtoolError
+from vtool.diagnostics.codes import declare
 from vtool.model.combinations import Combination, combinations
 from vtool.model.devices import Device, Program
-from vtool.model.topology import OWN_RAMDISKS, Role, Topology
+from vtool.model.topology import OWN_RAMDISKS, Domain, Role, Start, Topology
 from vtool.model.validate import validate_as
 from vtool.reading.source import parse
 
 MEASURED = ("blk", "net", "fs")
+DEFAULT_FILE = Path("<default matrix>")
+"""Where what is wrong with it stands; ``vtool bench --print-matrix`` prints it, line for line."""
 _WORKLOADS: Mapping[str, Any] = {
     "disk": {"tool": "fio", "pattern": ["randread", "randwrite"], "block_size": ["4KiB", "64KiB"], "depth": 1},
     "disk-deep": {"tool": "fio", "pattern": "randread", "block_size": "4KiB", "depth": 32},
@@ -30,9 +37,38 @@ _POOL, _BRIDGE = "16MiB", "benchbr0"
 _BASELINE = next(path for path in DataPath if path.value == "shared-ram")
 
 
+declare(
+    "VT971",
+    what="a topology has nothing that the default matrix measures",
+    why="It measures the data paths of disks, networks and shares that a board serves to its guests.",
+    example="vtool bench topology/examples/kvm-passthrough.yaml",
+    fix="Write a matrix with workloads for what it has (mbw and start measure guests), and name it: --matrix FILE.",
+)
+
+
 def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: int) -> LoadedMatrix:
-    """Return the matrix for one topology's guests. VtoolError as of a user's."""
+    """Return the matrix for one topology's guests. VtoolError as of a user's, VT971 where nothing is measured."""
+    document = parse(matrix_text(path, topology, seconds, repetitions), DEFAULT_FILE)
+    return with_topologies(document, validate_as(Matrix, document), (path,))
+
+
+def matrix_text(path: Path, topology: Topology, seconds: int, repetitions: int) -> str:
+    """Return it as YAML, with what it is and how to use it as comments. VtoolError VT971."""
+    said = _said(path, topology, seconds, repetitions)
+    comment = (
+        f"# What vtool bench measures of {path} without --matrix. Save it as FILE, change it, then:\n"
+        f"#     vtool bench --matrix FILE {path} -o DIR\n"
+    )
+    return comment + yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=200)
+
+
+def _said(path: Path, topology: Topology, seconds: int, repetitions: int) -> dict[str, Any]:
     types = {device.type for _, device in _measured(topology)}
+    if not types:
+        raise VtoolError(_nothing_measured(path, topology))
+    # A network without an address of its backend has nobody to send to.
+    if not any(device.network.backend_address for _, device in _measured(topology) if device.type == "net"):
+        types.discard("net")
     workloads = {
         name: {**said, "seconds": seconds, "warmup_s": max(1, seconds // 5)}
         for name, said in _WORKLOADS.items()
@@ -40,7 +76,9 @@ def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: in
     }
     choices = _choices(topology)
     baseline = {"path": _BASELINE.value} if _BASELINE.value in choices else {}
-    said = {
+    if not workloads:
+        raise VtoolError(_nothing_measured(path, topology))
+    return {
         "version": 1,
         "name": f"{topology.name}-paths"[:31],
         "axes": {**_tools(topology), **({"path": {"choices": choices}} if choices else {})},
@@ -48,8 +86,42 @@ def default_matrix(path: Path, topology: Topology, seconds: int, repetitions: in
         "workloads": workloads,
         "repetitions": repetitions,
     }
-    document = parse(json.dumps(said, indent=1), Path("<default matrix>"))
-    return with_topologies(document, validate_as(Matrix, document), (path,))
+
+
+def _nothing_measured(path: Path, topology: Topology) -> Diagnostic:
+    """Say of each device why it is not measured, and what can be."""
+    message = (
+        f"'{path}' has nothing that the default matrix measures: disks, networks and shares on paths that are "
+        "deployed, which a board's control domain serves"
+    )
+    detail = [f"'{name}': {_why_not(topology, device)}" for name, device in topology.devices.items()]
+    detail += [
+        f"'{name}' has devices of the board passed through: no backend serves those"
+        for name, domain in topology.domains.items()
+        if domain.passthrough or domain.pci
+    ]
+    guests = [name for name, one in topology.domains.items() if one.role is Role.GUEST and _can_start(one)]
+    hint = (
+        "its guests can be measured: write `workloads: {memory: {tool: mbw}, start: {tool: start}}` into a matrix and "
+        f"name it: vtool bench --matrix FILE {path}"
+        if guests
+        else "give a guest a disk or a network: of one that Xen builds at boot nothing else is reached"
+    )
+    return Diagnostic("VT971", message, hints=(hint,), detail=tuple(detail) or ("it has no devices",))
+
+
+def _can_start(domain: Domain) -> bool:
+    return domain.start is not Start.DOM0LESS
+
+
+def _why_not(topology: Topology, device: Device) -> str:
+    if device.type not in MEASURED:
+        return f"'{device.type}' is no disk, network or share"
+    if topology.domains[device.backend].role is not Role.CONTROL:
+        return f"another guest serves it, '{device.backend}'"
+    if not _of_hypervisor(topology, device, None):
+        return f"no way to serve a '{device.type}' under {_hypervisor(topology, device.frontend)} is deployed"
+    return "it has no `backend_address` to send to"
 
 
 def _choices(topology: Topology) -> dict[str, Any]:

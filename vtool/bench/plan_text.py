@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from vtool.bench.cells import Planned
+from vtool.bench.default_matrix import DEFAULT_FILE
 from vtool.bench.estimates import Estimate, in_words
+from vtool.bench.matrix import TOPOLOGY_AXIS
 from vtool.bench.side_by_side import Spreading
 from vtool.model.combinations import Combination, combinations
 from vtool.report.quantities import served
@@ -48,6 +50,9 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
             for group in told.given[lane.name]:
                 others = f" and {_count(len(group.cells) - 1, 'cell')} compared with it" if len(group.cells) > 1 else ""
                 yield f"    {group.name}{others}{', begun here' if group.name in told.began else ''}"
+    if any(fault.place.startswith(str(DEFAULT_FILE)) for variant in planned.variants for fault in variant.faults):
+        topology = planned.loaded.axes[TOPOLOGY_AXIS][0].topology
+        yield f"{DEFAULT_FILE} is what `vtool bench --print-matrix {topology}` prints"
     yield _how_long(told.whole)
 
 

@@ -6,10 +6,11 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtool.cli.arguments import add_inventory, add_use
+from vtool.cli.arguments import add_inventory, add_use, whole_number
 from vtool.cli.common import image_paths, prepare_to_deploy, print_diagnostics
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vtool.bench.lanes import Lane
     from vtool.bench.matrix import LoadedMatrix
     from vtool.board.inventory import Inventory
+    from vtool.model.topology import Topology
     from vtool.results.records import Variant
     from vtool.results.run_folder import RunRead
 
@@ -40,11 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plan", action="store_true", help="show what would be measured, and measure nothing")
     parser.add_argument(
-        "--at-most", type=int, default=1000, metavar="CELLS", help="refuse a matrix of more cells (default: 1000)"
+        "--print-matrix",
+        action="store_true",
+        help="print the default matrix of the topology, to change it and name it by --matrix; measure nothing",
+    )
+    parser.add_argument(
+        "--at-most",
+        type=whole_number(1),
+        default=1000,
+        metavar="CELLS",
+        help="refuse a matrix of more cells (default: 1000)",
     )
     own = parser.add_argument_group("of the default matrix alone")
-    own.add_argument("--seconds", type=int, metavar="N", help="how long each repetition runs (default: 10)")
-    own.add_argument("--repetitions", type=int, metavar="N", help="how often each cell is measured (default: 3)")
+    own.add_argument(
+        "--seconds", type=whole_number(1, 3600), metavar="N", help="how long each repetition runs (default: 10)"
+    )
+    own.add_argument(
+        "--repetitions", type=whole_number(1, 1000), metavar="N", help="how often each cell is measured (default: 3)"
+    )
     add_inventory(parser)
     add_use(parser)
     add_format(parser)
@@ -52,23 +67,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan or measure; exit code 3 when a cell that can be was not measured as often as it should be."""
-    from vtool.bench.cells import plan_matrix
     from vtool.bench.lanes import boards_of, lanes_of
     from vtool.board.inventory import Inventory
 
-    if arguments.matrix is not None and (arguments.seconds or arguments.repetitions):
-        print("usage: --seconds and --repetitions are of the default matrix; a file says both itself", file=sys.stderr)
+    if usage := _misused(arguments):
+        print(f"usage: {usage}", file=sys.stderr)
         return ExitCode.USAGE.value
-    if arguments.output is None and not arguments.plan:
-        print("usage: vtool bench -o DIR, the run folder; or --plan, to see what would be measured", file=sys.stderr)
-        return ExitCode.USAGE.value
-    planned = plan_matrix(_matrix(arguments), prepare_to_deploy, arguments.at_most)
+    if arguments.print_matrix:
+        print(_default_text(arguments), end="")
+        return ExitCode.OK.value
+    planned = _planned(arguments)
     inventory = Inventory(arguments.inventory, arguments.use)
     lanes = lanes_of(boards_of(planned), inventory.standing_for)
     if arguments.plan:
         _show_plan(planned, lanes, _was(arguments.output), arguments.format)
         return ExitCode.OK.value
     return _measure(planned, inventory, lanes, arguments)
+
+
+def _misused(arguments: argparse.Namespace) -> str:
+    """Return how the verb is used, where it is not used so."""
+    if arguments.matrix is not None and (arguments.seconds or arguments.repetitions):
+        return "--seconds and --repetitions are of the default matrix; a file says both itself"
+    if arguments.matrix is not None and arguments.print_matrix:
+        return "--print-matrix prints the default matrix of a topology; what --matrix names is there already"
+    if arguments.matrix is None and not arguments.topologies:
+        return "vtool bench TOPOLOGY, or vtool bench --matrix FILE: what is to be measured"
+    if arguments.output is None and not (arguments.plan or arguments.print_matrix):
+        return "vtool bench -o DIR, the run folder; or --plan, to see what would be measured"
+    return ""
+
+
+def _planned(arguments: argparse.Namespace) -> Planned:
+    """Plan the matrix; where something is wrong with the default one, say how it is seen."""
+    from vtool.bench.cells import plan_matrix
+    from vtool.bench.default_matrix import DEFAULT_FILE
+
+    try:
+        return plan_matrix(_matrix(arguments), prepare_to_deploy, arguments.at_most)
+    except VtoolError as error:
+        hint = f"vtool bench --print-matrix {' '.join(map(str, arguments.topologies))} prints it, to correct it"
+        found = [replace(one, hints=(*one.hints, hint)) if one.span and one.span.path == DEFAULT_FILE else one
+                 for one in error.diagnostics]  # fmt: skip
+        raise VtoolError(found, error.exit_code) from None
 
 
 def _measure(planned: Planned, inventory: Inventory, lanes: Sequence[Lane], arguments: argparse.Namespace) -> int:
@@ -126,14 +167,26 @@ def _matrix(arguments: argparse.Namespace) -> LoadedMatrix:
     from vtool.bench.default_matrix import default_matrix
     from vtool.bench.matrix import load_matrix
 
-    topologies = tuple(arguments.topologies)
     if arguments.matrix is not None:
-        return load_matrix(arguments.matrix, topologies)
-    if len(topologies) != 1:
+        return load_matrix(arguments.matrix, tuple(arguments.topologies))
+    return default_matrix(*_of_default(arguments))
+
+
+def _default_text(arguments: argparse.Namespace) -> str:
+    from vtool.bench.default_matrix import matrix_text
+
+    return matrix_text(*_of_default(arguments))
+
+
+def _of_default(arguments: argparse.Namespace) -> tuple[Path, Topology, int, int]:
+    """Return what the default matrix is of: a topology, seconds, repetitions. VtoolError VT940 of several."""
+    first, *others = arguments.topologies
+    if others:
+        message = f"the default matrix is of one topology, and {1 + len(others)} are named"
         hint = "of several topologies a matrix says what is measured: --matrix FILE"
-        raise VtoolError(Diagnostic("VT940", "the default matrix is of one topology", hints=(hint,)), ExitCode.USAGE)
-    prepared = prepare_to_deploy(topologies[0])
-    return default_matrix(topologies[0], prepared.topology, arguments.seconds or 10, arguments.repetitions or 3)
+        raise VtoolError(Diagnostic("VT940", message, hints=(hint,)), ExitCode.USAGE)
+    topology = prepare_to_deploy(first).topology
+    return first, topology, arguments.seconds or 10, arguments.repetitions or 3
 
 
 def _was(folder: Path | None) -> RunRead | None:

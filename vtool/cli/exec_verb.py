@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--topology", type=Path, metavar="FILE", help="its `access` of the domain says where a password or key is"
     )
     add_changes(parser)
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60")
+    parser.add_argument("--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="default: 60")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command to run")
 
 
@@ -59,3 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     said = board_json(result.stdout, result.stderr)
     sys.stdout.write(said["output"])
     return int(said["code"])
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
+    return seconds

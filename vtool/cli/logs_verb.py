@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vtool.cli.arguments import whole_number
 from vtool.cli.domains import add_domain, find_board
 from vtool.deploy.asking import ON_BOARD
 
@@ -11,7 +12,7 @@ from vtool.deploy.asking import ON_BOARD
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_domain(parser)
-    parser.add_argument("-n", "--lines", type=int, default=50, help="how many lines (default: 50)")
+    parser.add_argument("-n", "--lines", type=whole_number(0), default=50, help="how many lines (default: 50)")
     parser.add_argument("-f", "--follow", action="store_true", help="follow the log until interrupted")
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vtool.cli.arguments import whole_number
 from vtool.cli.common import prepare_to_deploy, print_diagnostics
 from vtool.cli.graphviz import drawn
 from vtool.cli.views import add_example, replaced, write_text
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="the same rows as Apache Parquet")
     parser.add_argument(
         "--most-plots",
-        type=int,
+        type=whole_number(0),
         default=48,
         metavar="N",
         help="draw at most this many; the others are tables (default: 48)",
