@@ -18,6 +18,7 @@ from types import ModuleType
 from vtool.diagnostics import ExitCode, VtoolError, format_diagnostic, refusal_of
 
 VERBS = {
+    "new": "write a first topology, for a board and what is wished for",
     "validate": "check a topology and report everything that is wrong with it",
     "plan": "show every address and unit that vtool decides",
     "map": "show the memory map of boards and guests",

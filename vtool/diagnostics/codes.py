@@ -3,9 +3,9 @@
 Each is written beside what finds it: a rule of ``vtool/check`` or ``vtool/lint`` has ``@rule(...)``, what is raised
 elsewhere ``declare(...)``. Both only note the words when their module is imported: ``every_code`` imports all modules
 that have some and returns the table, ``code_of`` those that may have one. Codes are permanent: one is never given
-another meaning. VT1xx reading YAML (VT15x: what this machine lacks), VT2xx shape, VT3xx references and combinations,
-VT4xx memory and placement, VT5xx images and kernels, VT6xx reaching boards, VT7xx deploying, VT80x verifying, VT83x to
-VT91x device trees (``vtool lint``), VT93x to VT95x measuring, VT96x bundles.
+another meaning. VT1xx reading YAML (VT15x what this machine lacks, VT16x a first topology), VT2xx shape, VT3xx
+references and combinations, VT4xx memory and placement, VT5xx images and kernels, VT6xx reaching boards, VT7xx
+deploying, VT80x verifying, VT83x to VT91x device trees (``vtool lint``), VT93x to VT95x measuring, VT96x bundles.
 """
 
 from __future__ import annotations
