@@ -134,10 +134,12 @@ def test_memory_that_is_none_is_a_usage_error(memory: str, tmp_path: Path) -> No
 
 
 def test_deploying_without_boot_is_refused_at_once(tmp_path: Path) -> None:
-    done = vtool("deploy", topology(tmp_path, "rpi4"))
+    facts = tmp_path / "b.yaml"
+    assert vtool("board", "import", source(tmp_path), "-I", tmp_path / "parts", "-o", facts).returncode == 0
+    done = vtool("deploy", topology(tmp_path, "b.yaml"))
     assert done.returncode == 1 and done.stdout == ""
     assert f"{tmp_path}/topology.yaml:6:12: error[VT409]: board 'board0' cannot be deployed to" in done.stderr
-    assert "rpi4.yaml:3:1: `boot` is missing in" in done.stderr
+    assert "b.yaml:3:1: `boot` is missing in" in done.stderr
 
 
 def test_a_facts_file_with_a_fault_is_pointed_into(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_shipped_facts_can_be_planned_with(name: str, tmp_path: Path) -> None:
         assert not any(carve.range.overlaps(region.range) for carve in facts.carve_outs)
         assert render(board).get("board.dts").content.count(region.node_name) == 1
     assert name.startswith("qemu-virt") or (
-        facts.source and facts.stdout and facts.gic.distributor and facts.boot is None
+        facts.source and facts.stdout and facts.gic.distributor and facts.device_tree
     )
 
 

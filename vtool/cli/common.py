@@ -234,7 +234,7 @@ def require_boot(prepared: Prepared) -> None:
             document = loaded.document
             message = f"board '{name}' cannot be deployed to: its facts have no section `boot`"
             label = Label(document.span(()), f"`boot` is missing in '{document.path}'")
-            hint = "add loader, load_command, partition_mount, ... as in qemu-virt.yaml"
+            hint = "add loader, load, console, ... as in rpi4.yaml, or import it from the running board with --ssh"
             span = prepared.document.span(("boards", name, "facts"))
             findings.append(Diagnostic("VT409", message, span, (label,), (hint,)))
     if findings:

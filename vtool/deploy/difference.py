@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vtool.board.installation import Installation
 from vtool.board.own_system import OwnSystem, own_system
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy.asking import ask, each_board
+from vtool.deploy.for_installation import asks, for_installation, look
 from vtool.deploy.stage import Staged, stage_folder, stage_on
 from vtool.diagnostics import Diagnostic, VtoolError, board_failed
 from vtool.files.json_text import from_json
@@ -105,6 +107,8 @@ def _each_staged(
             work.mkdir()
             with board.hold():
                 base_tree = board.base_device_tree()
+                if asks(plan.facts.boot):
+                    plan = for_installation(plan, _installation(board))
                 own = _own_system(board) if plan.control.takes_the_boards_own else None
                 return look(stage_on(topology, plan, base_tree, image_path, work, own=own), base_tree, board)
 
@@ -113,6 +117,13 @@ def _each_staged(
         errors = tuple(failed.values())
         raise VtoolError((diagnostic for error in errors for diagnostic in error.diagnostics), errors[0].exit_code)
     return found
+
+
+def _installation(board: Board) -> Installation:
+    if not (board.exists() and board.power.is_on()):
+        raise board_failed("VT722", f"board '{board.name}' is off, so that nobody can tell how it is installed")
+    with open_shell(board) as shell:
+        return look(shell)
 
 
 def _own_system(board: Board) -> OwnSystem:

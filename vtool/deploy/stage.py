@@ -404,9 +404,11 @@ def _bridge(bridge: Bridge) -> dict[str, Any]:
 
 def _boot(facts: Boot) -> dict[str, Any]:
     said: dict[str, Any] = {"loader": facts.loader, "mount": facts.partition_mount}
-    if isinstance(facts, UBoot):
-        said |= {"state_device": facts.state.device, "state_sector": facts.state.sector}
-    return said
+    if not isinstance(facts, UBoot):
+        return said
+    if isinstance(facts.state, str):
+        return {**said, "state": facts.state}
+    return {**said, "state_device": facts.state.device, "state_sector": facts.state.sector}
 
 
 def _digest(files: Iterable[StagedFile]) -> str:

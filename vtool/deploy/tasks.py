@@ -22,6 +22,7 @@ from vtool.deploy.board_lock import Held, HeldCommands
 from vtool.deploy.booting import bring_up_and_hold, go_back, require_suite, wait_for_boot
 from vtool.deploy.difference import Difference, differences
 from vtool.deploy.failures import DamagedTransfer
+from vtool.deploy.for_installation import asks, for_installation, look
 from vtool.deploy.job import TASK_DEADLINE_S, Job
 from vtool.deploy.needed_devices import not_to_be_had
 from vtool.deploy.proof import proofs, saved, steps_of
@@ -95,6 +96,8 @@ def stand_ready(job: Job, work: Work) -> None:
             folder = work.folder / job.board.name
             folder.mkdir()
             commands = HeldCommands(job.held_board)
+            if asks(plan.facts.boot):
+                plan = for_installation(plan, look(commands))
             if found := not_to_be_had(plan, job.held_board, commands):
                 raise VtoolError(found)
             running = running_tree(commands) if plan.facts.firmware_unknown else None

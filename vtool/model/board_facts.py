@@ -102,6 +102,13 @@ class BootState(Model):
     write_command: Line
 
 
+StateKind = BootState | Literal["file", "environment"]
+"""A sector of its own; a file of one sector on a boot partition that is FAT; variables of U-Boot's own environment."""
+
+Lacking = Literal["setexpr", "sysboot"]
+"""A command that a board's U-Boot is built without, and that its script then does without."""
+
+
 class Watchdog(Model):
     """A watchdog that the loader starts and Linux takes over with the driver ``kernel_option``.
 
@@ -115,15 +122,26 @@ class Watchdog(Model):
     kernel_arguments: KernelArguments = ""
 
 
+ASKED = "board"
+"""What is a fact of one installation, not of a kind of board: a deploy asks the board for it."""
+
+WHERE_THE_SCRIPT_IS = "load ${devtype} ${devnum}:${distro_bootpart}"
+"""The partition that the script came from, as the distro commands and bootstd both say it (U-Boot
+include/config_distro_bootcmd.h, boot/bootmeth_script.c)."""
+
+
 class _Boot(Model):
     """What is said of every board that starts: its boot partition, the console and root device it has.
 
-    ``timeout_s`` is how long it may take from power or a reboot until sshd answers.
+    ``timeout_s`` is how long it may take from power or a reboot until sshd answers. ``source`` is where the loader's
+    own environment says so, ``note`` what has to be done once on such a board.
     """
 
-    partition_mount: str
-    root_device: str
-    root_filesystem: str
+    source: Line | None = None
+    note: Line | None = None
+    partition_mount: str = ASKED
+    root_device: str = ASKED
+    root_filesystem: str = ASKED
     console: str
     xen_console: str
     timeout_s: Annotated[int, Field(ge=10, le=1800)] = BOOT_TIMEOUT_S
@@ -133,8 +151,9 @@ class UBoot(_Boot):
     """U-Boot, which runs scripts: vtool's comes first on the boot partition, and looks up the boot state."""
 
     loader: Literal["u-boot"]
-    load_command: str
-    state: BootState
+    load_command: str = WHERE_THE_SCRIPT_IS
+    state: StateKind = "file"
+    lacks: tuple[Lacking, ...] = ()
     watchdog: Watchdog | None = None
     load: LoadAddresses
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from vtool.base.units import MIB
-from vtool.model.board_facts import BoardFacts, Watchdog
+from vtool.model.board_facts import ASKED, BoardFacts, Watchdog
 from vtool.model.topology import Domain, Start, Xen
 from vtool.model.xen_settings import is_requested
 from vtool.platform.xen_properties import PROPERTIES
@@ -46,15 +46,18 @@ def dom0_vcpus(control: Domain, facts: BoardFacts) -> int:
 def of_control_domain(facts: BoardFacts, watchdog: Watchdog | None, *, is_xen: bool) -> Iterator[str]:
     """Yield what the board's own kernel is told: console, root file system, and when to start again.
 
-    No console where the facts name none: Linux then takes /chosen's stdout-path.
+    No console where the facts name none: Linux then takes /chosen's stdout-path. No root file system where the board
+    itself is asked for it.
     """
     stdout = facts.stdout.console if facts.stdout else None
     console = "hvc0" if is_xen else facts.boot.console if facts.boot else stdout
     if console:
         yield f"console={console}"
     if facts.boot is not None:
-        yield f"root={facts.boot.root_device}"
-        yield f"rootfstype={facts.boot.root_filesystem}"
+        if facts.boot.root_device != ASKED:
+            yield f"root={facts.boot.root_device}"
+        if facts.boot.root_filesystem != ASKED:
+            yield f"rootfstype={facts.boot.root_filesystem}"
         yield "rw"
         yield "rootwait"
     # A system that panicked or hangs has to start again, so that the loader can choose another.

@@ -1,9 +1,9 @@
 """The board's boot loader: which generation it starts, and vtool's way into it.
 
 A loader is a module with ``ENTRY`` (the file of a boot set that is its way in), ``IN_THE_WAY`` (what it would take
-before that, on the boot partition), ``entry_path``, ``read_state``, ``write_state`` and ``forget_state``. ``boot`` is a
-generation's own: ``loader``, ``mount`` of the boot partition, and what else that loader needs. A boot state is these
-texts, each empty where nothing is known:
+before that, on the boot partition), ``keep`` for what is set aside of that, ``entry_path``, ``read_state``,
+``write_state`` and ``forget_state``. ``boot`` is a generation's own: ``loader``, ``mount`` of the boot partition, and
+what else that loader needs. A boot state is these texts, each empty where nothing is known:
 
 good, good_set    the last generation that was confirmed, and its folder on the boot partition
 last, last_set    the one confirmed before it
@@ -36,7 +36,10 @@ def install(boot: dict[str, Any], boot_set: Path) -> None:
     if not backup.exists():
         replace_file(backup, entry.read_bytes() if entry.exists() else b"")
     replace_file(entry, (boot_set / of(boot).ENTRY).read_bytes())
-    for path in filter(Path.exists, _in_the_way(boot)):
+    in_the_way = list(filter(Path.exists, _in_the_way(boot)))
+    if in_the_way:
+        of(boot).keep(boot, in_the_way[0])
+    for path in in_the_way:
         path.replace(_backup(path))
         sync_folder(path.parent)
 
