@@ -43,7 +43,7 @@ EXAMPLES = int(os.environ.get("VTOOL_EXAMPLES", "100"))
 slowly = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
 REFUSALS = {
     *("VT347", "VT370", "VT372", "VT373", "VT374", "VT375", "VT376", "VT377", "VT378", "VT398", "VT400", "VT401"),
-    *("VT353", "VT354", "VT357", "VT358", "VT403", "VT404", "VT406", "VT410", "VT415", "VT416"),
+    *("VT353", "VT354", "VT357", "VT358", "VT403", "VT404", "VT406", "VT410", "VT415", "VT416", "VT450"),
 }
 IMAGE_BYTES = 4 * MIB
 FOLDER = tempfile.TemporaryDirectory()  # one, because plans name the places of what they were told

@@ -13,7 +13,7 @@ from vtool.model.board_facts import BoardFacts
 from vtool.model.cores import kinds, vector_bits
 from vtool.model.validate import load_facts
 
-BOARDS = ("qemu-virt", "rpi4", "juno-r2", "rb5", "imx8mp-evk", "zcu102", "spider", "sk-am62")
+BOARDS = ("qemu-virt", "rpi4", "juno-r2", "hikey960", "imx8mp-evk", "zcu102", "spider", "sk-am62")
 PASSED = ("/soc-test/one@1000", "/soc-test/two@2000")
 """Nodes of the base trees below that may be passed through."""
 
@@ -195,7 +195,9 @@ def base_tree(name: str) -> bytes:
         widths = tree.region_cells
         lines.append(f"reserved-memory {{ #address-cells = <{widths[0]}>; #size-cells = <{widths[1]}>; ranges;")
         lines += [
-            f"{carve.name}@{carve.base:x} {{ {reg(carve.base, carve.size, widths)} }};" for carve in facts.carve_outs
+            f"{carve.name}@{carve.base:x} {{ {reg(carve.base, carve.size, widths)} }};"
+            for carve in facts.carve_outs
+            if carve.of_tree
         ]
         lines.append("};")
     nodes = "".join(f'cpu@{n:x} {{ device_type = "cpu"; reg = <{n}>; }};' for n in range(facts.cpus))

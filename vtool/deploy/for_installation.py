@@ -22,10 +22,7 @@ _LOOK_S = 120.0
 declare(
     "VT722",
     what="a board does not tell how it is installed",
-    why=(
-        "Which partition its boot loader reads and where its root file system is are facts of one installation, which "
-        "the running board is asked for; what is not clear there has to be said."
-    ),
+    why="Which partition it boots from and where its root is are facts of one installation, which it is asked for.",
     example="a board with two partitions that have a boot.scr, or with a root file system that no partition has",
     fix="Write what the message names into a facts file of your own; `vtool board import --ssh` makes one.",
 )
