@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from vtool.deploy.on_board.talk import as_typed
+from vtool.deploy.on_board.talk import as_typed, press
 
 COMMANDS = (
     "echo it\\'s 'two  spaces' \"$((1 + 2))\" | sed 's/two/2/' # !! $ `echo three`",
@@ -17,17 +17,24 @@ COMMANDS = (
     "echo größer",
     "false",
     "",
+    "set -- " + "270050 27'0051 " * 400 + "; echo $# $*",
+    "set --" + "\n".join(f" größe {number} \\" for number in range(300)) + "\necho $# $*",
 )
+
+
+def typed(command: str) -> str:
+    first, word = as_typed(command)
+    assert max(map(len, (*first, word))) < 1000
+    return "".join(f"{line}\n" for line in (*first, f"(eval {word})"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("shell", ["bash", "dash"])
 def test_a_shell_does_what_was_meant(shell: str, command: str) -> None:
-    meant, typed = (
-        subprocess.run([shell, "-c", text], capture_output=True, check=False)
-        for text in (command, f"eval {as_typed(command)}")
+    meant, done = (
+        subprocess.run([shell, "-c", text], capture_output=True, check=False) for text in (command, typed(command))
     )
-    assert (typed.returncode, typed.stdout, typed.stderr) == (meant.returncode, meant.stdout, meant.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (meant.returncode, meant.stdout, meant.stderr)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -36,7 +43,7 @@ def test_line_editing_changes_nothing(command: str) -> None:
     here, there = pty.openpty()
     with subprocess.Popen(["bash", "--norc", "-i"], stdin=there, stdout=subprocess.PIPE, stderr=there) as shell:
         os.close(there)
-        os.write(here, b"half a line\x15(eval " + as_typed(command).encode() + b")\nexit $?\n")
+        press(here, f"half a line\x15{typed(command)}exit $?\n".encode())
         output, _ = shell.communicate(timeout=60)
         os.close(here)
     meant = subprocess.run(["bash", "-c", command], capture_output=True, check=False)

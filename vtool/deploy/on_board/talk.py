@@ -113,14 +113,24 @@ class Answer:
         return clean_lines(self._text)[-5:]
 
 
-def as_typed(command: str) -> str:
-    """Return a word that a shell reads as the command, and that no line editing on the way can change.
+_LINE_BYTES = 500
+"""How long a line may be that is typed: busybox takes 1024 with line editing (FEATURE_EDITING_MAX_LEN), a tty 4096."""
 
-    Quoted, where all of it is printable; as base64 otherwise, which costs the guest three processes.
+
+def as_typed(command: str) -> tuple[list[str], str]:
+    """Return the lines to type first, and a word that a shell then reads as the command.
+
+    No line editing on the way can change it: it is quoted, where all of it is printable, and base64 otherwise, which
+    costs the guest three processes. What is too long for a line is put together in a variable.
     """
-    if command.isascii() and command.isprintable():
-        return shlex.quote(command)
-    return f'"$(echo {base64.b64encode(command.encode()).decode()} | base64 -d)"'
+    printable = command.isascii() and command.isprintable()
+    text = command if printable else base64.b64encode(command.encode()).decode()
+    if len(text) <= _LINE_BYTES:
+        first, whole = [], shlex.quote(text)
+    else:
+        pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
+        first, whole = ["VTOOL=", *(f'VTOOL="$VTOOL"{shlex.quote(piece)}' for piece in pieces)], '"$VTOOL"'
+    return first, whole if printable else f'"$(echo {whole} | base64 -d)"'
 
 
 def press(console: int, keys: bytes) -> None:
@@ -139,13 +149,11 @@ def typed(name: str, command: str, address: str | None = None, *, reads: bool = 
     """
     domain = deployed_domain(name)
     token = base64.b16encode(os.urandom(6)).decode()
-    line = (
-        f'echo "V""T-BEGIN-{token}"; (eval {as_typed(command)}){"" if reads else " </dev/null"} 2>&1; '
-        f'echo "V""T-END-{token} $?"\n'
-    )
+    first, word = as_typed(command)
+    last = f'echo "V""T-BEGIN-{token}"; (eval {word}){"" if reads else " </dev/null"} 2>&1; echo "V""T-END-{token} $?"'
     with _commands_at(name, address) if address else domain_console(name, domain) as console:
         # \x15 empties a half-typed line.
-        press(console, (b"" if address else b"\x15") + line.encode())
+        press(console, (b"" if address else b"\x15") + "".join(f"{line}\n" for line in (*first, last)).encode())
         yield Answer(name, command, console, token)
 
 
