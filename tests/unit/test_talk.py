@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,10 +23,10 @@ COMMANDS = (
 )
 
 
-def typed(command: str) -> str:
+def typed(command: str, to: str = "") -> str:
     first, word = as_typed(command)
     assert max(map(len, (*first, word))) < 1000
-    return "".join(f"{line}\n" for line in (*first, f"(eval {word})"))
+    return "".join(f"{line}\n" for line in (*first, f"(eval {word}){to}"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -38,13 +39,17 @@ def test_a_shell_does_what_was_meant(shell: str, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_line_editing_changes_nothing(command: str) -> None:
-    """An interactive bash completes at a tab and looks up its history at an exclamation mark."""
+@pytest.mark.parametrize("interactive", [("bash", "--norc", "-i"), ("busybox", "sh", "-i")])
+def test_line_editing_changes_nothing(interactive: tuple[str, ...], command: str, tmp_path: Path) -> None:
+    """An interactive bash completes at a tab and looks up its history at an exclamation mark; busybox's lines end."""
+    output = tmp_path / "output"
     here, there = pty.openpty()
-    with subprocess.Popen(["bash", "--norc", "-i"], stdin=there, stdout=subprocess.PIPE, stderr=there) as shell:
+    with subprocess.Popen(interactive, stdin=there, stdout=subprocess.PIPE, stderr=there) as shell:
         os.close(there)
-        press(here, f"half a line\x15{typed(command)}exit $?\n".encode())
-        output, _ = shell.communicate(timeout=60)
-        os.close(here)
+        press(here, f"half a line\x15{typed(command, f' >{output}')}exit $?\n".encode())
+        try:
+            shell.communicate(timeout=60)
+        finally:
+            os.close(here)  # a shell that wants more ends, too
     meant = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-    assert (shell.returncode, output) == (meant.returncode, meant.stdout)
+    assert (shell.returncode, output.read_bytes()) == (meant.returncode, meant.stdout)
