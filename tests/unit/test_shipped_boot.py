@@ -19,9 +19,8 @@ from vtool.model.load_windows import load_windows
 from vtool.model.validate import known_facts, load_facts
 
 CITED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("u_boot_environments.yaml").read_text())
-OF_QEMU = ("qemu-virt", "qemu-virt-efi", "qemu-virt-smmu")
+EMULATED = ("qemu-virt", "qemu-virt-efi", "qemu-virt-smmu")
 """vtool's own machines, whose U-Boot and disks it makes itself."""
-EMULATED = (*OF_QEMU, "zcu102", "versal-virt")
 TOPOLOGY = """
 version: 1
 name: shipped
