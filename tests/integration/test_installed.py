@@ -37,7 +37,7 @@ for path in $binds; do
     mount --rbind "$path" "$root$path"
 done
 for name in $hidden; do mount --bind /dev/null "$root/usr/bin/$name"; done
-exec chroot --userspec="$USER_ID:$USER_ID" "$root" sh -c 'cd && exec "$@"' sh "$@"
+exec /usr/sbin/chroot --userspec="$USER_ID:$USER_ID" "$root" sh -c 'cd && exec "$@"' sh "$@"
 """
 
 
@@ -58,7 +58,9 @@ class Installed:
         self.root = root
         self.registry = registry()
         named = re.findall(r"(?:(?<=file://)|(?<![:/\w]))(/[^\s/:]+/[^\s:]*)", " ".join(self.registry.values()))
-        self.binds = ["/etc/resolv.conf", "/etc/hosts", *(path for path in named if Path(path).exists())]
+        # An index that is a folder links to files beside it.
+        named = [path.removesuffix("/simple") for path in named if Path(path).exists()]
+        self.binds = ["/etc/resolv.conf", "/etc/hosts", *named]
 
     def run(
         self, *words: str, hidden: Sequence[str] = (), binds: Sequence[str] = (), shm: bool = True
@@ -123,7 +125,7 @@ def test_what_needs_no_board_needs_nothing_more(installed: Installed) -> None:
     installed.vtool("dt", "lab.yaml", "-o", "trees")
     tree = installed.root / "home/user/board.dts"
     tree.write_text('/dts-v1/;\n/ { #address-cells = <2>; #size-cells = <2>; compatible = "a,b"; };\n')
-    installed.vtool("lint", "board.dts", code=1)
+    assert "OK" in installed.vtool("lint", "board.dts")
     assert "complete -" in installed.vtool("completion", "bash", **everything)
     assert ".TH VTOOL" in installed.vtool("man", **everything)
 
