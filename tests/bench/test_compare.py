@@ -249,6 +249,16 @@ def test_the_order_in_which_linux_finds_devices_is_no_difference(tmp_path: Path)
     assert found.cells[1].axes == ("features",)
 
 
+def test_the_number_that_xen_gives_a_domain_is_no_difference(tmp_path: Path) -> None:
+    """A guest whose start failed at first was domain 2, and QEMU was told so."""
+    was, other, more = (
+        {**FACTS, "vmm.arguments": f"qemu -xen-domid {words}"} for words in ("1 -m 1", "2 -m 1", "2 -m 2")
+    )
+    assert against(tmp_path, records(SAME, facts=was), records(SLOWER, seed=1, facts=other)).cells[1].axes == ()
+    found = against(tmp_path / "more", records(SAME, facts=was), records(SLOWER, seed=1, facts=more))
+    assert found.cells[1].axes == ("arguments",)
+
+
 @pytest.mark.parametrize("words", [(), ("--all",), ("--format", "markdown")])
 def test_each_regression_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str]) -> None:
     was, now = written(tmp_path / "was", records(SAME)), written(tmp_path / "now", records(SLOWER, seed=1))

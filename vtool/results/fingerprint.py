@@ -6,6 +6,7 @@ Facts are those of the environment (docs/reference/bench-format.md), and the dig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from vtool.base.records import record
@@ -51,15 +52,17 @@ def facts_of(run: RunRead, cell: str, repetitions: Iterable[Repetition]) -> Fact
     for one in {one.environment for one in repetitions if one.environment is not None}:
         for name, value in run.environments[one].facts.items():
             if value is not None:
-                found.setdefault(name, set()).add(_in_order(name, str(value)))
+                found.setdefault(name, set()).add(_comparable(name, str(value)))
     if digest := run.variants[run.cells[cell].variant].digest:
         found["topology.digest"] = {digest}
     return {name: frozenset(values) for name, values in sorted(found.items())}
 
 
-def _in_order(name: str, value: str) -> str:
-    """Return a fact; of features, those of a device each, whatever order Linux has found the devices in this time."""
-    return " ".join(sorted(value.split())) if name == "device.features" else value
+def _comparable(name: str, value: str) -> str:
+    """Return a fact without what is by chance: in which order Linux found devices, which number Xen gave a domain."""
+    if name == "device.features":
+        return " ".join(sorted(value.split()))
+    return re.sub(r"(-xen-domid) \d+", r"\1 N", value) if name == "vmm.arguments" else value
 
 
 def difference(was: Facts, now: Facts) -> Difference:
