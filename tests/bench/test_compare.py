@@ -227,7 +227,8 @@ def test_every_table_says_what_its_seconds_are(tmp_path: Path, capsys: pytest.Ca
     headings = [line for line in out.splitlines() if "against topology=shared-ram" in line]
     assert len(tables) == len(headings) == 3 and all("(emulated: instructions; 3 rounds)" in one for one in headings)
     assert "100,0" not in out and "instr." in out and " s " not in out
-    assert "3 cells with too few repetitions: of fewer than 6 rounds" in out and "too few" in tables[0]
+    assert "cannot decide with 3 repetitions: needs at least 6, whatever the difference (3 cells)" in out
+    assert "too few" in tables[0]
     guessed = written(tmp_path / "e", records(SAME, clock="emulated"))
     assert "emulated: its times mean nothing" in said(capsys, guessed)[1]
 
@@ -330,9 +331,26 @@ def test_a_repetition_that_the_run_has_not_is_damage(tmp_path: Path) -> None:
 
 def test_nothing_could_be_significant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = written(tmp_path / "run", records(SAME, repetitions=3))
-    assert "nothing could have been one" in said(capsys, run, "--threshold", "5")[1]
+    why = "cannot decide with 3 repetitions: needs at least 6, whatever the difference"
+    assert f"nothing could have been one: {why}" in said(capsys, run, "--threshold", "5")[1]
+    of_one = {"run": 0, "against": None, "cells": 1, "repetitions": 3, "needed": 6, "why": why}
+    assert json.loads(said(capsys, run, "--format", "json")[1])["undecided"] == [of_one]
+    other = written(tmp_path / "other", records(SAME, repetitions=2))
+    both = json.loads(said(capsys, run, other, "--format", "json")[1])["undecided"][-1]
+    assert (both["run"], both["against"], both["cells"], both["repetitions"], both["needed"]) == (1, 0, 2, 2, 4)
+    text = said(capsys, run, other)[1]
+    assert "cannot decide with 2 repetitions: needs at least 4 in each run, whatever the difference (2 cells)" in text
     run = written(tmp_path / "more", records(SAME))
     assert "nothing could have been one" not in said(capsys, run, "--threshold", "50")[1]
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = records(SAME)
+    whole, part = written(tmp_path / "whole", lines), written(tmp_path / "part", lines[:-3])
+    assert "unfinished:" not in said(capsys, whole)[1]
+    assert "6 repetitions of each cell; unfinished: 9 of 12 repetitions are there" in said(capsys, part)[1]
+    first, second = json.loads(said(capsys, whole, part, "--format", "json")[1])["runs"]
+    assert (first["done"], first["planned"], second["done"], second["planned"]) == (12, 12, 9, 12)
 
 
 def test_of_long_facts_the_words_that_differ_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from vtool.bench import field
 from vtool.bench.default_matrix import default_matrix
 from vtool.bench.matrix import load_matrix
 from vtool.cli.common import prepare_to_deploy
-from vtool.cli.main import main
+from vtool.cli.main import EPILOG, main
+from vtool.diagnostics import ExitCode
 from vtool.results.run_folder import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,6 +246,26 @@ def test_numbers_have_bounds(words: list[str], said: str, capsys: pytest.Capture
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("repetitions", "warned"), [("3", True), ("5", True), ("6", False)])
+def test_the_plan_warns_of_too_few_repetitions(
+    repetitions: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--plan", str(EXAMPLE), "--repetitions", repetitions]) == 0
+    words = f"vtool compare cannot decide with {repetitions} repetitions: needs at least 6, whatever the difference"
+    assert (words in capsys.readouterr().out) is warned
+
+
+def test_exit_codes_are_said_alike_wherever_they_are_said() -> None:
+    """--help, README.md and the page of them: each code, and which verbs have 2 for what they looked for."""
+    readme = (ROOT / "README.md").read_text().replace("\n", " ")
+    page = (ROOT / "docs/reference/exit-codes.md").read_text()
+    of_help = EPILOG.splitlines()[0] + " " + EPILOG.splitlines()[1]
+    assert of_help.removeprefix("exit codes: ") in readme
+    for code in ExitCode:
+        assert re.search(rf"\b{code.value} ", of_help) and f"| {code.value} |" in page, code
+    assert "`vtool compare`: a regression; `vtool plan --against-board`: something to do" in page
 
 
 def test_bench_without_anything_to_measure_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:

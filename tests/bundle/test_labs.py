@@ -673,3 +673,30 @@ def test_a_deploy_of_what_is_no_whole_bundle_starts_nothing(
     path.write_bytes(path.read_bytes()[:-1])
     assert vtool("deploy", path) == 1
     assert "error[VT963]" in capsys.readouterr().err
+
+
+def test_a_run_without_its_raw_outputs_says_what_can_be_done(
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As those that are published: their records alone. Before anything is built."""
+    shutil.rmtree(run / "raw")
+    assert main.main(["bundle", str(run), "-o", str(tmp_path / "run.vtool"), "--without-boards"]) == 1
+    err = capsys.readouterr().err
+    assert "error[VT968]" in err and "outputs of tools" in err and "hint: records alone can be compared" in err
+    assert not (tmp_path / "run.vtool").exists()
+
+
+def test_each_kind_of_file_named_for_another_is_told_apart(
+    lab: Path, run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = written(made_of(Wish(lab / "labs/pair.yaml")), tmp_path / "lab.vtool")
+    for words, said in (
+        (["bundle", str(file), "-o", str(tmp_path / "again.vtool")], f"'{file}' is a bundle already"),
+        (["bundle", "--check", str(run)], f"'{run}' is a folder, no bundle"),
+        (["compare", str(file)], f"'{file}' is no run folder: it is a file"),
+        (["report", str(file), "-o", str(tmp_path / "r.html")], f"'{file}' is no run folder: it is a file"),
+        (["compare", str(tmp_path / "none")], f"'{tmp_path / 'none'}' is no run folder: it is not there"),
+    ):
+        assert main.main(words) == 1
+        err = capsys.readouterr().err
+        assert said in err and "hint: " in err, err

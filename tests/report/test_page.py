@@ -279,6 +279,15 @@ def test_every_row_says_by_what_its_path_is_served_and_what_it_is_compared_with(
     assert cells and "Served by" in cells[0] and "another program" in cells[0]
 
 
+def test_a_run_that_is_not_finished_or_cannot_decide_says_so_at_its_head(kvm: Path, xen: Path, text: str) -> None:
+    assert "its differences: cannot decide with 3 repetitions: needs at least 6" in text.lower()
+    run = read_run(kvm)
+    whole = page([run], [])
+    assert "unfinished<" not in whole and f"all {run.planned} repetitions count" in whole
+    part = page([replace(run, repetitions=run.repetitions[:-7])], [])
+    assert f"<strong>unfinished</strong>: {run.planned - 7} of {run.planned} repetitions are there" in part
+
+
 def test_a_baseline_that_has_one_is_compared_with_it(kvm: Path) -> None:
     """Not shown as the baseline, which would hide what its program costs."""
     run = read_run(kvm)

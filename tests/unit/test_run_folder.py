@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from vtool.bench.run_folder import open_run
-from vtool.diagnostics import VtoolError
+from vtool.diagnostics import VtoolError, format_diagnostic
+from vtool.files.json_text import place_of
 from vtool.results.records import (
     RECORD,
     Better,
     Clock,
     Ended,
+    Environment,
     Metric,
     Moved,
     Repetition,
@@ -273,3 +275,112 @@ def test_what_is_no_run_folder_says_which_file_is_missing(tmp_path: Path) -> Non
 def test_a_run_that_an_earlier_vtool_wrote_is_read() -> None:
     run = read_run(ROOT / "docs/explanation/data/kvm-again")
     assert run.repetitions and run.run.called_from == "" and run.file("t.yaml") == Path("t.yaml")
+
+
+# -- what a damaged line costs, and what may be done about it
+
+
+def whole_run(folder: Path) -> list[str]:
+    """Write a run with a line of every kind, and return its lines."""
+    environment = Environment(id="e" * 64, board="board0", clock=Clock.REAL, facts={"kernel.release": "6.12"})
+    deployment = {"record": "deployment", "variant": "path=pool", "board": "board0", "session": 1, "started": NOON,
+                  "seconds": 1.0}  # fmt: skip
+    moved = {"record": "moved", "cells": ["path=pool/write@disk0"], "session": 1, "at": NOON, "before": "a",
+             "after": "b", "why": "lost"}  # fmt: skip
+    with open_run(folder, a_run()) as opened:
+        opened.append(Session(number=1, started=NOON, vtool="0.1.0", command=("vtool",)))
+        opened.append(environment)
+        opened.append(RECORD.validate_json(json.dumps(deployment)))
+        opened.append(a_repetition(environment=environment.id))
+        opened.append(a_repetition(2, environment=environment.id))
+        opened.append(RECORD.validate_json(json.dumps(moved)))
+        opened.append(Ended(session=1, at=NOON, how="complete"))
+    return (folder / "run.jsonl").read_text().splitlines()
+
+
+REMOVABLE = ("session", "deployment", "repetition", "ended")
+
+
+def test_the_advice_of_a_damaged_line_works(tmp_path: Path) -> None:
+    """Of each kind: one error, and doing what it says makes a folder that is read and gone on with."""
+    lines = whole_run(tmp_path / "r")
+    kinds = [json.loads(line)["record"] for line in lines]
+    assert set(kinds) == {"run", "session", "environment", "deployment", "repetition", "moved", "ended"}
+    for number, kind in enumerate(kinds):
+        damaged = lines[number][:-1]
+        written = [*lines[:number], damaged, *lines[number + 1 :]]
+        (tmp_path / "r/run.jsonl").write_text("".join(f"{one}\n" for one in written))
+        with pytest.raises(VtoolError) as caught:
+            read_run(tmp_path / "r")
+        (found,) = caught.value.diagnostics
+        if kind == "run":
+            assert found.code == "VT930"
+            continue
+        (hint,) = found.hints
+        assert found.code == "VT932" and hint.startswith("restore the file from a copy"), kind
+        left = [*lines[:number], *lines[number + 1 :]]
+        if kind == "environment":
+            assert f'("environment":"{"e" * 64}")' in hint
+            left = [one for one in left if f'"environment":"{"e" * 64}"' not in one]
+        assert ("remove the line" in hint) is (kind in (*REMOVABLE, "environment")), kind
+        if kind in (*REMOVABLE, "environment"):
+            (tmp_path / "r/run.jsonl").write_text("".join(f"{one}\n" for one in left))
+            read = read_run(tmp_path / "r")
+            assert len(read.missing()) == 2 + len([one for one in lines if "repetition" in one[:25]]) - len(
+                [one for one in left if "repetition" in one[:25]]
+            )
+            with open_run(tmp_path / "r", a_run()) as folder:
+                assert folder.was.missing() == read.missing()
+
+
+def test_a_line_of_which_nothing_can_be_told_is_not_to_be_removed(tmp_path: Path) -> None:
+    lines = whole_run(tmp_path / "r")
+    (tmp_path / "r/run.jsonl").write_text("".join(f"{one}\n" for one in [*lines[:2], "\x00" * 9, *lines[3:]]))
+    with pytest.raises(VtoolError) as caught:
+        read_run(tmp_path / "r")
+    (found,) = caught.value.diagnostics
+    assert "it cannot be told what the line was" in found.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (('"value":1000000.0', '"value":"many"'), '"many"'),
+        (("path=pool/read@disk0", "path=pool/none@disk0"), '"path=pool/none@disk0"'),
+        (('"number":2', '"number":20'), "20"),
+        (('"seconds":1.5', '"seconds":1.5.5'), ".5"),
+    ],
+)
+def test_an_error_quotes_its_place_in_a_long_line(tmp_path: Path, change: tuple[str, str], shown: str) -> None:
+    """A line may have a hundred thousand characters."""
+    with open_run(tmp_path / "r", a_run()) as folder:
+        folder.append(a_repetition(2, why="x " * 50_000, void=Void.TOOL_FAILED))
+    path = tmp_path / "r/run.jsonl"
+    head, line = path.read_text().splitlines()
+    assert len(line) > 100_000 and change[0] in line
+    path.write_text(f"{head}\n{line.replace(*change)}\n")
+    with pytest.raises(VtoolError) as caught:
+        read_run(tmp_path / "r")
+    (found,) = caught.value.diagnostics
+    text = format_diagnostic(found)
+    assert len(text) < 1200, "nobody reads more"
+    (_, quoted, marks, *_) = text.splitlines()
+    begin = marks.index("^")
+    assert quoted[begin:].startswith(shown), text
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=12))  # fmt: skip
+def test_the_place_of_every_value_is_found(value: Any) -> None:
+    text = json.dumps({"all": value}, indent=1)
+
+    def walk(one: Any, path: tuple[str | int, ...]) -> None:
+        place = place_of(text, path)
+        assert place is not None and json.loads(text[slice(*place)]) == one
+        inner = one.items() if isinstance(one, dict) else enumerate(one) if isinstance(one, list) else ()
+        for key, below in inner:
+            walk(below, (*path, key))
+
+    walk(value, ("all",))
+    assert place_of(text, ("none",)) is None and place_of("{", ("all",)) is None and place_of("", ("all",)) is None

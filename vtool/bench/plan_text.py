@@ -12,6 +12,7 @@ from vtool.bench.matrix import TOPOLOGY_AXIS
 from vtool.bench.side_by_side import Spreading
 from vtool.model.combinations import Combination, combinations
 from vtool.report.quantities import served
+from vtool.results.fewest import FEWEST_PAIRED, FEWEST_UNPAIRED, cannot_decide
 from vtool.results.records import Cell
 
 
@@ -53,6 +54,12 @@ def plan_lines(planned: Planned, told: Spreading) -> Iterator[str]:
     if any(fault.place.startswith(str(DEFAULT_FILE)) for variant in planned.variants for fault in variant.faults):
         topology = planned.loaded.axes[TOPOLOGY_AXIS][0].topology
         yield f"{DEFAULT_FILE} is what `vtool bench --print-matrix {topology}` prints"
+    repetitions = planned.loaded.matrix.repetitions
+    if repetitions < FEWEST_PAIRED and any(cell.baseline for cell in possible):
+        yield (
+            f"vtool compare {cannot_decide(repetitions, FEWEST_PAIRED)}; of two runs {FEWEST_UNPAIRED} each. They show "
+            "how far numbers are apart"
+        )
     yield _how_long(told.whole)
 
 
@@ -107,6 +114,7 @@ def plan_data(planned: Planned, told: Spreading) -> dict[str, Any]:
         "repetitions": whole.repetitions,
         "deployments": whole.deployments,
         "estimated_seconds": round(whole.seconds),
+        "repetitions_to_decide": FEWEST_PAIRED,
         "parts_measured": whole.measured,
         "parts": whole.parts,
     }

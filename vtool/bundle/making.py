@@ -119,6 +119,25 @@ def bundle_of(
     )
 
 
+def require_raw(run: RunRead) -> None:
+    """Refuse a run without the tools' output that its records name, before anything is built. VtoolError VT968."""
+    named = [run.folder / raw.path for one in run.repetitions for raw in one.raw]
+    lacks = [path for path in named if not path.exists()]
+    if not lacks:
+        return
+    message = (
+        f"{len(lacks)} of {len(named)} outputs of tools that '{run.folder / RECORDS}' names are not there: "
+        f"'{lacks[0]}' is the first"
+    )
+    hints = (
+        "a bundle holds results with the outputs that they are of: bundle the run folder where it was measured, or "
+        "copy all of it",
+        "records alone can be compared and reported: vtool compare, vtool report",
+        "a bundle of the lab without its results: vtool bundle TOPOLOGY -o FILE",
+    )
+    raise VtoolError(Diagnostic("VT968", message, hints=hints))
+
+
 def _originals(wishes: Sequence[Wish], means: Means) -> list[Ready]:
     """Read the topologies where they lie. VtoolError VT968 where that is not what was measured."""
     if not wishes:

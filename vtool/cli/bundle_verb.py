@@ -12,7 +12,7 @@ from vtool.base.units import format_size
 from vtool.cli.arguments import add_changes, add_inventory
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.views import add_example
-from vtool.diagnostics import ExitCode
+from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 
 if TYPE_CHECKING:
     from vtool.bundle.making import Means
@@ -50,6 +50,9 @@ def _check(arguments: argparse.Namespace) -> int:
     from vtool.bundle.opened import opened
     from vtool.cli.common import prepare_to_deploy
 
+    if arguments.source.is_dir():
+        hints = (f"vtool bundle {arguments.source} -o FILE makes one of a run folder; --check takes that file",)
+        raise VtoolError(Diagnostic("VT960", f"'{arguments.source}' is a folder, no bundle", hints=hints))
     with opened(arguments.source, results=True) as bundle:
         check_bundle(bundle, prepare_to_deploy, version("vtool"))
         _show(bundle.manifest, arguments.format)
@@ -57,17 +60,22 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _make(arguments: argparse.Namespace) -> int:
+    from vtool.bundle import is_bundle
     from vtool.bundle.archive import write_bundle
-    from vtool.bundle.making import Wish, bundle_of, wishes_of
+    from vtool.bundle.making import Wish, bundle_of, require_raw, wishes_of
     from vtool.cli.common import print_diagnostics
     from vtool.results.run_folder import read_run
 
     run: RunRead | None = None
+    if is_bundle(arguments.source):
+        hints = (f"vtool bundle --check {arguments.source} checks it, vtool deploy {arguments.source} deploys it",)
+        raise VtoolError(Diagnostic("VT968", f"'{arguments.source}' is a bundle already", hints=hints))
     if arguments.source.is_dir():
         if arguments.overlay or arguments.set:
             print("usage: --overlay and --set are of a topology; a run has its own", file=sys.stderr)
             return ExitCode.USAGE.value
         run = read_run(arguments.source)
+        require_raw(run)
         wishes = wishes_of(run)
     else:
         wishes = [Wish(arguments.source, tuple(arguments.overlay), tuple(arguments.set))]

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=_share,
         metavar="PERCENT",
-        help="how much worse is a regression (default: 5 between runs; of one run, nothing is)",
+        help="how much worse is a regression, for which it ends with 2 (default: 5 between runs; of one run: nothing)",
     )
     parser.add_argument(
         "--across",

@@ -52,7 +52,8 @@ _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 """Starting makes many objects that stay; Python's own 700 would look through them again and again."""
 
 EPILOG = """\
-exit codes: 0 success, 1 the topology is wrong, 2 usage, 3 a board failed, 70 a bug in vtool, 130 interrupted
+exit codes: 0 success, 1 the topology is wrong, 2 usage, or of two verbs what they looked for (compare: a
+regression; plan --against-board: something to do), 3 a board failed, 70 a bug in vtool, 130 interrupted
 data goes to stdout, diagnostics and progress to stderr; NO_COLOR is honoured
 """
 

@@ -64,7 +64,7 @@ def comparison_lines(comparison: Comparison, style: Style, *, all_rows: bool = F
 
 def _run_lines(comparison: Comparison, run: ComparedRun, shown: _Shown) -> Iterator[str]:
     yield heading(f"{run.folder}: {run.name}, {_told_of(run)}", shown.style)
-    yield from _few(run.degradation.cells, comparison.fewest[0], "rounds", shown.style)
+    yield from _undecided(comparison, comparison.runs.index(run), None, shown.style)
     yield from _other_programs(run.degradation.cells, shown.style)
     for cell in run.degradation.cells:
         both = [f"{of}{f', {served(one)}' if served(one) else ''}" for of, one in
@@ -79,7 +79,7 @@ def _against_lines(comparison: Comparison, one: Against, shown: _Shown) -> Itera
     first, run, found = comparison.runs[0], comparison.runs[one.run], one.regression
     yield heading(f"{run.folder} ({_told_of(run)}) against {first.folder} ({_told_of(first)})", shown.style)
     yield from _differences(found.cells, shown.style)
-    yield from _few(found.cells, comparison.fewest[1], "repetitions of each", shown.style)
+    yield from _undecided(comparison, one.run, 0, shown.style)
     for cell in found.cells:
         how = "as a share of its baseline; " if cell.relative else ""
         counts = " and ".join(map(str, cell.repetitions))
@@ -147,7 +147,8 @@ def _told_of(run: ComparedRun) -> str:
     void = f", {run.void} void" if run.void else ""
     void += f", {run.superseded} of a board that was lost" if run.superseded else ""
     where = ", ".join(run.boards) or "no board"
-    return f"{where}; {clocks or 'nothing measured'}; {_count(run.repetitions, 'repetition')}{void}"
+    left = f"; unfinished: {run.done} of {run.planned} repetitions are there" if run.done < run.planned else ""
+    return f"{where}; {clocks or 'nothing measured'}; {_count(run.repetitions, 'repetition')} of each cell{void}{left}"
 
 
 def _rounds(cell: CellDegradation) -> str:
@@ -160,14 +161,10 @@ def _void_words(what: str, void: Mapping[Void, int]) -> Iterator[str]:
         yield f"{sum(void.values())} {what} ({', '.join(why.value for why in void)})"
 
 
-def _few(cells: Sequence[CellDegradation | CellRegression], fewest: int, what: str, style: Style) -> Iterator[str]:
-    few = [cell for cell in cells if any(change.verdict is Verdict.TOO_FEW for change in cell.changes)]
-    if few:
-        yield note(
-            f"{_count(len(few), 'cell')} with too few repetitions: of fewer than {fewest} {what}, "
-            "no difference can be told from chance",
-            style,
-        )
+def _undecided(comparison: Comparison, run: int, against: int | None, style: Style) -> Iterator[str]:
+    for one in comparison.undecided:
+        if (one.run, one.against) == (run, against):
+            yield note(f"{one.why} ({_count(one.cells, 'cell')})", style)
 
 
 def _other_programs(cells: Sequence[CellDegradation], style: Style) -> Iterator[str]:
@@ -225,7 +222,7 @@ def _outcome_lines(comparison: Comparison) -> Iterator[str]:
     if not comparison.regressed:
         yield f"no significant regression {beyond}"
         if _none_could_be(comparison):
-            yield "nothing could have been one: every row has too few repetitions"
+            yield f"nothing could have been one: {comparison.undecided[-1].why}"
         return
     cells = len({(one.run, one.cell) for one in comparison.regressed})
     yield f"{_count(len(comparison.regressed), 'significant regression')} {beyond}, in {_count(cells, 'cell')}"
@@ -237,7 +234,7 @@ def _none_could_be(comparison: Comparison) -> bool:
         changes = [change for one in comparison.against for cell in one.regression.cells for change in cell.changes]
     else:
         changes = [change for cell in comparison.runs[0].degradation.cells for change in cell.changes]
-    return all(change.p is None for change in changes)
+    return bool(comparison.undecided) and all(change.p is None for change in changes)
 
 
 def _count(number: int, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +12,11 @@ from vtool.base.records import record
 from vtool.diagnostics import Diagnostic, VtoolError
 from vtool.results.degradation import CellDegradation, RunDegradation, degradations
 from vtool.results.explanation import Explanation, explain
+from vtool.results.fewest import FEWEST_PAIRED, FEWEST_UNPAIRED, cannot_decide
 from vtool.results.records import Clock
 from vtool.results.regressions import CellRegression, RunRegression, regressions
 from vtool.results.run_folder import RunRead
-from vtool.results.statistics import FEWEST_PAIRED, FEWEST_UNPAIRED, LEVEL
+from vtool.results.statistics import LEVEL
 
 FORMAT: Literal["vtool-comparison"] = "vtool-comparison"
 VERSION: Literal[1] = 1
@@ -27,6 +28,7 @@ class ComparedRun:
     """A run, with its cells against their baselines. ``clocks`` and ``boards`` are those of what counts.
 
     ``void`` repetitions do not; ``superseded`` ones were of a board that was lost, and were measured anew on another.
+    ``done`` of ``planned`` repetitions of cells that can be are there: a run is finished when these are the same.
     """
 
     folder: str
@@ -39,6 +41,8 @@ class ComparedRun:
     boards: tuple[str, ...]
     void: int
     superseded: int
+    done: int
+    planned: int
     degradation: RunDegradation
 
 
@@ -48,6 +52,22 @@ class Against:
 
     run: int
     regression: RunRegression
+
+
+@record
+class Undecided:
+    """So many cells of the run with that index have too few repetitions for any difference to be told from chance.
+
+    ``against`` is the index of the run that they are compared with, None: their own baselines. ``repetitions`` is how
+    many the best of them has.
+    """
+
+    run: int
+    against: int | None
+    cells: int
+    repetitions: int
+    needed: int
+    why: str
 
 
 @record
@@ -68,13 +88,15 @@ class Comparison:
     ``threshold`` is a share (0.05 is 5 %), None where nothing is judged by one. ``regressed`` names what is beyond it,
     and significantly so: of a single run its cells against their baselines, else runs against the first. ``fewest``
     is how many repetitions significance takes: rounds within a run, and repetitions of each of two runs.
-    ``explained`` are the models of each run, where they were asked for.
+    ``undecided`` says where nothing can be found, however large it is. ``explained`` are the models of each run, where
+    they were asked for.
     """
 
     runs: tuple[ComparedRun, ...]
     against: tuple[Against, ...]
     threshold: float | None
     regressed: tuple[Regressed, ...]
+    undecided: tuple[Undecided, ...] = ()
     explained: tuple[Explanation, ...] = ()
     level: float = LEVEL
     fewest: tuple[int, int] = (FEWEST_PAIRED, FEWEST_UNPAIRED)
@@ -101,7 +123,7 @@ def compare(
         _require_some(compared[0].degradation, f"'{runs[0].folder}' has no cell to compare with its baseline")
     regressed = () if threshold is None else tuple(_beyond(compared, against, threshold))
     models = tuple(map(explain, runs)) if explained else ()
-    return Comparison(compared, against, threshold, regressed, models)
+    return Comparison(compared, against, threshold, regressed, tuple(_undecided(compared, against)), models)
 
 
 def _compared(run: RunRead) -> ComparedRun:
@@ -117,8 +139,24 @@ def _compared(run: RunRead) -> ComparedRun:
         boards=run.boards,
         void=len(run.repetitions) - len(counting),
         superseded=len(run.superseded),
+        done=run.planned - len(run.missing()),
+        planned=run.planned,
         degradation=degradations(run),
     )
+
+
+def _undecided(compared: Sequence[ComparedRun], against: Sequence[Against]) -> Iterator[Undecided]:
+    for index, run in enumerate(compared):
+        counts = [cell.rounds for cell in run.degradation.cells if cell.rounds < FEWEST_PAIRED]
+        if counts:
+            yield Undecided(index, None, len(counts), max(counts), FEWEST_PAIRED,
+                            cannot_decide(max(counts), FEWEST_PAIRED))  # fmt: skip
+    for one in against:
+        least = [min(cell.repetitions) for cell in one.regression.cells]
+        counts = [count for count in least if count < FEWEST_UNPAIRED]
+        if counts:
+            yield Undecided(one.run, 0, len(counts), max(counts), FEWEST_UNPAIRED,
+                            cannot_decide(max(counts), FEWEST_UNPAIRED, " in each run"))  # fmt: skip
 
 
 def _beyond(compared: Sequence[ComparedRun], against: Sequence[Against], threshold: float) -> list[Regressed]:

@@ -26,7 +26,7 @@ declare(
     what="a line of a run folder is damaged",
     why="vtool writes whole lines and changes none; what cannot be read was changed by something else.",
     example="a run.jsonl with a line cut out of its middle",
-    fix="Restore the file. Or remove the line: all other ones stay valid, and vtool bench measures what is missing.",
+    fix="Restore the file from a copy, or do what the hint says of such a line: some can be removed, some are needed.",
 )
 declare(
     "VT933",

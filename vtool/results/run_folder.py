@@ -6,6 +6,7 @@ Reading never changes a folder, and one that is being written may be read.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vtool.diagnostics import Diagnostic, Severity, Span, VtoolError
-from vtool.files.json_text import from_json
+from vtool.files.json_text import from_json, place_of
 from vtool.files.regular import open_regular, reason_of
 from vtool.results.records import (
     FORMAT,
@@ -35,7 +36,17 @@ from vtool.results.records import (
 )
 
 RECORDS = "run.jsonl"
-_TOLD = 200
+_KIND = re.compile(rb'^\{\s*"record"\s*:\s*"([a-z]+)"')
+_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{64})"')
+_REMOVE = "restore the file from a copy, or remove the line"
+_ADVICE = {
+    "session": f"{_REMOVE}: it only says when vtool bench was started",
+    "deployment": f"{_REMOVE}: what that deployment's proof saw is lost, and nothing that was measured",
+    "repetition": f"{_REMOVE}: vtool bench measures that repetition again",
+    "ended": f"{_REMOVE}: that session then looks as if it was cut off",
+    "moved": "restore the file from a copy; without this line, what was measured on a lost board would count",
+}
+"""What may be done about a line that cannot be read, by what it is; of others ``_advice`` has the words."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,11 @@ class RunRead:
         wanted = ((cell.id, number) for number in numbers for cell in self.run.cells if not cell.faults)
         return [one for one in wanted if one not in done]
 
+    @property
+    def planned(self) -> int:
+        """Return how many repetitions the run is to have, of the cells that can be."""
+        return self.run.repetitions * sum(1 for cell in self.run.cells if not cell.faults)
+
     def attempts(self) -> Mapping[tuple[str, int], int]:
         """Return how often each repetition, as cell and number, was measured, in vain or not."""
         return Counter((one.cell, one.number) for one in (*self.superseded, *self.repetitions))
@@ -119,7 +135,7 @@ class RunRead:
         repetitions = (*self.superseded, *self.repetitions)
         read = (self.sessions, self.environments, self.deployments, repetitions, self.moved, self.ended)
         lines = 1 + sum(map(len, read))
-        span = _line_span(self.folder / RECORDS, lines + 1, len(self.torn), "")
+        span = _line_span(self.folder / RECORDS, lines + 1, self.torn.decode("utf-8", "replace"))
         return (Diagnostic("VT935", message, span, severity=Severity.WARNING),)
 
 
@@ -131,8 +147,12 @@ def read_run(folder: Path) -> RunRead:
             data = file.read()
     except OSError as error:
         hint = f"a run folder has a file {RECORDS}; vtool bench -o DIR makes one"
-        lacks = isinstance(error, FileNotFoundError)
-        why = f"there is no '{path}'" if lacks else f"'{path}' cannot be read: {reason_of(error)}"
+        why = f"'{path}' cannot be read: {reason_of(error)}"
+        if isinstance(error, FileNotFoundError):
+            why = f"there is no '{path}'" if folder.exists() else "it is not there"
+        if isinstance(error, NotADirectoryError):
+            why = "it is a file"
+            hint += "; results in a bundle are read after `tar -xf`, from its folder results"
         message = f"'{folder}' is no run folder: {why}"
         raise VtoolError(Diagnostic("VT930", message, hints=(hint,))) from None
     whole = data.rfind(b"\n") + 1
@@ -144,7 +164,8 @@ def read_run(folder: Path) -> RunRead:
 
 def _header(path: Path, line: bytes) -> Run:
     """Read the first line. VtoolError VT930 for another format or version."""
-    span = _line_span(path, 1, len(line), line.decode("utf-8", "replace"))
+    text = line.decode("utf-8", "replace")
+    span = _line_span(path, 1, text)
     try:
         said = from_json(line)
     except ValueError:
@@ -154,13 +175,16 @@ def _header(path: Path, line: bytes) -> Run:
     if said.get("version") != VERSION:
         message = f"this run is of version {said.get('version')!r}, this vtool reads {VERSION}"
         hints = (f"vtool {said['vtool']} wrote it",) if isinstance(said.get("vtool"), str) else ()
-        raise VtoolError(Diagnostic("VT930", message, span, hints=hints))
+        raise VtoolError(Diagnostic("VT930", message, _line_span(path, 1, text, ("version",)), hints=hints))
+    hints = ("restore the file from a copy: nothing that was measured can be read without this line",)
     try:
         record = RECORD.validate_json(line)
     except ValidationError as error:
-        raise VtoolError(Diagnostic("VT932", f"the first line cannot be read: {_told(error)}", span)) from None
+        span = _line_span(path, 1, text, _path_of(error))
+        message = f"the first line cannot be read: {_told(error)}"
+        raise VtoolError(Diagnostic("VT932", message, span, hints=hints)) from None
     if not isinstance(record, Run):
-        raise VtoolError(Diagnostic("VT932", "the first line is not the run's", span))
+        raise VtoolError(Diagnostic("VT932", "the first line is not the run's", span, hints=hints))
     return record
 
 
@@ -174,14 +198,16 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
     superseded: list[Repetition] = []
     cells, variants = {cell.id for cell in run.cells}, {variant.id for variant in run.variants}
     found: list[Diagnostic] = []
+    lost: set[str] = set()
     for number, line in enumerate(lines[1:], 2):
         try:
             record: Record = RECORD.validate_json(line)
         except ValidationError as error:
-            found.append(_damaged(folder, number, line, _told(error)))
+            found.append(_damaged(folder, number, line, _told(error), _path_of(error)))
+            lost |= _environment_in(line)
             continue
-        if why := next(_unknown(record, run, cells, variants, environments), ""):
-            found.append(_damaged(folder, number, line, why))
+        if fault := next(_unknown(record, run, cells, variants, environments, lost), None):
+            found.append(_damaged(folder, number, line, *fault))
         match record:
             case Session():
                 sessions.append(record)
@@ -215,28 +241,57 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
 
 
 def _unknown(
-    record: Record, run: Run, cells: set[str], variants: set[str], environments: Collection[str]
-) -> Iterator[str]:
-    """Yield what a record names that no line before it has."""
+    record: Record,
+    run: Run,
+    cells: set[str],
+    variants: set[str],
+    environments: Collection[str],
+    lost: Collection[str],
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """Yield what a record names that no line before it has, and by which key; nothing of ``lost`` environments."""
     match record:
         case Deployment() if record.variant not in variants:
-            yield f"the run has no variant '{record.variant}'"
+            yield f"the run has no variant '{record.variant}'", ("variant",)
         case Repetition():
             if record.cell not in cells:
-                yield f"the run has no cell '{record.cell}'"
+                yield f"the run has no cell '{record.cell}'", ("cell",)
             if record.number > run.repetitions:
-                yield f"it is repetition {record.number} of {run.repetitions}"
-            if not (record.environment is None or record.environment in environments):
-                yield "no line before it has its environment"
+                yield f"it is repetition {record.number} of {run.repetitions}", ("number",)
+            known = record.environment is None or record.environment in environments
+            if not known and not {record.environment, ""} & set(lost):  # one fault is one error
+                yield "no line before it has its environment", ("environment",)
         case Moved() if not cells.issuperset(record.cells):
-            yield f"the run has no cell '{next(cell for cell in record.cells if cell not in cells)}'"
+            unknown = next(cell for cell in record.cells if cell not in cells)
+            yield f"the run has no cell '{unknown}'", ("cells", record.cells.index(unknown))
         case Run():
-            yield "a second run begins here"
+            yield "a second run begins here", ("record",)
 
 
-def _damaged(folder: Path, number: int, line: bytes, why: str) -> Diagnostic:
-    span = _line_span(folder / RECORDS, number, len(line), line.decode("utf-8", "replace"))
-    return Diagnostic("VT932", f"line {number} cannot be read: {why}", span)
+def _environment_in(line: bytes) -> set[str]:
+    """Return the id of an environment that cannot be read, empty where that cannot be told; of other lines nothing."""
+    if _kind_of(line) not in ("environment", ""):
+        return set()
+    named = _ID.search(line)
+    return {named[1].decode() if named else ""}
+
+
+def _kind_of(line: bytes) -> str:
+    kind = _KIND.match(line)
+    return kind[1].decode() if kind else ""
+
+
+def _advice(line: bytes) -> str:
+    kind = _kind_of(line)
+    if kind == "environment":
+        named = "".join(f' ("environment":"{one}")' for one in _environment_in(line) if one)
+        return f"{_REMOVE} with every repetition that names it{named}: vtool bench measures those again"
+    lost = "restore the file from a copy: it cannot be told what the line was, nor which others need it"
+    return _ADVICE.get(kind, lost)
+
+
+def _damaged(folder: Path, number: int, line: bytes, why: str, path: Sequence[str | int]) -> Diagnostic:
+    span = _line_span(folder / RECORDS, number, line.decode("utf-8", "replace"), path)
+    return Diagnostic("VT932", f"line {number} cannot be read: {why}", span, hints=(_advice(line),))
 
 
 def _told(error: ValidationError) -> str:
@@ -245,8 +300,21 @@ def _told(error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else str(first["msg"])
 
 
-def _line_span(path: Path, number: int, length: int, text: str) -> Span:
-    return Span(path, number, 1, number, length + 1, text[:_TOLD])
+def _path_of(error: ValidationError) -> tuple[str | int, ...]:
+    """Return the way to what a record's error is of: without the record's kind, or the column of what is no JSON."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if column := re.search(r"at line 1 column (\d+)$", str(first["msg"])):
+        return (int(column[1]),)
+    return first["loc"][1:]
+
+
+def _line_span(path: Path, number: int, text: str, way: Sequence[str | int] = ()) -> Span:
+    """Return the place of what is wrong in a line, which may be very long: of all of it, where that is not known."""
+    start, end = place_of(text, way) or (0, len(text))
+    if len(way) == 1 and isinstance(way[0], int):
+        start = min(max(way[0] - 1, 0), max(len(text) - 1, 0))
+        end = start + 1
+    return Span(path, number, start + 1, number, end + 1, text)
 
 
 def of_variant(cells: Iterable[Cell], variant: str) -> list[Cell]:

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from vtool.results.fewest import FEWEST_PAIRED, FEWEST_UNPAIRED
+
 Array = NDArray[np.float64]
 Chosen = NDArray[np.bool_]
 
 LEVEL = 0.95
 """Of intervals; what is significant has a probability below 1 - LEVEL to be found where there is nothing."""
-FEWEST_PAIRED = 6
-"""Of n differences, 2^n choices of signs are as likely without an effect: 2/2^5 is more than 0.05, 2/2^6 is less."""
-FEWEST_UNPAIRED = 4
-"""Of n and n values, as many choices of n of all: 2 of the 20 for 3 and 3 are 0.1, 2 of the 70 for 4 and 4 are 0.03."""
 _RESAMPLES = 999
 _AT_ONCE = 1_000_000
 """How many numbers are made at a time; some ten times as many are held while they are worked with."""

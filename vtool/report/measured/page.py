@@ -28,6 +28,7 @@ from vtool.report.measured.topologies import MAP_HEADINGS, TopologyShown
 from vtool.report.measured.words import LEFT_OUT, MARKS
 from vtool.report.memory_map_picture import map_style
 from vtool.report.summary import printable
+from vtool.results.fewest import cannot_decide
 from vtool.results.records import Clock
 from vtool.results.run_folder import RunRead
 
@@ -203,6 +204,9 @@ def _of_run(run: RunRead, name: str) -> dict[str, Any]:
         "possible": sum(1 for cell in said.cells if not cell.faults),
         "repetitions": said.repetitions,
         "counted": sum(1 for one in run.repetitions if one.void is None),
+        "planned": run.planned,
+        "unfinished": bool(run.missing()),
+        "undecided": "" if said.repetitions >= tables.FEWEST else cannot_decide(said.repetitions, tables.FEWEST),
         "command": shlex.join(said.command),
         "matrix_digest": said.matrix_digest,
         "digests": [(variant.id, variant.digest or "none: it cannot be") for variant in said.variants],

@@ -19,9 +19,9 @@ from vtool.report.measured.panels import TYPES, hypervisor_name, of_shared_round
 from vtool.report.measured.words import MARKS, between, said_of
 from vtool.report.quantities import Scale, scale_of, size
 from vtool.results.changes import Verdict
+from vtool.results.fewest import FEWEST_PAIRED
 from vtool.results.records import Clock, RowSeen
 from vtool.results.run_folder import RunRead
-from vtool.results.statistics import FEWEST_PAIRED
 
 FEWEST = FEWEST_PAIRED
 REACH = "can reach"
