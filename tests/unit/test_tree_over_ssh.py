@@ -7,6 +7,7 @@ have a host key of their own, let one key in, and answer only the one command th
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -25,8 +26,12 @@ import pytest
 from vtool.base.units import AddressRange
 from vtool.board.dts import read_tree
 from vtool.board.over_ssh import observed, read_over_ssh
+from vtool.cli.main import main
 from vtool.diagnostics import ExitCode, VtoolError
+from vtool.model.board_facts import UBoot
 from vtool.model.facts_import import Observed
+from vtool.model.load_windows import load_windows
+from vtool.model.validate import read_facts
 
 COMMAND = "cat /sys/firmware/fdt"
 IOMEM, ACPI = "cat /proc/iomem", "test -d /sys/firmware/acpi/tables"
@@ -35,6 +40,7 @@ case "$SSH_ORIGINAL_COMMAND" in
 "{COMMAND}") test ! -e TREE || exec cat TREE; echo cat: /sys/firmware/fdt: Permission denied >&2; exit 1;;
 "{IOMEM}") exec cat TREE.iomem;;
 "{ACPI}") exec test -e TREE.acpi;;
+"/bin/sh -c "*) exec cat TREE.installed;;
 *) exit 9;;
 esac
 """
@@ -130,7 +136,10 @@ class _Server(paramiko.ServerInterface):
     def _answer(self, channel: paramiko.Channel, command: str) -> None:
         try:
             there = {COMMAND: self._tree, IOMEM: Path(f"{self._tree}.iomem"), ACPI: Path(f"{self._tree}.acpi")}
-            if command not in there:
+            if command.startswith("/bin/sh -c "):
+                channel.sendall(Path(f"{self._tree}.installed").read_bytes())
+                channel.send_exit_status(0)
+            elif command not in there:
                 channel.send_exit_status(9)
             elif there[command].exists():
                 channel.sendall(b"" if command == ACPI else there[command].read_bytes())
@@ -266,3 +275,56 @@ def test_a_host_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(VtoolError) as caught:
         read_over_ssh("board", config)
     assert caught.value.diagnostics[0].code == "VT816" and "refused" in caught.value.diagnostics[0].detail[-1]
+
+
+INSTALLED = """\
+cmdline console=ttyAMA0,115200 root=/dev/mmcblk0p2
+mount /dev/mmcblk0p2 / ext4 rw 9000
+mount /dev/mmcblk0p1 /boot vfat rw 90000
+has /boot extlinux/extlinux.conf
+partuuid /dev/mmcblk0p2 c0ffee-02
+u-boot U-Boot 2026.07
+environment kernel_addr_r 50000000
+environment fdt_addr_r 48000000
+environment ramdisk_addr_r 54000000
+environment loadaddr 47000000
+watchdog watchdog0 60 a dog
+"""
+BOARD = """ }; / {
+    compatible = "maker,board"; chosen { stdout-path = "/serial@9000:115200n8"; };
+    memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; };
+    cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { device_type = "cpu"; compatible = "c"; reg = <0>; }; };
+    gic@1000 { compatible = "arm,gic-400"; interrupt-controller; #interrupt-cells = <3>; interrupts = <1 9 4>;
+        reg = <0 0x1000 0 0x1000  0 0x2000 0 0x2000  0 0x4000 0 0x2000  0 0x6000 0 0x2000>; };
+    serial@9000 { compatible = "arm,pl011"; reg = <0 0x9000 0 0x1000>; };
+"""
+
+
+def test_an_import_from_the_running_board_says_how_it_boots(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.tree.write_bytes(_blob(tmp_path, 'u-boot,version = "2026.07";', BOARD))
+    Path(f"{served.tree}.installed").write_text(INSTALLED)
+    facts = tmp_path / "b.yaml"
+    words = ["board", "import", "--ssh", "board", "--ssh-config", str(served.config), "-o", str(facts)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "watchdog0 60 a dog" in said and "say by hand" not in said
+    boot = read_facts(facts).facts.boot
+    assert isinstance(boot, UBoot) and boot.state == "file" and boot.console == "ttyAMA0,115200"
+    assert (boot.partition_mount, boot.root_device, boot.root_filesystem) == ("/boot", "PARTUUID=c0ffee-02", "ext4")
+    assert boot.load.model_dump() == {
+        "hypervisor": 0x4700_0000,
+        "kernel": 0x5000_0000,
+        "device_tree": 0x4800_0000,
+        "ramdisk": 0x5400_0000,
+    }
+    assert {*load_windows(read_facts(facts).facts)} == {"hypervisor", "kernel", "device_tree", "ramdisk"}
+
+    Path(f"{served.tree}.installed").write_text("cmdline quiet\n")
+    assert main([*words, "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)["say"]
+    assert [line.split(" ")[0] for line in told] == [
+        *("boot.partition_mount", "boot.root_device", "boot.root_filesystem", "boot.console", "boot.load"),
+    ]
+    assert read_facts(facts).facts.boot is None

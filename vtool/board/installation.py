@@ -105,6 +105,11 @@ class Installation:
         found = re.search(r"\d{4}\.\d{2}\S*", self.words.get("u-boot", "") or self.environment.get("ver", ""))
         return found[0] if found else ""
 
+    def disk_of(self, mount: Mount) -> str:
+        """Return the name of the disk that a mounted partition is on; empty where it is on none."""
+        name = mount.source.removeprefix("/dev/")
+        return next((part.disk for part in self.partitions if part.name == name), "")
+
     def free_sectors(self, disk: str) -> int | None:
         """Return the first sector of the last MiB before a disk's first partition, from 1 MiB on; None without a gap.
 

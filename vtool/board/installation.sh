@@ -23,6 +23,7 @@ for folder in /sys/class/block/*; do
   disk=$(readlink -f "$folder/..")
   echo "partition ${folder##*/} ${disk##*/} $(cat "$folder/start") $(cat "$folder/size")"
 done
+say compatible "$(tr '\0' ' ' 2>/dev/null </sys/firmware/devicetree/base/compatible)"
 say u-boot "$(text /sys/firmware/devicetree/base/chosen/u-boot,version)"
 [ -e /etc/fw_env.config ] && grep -v '^ *\(#\|$\)' /etc/fw_env.config | sed 's/^/fw-env-config /'
 if [ -n "$(first fw_printenv)" ]; then

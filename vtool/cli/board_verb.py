@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vtool.base.units import AddressRange, parse_size
+from vtool.board.boot_import import BootImport, boot_of
 from vtool.board.dts import read_board_tree
 from vtool.board.inventory import Inventory
 from vtool.board.local_lock import local_lock
-from vtool.board.over_ssh import read_over_ssh
+from vtool.board.over_ssh import installed_over_ssh, read_over_ssh
 from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.cli.arguments import add_inventory
@@ -32,7 +33,7 @@ _SHUT_DOWN_DEADLINE_S = 30.0
 _CYCLE_PAUSE_S = 2.0
 """A supply needs a moment between off and on."""
 _HOW_TO = "docs/how-to/reach-boards.md says how a board gets it"
-_IMPORT = "Write a facts file from a board's device tree: all but the section `boot`, which no tree holds."
+_IMPORT = "Write a facts file from a board's device tree; with --ssh also how the board boots, which no tree holds."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -240,11 +241,14 @@ def _import(arguments: argparse.Namespace) -> int:
         tree, name, source, description=one_line(arguments.description), memory=arguments.memory, observed=observed
     )  # fmt: skip
     print_diagnostics(imported.warnings)
-    write_text(facts_yaml(imported.facts), arguments.output)
+    boot = BootImport(imported.facts, (), ())
+    if arguments.ssh is not None:
+        boot = boot_of(imported.facts, installed_over_ssh(arguments.ssh, arguments.ssh_config))
+    write_text(facts_yaml(boot.facts), arguments.output)
     if arguments.format == "json":
-        print_json(plan_data(imported.facts))
+        print_json({**plan_data(boot.facts), "say": list(boot.say), "seen": dict(boot.seen)})
     else:
-        print_lines(facts_lines(imported.facts))
+        print_lines([*facts_lines(boot.facts), *table(boot.seen), *(f"say by hand: {what}" for what in boot.say)])
     return 0
 
 

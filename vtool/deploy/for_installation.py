@@ -92,8 +92,7 @@ def _root_flags(board: BoardPlan, found: Installation) -> Iterator[Diagnostic]:
 
 def sector_of(found: Installation, mount: Mount) -> str:
     """Return, in words, where a sector for the boot state may be on the disk that a partition is on."""
-    name = mount.source.removeprefix("/dev/")
-    disk = next((part.disk for part in found.partitions if part.name == name), "")
+    disk = found.disk_of(mount)
     sector = found.free_sectors(disk) if disk else None
     if sector is None:
         return "a sector that nothing else uses, with `device`, `sector`, `read_command` and `write_command`"
