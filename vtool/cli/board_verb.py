@@ -1,4 +1,4 @@
-"""``vtool board up|down|power|console|write|list|reserve|release|destroy|import``."""
+"""``vtool board up|down|power|console|write|list|reserve|release|destroy|import|check``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vtool.cli.common import print_diagnostics
 from vtool.cli.output import add_format, print_json, print_lines
 from vtool.cli.show import ShownProgress
 from vtool.cli.views import write_text
+from vtool.deploy.board_check import Verdict, checked
 from vtool.deploy.booting import bring_up
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed
 from vtool.files.regular import fault_of
@@ -66,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inventory(write)
     write.set_defaults(action=_write)
     _add_import(actions.add_parser("import", help="write a facts file from a device tree", description=_IMPORT))
+    text = "look at all that a deploy to the board will stand on; nothing is changed there"
+    check = actions.add_parser("check", help=text, description=text)
+    check.add_argument("board", nargs="?", default="board0", help="default: board0")
+    add_inventory(check)
+    add_format(check)
+    check.set_defaults(action=_check)
     listing = actions.add_parser("list", help="list the boards", description="list the boards of an inventory")
     add_inventory(listing)
     add_format(listing)
@@ -250,6 +257,20 @@ def _import(arguments: argparse.Namespace) -> int:
     else:
         print_lines([*facts_lines(boot.facts), *table(boot.seen), *(f"say by hand: {what}" for what in boot.say)])
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    with _held(arguments) as (_, board), open_shell(board) as shell:
+        lines = checked(board, shell)
+    ready = not any(line.verdict is Verdict.FAILED for line in lines)
+    if arguments.format == "json":
+        said = [line.to_json() for line in lines]
+        print_json({"format": 1, "board": board.name, "facts": board.facts.name, "ready": ready, "checks": said})
+    else:
+        rows = [(line.verdict.value, line.check, line.found) for line in lines]
+        for line, row in zip(lines, table(rows, indent=""), strict=True):
+            print_lines([row, *([f"         do: {line.do}"] if line.do else [])])
+    return 0 if ready else ExitCode.BOARD_FAILED.value
 
 
 def _list(arguments: argparse.Namespace) -> int:

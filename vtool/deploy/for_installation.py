@@ -18,6 +18,8 @@ from vtool.model.command_lines import of_control_domain
 from vtool.plan.types import BoardPlan
 
 _LOOK_S = 120.0
+_RUN_SCRIPTS = ("distro_bootcmd", "bootflow scan", "boot.scr", "source ")
+"""What is in a boot command that comes to a script (U-Boot include/config_distro_bootcmd.h, cmd/bootflow.c)."""
 
 declare(
     "VT722",
@@ -25,6 +27,21 @@ declare(
     why="Which partition it boots from and where its root is are facts of one installation, which it is asked for.",
     example="a board with two partitions that have a boot.scr, or with a root file system that no partition has",
     fix="Write what the message names into a facts file of your own; `vtool board import --ssh` makes one.",
+)
+
+declare(
+    "VT724",
+    what="a board is not the one that its facts are of",
+    why="What is loaded where, and what is kept free, is another on every kind of board.",
+    example="a Raspberry Pi 5 at the address that the inventory has for a Raspberry Pi 4",
+    fix="Name the facts of this board, or reach the board that is meant; nothing was changed.",
+)
+declare(
+    "VT725",
+    what="a board's U-Boot does not run vtool's script",
+    why="A generation is chosen by that script; without it the board goes on booting what it boots now.",
+    example="a boot command that loads a kernel by TFTP, or a boot.scr.uimg beside boot.scr",
+    fix="Do as the hint says in U-Boot or on the boot partition; nothing was changed.",
 )
 
 
@@ -44,9 +61,9 @@ def for_installation(board: BoardPlan, found: Installation) -> BoardPlan:
     boot = board.facts.boot
     if boot is None:
         return board
-    told = {key: value for key, value in _told(boot, found).items() if getattr(boot, key) == ASKED}
-    complete = boot.model_copy(update=told)
+    complete = completed(boot, found)
     unclear = [*unclear_in(board.name, complete, found), *_root_flags(board, found)]
+    unclear += faults_in(board.facts, complete, found)
     if unclear:
         raise VtoolError(unclear, ExitCode.BOARD_FAILED)
     facts = board.facts.model_copy(update={"boot": complete})
@@ -56,6 +73,13 @@ def for_installation(board: BoardPlan, found: Installation) -> BoardPlan:
 
 def _own_words(board: BoardPlan, facts: BoardFacts) -> str:
     return " ".join(of_control_domain(facts, board.watchdog, is_xen=board.xen_bootargs is not None))
+
+
+def completed(boot: Boot, found: Installation) -> Boot:
+    """Return how a board boots with what it tells where facts leave that to it."""
+    return boot.model_copy(
+        update={key: value for key, value in _told(boot, found).items() if getattr(boot, key) == ASKED}
+    )
 
 
 def _told(boot: Boot, found: Installation) -> dict[str, str]:
@@ -88,6 +112,33 @@ def _root_flags(board: BoardPlan, found: Installation) -> Iterator[Diagnostic]:
     if flags and "rootflags=" not in board.control.bootargs:
         message = f"board '{board.name}' mounts its root with `rootflags={flags}`, and the plan does not"
         yield Diagnostic("VT722", message, hints=(f"say `bootargs: rootflags={flags}` of '{board.control.name}'",))
+
+
+def faults_in(facts: BoardFacts | None, boot: Boot | None, found: Installation) -> Iterator[Diagnostic]:
+    """Yield VT724 for a board that is not that of the facts, VT725 for a loader that does not run vtool's script.
+
+    Boards of one SoC are not the same, one board's revisions are: the last name is the SoC's (Linux
+    Documentation/devicetree/usage-model.rst).
+    """
+    said = found.words.get("compatible", "").split()
+    wanted = facts.compatible[:-1] or facts.compatible if facts is not None else ()
+    if facts is not None and said and wanted and not {*said} & {*wanted}:
+        message = f"the board is a '{said[0]}', the facts are of a '{facts.compatible[0]}'"
+        yield Diagnostic("VT724", message, hints=("name the facts of this board, or reach the board that is meant",))
+    if not isinstance(boot, UBoot):
+        return
+    mount = found.mount_at(boot.partition_mount)
+    for name in (file for file in (mount.files if mount else ()) if file.endswith("boot.scr.uimg")):
+        message = f"U-Boot runs '{name}' of {boot.partition_mount} before vtool's boot.scr"
+        yield Diagnostic("VT725", message, hints=("rename it to boot.scr: U-Boot looks for both",))
+    command = found.environment.get("bootcmd", "")
+    if command and not any(word in command for word in _RUN_SCRIPTS):
+        hint = (
+            boot.note or "setenv bootcmd 'bootflow scan', or 'run distro_bootcmd', whichever this U-Boot has; saveenv"
+        )
+        yield Diagnostic(
+            "VT725", f"U-Boot runs no script of the boot partition: its bootcmd is `{command}`", hints=(hint,)
+        )
 
 
 def sector_of(found: Installation, mount: Mount) -> str:
