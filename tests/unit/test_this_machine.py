@@ -62,6 +62,15 @@ def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes() == ["VT150"]
 
 
+def test_a_user_whom_nobody_knows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setenv("VTOOL_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert codes() == ["VT153"]
+
+
 def test_a_session_that_is_over_leaves_its_folder_s_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
     assert runtime_folder().name == f"vtool-{os.getuid()}"

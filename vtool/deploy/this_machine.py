@@ -7,6 +7,7 @@ is known what is deployed, at ``require_tools``.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -35,11 +36,18 @@ declare(
     example="vtool deploy in a chroot where only /proc and /dev/null were mounted",
     fix="mount -t tmpfs tmpfs /dev/shm, or start the container with one.",
 )
+declare(
+    "VT153",
+    what="this machine does not know the user that vtool runs as",
+    why="OpenSSH's client starts for nobody who has no entry in the user database (ssh.c: getpwuid).",
+    example="vtool deploy in a container that was started with --user 1234",
+    fix="Add a line for the user to /etc/passwd.",
+)
 
 
 def require_this_machine() -> None:
-    """Raise VtoolError with all that this machine lacks of what any deploy needs: VT150, VT151, VT152, VT501."""
-    found = [*_folders(), *_shared_memory(), *_programs(("ssh", "dtc", "fdtoverlay"))]
+    """Raise VtoolError with all that this machine lacks of what any deploy needs: VT150 to VT153, VT501."""
+    found = [*_folders(), *_shared_memory(), *_user(), *_programs(("ssh", "dtc", "fdtoverlay"))]
     if found:
         raise VtoolError(found, ExitCode.BOARD_FAILED)
 
@@ -74,6 +82,16 @@ def _shared_memory() -> Iterator[Diagnostic]:
     if not os.access(_SHARED_MEMORY, os.W_OK | os.X_OK):
         hint = f"mount one: mount -t tmpfs tmpfs {_SHARED_MEMORY}"
         yield Diagnostic("VT152", f"'{_SHARED_MEMORY}' is missing or cannot be written to", hints=(hint,))
+
+
+def _user() -> Iterator[Diagnostic]:
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        hint = f"add it to /etc/passwd, such as: user:x:{os.getuid()}:{os.getgid()}::/home/user:/bin/sh"
+        yield Diagnostic(
+            "VT153", f"user {os.getuid()} has no entry in /etc/passwd, which ssh insists on", hints=(hint,)
+        )
 
 
 def _programs(names: Iterable[str]) -> Iterator[Diagnostic]:
