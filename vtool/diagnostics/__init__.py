@@ -184,7 +184,7 @@ declare(
     what="a tool or package of this machine is missing",
     why="vtool uses Debian's own tools and packages.",
     example="mmdebstrap is not installed",
-    fix="Run make setup.",
+    fix="Install the package that the hint names; in a checkout, run make setup.",
 )
 
 

@@ -42,7 +42,7 @@ def package_versions(*packages: str) -> dict[str, str]:
         raise board_failed(
             "VT501",
             f"Debian packages are not installed: {', '.join(missing)}",
-            hints=("run `make setup`, which installs what debian-packages.txt lists",),
+            hints=(f"apt install {' '.join(missing)}; in a checkout of vtool `make setup` does it",),
         )
     return found
 
