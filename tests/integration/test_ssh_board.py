@@ -22,8 +22,10 @@ from vtool.board.protocols import Board
 from vtool.board.shell import open_shell
 from vtool.deploy import board_lock
 from vtool.deploy.asking import ON_BOARD
-from vtool.deploy.board_lock import hold
+from vtool.deploy.board_check import checked
+from vtool.deploy.board_lock import HeldCommands, hold
 from vtool.deploy.board_program import board_program
+from vtool.deploy.for_installation import look
 from vtool.deploy.on_board import delta
 from vtool.deploy.tasks import told_by
 from vtool.deploy.transfer import bases_of, transfer
@@ -329,6 +331,28 @@ def test_sudo_is_used_for_what_is_documented_and_for_nothing_else(machine: Machi
         for line in ("id", "sh -c id", "systemctl stop ssh", "install -m 0755 /dev/stdin /usr/sbin/x"):
             with pytest.raises(VtoolError, match="VT626"):
                 shell.run(f"sudo -n {line}")
+
+
+@pytest.mark.parametrize("user", ["root", USER])
+def test_a_board_is_checked_with_no_more_rights_than_are_documented(machine: Machine, user: str) -> None:
+    machine.allow(documented_sudoers())
+    source = machine.folder / "board.dts"
+    source.write_text(
+        '/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; compatible = "maker,board"; '
+        'memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0xc0000000>; }; };'
+    )
+    blob = subprocess.run(["dtc", "-q", "-O", "dtb", str(source)], capture_output=True, check=True).stdout
+    (machine.folder / "firmware" / "fdt").write_bytes(blob)
+    machine.on()
+    reached = board(machine, user=user)
+    with open_shell(reached) as shell:
+        lines = {line.check: line for line in checked(reached, shell)}
+    verdicts = {name: line.verdict.value for name, line in lines.items()}
+    assert [verdicts[name] for name in ("systemd", "clock", "device tree", "load addresses")] == ["ok"] * 4
+    assert (verdicts["boot state"] == "unknown") is (user == USER)
+    with hold(reached) as held:
+        found = look(HeldCommands(held))
+    assert found.words["user"] == "0" and found.command_line("console") == "ttyS0" and found.root is not None
 
 
 def test_a_user_without_sudo_is_told(machine: Machine) -> None:

@@ -79,7 +79,7 @@ def test_a_board_that_is_ready(tmp_path: Path) -> None:
         ("loader", {"environment": "bootcmd tftp ${loadaddr} Image; booti"}, {}, "U-Boot runs no script"),
         ("installation", {}, {"boot/firmware/extlinux/extlinux.conf": None}, "no mounted partition has files"),
         ("installation", {}, {"proc/mounts": "/dev/mmcblk0p2 / ext4 rw 0 0\n", "boot/boot.scr": "x"}, "not FAT"),
-        ("root", {"user": "1000"}, {}, "vtool is not root"),
+        ("systemd", {"systemd": ""}, {}, "the board's init is not systemd"),
     ],
 )
 def test_what_a_deploy_would_stumble_over_is_said_before(
@@ -88,7 +88,7 @@ def test_what_a_deploy_would_stumble_over_is_said_before(
     board = Ready(tmp_path, said, **files)
     found = lines_of(board)[check]
     assert found.verdict.value == "failed" and words in found.found
-    if check != "root":  # a deploy asks the same, and says the same before it changes anything
+    if check != "systemd":  # a deploy asks the same, and says the same before it changes anything (VT456 of that)
         with pytest.raises(VtoolError, match=r"VT72\d"):
             for_installation(plan(tmp_path), look(board))
 
@@ -169,7 +169,7 @@ def test_facts_without_boot_say_so(tmp_path: Path) -> None:
 def test_the_verb_ends_with_3_unless_all_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    board = Ready(tmp_path, {"user": "1000"})
+    board = Ready(tmp_path, {"systemd": ""})
 
     @contextmanager
     def held(_: Any) -> Iterator[Any]:
@@ -183,8 +183,8 @@ def test_the_verb_ends_with_3_unless_all_is_ready(
     monkeypatch.setattr(board_verb, "open_shell", shell)
     assert main(["board", "check", "b"]) == 3
     text = capsys.readouterr().out
-    assert "failed" in text and "do: log in as root, or give the user sudo" in text
-    board.said["user"] = "0"
+    assert "failed" in text and "do: install a system with systemd" in text
+    board.said["systemd"] = "runs 252"
     assert main(["board", "check", "b", "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["format"], told["board"], told["facts"], told["ready"]) == (1, "b", "rpi4", True)

@@ -1,5 +1,5 @@
 # Says of the running system how it was started and what a deploy will stand on, a row each: `key value`.
-# It changes nothing. What only root may read is missing without it.
+# It changes nothing. What only root may read, such as U-Boot's environment, is missing without it.
 say() { [ -n "$2" ] && echo "$1 $2"; }
 first() { command -v "$1" 2>/dev/null; }
 text() { tr -d '\0' 2>/dev/null <"$1"; }
@@ -40,7 +40,7 @@ say xl "$(first xl)"
 for file in /boot/xen* /boot/*/xen*; do
   [ -f "$file" ] && echo "xen-image $file"
 done
-[ -d /run/systemd/system ] && echo "systemd $(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
+[ -d /run/systemd/system ] && echo "systemd runs $(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
 for python in /usr/bin/python3; do
   [ -x "$python" ] && say python "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 done
