@@ -367,7 +367,12 @@ def test_reasons_are_told_once_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(VtoolError) as caught:
         compare([was, now])
     (one,) = caught.value.diagnostics
-    assert one.detail == ("it differs in several things: kernel, guest",) and "--across" in one.hints[0]
+    assert one.detail == ("10 cells: it differs in several things: kernel, guest",) and "--across" in one.hints[0]
+    assert one.message == f"no cell of '{tmp_path / 'now'}' can be compared with one of '{tmp_path / 'was'}'"
+    with pytest.raises(VtoolError) as caught:
+        compare([read(tmp_path / "alone", records(SAME, variants=("pool",)))])
+    (one,) = caught.value.diagnostics
+    assert "its matrix has no `baseline`" in one.message and "vtool compare RUN RUN" in one.hints[0]
 
 
 def test_what_was_measured_on_other_things_in_one_run_is_said(tmp_path: Path) -> None:

@@ -345,3 +345,49 @@ def test_memory_by_path_and_side() -> None:
     assert mib["pool"] == (256 + 32, 0, 16) and mib["pool-in-ram"] == (256 + 32, 0, 256 + 32)
     assert mib["viommu"] == (256 + 16, 0, 0), "what is mapped now, and nothing else"
     assert {variant.memory["host"].borrows >> 20 for variant in planned.variants} == {16, 32}
+
+
+@pytest.mark.parametrize(
+    ("workload", "words", "hint"),
+    [
+        ({"tool": "sockperf"}, "it has no network", ""),
+        (
+            {"tool": "fio", "pattern": "read", "device": "disk9"},
+            "it has no disk or share 'disk9'",
+            "did you mean 'disk0'?",
+        ),
+        (
+            {"tool": "fio", "pattern": "read", "device": "storage"},
+            "it has no disk or share 'storage'",
+            "there is disk0",
+        ),
+    ],
+)
+def test_what_a_workload_does_not_fit_is_said_in_words(
+    tmp_path: Path, workload: dict[str, Any], words: str, hint: str
+) -> None:
+    with pytest.raises(VtoolError) as caught:
+        plan_matrix(write(tmp_path, {"workloads": {"w": workload}}), prepare)
+    (found,) = caught.value.diagnostics
+    assert found.message.endswith(f": {words}") and (found.hints == (hint,) if hint else not found.hints)
+
+
+def test_a_part_of_what_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    said = {"axes": {"pool": {"key": "regions.pool9.size", "values": ["8MiB"]}}}
+    with pytest.raises(VtoolError) as caught:
+        plan_matrix(write(tmp_path, said), prepare)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.hints) == ("VT972", ("did you mean 'pool0'?",))
+    assert found.message == "'regions.pool9.size' is set, and the topology has no 'pool9' in 'regions'"
+
+
+def test_lengths_of_messages_are_sizes(tmp_path: Path) -> None:
+    """As all others: of every tool that has a payload."""
+    for tool, key in (("sockperf", "length"), ("iperf3", "length"), ("fio", "block_size"), ("mbw", "size")):
+        said = {"tool": tool, key: ["1MiB"] if tool == "mbw" else ["1KiB", 4096, "4 KiB"]}
+        said |= {"pattern": "read"} if tool == "fio" else {}
+        found = write(tmp_path, {"workloads": {"w": said}}).matrix.workloads["w"]
+        assert set(getattr(found, key)) == ({1 << 20} if tool == "mbw" else {1024, 4096})
+    with pytest.raises(VtoolError) as caught:
+        write(tmp_path, {"workloads": {"w": {"tool": "sockperf", "length": ["64KiB"]}}})
+    assert "65507" in caught.value.diagnostics[0].message

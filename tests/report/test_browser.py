@@ -181,3 +181,28 @@ def test_without_its_script_the_page_still_says_everything(browser: Browser, pag
     page = Opened(browser, page_file, java_script_enabled=False).page
     assert page.locator("#cells1 tbody tr").count() == 64 and page.locator(".row title").count() > 100
     assert page.locator(".readout:visible, .filter:visible, th button").count() == 0, "nothing that does nothing"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_numbers_are_beside_their_row_on_a_phone(browser: Browser, page_file: Path, width: int) -> None:
+    """What sets rows apart is folded into the first column, which stays; that there is more is said and shaded."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(page_file.as_uri())
+    is_phone = width < 640
+    for table in ("paths1", "cells1"):
+        scroll = page.locator(f".scroll:has(> #{table})")
+        cue = page.locator(f"#{table}-caption .aside")
+        assert cue.is_visible() is is_phone and "scroll sideways" in (cue.text_content() or "")
+        first = page.locator(f"#{table} tbody tr").first
+        head, number = first.locator("th"), first.locator("td.n").first
+        assert head.locator(".aside").is_visible() is is_phone
+        box = number.bounding_box()
+        assert box is not None
+        if is_phone:
+            assert box["x"] + box["width"] <= width, "a number is seen without scrolling"
+            assert scroll.evaluate("e => e.scrollWidth > e.clientWidth")
+            scroll.evaluate("e => { e.scrollLeft = e.scrollWidth }")
+            stays = head.bounding_box()
+            assert stays is not None and 0 <= stays["x"] < 40 and stays["width"] < width / 2
+        assert "linear-gradient" in scroll.evaluate("e => getComputedStyle(e).backgroundImage")
+    page.close()

@@ -16,15 +16,16 @@ from vtool.base.records import record
 from vtool.bench.matrix import TOPOLOGY_AXIS, LoadedMatrix, Value, digest_of
 from vtool.bench.places import Spot, places_of
 from vtool.bench.workloads.base import Point, WorkloadBase
-from vtool.diagnostics import Diagnostic, Span, VtoolError, in_order
+from vtool.diagnostics import Diagnostic, Span, VtoolError, in_order, nearest
 from vtool.diagnostics.codes import declare
 from vtool.model.topology import OWN_RAMDISKS, Topology
 from vtool.plan.types import Plan
-from vtool.reading.language import SETTING_FILE
+from vtool.reading.language import SETTING_FILE, read_topology
 from vtool.reading.source import Document
 from vtool.report.summary import plan_data
 from vtool.results.records import Cell, DomainMemory, Fault, Variant, WorkloadUsed
 
+_KINDS = {"blk": "disk", "net": "network", "fs": "share"}
 MOST_CELLS = 1000
 """What `--at-most` is by itself."""
 _OF_MEANING = "VT3"
@@ -36,6 +37,13 @@ declare(
     why="It would be left out of every cell, and missed by nobody.",
     example="tool: fio with device: net0",
     fix="Name another device, or change what the message says.",
+)
+declare(
+    "VT972",
+    what="a matrix sets a part of something that the topology does not have",
+    why="A device or region that nobody wrote would be half made: its name is misspelt in most cases.",
+    example="key: regions.pool9.size, of a topology with regions: {pool0: ...}",
+    fix="Use a name that the topology has; or add the whole of it by a choice: regions.pool9={size: 16MiB, ...}.",
 )
 declare(
     "VT943",
@@ -124,7 +132,7 @@ def plan_matrix(loaded: LoadedMatrix, prepare: Prepare, at_most: int = MOST_CELL
     wrong: list[Diagnostic] = []
     for values in combined:
         variant, prepared, found = _variant(loaded, dict(zip(loaded.axes, values, strict=True)), prepare)
-        wrong += [one for one in found if one.code < _OF_MEANING]
+        wrong += [one for one in found if one.code < _OF_MEANING or one.code == "VT972"]
         variants.append(variant)
         if prepared is not None:
             ready[variant.id] = prepared
@@ -132,7 +140,7 @@ def plan_matrix(loaded: LoadedMatrix, prepare: Prepare, at_most: int = MOST_CELL
         raise VtoolError(in_order(dict.fromkeys(wrong)))
     _require_different(loaded, variants)
     cells, spots = _cells(loaded, variants, ready, workloads)
-    _require_fitting(loaded, cells, spots, workloads, any_ready=bool(ready))
+    _require_fitting(loaded, cells, spots, workloads, ready)
     _require_at_most(loaded, len(cells), at_most)
     if all(cell.faults for cell in cells):
         _nothing(loaded, variants, cells)
@@ -166,10 +174,39 @@ def _variant(
     try:
         ready = prepare(topology, overlays, settings)
     except VtoolError as error:
-        found = [_placed(loaded, one, places, axes) for one in error.diagnostics]
+        missing = {
+            number: fault
+            for number, setting in enumerate(settings, 1)
+            if (fault := _of_nothing(setting, topology, overlays))
+        }
+        told = (_instead(one, missing) for one in error.diagnostics)
+        found = [*dict.fromkeys(_placed(loaded, one, places, axes) for one in told)]
         return variant.model_copy(update={"faults": tuple(map(fault_of, found))}), None, found
     known = {"digest": digest_of(ready.document.value), "plans": plan_digests(ready), "memory": _memory_of(ready)}
     return variant.model_copy(update=known), ready, []
+
+
+def _of_nothing(setting: str, topology: Path, overlays: Sequence[Path]) -> Diagnostic | None:
+    """Return what is wrong with a setting that changes a part of something which the topology does not have."""
+    key = setting.partition("=")[0]
+    section, _, rest = key.partition(".")
+    name, _, part = rest.partition(".")
+    try:
+        value = read_topology(topology, overlays, ()).value
+    except VtoolError:
+        return None  # what is wrong is not the setting
+    there = value.get(section) if isinstance(value, dict) else None
+    if not part or not isinstance(there, dict) or name in there:
+        return None
+    hints = nearest(name, there) or (f"its {section}: {', '.join(there)}",)
+    return Diagnostic("VT972", f"'{key}' is set, and the topology has no '{name}' in '{section}'", hints=hints)
+
+
+def _instead(found: Diagnostic, missing: Mapping[int, Diagnostic]) -> Diagnostic:
+    """Return the fault of a setting for what followed from it."""
+    span = found.span
+    fault = missing.get(span.line) if span is not None and span.path == SETTING_FILE else None
+    return found if fault is None else replace(fault, span=replace(span, column=1, end_column=2)) if span else fault
 
 
 def plan_digests(ready: Ready) -> dict[str, str]:
@@ -300,8 +337,8 @@ def _faults(
         return
     place = str(loaded.document.span(("workloads", point.name.split(",")[0]), key=True))
     if spot is None:
-        kinds = " or ".join(point.workload.TYPES) or "guest"
-        yield Fault(code="VT942", message=f"it has no {kinds} '{where}'", place=place)
+        kinds = " or ".join(_KINDS.get(kind, kind) for kind in point.workload.TYPES) or "guest"
+        yield Fault(code="VT942", message=f"it has no {kinds}{f' {where!r}' if where else ''}", place=place)
         return
     if not spot.place.has_shell and point.workload.PROGRAMS:
         why = "Xen built it at boot, and nobody reaches its shell"
@@ -377,11 +414,10 @@ def _require_fitting(
     cells: Iterable[Cell],
     spots: Mapping[str, Spot],
     workloads: Mapping[str, WorkloadPoint],
-    *,
-    any_ready: bool,
+    ready: Mapping[str, Ready],
 ) -> None:
     """Raise VT942 for each workload of which no cell fits what it would be measured on."""
-    if not any_ready:
+    if not ready:
         return  # nothing is known of the places
     found = []
     for name, workload in loaded.matrix.workloads.items():
@@ -391,9 +427,18 @@ def _require_fitting(
         why = next((fault.message for cell in mine for fault in cell.faults if fault.code == "VT942"), "")
         key = "device" if workload.device is not None else "tool"
         span = loaded.document.span(("workloads", name, key))
-        found.append(Diagnostic("VT942", f"workload '{name}' fits nothing that is measured: {why}", span))
+        message = f"workload '{name}' fits nothing that is measured: {why}"
+        found.append(Diagnostic("VT942", message, span, hints=_others_to_measure(workload, ready)))
     if found:
         raise VtoolError(in_order(found))
+
+
+def _others_to_measure(workload: WorkloadBase, ready: Mapping[str, Ready]) -> tuple[str, ...]:
+    """Return hints: the device that was meant, else those that the workload could measure."""
+    devices = (each for one in ready.values() for each in one.topology.devices.items())
+    names = dict.fromkeys(name for name, device in devices if device.type in workload.TYPES)
+    close = nearest(workload.device, names) if workload.device else ()
+    return close or ((f"there is {', '.join(names)}",) if workload.device and names else ())
 
 
 def _nothing(loaded: LoadedMatrix, variants: Iterable[Variant], cells: Iterable[Cell]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -118,9 +119,11 @@ def compare(
         Against(index, regressions(runs[0], run, across, relative=relative)) for index, run in enumerate(runs[1:], 1)
     )
     for one in against:
-        _require_some(one.regression, f"'{runs[one.run].folder}' has nothing to compare with '{runs[0].folder}'")
+        _require_some(
+            one.regression, f"no cell of '{runs[one.run].folder}' can be compared with one of '{runs[0].folder}'"
+        )
     if len(runs) == 1:
-        _require_some(compared[0].degradation, f"'{runs[0].folder}' has no cell to compare with its baseline")
+        _require_some(compared[0].degradation, f"no cell of '{runs[0].folder}' can be compared with a baseline")
     regressed = () if threshold is None else tuple(_beyond(compared, against, threshold))
     models = tuple(map(explain, runs)) if explained else ()
     return Comparison(compared, against, threshold, regressed, tuple(_undecided(compared, against)), models)
@@ -184,12 +187,17 @@ def _require_different(folders: Sequence[Path]) -> None:
 def _require_some(found: RunDegradation | RunRegression, message: str) -> None:
     if found.cells:
         return
-    reasons = tuple(dict.fromkeys(one.why for one in found.not_compared))
+    reasons = Counter(one.why for one in found.not_compared)
     hints = ("--across AXIS,AXIS names in what the runs may differ",) if any(
         why.startswith("it differs in") for why in reasons
     ) else ()  # fmt: skip
-    none = ("no cell has a baseline: the matrix names none",) if not reasons else ()
-    raise VtoolError(Diagnostic("VT937", message, hints=hints, detail=reasons or none))
+    if not reasons and isinstance(found, RunDegradation):
+        message += ": none has one, since its matrix has no `baseline`, or measured nothing beside it"
+        hints = ("two runs are compared without baselines: vtool compare RUN RUN",)
+    elif not reasons:
+        message += ": the first run has none that can be"
+    detail = tuple(f"{count} {'cell' if count == 1 else 'cells'}: {why}" for why, count in reasons.items())
+    raise VtoolError(Diagnostic("VT937", message, hints=hints, detail=detail))
 
 
 COMPARISON: TypeAdapter[Comparison] = TypeAdapter(Comparison)

@@ -23,6 +23,7 @@ from vtool.bench.workloads.base import (
     lower,
 )
 from vtool.bench.workloads.iperf3 import Protocol
+from vtool.model.types import Size
 from vtool.results.records import Metric, Work
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -37,7 +38,7 @@ class Workload(WorkloadBase):
 
     tool: Literal["sockperf"]
     protocol: Sweep[Protocol] = (Protocol.TCP,)
-    length: Sweep[Annotated[int, Field(ge=_LEAST, le=_MOST)]] = (64,)
+    length: Sweep[Annotated[Size, Field(ge=_LEAST, le=_MOST)]] = (64,)
 
     TYPES: ClassVar = ("net",)
     SWEPT: ClassVar = ("protocol", "length")

@@ -30,24 +30,32 @@ REACH = "can reach"
 
 @record
 class Field:
-    """A cell of a table: its words, smaller ones below, a number to sort by, and what kind of difference it is."""
+    """A cell of a table: its words, smaller ones below, a number to sort by, and what kind of difference it is.
+
+    ``aside`` has the words of ``Table.folded``.
+    """
 
     text: str
     detail: str = ""
     sort: float | None = None
     kind: str = ""
     mark: str = ""
+    aside: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts. The first field of each row is its header. ``numeric`` says which columns are numbers."""
+    """A table that sorts. The first field of each row is its header. ``numeric`` says which columns are numbers.
+
+    On a phone, so many columns after the first are ``folded`` into it, as its fields' ``aside``.
+    """
 
     caption: str
     clock: Clock
     headings: tuple[str, ...]
     numeric: tuple[bool, ...]
     rows: tuple[tuple[Field, ...], ...]
+    folded: int = 0
 
     @property
     def note(self) -> str:
@@ -72,7 +80,7 @@ def path_table(cells: Sequence[MeasuredCell], runs: Mapping[str, RunRead], sever
                 *(q.value for q in compared), "Against", "Exposed memory", "Backend reached", "Workloads")  # fmt: skip
     numeric = (False, *([False] if several else []), *[False] * 3, *[True] * 3, False, True, False, True)
     caption = "Each data path against its baseline: the least and the most over all workloads"
-    return Table(caption, cells[0].clock, headings, numeric, tuple(rows))
+    return Table(caption, cells[0].clock, headings, numeric, tuple(rows), 4 if several else 3)
 
 
 def _path_row(cells: Sequence[MeasuredCell], run: RunRead, several: bool) -> tuple[Field, ...]:
@@ -82,7 +90,7 @@ def _path_row(cells: Sequence[MeasuredCell], run: RunRead, several: bool) -> tup
     reached = Counter(row.seen.partition(":")[0] for row in _reach_rows(run, first) if row.proven)
     measured = sum(1 for cell in cells if cell.counted)
     return (
-        Field(series_of(first)),
+        Field(series_of(first), aside=_aside(first, TYPES.get(first.cell.type, first.cell.type), several)),
         *([Field(first.run)] if several else []),
         _program(first),
         Field(hypervisor_name(first.cell.hypervisor)),
@@ -93,6 +101,14 @@ def _path_row(cells: Sequence[MeasuredCell], run: RunRead, several: bool) -> tup
         Field(", ".join(reached) or "not recorded"),
         Field(f"{measured} of {len(cells)}", sort=measured),
     )
+
+
+def _aside(cell: MeasuredCell, what: str, several: bool) -> str:
+    """Return what a row's first columns say besides its path."""
+    program, transport = _served(cell)
+    by = f"by {program} ({transport})" if program else ""
+    run = cell.run if several else ""
+    return ", ".join(filter(None, (by, run, hypervisor_name(cell.cell.hypervisor), what)))
 
 
 def _served(cell: MeasuredCell) -> tuple[str, str]:
@@ -148,7 +164,8 @@ def cell_table(cells: Sequence[MeasuredCell], runs: Mapping[str, RunRead], sever
     headings += ["Against", "Repetitions"]
     numeric += [False, True]
     rows = (tuple(_cell_fields(cell, scales, variants[cell.run], several)) for cell in mine)
-    return Table("Every cell that was measured", mine[0].clock, tuple(headings), tuple(numeric), tuple(rows))
+    caption, folded = "Every cell that was measured", 5 if several else 4
+    return Table(caption, mine[0].clock, tuple(headings), tuple(numeric), tuple(rows), folded)
 
 
 def _scale(cells: Iterable[MeasuredCell], quantity: Quantity) -> Scale:
@@ -160,13 +177,14 @@ def _scale(cells: Iterable[MeasuredCell], quantity: Quantity) -> Scale:
 def _cell_fields(
     cell: MeasuredCell, scales: Mapping[Quantity, Scale], variants: Mapping[str, str], several: bool
 ) -> Iterator[Field]:
-    yield Field(series_of(cell))
+    workload = workload_words(cell)
+    yield Field(series_of(cell), aside=_aside(cell, f"{cell.where}, {workload}", several))
     if several:
         yield Field(cell.run)
     yield _program(cell)
     yield Field(hypervisor_name(cell.cell.hypervisor))
     yield Field(cell.where)
-    yield Field(workload_words(cell))
+    yield Field(workload)
     for quantity, scale in scales.items():
         spread = cell.spreads.get(quantity)
         if spread is None:
