@@ -97,3 +97,23 @@ def test_an_answer_that_was_cut_short_is_none_of_a_board(tmp_path: Path) -> None
     with pytest.raises(VtoolError):
         for_installation(plan(tmp_path), told)
     assert load_facts("rb5").facts.boot
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (("EFI/systemd/systemd-bootaa64.efi", "EFI/BOOT/BOOTAA64.EFI", "EFI/debian/grubaa64.efi"), None),
+        (("EFI/BOOT/BOOTAA64.EFI",), None),
+        (("EFI/BOOT/BOOTAA64.EFI", "EFI/debian/grubaa64.efi"), "there is GRUB"),
+        ((), "there is no systemd-boot"),
+    ],
+)
+def test_firmware_has_to_come_to_systemd_boot(files: tuple[str, ...], said: str | None, tmp_path: Path) -> None:
+    told = found(tmp_path, **{f"boot/firmware/{name}": "x" for name in ("loader/loader.conf", *files)})
+    if said is None:
+        boot = for_installation(plan(tmp_path, "rb5"), told).facts.boot
+        assert boot is not None and boot.partition_mount == "/boot/firmware"
+        return
+    with pytest.raises(VtoolError, match=said) as caught:
+        for_installation(plan(tmp_path, "rb5"), told)
+    assert [each.code for each in caught.value.diagnostics] == ["VT725"]

@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).with_name("installation.sh")
 SCRIPTS = ("boot.scr.uimg", "boot.scr", "boot/boot.scr.uimg", "boot/boot.scr")
 EXTLINUX = ("extlinux/extlinux.conf", "boot/extlinux/extlinux.conf")
 SYSTEMD_BOOT = ("EFI/systemd/systemd-bootaa64.efi", "loader/loader.conf")
+DEFAULT_OF_UEFI = "EFI/BOOT/BOOTAA64.EFI"
 _MARKS: Mapping[str, tuple[str, ...]] = {"u-boot": (*EXTLINUX, *SCRIPTS), "systemd-boot": SYSTEMD_BOOT}
 
 
@@ -117,6 +118,12 @@ class Installation:
         """
         first = min((part.start for part in self.partitions if part.disk == disk), default=0)
         return first - 8 if first >= 2048 else None
+
+
+def starts_systemd_boot(mount: Mount) -> bool:
+    """Whether firmware can find systemd-boot on an EFI system partition: by its own name, or as the only default."""
+    has_grub = any("grub" in file for file in mount.files)
+    return SYSTEMD_BOOT[0] in mount.files or (DEFAULT_OF_UEFI in mount.files and not has_grub)
 
 
 def installation(said: str) -> Installation:

@@ -10,11 +10,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vtool.board.installation import SCRIPT, Installation, Mount, installation
+from vtool.board.installation import SCRIPT, Installation, Mount, installation, starts_systemd_boot
 from vtool.board.protocols import Commands
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 from vtool.diagnostics.codes import declare
-from vtool.model.board_facts import ASKED, BoardFacts, Boot, UBoot
+from vtool.model.board_facts import ASKED, BoardFacts, Boot, SystemdBoot, UBoot
 from vtool.model.command_lines import of_control_domain
 from vtool.plan.types import BoardPlan
 
@@ -39,8 +39,8 @@ declare(
 )
 declare(
     "VT725",
-    what="a board's U-Boot does not run vtool's script",
-    why="A generation is chosen by that script; without it the board goes on booting what it boots now.",
+    what="a board's boot loader does not come to what vtool gives it",
+    why="U-Boot's script or systemd-boot's entries choose a generation; else what boots now boots on.",
     example="a boot command that loads a kernel by TFTP, or a boot.scr.uimg beside boot.scr",
     fix="Do as the hint says in U-Boot or on the boot partition; nothing was changed.",
 )
@@ -126,9 +126,14 @@ def faults_in(facts: BoardFacts | None, boot: Boot | None, found: Installation) 
     if facts is not None and said and wanted and not {*said} & {*wanted}:
         message = f"the board is a '{said[0]}', the facts are of a '{facts.compatible[0]}'"
         yield Diagnostic("VT724", message, hints=("name the facts of this board, or reach the board that is meant",))
+    mount = found.mount_at(boot.partition_mount) if boot is not None else None
+    if isinstance(boot, SystemdBoot) and mount is not None and not starts_systemd_boot(mount):
+        what = "GRUB" if any("grub" in file for file in mount.files) else "no systemd-boot"
+        message = f"the firmware starts what is on {mount.target}, and there is {what}"
+        hint = "`bootctl install` makes systemd-boot the first, beside what is there; vtool cannot be started by GRUB"
+        yield Diagnostic("VT725", message, hints=(hint,))
     if not isinstance(boot, UBoot):
         return
-    mount = found.mount_at(boot.partition_mount)
     for name in (file for file in (mount.files if mount else ()) if file.endswith("boot.scr.uimg")):
         message = f"U-Boot runs '{name}' of {boot.partition_mount} before vtool's boot.scr"
         yield Diagnostic("VT725", message, hints=("rename it to boot.scr: U-Boot looks for both",))
