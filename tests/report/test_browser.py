@@ -93,17 +93,20 @@ def test_focus_and_hover_show_the_numbers(opened: Opened) -> None:
         and "MiB per 10⁹ instructions, the baseline" in first
     )
     page.keyboard.press("ArrowRight")
-    assert readout.inner_text().startswith("shared-ram, 64 KiB: ")
+    assert readout.inner_text().startswith("shared-ram by qemu-storage-daemon, 64 KiB: ")
     page.keyboard.press("ArrowDown")
-    assert readout.inner_text().startswith("pool, 64 KiB: ") and "% worse, 95 % interval" in readout.inner_text()
+    assert (
+        readout.inner_text().startswith("pool by qemu-storage-daemon, 64 KiB: ")
+        and "% worse, 95 % interval" in readout.inner_text()
+    )
     page.keyboard.press("End")
-    assert readout.inner_text().startswith("ring, 64 KiB: ")
+    assert readout.inner_text().startswith("ring by vtool-ring, 64 KiB: ")
     page.keyboard.press("Home")
     assert readout.inner_text() == first
     page.keyboard.press("Tab")
     assert readout.inner_text().startswith("Point at a mark")
     marks.last.hover()
-    assert readout.inner_text().startswith("ring, 64 KiB: ")
+    assert readout.inner_text().startswith("ring by vtool-ring, 64 KiB: ")
 
 
 def test_every_plot_is_reached_by_tab_and_says_what_it_is(opened: Opened) -> None:

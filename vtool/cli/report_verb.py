@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-plots",
         type=whole_number(0),
-        default=48,
+        default=40,
         metavar="N",
-        help="draw at most this many; the others are tables (default: 48)",
+        help="draw at most this many; the others are tables (default: 40)",
     )
     add_example(parser, "vtool report run-kvm run-xen -o report.html --csv data.csv")
 

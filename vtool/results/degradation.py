@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from vtool.base.records import record
 from vtool.results.changes import Change, Samples, judge, samples
 from vtool.results.fingerprint import changed, facts_of
-from vtool.results.measures import Measure, measured, steps_of
+from vtool.results.measures import Measure, Measures, steps_of
 from vtool.results.records import Cell, Clock, Repetition, Void
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import Array, Chosen, Estimates, paired
@@ -91,8 +91,12 @@ def _round_by_round(reference: Array, value: Array, with_interval: Chosen) -> Es
 def _rounds(run: RunRead, cell: Cell, baseline: Cell) -> Samples:
     shared = _shared(run, cell, baseline)
     mine, other = ([one for one in run.sound(of.id) if one.number in shared] for of in (cell, baseline))
-    steps = steps_of(other), steps_of(mine)
-    return samples(mine[0].clock, measured(other), measured(mine), run.run.repetitions, steps).in_both()
+    now, was = (_of_rounds(run, of, shared) for of in (cell, baseline))
+    return samples(mine[0].clock, was, now, run.run.repetitions, (steps_of(other), steps_of(mine))).in_both()
+
+
+def _of_rounds(run: RunRead, cell: Cell, rounds: set[int]) -> dict[int, Measures]:
+    return {number: found for number, found in run.measured(cell.id).items() if number in rounds}
 
 
 def _shared(run: RunRead, cell: Cell, baseline: Cell) -> set[int]:

@@ -16,7 +16,7 @@ from vtool.base.units import PAGE_BYTES
 from vtool.data_paths import DataPath
 from vtool.results.cost_model import Fitted, Line, crossing, fitted
 from vtool.results.means import mean
-from vtool.results.measures import TOTAL, Measure, measured
+from vtool.results.measures import TOTAL, Measure
 from vtool.results.records import Cell, Clock, Side
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import Array
@@ -217,7 +217,7 @@ def _fits(run: RunRead, family: _Family, cells: Sequence[Cell]) -> Iterator[_Fit
         (_is_latency, [cell for cell in cells if _is_one_at_a_time(run, cell)]),
         (_is_total, cells),
     ):
-        of = [(cell, measured(run.sound(cell.id))) for cell in some]
+        of = [(cell, run.measured(cell.id)) for cell in some]
         measures = {measure for _, numbers in of for one in numbers.values() for measure in one if is_wanted(measure)}
         clocks = {one.clock for cell in some for one in run.sound(cell.id)}
         if len(measures) != 1 or len(clocks) != 1:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from vtool.diagnostics import Diagnostic, Severity, Span, VtoolError
 from vtool.files.json_text import from_json, place_of
 from vtool.files.regular import open_regular, reason_of
+from vtool.results.measures import Measures, measured
 from vtool.results.records import (
     FORMAT,
     RECORD,
@@ -101,6 +102,15 @@ class RunRead:
     def sound(self, cell: str) -> tuple[Repetition, ...]:
         """Return the repetitions of a cell that count, by their numbers."""
         return self._sound.get(cell, ())
+
+    def measured(self, cell: str) -> Mapping[int, Measures]:
+        """Return the numbers of a cell's repetitions that count, by the repetition's number: worked out once."""
+        found = self._measured.get(cell)
+        return found if found is not None else self._measured.setdefault(cell, measured(self.sound(cell)))
+
+    @cached_property
+    def _measured(self) -> dict[str, Mapping[int, Measures]]:
+        return {}
 
     @cached_property
     def _sound(self) -> Mapping[str, tuple[Repetition, ...]]:

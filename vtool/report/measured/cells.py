@@ -15,7 +15,7 @@ from vtool.base.records import record
 from vtool.results.changes import Change
 from vtool.results.degradation import degradations, void_of
 from vtool.results.means import mean
-from vtool.results.measures import TOTAL, Measure, measures_of
+from vtool.results.measures import TOTAL, Measure, Measures
 from vtool.results.records import Cell, Clock, Repetition, Run, Side, Void, WorkloadUsed
 from vtool.results.run_folder import RunRead
 
@@ -150,7 +150,7 @@ def _of_run(run: RunRead, name: str) -> Iterable[MeasuredCell]:
     changes = {one.cell.id: one.changes for one in compared.cells}
     why = {one.cell: one.why for one in compared.not_compared}
     baselines = {cell.baseline for cell in run.run.cells}
-    spreads = {cell.id: _spreads(run.sound(cell.id)) for cell in run.run.cells if not cell.faults}
+    spreads = {cell.id: _spreads(run.measured(cell.id)) for cell in run.run.cells if not cell.faults}
     for cell in run.run.cells:
         if cell.faults:
             continue
@@ -178,12 +178,11 @@ def _clock(run: RunRead, sound: Sequence[Repetition]) -> Clock:
     return next((one.clock for one in (*sound, *run.repetitions)), Clock.REAL)
 
 
-def _spreads(sound: Sequence[Repetition]) -> dict[Quantity, Spread]:
+def _spreads(measured: Mapping[int, Measures]) -> dict[Quantity, Spread]:
     found: dict[Quantity, list[tuple[Measure, float]]] = {}
-    for repetition in sound:
-        for quantity, one in _by_quantity(
-            {measure: (measure, v) for measure, v in measures_of(repetition).items()}
-        ).items():
+    for numbers in measured.values():
+        shown = {measure: (measure, value) for measure, value in numbers.items() if _is_shown(measure)}
+        for quantity, one in _by_quantity(shown).items():
             found.setdefault(quantity, []).append(one)
     return {quantity: _spread(values[0][0], [value for _, value in values]) for quantity, values in found.items()}
 

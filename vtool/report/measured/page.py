@@ -32,8 +32,8 @@ from vtool.results.fewest import cannot_decide
 from vtool.results.records import Clock
 from vtool.results.run_folder import RunRead
 
-MOST_PLOTS = 48
-"""How many plots a page has by itself: each takes some 20 ms and 8 KB."""
+MOST_PLOTS = 40
+"""How many plots a page has by itself: each takes some 30 ms, and 8 KB or, with many payloads and paths, 30."""
 
 
 @record

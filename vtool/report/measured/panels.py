@@ -199,15 +199,9 @@ def _compared(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> str:
     change = cell.changes.get(quantity)
     if change is None:
         return ""
-    words = (said_of(change).whole, of_shared_rounds(cell, quantity, scale), than_another_program(cell))
+    than = f"than by {cell.compared_with.program}" if cell.compared_with and cell.by_another_program else ""
+    words = (said_of(change).whole, than, of_shared_rounds(cell, quantity, scale))
     return f"; {', '.join(filter(None, words))}"
-
-
-def than_another_program(cell: MeasuredCell) -> str:
-    """Say that a difference is of two programs, too."""
-    if cell.compared_with is None or not cell.by_another_program:
-        return ""
-    return f"than {cell.compared_with.data_path} by {cell.compared_with.program}, another program"
 
 
 def of_shared_rounds(cell: MeasuredCell, quantity: Quantity, scale: Scale) -> str:
@@ -258,8 +252,7 @@ def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several:
                 sure = change.verdict in (Verdict.WORSE, Verdict.BETTER)
                 said: Said = said_of(change)
                 program = f" by {cell.cell.program}" if cell.cell.program else ""
-                whole = ", ".join(filter(None, (said.whole, than_another_program(cell))))
-                words = f"{name}{program}, {workload_words(cell)}: {whole}"
+                words = f"{name}{program}, {workload_words(cell)}: {said.whole}"
                 marks.append(Mark(ratio, y, low, high, words, hollow=not sure))
             series.append(Series(name, styles[name], tuple(marks)))
         ticks = tuple((float(len(names) - row), name) for row, name in enumerate(names))

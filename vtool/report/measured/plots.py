@@ -17,8 +17,9 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vtool.report.measured.panels import Plot, Series
@@ -209,7 +210,9 @@ def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
     style, marks = series.style, series.marks
     colour = _SERIES[style % len(_SERIES)]
     bars = [[(m.low, m.y), (m.high, m.y)] if plot.across else [(m.x, m.low), (m.x, m.high)] for m in marks]
-    axes.add_collection(LineCollection(bars, colors=colour, linewidths=2.2, clip_on=False), autolim=False)
+    # One path for all of them, which is half the page of a collection's.
+    path = Path([end for bar in bars for end in bar], [Path.MOVETO, Path.LINETO] * len(bars))
+    axes.add_patch(PathPatch(path, edgecolor=colour, facecolor="none", linewidth=2.2, clip_on=False))
     if not plot.across:
         dash = DASHES[style // 2 % len(DASHES)]
         line = [(m.x, m.y) for m in marks] if series.line is None else series.line
@@ -255,6 +258,17 @@ def _of_page(text: str, plot: Plot, key: str, places: Sequence[Sequence[float]])
     return ET.tostring(root, encoding="unicode")
 
 
+def _hoist_style(group: ET.Element) -> None:
+    """Say once what marks of a group look like, which inherit it."""
+    styles = {mark.attrib.get("style") for mark in group if mark.tag == "use"}
+    if len(styles) == 1 and all(mark.tag == "use" for mark in group):
+        (style,) = styles
+        if style is not None:
+            group.set("style", style)
+            for mark in group:
+                del mark.attrib["style"]
+
+
 _NOTHING = ("metadata", "style")
 _LONG_NUMBER = re.compile(r"\d+\.\d{2,}")
 
@@ -289,4 +303,5 @@ def _tidy(element: ET.Element, used: set[str], key: str) -> bool:
             element.remove(child)
     if element.tag == "path" and attributes.get("style") == "fill:none":
         return False
+    _hoist_style(element)
     return len(element) > 0 or element.tag not in ("g", "defs")

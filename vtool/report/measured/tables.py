@@ -164,7 +164,7 @@ def cell_table(cells: Sequence[MeasuredCell], runs: Mapping[str, RunRead], sever
     headings += ["Against", "Repetitions"]
     numeric += [False, True]
     rows = (tuple(_cell_fields(cell, scales, variants[cell.run], several)) for cell in mine)
-    caption, folded = "Every cell that was measured", 5 if several else 4
+    caption, folded = "Every cell that was measured", 4 if several else 3
     return Table(caption, mine[0].clock, tuple(headings), tuple(numeric), tuple(rows), folded)
 
 
@@ -177,14 +177,13 @@ def _scale(cells: Iterable[MeasuredCell], quantity: Quantity) -> Scale:
 def _cell_fields(
     cell: MeasuredCell, scales: Mapping[Quantity, Scale], variants: Mapping[str, str], several: bool
 ) -> Iterator[Field]:
-    workload = workload_words(cell)
-    yield Field(series_of(cell), aside=_aside(cell, f"{cell.where}, {workload}", several))
+    yield Field(series_of(cell), aside=_aside(cell, cell.where, several))
     if several:
         yield Field(cell.run)
     yield _program(cell)
     yield Field(hypervisor_name(cell.cell.hypervisor))
     yield Field(cell.where)
-    yield Field(workload)
+    yield Field(workload_words(cell))
     for quantity, scale in scales.items():
         spread = cell.spreads.get(quantity)
         if spread is None:
