@@ -302,3 +302,5 @@ def test_a_baseline_that_has_one_is_compared_with_it(kvm: Path) -> None:
     assert table
     pool = next(row for row in table[0].split("<tr>") if ">pool <small" in row and "disks" in row)
     assert "the baseline" not in pool and "worse" in pool
+    assert "<dd>topology shared-ram; by path: shared-ram, pool</dd>" in said
+    assert "<dd>topology shared-ram</dd>" in page([run], [])

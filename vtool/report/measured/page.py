@@ -20,7 +20,7 @@ from markupsafe import Markup
 from vtool.base.records import record
 from vtool.base.rooms import room
 from vtool.report.measured import models, tables
-from vtool.report.measured.cells import MeasuredCell, measured_cells, names_of
+from vtool.report.measured.cells import MeasuredCell, measured_cells, names_of, variant_names
 from vtool.report.measured.fingerprint import fingerprint
 from vtool.report.measured.panels import Panel, Plot, hypervisor_name, overviews, panels_of, styles_of
 from vtool.report.measured.plots import draw, swatch
@@ -210,9 +210,19 @@ def _of_run(run: RunRead, name: str) -> dict[str, Any]:
         "command": shlex.join(said.command),
         "matrix_digest": said.matrix_digest,
         "digests": [(variant.id, variant.digest or "none: it cannot be") for variant in said.variants],
-        "baseline": ", ".join(f"{axis} {value}" for axis, value in said.baseline.items()) or "none",
+        "baseline": _baselines(run),
         "warnings": [found.message for found in run.warnings],
     }
+
+
+def _baselines(run: RunRead) -> str:
+    """Return what cells are compared with: the matrix' baseline, and the variants that some have instead."""
+    names = variant_names(run.run)
+    cells = (run.cells.get(cell.baseline or "") for cell in run.run.cells)
+    used = dict.fromkeys(cell.variant for cell in cells if cell is not None)
+    told = ", ".join(f"{axis} {value}" for axis, value in run.run.baseline.items()) or "none"
+    several = [names[variant] for variant in used]
+    return told if len(several) < 2 else f"{told}; by path: {', '.join(several)}"
 
 
 @cache
