@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from vtool.results.explanation import explain
-from vtool.results.records import Cell, Clock, Repetition, Side
+from vtool.results.measures import TOTAL, measure, measures_of
+from vtool.results.records import Better, Cell, Clock, Repetition, Side
 from vtool.results.run_folder import RunRead, read_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,14 +43,13 @@ def metric(name: str) -> Value:
     return lambda one: next(found.value for found in one.metrics if found.name == name)
 
 
-def per_request(one: Repetition) -> float:
-    """Thousands of instructions from one request to the next."""
-    return 1e6 / metric("requests")(one)
+def processor_time(per: str) -> Value:
+    """Thousands of instructions of guest, VMM and backend, for each ``request`` or ``MiB``: without what waits."""
+    of = measure(TOTAL, "s", Better.LOWER, Side.BOARD, per)
+    return lambda one: measures_of(one)[of] * 1e6
 
 
-def per_mib(one: Repetition) -> float:
-    """Thousands of instructions for each MiB."""
-    return 1e6 * 2**20 / metric("throughput")(one)
+per_request, per_mib = processor_time("request"), processor_time("MiB")
 
 
 def cost(side: Side, *names: str) -> Value:
@@ -159,7 +159,7 @@ def of_models(run: RunRead) -> Iterator[str]:
     yield row("data path", "of", "each request", "each exit", "each page", "each KiB", "off by at most", "")
     yield row("---", "---", *["---:"] * 5, "---")
     for model in explain(run).models:
-        if model.measure.label != "latency_mean":
+        if model.measure.name != TOTAL:
             continue
         told = {}
         for term in model.terms:
