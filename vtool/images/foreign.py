@@ -25,6 +25,9 @@ _ROOT_BYTES, _BOOT_BYTES, _GUEST_BYTES = 2048 * MIB, 768 * MIB, 64 * MIB
 _OF_ONE_SUITE = {debian.SUITE: ("virtiofsd",)}
 """What only some suites have a package of."""
 _UUIDS = {"root": "7654002a-0000-4000-8000-000000000001", "boot": "7654002a-0000-4000-8000-000000000002"}
+_PATIENCE = "etc/systemd/system.conf.d/patience.conf"
+_SLOW = "[Manager]\nDefaultTimeoutStartSec=900\nDefaultDeviceTimeoutSec=900\n"
+"""Within 90 s a board that is emulated on a busy machine does not find its own /boot, and ends in emergency mode."""
 _UNITS = ("proc-xen.mount", "xenstored.service", "xenconsoled.service", "xen-init-dom0.service")
 _LINKS = {
     "usr/lib/xen": "xen-4.20",
@@ -73,7 +76,7 @@ def _build_rootfs(build: Build) -> None:
 
 
 def _disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
-    files, links = {"etc/hosts": "127.0.0.1 localhost\n127.0.1.1 foreign\n"}, dict[str, str]()
+    files, links = {"etc/hosts": "127.0.0.1 localhost\n127.0.1.1 foreign\n", _PATIENCE: _SLOW}, dict[str, str]()
     if "rootfs" in needs:
         files |= {f"usr/lib/systemd/system/{unit}": recipe_text(f"foreign/units/{unit}") for unit in _UNITS}
         files["etc/default/xencommons"] = recipe_text("foreign/xencommons")
@@ -85,7 +88,7 @@ def _disk_inputs(needs: Mapping[str, Image]) -> dict[str, Any]:
         "links": links,
         "taken": recipe_lines(recipe_text("foreign/xen-files.txt")) if links else [],
         "bytes": [_BOOT_BYTES, _ROOT_BYTES, _GUEST_BYTES],
-        "layout": 2,
+        "layout": 3,
     }
 
 
@@ -110,6 +113,9 @@ def _build_disk(build: Build) -> None:
         # tar keeps links to folders, such as /lib.
         f"tar -c -C {added} --owner=0 --group=0 . | tar -x -C {root} --keep-directory-symlink",
         f"mv {root}/boot/* {boot}/",
+        # As one that has been booted before: what is to be done once after an installation has been (systemd.unit(5),
+        # ConditionNeedsUpdate=).
+        f"touch -r {root}/usr {root}/etc/.updated {root}/var/.updated",
         *(
             f"{format_.format(uuid=_UUIDS[name])} -t {kind} -L {name} -d {folder} {images[name]} {size // MIB}M"
             for name, kind, folder, size in (("boot", "ext2", boot, _BOOT_BYTES), ("root", "ext4", root, _ROOT_BYTES))
