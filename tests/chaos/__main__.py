@@ -1,4 +1,6 @@
-"""``python -m tests.chaos``: break deploys on purpose, one after the other, on an emulated board and on an sshd.
+"""``python -m tests.chaos``: break deploys on purpose, one after the other, on emulated boards and on an sshd.
+
+``--on both`` is vtool's own emulated board and the sshd; ``foreign`` is one whose system nobody made for vtool.
 
 The same seed chooses the same faults, requests and moments; what the machine does in between is its own. The table has
 a line a fault: when it struck, what ran afterwards (the generation of before, or the new one), how long it took.
@@ -19,13 +21,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.chaos import sshd
-from tests.chaos.faults import FAULTS, NOT_ITS_CONFIG, Fault, strike_at
+from tests.chaos import boards, sshd
+from tests.chaos.boards import Subject
+from tests.chaos.faults import FAULTS, Fault, strike_at
 from tests.chaos.outcome import Broken, Outcome
-from tests.integration.conftest import EXAMPLES, Bench, takes_ctrl_c
+from tests.integration.conftest import Bench, takes_ctrl_c
 from vtool.report.summary import table
 
-KVM = (EXAMPLES / "kvm-pool.yaml").read_text()
+EMULATED = {"board": boards.own, "foreign": boards.foreign}
 LINES, AFTER_S = 10, 12.0
 """A strike comes after so many lines of a deploy's progress at most, and so many seconds later at most."""
 
@@ -33,25 +36,28 @@ LINES, AFTER_S = 10, 12.0
 def main() -> int:
     """Break deploys; return 0 when both came through all of it."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--on", choices=("board", "sshd", "both"), default="both")
+    parser.add_argument("--on", choices=(*EMULATED, "sshd", "both"), default="both")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--faults", type=int, default=200, help="how many; of both, nine of ten on the sshd (default 200)"
     )
     parser.add_argument("--only", type=int, action="append", default=[], help="only this number (repeatable)")
     arguments = parser.parse_args()
-    on_sshd = {"board": 0, "sshd": arguments.faults, "both": arguments.faults * 9 // 10}[arguments.on]
+    on_sshd = {"sshd": arguments.faults, "both": arguments.faults * 9 // 10}.get(arguments.on, 0)
     on_board = arguments.faults - on_sshd
     outcomes: list[Outcome] = []
     if on_sshd:
         outcomes += sshd.run(arguments.seed, arguments.only or range(1, on_sshd + 1))
     if on_board:
         folder = Path(tempfile.mkdtemp(prefix="vt-"))
-        bench = Bench(folder)
+        subject = EMULATED.get(arguments.on, boards.own)(folder)
+        bench = subject.bench
         try:
-            outcomes += run(bench, arguments.seed, arguments.only or range(1, on_board + 1))
+            outcomes += run(subject, arguments.seed, arguments.only or range(1, on_board + 1))
         finally:
-            subprocess.run(bench.command("board", "power", "off"), env=bench.environment, capture_output=True)
+            subprocess.run(
+                bench.command("board", "power", "off", bench.board), env=bench.environment, capture_output=True
+            )
             shutil.rmtree(folder)
     broken = [outcome for outcome in outcomes if outcome.broken]
     print(f"\nseed {arguments.seed}: {len(outcomes)} faults, {len(broken)} that the board did not come through")
@@ -64,17 +70,16 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def run(bench: Bench, seed: int, numbers: Iterable[int]) -> Iterator[Outcome]:
-    """Yield an outcome a fault on the emulated board, each printed as it comes."""
-    topology = bench.folder / "topology.yaml"
-    topology.write_text(KVM)
-    (bench.folder / "not-its.config").write_text(NOT_ITS_CONFIG)
-    if not bench.deploy(topology)["proven"]:
+def run(subject: Subject, seed: int, numbers: Iterable[int]) -> Iterator[Outcome]:
+    """Yield an outcome a fault on an emulated board, each printed as it comes."""
+    topology = subject.bench.folder / "topology.yaml"
+    topology.write_text(subject.topology)
+    if not subject.bench.deploy(topology)["proven"]:
         raise SystemExit("the first deploy, without a fault, is not proven")
     for number in numbers:
         # A fault of its own generator, so that one can be replayed without those before it.
         fault, rng = order(seed)[(number - 1) % len(FAULTS)], Random(f"{seed} {number}")
-        yield Outcome("board", number, fault.name).measure(partial(one, bench, topology, rng, fault))
+        yield Outcome(subject.bench.board, number, fault.name).measure(partial(one, subject, topology, rng, fault))
 
 
 def order(seed: int) -> list[Fault]:
@@ -84,18 +89,19 @@ def order(seed: int) -> list[Fault]:
     return faults
 
 
-def one(bench: Bench, topology: Path, rng: Random, fault: Fault, outcome: Outcome) -> None:
+def one(subject: Subject, topology: Path, rng: Random, fault: Fault, outcome: Outcome) -> None:
     """Break one deploy, look at the board, deploy plainly."""
+    bench = subject.bench
     number, reboots = outcome.number, rng.random() < 0.5
     words = f"    bootargs: chaos={number}\n" if reboots else ""
-    text = KVM.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
+    text = subject.topology.replace("    memory: 256MiB\n", f"    memory: {128 + 2 * (number % 60)}MiB\n")
     good = text.replace("    role: control\n", f"    role: control\n{words}")
     after = "    role: control\n" if "bootargs" in fault.request else "  fe0:\n"
-    bad = fault.topology or text.replace(after, after + fault.request)
-    outcome.request = "reboot" if reboots or "bootargs" in fault.request or fault.topology else "switch"
+    bad = subject.deadly if fault.dies else text.replace(after, after + fault.request)
+    outcome.request = "reboot" if reboots or "bootargs" in fault.request or fault.dies else "switch"
     before = truth(bench)
-    outcome.moment, code = broken_deploy(bench, topology, bad if fault.request or fault.topology else good, fault, rng)
-    bench.vtool("board", "up")
+    outcome.moment, code = broken_deploy(bench, topology, bad if fault.request or fault.dies else good, fault, rng)
+    bench.vtool("board", "up", bench.board)
     seen = settled(bench, before)
     outcome.runs = "before" if seen["running"] == before["running"] else "new"
     if outcome.runs == "before" and code == 0:
@@ -149,7 +155,9 @@ def truth(bench: Bench) -> dict[str, Any]:
     """
     lines = [line.split(" ", 1) for line in bench.ssh(script).splitlines()]
     said = {"good": "", "trial": "", **{line[0]: line[1] for line in lines if len(line) == 2}}
-    generation = json.loads(said.pop("generation", "null"))
+    generation = json.loads(said.pop("generation", "") or "null")
+    if generation is None:
+        return {**said, "damaged": []}
     paths = {
         f"/var/lib/vtool/generations/{said['running']}/{file['name']}"
         if file["place"] == "generation"
@@ -172,7 +180,7 @@ def settled(bench: Bench, before: dict[str, Any]) -> dict[str, Any]:
     )
     if not done.stdout:
         raise Broken(f"status says nothing of the board: {done.stderr}")
-    told = json.loads(done.stdout)["board0"]
+    told = json.loads(done.stdout)[bench.board]
     said = (told["deployed"] or {}).get("generation", "")
     if said != seen["running"]:
         raise Broken(f"status says that {said or 'nothing'} runs, the board runs {seen['running'] or 'nothing'}")

@@ -26,6 +26,8 @@ EXAMPLES = ROOT / "topology" / "examples"
 class Bench:
     """The command line with its own state folder, and a back door onto the board."""
 
+    user = "root"
+
     def __init__(self, folder: Path, board: str = "board0") -> None:
         self.folder = folder
         self.board = board
@@ -97,19 +99,17 @@ class Bench:
         self.ssh("cat > /var/lib/vtool/current/domains/fe0/fe0.dtbo", made.stdout)
 
     def ssh(self, command: str, stdin: bytes = b"", code: int = 0) -> str:
-        folder = self.board_folder
-        done = subprocess.run(
-            [
-                *("ssh", "-F", "/dev/null", "-i", str(folder / "id_ed25519"), "-o", "BatchMode=yes"),
-                *("-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"),
-                *("-p", (folder / "ssh_port").read_text().strip(), "root@127.0.0.1", command),
-            ],
-            input=stdin,
-            capture_output=True,
-            timeout=300,
-        )
+        done = subprocess.run(self.ssh_command(command), input=stdin, capture_output=True, timeout=300)
         assert done.returncode == code, (command, done.stdout, done.stderr)
         return done.stdout.decode()
+
+    def ssh_command(self, command: str) -> list[str]:
+        folder = self.board_folder
+        return [
+            *("ssh", "-F", "/dev/null", "-i", str(folder / "id_ed25519"), "-o", "BatchMode=yes"),
+            *("-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"),
+            *("-p", (folder / "ssh_port").read_text().strip(), f"{self.user}@127.0.0.1", command),
+        ]
 
 
 def interrupted(
