@@ -62,8 +62,8 @@ test: setup-dev ## all tests: those that boot an emulated board, and in parallel
 test-board: setup-dev ## the tests that boot an emulated board
 	@$(STEP) 'pytest with a board' $(BIN)/pytest -m 'board and not long'
 
-test-long: setup-dev ## what `make test` leaves out: other boot loaders, newer releases, every bypass and fault on a data path (an hour)
-	@$(STEP) 'pytest with a board, long' $(BIN)/pytest -m long
+test-long: setup-dev ## what `make test` leaves out: other boot loaders, newer releases, foreign systems, an installation by pipx, every bypass and fault on a data path (two hours)
+	@$(STEP) 'pytest, what takes long' $(BIN)/pytest -m long
 
 chaos: setup-dev ## break deploys on purpose, 200 times (hours); FAULTS=20 SEED=7 for another run
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS)
@@ -72,7 +72,7 @@ paths: setup-dev ## deploy every data path to an emulated board in turn, print w
 	@$(BIN)/python -m tests.paths --record
 
 test-quick: setup-dev ## the tests that need no board
-	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board'
+	@$(STEP) 'pytest without boards' $(BIN)/pytest -m 'not board and not long'
 
 bench: setup-dev ## measure vtool against its peers; takes half an hour
 	$(BIN)/python -m benchmarks.startup
