@@ -5,6 +5,7 @@ vtool takes it over and gives it back byte for byte.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -35,16 +36,22 @@ HUNG_UP = (
 )
 
 
-@pytest.fixture(scope="module")
-def foreign() -> Iterator[ForeignBench]:
+@contextlib.contextmanager
+def up(inventory: Path = BOARD / "inventory.yaml") -> Iterator[ForeignBench]:
     folder = Path(tempfile.mkdtemp(prefix="vt-"))
-    bench = ForeignBench(folder)
+    bench = ForeignBench(folder, inventory)
     try:
         bench.vtool("board", "up", bench.board)
         yield bench
     finally:
         subprocess.run(bench.command("board", "destroy", bench.board), env=bench.environment, capture_output=True)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def foreign() -> Iterator[ForeignBench]:
+    with up() as bench:
+        yield bench
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +149,8 @@ def debian_12(tmp_path: Path) -> Iterator[ForeignBench]:
     disk = ensure(["foreign-bookworm-disk"], Silent(), recipes)["foreign-bookworm-disk"].path
     entry = {"driver": "emulated", "facts": str(BOARD / "facts.yaml"), "disk": str(disk), "user": "admin"}
     (tmp_path / "inventory.yaml").write_text(json.dumps({"version": 1, "boards": {"foreign0": entry}}))
-    folder = Path(tempfile.mkdtemp(prefix="vt-"))
-    bench = ForeignBench(folder, tmp_path / "inventory.yaml")
-    try:
-        bench.vtool("board", "up", bench.board)
+    with up(tmp_path / "inventory.yaml") as bench:
         yield bench
-    finally:
-        subprocess.run(bench.command("board", "destroy", bench.board), env=bench.environment, capture_output=True)
-        shutil.rmtree(folder)
 
 
 def test_debian_12_is_taken_over_and_given_back(debian_12: ForeignBench, tmp_path: Path) -> None:
