@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vtool.board.machines import Model
 from vtool.model.combinations import Suite
+
+if TYPE_CHECKING:
+    from vtool.board.machines import Model
 
 PREFIX = "vtool:"
 """A reference with this prefix means an image of the catalogue."""

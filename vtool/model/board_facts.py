@@ -7,9 +7,9 @@ them from a device tree; all but the last section, ``boot``, which no tree tells
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from vtool.base.units import MIB, PAGE_BYTES, AddressRange, joined
 from vtool.model.types import Address, KernelArguments, Line, Model, Name, NodePath, Size
@@ -102,7 +102,14 @@ class BootState(Model):
     write_command: Line
 
 
-StateKind = BootState | Literal["file", "environment"]
+def _state_tag(value: Any) -> str:
+    return "word" if isinstance(value, str) else "BootState"
+
+
+StateKind = Annotated[
+    Annotated[BootState, Tag("BootState")] | Annotated[Literal["file", "environment"], Tag("word")],
+    Discriminator(_state_tag),
+]
 """A sector of its own; a file of one sector on a boot partition that is FAT; variables of U-Boot's own environment."""
 
 Lacking = Literal["setexpr", "sysboot"]

@@ -65,7 +65,9 @@ def path_in(model: type[BaseModel], value: Any, location: tuple[str | int, ...])
     parts = list(location)
     while parts:
         plain = [choice for annotation in found for choice in choices(annotation)]
-        if sum(is_model(choice) for choice in plain) > 1 and len(parts) > 1:
+        models = sum(is_model(choice) for choice in plain)
+        # Of one model beside words, the tag is the model's name.
+        if len(parts) > 1 and (models > 1 or (len(plain) > 1 and parts[0] in _names(plain))):
             parts.pop(0)  # the tag
         part = parts.pop(0)
         if isinstance(value, list) and isinstance(part, int) and part < len(value):  # noqa: SIM114
@@ -78,6 +80,10 @@ def path_in(model: type[BaseModel], value: Any, location: tuple[str | int, ...])
         value = inner
         path.append(part)
     return tuple(path)
+
+
+def _names(plain: list[Any]) -> set[str]:
+    return {choice.__name__ for choice in plain if is_model(choice)}
 
 
 def fits(field: FieldInfo, value: Any) -> bool:
