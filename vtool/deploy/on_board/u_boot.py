@@ -87,25 +87,23 @@ def file_path(boot: dict[str, Any]) -> Path:
 
 
 def _read(boot: dict[str, Any]) -> bytes:
-    match boot.get("state"):
-        case "environment":
-            return run("fw_printenv", check=False).stdout.encode()
-        case "file":
-            return file_path(boot).read_bytes() if file_path(boot).exists() else b""
+    if boot.get("state") == "environment":
+        return run("fw_printenv", check=False).stdout.encode()
+    if boot.get("state") == "file":
+        return file_path(boot).read_bytes() if file_path(boot).exists() else b""
     with Path(boot["state_device"]).open("rb", buffering=0) as device:
         return os.pread(device.fileno(), SECTOR_BYTES, boot["state_sector"] * SECTOR_BYTES)
 
 
 def _write(boot: dict[str, Any], content: bytes) -> None:
-    match boot.get("state"):
-        case "environment":
-            _write_environment(content)
-        case "file" if not file_path(boot).exists() or file_path(boot).stat().st_size != SECTOR_BYTES:
-            replace_file(file_path(boot), content)
-        case "file":
-            _write_in_place(file_path(boot), 0, content)
-        case _:
-            _write_in_place(Path(boot["state_device"]), boot["state_sector"], content)
+    if boot.get("state") == "environment":
+        _write_environment(content)
+    elif boot.get("state") != "file":
+        _write_in_place(Path(boot["state_device"]), boot["state_sector"], content)
+    elif file_path(boot).exists() and file_path(boot).stat().st_size == SECTOR_BYTES:
+        _write_in_place(file_path(boot), 0, content)
+    else:
+        replace_file(file_path(boot), content)
 
 
 def _write_in_place(path: Path, sector: int, content: bytes) -> None:
