@@ -98,6 +98,14 @@ def test_a_board_that_has_taken_all_back_is_not_what_was_wanted(monkeypatch: pyt
     assert "put everything back" in caught.value.diagnostics[0].message
 
 
+def test_what_goes_back_has_a_connection_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch, VtoolError(Diagnostic("VT603", "no route to host")), [], stalls=True)
+    with pytest.raises(VtoolError) as caught:
+        moved(board, "br0")
+    assert "put everything back" in caught.value.diagnostics[0].message
+    assert (board.held, board.stalls) == (1, False)
+
+
 def test_the_board_waits_as_long_as_it_is_waited_for() -> None:
     from vtool.deploy.on_board import uplink
 

@@ -35,9 +35,14 @@ def moved(job: Job, verb: str, bridges: Sequence[str]) -> None:
         job.held_board.run(verb, timeout_s=_STALLED_S * job.board.patience)
     except NoAnswer:
         lost = True
-    _confirm(job.board, bridges)
-    if lost or not _still_held(job):
-        _hold_again(job)
+    try:
+        _confirm(job.board, bridges)
+    except VtoolError:
+        # Going back asks the board over what holds it, which did not outlive a network that was away.
+        with contextlib.suppress(VtoolError):
+            _keep_held(job, lost)
+        raise
+    _keep_held(job, lost)
 
 
 def _confirm(board: Board, bridges: Sequence[str]) -> None:
@@ -69,6 +74,11 @@ def _gone(board: Board, why: str) -> VtoolError:
     message = f"board '{board.name}' did not answer within {GUARD_S:.0f} s after its own addresses had moved: {why}"
     hint = "does its network take the bridge: port security, a DHCP server that goes by more than the MAC address?"
     return board_failed("VT475", message, hints=(hint,))
+
+
+def _keep_held(job: Job, lost: bool) -> None:
+    if lost or not _still_held(job):
+        _hold_again(job)
 
 
 def _still_held(job: Job) -> bool:
