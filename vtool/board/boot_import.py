@@ -15,6 +15,7 @@ from vtool.model.board_facts import BoardFacts, Boot, BootState, CarveOut, LoadA
 from vtool.model.facts_import import one_line
 from vtool.model.validate import known_facts, load_facts
 
+_TOLD = ("partition_mount", "root_device", "root_filesystem", "console", "xen_console")
 _RAMDISK_BYTES = 128 * MIB
 _HYPERVISOR_BYTES = 8 * MIB
 """Room that is kept from where U-Boot puts a ramdisk, and for Xen."""
@@ -33,27 +34,26 @@ def boot_of(facts: BoardFacts, found: Installation) -> BootImport:
     """Fill in how a board boots. Without load addresses there is no section for U-Boot, and all of it is asked for."""
     seen = tuple(_seen(found).items())
     loader = "systemd-boot" if "efi" in found.words and found.boot_mounts("systemd-boot") else "u-boot"
-    mounts = found.boot_mounts(loader)
-    told: dict[str, Any] = {"partition_mount": mounts[0].target if len(mounts) == 1 else None}
-    told |= {"root_device": found.root_device or None, "root_filesystem": found.root_filesystem or None}
-    told["console"] = _console(facts, found)
-    told["xen_console"] = facts.stdout.path if facts.stdout else None
-    say = [f"boot.{key}" for key, value in told.items() if value is None]
-    known = {key: value for key, value in told.items() if value is not None}
-    named = {"console", "xen_console"} <= {*known}
+    told: dict[str, Any] = found.told(loader)
+    if console := _console(facts, found):
+        told["console"] = console
+    if facts.stdout:
+        told["xen_console"] = facts.stdout.path
+    say = [f"boot.{key}" for key in _TOLD if key not in told]
+    named = {"console", "xen_console"} <= {*told}
     boot: Boot | None = None
     if loader == "systemd-boot":
-        boot = SystemdBoot(loader="systemd-boot", **known) if named else None
+        boot = SystemdBoot(loader="systemd-boot", **told) if named else None
     else:
         like = _shipped_like(facts)
         load, why = _loads(found, like)
         if load is None:
             say.append(f"boot.load ({why})")
         elif named:
-            state, unclear = _state(found, told["partition_mount"], like)
+            state, unclear = _state(found, told.get("partition_mount"), like)
             say += unclear
             lacks = like.lacks if like else ()
-            boot = UBoot(loader="u-boot", load=load, state=state, lacks=lacks, source=why, **known)
+            boot = UBoot(loader="u-boot", load=load, state=state, lacks=lacks, source=why, **told)
     made = facts.model_copy(update={"boot": boot})
     if made.load is not None:
         made, crowded = _with_room(made, made.load)

@@ -2,21 +2,26 @@
 
 What no facts file of a kind of board can say. One script asks for all of it (``installation.sh``), which changes
 nothing and needs no program of vtool's; ``vtool board import --ssh``, ``vtool board check`` and a deploy read the same
-answer. Enter at ``installation``.
+answer. Enter at ``question`` and ``installation``.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("installation.sh")
+_SCRIPT = Path(__file__).with_name("installation.sh")
 SCRIPTS = ("boot.scr.uimg", "boot.scr", "boot/boot.scr.uimg", "boot/boot.scr")
 EXTLINUX = ("extlinux/extlinux.conf", "boot/extlinux/extlinux.conf")
 SYSTEMD_BOOT = ("EFI/systemd/systemd-bootaa64.efi", "loader/loader.conf")
 DEFAULT_OF_UEFI = "EFI/BOOT/BOOTAA64.EFI"
+_OF_GRUB = ("grub/grub.cfg", "EFI/debian/grubaa64.efi", "EFI/ubuntu/grubaa64.efi")
+_OF_VTOOL = "vtool/state.env"
+_FILES = (*SCRIPTS, *EXTLINUX, *SYSTEMD_BOOT, DEFAULT_OF_UEFI, _OF_VTOOL, *_OF_GRUB)
+"""What is looked for on each file system that is mounted."""
 _MARKS: Mapping[str, tuple[str, ...]] = {"u-boot": (*EXTLINUX, *SCRIPTS), "systemd-boot": SYSTEMD_BOOT}
 
 
@@ -95,10 +100,17 @@ class Installation:
 
         What a vtool deployed to before is the one.
         """
-        known = [mount for mount in self.mounts if "vtool/state.env" in mount.files]
+        known = [mount for mount in self.mounts if _OF_VTOOL in mount.files]
         if known:
             return tuple(known)
         return tuple(mount for mount in self.mounts if any(mark in mount.files for mark in _MARKS[loader]))
+
+    def told(self, loader: str) -> dict[str, str]:
+        """Return what of the section ``boot`` the board tells, by its keys; of several boot partitions none."""
+        mounts = self.boot_mounts(loader)
+        told = {"partition_mount": mounts[0].target if len(mounts) == 1 else ""}
+        told |= {"root_device": self.root_device, "root_filesystem": self.root_filesystem}
+        return {key: value for key, value in told.items() if value}
 
     @property
     def u_boot(self) -> str:
@@ -126,8 +138,13 @@ def starts_systemd_boot(mount: Mount) -> bool:
     return SYSTEMD_BOOT[0] in mount.files or (DEFAULT_OF_UEFI in mount.files and not has_grub)
 
 
+def question() -> str:
+    """Return the shell line that asks."""
+    return shlex.join(["/bin/sh", "-c", _SCRIPT.read_text(), "sh", *_FILES])
+
+
 def installation(said: str) -> Installation:
-    """Read what ``SCRIPT`` printed."""
+    """Read what ``question`` printed."""
     rows = tuple((key, value) for key, _, value in (line.partition(" ") for line in said.splitlines()) if value)
     has: dict[str, list[str]] = {}
     for target, file in _pairs(rows, "has"):

@@ -1,5 +1,5 @@
 # Says of the running system how it was started and what a deploy will stand on, a row each: `key value`.
-# It changes nothing. What only root may read, such as U-Boot's environment, is missing without it.
+# Its arguments are files of boot loaders, which it looks for on each file system. It changes nothing. What only root may read, such as U-Boot's environment, is missing without it.
 say() { [ -n "$2" ] && echo "$1 $2"; }
 first() { command -v "$1" 2>/dev/null; }
 text() { tr -d '\0' 2>/dev/null <"$1"; }
@@ -9,9 +9,7 @@ while read -r source target type options rest; do
   case $source in /dev/*) source=$(readlink -f "$source") ;; esac
   free=$(df -Pk "$target" 2>/dev/null | awk 'NR == 2 { print $4 }')
   echo "mount $source $target $type ${options%%,*} ${free:-0}"
-  for file in boot.scr boot.scr.uimg extlinux/extlinux.conf boot/boot.scr boot/boot.scr.uimg boot/extlinux/extlinux.conf \
-    loader/loader.conf EFI/systemd/systemd-bootaa64.efi EFI/BOOT/BOOTAA64.EFI vtool/state.env grub/grub.cfg \
-    EFI/debian/grubaa64.efi EFI/ubuntu/grubaa64.efi; do
+  for file in "$@"; do
     [ -e "${target%/}/$file" ] && echo "has $target $file"
   done
 done </proc/mounts

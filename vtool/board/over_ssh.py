@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vtool.base.units import AddressRange
 from vtool.board.dts import unreadable
-from vtool.board.installation import SCRIPT, Installation, installation
+from vtool.board.installation import Installation, installation, question
 from vtool.board.live_tree import HAS_ACPI
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError, board_failed, not_installed
 from vtool.model.board_facts import LIVE_TREE
@@ -52,8 +52,7 @@ def read_over_ssh(host: str, config: Path | None = None) -> tuple[Tree, Observed
 
 def installed_over_ssh(host: str, config: Path | None = None) -> Installation:
     """Ask a running board how it is installed and started; what it does not tell is not in it. VtoolError VT816."""
-    said = _ssh(host, config, shlex.join(["/bin/sh", "-c", SCRIPT.read_text()])).stdout
-    return installation(said.decode("utf-8", "replace"))
+    return installation(_ssh(host, config, question()).stdout.decode("utf-8", "replace"))
 
 
 def observed(iomem: str) -> Observed | None:

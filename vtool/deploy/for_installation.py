@@ -6,11 +6,10 @@ says stands, and the rest the running board is asked for. What it does not tell 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vtool.board.installation import SCRIPT, Installation, Mount, installation, starts_systemd_boot
+from vtool.board.installation import Installation, Mount, installation, question, starts_systemd_boot
 from vtool.board.protocols import Commands
 from vtool.diagnostics import Diagnostic, ExitCode, VtoolError
 from vtool.diagnostics.codes import declare
@@ -48,8 +47,7 @@ declare(
 
 def look(commands: Commands) -> Installation:
     """Ask a running board how it is installed, with the rights of whoever is logged in. Raises VtoolError of ssh."""
-    said = commands.run(shlex.join(["/bin/sh", "-c", SCRIPT.read_text()]), timeout_s=_LOOK_S)
-    return installation(said.stdout)
+    return installation(commands.run(question(), timeout_s=_LOOK_S).stdout)
 
 
 def asks(boot: Boot | None) -> bool:
@@ -78,16 +76,8 @@ def _own_words(board: BoardPlan, facts: BoardFacts) -> str:
 
 def completed(boot: Boot, found: Installation) -> Boot:
     """Return how a board boots with what it tells where facts leave that to it."""
-    return boot.model_copy(
-        update={key: value for key, value in _told(boot, found).items() if getattr(boot, key) == ASKED}
-    )
-
-
-def _told(boot: Boot, found: Installation) -> dict[str, str]:
-    mounts = found.boot_mounts(boot.loader)
-    told = {"root_device": found.root_device, "root_filesystem": found.root_filesystem}
-    told["partition_mount"] = mounts[0].target if len(mounts) == 1 else ""
-    return {key: value for key, value in told.items() if value}
+    told = found.told(boot.loader).items()
+    return boot.model_copy(update={key: value for key, value in told if getattr(boot, key) == ASKED})
 
 
 def unclear_in(name: str, boot: Boot, found: Installation) -> Iterator[Diagnostic]:
