@@ -83,11 +83,7 @@ def first_topology(name: str, wish: Wish, facts: BoardFacts) -> dict[str, Any]:
         regions |= region
         devices[device] = {
             "type": device_type,
-            "frontend": _GUEST,
-            "backend": peer if ring else control,
-            "program": row.program.value,
-            "transport": row.transport.value,
-            "data_path": row.data_path.value,
+            **_served(_GUEST, peer if ring else control, row),
             **({"region": next(iter(region))} if region else {}),
             **behind,
         }
