@@ -7,16 +7,17 @@ Each cell is compared as a whole or not at all: with another kernel, or another 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TypeVar
 
 from vtool.base.records import record
 from vtool.results.changes import Change, Samples, Steps, judge, samples
 from vtool.results.degradation import NotCompared
 from vtool.results.fingerprint import difference, facts_of
-from vtool.results.measures import Measure, Measures, measured, steps_of
-from vtool.results.records import Cell, Clock, Repetition
+from vtool.results.measures import Measure, Measures, steps_of
+from vtool.results.records import Cell, Clock
 from vtool.results.run_folder import RunRead
 from vtool.results.statistics import unpaired
 
@@ -115,7 +116,7 @@ class _Pair:
     def __init__(self, runs: tuple[RunRead, RunRead], cells: tuple[Cell, Cell], relative: bool) -> None:
         self._runs, self._cells = runs, cells
         self._sound = _both(lambda of, cell: of.sound(cell.id), runs, cells)
-        self._baselines = _both(lambda of, cell: of.sound(cell.baseline or ""), runs, cells)
+        self._numbers = _both(lambda of, cell: of.measured(cell.id), runs, cells)
         facts = [facts_of(of, cell.id, mine) for of, cell, mine in zip(runs, cells, self._sound, strict=True)]
         self._differ = difference(facts[0], facts[1])
         self._relative = relative or "board" in self._differ.axes
@@ -137,12 +138,12 @@ class _Pair:
         if others := [axis for axis in axes if axis not in across] if across else axes[1:] and axes:
             than = f"other things than {', '.join(across)}" if across else "several things"
             yield f"it differs in {than}: {', '.join(others)}"
-        if self._relative and not all(self._shares()):
+        if self._relative and not all(self._shares):
             yield "it can only be compared by its baseline, which it has not in both runs"
 
     def side_by_side(self, rows: int) -> tuple[CellRegression, Samples]:
         """Return the cells without their changes, and what those are made of."""
-        was, now = self._shares() if self._relative else map(measured, self._sound)
+        was, now = self._shares if self._relative else self._numbers
         of = samples(self._sound[0][0].clock, was, now, rows, self._steps())
         told = CellRegression(
             *self._cells, of.clock, self._differ.axes, self._differ.facts, self._relative, (len(was), len(now)), ()
@@ -152,11 +153,11 @@ class _Pair:
     def _steps(self) -> tuple[Steps, Steps]:
         if not self._relative:
             return steps_of(self._sound[0]), steps_of(self._sound[1])
-        was, now = map(_steps_of_shares, self._sound, self._baselines)
-        return was, now
+        return _both(_steps_of_shares, self._runs, self._cells)
 
-    def _shares(self) -> list[dict[int, Measures]]:
-        return [_shares(mine, other) for mine, other in zip(self._sound, self._baselines, strict=True)]
+    @cached_property
+    def _shares(self) -> tuple[Mapping[int, Measures], Mapping[int, Measures]]:
+        return _both(_shares_of, self._runs, self._cells)
 
 
 def _both(of: Callable[[RunRead, Cell], Of], runs: tuple[RunRead, RunRead], cells: tuple[Cell, Cell]) -> tuple[Of, Of]:
@@ -168,10 +169,11 @@ def _parameters(run: RunRead, cell: Cell) -> dict[str, object]:
     return {"tool": workload.tool, **workload.parameters}
 
 
-def _steps_of_shares(cell: Sequence[Repetition], baseline: Sequence[Repetition]) -> Steps:
+def _steps_of_shares(run: RunRead, cell: Cell) -> Steps:
     """Return what a step of either counter comes to as a share of the baseline, where that is the smallest."""
-    mine, other = steps_of(cell), steps_of(baseline)
-    values, least = [*measured(cell).values()], [*measured(baseline).values()]
+    of_both = (cell.id, cell.baseline or "")
+    mine, other = (steps_of(run.sound(one)) for one in of_both)
+    values, least = ([*run.measured(one).values()] for one in of_both)
 
     def step(of: Measure) -> float:
         if not of.is_in_ticks:
@@ -183,11 +185,11 @@ def _steps_of_shares(cell: Sequence[Repetition], baseline: Sequence[Repetition])
     return step
 
 
-def _shares(cell: Sequence[Repetition], baseline: Sequence[Repetition]) -> dict[int, Measures]:
+def _shares_of(run: RunRead, cell: Cell) -> Mapping[int, Measures]:
     """Return what each round comes to as a share of the baseline's, where that is not 0."""
-    others = measured(baseline)
+    others = run.measured(cell.baseline or "")
     return {
         number: {measure: value / others[number][measure] for measure, value in mine.items()
                  if others[number].get(measure, 0.0) > 0}
-        for number, mine in measured(cell).items() if number in others
+        for number, mine in run.measured(cell.id).items() if number in others
     }  # fmt: skip
