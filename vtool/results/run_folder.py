@@ -185,12 +185,13 @@ def _header(path: Path, line: bytes) -> Run:
     if said.get("version") != VERSION:
         message = f"this run is of version {said.get('version')!r}, this vtool reads {VERSION}"
         hints = (f"vtool {said['vtool']} wrote it",) if isinstance(said.get("vtool"), str) else ()
-        raise VtoolError(Diagnostic("VT930", message, _line_span(path, 1, text, ("version",)), hints=hints))
+        span = _line_span(path, 1, text, place_of(text, ("version",)))
+        raise VtoolError(Diagnostic("VT930", message, span, hints=hints))
     hints = ("restore the file from a copy: nothing that was measured can be read without this line",)
     try:
         record = RECORD.validate_json(line)
     except ValidationError as error:
-        span = _line_span(path, 1, text, _path_of(error))
+        span = _line_span(path, 1, text, _place_in(text, error))
         message = f"the first line cannot be read: {_told(error)}"
         raise VtoolError(Diagnostic("VT932", message, span, hints=hints)) from None
     if not isinstance(record, Run):
@@ -213,7 +214,7 @@ def _gathered(folder: Path, run: Run, lines: Sequence[bytes], whole: int, torn: 
         try:
             record: Record = RECORD.validate_json(line)
         except ValidationError as error:
-            found.append(_damaged(folder, number, line, _told(error), _path_of(error)))
+            found.append(_damaged(folder, number, line, _told(error), error))
             lost |= _environment_in(line)
             continue
         if fault := next(_unknown(record, run, cells, variants, environments, lost), None):
@@ -299,8 +300,12 @@ def _advice(line: bytes) -> str:
     return _ADVICE.get(kind, lost)
 
 
-def _damaged(folder: Path, number: int, line: bytes, why: str, path: Sequence[str | int]) -> Diagnostic:
-    span = _line_span(folder / RECORDS, number, line.decode("utf-8", "replace"), path)
+def _damaged(
+    folder: Path, number: int, line: bytes, why: str, where: ValidationError | Sequence[str | int]
+) -> Diagnostic:
+    text = line.decode("utf-8", "replace")
+    place = _place_in(text, where) if isinstance(where, ValidationError) else place_of(text, where)
+    span = _line_span(folder / RECORDS, number, text, place)
     return Diagnostic("VT932", f"line {number} cannot be read: {why}", span, hints=(_advice(line),))
 
 
@@ -310,20 +315,18 @@ def _told(error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else str(first["msg"])
 
 
-def _path_of(error: ValidationError) -> tuple[str | int, ...]:
-    """Return the way to what a record's error is of: without the record's kind, or the column of what is no JSON."""
+def _place_in(text: str, error: ValidationError) -> tuple[int, int] | None:
+    """Return where in a line the value is that an error is of: [start, end) in characters; None where it is not."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if column := re.search(r"at line 1 column (\d+)$", str(first["msg"])):
-        return (int(column[1]),)
-    return first["loc"][1:]
+    if column := re.search(r"at line 1 column (\d+)$", str(first["msg"])):  # it is no JSON
+        start = min(max(int(column[1]) - 1, 0), max(len(text) - 1, 0))
+        return start, start + 1
+    return place_of(text, first["loc"][1:])  # without the record's kind
 
 
-def _line_span(path: Path, number: int, text: str, way: Sequence[str | int] = ()) -> Span:
+def _line_span(path: Path, number: int, text: str, place: tuple[int, int] | None = None) -> Span:
     """Return the place of what is wrong in a line, which may be very long: of all of it, where that is not known."""
-    start, end = place_of(text, way) or (0, len(text))
-    if len(way) == 1 and isinstance(way[0], int):
-        start = min(max(way[0] - 1, 0), max(len(text) - 1, 0))
-        end = start + 1
+    start, end = place or (0, len(text))
     return Span(path, number, start + 1, number, end + 1, text)
 
 
