@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vtool.base.records import record
 from vtool.bench.matrix import TOPOLOGY_AXIS, LoadedMatrix, Value, digest_of
@@ -174,10 +174,9 @@ def _variant(
     try:
         ready = prepare(topology, overlays, settings)
     except VtoolError as error:
+        written = _written(topology, overlays)
         missing = {
-            number: fault
-            for number, setting in enumerate(settings, 1)
-            if (fault := _of_nothing(setting, topology, overlays))
+            number: fault for number, setting in enumerate(settings, 1) if (fault := _of_nothing(setting, written))
         }
         told = (_instead(one, missing) for one in error.diagnostics)
         found = [*dict.fromkeys(_placed(loaded, one, places, axes) for one in told)]
@@ -186,16 +185,21 @@ def _variant(
     return variant.model_copy(update=known), ready, []
 
 
-def _of_nothing(setting: str, topology: Path, overlays: Sequence[Path]) -> Diagnostic | None:
+def _written(topology: Path, overlays: Sequence[Path]) -> Mapping[str, Any]:
+    """Return a topology as it is without settings; nothing of one that cannot be read, where no setting is at fault."""
+    try:
+        value = read_topology(topology, overlays, ()).value
+    except VtoolError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _of_nothing(setting: str, written: Mapping[str, Any]) -> Diagnostic | None:
     """Return what is wrong with a setting that changes a part of something which the topology does not have."""
     key = setting.partition("=")[0]
     section, _, rest = key.partition(".")
     name, _, part = rest.partition(".")
-    try:
-        value = read_topology(topology, overlays, ()).value
-    except VtoolError:
-        return None  # what is wrong is not the setting
-    there = value.get(section) if isinstance(value, dict) else None
+    there = written.get(section)
     if not part or not isinstance(there, dict) or name in there:
         return None
     hints = nearest(name, there) or (f"its {section}: {', '.join(there)}",)
