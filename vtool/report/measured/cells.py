@@ -109,6 +109,11 @@ class MeasuredCell:
         return f"{self.cell.device} ({self.cell.type})" if self.cell.device else self.cell.frontend
 
     @property
+    def by_program(self) -> str:
+        """Return what follows the name of a data path: by which program it is served; nothing of a guest's cell."""
+        return f" by {self.cell.program}" if self.cell.program else ""
+
+    @property
     def by_another_program(self) -> bool:
         """Whether its baseline is served by another program, so that a difference is of both, path and program."""
         return self.compared_with is not None and self.compared_with.program != self.cell.program

@@ -173,8 +173,7 @@ def _plot(
             if series_of(cell) != name:
                 continue
             mean, low, high = (value / scale.factor for value in (spread.mean, spread.least, spread.most))
-            program = f" by {cell.cell.program}" if cell.cell.program else ""
-            said = f"{name}{program}{f', {size(cell.payload)}' if cell.payload else ''}: "
+            said = f"{name}{cell.by_program}{f', {size(cell.payload)}' if cell.payload else ''}: "
             words = f"{said}{spread_words(spread, scale)} {scale.unit}{_compared(cell, quantity, scale)}"
             where = float(len(names) - row) if across else float(cell.payload or 0)
             marks.append(Mark(mean, where, low, high, words) if across else Mark(where, mean, low, high, words))
@@ -251,8 +250,7 @@ def overviews(cells: Sequence[MeasuredCell], styles: Mapping[str, int], several:
                 y = len(names) - row + step * ((len(of_row) - 1) / 2 - number)
                 sure = change.verdict in (Verdict.WORSE, Verdict.BETTER)
                 said: Said = said_of(change)
-                program = f" by {cell.cell.program}" if cell.cell.program else ""
-                words = f"{name}{program}, {workload_words(cell)}: {said.whole}"
+                words = f"{name}{cell.by_program}, {workload_words(cell)}: {said.whole}"
                 marks.append(Mark(ratio, y, low, high, words, hollow=not sure))
             series.append(Series(name, styles[name], tuple(marks)))
         ticks = tuple((float(len(names) - row), name) for row, name in enumerate(names))
