@@ -1,5 +1,6 @@
 # Says of the running system how it was started and what a deploy will stand on, a row each: `key value`.
-# Its arguments are files of boot loaders, which it looks for on each file system. It changes nothing. What only root may read, such as U-Boot's environment, is missing without it.
+# Its arguments are files of boot loaders, which it looks for on each file system. It changes nothing.
+# What only root may read, such as U-Boot's environment, is missing without it.
 say() { [ -n "$2" ] && echo "$1 $2"; }
 first() { command -v "$1" 2>/dev/null; }
 text() { tr -d '\0' 2>/dev/null <"$1"; }
